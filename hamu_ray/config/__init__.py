@@ -1,0 +1,1 @@
+"""One validated schema for a run and for a sweep, and the files that hold them."""

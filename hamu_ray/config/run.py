@@ -1,0 +1,243 @@
+"""The schema of one run: everything that determines an unlearned model, and where it runs."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from hamu_ray.config.schema import Section
+from hamu_ray.config.vision import DataConfig, DigitsData, ForgetClass, ForgetConfig
+from hamu_ray.methods import METHODS, get_method
+
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+
+
+class ModelConfig(Section):
+    """The architecture and how it computes."""
+
+    name: str = "resnet20"
+    """`resnet20`, or a `transformers` image-classification checkpoint (hub name or folder)."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Autocast precision of forward and backward passes; weights and gradients stay float32."""
+    channels_last: bool = True
+    """Keep images and convolution weights in channels-last memory order (faster on CPU and GPU)."""
+    freeze_batchnorm: bool = True
+    """Unlearn with the running statistics of BatchNorm. They are always updated in training."""
+    trust_remote_code: bool = False
+    """Let a `transformers` checkpoint run code of its own."""
+
+
+class OptimizerConfig(Section):
+    """What turns a gradient into a step."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    """`sgd` takes the method's step exactly; `adamw` rescales it, which gives up HAMU's per-step guarantee."""
+    learning_rate: PositiveFloat = 1e-4
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    """Of SGD; above zero the step is no longer the method's alone."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    """`cosine` falls to zero over the whole run."""
+    clip_norm: PositiveFloat | None = 1.0
+    """Largest norm of each objective's gradient, clipped after the mean over its global batch."""
+
+
+class TrainingConfig(Section):
+    """The recipe of the original model and of its retain-only reference."""
+
+    epochs: PositiveInt = 50
+    batch_size: PositiveInt = 5000
+    micro_batch_size: PositiveInt | None = None
+    """Examples per forward pass; null takes the batch at once."""
+    optimizer: OptimizerConfig = OptimizerConfig(name="adamw", learning_rate=1e-3)
+    select: Literal["best", "last"] = "best"
+    """`best`: the epoch with the best mean of retain and forget accuracy (the reference: retain accuracy)."""
+
+
+class ModelSource(Section):
+    """Where a model comes from that unlearning starts from or is measured against."""
+
+    source: Literal["train", "path", "none"] = "train"
+    """`train` by the recipe in `training` (once, then found again), take from `path`, or do without."""
+    path: str | None = None
+    """A `model.safetensors`, or a folder that holds one."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_alone_is_enough(cls, value: object) -> object:
+        if isinstance(value, dict) and value.get("path") is not None and "source" not in value:
+            return {**value, "source": "path"}
+        return value
+
+    @model_validator(mode="after")
+    def _path_where_needed(self) -> "ModelSource":
+        if (self.source == "path") != (self.path is not None):
+            raise ValueError("path goes with source: path, and only with it")
+        return self
+
+
+class MethodConfig(Section):
+    """The unlearning method. Settings that a method does not have are left unused by it."""
+
+    name: str = "hamu-q"
+    constraint_ratio: float | None = Field(default=None, ge=0, lt=1)
+    """HAMU: first-order gain to guarantee per step, as a ratio of the learning rate (0.5 unless `constraint`)."""
+    constraint: float | None = Field(default=None, ge=0)
+    """HAMU: the same as an absolute change of the loss."""
+    radius: Literal["lr"] | PositiveFloat = "lr"
+    """HAMU: longest step of a block: `lr` = learning rate x norm of its gradient, or a number."""
+    constraint_split: Literal["uniform", "grad_norm", "softmax_dot"] = "grad_norm"
+    """HAMU: how the constraint is shared out over blocks."""
+    normalise_split: bool = True
+    """HAMU: whether the shares are made to add up to the constraint."""
+    granularity: Literal["tensor", "model"] = "tensor"
+    """One block per parameter tensor, or the whole model as one block."""
+    infeasible: Literal["least_step", "skip", "stop"] = "least_step"
+    """HAMU: what to do in a block whose constraint no step within the radius can meet."""
+
+    @model_validator(mode="after")
+    def _known_and_consistent(self) -> "MethodConfig":
+        get_method(self.name)
+        if self.constraint_ratio is not None and self.constraint is not None:
+            raise ValueError("give constraint_ratio or constraint, not both")
+        return self
+
+
+class BatchConfig(Section):
+    """Global batch per objective: the same whatever the number of workers."""
+
+    retain: PositiveInt = 5000
+    forget: PositiveInt = 5000
+    micro: PositiveInt | None = None
+    """Examples per forward pass and worker; null takes a worker's share of the batch at once."""
+
+
+class DurationConfig(Section):
+    """How long unlearning lasts: one of the two."""
+
+    epochs: PositiveInt | None = None
+    """Passes over the retain set (the forget set is started again as often as needed)."""
+    steps: int | None = Field(default=None, ge=0)
+    """Optimizer steps; 0 measures the original model and changes nothing."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "DurationConfig":
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError("give epochs or steps, not both")
+        return self
+
+
+class EvaluationConfig(Section):
+    """When and on what the model is measured, besides the start and the end."""
+
+    every_epochs: PositiveInt | None = None
+    every_steps: PositiveInt | None = None
+    subset: PositiveInt | None = None
+    """Examples of each split for the evaluations in between; start and end are always in full."""
+    batch_size: PositiveInt = 1000
+    """Examples per forward pass."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "EvaluationConfig":
+        if self.every_epochs is not None and self.every_steps is not None:
+            raise ValueError("give every_epochs or every_steps, not both")
+        return self
+
+
+class StopConfig(Section):
+    """When to end before the duration is over. Non-finite losses always end a run."""
+
+    criterion: bool = False
+    """At HAMU's stopping criterion: the constraint can no longer be met at first order."""
+    retain_loss_above: PositiveFloat | None = None
+    """When the retain loss of an evaluation exceeds this."""
+    forget_loss_above: PositiveFloat | None = None
+    """When the forget loss of an evaluation exceeds this: enough is forgotten."""
+    collapse_ratio: PositiveFloat | None = 10.0
+    """When the retain perplexity (exp of the loss) exceeds the original's by this factor: collapsed."""
+
+
+class WorkersConfig(Section):
+    """The Ray Train workers of one run."""
+
+    count: PositiveInt = 2
+    """1: both objectives in turn; even: half the workers for each objective."""
+    cpus: PositiveFloat = 1.0
+    """CPUs per worker."""
+    gpus: float = Field(default=0.0, ge=0)
+    """GPUs per worker; a fraction lets several workers share one."""
+
+    @model_validator(mode="after")
+    def _pairs(self) -> "WorkersConfig":
+        if self.count > 1 and self.count % 2:
+            raise ValueError(
+                f"count must be 1 or even (half the workers hold the retain shard), found {self.count}: "
+                f"take {self.count - 1} or {self.count + 1}"
+            )
+        return self
+
+
+class StorageConfig(Section):
+    """Where models, checkpoints and results are kept."""
+
+    path: str = "runs"
+    """Folder; on a cluster one that every node shares."""
+
+
+class TrackingConfig(Section):
+    """MLflow."""
+
+    uri: str | None = None
+    """Tracking URI; null takes MLFLOW_TRACKING_URI, or else a SQLite file in the storage path."""
+    experiment: str = "hamu_ray"
+    """Name of the MLflow experiment."""
+
+
+class CheckpointConfig(Section):
+    """Checkpoints within a run, to continue from."""
+
+    every_steps: PositiveInt | None = None
+    """Steps between checkpoints; null writes only the finished model."""
+
+
+class RunConfig(Section):
+    """One run: a method unlearning a forget set from an original model."""
+
+    name: str = Field(default="run", pattern=r"^[A-Za-z0-9._-]+$")
+    """Names the run in storage and tracking."""
+    seed: int = Field(default=41, ge=0)
+    """Decides everything random: the split, the initial weights, the order of the batches."""
+    data: DataConfig = DigitsData()
+    forget: ForgetConfig = ForgetClass()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    original: ModelSource = ModelSource()
+    reference: ModelSource = ModelSource()
+    method: MethodConfig = MethodConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    batch: BatchConfig = BatchConfig()
+    duration: DurationConfig = DurationConfig(epochs=25)
+    evaluation: EvaluationConfig = EvaluationConfig(every_epochs=1)
+    stop: StopConfig = StopConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    workers: WorkersConfig = WorkersConfig()
+    storage: StorageConfig = StorageConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> "RunConfig":
+        if self.original.source == "none":
+            raise ValueError("original.source: unlearning starts from an original model; take train or path")
+        if self.duration.epochs is None and self.duration.steps is None:
+            raise ValueError("duration: give epochs or steps")
+        if self.reference.source == "none" and not (
+            isinstance(self.forget, ForgetClass) and self.forget.rho == 0
+        ):
+            raise ValueError(
+                "reference.source: only a whole-class forget set (rho 0) can be judged without a reference; "
+                "take train or path"
+            )
+        return self
+
+
+METHOD_NAMES = tuple(METHODS)

@@ -1,0 +1,72 @@
+"""What the engine asks of a task: data that stays on the device, models, and measures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+Measures = dict[str, float]
+"""Names of metrics to their values; NaN where a measure is not defined."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a model says about some examples, one row per loss item (an image, or an answer token).
+
+    ``logits`` is float ``(items, classes)``, ``labels`` int64 ``(items,)``.
+    """
+
+    logits: Tensor
+    labels: Tensor
+
+
+class Share(Protocol):
+    """A worker's part of a computation over many examples. One process alone is rank 0 of 1."""
+
+    rank: int
+    size: int
+
+    def gather_rows(self, rows: Tensor) -> Tensor:
+        """Return the rows of all ranks, in order of rank (their numbers may differ)."""
+        ...
+
+
+class Task(Protocol):
+    """A data set with its splits, the models that fit it and the measures that judge them.
+
+    Everything that is the same for all trials of a sweep is held here, once per worker.
+    """
+
+    device: torch.device
+
+    @property
+    def splits(self) -> Mapping[str, Tensor]:
+        """Example numbers (int64, CPU) of ``retain`` and ``forget``; both index the training data."""
+        ...
+
+    def build_model(self, seed: int) -> nn.Module:
+        """Return a freshly initialised (or pretrained) model on the device; the seed decides its weights."""
+        ...
+
+    def count(self, examples: Tensor) -> int:
+        """Return how many loss items the training examples hold; known without a forward pass."""
+        ...
+
+    def forward(self, model: nn.Module, examples: Tensor) -> Outputs:
+        """Run the model on training examples (numbers, int64, CPU), under the task's autocast precision."""
+        ...
+
+    def evaluate(self, model: nn.Module, share: Share, *, subset: int | None = None) -> Measures:
+        """Measure the model. With ``subset``, only cheap measures on so many examples of each split.
+
+        Every rank computes its part and returns the same measures.
+        """
+        ...
+
+    def compare(
+        self, measures: Measures, original: Measures | None, reference: Measures | None
+    ) -> Measures:
+        """Return the measures that relate a model to the original and to the retain-only reference."""
+        ...
