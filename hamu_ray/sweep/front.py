@@ -1,0 +1,132 @@
+"""The front of two objectives: who is on it, how much it covers, where it bends. Pure numpy.
+
+Points are rows (first objective, second objective). `maximise` says for each whether more is better; inside,
+an objective to minimise is negated, so that every formula below reads as maximisation.
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+Point = tuple[float, float]
+Directions = tuple[bool, bool]
+
+MAXIMISE_BOTH: Directions = (True, True)
+
+LINE_TOLERANCE = 1e-9
+"""Points this close to the line through the front's ends, against the ends' own box, count as on it."""
+
+
+class Objective(NamedTuple):
+    """A measure that a sweep optimises, by its name, and which way is better."""
+
+    metric: str
+    mode: Literal["max", "min"] = "max"
+
+    @property
+    def maximise(self) -> bool:
+        """Whether more is better."""
+        return self.mode == "max"
+
+
+class Interval(NamedTuple):
+    """A mean and its confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def non_dominated(points: ArrayLike, maximise: Directions = MAXIMISE_BOTH) -> NDArray[np.bool_]:
+    """Mark the points that no other point beats: as good in both objectives and better in one.
+
+    Equal points do not beat each other: all copies of a front point are marked. A point with a NaN or an
+    infinite coordinate is never marked and beats nobody.
+    """
+    values = _oriented(points, maximise)
+    finite: NDArray[np.bool_] = np.all(np.isfinite(values), axis=1)
+    comparable = np.where(finite[:, None], values, np.nan)  # every comparison with NaN is false
+    as_good = (comparable[:, None] >= comparable[None]).all(axis=2)
+    better = (comparable[:, None] > comparable[None]).any(axis=2)
+    beaten: NDArray[np.bool_] = np.any(as_good & better, axis=0)
+    return finite & ~beaten
+
+
+def hypervolume(
+    points: ArrayLike, reference: Point = (0.0, 0.0), maximise: Directions = MAXIMISE_BOTH
+) -> float:
+    """Return the area that the points dominate, down to a reference point that is worse than all of them.
+
+    Exact. Points that do not beat the reference in both objectives, or are not finite, add nothing.
+    """
+    gains = _oriented(points, maximise) - _oriented([reference], maximise)
+    gains = gains[np.isfinite(gains).all(axis=1) & (gains > 0).all(axis=1)]
+    gains = gains[np.argsort(-gains[:, 0], kind="stable")]
+    heights = np.maximum.accumulate(gains[:, 1])
+    return float(np.sum(gains[:, 0] * np.diff(heights, prepend=0.0)))
+
+
+def hypervolume_share(
+    points: ArrayLike,
+    best_corner: Point,
+    reference: Point = (0.0, 0.0),
+    maximise: Directions = MAXIMISE_BOTH,
+) -> float:
+    """Return the hypervolume as a share of the box between the reference and the best corner.
+
+    With the default objectives the corner is (1, the original model's retain utility). The share exceeds 1
+    when a point lies beyond the corner, and is NaN when the corner does not beat the reference.
+    """
+    box = hypervolume([best_corner], reference, maximise)
+    return hypervolume(points, reference, maximise) / box if box > 0 else float("nan")
+
+
+def knee(points: ArrayLike, maximise: Directions = MAXIMISE_BOTH) -> int:
+    """Return the index of the front's knee: the point farthest from the line through the front's ends.
+
+    Only the better side of the line counts: a dent in the front is no knee. The choice does not depend on
+    the objectives' scales. Where no point lies beyond the line (one point, two points, a straight or a
+    dented front), the knee is the point on it with the best sum of both objectives.
+
+    Args:
+        points: a front's points in any order, all finite; at least one.
+        maximise: for each objective, whether more is better.
+    """
+    values = _oriented(points, maximise)
+    if not len(values) or not np.isfinite(values).all():
+        raise ValueError(f"a knee needs one or more finite points, found {np.asarray(points).tolist()}")
+    ends = values[np.lexsort((values[:, 1], -values[:, 0]))[[0, -1]]]  # best in the first, best in the second
+    along = ends[1] - ends[0]
+    offset = values - ends[0]
+    distance = along[1] * offset[:, 0] - along[0] * offset[:, 1]  # times the line's length: same order
+    tolerance = LINE_TOLERANCE * abs(along[0] * along[1])
+    farthest = distance >= max(distance.max(), 0.0) - tolerance
+    return int(np.argmax(np.where(farthest, values.sum(axis=1), -np.inf)))
+
+
+def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Return the mean and its t-interval.
+
+    The interval of one value is NaN; the mean as well when there is no value or one is not finite.
+    """
+    sample = np.asarray(values, dtype=float).ravel()
+    if not sample.size or not np.isfinite(sample).all():
+        return Interval(float("nan"), float("nan"), float("nan"))
+    mean = float(sample.mean())
+    if sample.size == 1:
+        return Interval(mean, float("nan"), float("nan"))
+    error = float(sample.std(ddof=1)) / np.sqrt(sample.size)
+    half_width = float(stats.t.ppf((1 + confidence) / 2, df=sample.size - 1) * error)
+    return Interval(mean, mean - half_width, mean + half_width)
+
+
+def _oriented(points: ArrayLike, maximise: Directions) -> NDArray[np.float64]:
+    """Return the points as an (n, 2) array in which more is better."""
+    values = np.asarray(points, dtype=float)
+    if not values.size:
+        values = values.reshape(0, 2)
+    if values.ndim != 2 or values.shape[1] != 2:
+        raise ValueError(f"points must have the shape (n, 2), found {values.shape}")
+    return values * np.where(maximise, 1.0, -1.0)
