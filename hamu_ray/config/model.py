@@ -1,0 +1,20 @@
+"""Which model is trained and unlearned, and how it computes."""
+
+from typing import Literal
+
+from hamu_ray.config.schema import Section
+
+
+class ModelConfig(Section):
+    """The architecture and how it computes."""
+
+    name: str = "resnet20"
+    """`resnet20`, or a `transformers` image-classification checkpoint (hub name or folder)."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Autocast precision of forward and backward passes; weights and gradients stay float32."""
+    channels_last: bool = True
+    """Keep images and convolution weights in channels-last memory order (faster on CPU and GPU)."""
+    freeze_batchnorm: bool = True
+    """Unlearn with the running statistics of BatchNorm. They are always updated in training."""
+    trust_remote_code: bool = False
+    """Let a `transformers` checkpoint run code of its own."""

@@ -1,0 +1,63 @@
+"""Membership inference: can an attacker tell training examples from others by what the model says of them?"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hamu_ray.metrics.undefined import Undefined
+
+Values = NDArray[np.floating]
+
+
+def mia_confidence(retain: Values, test: Values, forget: Values, *, seed: int) -> float:
+    """Return the share of forget examples that a confidence attack calls non-members.
+
+    The attack of SalUn (Fan et al., arXiv:2310.12508; RBF kernel, C = 3, gamma = 1 as in its code) is a
+    support vector classifier on one feature, the model's confidence in the true class. It learns members
+    from as many retain examples as there are test examples (a draw that the seed decides; all of them where
+    there are fewer), and non-members from the test examples. Good is near the retain-only reference's value.
+
+    Takes the confidences in 0..1, each ``(n,)``. `Undefined` where a split is empty, a confidence is not
+    finite, or all confidences of members and non-members are the same, which leaves nothing to learn from.
+
+    Takes about 8 s for 10,000 members, 10,000 non-members and 5,000 forget examples on one core; the time
+    grows with the square of the test split.
+    """
+    # Imported here: scikit-learn takes a second that those who only read metric names need not spend.
+    from sklearn.svm import SVC
+
+    if (problem := _unusable(retain=retain, test=test, forget=forget)) is not None:
+        return Undefined(problem)
+    drawn = np.random.default_rng(seed).permutation(len(retain))[: len(test)]
+    confidences = np.concatenate([retain[drawn], test])
+    if confidences.min() == confidences.max():
+        return Undefined("members and non-members all have the same confidence")
+    is_member = np.arange(len(confidences)) < len(drawn)
+    attack = SVC(kernel="rbf", C=3.0, gamma=1.0).fit(confidences[:, None], is_member)
+    return float(1.0 - attack.predict(forget[:, None]).mean())
+
+
+def auc_loss(members: Values, others: Values) -> float:
+    """Return the ROC-AUC of the loss as a membership score: members are expected to have the lower loss.
+
+    It is the probability that a random member's loss lies below a random other example's, ties counting half:
+    1 where every member's loss is lower, 0.5 where nothing leaks.
+
+    Takes losses ``(n,)`` and ``(m,)``. `Undefined` where either is empty or a loss is not finite.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    if (problem := _unusable(members=members, others=others)) is not None:
+        return Undefined(problem)
+    is_member = np.concatenate([np.ones(len(members)), np.zeros(len(others))])
+    return float(roc_auc_score(is_member, -np.concatenate([members, others])))
+
+
+def _unusable(**splits: Values) -> str | None:
+    """Return why these values of each split cannot be compared, or None where they can."""
+    for name, values in splits.items():
+        if len(values) == 0:
+            return f"there are no {name} examples"
+        broken = int((~np.isfinite(values)).sum())
+        if broken:
+            return f"{broken} of {len(values)} {name} values are not finite"
+    return None
