@@ -1,0 +1,49 @@
+"""The methods with fixed weights: descent on what to keep, ascent on what to forget."""
+
+from hamu_ray.methods.method import FixedWeights, Method
+from hamu_ray.methods.objectives import cross_entropy, kl_to_original, mixture
+
+_HALF_AND_HALF = FixedWeights(retain=0.5, forget=-0.5)
+
+FT = Method(
+    name="ft",
+    summary="descend the retain loss and trust the model to forget the rest",
+    source="Warnecke et al. 2023, arXiv 2108.11577",
+    weighting=FixedWeights(retain=1.0, forget=0.0),
+    retain=cross_entropy,
+)
+
+GA = Method(
+    name="ga",
+    summary="ascend the forget loss",
+    source="Jang et al. 2023, arXiv 2210.01504",
+    weighting=FixedWeights(retain=0.0, forget=-1.0),
+    forget=cross_entropy,
+)
+
+GDIFF = Method(
+    name="gdiff",
+    summary="half descent on the retain loss, half ascent on the forget loss",
+    source="Liu et al. 2022, arXiv 2203.12817",
+    weighting=_HALF_AND_HALF,
+    retain=cross_entropy,
+    forget=cross_entropy,
+)
+
+KL = Method(
+    name="kl",
+    summary="as gdiff, with the divergence from the original model for the retain loss",
+    source="Maini et al. 2024, arXiv 2401.06121",
+    weighting=_HALF_AND_HALF,
+    retain=kl_to_original,
+    forget=cross_entropy,
+)
+
+SCRUB = Method(
+    name="scrub",
+    summary="as gdiff, towards the original model on the retain set and away from it on the forget set",
+    source="Kurmanji et al. 2023, arXiv 2302.09880; weights as in Chen et al. 2026, arXiv 2606.02119",
+    weighting=_HALF_AND_HALF,
+    retain=mixture("scrub_retain", (0.001, kl_to_original), (0.99, cross_entropy)),
+    forget=kl_to_original,
+)

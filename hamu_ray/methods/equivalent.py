@@ -1,0 +1,107 @@
+"""The public door to the mathematics: from two lists of gradients to the list for the optimizer."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from hamu_ray.methods.decision import Decision
+from hamu_ray.methods.gram import Blocks, Granularity, clip_gram, combine, gram_matrix
+from hamu_ray.methods.registry import get_method
+from hamu_ray.methods.settings import ConstraintSplit, Infeasible, StepSettings
+
+
+@torch.no_grad()
+def equivalent_gradients(
+    method: str,
+    retain: Sequence[Tensor],
+    forget: Sequence[Tensor],
+    *,
+    lr: float,
+    radius: float | Literal["lr"] = "lr",
+    constraint: float | None = None,
+    constraint_ratio: float | None = None,
+    constraint_split: ConstraintSplit = "grad_norm",
+    normalise_split: bool = True,
+    granularity: Granularity = "tensor",
+    infeasible: Infeasible = "least_step",
+    clip_norm: float | None = None,
+) -> tuple[list[Tensor], Decision]:
+    """Return the gradients that plain SGD turns into the method's step: ``parameter -= lr * gradient``.
+
+    The same code as in a run: flat buffers, Gram matrices, the method's weighting, the combination. Options
+    that a method does not read (see ``Method.settings``) are checked and then left unused. Any other
+    optimizer than plain SGD gives up HAMU's guarantees per step.
+
+        gradients, decision = equivalent_gradients("hamu-q", retain, forget, lr=1e-3, constraint_ratio=0.5)
+
+    Args:
+        method: Name of a method, e.g. ``"hamu-q"``; see `METHODS`.
+        retain: Gradients of the retain objective's loss, one tensor per parameter.
+        forget: Gradients of the forget objective's loss (not negated), of the same shapes.
+        lr: Learning rate of the step, above 0.
+        radius: Longest step of a block in units of the weights, or ``"lr"``: learning rate x norm of the
+            block's effective retain gradient (r for HAMU-Q, -f for HAMU-U).
+        constraint: HAMU's least first-order change of the guaranteed loss, over the whole model.
+        constraint_ratio: The same as a ratio of the learning rate. HAMU needs one of the two.
+        constraint_split: How the constraint is shared out over blocks.
+        normalise_split: Whether the shares are made to sum to one.
+        granularity: A block per tensor, or the whole model as one.
+        infeasible: What a block does whose constraint no step within the radius meets.
+        clip_norm: Largest total norm of each gradient, clipped before anything else; None for no clipping.
+
+    Returns:
+        The equivalent gradients, of the shapes, dtype and device of the inputs, and the step's `Decision`,
+        whose weights apply to the clipped gradients.
+
+    Raises:
+        TypeError: If an option is unknown.
+        ValueError: If the method or an option's value is not valid, the sequences are empty or do not match
+            in shapes, dtype and device, or HAMU gets no constraint.
+    """
+    chosen = get_method(method)
+    if not (math.isfinite(lr) and lr > 0):
+        raise ValueError(f"lr must be a finite number above 0, found {lr}")
+    if isinstance(radius, str) and radius != "lr":
+        raise ValueError(f'radius must be "lr" or a number above 0, found {radius!r}')
+    settings = StepSettings(
+        radius=None if radius == "lr" else radius,
+        constraint=constraint,
+        constraint_ratio=constraint_ratio,
+        constraint_split=constraint_split,
+        normalise_split=normalise_split,
+        granularity=granularity,
+        infeasible=infeasible,
+    )
+    _check_pair(retain, forget)
+    shapes = [gradient.shape for gradient in retain]
+    blocks = Blocks.from_shapes(shapes, granularity)
+    r, f = (torch.cat([gradient.reshape(-1) for gradient in gradients]) for gradients in (retain, forget))
+    gram, scales = clip_gram(gram_matrix(r, f, blocks), clip_norm)
+    decision = chosen.weighting(gram, lr, settings)
+    flat = combine(decision.weights * scales, r, f, blocks)
+    parts = flat.split([shape.numel() for shape in shapes])
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)], decision
+
+
+def _check_pair(retain: Sequence[Tensor], forget: Sequence[Tensor]) -> None:
+    if len(retain) == 0 or len(retain) != len(forget):
+        raise ValueError(
+            "retain and forget must hold one gradient per parameter each, at least one, "
+            f"found {len(retain)} and {len(forget)}"
+        )
+    first = retain[0]
+    for index, (r, f) in enumerate(zip(retain, forget, strict=True)):
+        if r.shape != f.shape:
+            raise ValueError(
+                f"retain[{index}] and forget[{index}] must have the same shape, "
+                f"found {tuple(r.shape)} and {tuple(f.shape)}"
+            )
+        for name, gradient in (("retain", r), ("forget", f)):
+            if (gradient.dtype, gradient.device) != (first.dtype, first.device):
+                raise ValueError(
+                    f"{name}[{index}] must have the dtype and device of retain[0], {first.dtype} on "
+                    f"{first.device}, found {gradient.dtype} on {gradient.device}"
+                )

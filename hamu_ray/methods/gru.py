@@ -1,0 +1,45 @@
+"""GRU: gradient rectified unlearning."""
+
+import torch
+from torch import Tensor
+
+from hamu_ray.methods.decision import Branch, Decision
+from hamu_ray.methods.method import Method
+from hamu_ray.methods.objectives import cross_entropy
+from hamu_ray.methods.settings import StepSettings
+
+
+def gru_weighting(gram: Tensor, lr: float | Tensor, settings: StepSettings) -> Decision:
+    """Ascend f, and where that would raise the retain loss, remove the component along r.
+
+    The closed form of the paper's problem: the gradient closest to ``-f`` whose descent does not raise the
+    retain loss, ``min |g + f|^2 subject to g.r >= 0``. Descending ``-f`` moves along f and raises the
+    retain loss where ``r.f > 0``; there ``g = (r.f / r.r) r - f``.
+
+    Args:
+        gram: float64 ``(blocks, 2, 2)``, of the gradients of the two losses.
+        lr: Not read.
+        settings: Not read here; the granularity decided what the blocks are.
+
+    Returns:
+        The decision; branch `Branch.RECTIFIED` where a component was removed, else `Branch.DIRECT`.
+
+    Source: Wang et al., "GRU: Mitigating the Trade-off between Unlearning and Retention for LLMs", ICML 2025,
+    arXiv 2503.09117, section 3.
+    """
+    retain_retain, retain_forget = gram[:, 0, 0], gram[:, 0, 1]
+    conflict = retain_forget > 0
+    removed = torch.where(conflict, retain_forget / retain_retain, 0.0)
+    weights = torch.stack((removed, torch.full_like(removed, -1.0)), dim=-1)
+    return Decision(weights=weights, gram=gram, branch=torch.where(conflict, Branch.RECTIFIED, Branch.DIRECT))
+
+
+GRU = Method(
+    name="gru",
+    summary="ascend the forget loss, less the component that would raise the retain loss",
+    source="Wang et al. 2025, arXiv 2503.09117",
+    weighting=gru_weighting,
+    retain=cross_entropy,
+    forget=cross_entropy,
+    settings=frozenset({"granularity"}),
+)

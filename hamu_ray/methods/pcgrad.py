@@ -1,0 +1,50 @@
+"""PCGrad: projecting conflicting gradients."""
+
+import torch
+from torch import Tensor
+
+from hamu_ray.methods.decision import Branch, Decision
+from hamu_ray.methods.method import Method
+from hamu_ray.methods.objectives import cross_entropy
+from hamu_ray.methods.settings import StepSettings
+
+
+def pcgrad_weighting(gram: Tensor, lr: float | Tensor, settings: StepSettings) -> Decision:
+    """Take the mean of r and ``g = -f``, each projected off the other where they conflict.
+
+    The two tasks are to descend the retain loss, along r, and to ascend the forget loss, along g. They
+    conflict where ``r.g < 0``, that is ``r.f > 0``; there ``r' = r - (r.g / g.g) g`` and ``g' = g - (r.g /
+    r.r) r``, so that the mean is ``(1 + r.f / r.r) / 2 r - (1 + r.f / f.f) / 2 f``.
+
+    Args:
+        gram: float64 ``(blocks, 2, 2)``, of the gradients of the two losses.
+        lr: Not read.
+        settings: Not read here; the granularity decided what the blocks are (the paper's is ``"model"``).
+
+    Returns:
+        The decision; branch `Branch.RECTIFIED` where the gradients conflict, else `Branch.DIRECT`.
+
+    Source: Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020, arXiv 2001.06782, Algorithm
+    1, for two tasks, with the mean in place of the sum.
+    """
+    retain_retain, retain_forget, forget_forget = gram[:, 0, 0], gram[:, 0, 1], gram[:, 1, 1]
+    conflict = retain_forget > 0
+    weights = torch.stack(
+        (
+            0.5 + 0.5 * torch.where(conflict, retain_forget / retain_retain, 0.0),
+            -0.5 - 0.5 * torch.where(conflict, retain_forget / forget_forget, 0.0),
+        ),
+        dim=-1,
+    )
+    return Decision(weights=weights, gram=gram, branch=torch.where(conflict, Branch.RECTIFIED, Branch.DIRECT))
+
+
+PCGRAD = Method(
+    name="pcgrad",
+    summary="the mean of retain descent and forget ascent, each projected off the other where they conflict",
+    source="Yu et al. 2020, arXiv 2001.06782",
+    weighting=pcgrad_weighting,
+    retain=cross_entropy,
+    forget=cross_entropy,
+    settings=frozenset({"granularity"}),
+)

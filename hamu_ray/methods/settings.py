@@ -1,0 +1,75 @@
+"""What a method can be told about how to step."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from hamu_ray.methods.gram import Granularity
+
+ConstraintSplit = Literal["uniform", "grad_norm", "softmax_dot"]
+Infeasible = Literal["least_step", "skip", "stop"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSettings:
+    """Settings of a step. Each method names the ones that it reads in `Method.settings` and ignores the
+    others.
+
+    The learning rate is not among them: it is the schedule's current one, and passed anew for every step.
+
+    Raises:
+        ValueError: If a value is out of its range, or both ``constraint`` and ``constraint_ratio`` are given.
+    """
+
+    radius: float | None = None
+    """Longest step of a block, in the units of the weights; None takes learning rate x norm of the block's
+    effective retain gradient (the one that is descended: r for HAMU-Q, -f for HAMU-U)."""
+
+    constraint: float | None = None
+    """Least first-order change B of the guaranteed loss per step, over the whole model, as an absolute
+    number."""
+
+    constraint_ratio: float | None = None
+    """The same as a ratio of the current learning rate."""
+
+    constraint_split: ConstraintSplit = "grad_norm"
+    """How B is shared out over blocks: equally, in proportion to ``|r| |f|``, or by a softmax of ``-r.f``."""
+
+    normalise_split: bool = True
+    """Whether the shares are made to sum to one; see `hamu_ray.methods.hamu.constraint_shares` for what
+    they are otherwise. A uniform split always sums to one."""
+
+    granularity: Granularity = "tensor"
+    """One block per parameter tensor, or the whole model as one block."""
+
+    infeasible: Infeasible = "least_step"
+    """What a block does whose constraint no step within the radius meets: take the shortest step that meets
+    it, or none (``"skip"``). With ``"stop"``, one such block holds the whole model still, so that a run can
+    end there."""
+
+    def __post_init__(self) -> None:
+        _check_number("radius", self.radius, at_least_zero=False)
+        _check_number("constraint", self.constraint, at_least_zero=True)
+        _check_number("constraint_ratio", self.constraint_ratio, at_least_zero=True)
+        if self.constraint is not None and self.constraint_ratio is not None:
+            raise ValueError(
+                "constraint and constraint_ratio exclude each other: give one of them, "
+                f"found {self.constraint} and {self.constraint_ratio}"
+            )
+        for name, choices in (
+            ("constraint_split", get_args(ConstraintSplit)),
+            ("granularity", get_args(Granularity)),
+            ("infeasible", get_args(Infeasible)),
+        ):
+            if getattr(self, name) not in choices:
+                listed = ", ".join(f'"{choice}"' for choice in choices)
+                raise ValueError(f"{name} must be one of {listed}, found {getattr(self, name)!r}")
+
+
+def _check_number(name: str, value: float | None, *, at_least_zero: bool) -> None:
+    if value is None:
+        return
+    known_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not known_number or value < 0 or (value == 0 and not at_least_zero):
+        bound = "at least 0" if at_least_zero else "above 0"
+        raise ValueError(f"{name} must be a finite number {bound}, or None, found {value!r}")
