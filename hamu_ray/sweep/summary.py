@@ -130,9 +130,8 @@ def over_seeds(summary: SweepSummary) -> list[SeedGroup]:
     groups: dict[tuple[str, str], list[TrialRecord]] = defaultdict(list)
     for trial in summary.trials:
         if trial.status is Status.FINISHED and SEED in trial.parameters:
-            groups[method_of(trial), repr(sorted(settings_of(trial, without_seed=True).items()))].append(
-                trial
-            )
+            settings = sorted(settings_of(trial, without_seed=True).items())
+            groups[method_of(trial), repr(settings)].append(trial)
     found = []
     for (method, _), trials in groups.items():
         if len(trials) > 1:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from hamu_ray.sweep.front import Interval
@@ -20,6 +21,8 @@ HEADLINE = "avg_gap"
 
 NO_FRONT = "No trial finished with finite objectives: the front is empty."
 REASON_LENGTH = 160
+KNEE = "*"
+KNEE_NOTE = "; * is the knee"
 
 
 def write_csv(path: Path | str, summary: SweepSummary, trials: Sequence[TrialRecord]) -> Path:
@@ -32,9 +35,8 @@ def write_csv(path: Path | str, summary: SweepSummary, trials: Sequence[TrialRec
     metrics = [objective.metric for objective in summary.objectives]
     parameters = _in_order(key for trial in trials for key in settings_of(trial))
     fixed = {*metrics, "steps", "unlearning_seconds"}
-    others = sorted(
-        {key for trial in trials for key in trial.measures} - fixed, key=lambda k: (k != HEADLINE, k)
-    )
+    measured = {key for trial in trials for key in trial.measures} - fixed
+    others = sorted(measured, key=lambda key: (key != HEADLINE, key))
     after = ["steps", "unlearning_seconds", "reason", "model_path"]
     header = ["trial_id", "method", "status", "place", *metrics, *parameters, *others, *after]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,12 +56,17 @@ def write_csv(path: Path | str, summary: SweepSummary, trials: Sequence[TrialRec
 def front_table(summary: SweepSummary) -> Table:
     """Return the front as a table for the terminal, with the original's and the reference's rows."""
     header, rows, anchors = _front_rows(summary)
-    table = Table(title=_headline(summary), caption=counts_line(summary), box=box.SIMPLE_HEAD)
+    table = Table(
+        title=_headline(summary),
+        caption=counts_line(summary) + f"{KNEE_NOTE}." * bool(summary.front),
+        box=box.SIMPLE_HEAD,
+    )
+    table.padding, table.pad_edge = (0, 1, 0, 0), False
     table.title_justify = table.caption_justify = "left"
     for i, title in enumerate(header):
         table.add_column(title.replace(" ", "\n"), justify="left" if i < 3 else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*row, style="bold" if row[0] == "knee" else "")
+        table.add_row(*map(escape, row), style="bold" if row[0] == KNEE else "")
     table.add_section()
     for row in anchors:
         table.add_row(*row, style="dim")
@@ -75,7 +82,7 @@ def counts_line(summary: SweepSummary) -> str:
 def describe(summary: SweepSummary) -> str:
     """Return the summary as Markdown: the front, what became of all trials, and where the models are."""
     header, rows, anchors = _front_rows(summary)
-    parts = [f"**{_headline(summary)}** {counts_line(summary)}."]
+    parts = [f"**{_headline(summary)}** {counts_line(summary)}{KNEE_NOTE * bool(summary.front)}."]
     if rows or anchors:
         parts.append(_markdown_table(header, rows + anchors))
     if summary.front:
@@ -116,7 +123,7 @@ def _front_rows(summary: SweepSummary) -> tuple[list[str], list[list[str]], list
     header = ["", "trial", "method", *map(_words, metrics), *map(_words, titles)]
     rows = []
     for trial in summary.front:
-        mark = "knee" if summary.place(trial) == "knee" else ""
+        mark = KNEE if summary.place(trial) == "knee" else ""
         values = [_number(trial.measures.get(metric)) for metric in metrics]
         settings = [_short(trial.parameters.get(key, "")) for key in keys]
         rows.append([mark, trial.trial_id, method_of(trial), *values, *settings])

@@ -139,8 +139,8 @@ class TestCsv:
 class TestTerminal:
     def test_a_row_each_for_the_front_the_original_and_the_reference(self, summary):
         lines = in_terminal(summary).splitlines()
-        (knee,) = [line for line in lines if line.lstrip().startswith("knee")]
-        assert knee.split() == ["knee", "c", "hamu-q", "0.8000", "0.8000", "-", "0.01"]
+        (knee,) = [line for line in lines if line.lstrip().startswith("*")]
+        assert knee.split() == ["*", "c", "hamu-q", "0.8000", "0.8000", "-", "0.01"]
         assert any("original" in line and "0.0120" in line and "0.9810" in line for line in lines)
         assert any("retain-only" in line and "1.0000" in line for line in lines)
         assert counts_line(summary) in lines[-1]
