@@ -1,0 +1,214 @@
+"""HAMU against the problem that it solves."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from gradient_pairs import SHAPES, catalogue, flat, normal, scaled, zeros
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+from torch import Tensor
+
+from hamu_ray.methods import Branch, StepSettings, equivalent_gradients
+from hamu_ray.methods.gram import Blocks, gram_matrix
+from hamu_ray.methods.hamu import constraint_shares, quality_weighting, utility_weighting
+
+HAMU = ["hamu-q", "hamu-u"]
+SPLITS = ["uniform", "grad_norm", "softmax_dot"]
+
+seeds = st.integers(0, 10_000)
+scales = st.sampled_from([1e-10, 1e-3, 1.0, 1e10])
+mixes = st.sampled_from([-1.0, -0.999, -0.5, 0.0, 0.3, 0.9, 0.9999, 1.0])
+ratios = st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0, 2.0])
+splits = st.sampled_from(SPLITS)
+
+
+def mixed(
+    seed: int, mix: float, retain_scale: float, forget_scale: float
+) -> tuple[list[Tensor], list[Tensor]]:
+    """A pair of given alignment, in float64."""
+    r, other = normal(seed), normal(seed + 1)
+    f = [mix * a + math.sqrt(1 - mix**2) * b for a, b in zip(r, other, strict=True)]
+    return scaled([x.double() for x in r], retain_scale), scaled([x.double() for x in f], forget_scale)
+
+
+def effective(method: str, r: list[Tensor], f: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    return (r, f) if method == "hamu-q" else (scaled(f, -1.0), scaled(r, -1.0))
+
+
+@pytest.mark.parametrize("method", HAMU)
+@given(seed=seeds, mix=mixes, retain_scale=scales, forget_scale=scales, ratio=ratios, split=splits)
+@settings(max_examples=60, deadline=None)
+def test_step_keeps_its_promises(method, seed, mix, retain_scale, forget_scale, ratio, split):
+    lr = 1e-3
+    r, f = mixed(seed, mix, retain_scale, forget_scale)
+    # A ratio of what the gradients can give, so that all branches occur at all scales.
+    constraint = ratio * lr * flat(r).norm().item() * flat(f).norm().item()
+    gradients, decision = equivalent_gradients(
+        method, r, f, lr=lr, constraint=constraint, constraint_split=split
+    )
+    limits = decision.constraint
+    for block, (descended, guaranteed) in enumerate(zip(*effective(method, r, f), strict=True)):
+        step = -lr * gradients[block]
+        needed, radius = limits.needed[block].item(), limits.radius[block].item()
+        gained = (guaranteed * step).sum().item()
+        slack = 1e-7 * guaranteed.norm().item() * radius
+        assert gained >= needed * (1 - 1e-9) - slack
+        assert radius == pytest.approx(lr * descended.norm().item(), rel=1e-9)
+        if limits.feasible[block]:
+            assert step.norm().item() <= radius * (1 + 1e-7)
+        else:
+            assert decision.branch[block] == Branch.INFEASIBLE
+            assert step.norm().item() == pytest.approx(needed / guaranteed.norm().item(), rel=1e-9)
+
+
+@given(
+    seed=seeds,
+    mix=st.sampled_from([-0.95, -0.5, 0.0, 0.4, 0.8, 0.99]),
+    needed=st.floats(0.0, 0.95),
+    size=st.integers(2, 6),
+)
+@settings(max_examples=40, deadline=None)
+def test_no_solver_finds_a_better_step(seed, mix, needed, size):
+    random = np.random.default_rng(seed)
+    r, other = random.normal(size=(2, size))
+    f = mix * r + math.sqrt(1 - mix**2) * other
+    radius, bound = 1.0, needed * np.linalg.norm(f)
+    gradients, _ = equivalent_gradients(
+        "hamu-q", [torch.from_numpy(r)], [torch.from_numpy(f)], lr=1.0, radius=radius, constraint=bound
+    )
+    step = -gradients[0].numpy()
+    start = 0.5 * (1 + needed) * f / np.linalg.norm(f)
+    solution = minimize(
+        lambda d: r @ d,
+        start,
+        jac=lambda d: r,
+        method="SLSQP",
+        constraints=[
+            {"type": "ineq", "fun": lambda d: f @ d - bound, "jac": lambda d: f},
+            {"type": "ineq", "fun": lambda d: radius**2 - d @ d, "jac": lambda d: -2 * d},
+        ],
+        options={"ftol": 1e-12, "maxiter": 300},
+    )
+    assert f @ step >= bound - 1e-9
+    assert np.linalg.norm(step) <= radius + 1e-9
+    if solution.success:
+        assert r @ step <= solution.fun + 1e-5 * np.linalg.norm(r)
+
+
+@given(seed=seeds, mix=mixes, ratio=ratios, split=splits, normalise=st.booleans())
+@settings(max_examples=50, deadline=None)
+def test_u_is_q_with_roles_swapped(seed, mix, ratio, split, normalise):
+    r, f = mixed(seed, mix, 1.0, 2.0)
+    options = dict(lr=1e-2, constraint_ratio=ratio, constraint_split=split, normalise_split=normalise)
+    u, _ = equivalent_gradients("hamu-u", r, f, **options)
+    q, _ = equivalent_gradients("hamu-q", scaled(f, -1.0), scaled(r, -1.0), **options)
+    torch.testing.assert_close(u, q, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", HAMU)
+@pytest.mark.parametrize("radius", ["lr", 1e-3])
+def test_whole_model_is_the_concatenation_as_one_tensor(method, radius):
+    r, f = normal(5), normal(6)
+    lr = 1e-2
+    options = dict(lr=lr, radius=radius, constraint=1e-3)
+    gradients, decision = equivalent_gradients(method, r, f, granularity="model", **options)
+    alone, _ = equivalent_gradients(method, [flat(r)], [flat(f)], granularity="tensor", **options)
+    assert [gradient.shape for gradient in gradients] == SHAPES
+    torch.testing.assert_close(flat(gradients), alone[0])
+    (norm,) = decision.constraint.radius
+    assert lr * flat(gradients).norm() <= norm * (1 + 1e-6)
+    assert len(decision.branch) == 1
+
+
+def test_branches():
+    """One block each, r along the first axis; numbers worked out by hand at learning rate and radius 1."""
+    half = math.sqrt(0.5)
+    table = [
+        # f, constraint, branch, step
+        ([-1.0, 0.0], 0.5, Branch.DIRECT, [-1.0, 0.0]),
+        ([0.0, 1.0], 0.0, Branch.DIRECT, [-1.0, 0.0]),
+        ([0.0, 1.0], half, Branch.RECTIFIED, [-half, half]),
+        ([half, half], 0.0, Branch.RECTIFIED, [-half, half]),
+        ([3.0, 0.0], 1.5, Branch.COLINEAR, [0.5, 0.0]),
+        ([0.0, 2.0], 4.0, Branch.INFEASIBLE, [0.0, 2.0]),
+        ([0.0, 0.0], 0.0, Branch.DIRECT, [-1.0, 0.0]),
+        ([0.0, 0.0], 0.1, Branch.SKIPPED, [0.0, 0.0]),
+    ]
+    for f, constraint, branch, step in table:
+        gradients, decision = equivalent_gradients(
+            "hamu-q", [torch.tensor([1.0, 0.0])], [torch.tensor(f)], lr=1.0, radius=1.0, constraint=constraint
+        )
+        assert decision.branch.tolist() == [branch], f
+        torch.testing.assert_close(-gradients[0], torch.tensor(step), rtol=1e-6, atol=1e-7)
+
+
+def test_a_vanished_gradient_does_not_make_the_constraint_vanish():
+    r = normal(1)
+    gradients, decision = equivalent_gradients("hamu-q", r, zeros(), lr=1e-3, constraint_ratio=0.5)
+    assert decision.infeasible_blocks == len(SHAPES)
+    assert set(decision.branch.tolist()) == {Branch.SKIPPED}
+    assert not flat(gradients).any()
+    assert decision.criterion_met
+
+
+def test_what_to_do_when_infeasible():
+    r, f = [torch.tensor([1.0]), torch.tensor([1.0])], [torch.tensor([-1.0]), torch.tensor([-0.1])]
+    options = dict(lr=1.0, constraint=1.0, constraint_split="uniform")
+    least, decision = equivalent_gradients("hamu-q", r, f, infeasible="least_step", **options)
+    assert decision.branch.tolist() == [Branch.DIRECT, Branch.INFEASIBLE]
+    assert flat(least).tolist() == pytest.approx([1.0, 5.0])
+    skip, decision = equivalent_gradients("hamu-q", r, f, infeasible="skip", **options)
+    assert decision.branch.tolist() == [Branch.DIRECT, Branch.SKIPPED]
+    assert flat(skip).tolist() == [1.0, 0.0]
+    stop, decision = equivalent_gradients("hamu-q", r, f, infeasible="stop", **options)
+    assert decision.infeasible_blocks == 1
+    assert flat(stop).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("pair", catalogue().values(), ids=catalogue())
+def test_shares(split, pair):
+    blocks = Blocks.from_shapes(SHAPES, "tensor")
+    gram = gram_matrix(flat(pair[0]), flat(pair[1]), blocks)
+    shares = constraint_shares(gram, split, normalise=True)
+    torch.testing.assert_close(shares.sum(), torch.tensor(1.0, dtype=torch.float64))
+    assert (shares >= 0).all()
+    raw = constraint_shares(gram, split, normalise=False)
+    assert raw.isfinite().all()
+    if split == "softmax_dot":
+        torch.testing.assert_close(shares, torch.softmax(-gram[:, 0, 1], 0))
+        assert raw.max() == 1
+    if split == "grad_norm":
+        torch.testing.assert_close(raw.square(), gram[:, 0, 0] * gram[:, 1, 1])
+
+
+@pytest.mark.parametrize("weighting", [quality_weighting, utility_weighting])
+def test_learning_rate_may_be_a_tensor_and_may_be_zero(weighting):
+    gram = gram_matrix(flat(normal(1)), flat(normal(2)), Blocks.from_shapes(SHAPES, "tensor"))
+    settings_ = StepSettings(constraint_ratio=0.5)
+    expected = weighting(gram, 1e-3, settings_)
+    tensor = weighting(gram, torch.tensor(1e-3, dtype=torch.float64), settings_)
+    torch.testing.assert_close(tensor.weights, expected.weights, rtol=1e-12, atol=0)
+    torch.testing.assert_close(tensor.constraint.radius, expected.constraint.radius)
+    # In units of the learning rate, nothing depends on it.
+    torch.testing.assert_close(weighting(gram, 0.0, settings_).weights, expected.weights)
+    absolute = weighting(gram, 0.0, StepSettings(constraint=1.0, radius=0.1))
+    assert not absolute.weights.any()
+    ratio = StepSettings(constraint=0.5e-3)
+    torch.testing.assert_close(weighting(gram, 1e-3, ratio).weights, expected.weights, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("method", HAMU)
+def test_stopping_margin_is_what_both_objectives_leave(method):
+    r, f = normal(3), normal(4)
+    _, decision = equivalent_gradients(method, r, f, lr=1e-3, constraint=2e-3)
+    _, guaranteed = effective(method, r, f)
+    angles = torch.deg2rad(decision.angle)
+    norms = torch.stack([part.double().norm() for part in guaranteed])
+    terms = decision.constraint.radius * norms * angles.sin()
+    torch.testing.assert_close(decision.constraint.stopping_terms, terms, rtol=1e-6, atol=1e-12)
+    torch.testing.assert_close(decision.stopping_margin, terms.sum() - 2e-3, rtol=1e-6, atol=1e-12)
+    assert decision.criterion_met == (terms.sum() < 2e-3)

@@ -1,0 +1,123 @@
+"""What every registered method keeps to, and how methods are found."""
+
+import pickle
+from dataclasses import fields
+
+import pytest
+import torch
+from gradient_pairs import SHAPES, catalogue, flat, normal
+
+from hamu_ray.methods import (
+    METHODS,
+    Blocks,
+    Branch,
+    StepSettings,
+    equivalent_gradients,
+    get_method,
+    gram_matrix,
+)
+
+NAMES = ["hamu-q", "hamu-u", "ft", "ga", "gdiff", "kl", "scrub", "gru", "pcgrad"]
+NO_CONSTRAINT = {"retain_norm", "forget_norm", "gradient_dot", "gradient_cosine", "gradient_angle"}
+CONSTRAINT = {"constraint", "infeasible_blocks", "stopping_margin"}
+
+
+def test_names_are_those_of_the_paper():
+    assert list(METHODS) == NAMES
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_is_described(name):
+    method = get_method(name)
+    assert method.name == name
+    assert method.summary
+    assert "\n" not in method.summary
+    assert "arXiv" in method.source
+    assert method.retain or method.forget
+    assert method.settings <= {field.name for field in fields(StepSettings)}
+    assert pickle.loads(pickle.dumps(method)) == method
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("ft", set()), ("ga", set()), ("gru", {"granularity"}), ("pcgrad", {"granularity"})]
+    + [(name, {field.name for field in fields(StepSettings)}) for name in ("hamu-q", "hamu-u")],
+)
+def test_settings_name_what_is_read(name, expected):
+    assert METHODS[name].settings == expected
+
+
+@pytest.mark.parametrize("granularity", ["tensor", "model"])
+@pytest.mark.parametrize("pair", catalogue().values(), ids=catalogue())
+@pytest.mark.parametrize("name", METHODS)
+def test_every_step_is_finite(name, pair, granularity):
+    for options in ({"constraint_ratio": 0.5}, {"constraint": 1e-3}, {"constraint": 1e-3, "radius": 0.1}):
+        for split in ("uniform", "grad_norm", "softmax_dot"):
+            gradients, decision = equivalent_gradients(
+                name, *pair, lr=1e-3, granularity=granularity, constraint_split=split, **options
+            )
+            assert [gradient.shape for gradient in gradients] == SHAPES
+            assert flat(gradients).isfinite().all()
+            assert decision.finite
+            assert all(value.isfinite() for value in decision.totals().values())
+            assert not decision.per_block.isnan().any()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_decisions_are_complete(name):
+    gram = gram_matrix(flat(normal(1)), flat(normal(2)), Blocks.from_shapes(SHAPES, "tensor"))
+    before = gram.clone()
+    decision = METHODS[name].weighting(gram, 1e-3, StepSettings(constraint_ratio=0.5))
+    assert torch.equal(gram, before)
+    assert decision.weights.shape == (len(SHAPES), 2)
+    assert decision.weights.dtype == torch.float64
+    assert decision.branch.dtype == torch.int64
+    assert all(code in list(Branch) for code in decision.branch.tolist())
+    assert decision.per_block.shape == (len(decision.block_names), len(SHAPES))
+    totals = decision.totals()
+    constrained = name.startswith("hamu")
+    assert set(totals) == NO_CONSTRAINT | (CONSTRAINT if constrained else set())
+    assert all(value.ndim == 0 for value in totals.values())
+    assert (decision.criterion_met is not None) == constrained
+    assert decision.infeasible_blocks.ndim == 0
+    torch.testing.assert_close(totals["retain_norm"], flat(normal(1)).double().norm())
+    cosine = torch.cosine_similarity(flat(normal(1)).double(), flat(normal(2)).double(), dim=0)
+    torch.testing.assert_close(totals["gradient_cosine"], cosine)
+    torch.testing.assert_close(totals["gradient_angle"], torch.rad2deg(torch.acos(cosine)))
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_seen(name, bad):
+    r, f = normal(1), normal(2)
+    r[1][0] = bad
+    _, decision = equivalent_gradients(name, r, f, lr=1e-3, constraint_ratio=0.5, clip_norm=1.0)
+    assert not decision.finite
+
+
+def test_unknown_names_get_a_hint():
+    with pytest.raises(
+        ValueError, match=r"method must be one of hamu-q, .*found 'hamu_q' \(did you mean 'hamu-q'"
+    ):
+        get_method("hamu_q")
+    with pytest.raises(ValueError, match=r"did you mean 'pcgrad'"):
+        get_method("PCGrad".lower() + "s")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"radius": 0.0}, "radius must be a finite number above 0"),
+        ({"radius": "lr"}, "radius must be a finite number"),
+        ({"constraint": -1.0}, "constraint must be a finite number at least 0"),
+        ({"constraint_ratio": float("nan")}, "constraint_ratio must be"),
+        ({"constraint_ratio": True}, "constraint_ratio must be"),
+        ({"constraint": 1.0, "constraint_ratio": 0.5}, "exclude each other"),
+        ({"constraint_split": "equal"}, 'constraint_split must be one of "uniform", "grad_norm"'),
+        ({"granularity": "layer"}, "granularity must be one of"),
+        ({"infeasible": "ignore"}, "infeasible must be one of"),
+    ],
+)
+def test_settings_are_checked(values, message):
+    with pytest.raises(ValueError, match=message):
+        StepSettings(**values)
