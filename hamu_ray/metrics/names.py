@@ -78,7 +78,7 @@ VISION: Mapping[str, Metric] = _table(
     Metric(UNLEARNING_ACCURACY, "UA: 1 - accuracy on the forget images; good is near R's", "neither"),
     Metric(
         MIA_CONFIDENCE,
-        "Share of forget images called non-members by an SVC on the true class's confidence; good is near R's",
+        "Share of forget images called non-members by an SVC on true-class confidence; good is near R's",
         "neither",
     ),
     Metric(

@@ -1,6 +1,6 @@
 """What the engine asks of a task: data that stays on the device, models, and measures."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,7 +8,10 @@ import torch
 from torch import Tensor, nn
 
 Measures = dict[str, float]
-"""Names of metrics to their values; NaN where a measure is not defined."""
+"""Names of metrics to their values; NaN (`hamu_ray.metrics.Undefined`) where a measure is not defined."""
+
+Teacher = Callable[[Tensor], Tensor]
+"""Training examples (int64, CPU) to a frozen model's logits on them, float ``(items, classes)``."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,10 @@ class Task(Protocol):
         """Run the model on training examples (numbers, int64, CPU), under the task's autocast precision."""
         ...
 
+    def teacher(self, model: nn.Module) -> Teacher:
+        """Return what gives the logits of this model as it is now, whatever becomes of it later."""
+        ...
+
     def evaluate(self, model: nn.Module, share: Share, *, subset: int | None = None) -> Measures:
         """Measure the model. With ``subset``, only cheap measures on so many examples of each split.
 
@@ -65,8 +72,6 @@ class Task(Protocol):
         """
         ...
 
-    def compare(
-        self, measures: Measures, original: Measures | None, reference: Measures | None
-    ) -> Measures:
+    def compare(self, measures: Measures, original: Measures | None, reference: Measures | None) -> Measures:
         """Return the measures that relate a model to the original and to the retain-only reference."""
         ...

@@ -1,0 +1,64 @@
+"""The tasks by name. Adding one takes a folder beside `vision` and a line in `TASKS`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import torch
+
+from hamu_ray.config.model import ModelConfig
+from hamu_ray.config.vision import DataConfig, DigitsData, ForgetConfig
+from hamu_ray.metrics.names import ENGINE, VISION, Metric
+from hamu_ray.tasks.task import Task
+from hamu_ray.tasks.vision.data import VisionData
+from hamu_ray.tasks.vision.digits import load_digits_data
+from hamu_ray.tasks.vision.images import load_images_data
+from hamu_ray.tasks.vision.task import VisionTask
+
+
+class TaskData(Protocol):
+    """A task's data, loaded and on a device: everything that all trials of a worker share."""
+
+    task: ClassVar[str]
+
+
+@dataclass(frozen=True)
+class TaskKind:
+    """What makes a task: how its data are loaded, what is built on them and what is measured."""
+
+    load: Callable[[Any, Path | None], Any]
+    build: Callable[..., Task]
+    metrics: Mapping[str, Metric]
+
+
+def _load_vision(config: DataConfig, cache: Path | None) -> VisionData:
+    return load_digits_data(config) if isinstance(config, DigitsData) else load_images_data(config, cache)
+
+
+TASKS: Mapping[str, TaskKind] = {
+    "vision": TaskKind(_load_vision, VisionTask, VISION),
+}
+
+
+def load_data(config: DataConfig, device: torch.device, cache: Path | None = None) -> TaskData:
+    """Load the data onto a device, once per worker. ``cache`` is a folder for what takes long to prepare.
+
+    Raises `ValueError` with one line that names the key and the remedy.
+    """
+    return TASKS[config.task].load(config, cache).to(device)
+
+
+def build_task(
+    data: TaskData, *, forget: ForgetConfig, model: ModelConfig, batch_size: int, seed: int
+) -> Task:
+    """Return the task of one trial on loaded data; takes milliseconds.
+
+    ``batch_size`` is of evaluation. Raises `ValueError` for a forget set that the data cannot give.
+    """
+    return TASKS[data.task].build(data, forget=forget, model=model, batch_size=batch_size, seed=seed)
+
+
+def metric_names(task: str) -> Mapping[str, Metric]:
+    """Return every metric that runs of a task report, the engine's included, by key."""
+    return {**TASKS[task].metrics, **ENGINE}

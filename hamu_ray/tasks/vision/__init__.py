@@ -1,0 +1,1 @@
+"""The vision task: image data, forget sets, classifiers and their measures."""

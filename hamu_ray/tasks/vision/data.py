@@ -1,0 +1,95 @@
+"""An image data set as it lies on a worker's device: decoded once, normalised when it is used."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Labelled images of one split.
+
+    ``pixels`` is uint8 ``(n, channels, height, width)`` in channels-last memory order, in which one image's
+    bytes lie together; ``labels`` is int64 ``(n,)`` on the same device.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> "Examples":
+        """Return the examples on a device."""
+        return Examples(self.pixels.to(device), self.labels.to(device))
+
+    def gather(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the pixels and labels of these examples.
+
+        ``numbers`` is int64 ``(k,)``, on the CPU or the examples' device. Nothing waits for a GPU.
+        """
+        numbers = indices_on(self.pixels.device, numbers)
+        # In the images' own memory order this copies whole rows; on the permuted view it is 15 times slower.
+        rows = self.pixels.permute(0, 2, 3, 1).index_select(0, numbers)
+        return rows.permute(0, 3, 1, 2), self.labels.index_select(0, numbers)
+
+
+@dataclass(frozen=True, eq=False)
+class VisionData:
+    """A data set with its training and test images, shared by all trials of a worker.
+
+    ``mean`` and ``std`` are of the pixels scaled to 0..1, one number per channel.
+    """
+
+    task: ClassVar[str] = "vision"
+
+    train: Examples
+    test: Examples
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pixels lie."""
+        return self.train.pixels.device
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of every image."""
+        channels, height, width = self.train.pixels.shape[1:]
+        return channels, height, width
+
+    def to(self, device: torch.device) -> "VisionData":
+        """Return the data on a device."""
+        return replace(self, train=self.train.to(device), test=self.test.to(device))
+
+
+def indices_on(device: torch.device, numbers: Tensor) -> Tensor:
+    """Return int64 indices on a device; those of the CPU reach a GPU through pinned memory, unawaited."""
+    if device.type == "cuda" and numbers.device.type == "cpu":
+        numbers = numbers.pin_memory()
+    return numbers.to(device, non_blocking=True)
+
+
+def as_pixels(images: np.ndarray) -> Tensor:
+    """Return uint8 images ``(n, height, width, channels)`` as `Examples` holds them, without a copy."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+
+def spread_over_classes(labels: np.ndarray, limit: int | None) -> np.ndarray:
+    """Return the sorted positions of ``limit`` examples, the same number of each class where possible.
+
+    Classes that run out leave their places to the others. The draw is always the same; None takes all.
+    """
+    if limit is None or limit >= len(labels):
+        return np.arange(len(labels))
+    shuffled = np.random.default_rng(0).permutation(len(labels))
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    counts = np.bincount(labels)
+    rank_in_class = np.concatenate([np.arange(count) for count in counts])
+    return np.sort(by_class[np.argsort(rank_in_class, kind="stable")[:limit]])

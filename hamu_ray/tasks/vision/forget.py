@@ -1,0 +1,126 @@
+"""Which training images are to be forgotten."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hamu_ray.config.vision import ForgetClass, ForgetConfig, ForgetIndices, ForgetRandom
+
+Positions = NDArray[np.int64]
+
+FORGET_STREAM = 1
+"""Keeps this draw apart from others that start from the same seed."""
+
+
+@dataclass(frozen=True, eq=False)
+class ForgetSplit:
+    """The training images in two parts, int64 positions on the CPU: sorted, disjoint, together all."""
+
+    retain: Tensor
+    forget: Tensor
+    forgotten_class: int | None
+    """The class that is forgotten, if it is one (in part or whole); None for a draw from all classes."""
+
+
+def split_examples(
+    labels: Tensor, class_names: Sequence[str], config: ForgetConfig, seed: int
+) -> ForgetSplit:
+    """Return the images to forget and those to retain.
+
+    ``labels`` is int64 ``(n,)`` of the training images. The seed decides every draw. Draws for different rho
+    and equal seed nest: a larger share swaps the same images and more.
+
+    Raises `ValueError` for a class or position that does not exist, and where one of the parts is empty.
+    """
+    truth = labels.cpu().numpy()
+    generator = np.random.default_rng((seed, FORGET_STREAM))
+    forgotten_class: int | None = None
+    match config:
+        case ForgetClass():
+            label = class_number(config.label, class_names)
+            forget = _class_with_swaps(truth, label, config.rho, generator)
+            forgotten_class = label if config.rho < 1 else None
+        case ForgetRandom():
+            forget = generator.permutation(len(truth))[: round(config.share * len(truth))]
+            if len(forget) == 0:
+                raise ValueError(f"forget.share: {config.share} of {len(truth)} training images is none")
+        case ForgetIndices():
+            forget = read_positions(Path(config.path), len(truth))
+    chosen = np.zeros(len(truth), dtype=bool)
+    chosen[forget] = True
+    if chosen.all():
+        raise ValueError(
+            f"forget: all {len(truth)} training images are to be forgotten; none is left to retain"
+        )
+    retain, forget = np.flatnonzero(~chosen), np.flatnonzero(chosen)
+    return ForgetSplit(torch.from_numpy(retain), torch.from_numpy(forget), forgotten_class)
+
+
+def class_number(label: int | str, class_names: Sequence[str]) -> int:
+    """Return the number of a class that is given by number or by name; raises `ValueError`."""
+    if isinstance(label, str) and label in class_names:
+        return class_names.index(label)
+    if isinstance(label, int) and 0 <= label < len(class_names):
+        return label
+    known = ", ".join(f"{number}={name}" for number, name in enumerate(class_names[:20]))
+    more = f" and {len(class_names) - 20} more" if len(class_names) > 20 else ""
+    raise ValueError(f"forget.label: there is no class {label!r}; the classes are {known}{more}")
+
+
+def read_positions(path: Path, count: int) -> Positions:
+    """Read distinct positions below ``count`` from a text file, one a line; blank lines are passed over.
+
+    Raises `ValueError` that names the file and the line.
+    """
+    try:
+        lines = path.expanduser().read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"forget.path: {path} cannot be read: {error}") from error
+    seen: dict[int, int] = {}
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if not text:
+            continue
+        if not (text.isascii() and text.isdigit()):
+            raise ValueError(
+                f"forget.path: {path}, line {number}: {text[:40]!r} is not a position (0, 1, ...)"
+            )
+        position = int(text)
+        if position >= count:
+            raise ValueError(
+                f"forget.path: {path}, line {number}: there is no position {position}; "
+                f"the {count} training images have 0 to {count - 1}"
+            )
+        if position in seen:
+            raise ValueError(
+                f"forget.path: {path}, line {number}: {position} is on line {seen[position]} already"
+            )
+        seen[position] = number
+    if not seen:
+        raise ValueError(f"forget.path: {path} lists no positions; there is nothing to forget")
+    return np.fromiter(seen, dtype=np.int64)
+
+
+def _class_with_swaps(labels: Positions, label: int, rho: float, generator: np.random.Generator) -> Positions:
+    """Return as many positions as the class has images, a share rho of them swapped for those of others.
+
+    With rho 1 they are drawn from the whole training set, the class included.
+    """
+    members = generator.permutation(np.flatnonzero(labels == label))
+    others = generator.permutation(np.flatnonzero(labels != label))
+    if len(members) == 0:
+        raise ValueError(f"forget.label: no training image is of class {label}; there is nothing to forget")
+    if rho == 1:
+        return generator.permutation(len(labels))[: len(members)]
+    swapped = round(rho * len(members))
+    if swapped > len(others):
+        raise ValueError(
+            f"forget.rho: {rho} swaps {swapped} of the class's {len(members)} images, "
+            f"but the other classes have {len(others)}"
+        )
+    return np.concatenate([members[: len(members) - swapped], others[:swapped]])

@@ -1,0 +1,204 @@
+"""The vision task: image classifiers that are to forget some of their training images."""
+
+import copy
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hamu_ray.config.model import ModelConfig
+from hamu_ray.config.vision import ForgetClass, ForgetConfig
+from hamu_ray.metrics import comparison, names
+from hamu_ray.metrics.undefined import Undefined, reasons
+from hamu_ray.tasks.task import Measures, Outputs, Share, Teacher
+from hamu_ray.tasks.vision.data import Examples, VisionData, indices_on
+from hamu_ray.tasks.vision.forget import split_examples
+from hamu_ray.tasks.vision.measures import ALL, CHEAP, all_measures, cheap_measures
+from hamu_ray.tasks.vision.models import build_vision_model
+
+logger = logging.getLogger(__name__)
+
+SUBSET_STREAM = 2
+"""Keeps the draw of the evaluation's subset apart from others that start from the same seed."""
+
+
+class VisionTask:
+    """Image data with a forget set. Cheap to construct: the images are shared, a split is two index lists."""
+
+    def __init__(
+        self, data: VisionData, *, forget: ForgetConfig, model: ModelConfig, batch_size: int, seed: int
+    ) -> None:
+        """Split the training images.
+
+        ``batch_size`` is of evaluation alone; the seed decides the split and the evaluation's draws. Raises
+        `ValueError` for a forget set that the data cannot give.
+        """
+        self.data = data
+        self.device = data.device
+        self.split = split_examples(data.train.labels, data.class_names, forget, seed)
+        self._model_config = model
+        self._batch_size = batch_size
+        self._seed = seed
+        self._whole_class = isinstance(forget, ForgetClass) and forget.rho == 0
+        self._reported: set[tuple[str, str]] = set()
+        self._mean = torch.tensor(data.mean, device=self.device).view(1, -1, 1, 1) * 255
+        self._scale = 1 / (torch.tensor(data.std, device=self.device).view(1, -1, 1, 1) * 255)
+
+    @property
+    def splits(self) -> Mapping[str, Tensor]:
+        """Positions (int64, CPU, sorted) of the ``retain`` and ``forget`` images in the training images."""
+        return {"retain": self.split.retain, "forget": self.split.forget}
+
+    def build_model(self, seed: int) -> nn.Module:
+        """Return a fresh model on the device; its weights depend on the seed and not on the device."""
+        classes = len(self.data.class_names)
+        return build_vision_model(self._model_config, self.data.image_shape, classes, seed).to(self.device)
+
+    def count(self, examples: Tensor) -> int:
+        """Return the number of loss items: one per image."""
+        return len(examples)
+
+    def forward(self, model: nn.Module, examples: Tensor) -> Outputs:
+        """Run the model on training images in its own mode; logits are float32 ``(k, classes)``.
+
+        ``examples`` is int64 ``(k,)``, on the CPU or the task's device. Nothing waits for a GPU.
+        """
+        return self._outputs(model, self.data.train, examples)
+
+    def teacher(self, model: nn.Module) -> Teacher:
+        """Return a function from training images to the logits of this model as it is now, in eval mode.
+
+        The images never change, so that each is run through the model once, when it is first asked for.
+        """
+        return _RememberedLogits(self, copy.deepcopy(model).eval().requires_grad_(False))
+
+    def evaluate(self, model: nn.Module, share: Share, *, subset: int | None = None) -> Measures:
+        """Measure the model on retain, forget and test images, in eval mode, which is undone afterwards.
+
+        With ``subset`` only accuracy, loss, entropy and UA, on the same draw of so many images per split each
+        time. Each rank runs its part of the images. Rank 0 computes the measures for all: the attack's fit is
+        not repeated, and every rank gets the same bits. Why a measure is NaN is kept and logged on rank 0.
+        """
+        splits: dict[str, Outputs] = {}
+        for name, (source, numbers) in self._measured(subset).items():
+            mine = numbers.tensor_split(share.size)[share.rank]
+            logits = share.gather_rows(self._evaluated_logits(model, source, mine))
+            splits[name] = Outputs(logits, source.labels.index_select(0, numbers.to(self.device)))
+        order = ALL if subset is None else CHEAP
+        if share.rank > 0:
+            rows = share.gather_rows(torch.empty(0, len(order), dtype=torch.float64, device=self.device))
+            return dict(zip(order, rows[0].tolist(), strict=True))
+        measures = (
+            all_measures(splits, forgotten_class=self.split.forgotten_class, seed=self._seed)
+            if subset is None
+            else cheap_measures(splits)
+        )
+        values = [[measures[name] for name in order]]
+        share.gather_rows(torch.tensor(values, dtype=torch.float64, device=self.device))
+        self._log_reasons(measures)
+        return measures
+
+    def compare(self, measures: Measures, original: Measures | None, reference: Measures | None) -> Measures:
+        """Return the sweep's two objectives, and `avg_gap` where the confidence attack was measured.
+
+        Without a reference, one that never saw a class is taken to know none of it: forget accuracy 0 for a
+        whole-class forget set. Raises `ValueError` for other forget sets. The original is not needed here.
+        """
+        if reference is None and not self._whole_class:
+            raise ValueError("reference: only a whole-class forget set (rho 0) can be judged without one")
+        forget_accuracy = names.accuracy_of("forget")
+        expected = 0.0 if reference is None else reference[forget_accuracy]
+        compared: Measures = {
+            names.FORGET_QUALITY: comparison.forget_quality(measures[forget_accuracy], expected),
+            names.RETAIN_UTILITY: comparison.retain_utility(measures[names.accuracy_of("retain")]),
+        }
+        if names.MIA_CONFIDENCE in measures:
+            compared[names.AVG_GAP] = (
+                comparison.avg_gap(measures, reference)
+                if reference is not None
+                else Undefined("there is no reference")
+            )
+        self._log_reasons(compared)
+        return compared
+
+    def _measured(self, subset: int | None) -> dict[str, tuple[Examples, Tensor]]:
+        """Return where each split's images are found and their positions there."""
+        train, test = self.data.train, self.data.test
+        found = {
+            "retain": (train, self.split.retain),
+            "forget": (train, self.split.forget),
+            "test": (test, torch.arange(len(test))),
+        }
+        if subset is None:
+            return found
+        generator = np.random.default_rng((self._seed, SUBSET_STREAM))
+        drawn = {name: np.sort(generator.permutation(len(at))[:subset]) for name, (_, at) in found.items()}
+        return {name: (source, at[torch.from_numpy(drawn[name])]) for name, (source, at) in found.items()}
+
+    def _evaluated_logits(self, model: nn.Module, source: Examples, numbers: Tensor) -> Tensor:
+        """Return the logits in eval mode, float32 ``(k, classes)``; ``k`` may be 0."""
+        parts = [torch.empty(0, len(self.data.class_names), device=self.device)]
+        with _eval_mode(model), torch.inference_mode():
+            parts += [
+                self._outputs(model, source, batch).logits
+                for batch in numbers.split(self._batch_size)
+                if len(batch)
+            ]
+        # Outside inference mode, so that the result is a tensor that collectives may write to.
+        return torch.cat(parts)
+
+    def _outputs(self, model: nn.Module, source: Examples, numbers: Tensor) -> Outputs:
+        pixels, labels = source.gather(numbers)
+        images = pixels.float().sub_(self._mean).mul_(self._scale)
+        if not self._model_config.channels_last:
+            images = images.contiguous()
+        low_precision = self._model_config.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=low_precision):
+            logits = model(images)
+        return Outputs(logits.float(), labels)
+
+    def _log_reasons(self, measures: Measures) -> None:
+        """Say once per task why a measure is not defined."""
+        for item in reasons(measures).items():
+            if item not in self._reported:
+                self._reported.add(item)
+                logger.warning("%s is not defined: %s", *item)
+
+
+class _RememberedLogits:
+    """A frozen model's logits on training images, each computed once.
+
+    Which are known is kept on the CPU, where the examples' numbers are, so that asking never waits for a GPU.
+    """
+
+    def __init__(self, task: VisionTask, model: nn.Module) -> None:
+        count = len(task.data.train)
+        self._task = task
+        self._model = model
+        self._logits = torch.empty(count, len(task.data.class_names), device=task.device)
+        self._known = torch.zeros(count, dtype=torch.bool)
+
+    @torch.no_grad()
+    def __call__(self, examples: Tensor) -> Tensor:
+        """Return logits, float32 ``(k, classes)``, for examples int64 ``(k,)`` on the CPU."""
+        missing = examples[~self._known[examples]]
+        if len(missing):
+            logits = self._task.forward(self._model, missing).logits
+            self._logits[indices_on(self._logits.device, missing)] = logits
+            self._known[missing] = True
+        return self._logits[indices_on(self._logits.device, examples)]
+
+
+@contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    """Set every module to eval mode, and each back to its own mode afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
