@@ -95,14 +95,25 @@ class _Chunk:
     """A run of the flat buffer that is worked on at once, with its index tensors (int64, on the device)."""
 
     elements: slice
-    blocks: slice
-    lengths: Tensor
-    """Elements of each block in the chunk ``(blocks,)``."""
+    span: slice
+    """From the first to the last block with elements in the chunk."""
     tile_lengths: Tensor
-    """Elements of each tile, three times over ``(3 * tiles,)``: once for every distinct entry of a Gram
-    matrix."""
+    """Elements of each tile, three times over ``(3 * tiles,)``: once per distinct entry of a Gram matrix."""
     tile_counts: Tensor
-    """Tiles of each block, three times over ``(3 * blocks,)``."""
+    """Tiles of each block of the span, three times over ``(3 * span,)``."""
+    touched: Tensor
+    """The blocks with elements in the chunk ``(touched,)``."""
+    borders: Tensor
+    """Where in the chunk each of them but the first begins ``(touched - 1,)``."""
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Repeat each block's value ``(blocks,)`` for all its elements in the chunk ``(elements,)``."""
+        # repeat_interleave would do, but on a CPU it waits for all threads however few the elements.
+        positions = torch.zeros(
+            self.elements.stop - self.elements.start, dtype=torch.int32, device=values.device
+        )
+        positions.index_fill_(0, self.borders, 1).cumsum_(0)
+        return values.index_select(0, self.touched).index_select(0, positions)
 
 
 @lru_cache(maxsize=64)
@@ -117,13 +128,13 @@ def _chunks(blocks: Blocks, device: torch.device) -> tuple[_Chunk, ...]:
         span = slice(touched[0], touched[-1] + 1)
         tiles = [list(_tiles(length)) for length in inside[span]]
         indices = (
-            inside[span],
             3 * [tile for block in tiles for tile in block],
             3 * [len(block) for block in tiles],
+            touched,
+            list(accumulate(inside[index] for index in touched))[:-1],
         )
-        chunks.append(
-            _Chunk(slice(start, stop), span, *(torch.tensor(index, device=device) for index in indices))
-        )
+        tensors = (torch.tensor(index, dtype=torch.int64, device=device) for index in indices)
+        chunks.append(_Chunk(slice(start, stop), span, *tensors))
     return tuple(chunks)
 
 
@@ -171,7 +182,7 @@ def gram_matrix(retain: Tensor, forget: Tensor, blocks: Blocks) -> Tensor:
         # Without `unsafe`, segment_reduce would bring the lengths to the host to check their sum.
         tiles = torch.segment_reduce(products.view(-1), "sum", lengths=chunk.tile_lengths, unsafe=True)
         sums = torch.segment_reduce(tiles, "sum", lengths=chunk.tile_counts, unsafe=True)
-        entries[:, chunk.blocks] += sums.view(3, -1)
+        entries[:, chunk.span] += sums.view(3, -1)
     retain_retain, retain_forget, forget_forget = entries
     return torch.stack((retain_retain, retain_forget, retain_forget, forget_forget), dim=-1).view(-1, 2, 2)
 
@@ -205,14 +216,9 @@ def combine(
     result = torch.empty_like(retain) if out is None else out
     if result.shape != retain.shape:
         raise ValueError(f"out must have shape {tuple(retain.shape)}, found {tuple(result.shape)}")
+    columns = weights.double().T.contiguous()
     for chunk in _chunks(blocks, retain.device):
-        size = chunk.elements.stop - chunk.elements.start
-        # One contiguous column at a time: repeating rows of two is several times slower. With the output's
-        # size given, no count has to come to the host.
-        a, b = (
-            torch.repeat_interleave(column, chunk.lengths, output_size=size)
-            for column in weights[chunk.blocks].double().T.contiguous()
-        )
+        a, b = (chunk.spread(column) for column in columns)
         result[chunk.elements] = a.mul_(retain[chunk.elements]).add_(b.mul_(forget[chunk.elements]))
     return result
 

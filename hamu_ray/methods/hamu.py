@@ -142,7 +142,7 @@ def _weights(problem: _Problem, branch: Tensor) -> Tensor:
     descent = torch.where(problem.retain_norm == 0, 0.0, problem.reach / problem.retain_norm)
     ascent = problem.needed / problem.forget_norm.square()
     ascent = torch.where((problem.needed == 0) | (branch == Branch.SKIPPED), 0.0, ascent)
-    turn = torch.sqrt((1 - problem.feasibility.square()).clamp(min=0) / problem.sine_squared)
+    turn = torch.sqrt((1 - problem.feasibility.square()) / problem.sine_squared)
     correction = turn * problem.cosine * problem.reach / problem.forget_norm
     a = torch.where(direct, descent, torch.where(rectified, descent * turn, 0.0))
     b = torch.where(direct, 0.0, -torch.where(rectified, ascent + correction, ascent))

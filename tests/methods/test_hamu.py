@@ -212,3 +212,10 @@ def test_stopping_margin_is_what_both_objectives_leave(method):
     torch.testing.assert_close(decision.constraint.stopping_terms, terms, rtol=1e-6, atol=1e-12)
     torch.testing.assert_close(decision.stopping_margin, terms.sum() - 2e-3, rtol=1e-6, atol=1e-12)
     assert decision.criterion_met == (terms.sum() < 2e-3)
+
+
+@pytest.mark.parametrize("method", HAMU)
+def test_asking_for_nothing_never_meets_the_stopping_criterion(method):
+    _, decision = equivalent_gradients(method, zeros(), zeros(), lr=1e-3, constraint=0.0)
+    assert decision.stopping_margin == 0
+    assert not decision.criterion_met

@@ -51,7 +51,12 @@ def test_settings_name_what_is_read(name, expected):
 @pytest.mark.parametrize("pair", catalogue().values(), ids=catalogue())
 @pytest.mark.parametrize("name", METHODS)
 def test_every_step_is_finite(name, pair, granularity):
-    for options in ({"constraint_ratio": 0.5}, {"constraint": 1e-3}, {"constraint": 1e-3, "radius": 0.1}):
+    for options in (
+        {"constraint_ratio": 0.5},
+        {"constraint_ratio": 0.5, "normalise_split": False},
+        {"constraint": 1e-3},
+        {"constraint": 1e-3, "radius": 0.1},
+    ):
         for split in ("uniform", "grad_norm", "softmax_dot"):
             gradients, decision = equivalent_gradients(
                 name, *pair, lr=1e-3, granularity=granularity, constraint_split=split, **options
