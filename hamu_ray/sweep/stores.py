@@ -1,0 +1,113 @@
+"""Where an MLflow store is, whether it can be used, and how to look at it. Needs no mlflow."""
+
+import os
+import shlex
+import shutil
+import socket
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit, urlunsplit
+from urllib.request import urlopen
+
+from filelock import FileLock
+
+PROBE_SECONDS = 2.0
+UI_PORT = 5000
+SQLITE = "sqlite:///"
+DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+
+
+def store_uri(uri: str | None, storage_path: Path) -> str:
+    """Return the URI given, or `MLFLOW_TRACKING_URI`, or that of a SQLite file in the storage path."""
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{storage_path / 'mlflow.db'}"
+    return uri.rstrip("/")
+
+
+def is_server(uri: str) -> bool:
+    """Whether the store is a server, which keeps artifacts where it likes."""
+    return uri.startswith(("http://", "https://", "databricks"))
+
+
+def shown(uri: str) -> str:
+    """Return the URI without a password."""
+    parts = urlsplit(uri)
+    if parts.password is None:
+        return uri
+    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}"))
+
+
+def probe(uri: str) -> None:
+    """Check within seconds that a store answers and can be written, where mlflow would try again for minutes.
+
+    Raises:
+        ValueError: in one line, when it cannot.
+    """
+    try:
+        if uri.startswith(("http://", "https://")):
+            _probe_server(uri)
+        elif uri.startswith(SQLITE):
+            _probe_sqlite(_sqlite_file(uri))
+        elif host := urlsplit(uri).hostname:
+            dialect = urlsplit(uri).scheme.partition("+")[0]
+            if port := urlsplit(uri).port or DATABASE_PORTS.get(dialect):
+                socket.create_connection((host, port), timeout=PROBE_SECONDS).close()
+    except (OSError, HTTPException, sqlite3.Error) as error:
+        reason = str(getattr(error, "reason", "") or error)
+        remedy = "" if uri.startswith(SQLITE) else "; start it, or give no URI to use a SQLite file"
+        raise ValueError(f"cannot use the MLflow store {shown(uri)}: {reason}{remedy}") from error
+
+
+@contextmanager
+def made_by_one(uri: str) -> Iterator[None]:
+    """Let one process at a time open a SQLite store: two that both make its tables would fail."""
+    if not uri.startswith(SQLITE):
+        yield
+        return
+    with FileLock(f"{_sqlite_file(uri)}.lock"):
+        yield
+
+
+def ui_command(uri: str, experiment_id: str) -> str:
+    """Return the shell command that opens the MLflow UI on a store: a server's page, or a UI of its own."""
+    if is_server(uri):
+        return shlex.join([sys.executable, "-m", "webbrowser", f"{uri}/#/experiments/{experiment_id}"])
+    mlflow = "mlflow" if shutil.which("mlflow") else str(Path(sys.executable).with_name("mlflow"))
+    return shlex.join([mlflow, "ui", "--backend-store-uri", uri, "--port", str(_free_port())])
+
+
+def _sqlite_file(uri: str) -> Path:
+    return Path(uri.removeprefix(SQLITE).partition("?")[0])
+
+
+def _probe_server(uri: str) -> None:
+    try:
+        urlopen(f"{uri}/health", timeout=PROBE_SECONDS).close()
+    except HTTPError as error:  # it answers; whether it wants a password is between it and mlflow
+        if error.code >= 500:
+            raise URLError(f"it answers {error.code} {error.reason}") from error
+
+
+def _probe_sqlite(file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(file, timeout=PROBE_SECONDS)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.rollback()
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):  # another process writes it: so it can be written
+            raise
+    finally:
+        connection.close()
+
+
+def _free_port() -> int:
+    for port in range(UI_PORT, UI_PORT + 100):
+        with socket.socket() as attempt:
+            if attempt.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    return UI_PORT

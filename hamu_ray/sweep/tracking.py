@@ -1,0 +1,263 @@
+"""MLflow, written by the driver alone: one parent run a sweep, one nested run a trial.
+
+Everything goes through one `MlflowClient`, never through the fluent API: so no active run, no thread and no
+`MLFLOW_RUN_ID` of the surroundings decides where a number lands. Callers hold run ids as opaque strings, and
+all that is written is plain data, so that calls can be put in a queue.
+
+mlflow is imported when a store is opened and not before: its import takes seconds, reads the variables set in
+`QUIET`, and is not worth waiting for when the server is down.
+"""
+
+import getpass
+import json
+import logging
+import math
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hamu_ray.sweep import stores
+from hamu_ray.sweep.trial import Status
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_DISABLE_AGENT_HINT": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+}
+"""Environment of mlflow unless set otherwise: it calls nobody, is silent, gives up within a minute."""
+
+METRICS_PER_BATCH = 1000
+PARAMETERS_PER_BATCH = 100
+PARAMETER_LENGTH = 6000
+TAG_LENGTH = 8000
+CUT = " … (cut)"
+
+RUN_STATUS = {
+    Status.FINISHED: "FINISHED",
+    Status.COLLAPSED: "FAILED",
+    Status.FAILED: "FAILED",
+    Status.INFEASIBLE: "KILLED",
+    Status.INTERRUPTED: "KILLED",
+}
+"""MLflow's run status: FINISHED for those that can stand on the front; the tag `status` says it all."""
+
+Item = TypeVar("Item")
+
+
+class Tracking:
+    """An experiment in an MLflow store. Made by `Tracking.open`."""
+
+    def __init__(self, client: "MlflowClient", uri: str, experiment_id: str) -> None:
+        self.uri = uri
+        self.experiment_id = experiment_id
+        self._client = client
+        self._sweep: str | None = None
+
+    @classmethod
+    def open(cls, uri: str | None, experiment: str, storage_path: Path | str) -> "Tracking":
+        """Open an experiment, making the store and the experiment where they do not exist.
+
+        Args:
+            uri: tracking URI; None takes `MLFLOW_TRACKING_URI`, or else a SQLite file in the storage path.
+            experiment: the experiment's name.
+            storage_path: where that file goes, and the artifacts of every store but a server.
+
+        Raises:
+            ValueError: in one line and within seconds, when the store cannot be reached or written.
+        """
+        storage_path = Path(storage_path).expanduser().absolute()
+        uri = stores.store_uri(uri, storage_path)
+        stores.probe(uri)
+        for name, value in QUIET.items():
+            os.environ.setdefault(name, value)
+        from mlflow import MlflowClient
+
+        logging.getLogger("mlflow.store.db").setLevel(logging.WARNING)  # two lines for every new database
+        artifacts = None if stores.is_server(uri) else storage_path / "artifacts"
+        try:
+            if artifacts is not None:
+                artifacts.mkdir(parents=True, exist_ok=True)
+            with stores.made_by_one(uri):
+                client = MlflowClient(tracking_uri=uri)
+                experiment_id = _find_or_create(client, experiment, artifacts)
+        except Exception as error:  # mlflow, sqlalchemy and drivers each raise their own
+            reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
+            where = f"MLflow experiment {experiment!r} in {stores.shown(uri)}"
+            raise ValueError(f"cannot open {where}: {reason[0]}") from error
+        return cls(client, uri, experiment_id)
+
+    def start_sweep(
+        self, name: str, parameters: Mapping[str, Any], tags: Mapping[str, Any] | None = None
+    ) -> str:
+        """Start the sweep's run, the parent of the trials started from now on; return its id."""
+        self._sweep = self._start(name, parameters, {"kind": "sweep", **(tags or {})})
+        return self._sweep
+
+    def resume_sweep(self, run_id: str) -> None:
+        """Take up an interrupted sweep's run, as the parent of the trials started from now on."""
+        self._client.update_run(run_id, status="RUNNING")
+        self._sweep = run_id
+
+    def start_trial(
+        self,
+        trial_id: str,
+        name: str,
+        parameters: Mapping[str, Any],
+        tags: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Start a trial's run, nested in the sweep's; return its id.
+
+        Args:
+            trial_id: kept as the tag `trial_id`.
+            name: shown in the UI.
+            parameters: flat or nested; nested keys become paths such as `optimizer.learning_rate`.
+            tags: more of them.
+        """
+        parent = {"mlflow.parentRunId": self._sweep} if self._sweep else {}
+        return self._start(
+            name, parameters, {"kind": "trial", "trial_id": trial_id, **parent, **(tags or {})}
+        )
+
+    def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Write one value each of some metrics."""
+        self.log_history(run_id, {name: [value] for name, value in metrics.items()}, [step])
+
+    def log_history(self, run_id: str, history: Mapping[str, Sequence[float]], steps: Sequence[int]) -> None:
+        """Write metrics of many steps in as few calls as MLflow allows.
+
+        NaN is kept as NaN. An infinite value becomes NaN as well: SQL stores would turn it into 1.8e308, and
+        every chart with it into a flat line.
+        """
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        metrics = (
+            Metric(metric_name(name), float(value) if math.isfinite(value) else math.nan, now, int(step))
+            for name, values in history.items()
+            for step, value in zip(steps, values, strict=True)
+        )
+        for batch in _batches(metrics, METRICS_PER_BATCH):
+            self._client.log_batch(run_id, metrics=batch)
+
+    def set_tags(self, run_id: str, tags: Mapping[str, Any]) -> None:
+        """Set tags on a run; long values are cut."""
+        from mlflow.entities import RunTag
+
+        entities = (RunTag(metric_name(key), value) for key, value in _tag_texts(tags).items())
+        for batch in _batches(entities, PARAMETERS_PER_BATCH):
+            self._client.log_batch(run_id, tags=batch)
+
+    def describe(self, run_id: str, markdown: str) -> None:
+        """Set the description that the UI shows. One that is too long is cut, and kept whole as a file."""
+        if len(markdown) > TAG_LENGTH:
+            self._client.log_text(run_id, markdown, "description.md")
+            note = "\n\n(Cut here: the whole text is the artifact description.md.)\n"
+            markdown = markdown[: TAG_LENGTH - len(note)].rpartition("\n")[0] + note
+        self._client.set_tag(run_id, "mlflow.note.content", markdown)
+
+    def log_files(
+        self, run_id: str, paths: Path | str | Sequence[Path | str], artifact_path: str = ""
+    ) -> None:
+        """Copy files, and what folders hold, to a run's artifacts, into the folder `artifact_path` there."""
+        for path in [paths] if isinstance(paths, str | Path) else paths:
+            log = self._client.log_artifacts if Path(path).is_dir() else self._client.log_artifact
+            log(run_id, str(path), artifact_path or None)
+
+    def finish(
+        self, run_id: str, status: Status, reason: str = "", tags: Mapping[str, Any] | None = None
+    ) -> None:
+        """End a run, with the tags `status` and `reason`."""
+        self.set_tags(run_id, {"status": status.value, "reason": reason, **(tags or {})})
+        self._client.set_terminated(run_id, RUN_STATUS[status])
+
+    def ui_command(self) -> str:
+        """Return the shell command that opens the MLflow UI on this store."""
+        return stores.ui_command(self.uri, self.experiment_id)
+
+    def _start(self, name: str, parameters: Mapping[str, Any], tags: Mapping[str, Any]) -> str:
+        from mlflow.entities import Param
+
+        system = {
+            "mlflow.runName": name,
+            "mlflow.user": _user(),
+            "mlflow.source.name": Path(sys.argv[0]).name or "python",
+            "mlflow.source.type": "LOCAL",
+        }
+        texts = _tag_texts({**system, **tags})
+        run_id: str = self._client.create_run(self.experiment_id, tags=texts, run_name=name).info.run_id
+        values = {metric_name(key): _text(value) for key, value in flatten(parameters).items()}
+        entities = (Param(key, _cut(value, PARAMETER_LENGTH)) for key, value in values.items())
+        for batch in _batches(entities, PARAMETERS_PER_BATCH):
+            self._client.log_batch(run_id, params=batch)
+        long = {key: value for key, value in values.items() if len(value) > PARAMETER_LENGTH}
+        if long:
+            self._client.log_dict(run_id, long, "long_parameters.json")
+        return run_id
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one, with dotted key paths."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        path = f"{prefix}{key}"
+        flat |= flatten(value, f"{path}.") if isinstance(value, Mapping) and value else {path: value}
+    return flat
+
+
+def metric_name(name: str) -> str:
+    """Return the name of a metric, parameter or tag with `_` for characters that MLflow refuses."""
+    return re.sub(r"[^/\w.\- :]", "_", name)
+
+
+def _find_or_create(client: "MlflowClient", name: str, artifacts: Path | None) -> str:
+    """Return the experiment's id. Another process may create it at the same moment."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifacts.as_uri() if artifacts else None))
+        except MlflowException as error:
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise error
+    if found.lifecycle_stage != "active":
+        remedy = f"mlflow experiments restore --experiment-id {found.experiment_id}"
+        raise ValueError(f"it was deleted; take another name, or: {remedy}")
+    return str(found.experiment_id)
+
+
+def _text(value: Any) -> str:
+    """Return a parameter as a configuration file would spell it."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _tag_texts(tags: Mapping[str, Any]) -> dict[str, str]:
+    return {key: _cut(_text(value), TAG_LENGTH) for key, value in tags.items()}
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - len(CUT)] + CUT
+
+
+def _batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
+    while batch := list(islice(items, size)):
+        yield batch
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in some containers
+        return str(os.getuid())
