@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from gradient_pairs import SHAPES, catalogue, flat, normal, scaled, zeros
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from torch import Tensor
@@ -94,8 +94,8 @@ def test_no_solver_finds_a_better_step(seed, mix, needed, size):
     )
     assert f @ step >= bound - 1e-9
     assert np.linalg.norm(step) <= radius + 1e-9
-    if solution.success:
-        assert r @ step <= solution.fun + 1e-5 * np.linalg.norm(r)
+    assume(solution.success)  # As in five of six cases; elsewhere its line search gives up.
+    assert r @ step == pytest.approx(solution.fun, abs=1e-8 * np.linalg.norm(r))
 
 
 @given(seed=seeds, mix=mixes, ratio=ratios, split=splits, normalise=st.booleans())
