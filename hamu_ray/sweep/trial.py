@@ -1,23 +1,11 @@
 """What a sweep knows of a trial when it is over."""
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
+from hamu_ray.engine.outcome import Status
 
-class Status(StrEnum):
-    """How a trial ended. Only a finished trial can stand on the front."""
-
-    FINISHED = "finished"
-    """All steps, or a stop rule that the configuration asked for."""
-    INFEASIBLE = "infeasible"
-    """Stopped because no step could meet the constraint, as configured."""
-    COLLAPSED = "collapsed"
-    """The model lost its skill: non-finite numbers, or a retain perplexity far above the original's."""
-    FAILED = "failed"
-    """An error, given in `reason`."""
-    INTERRUPTED = "interrupted"
-    """The sweep ended before the trial did."""
+__all__ = ["Status", "TrialRecord"]
 
 
 @dataclass(frozen=True)
@@ -32,9 +20,13 @@ class TrialRecord:
     """The whole resolved run, as `RunConfig.model_dump(mode="json")`."""
     measures: dict[str, float] = field(default_factory=dict)
     """Final measures, NaN where undefined."""
+    original: dict[str, float] = field(default_factory=dict)
+    """The original model's measures, compared like the trial's."""
+    reference: dict[str, float] = field(default_factory=dict)
+    """The retain-only reference's; empty where there is none."""
     reason: str = ""
     """Why it ended: the stop rule, or the error's first line."""
     model_path: str = ""
-    """Folder with the unlearned `model.safetensors`."""
+    """The unlearned `model.safetensors`; empty where the trial left none."""
     steps: int = 0
     unlearning_seconds: float = float("nan")

@@ -1,0 +1,53 @@
+"""What a run says while it runs, and how it ends."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from hamu_ray.tasks.task import Measures
+
+
+class Status(StrEnum):
+    """How a run ended. Only a finished run can stand on a front."""
+
+    FINISHED = "finished"
+    """All steps, or a stop rule that the configuration asked for."""
+    INFEASIBLE = "infeasible"
+    """Stopped because no step could meet the constraint, as configured."""
+    COLLAPSED = "collapsed"
+    """The model lost its skill: non-finite numbers, or a retain perplexity far above the original's."""
+    FAILED = "failed"
+    """An error, given as the reason."""
+    INTERRUPTED = "interrupted"
+    """Ended from outside before it was done."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """News of a run: an evaluation, the steps since the last report, or both."""
+
+    phase: str
+    """``original``, ``reference`` (their training) or ``unlearning``."""
+    step: int
+    """Steps taken so far."""
+    total_steps: int
+    measures: Measures = field(default_factory=dict)
+    """Of the evaluation at this step; empty if there was none."""
+    history: dict[str, list[float]] = field(default_factory=dict)
+    """Diagnostics of the steps since the last report, by name; one value a step."""
+    history_steps: list[int] = field(default_factory=list)
+    """The steps that `history` is of, counted from 1."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of a run."""
+
+    status: Status
+    reason: str
+    """Why it ended, in words."""
+    steps: int
+    measures: Measures
+    seconds: float
+    """Wall time of the steps alone: no evaluation, no loading."""
+    gradient_computations: int
+    """Gradients of a global batch that were computed: two a step for paired methods."""

@@ -1,0 +1,133 @@
+"""What the loop is to do, worked out from a configuration: the same loop trains and unlearns."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from hamu_ray.config.run import EvaluationConfig, MethodConfig, OptimizerConfig, RunConfig, StopConfig
+from hamu_ray.methods import Method, Objective, StepSettings, get_method
+from hamu_ray.pairing.batches import Batches
+from hamu_ray.pairing.roles import Role
+
+DEFAULT_CONSTRAINT_RATIO = 0.5
+"""The original experiments' ratio of HAMU's constraint to the learning rate."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One objective of a run: what is minimised or raised, and on which batches."""
+
+    objective: Objective
+    batches: Batches
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run without its model."""
+
+    phase: str
+    method: Method
+    settings: StepSettings
+    sides: Mapping[Role, Side]
+    optimizer: OptimizerConfig
+    micro_batch_size: int | None
+    steps: int
+    evaluate_every: int | None
+    """Steps between evaluations; None evaluates at the end alone."""
+    evaluation: EvaluationConfig
+    checkpoint_every: int | None
+    stop: StopConfig
+    freeze_batchnorm: bool
+    seed: int
+    select_by: tuple[str, ...] = ()
+    """Measures whose sum decides which evaluation's weights are the result; empty takes the last weights."""
+
+    @property
+    def needed(self) -> tuple[Role, ...]:
+        """The roles that the method needs, retain first."""
+        return tuple(role for role in Role if role in self.sides)
+
+    def learning_rate(self, step: int) -> float:
+        """The schedule's learning rate at a step, counted from 0."""
+        rate = self.optimizer.learning_rate
+        if self.optimizer.schedule == "cosine":
+            return rate * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        return rate
+
+
+def unlearning_plan(run: RunConfig, splits: Mapping[str, Tensor]) -> Plan:
+    """Return the plan of unlearning ``splits["forget"]`` while retaining ``splits["retain"]``."""
+    method = get_method(run.method.name)
+    batches = {
+        Role.RETAIN: Batches(splits["retain"], run.batch.retain, 2 * run.seed),
+        Role.FORGET: Batches(splits["forget"], run.batch.forget, 2 * run.seed + 1),
+    }
+    objectives = {Role.RETAIN: method.retain, Role.FORGET: method.forget}
+    sides = {
+        role: Side(objective, batches[role])
+        for role, objective in objectives.items()
+        if objective is not None
+    }
+    steps_per_epoch = batches[Role.RETAIN].per_pass
+    steps = run.duration.steps if run.duration.steps is not None else run.duration.epochs * steps_per_epoch
+    every_epochs = run.evaluation.every_epochs
+    return Plan(
+        phase="unlearning",
+        method=method,
+        settings=step_settings(run.method, method),
+        sides=sides,
+        optimizer=run.optimizer,
+        micro_batch_size=run.batch.micro,
+        steps=steps,
+        evaluate_every=every_epochs * steps_per_epoch if every_epochs else run.evaluation.every_steps,
+        evaluation=run.evaluation,
+        checkpoint_every=run.checkpoint.every_steps,
+        stop=run.stop,
+        freeze_batchnorm=run.model.freeze_batchnorm,
+        seed=run.seed,
+    )
+
+
+def training_plan(run: RunConfig, phase: str, examples: Tensor, select_by: tuple[str, ...]) -> Plan:
+    """Return the plan of training a model on ``examples``: descending one objective.
+
+    With ``training.select: best`` the weights of the epoch with the best sum of ``select_by`` are the result.
+    """
+    method = get_method("ft")
+    best = run.training.select == "best"
+    batches = Batches(examples, run.training.batch_size, 2 * run.seed)
+    return Plan(
+        phase=phase,
+        method=method,
+        settings=StepSettings(),
+        sides={Role.RETAIN: Side(method.retain, batches)},
+        optimizer=run.training.optimizer,
+        micro_batch_size=run.training.micro_batch_size,
+        steps=run.training.epochs * batches.per_pass,
+        evaluate_every=batches.per_pass if best else None,
+        evaluation=EvaluationConfig(batch_size=run.evaluation.batch_size),
+        checkpoint_every=None,
+        stop=StopConfig(collapse_ratio=None),
+        freeze_batchnorm=False,
+        seed=run.seed,
+        select_by=select_by if best else (),
+    )
+
+
+def step_settings(config: MethodConfig, method: Method) -> StepSettings:
+    """Return the settings that the method reads; others keep their defaults."""
+    ratio = config.constraint_ratio
+    if ratio is None and config.constraint is None:
+        ratio = DEFAULT_CONSTRAINT_RATIO
+    values = {
+        "radius": None if config.radius == "lr" else config.radius,
+        "constraint": config.constraint,
+        "constraint_ratio": ratio,
+        "constraint_split": config.constraint_split,
+        "normalise_split": config.normalise_split,
+        "granularity": config.granularity,
+        "infeasible": config.infeasible,
+    }
+    return StepSettings(**{name: value for name, value in values.items() if name in method.settings})

@@ -1,0 +1,76 @@
+"""What a process keeps from run to run: data on the device, splits, base models, the original's answers."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from hamu_ray.config.run import RunConfig
+from hamu_ray.engine.store import ModelStore
+from hamu_ray.tasks.registry import TaskData, build_task, load_data
+from hamu_ray.tasks.task import Task, Teacher
+
+Value = TypeVar("Value")
+
+KEPT = 4
+"""How many of each kind stay; the least recently used makes room."""
+
+
+class Kept:
+    """Values by key, made when first asked for; the least recently used one is dropped."""
+
+    def __init__(self) -> None:
+        """Nothing kept yet."""
+        self._values: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """Return the value of a key, making it where it is not there."""
+        value = self._values.pop(key) if key in self._values else make()
+        self._values[key] = value
+        while len(self._values) > KEPT:
+            self._values.popitem(last=False)
+        return value
+
+
+class Resident:
+    """A process's data and models. Runs that share them find them loaded."""
+
+    def __init__(self, storage: Path, device: torch.device) -> None:
+        """Keep what runs leave under ``storage``, and compute on ``device``."""
+        self.storage = storage
+        self.models = ModelStore(storage / "models")
+        self.device = device
+        self._data, self._tasks, self._teachers = Kept(), Kept(), Kept()
+
+    def task(self, run: RunConfig) -> Task:
+        """Return the task of a run.
+
+        Raises:
+            ValueError: The data cannot be loaded or split as configured: one line with key and remedy.
+        """
+        data_key = run.data.model_dump_json()
+        parts = (run.forget, run.model, run.evaluation.batch_size, run.seed)
+        key = (
+            data_key,
+            *(part.model_dump_json() if hasattr(part, "model_dump_json") else part for part in parts),
+        )
+
+        def data() -> TaskData:
+            return load_data(run.data, self.device, self.storage / "data")
+
+        def task() -> Task:
+            return build_task(
+                self._data.get(data_key, data),
+                forget=run.forget,
+                model=run.model,
+                batch_size=run.evaluation.batch_size,
+                seed=run.seed,
+            )
+
+        return self._tasks.get(key, task)
+
+    def teacher(self, original: Path, make: Callable[[], Teacher]) -> Teacher:
+        """Return what gives an original model's answers."""
+        return self._teachers.get(original, make)

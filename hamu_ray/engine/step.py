@@ -1,0 +1,105 @@
+"""One step: both gradients, the method's decision, the optimizer. Nothing here waits for the device."""
+
+import torch
+from torch import Tensor, nn
+
+from hamu_ray.config.run import OptimizerConfig
+from hamu_ray.engine.plan import Plan
+from hamu_ray.methods import Blocks, Decision, clip_gram, combine, gram_matrix
+from hamu_ray.pairing.exchange import AllGather
+from hamu_ray.pairing.flat import FlatParameters
+from hamu_ray.pairing.group import Group
+from hamu_ray.pairing.roles import Role, assign
+from hamu_ray.tasks.task import Task, Teacher
+
+RUNNING, NON_FINITE, INFEASIBLE, CRITERION = range(4)
+"""Why no further step is taken; kept on the device, so that no step has to ask."""
+
+
+class PairedStep:
+    """The state of a run, and what advances it by one step.
+
+    Once a stop rule fires, further calls leave the weights alone: the rule is applied on the device, and the host
+    learns of it whenever it reads the diagnostics.
+    """
+
+    def __init__(
+        self, task: Task, model: nn.Module, plan: Plan, group: Group, teacher: Teacher | None
+    ) -> None:
+        """Take the model over: its parameters become views of one flat buffer."""
+        self.task, self.model, self.plan, self.teacher = task, model, plan, teacher
+        self.flat = FlatParameters(model)
+        self.part = assign(group.rank, group.size, plan.needed)
+        self.rank = group.rank
+        self.gradients = {role: self.flat.gradient() for role in self.part.roles}
+        self.exchange = AllGather(group, plan.needed)
+        self.blocks = Blocks.from_shapes(self.flat.shapes, plan.settings.granularity)
+        self.block_names = self.flat.names if plan.settings.granularity == "tensor" else ["model"]
+        self.optimizer = make_optimizer(self.flat.values, plan.optimizer)
+        self.stop = torch.tensor(RUNNING, device=task.device)
+        self._before = torch.empty_like(self.flat.values, requires_grad=False)
+        self._update = torch.empty_like(self._before)
+
+    def __call__(self, step: int) -> tuple[dict[str, Tensor], Decision]:
+        """Take a step (counted from 0) and return its diagnostics as 0-d tensors, and the decision behind it."""
+        # Seeding every step makes dropout a function of the step, so that a resumed run needs no generator state.
+        torch.manual_seed((self.plan.seed * 1_000_003 + step) * 1_009 + self.rank)
+        for role in self.part.roles:
+            self._accumulate(role, step)
+        retain, forget = self.exchange.meet({role: g.buffer for role, g in self.gradients.items()})
+        losses = {role: mean[-1] for role, mean in ((Role.RETAIN, retain), (Role.FORGET, forget))}
+        decision = self._apply(retain[:-1], forget[:-1], torch.stack(list(losses.values())), step)
+        diagnostics = {f"step_{role}_loss": losses[role] for role in self.plan.needed}
+        return {**diagnostics, **decision.totals()}, decision
+
+    def _accumulate(self, role: Role, step: int) -> None:
+        """Sum this worker's share of a role's gradient, divided by the global batch's number of loss items."""
+        side, gradient = self.plan.sides[role], self.gradients[role]
+        batch = side.batches(step)
+        share = self.part.shard(batch)
+        scale = 1.0 / self.task.count(batch)
+        gradient.reset()
+        for examples in share.split(self.plan.micro_batch_size or max(len(share), 1)):
+            if len(examples) == 0:
+                continue
+            outputs = self.task.forward(self.model, examples)
+            teacher = self.teacher(examples) if side.objective.needs_original and self.teacher else None
+            loss = side.objective.loss(outputs.logits, outputs.labels, teacher).sum() * scale
+            loss.backward()
+            gradient.add_loss(loss)
+
+    @torch.no_grad()
+    def _apply(self, retain: Tensor, forget: Tensor, losses: Tensor, step: int) -> Decision:
+        """Decide on the weights of the two gradients and let the optimizer take the combined one."""
+        rate = self.plan.learning_rate(step)
+        gram, scales = clip_gram(gram_matrix(retain, forget, self.blocks), self.plan.optimizer.clip_norm)
+        decision = self.plan.method.weighting(gram, rate, self.plan.settings)
+        self._update_stop(decision, losses)
+        combine(decision.weights * scales, retain, forget, self.blocks, out=self._update)
+        values = self.flat.values
+        self._before.copy_(values)
+        values.grad = self._update
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.step()
+        values.copy_(torch.where(self.stop == RUNNING, values, self._before))
+        return decision
+
+    def _update_stop(self, decision: Decision, losses: Tensor) -> None:
+        """Keep the first reason to stop."""
+        reason = torch.zeros_like(self.stop)
+        if self.plan.stop.criterion and decision.criterion_met is not None:
+            reason = torch.where(decision.criterion_met, CRITERION, reason)
+        if self.plan.settings.infeasible == "stop":
+            reason = torch.where(decision.infeasible_blocks > 0, INFEASIBLE, reason)
+        finite = torch.isfinite(losses).all() & decision.finite
+        reason = torch.where(finite, reason, NON_FINITE)
+        self.stop = torch.where(self.stop == RUNNING, reason, self.stop)
+
+
+def make_optimizer(values: nn.Parameter, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """Return the optimizer of the flat parameters."""
+    if config.name == "adamw":
+        return torch.optim.AdamW([values], lr=config.learning_rate, weight_decay=config.weight_decay)
+    return torch.optim.SGD(
+        [values], lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+    )

@@ -1,0 +1,74 @@
+"""Original models and retain-only references: trained once for each thing that determines them, then found again."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from hamu_ray.engine.checkpoint import save_tensors, write_atomically
+from hamu_ray.tasks.task import Measures
+
+MODEL_FILE = "model.safetensors"
+MEASURES_FILE = "measures.json"
+RECIPE_FILE = "recipe.json"
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model on disk and what was measured of it."""
+
+    path: Path
+    """The safetensors file."""
+    measures: Measures
+
+
+class ModelStore:
+    """Models by the hash of what determines them, under one folder.
+
+    A folder counts only with its measures file, which is written last: a half-written model is never taken for a
+    whole one, and two writers of the same model do no harm.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Keep models under ``root``, which need not exist yet."""
+        self.root = root
+
+    def find(self, key: str) -> StoredModel | None:
+        """Return the model of a key, or None where it is not there whole."""
+        folder = self.root / key
+        try:
+            measures = read_measures(folder / MEASURES_FILE)
+        except FileNotFoundError:
+            return None
+        return StoredModel(folder / MODEL_FILE, measures)
+
+    def add(self, key: str, model: nn.Module, measures: Measures, recipe: Mapping[str, Any]) -> StoredModel:
+        """Write a model with its measures and, for people, the recipe that the key is the hash of."""
+        folder = self.root / key
+        save_tensors(folder / MODEL_FILE, model.state_dict())
+        write_atomically(folder / RECIPE_FILE, json.dumps(recipe, indent=2).encode())
+        return self.note(key, folder / MODEL_FILE, measures)
+
+    def note(self, key: str, path: Path, measures: Measures) -> StoredModel:
+        """Write only the measures, of a model that is kept elsewhere."""
+        write_measures(self.root / key / MEASURES_FILE, measures)
+        return StoredModel(path, measures)
+
+
+def key_of(recipe: Mapping[str, Any]) -> str:
+    """Return the first 16 hexadecimal digits of the hash of plain data."""
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def write_measures(path: Path, measures: Measures) -> None:
+    """Write measures as JSON; NaN stays NaN, which Python's JSON reads back."""
+    write_atomically(path, json.dumps(measures, indent=2).encode())
+
+
+def read_measures(path: Path) -> Measures:
+    """Read what `write_measures` wrote."""
+    return json.loads(path.read_text())

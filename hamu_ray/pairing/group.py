@@ -1,0 +1,78 @@
+"""The workers that compute one run together."""
+
+from typing import Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+"""The same collective under its new name, and under the one before torch 2.14."""
+
+
+class Group(Protocol):
+    """A worker's view of the group. All ranks must make the same calls in the same order."""
+
+    rank: int
+    size: int
+
+    def all_gather(self, values: Tensor) -> Tensor:
+        """Return the ranks' equally shaped tensors stacked: ``(size, *shape)``."""
+        ...
+
+    def gather_rows(self, rows: Tensor) -> Tensor:
+        """Return the rows of all ranks in order of rank; their numbers may differ."""
+        ...
+
+    def agree(self, value: bool) -> bool:
+        """Return rank 0's value on every rank."""
+        ...
+
+
+class Alone:
+    """One process."""
+
+    rank = 0
+    size = 1
+
+    def all_gather(self, values: Tensor) -> Tensor:
+        """Return the tensor as the only one."""
+        return values.unsqueeze(0)
+
+    def gather_rows(self, rows: Tensor) -> Tensor:
+        """Return the rows."""
+        return rows
+
+    def agree(self, value: bool) -> bool:
+        """Return the value."""
+        return value
+
+
+class Distributed:
+    """The default process group of `torch.distributed`, already initialised (by Ray Train, or torchrun)."""
+
+    def __init__(self) -> None:
+        """Join the group that is there."""
+        self.rank = dist.get_rank()
+        self.size = dist.get_world_size()
+        self._device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+
+    def all_gather(self, values: Tensor) -> Tensor:
+        """Return the ranks' equally shaped tensors stacked: ``(size, *shape)``."""
+        gathered = values.new_empty(self.size * values.numel())
+        _all_gather(gathered, values.contiguous().view(-1))
+        return gathered.view(self.size, *values.shape)
+
+    def gather_rows(self, rows: Tensor) -> Tensor:
+        """Return the rows of all ranks in order of rank; shorter parts travel padded to the longest."""
+        counts = self.all_gather(torch.tensor([len(rows)], device=self._device)).flatten().tolist()
+        padded = rows.new_zeros((max(counts), *rows.shape[1:]))
+        padded[: len(rows)] = rows
+        gathered = self.all_gather(padded)
+        return torch.cat([part[:count] for part, count in zip(gathered, counts, strict=True)])
+
+    def agree(self, value: bool) -> bool:
+        """Return rank 0's value on every rank."""
+        flag = torch.tensor([int(value)], device=self._device)
+        dist.broadcast(flag, src=0)
+        return bool(flag.item())

@@ -1,0 +1,66 @@
+"""What can be known of a sweep before anything expensive starts."""
+
+from itertools import islice
+
+import yaml
+from rich.console import Console
+
+from hamu_ray.config.files import ConfigError
+from hamu_ray.preflight import check_run
+from hamu_ray.config.sweep import METHOD_NAME, Scalar, SweepConfig
+
+
+def trials_of(config: SweepConfig) -> int:
+    """Return the number of trials: cells of the grids, times samples of each."""
+    return len(list(config.cells())) * config.search.samples
+
+
+def first_parameters(config: SweepConfig) -> dict[str, Scalar]:
+    """Return the first cell of the grids, with the first value of every other dimension that applies to it."""
+    cell = next(config.cells())
+    method = str(cell.get(METHOD_NAME, config.method.name))
+    others = {
+        path: domain.examples[0]
+        for path, domain in config.space.items()
+        if path not in cell and config.applies(path, method)
+    }
+    return {**cell, **others}
+
+
+def check(config: SweepConfig, source: str) -> None:
+    """Check what the schema cannot know: data, storage, tracking; raises `ConfigError`."""
+    cells = {cell_key(cell): cell for cell in config.cells()}
+    for cell in islice(cells.values(), 1):
+        check_run(config.resolve({**first_parameters(config), **cell}), source)
+    for path in ("data.name", "storage.path", "tracking.uri"):
+        if path in config.space:
+            raise ConfigError(
+                f"{source}: space.{path}: cannot vary within a sweep; make a sweep for each value"
+            )
+
+
+def cell_key(cell: dict[str, Scalar]) -> str:
+    """Return what two cells with the same data and split have in common."""
+    return str({path: value for path, value in cell.items() if path.startswith(("data.", "forget."))})
+
+
+def preview(config: SweepConfig, console: Console | None = None) -> None:
+    """Print what a sweep would run: how many trials, on what, and the first configuration in full."""
+    console = console or Console(highlight=False)
+    workers = config.workers
+    gpus = f" and {workers.gpus:g} GPU" if workers.gpus else ""
+    console.print(f"sweep      {config.name}")
+    console.print(
+        f"trials     {trials_of(config)} ({len(list(config.cells()))} cells of the grids x "
+        f"{config.search.samples} samples, {config.search.algorithm})"
+    )
+    console.print(f"objectives {', '.join(f'{o.mode} {o.metric}' for o in config.search.objectives)}")
+    console.print(f"workers    {workers.count} a trial, {workers.cpus:g} CPU{gpus} each")
+    console.print("space")
+    for path, domain in config.space.items():
+        kind, values = next(iter(domain.model_dump(exclude_none=True, by_alias=True).items()))
+        console.print(f"  {path}: {kind} {list(values)}")
+    console.print("first configuration")
+    run = config.resolve(first_parameters(config)).model_dump(mode="json")
+    for line in yaml.safe_dump(run, sort_keys=False).splitlines():
+        console.print(f"  {line}", markup=False)

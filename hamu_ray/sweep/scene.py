@@ -1,0 +1,172 @@
+"""What the picture of a sweep's front shows: what is where, in which colour, how far the axes reach."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from hamu_ray.sweep.front import Point
+from hamu_ray.sweep.summary import SweepSummary, method_of
+from hamu_ray.sweep.trial import Status, TrialRecord
+
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
+"""Okabe and Ito's colours, which colour-blind readers can tell apart. Black and grey are no method's."""
+MARKERS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "pentagon", "hexagon")
+"""As many as differ at a glance, by plotly's names. Colour and marker together repeat after 56 methods."""
+
+CLOSE_UP_BELOW = 0.4
+"""An axis shows less than 0..1 when the finished trials span less than this of it."""
+MARGIN = 0.12
+LEAST_SPAN = 0.02
+
+DEFINITIONS = {
+    "forget_quality": "1 - |score on the forget set - the retain-only reference's|; 1 = as if never seen",
+    "retain_utility": "score on the retain set; 1 = perfect",
+    "avg_gap": "mean distance to the retain-only reference; 0 = none",
+}
+"""Small print under the axes' titles."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """The finished trials of one method."""
+
+    method: str
+    colour: str
+    marker: str
+    trials: tuple[TrialRecord, ...]
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All that a picture shows, in the objectives' units."""
+
+    title: str
+    axes: tuple[str, str]
+    definitions: tuple[str, str]
+    limits: tuple[Point, Point]
+    """Ends of the two axes."""
+    series: tuple[Series, ...]
+    others: tuple[tuple[TrialRecord, Point], ...]
+    """Trials that cannot be on the front but have finite objectives."""
+    stairs: tuple[Point, ...]
+    """Corners of the front's step line, from edge to edge of the picture."""
+    knee: Point | None
+    anchors: tuple[tuple[str, str, Point], ...]
+    """Letter, name and place of the original and the retain-only reference."""
+    notes: tuple[str, ...]
+    """What a reader has to know: close-ups, and what lies outside."""
+
+
+def compose(summary: SweepSummary, definitions: Mapping[str, str] = DEFINITIONS) -> Scene:
+    """Lay out the picture of a summary, with a line to explain each objective."""
+    series = tuple(_series(summary))
+    others = tuple(
+        (trial, point)
+        for trial in summary.trials
+        if trial.status is not Status.FINISHED and _finite(point := summary.point(trial.measures))
+    )
+    measured = (("O", "original", summary.original), ("R", "retain-only reference", summary.reference))
+    anchors = tuple(
+        (letter, name, point)
+        for letter, name, measures in measured
+        if _finite(point := summary.point(measures))
+    )
+    shown = [point for one in series for point in one.points]
+    everything = shown + [point for _, point in others] + [point for _, _, point in anchors]
+    horizontal = _limits([x for x, _ in shown], [x for x, _ in everything])
+    limits = horizontal, _limits([y for _, y in shown], [y for _, y in everything])
+    names = [objective.metric for objective in summary.objectives]
+    return Scene(
+        title=_title(summary),
+        axes=(names[0].replace("_", " "), names[1].replace("_", " ")),
+        definitions=(definitions.get(names[0], ""), definitions.get(names[1], "")),
+        limits=limits,
+        series=series,
+        others=others,
+        stairs=_stairs(summary, limits),
+        knee=summary.point(summary.knee.measures) if summary.knee else None,
+        anchors=anchors,
+        notes=tuple(_notes(names, limits, others, anchors)),
+    )
+
+
+def _series(summary: SweepSummary) -> Iterator[Series]:
+    """Yield a series for each method of the sweep, also for one without finished trials: colours stay."""
+    for i, method in enumerate(sorted({method_of(trial) for trial in summary.trials})):
+        pairs = [
+            (trial, point)
+            for trial in summary.trials
+            if method_of(trial) == method
+            and trial.status is Status.FINISHED
+            and _finite(point := summary.point(trial.measures))
+        ]
+        if pairs:
+            trials, points = zip(*pairs, strict=True)
+            yield Series(method, OKABE_ITO[i % len(OKABE_ITO)], MARKERS[i % len(MARKERS)], trials, points)
+
+
+def _limits(shown: Sequence[float], everything: Sequence[float]) -> Point:
+    """Return an axis' ends: 0..1 and what lies beyond, or a close-up of trials that are close together."""
+    low, high = min([0.0, *everything]), max([1.0, *everything])
+    margin = 0.03 * (high - low)
+    whole = (low - margin, high + margin)
+    if not shown:
+        return whole
+    span = max(shown) - min(shown)
+    if span >= CLOSE_UP_BELOW * (high - low):
+        return whole
+    reach = max(span, LEAST_SPAN) * (0.5 + MARGIN)
+    middle = (max(shown) + min(shown)) / 2
+    return max(middle - reach, whole[0]), min(middle + reach, whole[1])
+
+
+def _stairs(summary: SweepSummary, limits: tuple[Point, Point]) -> tuple[Point, ...]:
+    """Return the border of what the front dominates, out to the worst ends of both axes."""
+    if not summary.front:
+        return ()
+    points = [summary.point(trial.measures) for trial in summary.front]  # from worst to best first objective
+    worst = [ends[0] if o.maximise else ends[1] for ends, o in zip(limits, summary.objectives, strict=True)]
+    corners = [(worst[0], points[0][1])]
+    for (x, y), (_, following) in zip(points, [*points[1:], (0.0, worst[1])], strict=True):
+        corners += [(x, y), (x, following)]
+    return tuple(corners)
+
+
+def _notes(
+    names: Sequence[str],
+    limits: tuple[Point, Point],
+    others: Sequence[tuple[TrialRecord, Point]],
+    anchors: Sequence[tuple[str, str, Point]],
+) -> Iterator[str]:
+    close = [
+        f"{name.replace('_', ' ')} {low:.3g} to {high:.3g}"
+        for name, (low, high) in zip(names, limits, strict=True)
+        if high - low < 0.9
+    ]
+    if close:
+        yield f"Close-up: {', '.join(close)}."
+    for letter, name, point in anchors:
+        if not inside(point, limits):
+            yield f"Outside the picture: {letter}, the {name}, at ({point[0]:.3g}, {point[1]:.3g})."
+    outside = sum(not inside(point, limits) for _, point in others)
+    if outside:
+        yield f"Outside the picture: {outside} of the trials that did not finish."
+
+
+def inside(point: Point, limits: tuple[Point, Point]) -> bool:
+    """Whether a point lies within the axes."""
+    return all(low <= value <= high for value, (low, high) in zip(point, limits, strict=True))
+
+
+def _title(summary: SweepSummary) -> str:
+    if not summary.front:
+        return "No finished trial: the front is empty"
+    corner = ", ".join(f"{value:.4g}" for value in summary.best_corner)
+    share = f"{summary.hypervolume_share:.1%} of the box up to ({corner})"
+    trials = "1 trial" if len(summary.trials) == 1 else f"{len(summary.trials)} trials"
+    return f"Front of {trials}: hypervolume {summary.hypervolume:.4f}, {share}"
+
+
+def _finite(point: Point) -> bool:
+    return all(math.isfinite(value) for value in point)

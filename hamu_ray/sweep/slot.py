@@ -1,0 +1,177 @@
+"""A slot: one worker group that lives as long as the sweep, and the mailbox that feeds it.
+
+A trial that started workers of its own would wait for them far longer than many a trial takes. The slot's workers keep
+data, models and compiled code from trial to trial; a trial only hands in a job and reads the news of it.
+"""
+
+import asyncio
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from hamu_ray.config.run import RunConfig as UnlearningRun
+from hamu_ray.config.run import WorkersConfig
+from hamu_ray.engine.outcome import Outcome, Report
+
+COLLECTIVE_TIMEOUT_SECONDS = 6 * 3600
+"""One worker may wait for another that trains a base model; a dead worker is noticed by Ray long before."""
+
+
+RESTART_SECONDS = 1.0
+"""Pause before a worker group whose controller died is started again."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that a slot is to do."""
+
+    trial_id: str
+    run: UnlearningRun
+    folder: str
+    attempts: int
+    """How often it may be tried: so many deaths of its workers make it failed."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a job failed."""
+
+    reason: str
+
+
+News = Report | Outcome | Failure
+"""What a slot tells of a job, in order; an Outcome or a Failure comes last."""
+
+
+@dataclass
+class Progress:
+    """A job and what has been heard of it."""
+
+    job: Job
+    news: list[News] = field(default_factory=list)
+    fetched: bool = False
+    deaths: int = 0
+    cancelled: bool = False
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come."""
+        return bool(self.news) and not isinstance(self.news[-1], Report)
+
+
+@ray.remote(num_cpus=0, max_concurrency=64, max_restarts=0)
+class Slot:
+    """The mailbox of a worker group. Trials submit and read; workers fetch and post."""
+
+    def __init__(self, workers: WorkersConfig, storage: str, name: str) -> None:
+        """Start the worker group; returns before it is up."""
+        self._jobs: list[Progress] = []
+        self._by_trial: dict[str, Progress] = {}
+        self._finished = 0
+        self._closed = False
+        self._changed = asyncio.Condition()
+        trainer = make_trainer(workers, storage, name, ray.get_runtime_context().current_actor)
+        self._loop = asyncio.get_event_loop()
+        threading.Thread(target=self._keep_up, args=(trainer,), daemon=True).start()
+
+    def _keep_up(self, trainer: TorchTrainer) -> None:
+        """Run the worker group, and run it again if its controller dies."""
+        while not self._closed:
+            try:
+                trainer.fit()
+            except Exception as error:
+                reason = f"its worker group ended: {type(error).__name__}: {error}".splitlines()[0]
+                asyncio.run_coroutine_threadsafe(self._note_death(reason), self._loop).result()
+                time.sleep(RESTART_SECONDS)
+
+    async def _note_death(self, reason: str) -> None:
+        """Count a death of the workers against the job that they were at."""
+        if self._finished < len(self._jobs):
+            progress = self._jobs[self._finished]
+            progress.deaths += 1
+            if progress.deaths >= progress.job.attempts:
+                await self.post(progress.job.trial_id, Failure(reason))
+
+    async def _wait_for(self, condition: Any) -> None:
+        async with self._changed:
+            await self._changed.wait_for(condition)
+
+    # For trials
+
+    async def submit(self, job: Job) -> None:
+        """Queue a job; submitting one again that is under way only attaches to it."""
+        known = self._by_trial.get(job.trial_id)
+        if known is None or (known.over and not isinstance(known.news[-1], Outcome)):
+            self._by_trial[job.trial_id] = Progress(job)
+            self._jobs.append(self._by_trial[job.trial_id])
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def news(self, trial_id: str, after: int) -> list[News]:
+        """Return a job's news from number ``after`` on, waiting until there is some."""
+        progress = self._by_trial[trial_id]
+        await self._wait_for(lambda: len(progress.news) > after)
+        return progress.news[after:]
+
+    async def cancel(self, trial_id: str) -> None:
+        """Let a job end at its next report."""
+        self._by_trial[trial_id].cancelled = True
+
+    async def close(self) -> None:
+        """Let the workers go once they are done."""
+        self._closed = True
+        async with self._changed:
+            self._changed.notify_all()
+
+    # For workers
+
+    async def position(self, rank: int) -> int:
+        """Return the number of the job to start with: after a restart, the one that was under way."""
+        if rank == 0 and self._finished < len(self._jobs) and self._jobs[self._finished].fetched:
+            await self._note_death("its workers died, as often as it may be tried")
+        return self._finished
+
+    async def fetch(self, number: int) -> Job | None:
+        """Return a job by its number, waiting until it is there; None when the slot is closed."""
+        await self._wait_for(lambda: len(self._jobs) > number or self._closed)
+        if self._closed:
+            return None
+        self._jobs[number].fetched = True
+        return self._jobs[number].job
+
+    async def post(self, trial_id: str, news: News) -> bool:
+        """Take news of a job; return whether to go on."""
+        progress = self._by_trial[trial_id]
+        if not progress.over:
+            progress.news.append(news)
+            if progress.over:
+                self._finished += 1
+        async with self._changed:
+            self._changed.notify_all()
+        return not (progress.cancelled or self._closed)
+
+
+def make_trainer(workers: WorkersConfig, storage: str, name: str, slot: Any) -> TorchTrainer:
+    """Return the Ray Train trainer of a slot's worker group."""
+    from hamu_ray.sweep.worker import serve
+
+    resources = {"CPU": workers.cpus, **({"GPU": workers.gpus} if workers.gpus else {})}
+    return TorchTrainer(
+        serve,
+        train_loop_config={"slot": slot, "storage": storage},
+        scaling_config=ScalingConfig(
+            num_workers=workers.count,
+            use_gpu=workers.gpus > 0,
+            resources_per_worker=resources,
+            placement_strategy="PACK",
+        ),
+        run_config=RunConfig(
+            name=name, storage_path=f"{storage}/ray", failure_config=FailureConfig(max_failures=-1)
+        ),
+        torch_config=TorchConfig(timeout_s=COLLECTIVE_TIMEOUT_SECONDS),
+    )

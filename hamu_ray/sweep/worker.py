@@ -1,0 +1,70 @@
+"""What each Ray Train worker of a slot does: one job after the other, until the slot closes."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray.train.torch import get_device
+
+from hamu_ray.engine.outcome import Report
+from hamu_ray.engine.resident import Resident
+from hamu_ray.engine.unlearn import unlearn
+from hamu_ray.pairing.group import Alone, Distributed, Group
+from hamu_ray.sweep.slot import Failure, Job
+
+logger = logging.getLogger(__name__)
+
+
+def serve(config: dict[str, Any]) -> None:
+    """Fetch jobs from the slot and do them; the worker's data and models stay resident in between."""
+    slot = config["slot"]
+    group: Group = Distributed() if torch.distributed.is_initialized() else Alone()
+    resident = Resident(Path(config["storage"]), get_device())
+    number = ray.get(slot.position.remote(group.rank))
+    while True:
+        job = ray.get(slot.fetch.remote(number))
+        if job is None:
+            return
+        do(job, slot, group, resident)
+        number += 1
+
+
+def do(job: Job, slot: Any, group: Group, resident: Resident) -> None:
+    """Do one job and post its news.
+
+    What fails on every rank alike, before any rank waits for another, ends the job alone. Any other error may leave
+    ranks waiting for this one, so it is raised, and Ray Train starts the whole group again.
+    """
+
+    def post(report: Report) -> bool:
+        return ray.get(slot.post.remote(job.trial_id, report))
+
+    try:
+        resident.task(job.run)
+        problem = None
+    except Exception as error:
+        logger.exception("job %s cannot be prepared", job.trial_id)
+        problem = f"{type(error).__name__}: {error}"
+    problems = [p for p in gather_texts(group, problem or "") if p]
+    if problems:
+        if group.rank == 0:
+            ray.get(slot.post.remote(job.trial_id, Failure(problems[0])))
+        return
+    try:
+        outcome = unlearn(job.run, resident, group, Path(job.folder), post)
+    except Exception as error:
+        ray.get(slot.post.remote(job.trial_id, Failure(f"{type(error).__name__}: {error}")))
+        raise
+    if group.rank == 0:
+        ray.get(slot.post.remote(job.trial_id, outcome))
+
+
+def gather_texts(group: Group, text: str) -> list[str]:
+    """Return every rank's text, on every rank."""
+    if group.size == 1:
+        return [text]
+    texts: list[str] = [""] * group.size
+    torch.distributed.all_gather_object(texts, text)
+    return texts

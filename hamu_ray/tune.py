@@ -1,0 +1,32 @@
+"""``python -m hamu_ray.tune SPACE.yaml``: a whole sweep, from nothing to the front."""
+
+from hamu_ray.command import make_parser, run_command
+from hamu_ray.config.files import load_sweep
+
+
+def main() -> int:
+    """Sweep, or with ``--dry-run`` say what would be done."""
+    parser = make_parser(
+        "tune",
+        "Train the original model and its retain-only reference, sweep unlearning over them, and leave the front "
+        "of forget quality against retain utility as a table, a picture and an MLflow run.",
+        "search space: a run's configuration with `space` and `search`",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print what would run, and stop")
+    arguments = parser.parse_args()
+    config = load_sweep(arguments.config, arguments.overrides)
+
+    from hamu_ray.sweep.preview import check, preview  # only now: a mistake above is answered at once
+
+    check(config, arguments.config)
+    if arguments.dry_run:
+        preview(config)
+        return 0
+
+    from hamu_ray.sweep.run import run_sweep
+
+    return run_sweep(config)
+
+
+if __name__ == "__main__":
+    run_command(main)

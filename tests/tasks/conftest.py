@@ -1,0 +1,44 @@
+"""Data made by the tests themselves: digits in memory, and small image folders on disk."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hamu_ray.config.vision import DigitsData
+from hamu_ray.tasks import load_data
+from hamu_ray.tasks.vision.data import VisionData
+
+
+@pytest.fixture(scope="session")
+def digits() -> VisionData:
+    data = load_data(DigitsData(), torch.device("cpu"))
+    assert isinstance(data, VisionData)
+    return data
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Make the hub unreachable, and keep prepared data sets out of the user's cache."""
+    monkeypatch.setattr("hamu_ray.tasks.hub.hub_answers", lambda: False)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "prepared")
+
+
+def image_of(brightness: int, size: tuple[int, int] = (6, 5)) -> Image.Image:
+    """Return a colour image, ``size`` (width, height), of one brightness."""
+    width, height = size
+    return Image.fromarray(np.full((height, width, 3), brightness, dtype=np.uint8))
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path, offline: None) -> Path:
+    """Two classes with four training images and one test image each, as `imagefolder` wants them."""
+    folder = tmp_path / "pets"
+    for split, count in (("train", 4), ("test", 1)):
+        for label, name in enumerate(("cat", "dog")):
+            (folder / split / name).mkdir(parents=True)
+            for number in range(count):
+                image_of(100 * label + number).save(folder / split / name / f"{number}.png")
+    return folder
