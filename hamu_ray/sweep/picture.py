@@ -27,7 +27,6 @@ MATPLOTLIB_MARKERS = {
     "pentagon": "p",
     "hexagon": "h",
 }
-OTHERS = "did not finish"
 FONT = "Helvetica, Arial, sans-serif"
 
 
@@ -58,12 +57,13 @@ def write_html(path: Path | str, summary: SweepSummary, definitions: Mapping[str
     if scene.others:
         marker: dict[str, Any] = {"symbol": "x-thin", "size": 9, "line": {"color": FAINT, "width": 1.5}}
         trials, points = zip(*scene.others, strict=True)
-        _add_trials(figure, scene, trials, points, name=OTHERS, marker=marker)
+        _add_trials(figure, scene, trials, points, name=_others(scene), marker=marker)
     for one in scene.series:
         size = [13 if trial.trial_id in front else 9 for trial in one.trials]
         opacity = [1.0 if trial.trial_id in front else 0.6 for trial in one.trials]
         edge = {"color": INK, "width": [1.2 if trial.trial_id in front else 0.3 for trial in one.trials]}
-        marker = {"symbol": one.marker, "color": one.colour, "size": size, "opacity": opacity, "line": edge}
+        marker = {"color": one.colour, "size": size, "opacity": opacity}
+        marker |= {"symbol": one.marker, "line": edge} if one.filled else {"symbol": f"{one.marker}-open"}
         _add_trials(figure, scene, one.trials, one.points, name=escape(one.method), marker=marker)
     for letter, name, (x, y) in scene.anchors:
         marker = {"symbol": ANCHOR_SYMBOL[letter], "color": INK, "size": 15}
@@ -86,16 +86,18 @@ def _draw_points(axes: Axes, scene: Scene, front: set[str]) -> None:
     if scene.stairs:
         axes.plot(*zip(*scene.stairs, strict=True), color=INK, linewidth=1.3, zorder=2, label="front")
     for one in scene.series:
-        style: dict[str, Any] = {"marker": MATPLOTLIB_MARKERS[one.marker], "color": one.colour}
-        axes.scatter([], [], s=60, edgecolors=INK, linewidths=0.6, label=one.method, **style)
+        fill, edge = (one.colour, INK) if one.filled else ("white", one.colour)
+        style: dict[str, Any] = {"marker": MATPLOTLIB_MARKERS[one.marker], "color": fill, "edgecolors": edge}
+        thick = 0.0 if one.filled else 1.2
+        axes.scatter([], [], s=60, linewidths=0.6 + thick, label=one.method, **style)
         for trial, (x, y) in zip(one.trials, one.points, strict=True):
             if trial.trial_id in front:
-                axes.scatter(x, y, s=90, edgecolors=INK, linewidths=1.1, zorder=5, **style)
+                axes.scatter(x, y, s=90, linewidths=1.1 + thick, zorder=5, **style)
             else:
-                axes.scatter(x, y, s=42, edgecolors=INK, linewidths=0.3, alpha=0.6, zorder=3, **style)
+                axes.scatter(x, y, s=42, linewidths=0.3 + thick, alpha=0.6, zorder=3, **style)
     if scene.others:
         xs, ys = zip(*(point for _, point in scene.others), strict=True)
-        axes.scatter(xs, ys, s=40, marker="x", color=FAINT, linewidths=1.1, zorder=2.5, label=OTHERS)
+        axes.scatter(xs, ys, s=40, marker="x", color=FAINT, linewidths=1.1, zorder=2.5, label=_others(scene))
 
 
 def _draw_marks(axes: Axes, scene: Scene) -> None:
@@ -121,12 +123,16 @@ def _dress(axes: Axes, scene: Scene) -> None:
     """Set limits, titles, legend and notes."""
     axes.set(xlim=scene.limits[0], ylim=scene.limits[1])
     axes.set_title(scene.title, loc="left", fontsize=12, color=INK, pad=12)
-    axes.set_xlabel(f"{scene.axes[0]}\n", fontsize=12, color=INK)
-    axes.set_ylabel(f"{scene.axes[1]}\n", fontsize=12, color=INK)
-    small: dict[str, Any] = {"transform": axes.transAxes, "fontsize": 8.5, "color": "#555555"}
-    axes.text(0.5, -0.125, scene.definitions[0], ha="center", va="top", **small)
-    axes.text(-0.085, 0.5, scene.definitions[1], ha="right", va="center", rotation=90, **small)
-    axes.text(0.0, -0.18, "\n".join(scene.notes), ha="left", va="top", linespacing=1.5, **small)
+    small: dict[str, Any] = {"fontsize": 8.5, "color": "#555555", "annotation_clip": False}
+    small["textcoords"] = "offset points"
+    label = axes.set_xlabel(scene.axes[0], fontsize=12, color=INK)
+    place: dict[str, Any] = {"xy": (0.5, 0), "xycoords": label, "xytext": (0, -4)}
+    axes.annotate(scene.definitions[0], ha="center", va="top", **place, **small)
+    label = axes.set_ylabel(scene.axes[1], fontsize=12, color=INK, labelpad=8)
+    place = {"xy": (0, 0.5), "xycoords": label, "xytext": (-4, 0)}
+    axes.annotate(scene.definitions[1], ha="right", va="center", rotation=90, **place, **small)
+    place = {"xy": (0, 0), "xycoords": "axes fraction", "xytext": (0, -62), "linespacing": 1.5}
+    axes.annotate("\n".join(scene.notes), ha="left", va="top", **place, **small)
     axes.grid(color="#e6e6e6", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -142,6 +148,11 @@ def _add_trials(figure: go.Figure, scene: Scene, trials: Any, points: Any, **sty
     x, y = zip(*points, strict=True)
     hover = {"hovertext": texts, "hovertemplate": "%{hovertext}<extra></extra>"}
     figure.add_scatter(x=x, y=y, mode="markers", **hover, **style)
+
+
+def _others(scene: Scene) -> str:
+    """Return such as `collapsed, failed`: how the trials ended that are off the front."""
+    return ", ".join(sorted({trial.status.value for trial, _ in scene.others}))
 
 
 def _hover(scene: Scene, trial: TrialRecord, point: tuple[float, float]) -> str:
@@ -173,18 +184,9 @@ def _lay_out(figure: go.Figure, scene: Scene) -> None:
         xaxis={**axis, "title": {"text": titles[0]}, "range": scene.limits[0]},
         yaxis={**axis, "title": {"text": titles[1]}, "range": scene.limits[1]},
         legend={"x": 1.02, "y": 1, "itemsizing": "constant"},
-        margin={"l": 90, "r": 30, "t": 70, "b": 110},
+        margin={"l": 90, "r": 30, "t": 70, "b": 85 + 18 * len(scene.notes)},
         hoverlabel={"bgcolor": "white", "align": "left"},
     )
-    figure.add_annotation(
-        text=notes,
-        xref="paper",
-        yref="paper",
-        x=0,
-        y=-0.17,
-        yanchor="top",
-        xanchor="left",
-        showarrow=False,
-        align="left",
-        font={"size": 12, "color": "#555"},
-    )
+    corner = {"xref": "paper", "yref": "paper", "x": 0, "y": 0, "xanchor": "left", "yanchor": "top"}
+    small = {"size": 12, "color": "#555"}
+    figure.add_annotation(text=notes, yshift=-72, showarrow=False, align="left", font=small, **corner)

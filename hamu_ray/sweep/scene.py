@@ -11,7 +11,7 @@ from hamu_ray.sweep.trial import Status, TrialRecord
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
 """Okabe and Ito's colours, which colour-blind readers can tell apart. Black and grey are no method's."""
 MARKERS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "pentagon", "hexagon")
-"""As many as differ at a glance, by plotly's names. Colour and marker together repeat after 56 methods."""
+"""As many as differ at a glance, by plotly's names."""
 
 CLOSE_UP_BELOW = 0.4
 """An axis shows less than 0..1 when the finished trials span less than this of it."""
@@ -33,6 +33,8 @@ class Series:
     method: str
     colour: str
     marker: str
+    filled: bool
+    """Hollow from the eighth method on, when the colours come again."""
     trials: tuple[TrialRecord, ...]
     points: tuple[Point, ...]
 
@@ -103,7 +105,9 @@ def _series(summary: SweepSummary) -> Iterator[Series]:
         ]
         if pairs:
             trials, points = zip(*pairs, strict=True)
-            yield Series(method, OKABE_ITO[i % len(OKABE_ITO)], MARKERS[i % len(MARKERS)], trials, points)
+            again, colour = divmod(i, len(OKABE_ITO))
+            marker = MARKERS[i % len(MARKERS)]
+            yield Series(method, OKABE_ITO[colour], marker, again % 2 == 0, trials, points)
 
 
 def _limits(shown: Sequence[float], everything: Sequence[float]) -> Point:
@@ -111,7 +115,7 @@ def _limits(shown: Sequence[float], everything: Sequence[float]) -> Point:
     low, high = min([0.0, *everything]), max([1.0, *everything])
     margin = 0.03 * (high - low)
     whole = (low - margin, high + margin)
-    if not shown:
+    if len(shown) < 2:
         return whole
     span = max(shown) - min(shown)
     if span >= CLOSE_UP_BELOW * (high - low):
