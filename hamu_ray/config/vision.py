@@ -15,7 +15,7 @@ class DigitsData(Section):
     task: ClassVar[str] = "vision"
     name: Literal["digits"] = "digits"
     test_share: float = Field(default=0.2, gt=0, lt=1)
-    """Share of the images held out for test, stratified by class and drawn with the run's seed 0."""
+    """Share of the images held out for test, stratified by class; the same draw for every seed of a run."""
 
 
 class ImagesData(Section):
@@ -34,13 +34,13 @@ class ImagesData(Section):
     image_column: str = "image"
     """Column of the images."""
     label_column: str = "label"
-    """Column of the labels: integers, or `datasets.ClassLabel`."""
+    """Column of the labels: `datasets.ClassLabel`, integers or strings (classes in sorted order)."""
     mean: Channels = (0.5, 0.5, 0.5)
     """Mean per channel of the pixels scaled to 0..1; its length (1 or 3) decides grey or colour."""
     std: Channels = (0.5, 0.5, 0.5)
     """Standard deviation per channel of the pixels scaled to 0..1."""
     image_size: int | None = Field(default=None, ge=4)
-    """Side in pixels to which every image is resized; null takes the images as they are (all alike)."""
+    """Side in pixels of the square that images are resized to; null takes them as they are (all alike)."""
     train_limit: int | None = Field(default=None, ge=1)
     """Use only so many training images, the same number of each class where possible."""
     test_limit: int | None = Field(default=None, ge=1)
@@ -92,7 +92,8 @@ class ForgetIndices(Section):
 
     kind: Literal["indices"] = "indices"
     path: str
-    """Text file, one position (from 0) in the training split per line."""
+    """Text file with a position (from 0) on each line, among the training images that are used:
+    with `train_limit` those that are left."""
 
 
 ForgetConfig = Annotated[ForgetClass | ForgetRandom | ForgetIndices, Field(discriminator="kind")]

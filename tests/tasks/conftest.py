@@ -1,15 +1,24 @@
 """Data made by the tests themselves: digits in memory, and small image folders on disk."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from made_images import image_of
 
 from hamu_ray.config.vision import DigitsData
 from hamu_ray.tasks import load_data
 from hamu_ray.tasks.vision.data import VisionData
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """These models are tiny: on a busy machine, threads that wait for each other take ten times as long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
@@ -24,12 +33,6 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Make the hub unreachable, and keep prepared data sets out of the user's cache."""
     monkeypatch.setattr("hamu_ray.tasks.hub.hub_answers", lambda: False)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "prepared")
-
-
-def image_of(brightness: int, size: tuple[int, int] = (6, 5)) -> Image.Image:
-    """Return a colour image, ``size`` (width, height), of one brightness."""
-    width, height = size
-    return Image.fromarray(np.full((height, width, 3), brightness, dtype=np.uint8))
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_parts_are_sorted_disjoint_and_cover(config: ForgetConfig, seed: int) ->
 @given(st.sampled_from([0, 1, 2]), st.floats(0, 1, exclude_max=True), st.integers(0, 2**31))
 def test_a_share_of_the_class_is_swapped(label: int, rho: float, seed: int) -> None:
     parts = split(ForgetClass(label=label, rho=rho), seed)
-    of_class = int((LABELS == label).sum())
+    of_class = int((label == LABELS).sum())
     assert len(parts.forget) == of_class
     assert int((LABELS[parts.forget] != label).sum()) == round(rho * of_class)
     assert parts.forgotten_class == label

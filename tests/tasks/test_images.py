@@ -1,4 +1,3 @@
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +6,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from conftest import image_of
+from made_images import image_of
 
 from hamu_ray.config.vision import ImagesData
 from hamu_ray.tasks.vision.data import spread_over_classes
@@ -115,6 +114,12 @@ def test_missing_split_lists_what_is_there(image_folder: Path) -> None:
     assert "'test'" in message
 
 
+def test_subset_that_is_not_there(image_folder: Path) -> None:
+    message = error_of(ImagesData(path=str(image_folder), subset="other"))
+    assert message.startswith("data.subset:")
+    assert "Available: ['default']" in message
+
+
 def test_missing_folder(tmp_path: Path) -> None:
     assert (
         error_of(ImagesData(path=str(tmp_path / "nothing")))
@@ -139,10 +144,11 @@ def test_images_of_different_sizes_need_a_size(tmp_path: Path, offline: None) ->
 def test_broken_image(tmp_path: Path, offline: None) -> None:
     folder = tmp_path / "broken"
     for split in ("train", "test"):
-        (folder / split / "cat").mkdir(parents=True)
-        (folder / split / "cat" / "0.png").write_bytes(b"not an image")
+        for name in ("cat", "dog"):
+            (folder / split / name).mkdir(parents=True)
+            (folder / split / name / "0.png").write_bytes(b"not an image")
     message = error_of(ImagesData(path=str(folder)))
-    assert message.startswith("data.path: an image in rows 0 to 0")
+    assert message.startswith("data.path: an image in rows 0 to 1")
 
 
 def test_cache_is_read_and_follows_the_files(image_folder: Path, tmp_path: Path) -> None:
@@ -160,7 +166,7 @@ def test_cache_is_read_and_follows_the_files(image_folder: Path, tmp_path: Path)
 
 
 def test_unwritable_cache_costs_only_the_cache(image_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(io.BytesIO().getvalue())
+    (tmp_path / "file").touch()
     data = load_images_data(ImagesData(path=str(image_folder)), tmp_path / "file" / "cache")
     assert len(data.train) == 8
 

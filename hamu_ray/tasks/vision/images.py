@@ -56,6 +56,7 @@ def _load_split(config: ImagesData, split: str, key: str) -> "Dataset":
     # Imported here: runs on digits can do without the second that it takes.
     from datasets import load_dataset
 
+    blame = {"Unknown split": key, "BuilderConfig": "subset", "Config name is missing": "subset"}
     path = config.path
     if is_local(path):
         path = str(Path(path).expanduser())
@@ -66,8 +67,8 @@ def _load_split(config: ImagesData, split: str, key: str) -> "Dataset":
             dataset = load_dataset(path, config.subset, split=split)
     except Exception as error:  # builders, Arrow and the hub's client raise a zoo of types
         text = one_line(error)
-        blamed = f"data.{key}" if "split" in text.lower() else "data.path"
-        raise ValueError(f"{blamed}: {config.path} ({split}) cannot be loaded: {text}") from error
+        blamed = next((key for start, key in blame.items() if text.startswith(start)), "path")
+        raise ValueError(f"data.{blamed}: {config.path} ({split}) cannot be loaded: {text}") from error
     for name, column in (("image_column", config.image_column), ("label_column", config.label_column)):
         if column not in dataset.column_names:
             raise ValueError(

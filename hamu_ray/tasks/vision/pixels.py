@@ -57,7 +57,7 @@ def _decode(dataset: "Dataset", column: str, channels: int, size: int | None, wh
         images = dataset.select_columns([column]).cast_column(
             column, Image(mode="L" if channels == 1 else "RGB")
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, NotImplementedError) as error:  # the last is Arrow's, of its casts
         raise ValueError(
             f"data.image_column: {column} of {where} holds no images: {one_line(error)}"
         ) from error

@@ -1,0 +1,251 @@
+import copy
+import logging
+import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hamu_ray.config.model import ModelConfig
+from hamu_ray.config.vision import DigitsData, ForgetClass, ForgetConfig, ForgetRandom
+from hamu_ray.metrics import VISION, Undefined
+from hamu_ray.metrics.membership import mia_confidence
+from hamu_ray.tasks import build_task, load_data, metric_names
+from hamu_ray.tasks.vision.data import VisionData
+from hamu_ray.tasks.vision.digits import MEAN, STD
+from hamu_ray.tasks.vision.measures import ALL, CHEAP
+from hamu_ray.tasks.vision.task import VisionTask
+
+
+class Alone:
+    rank = 0
+    size = 1
+
+    def gather_rows(self, rows: Tensor) -> Tensor:
+        return rows
+
+
+class Meeting:
+    """Where the ranks of one group, each a thread, hand over their rows."""
+
+    def __init__(self, size: int) -> None:
+        self.barrier = threading.Barrier(size, timeout=60)
+        self.rows: dict[int, Tensor] = {}
+
+
+@dataclass
+class OneOf:
+    """A rank of a group of threads."""
+
+    rank: int
+    size: int
+    meeting: Meeting
+
+    def gather_rows(self, rows: Tensor) -> Tensor:
+        self.meeting.rows[self.rank] = rows
+        self.meeting.barrier.wait()
+        gathered = torch.cat([self.meeting.rows[rank] for rank in range(self.size)])
+        self.meeting.barrier.wait()
+        return gathered
+
+
+def task_on(data: VisionData, forget: ForgetConfig | None = None, **model: Any) -> VisionTask:
+    task = build_task(
+        data, forget=forget or ForgetClass(label=3), model=ModelConfig(**model), batch_size=100, seed=41
+    )
+    assert isinstance(task, VisionTask)
+    return task
+
+
+@pytest.fixture(scope="module")
+def task(digits: VisionData) -> VisionTask:
+    return task_on(digits)
+
+
+@pytest.fixture(scope="module")
+def model(task: VisionTask) -> nn.Module:
+    """A model that knows a little: two epochs on the digits."""
+    model = task.build_model(0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    generator = torch.Generator().manual_seed(0)
+    for batch in torch.randperm(2 * len(task.data.train), generator=generator).split(128):
+        outputs = task.forward(model, batch % len(task.data.train))
+        optimizer.zero_grad()
+        functional.cross_entropy(outputs.logits, outputs.labels).backward()
+        optimizer.step()
+    return model
+
+
+def test_digits_are_split_alike_for_all_seeds(digits: VisionData) -> None:
+    again = load_data(DigitsData(), torch.device("cpu"))
+    assert isinstance(again, VisionData)
+    assert digits.image_shape == (1, 8, 8)
+    assert (len(digits.train), len(digits.test)) == (1437, 360)
+    assert torch.equal(digits.test.pixels, again.test.pixels)
+    assert digits.test.labels.bincount().min() >= 34
+    everything = torch.cat([digits.train.pixels, digits.test.pixels]).float() / 255
+    assert everything.max() == 1
+    assert everything.mean().item() == pytest.approx(MEAN[0], abs=1e-3)
+    assert everything.std().item() == pytest.approx(STD[0], abs=1e-3)
+
+
+def test_forward_normalises_the_chosen_images(task: VisionTask, digits: VisionData) -> None:
+    seen: list[Tensor] = []
+
+    class Spy(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append(images)
+            return torch.zeros(len(images), 10, dtype=torch.bfloat16)
+
+    chosen = torch.tensor([5, 0, 1436])
+    outputs = task.forward(Spy(), chosen)
+    expected = (digits.train.pixels[chosen].double() / 255 - MEAN[0]) / STD[0]
+    torch.testing.assert_close(seen[0].double(), expected, rtol=0, atol=1e-6)
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    assert outputs.logits.dtype == torch.float32
+    assert torch.equal(outputs.labels, digits.train.labels[chosen])
+    assert task.count(chosen) == 3
+
+
+def test_precision_and_memory_order_give_nearly_the_same_logits(digits: VisionData) -> None:
+    chosen = torch.arange(50)
+    logits = {}
+    for precision in ("float32", "bfloat16"):
+        for channels_last in (True, False):
+            task = task_on(digits, precision=precision, channels_last=channels_last)
+            logits[precision, channels_last] = task.forward(task.build_model(1), chosen).logits.detach()
+    exact = logits["float32", True]
+    torch.testing.assert_close(logits["float32", False], exact, rtol=1e-4, atol=1e-4)
+    for channels_last in (True, False):
+        error = (logits["bfloat16", channels_last] - exact).abs().max() / exact.abs().max()
+        assert 0 < error < 0.1
+
+
+def test_every_measure_has_a_name_and_only_those(task: VisionTask, model: nn.Module) -> None:
+    measures = task.evaluate(model, Alone())
+    compared = task.compare(measures, None, measures)
+    assert tuple(measures) == ALL
+    assert set(measures) | set(compared) == set(VISION)
+    assert set(metric_names("vision")) > set(VISION)
+    assert all(math.isfinite(value) for value in {**measures, **compared}.values())
+    assert compared["avg_gap"] == 0
+    assert compared["forget_quality"] == 1
+
+
+def test_measures_by_brute_force(task: VisionTask, model: nn.Module, digits: VisionData) -> None:
+    measures = task.evaluate(model, Alone())
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        train = task.forward(model, torch.arange(len(digits.train))).logits
+        images = (digits.test.pixels.float() / 255 - MEAN[0]) / STD[0]
+        test = model(images)
+    model.train(training)
+    is_three = digits.train.labels == 3
+    confidences = {}
+    for name, logits, labels in (
+        ("forget", train[is_three], digits.train.labels[is_three]),
+        ("retain", train[~is_three], digits.train.labels[~is_three]),
+        ("test", test, digits.test.labels),
+    ):
+        share = (logits.argmax(1) == labels).float().mean().item()
+        assert measures[f"{name}_accuracy"] == pytest.approx(share, abs=1e-6)
+        loss = functional.cross_entropy(logits, labels).item()
+        assert measures[f"{name}_loss"] == pytest.approx(loss, rel=1e-4)
+        confidences[name] = logits.softmax(1).gather(1, labels[:, None])[:, 0].numpy()
+    right, three = test.argmax(1) == digits.test.labels, digits.test.labels == 3
+    assert measures["test_forgotten_class_accuracy"] == pytest.approx(right[three].float().mean().item())
+    assert measures["test_kept_classes_accuracy"] == pytest.approx(right[~three].float().mean().item())
+    assert measures["unlearning_accuracy"] == 1 - measures["forget_accuracy"]
+    expected = mia_confidence(confidences["retain"], confidences["test"], confidences["forget"], seed=41)
+    assert measures["mia_confidence"] == pytest.approx(expected, abs=0.02)
+
+
+def test_evaluation_leaves_the_model_as_it_was(task: VisionTask, model: nn.Module) -> None:
+    model.train()
+    frozen = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for module in frozen:
+        module.eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    task.evaluate(model, Alone(), subset=5)
+    assert model.training
+    assert not any(module.training for module in frozen)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    model.train()
+
+
+def test_three_ranks_measure_what_one_does(task: VisionTask, model: nn.Module) -> None:
+    alone = task.evaluate(model, Alone())
+    meeting = Meeting(3)
+    with ThreadPoolExecutor(3) as pool:
+        measured = list(
+            pool.map(lambda rank: task.evaluate(copy.deepcopy(model), OneOf(rank, 3, meeting)), range(3))
+        )
+    assert measured[0] == measured[1] == measured[2]
+    assert tuple(measured[1]) == ALL
+    assert measured[0] == pytest.approx(alone, rel=1e-4, abs=1e-2)
+
+
+def test_subset_is_cheap_fixed_and_within_the_splits(task: VisionTask, model: nn.Module) -> None:
+    measures = task.evaluate(model, Alone(), subset=50)
+    assert tuple(measures) == CHEAP
+    assert measures == task.evaluate(model, Alone(), subset=50)
+    whole = task.evaluate(model, Alone(), subset=10_000)
+    assert whole["test_loss"] == pytest.approx(task.evaluate(model, Alone())["test_loss"], rel=1e-5)
+    assert set(task.compare(measures, None, None)) == {"forget_quality", "retain_utility"}
+
+
+def test_a_model_that_broke_does_not_look_good(task: VisionTask, caplog: pytest.LogCaptureFixture) -> None:
+    broken = task.build_model(0)
+    with torch.no_grad():
+        next(broken.parameters()).fill_(math.nan)
+    with caplog.at_level(logging.WARNING):
+        measures = task.evaluate(broken, Alone())
+        compared = task.compare(measures, None, measures)
+        task.evaluate(broken, Alone())
+    assert all(isinstance(value, Undefined) for value in {**measures, **compared}.values())
+    messages = [record.getMessage() for record in caplog.records]
+    assert "retain_accuracy is not defined: the logits of 1291 of 1291 examples are not finite" in messages
+    assert len(messages) == len(set(messages))
+
+
+def test_without_a_class_there_is_none_to_report(digits: VisionData, model: nn.Module) -> None:
+    task = task_on(digits, ForgetRandom(share=0.1))
+    measures = task.evaluate(model, Alone())
+    for name in ("test_forgotten_class_accuracy", "test_kept_classes_accuracy"):
+        value = measures[name]
+        assert isinstance(value, Undefined)
+        assert value.reason == "the forget set is no class"
+    with pytest.raises(ValueError, match="only a whole-class forget set"):
+        task.compare(measures, None, None)
+
+
+def test_without_a_reference_a_forgotten_class_is_taken_as_unknown(task: VisionTask) -> None:
+    compared = task.compare({"forget_accuracy": 0.2, "retain_accuracy": 0.9}, None, None)
+    assert compared == pytest.approx({"forget_quality": 0.8, "retain_utility": 0.9})
+
+
+def test_teacher_keeps_the_model_as_it_was_and_runs_each_image_once(
+    digits: VisionData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = task_on(digits)
+    model = task.build_model(0)
+    teacher = task.teacher(model)
+    model.eval()
+    expected = task.forward(model, torch.arange(6)).logits.detach()
+    with torch.no_grad():
+        next(model.parameters()).zero_()
+    runs: list[list[int]] = []
+    forward = VisionTask.forward
+    monkeypatch.setattr(
+        VisionTask, "forward", lambda self, model, at: runs.append(at.tolist()) or forward(self, model, at)
+    )
+    torch.testing.assert_close(teacher(torch.tensor([1, 4])), expected[[1, 4]])
+    torch.testing.assert_close(teacher(torch.tensor([4, 2, 1])), expected[[4, 2, 1]])
+    assert runs == [[1, 4], [2]]
+    assert not teacher(torch.tensor([1])).requires_grad
