@@ -1,0 +1,40 @@
+import pytest
+import torch
+from torch.nn import functional
+
+from hamu_ray.config.model import ModelConfig
+from hamu_ray.config.vision import DigitsData, ForgetClass
+from hamu_ray.tasks import build_task, load_data
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+def test_a_gradient_never_waits_for_the_gpu() -> None:
+    data = load_data(DigitsData(), torch.device("cuda"))
+    config = ModelConfig(precision="bfloat16")
+    task = build_task(data, forget=ForgetClass(), model=config, batch_size=100, seed=41)
+    model = task.build_model(0)
+    teacher = task.teacher(model)
+    examples = task.splits["retain"][:64]
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        outputs = task.forward(model, examples)
+        functional.cross_entropy(outputs.logits, outputs.labels).backward()
+        answers = [teacher(examples) for _ in range(2)]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(answers[0], answers[1])
+    assert outputs.logits.isfinite().all()
+
+
+def test_weights_do_not_depend_on_the_device() -> None:
+    models = []
+    for device in ("cpu", "cuda"):
+        data = load_data(DigitsData(), torch.device(device))
+        task = build_task(data, forget=ForgetClass(), model=ModelConfig(), batch_size=100, seed=41)
+        models.append(task.build_model(7))
+    for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert torch.equal(one, other.cpu())
