@@ -132,7 +132,7 @@ def training_recipe(run: RunConfig, task: Task, phase: str) -> dict:
     """Return all that determines a base model, as plain data."""
     return {
         "phase": phase,
-        "data": task.fingerprint(),
+        "data": task.fingerprint,
         "model": run.model.model_dump(mode="json", include={"name", "precision", "channels_last"}),
         "training": run.training.model_dump(mode="json"),
         "seed": run.seed,

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from functools import partial
 from typing import Any
 
 import optuna
@@ -27,11 +28,8 @@ def make_search(config: SweepConfig) -> UnlearningSearch:
     objectives = config.search.objectives
     queue = [dict(cell) for _ in range(config.search.samples) for cell in config.cells()]
 
-    def space(trial: optuna.Trial) -> None:
-        suggest(trial, config)
-
     return UnlearningSearch(
-        space=space,
+        space=partial(suggest, config=config),
         metric=[objective.metric for objective in objectives],
         mode=[objective.mode for objective in objectives],
         points_to_evaluate=queue if any(queue) else None,

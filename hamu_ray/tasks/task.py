@@ -49,6 +49,11 @@ class Task(Protocol):
         """Example numbers (int64, CPU) of ``retain`` and ``forget``; both index the training data."""
         ...
 
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the data's content, by which models trained on them are found again."""
+        ...
+
     def build_model(self, seed: int) -> nn.Module:
         """Return a freshly initialised (or pretrained) model on the device; the seed decides its weights."""
         ...

@@ -1,6 +1,8 @@
 """An image data set as it lies on a worker's device: decoded once, normalised when it is used."""
 
+import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -63,6 +65,15 @@ class VisionData:
         """Channels, height and width of every image."""
         channels, height, width = self.train.pixels.shape[1:]
         return channels, height, width
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all pixels and labels: what a model trained on these images depends on, wherever they lie."""
+        content = hashlib.sha256()
+        for tensor in (self.train.pixels, self.train.labels, self.test.pixels, self.test.labels):
+            content.update(str(tuple(tensor.shape)).encode())
+            content.update(tensor.cpu().contiguous().numpy().data)
+        return content.hexdigest()
 
     def to(self, device: torch.device) -> "VisionData":
         """Return the data on a device."""

@@ -52,6 +52,11 @@ class VisionTask:
         """Positions (int64, CPU, sorted) of the ``retain`` and ``forget`` images in the training images."""
         return {"retain": self.split.retain, "forget": self.split.forget}
 
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the data's content."""
+        return self.data.fingerprint
+
     def build_model(self, seed: int) -> nn.Module:
         """Return a fresh model on the device; its weights depend on the seed and not on the device."""
         classes = len(self.data.class_names)
