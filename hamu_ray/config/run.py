@@ -152,13 +152,23 @@ class WorkersConfig(Section):
     """CPUs per worker."""
     gpus: float = Field(default=0.0, ge=0)
     """GPUs per worker; a fraction lets several workers share one."""
+    forget_workers: PositiveInt | None = None
+    """How many of the workers hold the forget shard; null: half of them."""
+    exchange: Literal["all_gather", "segments"] | None = None
+    """How gradients meet; null: `all_gather` for two workers, `segments` for more."""
+    wire: Literal["float32", "bfloat16"] = "float32"
+    """Number format of gradients between workers; bfloat16 halves the traffic and rounds the gradients."""
 
     @model_validator(mode="after")
     def _pairs(self) -> "WorkersConfig":
-        if self.count > 1 and self.count % 2:
+        if self.forget_workers is None and self.count > 1 and self.count % 2:
             raise ValueError(
                 f"count must be 1 or even (half the workers hold the retain shard), found {self.count}: "
-                f"take {self.count - 1} or {self.count + 1}"
+                f"take {self.count - 1} or {self.count + 1}, or say how many are forget_workers"
+            )
+        if self.forget_workers is not None and not self.forget_workers < self.count:
+            raise ValueError(
+                f"forget_workers must be fewer than count ({self.count}), found {self.forget_workers}"
             )
         return self
 

@@ -81,11 +81,11 @@ class Checkpoints:
 
     def save(self, stepper: PairedStep, done: int, seconds: float) -> None:
         """Write everything that the run needs to go on from here, and remove the oldest."""
+        state = stepper.optimizer_state()
         if self.group.rank != 0:
             return
-        state = stepper.optimizer.state[stepper.flat.values]
         tensors = {f"model.{name}": tensor for name, tensor in stepper.model.state_dict().items()}
-        tensors |= {f"optimizer.{key}": value for key, value in state.items() if value is not None}
+        tensors |= {f"optimizer.{key}": value for key, value in state.items()}
         tensors["stop"] = stepper.stop
         progress = json.dumps({"done": done, "seconds": seconds})
         save_tensors(self.folder / f"step-{done:09d}.safetensors", tensors, {"progress": progress})
@@ -100,13 +100,14 @@ class Checkpoints:
             return 0, 0.0
         tensors, metadata = load_tensors(files[-1])
         state = stepper.model.state_dict()
+        optimizer = {}
         for name, tensor in tensors.items():
             kind, _, key = name.partition(".")
             if kind == "model":
                 state[key].copy_(tensor)
             elif kind == "optimizer":
-                where = "cpu" if key == "step" else stepper.flat.values.device
-                stepper.optimizer.state[stepper.flat.values][key] = tensor.to(where)
+                optimizer[key] = tensor
+        stepper.load_optimizer_state(optimizer)
         stepper.stop = tensors["stop"].to(stepper.stop.device)
         progress = json.loads(metadata["progress"])
         return progress["done"], progress["seconds"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from hamu_ray.config.run import EvaluationConfig, MethodConfig, OptimizerConfig, RunConfig, StopConfig
+from hamu_ray.config.run import EvaluationConfig, MethodConfig, OptimizerConfig, RunConfig, StopConfig, WorkersConfig
 from hamu_ray.methods import Method, Objective, StepSettings, get_method
 from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.roles import Role
@@ -41,6 +41,7 @@ class Plan:
     stop: StopConfig
     freeze_batchnorm: bool
     seed: int
+    workers: WorkersConfig
     select_by: tuple[str, ...] = ()
     """Measures whose sum decides which evaluation's weights are the result; empty takes the last weights."""
 
@@ -87,6 +88,7 @@ def unlearning_plan(run: RunConfig, splits: Mapping[str, Tensor]) -> Plan:
         stop=run.stop,
         freeze_batchnorm=run.model.freeze_batchnorm,
         seed=run.seed,
+        workers=run.workers,
     )
 
 
@@ -112,6 +114,7 @@ def training_plan(run: RunConfig, phase: str, examples: Tensor, select_by: tuple
         stop=StopConfig(collapse_ratio=None),
         freeze_batchnorm=False,
         seed=run.seed,
+        workers=WorkersConfig(count=1),
         select_by=select_by if best else (),
     )
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from hamu_ray.config.run import OptimizerConfig
 from hamu_ray.engine.plan import Plan
 from hamu_ray.methods import Blocks, Decision, clip_gram, combine, gram_matrix
-from hamu_ray.pairing.exchange import AllGather
+from hamu_ray.pairing.exchange import make_exchange
 from hamu_ray.pairing.flat import FlatParameters
 from hamu_ray.pairing.group import Group
 from hamu_ray.pairing.roles import Role, assign
@@ -27,30 +27,37 @@ class PairedStep:
         self, task: Task, model: nn.Module, plan: Plan, group: Group, teacher: Teacher | None
     ) -> None:
         """Take the model over: its parameters become views of one flat buffer."""
-        self.task, self.model, self.plan, self.teacher = task, model, plan, teacher
-        self.flat = FlatParameters(model)
-        self.part = assign(group.rank, group.size, plan.needed)
-        self.rank = group.rank
+        self.task, self.model, self.plan, self.group, self.teacher = task, model, plan, group, teacher
+        workers = plan.workers
+        self.flat = FlatParameters(model, segments=group.size)
+        self.part = assign(group.rank, group.size, plan.needed, workers.forget_workers)
         self.gradients = {role: self.flat.gradient() for role in self.part.roles}
-        self.exchange = AllGather(group, plan.needed)
-        self.blocks = Blocks.from_shapes(self.flat.shapes, plan.settings.granularity)
+        self.exchange = make_exchange(
+            group,
+            plan.needed,
+            self.flat.padded,
+            strategy=workers.exchange,
+            wire=workers.wire,
+            forget_workers=workers.forget_workers,
+        )
+        segment = self.exchange.segment
+        whole = Blocks.from_shapes(self.flat.shapes, plan.settings.granularity)
         self.block_names = self.flat.names if plan.settings.granularity == "tensor" else ["model"]
-        self.optimizer = make_optimizer(self.flat.values, plan.optimizer)
+        self.blocks = whole.segment(min(segment.start, whole.total), min(segment.stop, whole.total))
+        self.segment = nn.Parameter(self.flat.values[segment])
+        self.optimizer = make_optimizer(self.segment, plan.optimizer)
         self.stop = torch.tensor(RUNNING, device=task.device)
-        self._before = torch.empty_like(self.flat.values, requires_grad=False)
-        self._update = torch.empty_like(self._before)
+        self._before = torch.empty_like(self.segment, requires_grad=False)
+        self._update = torch.zeros_like(self._before)
 
     def __call__(self, step: int) -> tuple[dict[str, Tensor], Decision]:
         """Take a step (counted from 0) and return its diagnostics as 0-d tensors, and the decision behind it."""
         # Seeding every step makes dropout a function of the step, so that a resumed run needs no generator state.
-        torch.manual_seed((self.plan.seed * 1_000_003 + step) * 1_009 + self.rank)
+        torch.manual_seed((self.plan.seed * 1_000_003 + step) * 1_009 + self.group.rank)
         for role in self.part.roles:
             self._accumulate(role, step)
-        retain, forget = self.exchange.meet({role: g.buffer for role, g in self.gradients.items()})
-        losses = {role: mean[-1] for role, mean in ((Role.RETAIN, retain), (Role.FORGET, forget))}
-        decision = self._apply(retain[:-1], forget[:-1], torch.stack(list(losses.values())), step)
-        diagnostics = {f"step_{role}_loss": losses[role] for role in self.plan.needed}
-        return {**diagnostics, **decision.totals()}, decision
+        with torch.no_grad():
+            return self._apply({role: gradient.buffer for role, gradient in self.gradients.items()}, step)
 
     def _accumulate(self, role: Role, step: int) -> None:
         """Sum this worker's share of a role's gradient, divided by the global batch's number of loss items."""
@@ -68,21 +75,53 @@ class PairedStep:
             loss.backward()
             gradient.add_loss(loss)
 
-    @torch.no_grad()
-    def _apply(self, retain: Tensor, forget: Tensor, losses: Tensor, step: int) -> Decision:
-        """Decide on the weights of the two gradients and let the optimizer take the combined one."""
+    def _apply(self, local: dict[Role, Tensor], step: int) -> tuple[dict[str, Tensor], Decision]:
+        """Decide on the weights of the two gradients, and let the optimizer take the combined one."""
         rate = self.plan.learning_rate(step)
-        gram, scales = clip_gram(gram_matrix(retain, forget, self.blocks), self.plan.optimizer.clip_norm)
+        met = self.exchange.meet(local)
+        count = self.blocks.total  # the segment less its padding
+        retain, forget = met.retain[:count], met.forget[:count]
+        gram, losses = self.exchange.total(gram_matrix(retain, forget, self.blocks), met.losses)
+        norms = gram.sum(0).diagonal().sqrt()
+        gram, scales = clip_gram(gram, self.plan.optimizer.clip_norm)
         decision = self.plan.method.weighting(gram, rate, self.plan.settings)
         self._update_stop(decision, losses)
-        combine(decision.weights * scales, retain, forget, self.blocks, out=self._update)
-        values = self.flat.values
-        self._before.copy_(values)
-        values.grad = self._update
+        combine(decision.weights * scales, retain, forget, self.blocks, out=self._update[:count])
+        self._step(rate)
+        self.exchange.publish(self.flat.values)
+        by_role = dict(zip(Role, zip(losses, norms, strict=True), strict=True))
+        diagnostics = {f"step_{role}_loss": by_role[role][0] for role in self.plan.needed}
+        diagnostics |= {f"{role}_norm_before_clipping": by_role[role][1] for role in self.plan.needed}
+        return {**diagnostics, **decision.totals()}, decision
+
+    def _step(self, rate: float) -> None:
+        """Let the optimizer change this worker's segment, or nothing once a stop rule has fired."""
+        self._before.copy_(self.segment)
+        self.segment.grad = self._update
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()
-        values.copy_(torch.where(self.stop == RUNNING, values, self._before))
-        return decision
+        self.segment.copy_(torch.where(self.stop == RUNNING, self.segment, self._before))
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """Return the optimizer's state of all parameters, whatever the number of workers that share it.
+
+        Every rank must call it.
+        """
+        state = {key: value for key, value in self.optimizer.state[self.segment].items() if value is not None}
+        return {key: self._whole(value) if value.ndim else value for key, value in state.items()}
+
+    def load_optimizer_state(self, state: dict[str, Tensor]) -> None:
+        """Take this worker's part of what `optimizer_state` returned, of a group of any size."""
+        for key, value in state.items():
+            if value.ndim:
+                padded = value.new_zeros(self.flat.padded)
+                padded[: self.flat.count] = value
+                value = padded[self.exchange.segment].to(self.segment.device)
+            self.optimizer.state[self.segment][key] = value
+
+    def _whole(self, value: Tensor) -> Tensor:
+        rows = self.group.gather_rows(value) if len(value) < self.flat.padded else value
+        return rows[: self.flat.count]
 
     def _update_stop(self, decision: Decision, losses: Tensor) -> None:
         """Keep the first reason to stop."""

@@ -10,14 +10,31 @@ _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_t
 """The same collective under its new name, and under the one before torch 2.14."""
 
 
+class Traffic:
+    """Bytes that a rank has sent to others; of every collective here it receives as many."""
+
+    def __init__(self) -> None:
+        """Start at zero."""
+        self.bytes = 0
+
+    def add(self, count: int) -> None:
+        """Count a collective."""
+        self.bytes += count
+
+
 class Group(Protocol):
     """A worker's view of the group. All ranks must make the same calls in the same order."""
 
     rank: int
     size: int
+    traffic: Traffic
 
     def all_gather(self, values: Tensor) -> Tensor:
         """Return the ranks' equally shaped tensors stacked: ``(size, *shape)``."""
+        ...
+
+    def all_to_all(self, rows: Tensor) -> Tensor:
+        """Send row i to rank i; return the rows received, in order of rank. ``(size, n)`` both."""
         ...
 
     def gather_rows(self, rows: Tensor) -> Tensor:
@@ -35,9 +52,17 @@ class Alone:
     rank = 0
     size = 1
 
+    def __init__(self) -> None:
+        """Nothing is ever sent."""
+        self.traffic = Traffic()
+
     def all_gather(self, values: Tensor) -> Tensor:
         """Return the tensor as the only one."""
         return values.unsqueeze(0)
+
+    def all_to_all(self, rows: Tensor) -> Tensor:
+        """Return the one row."""
+        return rows
 
     def gather_rows(self, rows: Tensor) -> Tensor:
         """Return the rows."""
@@ -55,13 +80,22 @@ class Distributed:
         """Join the group that is there."""
         self.rank = dist.get_rank()
         self.size = dist.get_world_size()
+        self.traffic = Traffic()
         self._device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
 
     def all_gather(self, values: Tensor) -> Tensor:
         """Return the ranks' equally shaped tensors stacked: ``(size, *shape)``."""
         gathered = values.new_empty(self.size * values.numel())
         _all_gather(gathered, values.contiguous().view(-1))
+        self.traffic.add((self.size - 1) * values.nbytes)
         return gathered.view(self.size, *values.shape)
+
+    def all_to_all(self, rows: Tensor) -> Tensor:
+        """Send row i to rank i; return the rows received, in order of rank. ``(size, n)`` both."""
+        received = torch.empty_like(rows, memory_format=torch.contiguous_format)
+        dist.all_to_all_single(received, rows.contiguous())
+        self.traffic.add((self.size - 1) * rows[0].nbytes)
+        return received
 
     def gather_rows(self, rows: Tensor) -> Tensor:
         """Return the rows of all ranks in order of rank; shorter parts travel padded to the longest."""

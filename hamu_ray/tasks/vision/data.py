@@ -68,8 +68,8 @@ class VisionData:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of all pixels and labels: what a model trained on these images depends on, wherever they lie."""
-        content = hashlib.sha256()
+        """SHA-256 of all that a model trained on these images depends on, wherever they lie."""
+        content = hashlib.sha256(repr((len(self.class_names), self.mean, self.std)).encode())
         for tensor in (self.train.pixels, self.train.labels, self.test.pixels, self.test.labels):
             content.update(str(tuple(tensor.shape)).encode())
             content.update(tensor.cpu().contiguous().numpy().data)

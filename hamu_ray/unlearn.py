@@ -1,0 +1,28 @@
+"""``python -m hamu_ray.unlearn RUN.yaml``: one run without Tune. Model in, model out."""
+
+from hamu_ray.command import make_parser, run_command
+from hamu_ray.config.files import load_run
+
+
+def main() -> int:
+    """Unlearn once, in this process, or on Ray Train workers where the run has several."""
+    parser = make_parser(
+        "unlearn",
+        "Unlearn once and leave the model: to debug a configuration, or to put a chosen point of a front to use.",
+        "a run's configuration, such as the run.yaml of a sweep's trial",
+    )
+    parser.add_argument("--output", metavar="FOLDER", help="where the model goes (default: STORAGE/runs/NAME)")
+    arguments = parser.parse_args()
+    run = load_run(arguments.config, arguments.overrides)
+
+    from hamu_ray.preflight import check_run  # only now: a mistake above is answered at once
+
+    check_run(run, arguments.config)
+
+    from hamu_ray.sweep.single import run_single
+
+    return run_single(run, arguments.output)
+
+
+if __name__ == "__main__":
+    run_command(main)
