@@ -12,16 +12,22 @@ through their Gram matrix alone, and steps along ``-(a r + b f)``:
 for the device; README.md beside this file says how to add a method.
 """
 
-from hamu_ray.methods.decision import Branch, Constraint, Decision
-from hamu_ray.methods.equivalent import equivalent_gradients
-from hamu_ray.methods.gram import Blocks, clip_gram, combine, gram_matrix
-from hamu_ray.methods.method import Method
-from hamu_ray.methods.objectives import Objective
-from hamu_ray.methods.registry import METHODS, get_method
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from hamu_ray.methods.registry import METHOD_NAMES, METHODS, get_method, settings_of
 from hamu_ray.methods.settings import StepSettings
+
+if TYPE_CHECKING:
+    from hamu_ray.methods.decision import Branch, Constraint, Decision
+    from hamu_ray.methods.equivalent import equivalent_gradients
+    from hamu_ray.methods.gram import Blocks, clip_gram, combine, gram_matrix
+    from hamu_ray.methods.method import Method
+    from hamu_ray.methods.objectives import Objective
 
 __all__ = [
     "METHODS",
+    "METHOD_NAMES",
     "Blocks",
     "Branch",
     "Constraint",
@@ -34,4 +40,31 @@ __all__ = [
     "equivalent_gradients",
     "get_method",
     "gram_matrix",
+    "settings_of",
 ]
+
+_MODULES = {
+    "Blocks": "gram",
+    "Branch": "decision",
+    "Constraint": "decision",
+    "Decision": "decision",
+    "Method": "method",
+    "Objective": "objectives",
+    "clip_gram": "gram",
+    "combine": "gram",
+    "equivalent_gradients": "equivalent",
+    "gram_matrix": "gram",
+}
+"""What needs torch, imported when it is first used: checking a configuration is to take less time than that."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

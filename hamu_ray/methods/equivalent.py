@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from hamu_ray.methods.decision import Decision
-from hamu_ray.methods.gram import Blocks, Granularity, clip_gram, combine, gram_matrix
+from hamu_ray.methods.gram import Blocks, clip_gram, combine, gram_matrix
 from hamu_ray.methods.registry import get_method
-from hamu_ray.methods.settings import ConstraintSplit, Infeasible, StepSettings
+from hamu_ray.methods.settings import ConstraintSplit, Granularity, Infeasible, StepSettings
 
 
 @torch.no_grad()

@@ -9,12 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Granularity = Literal["tensor", "model"]
+from hamu_ray.methods.settings import Granularity
 
 _CLIP_NORM_EPS = 1e-6
 """Added to a norm that is divided by, as in `torch.nn.utils.clip_grad_norm_`."""

@@ -6,6 +6,7 @@ from torch import Tensor
 from hamu_ray.methods.decision import Branch, Decision
 from hamu_ray.methods.method import Method
 from hamu_ray.methods.objectives import cross_entropy
+from hamu_ray.methods.registry import settings_of
 from hamu_ray.methods.settings import StepSettings
 
 
@@ -41,5 +42,5 @@ GRU = Method(
     weighting=gru_weighting,
     retain=cross_entropy,
     forget=cross_entropy,
-    settings=frozenset({"granularity"}),
+    settings=settings_of("gru"),
 )

@@ -30,6 +30,7 @@ from torch import Tensor
 from hamu_ray.methods.decision import Branch, Constraint, Decision
 from hamu_ray.methods.method import Method
 from hamu_ray.methods.objectives import cross_entropy
+from hamu_ray.methods.registry import settings_of
 from hamu_ray.methods.settings import ConstraintSplit, StepSettings
 
 _COLINEAR_SINE_SQUARED = 1e-12
@@ -182,7 +183,6 @@ def utility_weighting(gram: Tensor, lr: float | Tensor, settings: StepSettings) 
     return replace(swapped, gram=gram, weights=-swapped.weights.flip(-1))
 
 
-_ALL_SETTINGS = frozenset(StepSettings.__dataclass_fields__)
 _SOURCE = "Chen et al. 2026, arXiv 2606.02119"
 
 HAMU_Q = Method(
@@ -192,7 +192,7 @@ HAMU_Q = Method(
     weighting=quality_weighting,
     retain=cross_entropy,
     forget=cross_entropy,
-    settings=_ALL_SETTINGS,
+    settings=settings_of("hamu-q"),
 )
 
 HAMU_U = Method(
@@ -202,5 +202,5 @@ HAMU_U = Method(
     weighting=utility_weighting,
     retain=cross_entropy,
     forget=cross_entropy,
-    settings=_ALL_SETTINGS,
+    settings=settings_of("hamu-u"),
 )

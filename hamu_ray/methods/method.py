@@ -33,7 +33,8 @@ class Method:
     forget: Objective | None = None
     """What f is the gradient of; None if the method does not look at the forget set."""
     settings: frozenset[str] = frozenset()
-    """Names of the fields of `StepSettings` that the weighting, or its caller on its behalf, reads."""
+    """Names of the fields of `StepSettings` that the weighting, or its caller on its behalf, reads. A
+    registered method takes them from its line in `registry.py`, where they can be read without torch."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from torch import Tensor
 from hamu_ray.methods.decision import Branch, Decision
 from hamu_ray.methods.method import Method
 from hamu_ray.methods.objectives import cross_entropy
+from hamu_ray.methods.registry import settings_of
 from hamu_ray.methods.settings import StepSettings
 
 
@@ -46,5 +47,5 @@ PCGRAD = Method(
     weighting=pcgrad_weighting,
     retain=cross_entropy,
     forget=cross_entropy,
-    settings=frozenset({"granularity"}),
+    settings=settings_of("pcgrad"),
 )

@@ -1,12 +1,11 @@
 """What a method can be told about how to step."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
-from hamu_ray.methods.gram import Granularity
-
 ConstraintSplit = Literal["uniform", "grad_norm", "softmax_dot"]
+Granularity = Literal["tensor", "model"]
 Infeasible = Literal["least_step", "skip", "stop"]
 
 
@@ -64,6 +63,10 @@ class StepSettings:
             if getattr(self, name) not in choices:
                 listed = ", ".join(f'"{choice}"' for choice in choices)
                 raise ValueError(f"{name} must be one of {listed}, found {getattr(self, name)!r}")
+
+
+ALL_SETTINGS = frozenset(field.name for field in fields(StepSettings))
+"""The names of all settings."""
 
 
 def _check_number(name: str, value: float | None, *, at_least_zero: bool) -> None:

@@ -1,12 +1,15 @@
 """What every registered method keeps to, and how methods are found."""
 
 import pickle
+import subprocess
+import sys
 from dataclasses import fields
 
 import pytest
 import torch
 from gradient_pairs import SHAPES, catalogue, flat, normal
 
+import hamu_ray.methods
 from hamu_ray.methods import (
     METHODS,
     Blocks,
@@ -15,6 +18,7 @@ from hamu_ray.methods import (
     equivalent_gradients,
     get_method,
     gram_matrix,
+    settings_of,
 )
 
 NAMES = ["hamu-q", "hamu-u", "ft", "ga", "gdiff", "kl", "scrub", "gru", "pcgrad"]
@@ -98,6 +102,32 @@ def test_what_is_not_finite_is_seen(name, bad):
     r[1][0] = bad
     _, decision = equivalent_gradients(name, r, f, lr=1e-3, constraint_ratio=0.5, clip_norm=1.0)
     assert not decision.finite
+
+
+def test_the_table_of_names_and_settings_needs_no_torch():
+    code = (
+        "import sys, hamu_ray.methods as methods;"
+        "assert 'pcgrad' in methods.METHODS and 'x' not in methods.METHODS and len(methods.METHODS) == 9;"
+        "assert 'granularity' in methods.settings_of('gru') and not methods.settings_of('ft');"
+        "assert 'equivalent_gradients' in dir(methods);"
+        "print('torch' in sys.modules);"
+        "methods.Blocks;"
+        "print('torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["False", "True"]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_settings_are_those_of_the_table(name):
+    assert METHODS[name].settings == settings_of(name)
+
+
+def test_every_public_name_is_there():
+    for name in hamu_ray.methods.__all__:
+        assert getattr(hamu_ray.methods, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'hamus'"):
+        _ = hamu_ray.methods.hamus
 
 
 def test_unknown_names_get_a_hint():
