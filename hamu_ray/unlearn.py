@@ -11,7 +11,9 @@ def main() -> int:
         "Unlearn once and leave the model: to debug a configuration, or to put a chosen point of a front to use.",
         "a run's configuration, such as the run.yaml of a sweep's trial",
     )
-    parser.add_argument("--output", metavar="FOLDER", help="where the model goes (default: STORAGE/runs/NAME)")
+    parser.add_argument(
+        "--output", metavar="FOLDER", help="where the model goes (default: STORAGE/runs/NAME)"
+    )
     arguments = parser.parse_args()
     run = load_run(arguments.config, arguments.overrides)
 

@@ -53,7 +53,9 @@ class AllGather:
     One process alone is its trivial case, without any.
     """
 
-    def __init__(self, group: Group, roles: Sequence[tuple[Role, ...]], size: int, wire: Wire = "float32") -> None:
+    def __init__(
+        self, group: Group, roles: Sequence[tuple[Role, ...]], size: int, wire: Wire = "float32"
+    ) -> None:
         """Take the roles of each rank, the padded number of parameters, and the number format on the wire."""
         self.group = group
         self.segment = slice(0, size)
@@ -94,7 +96,9 @@ class Segments:
     gradient takes as many times the parameters as there are workers. The optimizer's state is spread likewise.
     """
 
-    def __init__(self, group: Group, roles: Sequence[tuple[Role, ...]], size: int, wire: Wire = "float32") -> None:
+    def __init__(
+        self, group: Group, roles: Sequence[tuple[Role, ...]], size: int, wire: Wire = "float32"
+    ) -> None:
         """Take the same as `AllGather`; ``size`` is a multiple of the number of workers."""
         self.group = group
         self.wire = wire

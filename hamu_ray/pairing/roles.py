@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -40,15 +41,15 @@ def roles_by_rank(size: int, needed: Sequence[Role], forget_workers: int | None 
         return (needed[0],) * size
     if forget_workers is None:
         if size % 2:
-            raise ValueError(f"two roles need an even number of workers or a number of forget workers, found {size}")
+            raise ValueError(
+                f"two roles need an even number of workers or a number of forget workers, found {size}"
+            )
         forget_workers = size // 2
     if not 0 < forget_workers < size:
         raise ValueError(f"both roles need a worker, found {forget_workers} forget workers of {size}")
     # Rank r is a forget worker where the forget workers' running share of the ranks reaches the next whole number.
     steps = [rank * forget_workers // size for rank in range(size + 1)]
-    return tuple(
-        Role.FORGET if after > before else Role.RETAIN for before, after in zip(steps, steps[1:], strict=False)
-    )
+    return tuple(Role.FORGET if after > before else Role.RETAIN for before, after in pairwise(steps))
 
 
 def assign(rank: int, size: int, needed: Sequence[Role], forget_workers: int | None = None) -> Part:

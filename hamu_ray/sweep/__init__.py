@@ -1,0 +1,1 @@
+"""The sweep: Tune trials, searchers, worker groups kept warm, MLflow tracking, the front, what is left of it."""

@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from hamu_ray.engine.checkpoint import write_atomically
 from hamu_ray.engine.outcome import Outcome, Report, Status
 from hamu_ray.engine.store import MODEL_FILE
 from hamu_ray.engine.unlearn import HARDNESS_FILE, OUTCOME_FILE, RUN_FILE
-from hamu_ray.sweep.progress import ProgressView, describe
+from hamu_ray.sweep.progress import SweepView, describe
 from hamu_ray.sweep.slot import Failure
 from hamu_ray.sweep.tracking import Tracking
 from hamu_ray.sweep.trainable import NEWS
@@ -40,7 +40,7 @@ class Heard:
 class SweepListener(tune.Callback):
     """Hears every trial in the driver, which alone writes to tracking."""
 
-    def __init__(self, config: SweepConfig, tracking: Tracking, folder: Path, view: ProgressView) -> None:
+    def __init__(self, config: SweepConfig, tracking: Tracking, folder: Path, view: SweepView) -> None:
         """Record trials in tracking, and their ends as files next to their models."""
         self.config = config
         self.tracking = tracking
@@ -125,28 +125,29 @@ class SweepListener(tune.Callback):
 
 def make_record(trial_id: str, heard: Heard, folder: Path) -> TrialRecord:
     """Return the record of a trial from what was heard of it."""
-    end = heard.end
-    if isinstance(end, Outcome):
-        result = {
-            "status": end.status,
-            "reason": end.reason,
-            "measures": dict(end.measures),
-            "steps": end.steps,
-            "unlearning_seconds": end.seconds,
-            "model_path": str(folder / MODEL_FILE) if end.status is not Status.INTERRUPTED else "",
-        }
-    elif isinstance(end, Failure):
-        result = {"status": Status.FAILED, "reason": end.reason}
-    else:
-        result = {"status": Status.INTERRUPTED, "reason": "the sweep ended before it"}
-    return TrialRecord(
+    record = TrialRecord(
         trial_id=trial_id,
+        status=Status.INTERRUPTED,
         parameters=heard.parameters,
         configuration=heard.run.model_dump(mode="json"),
         original=heard.original,
         reference=heard.reference,
-        **result,
+        reason="the sweep ended before it",
     )
+    match heard.end:
+        case Failure(reason):
+            return replace(record, status=Status.FAILED, reason=reason)
+        case Outcome() as end:
+            return replace(
+                record,
+                status=end.status,
+                reason=end.reason,
+                measures=dict(end.measures),
+                steps=end.steps,
+                unlearning_seconds=end.seconds,
+                model_path="" if end.status is Status.INTERRUPTED else str(folder / MODEL_FILE),
+            )
+    return record
 
 
 def costs(end: Outcome | Failure | None) -> dict[str, float]:

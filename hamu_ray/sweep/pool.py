@@ -10,7 +10,7 @@ import ray
 from ray.actor import ActorHandle
 
 from hamu_ray.config.run import RunConfig, WorkersConfig
-from hamu_ray.sweep.slot import Slot
+from hamu_ray.sweep.slot import start_slot
 
 
 @dataclass
@@ -35,9 +35,14 @@ def slots_that_fit(workers: WorkersConfig, resources: Mapping[str, float]) -> in
     return int(min(fits) + 1e-9)
 
 
-@ray.remote(num_cpus=0, max_concurrency=1000)
+def start_pool(places: int, storage: str, name: str) -> ActorHandle:
+    """Start the pool of a sweep."""
+    actor: Any = ray.remote(Pool)
+    return actor.options(num_cpus=0, max_concurrency=1000).remote(places, storage, name)
+
+
 class Pool:
-    """Hands slots to trials; a slot of another kind makes room when all places are taken."""
+    """An actor. Hands slots to trials; a slot of another kind makes room when all places are taken."""
 
     def __init__(self, places: int, storage: str, name: str) -> None:
         """Hold at most ``places`` slots."""
@@ -87,7 +92,7 @@ class Pool:
             self._entries.remove(oldest)
             await oldest.slot.close.remote()
         self._started += 1
-        slot: Any = Slot.remote(run.workers, self._storage, f"{self._name}-slot-{self._started}")  # type: ignore[attr-defined]
+        slot = start_slot(run.workers, self._storage, f"{self._name}-slot-{self._started}")
         entry = Entry(slot, kind)
         self._entries.append(entry)
         return entry

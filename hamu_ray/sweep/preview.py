@@ -6,8 +6,8 @@ import yaml
 from rich.console import Console
 
 from hamu_ray.config.files import ConfigError
-from hamu_ray.preflight import check_run
 from hamu_ray.config.sweep import METHOD_NAME, Scalar, SweepConfig
+from hamu_ray.preflight import check_run
 
 
 def trials_of(config: SweepConfig) -> int:

@@ -1,11 +1,12 @@
 """What a person sees of a sweep: a line for every trial that ends, and bars for what runs, where someone watches."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from hamu_ray.config.sweep import METHOD_NAME, Objective
@@ -15,8 +16,82 @@ from hamu_ray.sweep.trial import Status, TrialRecord
 STYLES = {Status.FINISHED: "green", Status.INTERRUPTED: "yellow"}
 
 
-class ProgressView:
-    """The terminal's view. Lines also go to logs; bars are drawn on a terminal alone."""
+def make_bars(console: Console) -> Progress:
+    """Return progress bars that are drawn where a person watches, and nowhere else."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+class Phases:
+    """A bar for the phase that a run is in; the training of a base model is announced by a line of its own."""
+
+    def __init__(self, console: Console, bars: Progress) -> None:
+        """Draw among other bars."""
+        self._console, self._bars = console, bars
+        self._tasks: dict[tuple[str, str], TaskID] = {}
+
+    def hear(self, name: str, label: str, report: Report) -> None:
+        """Show how far a run is."""
+        if not report.total_steps:
+            return
+        training = report.phase != "unlearning"
+        text = f"training the {report.phase} model" if training else label
+        if (name, report.phase) not in self._tasks:
+            if training:
+                self._console.print(f"[dim]{text} ({report.total_steps} steps)[/dim]")
+            self._tasks[name, report.phase] = self._bars.add_task(text, total=report.total_steps)
+        task = self._tasks[name, report.phase]
+        self._bars.update(
+            task, completed=report.step, visible=not (training and report.step == report.total_steps)
+        )
+
+    def end(self, name: str) -> None:
+        """Remove a run's bars."""
+        for key in [key for key in self._tasks if key[0] == name]:
+            self._bars.remove_task(self._tasks.pop(key))
+
+
+class RunView:
+    """The terminal's view of one run."""
+
+    def __init__(self, console: Console) -> None:
+        """Nothing to show yet."""
+        self._bars = make_bars(console)
+        self._phases = Phases(console, self._bars)
+        self.bases: dict[str, dict[str, float]] = {}
+        """Measures of the original and the reference."""
+
+    def __enter__(self) -> "RunView":
+        """Start drawing."""
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop drawing."""
+        self._bars.stop()
+
+    def hear(self, report: Report) -> bool:
+        """Show a report; the run goes on."""
+        if not report.total_steps:
+            self.bases[report.phase] = report.measures
+        self._phases.hear("run", "unlearning", report)
+        return True
+
+    def hear_all(self, reports: Sequence[Report]) -> None:
+        """Show some reports."""
+        for report in reports:
+            self.hear(report)
+
+
+class SweepView:
+    """The terminal's view of a sweep. Lines also go to logs; bars are drawn on a terminal alone."""
 
     def __init__(self, console: Console, total: int, objectives: tuple[Objective, Objective]) -> None:
         """Show a sweep of so many trials."""
@@ -24,20 +99,11 @@ class ProgressView:
         self.total = total
         self.objectives = objectives
         self.ended = 0
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._tasks: dict[str, TaskID] = {}
-        self._phases: dict[str, str] = {}
+        self._bars = make_bars(console)
+        self._phases = Phases(console, self._bars)
         self._overall = self._bars.add_task("sweep", total=total)
 
-    def __enter__(self) -> "ProgressView":
+    def __enter__(self) -> "SweepView":
         """Start drawing."""
         self._bars.start()
         return self
@@ -48,35 +114,24 @@ class ProgressView:
 
     def news(self, trial_id: str, parameters: Mapping[str, Any], report: Report) -> None:
         """Show how far a trial is."""
-        if not report.total_steps:
-            return
-        if report.phase != "unlearning" and self._phases.get(trial_id) != report.phase:
-            self.console.print(f"[dim]training the {report.phase} model ({report.total_steps} steps)[/dim]")
-        self._phases[trial_id] = report.phase
-        label = describe(parameters) if report.phase == "unlearning" else f"training the {report.phase} model"
-        if trial_id not in self._tasks:
-            self._tasks[trial_id] = self._bars.add_task(label, total=report.total_steps)
-        self._bars.update(
-            self._tasks[trial_id], description=label, completed=report.step, total=report.total_steps
-        )
+        self._phases.hear(trial_id, describe(parameters), report)
 
     def end(self, record: TrialRecord) -> None:
         """Print a trial's end."""
         self.ended += 1
-        if record.trial_id in self._tasks:
-            self._bars.remove_task(self._tasks.pop(record.trial_id))
+        self._phases.end(record.trial_id)
         self._bars.update(self._overall, completed=self.ended)
+        measures = record.measures
         values = "  ".join(
-            f"{o.metric.replace('_', ' ')} {number(record.measures.get(o.metric, math.nan))}"
+            f"{o.metric.replace('_', ' ')} {number(measures.get(o.metric, math.nan))}"
             for o in self.objectives
         )
         style = STYLES.get(record.status, "red")
-        reason = "" if record.status is Status.FINISHED else f" ({record.reason})"
+        reason = "" if record.status is Status.FINISHED else f": {record.reason}"
         self.console.print(
-            f"[dim]{self.ended:>4}/{self.total}[/dim]  {describe(record.parameters):<58}  {values}  "
-            f"[{style}]{record.status}[/{style}]{reason}",
+            f"[dim]{self.ended:>4}/{self.total}[/dim]  {describe(record.parameters):<58}  "
+            f"{values if measures else ''}  [{style}]{record.status}[/{style}]{escape(reason)}",
             soft_wrap=True,
-            highlight=False,
         )
 
 

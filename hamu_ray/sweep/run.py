@@ -1,8 +1,7 @@
 """A sweep from its configuration to its front: the cluster, the slots, Tune, tracking, and what is left on disk."""
 
-import logging
-import os
 import signal
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -11,13 +10,13 @@ import yaml
 from ray import tune
 from rich.console import Console
 
-from hamu_ray.config.files import ConfigError
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.engine.checkpoint import write_atomically
+from hamu_ray.sweep.cluster import connect
 from hamu_ray.sweep.listener import SweepListener
-from hamu_ray.sweep.pool import Pool, slots_that_fit
+from hamu_ray.sweep.pool import start_pool
 from hamu_ray.sweep.preview import trials_of
-from hamu_ray.sweep.progress import ProgressView, shown
+from hamu_ray.sweep.progress import SweepView, shown
 from hamu_ray.sweep.result import leave_result
 from hamu_ray.sweep.search import make_search
 from hamu_ray.sweep.tracking import Tracking
@@ -26,15 +25,6 @@ from hamu_ray.sweep.trial import Status
 
 TRIAL_RESOURCES = {"node:__internal_head__": 0.0001}
 """A trial only waits for its slot: it takes nothing that workers need."""
-
-ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-}
-"""Unless set otherwise: nothing calls home, and the terminal shows what this project says."""
 
 
 def run_sweep(config: SweepConfig) -> int:
@@ -48,7 +38,7 @@ def run_sweep(config: SweepConfig) -> int:
     folder = storage / "sweeps" / f"{config.name}-{began:%Y%m%d-%H%M%S}"
     tracking = Tracking.open(config.tracking.uri, config.tracking.experiment, storage)
     write_sweep_file(config, folder)
-    places = connect(config)
+    places = min(connect(config.workers), config.search.concurrent or sys.maxsize)
     total = trials_of(config)
     console.print(
         f"sweep {config.name}: {total} trials, {places} at a time on {config.workers.count} workers each; "
@@ -58,7 +48,7 @@ def run_sweep(config: SweepConfig) -> int:
         folder.name, config.model_dump(mode="json"), {"algorithm": config.search.algorithm}
     )
     tracking.log_files(parent, [folder / "sweep.yaml"])
-    with ProgressView(console, total, config.search.objectives) as view:
+    with SweepView(console, total, config.search.objectives) as view:
         listener = SweepListener(config, tracking, folder, view)
         tune_trials(config, listener, folder, places, total)
         listener.close_rest()
@@ -78,30 +68,9 @@ def write_sweep_file(config: SweepConfig, folder: Path) -> None:
     write_atomically(folder / "sweep.yaml", yaml.safe_dump(document, sort_keys=False).encode())
 
 
-def connect(config: SweepConfig) -> int:
-    """Join the cluster that the environment names, or start one here; return how many trials it holds at once.
-
-    Raises:
-        ConfigError: The cluster cannot hold the workers of a single trial.
-    """
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    ray.init(log_to_driver=False, logging_level=logging.ERROR)
-    resources = ray.cluster_resources()
-    fits = slots_that_fit(config.workers, resources)
-    if fits == 0:
-        workers = config.workers
-        raise ConfigError(
-            f"workers: {workers.count} workers of {workers.cpus:g} CPU and {workers.gpus:g} GPU do not fit the "
-            f"cluster's {resources.get('CPU', 0):g} CPU and {resources.get('GPU', 0):g} GPU; "
-            "lower workers.count, workers.cpus or workers.gpus"
-        )
-    return min(fits, config.search.concurrent or fits)
-
-
 def tune_trials(config: SweepConfig, listener: SweepListener, folder: Path, places: int, total: int) -> None:
     """Let Tune run all trials, until the end, the time budget, or Ctrl-C (a SIGTERM is taken for one)."""
-    pool = Pool.remote(places, str(folder.parent.parent), folder.name)  # type: ignore[attr-defined]
+    pool = start_pool(places, str(folder.parent.parent), folder.name)
     trainable = tune.with_parameters(run_trial, sweep=config, pool=pool, folder=str(folder))
     tuner = tune.Tuner(
         tune.with_resources(trainable, TRIAL_RESOURCES),

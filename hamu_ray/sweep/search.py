@@ -72,4 +72,4 @@ def suggest_one(trial: optuna.Trial, path: str, domain: Domain) -> Any:
         return trial.suggest_float(path, *domain.loguniform, log=True)
     if domain.integers is not None:
         return trial.suggest_int(path, *domain.integers)
-    return trial.suggest_categorical(path, domain.grid or domain.choice)
+    return trial.suggest_categorical(path, domain.examples)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
+from ray.actor import ActorHandle
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -64,9 +65,8 @@ class Progress:
         return bool(self.news) and not isinstance(self.news[-1], Report)
 
 
-@ray.remote(num_cpus=0, max_concurrency=64, max_restarts=0)
 class Slot:
-    """The mailbox of a worker group. Trials submit and read; workers fetch and post."""
+    """The mailbox of a worker group, an actor. Trials submit and read; workers fetch and post."""
 
     def __init__(self, workers: WorkersConfig, storage: str, name: str) -> None:
         """Start the worker group; returns before it is up."""
@@ -154,6 +154,12 @@ class Slot:
         async with self._changed:
             self._changed.notify_all()
         return not (progress.cancelled or self._closed)
+
+
+def start_slot(workers: WorkersConfig, storage: str, name: str) -> ActorHandle:
+    """Start a slot; returns before its workers are up."""
+    actor: Any = ray.remote(Slot)
+    return actor.options(num_cpus=0, max_concurrency=64).remote(workers, storage, name)
 
 
 def make_trainer(workers: WorkersConfig, storage: str, name: str, slot: Any) -> TorchTrainer:

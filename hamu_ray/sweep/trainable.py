@@ -1,6 +1,7 @@
 """What a Tune trial does: hand its configuration to a slot, and pass the slot's news on."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,36 +22,40 @@ def run_trial(parameters: dict[str, Any], sweep: SweepConfig, pool: ActorHandle,
     trial_id = tune.get_context().get_trial_id()
     run = sweep.resolve(parameters)
     job = Job(trial_id, run, str(Path(folder) / trial_id), attempts=sweep.search.retries + 1)
-    last: News = Failure("not started")
+    end: Outcome | Failure = Failure("not started")
     for _ in range(job.attempts):
-        last = follow(job, pool)
-        if isinstance(last, Outcome):
+        end = do_in_pool(job, pool)
+        if isinstance(end, Outcome):
             break
-    finished = isinstance(last, Outcome) and last.status is Status.FINISHED
-    values = {
-        o.metric: last.measures.get(o.metric, math.nan) if finished else math.nan
-        for o in sweep.search.objectives
-    }
-    tune.report({**values, NEWS: [last]})
+    finished = isinstance(end, Outcome) and end.status is Status.FINISHED
+    measures = end.measures if isinstance(end, Outcome) and finished else {}
+    values = {o.metric: measures.get(o.metric, math.nan) for o in sweep.search.objectives}
+    tune.report({**values, NEWS: [end]})
 
 
-def follow(job: Job, pool: ActorHandle) -> Outcome | Failure:
-    """Do a job in a slot, reporting its news; return its end."""
-    slot = ray.get(pool.acquire.remote(job.run))
+def do_in_pool(job: Job, pool: ActorHandle) -> Outcome | Failure:
+    """Do a job in a slot of the pool, which has it back afterwards unless it died."""
+    slot: Any = ray.get(pool.acquire.remote(job.run))
     usable = True
     try:
-        ray.get(slot.submit.remote(job))
-        heard = 0
-        while True:
-            news: list[News] = ray.get(slot.news.remote(job.trial_id, heard))
-            heard += len(news)
-            reports = [item for item in news if isinstance(item, Report)]
-            if reports:
-                tune.report({NEWS: reports})
-            if not isinstance(news[-1], Report):
-                return news[-1]
+        return follow(job, slot, lambda reports: tune.report({NEWS: reports}))
     except ray.exceptions.RayActorError as error:
         usable = False
         return Failure(f"its slot died: {str(error).splitlines()[0]}")
     finally:
         ray.get(pool.release.remote(slot, usable))
+
+
+def follow(job: Job, slot: ActorHandle, tell: Callable[[list[Report]], None]) -> Outcome | Failure:
+    """Submit a job to a slot and tell its reports as they come; return its end."""
+    ray.get(slot.submit.remote(job))
+    heard = 0
+    while True:
+        news: list[News] = ray.get(slot.news.remote(job.trial_id, heard))
+        heard += len(news)
+        reports = [item for item in news if isinstance(item, Report)]
+        if reports:
+            tell(reports)
+        end = news[-1]
+        if not isinstance(end, Report):
+            return end

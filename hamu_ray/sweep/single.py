@@ -1,0 +1,90 @@
+"""One run without Tune: in this process where one worker does it, in a slot of Ray Train workers otherwise."""
+
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from hamu_ray.config.run import RunConfig
+from hamu_ray.engine.outcome import Outcome, Status
+from hamu_ray.engine.resident import Resident
+from hamu_ray.engine.store import MODEL_FILE
+from hamu_ray.engine.unlearn import base_models, unlearn
+from hamu_ray.pairing.group import Alone
+from hamu_ray.sweep.progress import RunView, number, shown
+from hamu_ray.tasks.task import Measures
+
+
+def run_single(run: RunConfig, output: str | None) -> int:
+    """Unlearn once and print what became of it; return the exit code: 0 finished, 1 not, 130 interrupted."""
+    console = Console(highlight=False)
+    storage = storage_of(run)
+    folder = Path(output).absolute() if output else storage / "runs" / run.name
+    with RunView(console) as view:
+        if run.workers.count == 1:
+            end: Outcome | str = unlearn(run, Resident(storage, device()), Alone(), folder, view.hear)
+        else:
+            end = in_slot(run, storage, folder, view)
+    if isinstance(end, str):
+        console.print(f"[red]failed[/red]: {end}")
+        return 1
+    console.print(measures_table({**view.bases, "unlearned": end.measures}))
+    style = "green" if end.status is Status.FINISHED else "red"
+    console.print(f"[{style}]{end.status}[/{style}]: {end.reason} ({end.steps} steps in {end.seconds:.1f} s)")
+    console.print(f"model  {shown(folder / MODEL_FILE)}")
+    return {Status.FINISHED: 0, Status.INTERRUPTED: 130}.get(end.status, 1)
+
+
+def in_slot(run: RunConfig, storage: Path, folder: Path, view: RunView) -> Outcome | str:
+    """Do a run on Ray Train workers; return its outcome, or why it failed."""
+    import ray
+
+    from hamu_ray.sweep.cluster import connect
+    from hamu_ray.sweep.slot import Failure, Job, start_slot
+    from hamu_ray.sweep.trainable import follow
+
+    connect(run.workers)
+    slot = start_slot(run.workers, str(storage), f"run-{run.name}")
+    try:
+        end = follow(Job(run.name, run, str(folder), attempts=2), slot, view.hear_all)
+    finally:
+        ray.get(slot.close.remote())
+        ray.shutdown()
+    return end.reason if isinstance(end, Failure) else end
+
+
+def train_models(run: RunConfig) -> int:
+    """Train the original model and the reference where they are missing; print where they are. Return 0."""
+    console = Console(highlight=False)
+    resident = Resident(storage_of(run), device())
+    with RunView(console) as view:
+        task = resident.task(run)
+        original, reference = base_models(run, task, Alone(), view.hear, resident.models)
+    found = {"original": original, **({"reference": reference} if reference else {})}
+    console.print(measures_table({name: model.measures for name, model in found.items()}))
+    for name, model in found.items():
+        console.print(f"{name:<10} {shown(model.path)}")
+    return 0
+
+
+def storage_of(run: RunConfig) -> Path:
+    """Return the absolute storage path."""
+    return Path(run.storage.path).expanduser().absolute()
+
+
+def device() -> torch.device:
+    """Return the device of this process: the first GPU, or the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def measures_table(columns: dict[str, Measures]) -> Table:
+    """Return measures side by side."""
+    table = Table(box=None)
+    table.add_column("")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for metric in {metric: None for measures in columns.values() for metric in measures}:
+        cells = [number(measures[metric]) if metric in measures else "" for measures in columns.values()]
+        table.add_row(metric, *cells)
+    return table
