@@ -1,18 +1,23 @@
 """Models and checkpoints as safetensors files, written whole or not at all."""
 
 import json
+import logging
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from hamu_ray.engine.history import History
 from hamu_ray.engine.step import PairedStep
 from hamu_ray.pairing.group import Group
+
+logger = logging.getLogger(__name__)
 
 KEEP = 2
 """Checkpoints that are kept: the newest, and the one before in case the newest is damaged."""
@@ -35,15 +40,31 @@ def write_atomically(path: Path, content: bytes) -> None:
 def save_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write tensors as safetensors, in their standard memory order; tensors that share memory are written once each."""
+    """Write tensors as safetensors in their standard memory order; shared memory is written for each name."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     write_atomically(path, save(plain, metadata=dict(metadata or {})))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a safetensors file: tensors and metadata."""
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    """Read a safetensors file: tensors and metadata.
+
+    Raises:
+        ValueError: The file is not there, or not whole.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path}: not a whole safetensors file: {error}") from error
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a safetensors file is there with all of its bytes; reads only its head."""
+    try:
+        with safe_open(path, framework="pt"):
+            return True
+    except (OSError, SafetensorError):
+        return False
 
 
 @torch.no_grad()
@@ -65,7 +86,18 @@ def load_model(model: nn.Module, path: Path) -> None:
                 f"{path}: does not fit the model: {name} has shape {tuple(tensor.shape)}, "
                 f"expected {tuple(state[name].shape)}"
             )
+    for name, tensor in tensors.items():
         state[name].copy_(tensor)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come."""
+
+    steps: int = 0
+    """Steps taken."""
+    seconds: float = 0.0
+    """Their wall time."""
 
 
 class Checkpoints:
@@ -77,28 +109,48 @@ class Checkpoints:
         self.group = group
 
     def _files(self) -> list[Path]:
+        """Return the checkpoints, oldest first."""
         return sorted(self.folder.glob("step-*.safetensors"))
 
-    def save(self, stepper: PairedStep, done: int, seconds: float) -> None:
-        """Write everything that the run needs to go on from here, and remove the oldest."""
-        state = stepper.optimizer_state()
+    def save(self, stepper: PairedStep, progress: Progress, history: History) -> None:
+        """Write everything that the run needs to go on from here. Every rank must call it.
+
+        Keeps the one before. Later ones are those that could not be read when the run went on; they go.
+        """
+        optimizer = stepper.optimizer_state()
         if self.group.rank != 0:
             return
         tensors = {f"model.{name}": tensor for name, tensor in stepper.model.state_dict().items()}
-        tensors |= {f"optimizer.{key}": value for key, value in state.items()}
-        tensors["stop"] = stepper.stop
-        progress = json.dumps({"done": done, "seconds": seconds})
-        save_tensors(self.folder / f"step-{done:09d}.safetensors", tensors, {"progress": progress})
-        for old in self._files()[:-KEEP]:
-            old.unlink(missing_ok=True)
+        tensors |= {f"optimizer.{key}": value for key, value in optimizer.items()}
+        tensors["history"] = torch.cat(history.past)
+        metadata = {
+            "steps": str(progress.steps),
+            "seconds": repr(progress.seconds),
+            "history": json.dumps(history.block_names),
+        }
+        newest = self.folder / f"step-{progress.steps:09d}.safetensors"
+        save_tensors(newest, tensors, metadata)
+        files = self._files()
+        place = files.index(newest)
+        for path in files[: max(place + 1 - KEEP, 0)] + files[place + 1 :]:
+            path.unlink(missing_ok=True)
+
+    def restore(self, stepper: PairedStep, history: History) -> Progress:
+        """Go on from the newest checkpoint that can be read, or from the start where there is none."""
+        for path in reversed(self._files()):
+            try:
+                tensors, metadata = load_tensors(path)
+            except ValueError as error:
+                logger.warning("%s: going on from the checkpoint before", error)
+                continue
+            self._load(stepper, tensors)
+            history.past = [tensors["history"]]
+            history.block_names = json.loads(metadata["history"])
+            return Progress(int(metadata["steps"]), float(metadata["seconds"]))
+        return Progress()
 
     @torch.no_grad()
-    def restore(self, stepper: PairedStep) -> tuple[int, float]:
-        """Continue from the newest checkpoint; return the steps done and their seconds (0 where there is none)."""
-        files = self._files()
-        if not files:
-            return 0, 0.0
-        tensors, metadata = load_tensors(files[-1])
+    def _load(self, stepper: PairedStep, tensors: Mapping[str, Tensor]) -> None:
         state = stepper.model.state_dict()
         optimizer = {}
         for name, tensor in tensors.items():
@@ -108,6 +160,3 @@ class Checkpoints:
             elif kind == "optimizer":
                 optimizer[key] = tensor
         stepper.load_optimizer_state(optimizer)
-        stepper.stop = tensors["stop"].to(stepper.stop.device)
-        progress = json.loads(metadata["progress"])
-        return progress["done"], progress["seconds"]

@@ -5,15 +5,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hamu_ray.engine.checkpoint import Checkpoints
+from hamu_ray.engine.checkpoint import Checkpoints, Progress
+from hamu_ray.engine.history import History
 from hamu_ray.engine.outcome import Outcome, Report, Status
 from hamu_ray.engine.plan import Plan
-from hamu_ray.engine.step import CRITERION, INFEASIBLE, NON_FINITE, PairedStep
-from hamu_ray.methods import Decision
+from hamu_ray.engine.step import CRITERION, INFEASIBLE, NON_FINITE, RUNNING, PairedStep
 from hamu_ray.pairing.group import Group
 from hamu_ray.tasks.task import Measures, Task, Teacher
 
@@ -31,43 +30,6 @@ STOP_REASONS = {
     INFEASIBLE: (Status.INFEASIBLE, "the constraint could not be met within the radius"),
     CRITERION: (Status.FINISHED, "stopping criterion: the constraint can no longer be met at first order"),
 }
-
-
-@dataclass
-class History:
-    """The diagnostics of steps, kept on the device until they are read."""
-
-    names: list[str] = field(default_factory=list)
-    steps: list[int] = field(default_factory=list)
-    rows: list[Tensor] = field(default_factory=list)
-    per_block: list[Tensor] = field(default_factory=list)
-    """Per step ``(diagnostics, blocks)``, of the whole run: `Decision.per_block`."""
-    block_names: tuple[str, ...] = ()
-    """Names of those diagnostics."""
-    blocks: list[str] = field(default_factory=list)
-    """Names of the blocks."""
-
-    def add(self, step: int, diagnostics: dict[str, Tensor], decision: Decision) -> None:
-        """Keep a step's diagnostics; steps count from 1."""
-        self.names = list(diagnostics)
-        self.steps.append(step)
-        self.rows.append(torch.stack([value.double() for value in diagnostics.values()]))
-        self.per_block.append(decision.per_block)
-        self.block_names = decision.block_names
-
-    def take(self) -> tuple[list[int], dict[str, list[float]]]:
-        """Return the steps since the last call and their diagnostics by name: one transfer."""
-        steps, rows, self.steps, self.rows = self.steps, self.rows, [], []
-        if not rows:
-            return [], {}
-        columns = torch.stack(rows).T.tolist()
-        return steps, dict(zip(self.names, columns, strict=True))
-
-    def by_block(self) -> dict[str, np.ndarray]:
-        """Return every per-block diagnostic as float32 ``(steps, blocks)``, and the ``blocks``' names."""
-        values = torch.stack(self.per_block).float().cpu().numpy()
-        named = {name: values[:, i] for i, name in enumerate(self.block_names)}
-        return {**named, "blocks": np.array(self.blocks)}
 
 
 Ending = tuple[Status, str]
@@ -91,47 +53,62 @@ class Loop:
     history: History = field(default_factory=History)
 
     def run(self) -> Outcome:
-        """Take all steps, or those until a stop rule fires, and measure in full; the model is left as the result."""
+        """Take all steps, or those until a stop rule fires, and measure in full; the model is the result."""
         stepper = PairedStep(self.task, self.model, self.plan, self.group, self.teacher)
-        done, seconds = self.checkpoints.restore(stepper) if self.checkpoints else (0, 0.0)
         self.history.blocks = stepper.block_names
+        progress = self.checkpoints.restore(stepper, self.history) if self.checkpoints else Progress()
         best = Best(self.plan.select_by)
+        computed = progress.steps
         ending: Ending | None = None
-        while done < self.plan.steps and ending is None:
-            until = self._next_pause(done)
-            seconds += self._advance(stepper, done, until)
-            done = until
-            measures = self._measure_between(done)
-            best.offer(measures, stepper.flat.values)
-            ending = STOP_REASONS.get(int(stepper.stop)) or self._rule_that_fires(measures)
-            if not self._report(done, measures):
+        while progress.steps < self.plan.steps and ending is None:
+            until = self._next_pause(progress.steps)
+            computed += until - progress.steps
+            progress, ending = self._advance(stepper, progress, until)
+            measures = {} if ending else self._measure_between(progress.steps)
+            best.offer(measures, self.model)
+            ending = ending or self._rule_that_fires(measures)
+            if not self._report(progress.steps, measures):
                 ending = (Status.INTERRUPTED, "stopped from outside")
-            elif ending is None and self.checkpoints and _due(done, self.plan.checkpoint_every):
-                self.checkpoints.save(stepper, done, seconds)
-        best.restore(stepper.flat.values)
-        status, reason = ending or (Status.FINISHED, "all steps taken")
-        measures = {} if status is Status.INTERRUPTED else self.measure(self.model, True)
+            elif ending is None and self.checkpoints and _due(progress.steps, self.plan.checkpoint_every):
+                self.checkpoints.save(stepper, progress, self.history)
+        best.restore(self.model)
+        return self._end(progress, ending or (Status.FINISHED, "all steps taken"), computed)
+
+    def _end(self, progress: Progress, ending: Ending, computed: int) -> Outcome:
+        """Measure in full, unless the run was cut off, and sum up."""
+        status, reason = ending
+        measures: Measures = {}
         if status is not Status.INTERRUPTED:
-            self._report(done, measures)
-            if status is Status.FINISHED:
-                status, reason = self._collapse(measures) or (status, reason)
-        gradients = done * len(self.plan.needed)
-        return Outcome(status, reason, done, measures, seconds, gradients)
+            measures = self.measure(self.model, True)
+            self._report(progress.steps, measures)
+        if status is Status.FINISHED:
+            status, reason = self._collapse(measures) or ending
+        gradients = computed * len(self.plan.needed)
+        return Outcome(status, reason, progress.steps, measures, progress.seconds, gradients)
 
     def _next_pause(self, done: int) -> int:
         """Return the next step count at which the host looks at the device."""
         cadences = [LOG_EVERY, self.plan.evaluate_every, self.plan.checkpoint_every]
         return min(self.plan.steps, *(done - done % every + every for every in cadences if every))
 
-    def _advance(self, stepper: PairedStep, start: int, until: int) -> float:
-        """Take steps ``start`` to ``until``; return the seconds, the device's work included."""
+    def _advance(self, stepper: PairedStep, progress: Progress, until: int) -> tuple[Progress, Ending | None]:
+        """Take the steps up to ``until``, or those before a stop rule fires on the device.
+
+        The host learns of it only now: what was computed since changed nothing, and is not told of. The step
+        that was refused is the last in the history.
+        """
         set_training_mode(self.model, freeze_batchnorm=self.plan.freeze_batchnorm)
         began = time.perf_counter()
-        for step in range(start, until):
+        stops = []
+        for step in range(progress.steps, until):
             diagnostics, decision = stepper(step)
             self.history.add(step + 1, diagnostics, decision)
-        int(stepper.stop)  # waits for the device, so that the time is the work's
-        return time.perf_counter() - began
+            stops.append(stepper.stop.clone())
+        codes = torch.stack(stops).tolist()  # waits for the device, so that the time is the work's
+        seconds = progress.seconds + time.perf_counter() - began
+        taken = progress.steps + codes.count(RUNNING)
+        self.history.cut(taken + 1)
+        return Progress(taken, seconds), STOP_REASONS.get(codes[-1])
 
     def _measure_between(self, done: int) -> Measures:
         """Measure where the cadence says so; the end is measured apart, in full."""
@@ -171,27 +148,27 @@ class Loop:
 
 
 class Best:
-    """The weights of the best evaluation so far, where a plan selects by its measures."""
+    """The model's state at the best evaluation so far, where a plan selects by its measures."""
 
     def __init__(self, select_by: tuple[str, ...]) -> None:
         """Select by the sum of these measures; by none, keep nothing."""
         self.select_by = select_by
         self._score = -math.inf
-        self._values: Tensor | None = None
+        self._state: dict[str, Tensor] | None = None
 
-    def offer(self, measures: Measures, values: Tensor) -> None:
-        """Keep a copy of the weights if their measures are the best."""
+    def offer(self, measures: Measures, model: nn.Module) -> None:
+        """Keep a copy of the weights and running statistics if their measures are the best."""
         if not measures or not self.select_by:
             return
         score = math.fsum(measures[name] for name in self.select_by)
         if score > self._score:
-            self._score, self._values = score, values.detach().clone()
+            self._score = score
+            self._state = {name: value.clone() for name, value in model.state_dict().items()}
 
-    @torch.no_grad()
-    def restore(self, values: Tensor) -> None:
-        """Put the best weights back."""
-        if self._values is not None:
-            values.copy_(self._values)
+    def restore(self, model: nn.Module) -> None:
+        """Put the best state back, in place."""
+        if self._state is not None:
+            model.load_state_dict(self._state)
 
 
 def set_training_mode(model: nn.Module, *, freeze_batchnorm: bool) -> None:

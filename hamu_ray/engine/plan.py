@@ -3,10 +3,17 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
-from hamu_ray.config.run import EvaluationConfig, MethodConfig, OptimizerConfig, RunConfig, StopConfig, WorkersConfig
+from hamu_ray.config.run import (
+    MethodConfig,
+    OptimizerConfig,
+    RunConfig,
+    StopConfig,
+    WorkersConfig,
+)
 from hamu_ray.methods import Method, Objective, StepSettings, get_method
 from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.roles import Role
@@ -36,7 +43,6 @@ class Plan:
     steps: int
     evaluate_every: int | None
     """Steps between evaluations; None evaluates at the end alone."""
-    evaluation: EvaluationConfig
     checkpoint_every: int | None
     stop: StopConfig
     freeze_batchnorm: bool
@@ -72,7 +78,10 @@ def unlearning_plan(run: RunConfig, splits: Mapping[str, Tensor]) -> Plan:
         if objective is not None
     }
     steps_per_epoch = batches[Role.RETAIN].per_pass
-    steps = run.duration.steps if run.duration.steps is not None else run.duration.epochs * steps_per_epoch
+    steps = run.duration.steps
+    if steps is None:
+        assert run.duration.epochs is not None
+        steps = run.duration.epochs * steps_per_epoch
     every_epochs = run.evaluation.every_epochs
     return Plan(
         phase="unlearning",
@@ -83,7 +92,6 @@ def unlearning_plan(run: RunConfig, splits: Mapping[str, Tensor]) -> Plan:
         micro_batch_size=run.batch.micro,
         steps=steps,
         evaluate_every=every_epochs * steps_per_epoch if every_epochs else run.evaluation.every_steps,
-        evaluation=run.evaluation,
         checkpoint_every=run.checkpoint.every_steps,
         stop=run.stop,
         freeze_batchnorm=run.model.freeze_batchnorm,
@@ -98,6 +106,7 @@ def training_plan(run: RunConfig, phase: str, examples: Tensor, select_by: tuple
     With ``training.select: best`` the weights of the epoch with the best sum of ``select_by`` are the result.
     """
     method = get_method("ft")
+    assert method.retain is not None
     best = run.training.select == "best"
     batches = Batches(examples, run.training.batch_size, 2 * run.seed)
     return Plan(
@@ -109,7 +118,6 @@ def training_plan(run: RunConfig, phase: str, examples: Tensor, select_by: tuple
         micro_batch_size=run.training.micro_batch_size,
         steps=run.training.epochs * batches.per_pass,
         evaluate_every=batches.per_pass if best else None,
-        evaluation=EvaluationConfig(batch_size=run.evaluation.batch_size),
         checkpoint_every=None,
         stop=StopConfig(collapse_ratio=None),
         freeze_batchnorm=False,
@@ -124,7 +132,7 @@ def step_settings(config: MethodConfig, method: Method) -> StepSettings:
     ratio = config.constraint_ratio
     if ratio is None and config.constraint is None:
         ratio = DEFAULT_CONSTRAINT_RATIO
-    values = {
+    values: dict[str, Any] = {
         "radius": None if config.radius == "lr" else config.radius,
         "constraint": config.constraint,
         "constraint_ratio": ratio,

@@ -51,11 +51,8 @@ class Resident:
             ValueError: The data cannot be loaded or split as configured: one line with key and remedy.
         """
         data_key = run.data.model_dump_json()
-        parts = (run.forget, run.model, run.evaluation.batch_size, run.seed)
-        key = (
-            data_key,
-            *(part.model_dump_json() if hasattr(part, "model_dump_json") else part for part in parts),
-        )
+        sections = (run.forget.model_dump_json(), run.model.model_dump_json())
+        key = (data_key, *sections, run.evaluation.batch_size, run.seed)
 
         def data() -> TaskData:
             return load_data(run.data, self.device, self.storage / "data")
@@ -71,6 +68,6 @@ class Resident:
 
         return self._tasks.get(key, task)
 
-    def teacher(self, original: Path, make: Callable[[], Teacher]) -> Teacher:
-        """Return what gives an original model's answers."""
-        return self._teachers.get(original, make)
+    def teacher(self, task: Task, original: str, make: Callable[[], Teacher]) -> Teacher:
+        """Return what gives an original model's answers on a task's data; the original by its key in the store."""
+        return self._teachers.get((task, original), make)

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from hamu_ray.engine.checkpoint import save_tensors, write_atomically
+from hamu_ray.engine.checkpoint import is_whole, save_tensors, write_atomically
 from hamu_ray.tasks.task import Measures
 
 MODEL_FILE = "model.safetensors"
@@ -21,6 +21,8 @@ RECIPE_FILE = "recipe.json"
 class StoredModel:
     """A model on disk and what was measured of it."""
 
+    key: str
+    """The hash of what determines it."""
     path: Path
     """The safetensors file."""
     measures: Measures
@@ -29,22 +31,22 @@ class StoredModel:
 class ModelStore:
     """Models by the hash of what determines them, under one folder.
 
-    A folder counts only with its measures file, which is written last: a half-written model is never taken for a
-    whole one, and two writers of the same model do no harm.
+    A model counts only with its measures, which are written last: a half-written one is never taken for a whole
+    one, and two writers of the same model do no harm.
     """
 
     def __init__(self, root: Path) -> None:
         """Keep models under ``root``, which need not exist yet."""
         self.root = root
 
-    def find(self, key: str) -> StoredModel | None:
-        """Return the model of a key, or None where it is not there whole."""
-        folder = self.root / key
+    def find(self, key: str, path: Path | None = None) -> StoredModel | None:
+        """Return the model of a key, or None where it is not there whole; ``path`` is of one kept elsewhere."""
+        path = path or self.root / key / MODEL_FILE
         try:
-            measures = read_measures(folder / MEASURES_FILE)
-        except FileNotFoundError:
+            measures = read_measures(self.root / key / MEASURES_FILE)
+        except (FileNotFoundError, json.JSONDecodeError):
             return None
-        return StoredModel(folder / MODEL_FILE, measures)
+        return StoredModel(key, path, measures) if is_whole(path) else None
 
     def add(self, key: str, model: nn.Module, measures: Measures, recipe: Mapping[str, Any]) -> StoredModel:
         """Write a model with its measures and, for people, the recipe that the key is the hash of."""
@@ -56,7 +58,7 @@ class ModelStore:
     def note(self, key: str, path: Path, measures: Measures) -> StoredModel:
         """Write only the measures, of a model that is kept elsewhere."""
         write_measures(self.root / key / MEASURES_FILE, measures)
-        return StoredModel(path, measures)
+        return StoredModel(key, path, measures)
 
 
 def key_of(recipe: Mapping[str, Any]) -> str:

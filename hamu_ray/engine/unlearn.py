@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +14,9 @@ from torch import Tensor, nn
 
 from hamu_ray.config.run import ModelSource, RunConfig
 from hamu_ray.engine.checkpoint import Checkpoints, load_model, save_tensors, write_atomically
-from hamu_ray.engine.loop import History, Loop, OnReport
-from hamu_ray.engine.outcome import Outcome, Report
+from hamu_ray.engine.history import History
+from hamu_ray.engine.loop import Loop, OnReport
+from hamu_ray.engine.outcome import Outcome, Report, Status
 from hamu_ray.engine.plan import training_plan, unlearning_plan
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.store import MODEL_FILE, ModelStore, StoredModel, key_of
@@ -29,14 +31,24 @@ SELECT_BY = {"original": ("retain_accuracy", "forget_accuracy"), "reference": ("
 """Whose sum decides on the best epoch of a base model's training."""
 
 
+class Interrupted(Exception):
+    """The listener wants no more while a base model is trained."""
+
+
 def unlearn(run: RunConfig, resident: Resident, group: Group, folder: Path, on_report: OnReport) -> Outcome:
     """Unlearn, and leave the model, its measures and its configuration in ``folder``.
 
-    Continues from the newest checkpoint in ``folder``. Trains the original model and its reference first where they
-    are configured so and are not stored yet.
+    Goes on from this run's newest checkpoint in ``folder``. Trains the original model and its reference first
+    where they are configured so and are not stored yet.
+
+    Raises:
+        ValueError: The data or a model cannot be used as configured: one line with the key and the remedy.
     """
     task = resident.task(run)
-    original, reference = base_models(run, task, group, on_report, resident.models)
+    try:
+        original, reference = base_models(run, task, group, on_report, resident.models)
+    except Interrupted:
+        return Outcome(Status.INTERRUPTED, "stopped from outside", 0, {}, 0.0, 0)
     plan = unlearning_plan(run, task.splits)
     model = task.build_model(run.seed)
     load_model(model, original.path)
@@ -46,9 +58,8 @@ def unlearn(run: RunConfig, resident: Resident, group: Group, folder: Path, on_r
         return {**measures, **task.compare(measures, original.measures, known)}
 
     def measure(current: nn.Module, full: bool) -> Measures:
-        return compared(
-            task.evaluate(current, group, subset=None if full else run.evaluation.subset or CHEAP)
-        )
+        subset = None if full else run.evaluation.subset or CHEAP
+        return compared(task.evaluate(current, group, subset=subset))
 
     if group.rank == 0:
         for phase, base in (("original", original), ("reference", reference)):
@@ -64,14 +75,20 @@ def unlearn(run: RunConfig, resident: Resident, group: Group, folder: Path, on_r
         group=group,
         measure=measure,
         on_report=on_report,
-        teacher=resident.teacher(original.path, lambda: task.teacher(model)) if needs_original else None,
+        teacher=resident.teacher(task, original.key, lambda: task.teacher(model)) if needs_original else None,
         original=original.measures,
-        checkpoints=Checkpoints(folder / "checkpoints", group),
+        checkpoints=Checkpoints(folder / "checkpoints" / weights_key(run, original), group),
     )
     outcome = loop.run()
     if group.rank == 0:
         write_result(folder, run, model, outcome, loop.history)
     return outcome
+
+
+def weights_key(run: RunConfig, original: StoredModel) -> str:
+    """Return the hash of what determines a run's weights: a checkpoint of any other run is none of its own."""
+    elsewhere = {"name", "workers", "storage", "tracking", "checkpoint", "original", "reference", "training"}
+    return key_of({"original": original.key, "run": run.model_dump(mode="json", exclude=elsewhere)})
 
 
 def base_models(
@@ -81,6 +98,10 @@ def base_models(
 
     Each is trained by one worker alone, so that its numbers do not depend on the size of the group; a group of two
     trains both at once.
+
+    Raises:
+        Interrupted: A listener wanted no more.
+        ValueError: A model cannot be trained or used as configured.
     """
     sources = {"original": run.original, "reference": run.reference}
     recipes = {
@@ -88,23 +109,31 @@ def base_models(
         for phase, source in sources.items()
         if source.source == "train"
     }
-    missing = [phase for phase, recipe in recipes.items() if models.find(key_of(recipe)) is None]
-    for phase in missing[group.rank :: group.size]:
-        train_base(run, task, phase, on_report, models)
-    group.agree(True)  # all wait until every model is there
+    # Who trains what does not hang on what is missing, which other groups that share the store may change.
+    failed = torch.zeros(len(Status), dtype=torch.int64, device=task.device)
+    for place, (phase, recipe) in enumerate(recipes.items()):
+        if place % group.size == group.rank and models.find(key_of(recipe)) is None:
+            status = train_base(run, task, phase, on_report, models).status
+            failed[list(Status).index(status)] += status is not Status.FINISHED
+    endings = dict(zip(Status, group.all_gather(failed).sum(0).tolist(), strict=True))
+    if endings[Status.INTERRUPTED]:
+        raise Interrupted
+    if endings[Status.COLLAPSED]:
+        raise ValueError(
+            "training.optimizer.learning_rate: the training of a base model ended in numbers that are not finite; "
+            "lower it"
+        )
     found = {phase: models.find(key_of(recipe)) for phase, recipe in recipes.items()}
     for phase, source in sources.items():
         if source.source == "path":
-            found[phase] = measured_from_path(run, task, group, source, models)
+            found[phase] = measured_from_path(run, task, group, phase, source, models)
     original = found["original"]
     assert original is not None
     return original, found.get("reference")
 
 
-def train_base(
-    run: RunConfig, task: Task, phase: str, on_report: OnReport, models: ModelStore
-) -> StoredModel:
-    """Train the original model or the reference, in this process alone, and store it."""
+def train_base(run: RunConfig, task: Task, phase: str, on_report: OnReport, models: ModelStore) -> Outcome:
+    """Train the original model or the reference, in this process alone, and store it if it comes to its end."""
     alone = Alone()
     model = task.build_model(run.seed)
     plan = training_plan(run, phase, examples_of(task, phase), SELECT_BY[phase])
@@ -113,8 +142,10 @@ def train_base(
         return task.evaluate(current, alone, subset=None if full else CHEAP)
 
     outcome = Loop(task, model, plan, alone, measure, on_report).run()
-    recipe = training_recipe(run, task, phase)
-    return models.add(key_of(recipe), model, outcome.measures, recipe)
+    if outcome.status is Status.FINISHED:
+        recipe = training_recipe(run, task, phase)
+        models.add(key_of(recipe), model, outcome.measures, recipe)
+    return outcome
 
 
 CHEAP = 2**62
@@ -146,32 +177,38 @@ def digest(values: np.ndarray) -> str:
 
 
 def measured_from_path(
-    run: RunConfig, task: Task, group: Group, source: ModelSource, models: ModelStore
+    run: RunConfig, task: Task, group: Group, phase: str, source: ModelSource, models: ModelStore
 ) -> StoredModel:
     """Return a model that the user gave, measured once."""
-    path = Path(str(source.path))
+    path = Path(str(source.path)).expanduser()
     path = path / MODEL_FILE if path.is_dir() else path
-    key = key_of(
-        {"file": hashlib.sha256(path.read_bytes()).hexdigest(), **training_recipe(run, task, "given")}
-    )
-    known = models.find(key)
-    if known is None:
+    if not path.is_file():
+        raise ValueError(
+            f"{phase}.path: {path}: no such file; give a {MODEL_FILE} or a folder that holds one"
+        )
+    content = digest(np.fromfile(path, dtype=np.uint8))
+    key = key_of({"file": content, **training_recipe(run, task, "given")})
+    if not group.agree(models.find(key, path) is not None):
         model = task.build_model(run.seed)
         load_model(model, path)
         measures = task.evaluate(model, group)
-        if group.rank == 0:
-            models.note(key, path, measures)
-        return StoredModel(path, measures)
-    return StoredModel(path, known.measures)
+        if group.rank > 0:
+            return StoredModel(key, path, measures)
+        models.note(key, path, measures)
+    known = models.find(key, path)
+    assert known is not None
+    return known
 
 
 def write_result(folder: Path, run: RunConfig, model: nn.Module, outcome: Outcome, history: History) -> None:
     """Write the model, the run's configuration and per-block diagnostics, and the outcome last of all."""
+    (folder / OUTCOME_FILE).unlink(missing_ok=True)
     save_tensors(folder / MODEL_FILE, model.state_dict(), {"steps": str(outcome.steps)})
     configuration = run.model_dump(mode="json", by_alias=True)
     write_atomically(folder / RUN_FILE, yaml.safe_dump(configuration, sort_keys=False).encode())
-    if history.per_block:
+    if history.past:
         content = BytesIO()
-        np.savez_compressed(content, **history.by_block())
+        arrays: dict[str, Any] = history.by_block()
+        np.savez_compressed(content, **arrays)
         write_atomically(folder / HARDNESS_FILE, content.getvalue())
     write_atomically(folder / OUTCOME_FILE, json.dumps(asdict(outcome), indent=2).encode())

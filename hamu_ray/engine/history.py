@@ -1,0 +1,55 @@
+"""What the steps of a run said: totals for the log, and every block's measures for later study."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hamu_ray.methods import Decision
+
+
+@dataclass
+class History:
+    """The diagnostics of steps; they stay on the device until they are taken."""
+
+    blocks: list[str] = field(default_factory=list)
+    """Names of the blocks."""
+    names: list[str] = field(default_factory=list)
+    """Names of the totals."""
+    block_names: list[str] = field(default_factory=list)
+    """Names of the diagnostics of each block."""
+    past: list[Tensor] = field(default_factory=list)
+    """What was taken of the blocks, over the whole run: CPU, float32 ``(steps, diagnostics, blocks)``."""
+    _steps: list[int] = field(default_factory=list)
+    _totals: list[Tensor] = field(default_factory=list)
+    _per_block: list[Tensor] = field(default_factory=list)
+
+    def add(self, step: int, diagnostics: Mapping[str, Tensor], decision: Decision) -> None:
+        """Keep a step's diagnostics; steps count from 1."""
+        self.names, self.block_names = list(diagnostics), list(decision.block_names)
+        self._steps.append(step)
+        self._totals.append(torch.stack([value.double() for value in diagnostics.values()]))
+        self._per_block.append(decision.per_block)
+
+    def cut(self, step: int) -> None:
+        """Forget what was added of steps after this one."""
+        kept = sum(added <= step for added in self._steps)
+        for values in (self._steps, self._totals, self._per_block):
+            del values[kept:]
+
+    def take(self) -> tuple[list[int], dict[str, list[float]]]:
+        """Return the steps since the last call and their totals by name: two transfers for all."""
+        if not self._steps:
+            return [], {}
+        columns = torch.stack(self._totals).T.tolist()
+        self.past.append(torch.stack(self._per_block).float().cpu())
+        steps, self._steps, self._totals, self._per_block = self._steps, [], [], []
+        return steps, dict(zip(self.names, columns, strict=True))
+
+    def by_block(self) -> dict[str, np.ndarray]:
+        """Return each diagnostic float32 ``(steps, blocks)`` of what was taken, and the ``blocks``' names."""
+        values = torch.cat(self.past).numpy()
+        named = {name: values[:, i] for i, name in enumerate(self.block_names)}
+        return {**named, "blocks": np.array(self.blocks)}
