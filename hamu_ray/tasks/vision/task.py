@@ -1,6 +1,5 @@
 """The vision task: image classifiers that are to forget some of their training images."""
 
-import copy
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -38,7 +37,9 @@ class VisionTask:
         """
         self.data = data
         self.device = data.device
-        self.split = split_examples(data.train.labels, data.class_names, forget, seed)
+        split = split_examples(data.train.labels.cpu().numpy(), data.class_names, forget, seed)
+        self._splits = {"retain": torch.from_numpy(split.retain), "forget": torch.from_numpy(split.forget)}
+        self._forgotten_class = split.forgotten_class
         self._model_config = model
         self._batch_size = batch_size
         self._seed = seed
@@ -50,7 +51,7 @@ class VisionTask:
     @property
     def splits(self) -> Mapping[str, Tensor]:
         """Positions (int64, CPU, sorted) of the ``retain`` and ``forget`` images in the training images."""
-        return {"retain": self.split.retain, "forget": self.split.forget}
+        return self._splits
 
     @property
     def fingerprint(self) -> str:
@@ -76,9 +77,15 @@ class VisionTask:
     def teacher(self, model: nn.Module) -> Teacher:
         """Return a function from training images to the logits of this model as it is now, in eval mode.
 
-        The images never change, so that each is run through the model once, when it is first asked for.
+        The images never change, so each is run through the model once: here, in the batches of an evaluation.
+        So an image's logits are the same bits whatever batch asks for them, and after a restart.
         """
-        return _RememberedLogits(self, copy.deepcopy(model).eval().requires_grad_(False))
+        logits = self._evaluated_logits(model, self.data.train, torch.arange(len(self.data.train)))
+
+        def answers(examples: Tensor) -> Tensor:
+            return logits.index_select(0, indices_on(logits.device, examples))
+
+        return answers
 
     def evaluate(self, model: nn.Module, share: Share, *, subset: int | None = None) -> Measures:
         """Measure the model on retain, forget and test images, in eval mode, which is undone afterwards.
@@ -97,7 +104,7 @@ class VisionTask:
             rows = share.gather_rows(torch.empty(0, len(order), dtype=torch.float64, device=self.device))
             return dict(zip(order, rows[0].tolist(), strict=True))
         measures = (
-            all_measures(splits, forgotten_class=self.split.forgotten_class, seed=self._seed)
+            all_measures(splits, forgotten_class=self._forgotten_class, seed=self._seed)
             if subset is None
             else cheap_measures(splits)
         )
@@ -133,8 +140,8 @@ class VisionTask:
         """Return where each split's images are found and their positions there."""
         train, test = self.data.train, self.data.test
         found = {
-            "retain": (train, self.split.retain),
-            "forget": (train, self.split.forget),
+            "retain": (train, self._splits["retain"]),
+            "forget": (train, self._splits["forget"]),
             "test": (test, torch.arange(len(test))),
         }
         if subset is None:
@@ -171,30 +178,6 @@ class VisionTask:
             if item not in self._reported:
                 self._reported.add(item)
                 logger.warning("%s is not defined: %s", *item)
-
-
-class _RememberedLogits:
-    """A frozen model's logits on training images, each computed once.
-
-    Which are known is kept on the CPU, where the examples' numbers are, so that asking never waits for a GPU.
-    """
-
-    def __init__(self, task: VisionTask, model: nn.Module) -> None:
-        count = len(task.data.train)
-        self._task = task
-        self._model = model
-        self._logits = torch.empty(count, len(task.data.class_names), device=task.device)
-        self._known = torch.zeros(count, dtype=torch.bool)
-
-    @torch.no_grad()
-    def __call__(self, examples: Tensor) -> Tensor:
-        """Return logits, float32 ``(k, classes)``, for examples int64 ``(k,)`` on the CPU."""
-        missing = examples[~self._known[examples]]
-        if len(missing):
-            logits = self._task.forward(self._model, missing).logits
-            self._logits[indices_on(self._logits.device, missing)] = logits
-            self._known[missing] = True
-        return self._logits[indices_on(self._logits.device, examples)]
 
 
 @contextmanager
