@@ -1,6 +1,28 @@
 """Tasks: a model, data with a forget set, and measures, behind one protocol."""
 
-from hamu_ray.tasks.registry import build_task, load_data, metric_names
-from hamu_ray.tasks.task import Measures, Outputs, Share, Task, Teacher
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Measures", "Outputs", "Share", "Task", "Teacher", "build_task", "load_data", "metric_names"]
+from hamu_ray.tasks.registry import build_task, check_data, load_data, metric_names
+
+if TYPE_CHECKING:
+    from hamu_ray.tasks.task import Measures, Outputs, Share, Task, Teacher
+
+__all__ = [
+    "Measures",
+    "Outputs",
+    "Share",
+    "Task",
+    "Teacher",
+    "build_task",
+    "check_data",
+    "load_data",
+    "metric_names",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from hamu_ray.tasks import task  # only now: it needs torch
+
+    return getattr(task, name)

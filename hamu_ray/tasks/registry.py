@@ -1,20 +1,23 @@
-"""The tasks by name. Adding one takes a folder beside `vision` and a line in `TASKS`."""
+"""The tasks by name. Adding one takes a folder beside `vision` and a line in `TASKS`.
 
-from collections.abc import Callable, Mapping
+Nothing here imports torch until data are loaded: configurations are checked in less time than that takes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
-
-import torch
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.vision import DataConfig, DigitsData, ForgetConfig
 from hamu_ray.metrics.names import ENGINE, VISION, Metric
-from hamu_ray.tasks.task import Task
-from hamu_ray.tasks.vision.data import VisionData
-from hamu_ray.tasks.vision.digits import load_digits_data
-from hamu_ray.tasks.vision.images import load_images_data
-from hamu_ray.tasks.vision.task import VisionTask
+from hamu_ray.tasks.vision.check import check_vision
+
+if TYPE_CHECKING:
+    import torch
+
+    from hamu_ray.tasks.task import Task
+    from hamu_ray.tasks.vision.data import VisionData
 
 
 class TaskData(Protocol):
@@ -25,23 +28,41 @@ class TaskData(Protocol):
 
 @dataclass(frozen=True)
 class TaskKind:
-    """What makes a task: how its data are loaded, what is built on them and what is measured."""
+    """What makes a task: how its data are checked and loaded, what is built on them and what is measured."""
 
+    check: Callable[[Any, Sequence[tuple[Any, int]]], None]
     load: Callable[[Any, Path | None], Any]
-    build: Callable[..., Task]
+    build: Callable[..., "Task"]
     metrics: Mapping[str, Metric]
 
 
-def _load_vision(config: DataConfig, cache: Path | None) -> VisionData:
+def _load_vision(config: DataConfig, cache: Path | None) -> "VisionData":
+    from hamu_ray.tasks.vision.digits import load_digits_data
+    from hamu_ray.tasks.vision.images import load_images_data
+
     return load_digits_data(config) if isinstance(config, DigitsData) else load_images_data(config, cache)
 
 
+def _build_vision(data: "VisionData", **options: Any) -> "Task":
+    from hamu_ray.tasks.vision.task import VisionTask
+
+    return VisionTask(data, **options)
+
+
 TASKS: Mapping[str, TaskKind] = {
-    "vision": TaskKind(_load_vision, VisionTask, VISION),
+    "vision": TaskKind(check_vision, _load_vision, _build_vision, VISION),
 }
 
 
-def load_data(config: DataConfig, device: torch.device, cache: Path | None = None) -> TaskData:
+def check_data(config: DataConfig, choices: Sequence[tuple[ForgetConfig, int]]) -> None:
+    """Check, without loading the examples, that data can give each forget set with its seed.
+
+    Raises `ValueError` with one line that names the key and the remedy.
+    """
+    TASKS[config.task].check(config, choices)
+
+
+def load_data(config: DataConfig, device: "torch.device", cache: Path | None = None) -> TaskData:
     """Load the data onto a device, once per worker. ``cache`` is a folder for what takes long to prepare.
 
     Raises `ValueError` with one line that names the key and the remedy.
@@ -51,7 +72,7 @@ def load_data(config: DataConfig, device: torch.device, cache: Path | None = Non
 
 def build_task(
     data: TaskData, *, forget: ForgetConfig, model: ModelConfig, batch_size: int, seed: int
-) -> Task:
+) -> "Task":
     """Return the task of one trial on loaded data; takes milliseconds.
 
     ``batch_size`` is of evaluation. Raises `ValueError` for a forget set that the data cannot give.

@@ -9,8 +9,8 @@ import torch
 from made_images import image_of
 
 from hamu_ray.config.vision import ImagesData
-from hamu_ray.tasks.vision.data import spread_over_classes
 from hamu_ray.tasks.vision.images import load_images_data
+from hamu_ray.tasks.vision.labels import spread_over_classes
 
 GREY = {"mean": (0.5,), "std": (0.5,)}
 

@@ -90,17 +90,3 @@ def indices_on(device: torch.device, numbers: Tensor) -> Tensor:
 def as_pixels(images: np.ndarray) -> Tensor:
     """Return uint8 images ``(n, height, width, channels)`` as `Examples` holds them, without a copy."""
     return torch.from_numpy(images).permute(0, 3, 1, 2)
-
-
-def spread_over_classes(labels: np.ndarray, limit: int | None) -> np.ndarray:
-    """Return the sorted positions of ``limit`` examples, the same number of each class where possible.
-
-    Classes that run out leave their places to the others. The draw is always the same; None takes all.
-    """
-    if limit is None or limit >= len(labels):
-        return np.arange(len(labels))
-    shuffled = np.random.default_rng(0).permutation(len(labels))
-    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    counts = np.bincount(labels)
-    rank_in_class = np.concatenate([np.arange(count) for count in counts])
-    return np.sort(by_class[np.argsort(rank_in_class, kind="stable")[:limit]])

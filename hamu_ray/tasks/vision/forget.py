@@ -1,13 +1,11 @@
-"""Which training images are to be forgotten."""
+"""Which training images are to be forgotten. Needs no torch, so that it can be checked at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from hamu_ray.config.vision import ForgetClass, ForgetConfig, ForgetIndices, ForgetRandom
 
@@ -19,16 +17,16 @@ FORGET_STREAM = 1
 
 @dataclass(frozen=True, eq=False)
 class ForgetSplit:
-    """The training images in two parts, int64 positions on the CPU: sorted, disjoint, together all."""
+    """The training images in two parts, int64 positions: sorted, disjoint, together all."""
 
-    retain: Tensor
-    forget: Tensor
+    retain: Positions
+    forget: Positions
     forgotten_class: int | None
     """The class that is forgotten, if it is one (in part or whole); None for a draw from all classes."""
 
 
 def split_examples(
-    labels: Tensor, class_names: Sequence[str], config: ForgetConfig, seed: int
+    labels: Positions, class_names: Sequence[str], config: ForgetConfig, seed: int
 ) -> ForgetSplit:
     """Return the images to forget and those to retain.
 
@@ -37,28 +35,27 @@ def split_examples(
 
     Raises `ValueError` for a class or position that does not exist, and where one of the parts is empty.
     """
-    truth = labels.cpu().numpy()
     generator = np.random.default_rng((seed, FORGET_STREAM))
     forgotten_class: int | None = None
     match config:
         case ForgetClass():
             label = class_number(config.label, class_names)
-            forget = _class_with_swaps(truth, label, config.rho, generator)
+            forget = _class_with_swaps(labels, label, config.rho, generator)
             forgotten_class = label if config.rho < 1 else None
         case ForgetRandom():
-            forget = generator.permutation(len(truth))[: round(config.share * len(truth))]
+            forget = generator.permutation(len(labels))[: round(config.share * len(labels))]
             if len(forget) == 0:
-                raise ValueError(f"forget.share: {config.share} of {len(truth)} training images is none")
+                raise ValueError(f"forget.share: {config.share} of {len(labels)} training images is none")
         case ForgetIndices():
-            forget = read_positions(Path(config.path), len(truth))
-    chosen = np.zeros(len(truth), dtype=bool)
+            forget = read_positions(Path(config.path), len(labels))
+    chosen = np.zeros(len(labels), dtype=bool)
     chosen[forget] = True
     if chosen.all():
         raise ValueError(
-            f"forget: all {len(truth)} training images are to be forgotten; none is left to retain"
+            f"forget: all {len(labels)} training images are to be forgotten; none is left to retain"
         )
     retain, forget = np.flatnonzero(~chosen), np.flatnonzero(chosen)
-    return ForgetSplit(torch.from_numpy(retain), torch.from_numpy(forget), forgotten_class)
+    return ForgetSplit(retain, forget, forgotten_class)
 
 
 def class_number(label: int | str, class_names: Sequence[str]) -> int:

@@ -1,0 +1,73 @@
+"""Whether the data give what a configuration asks of them, found out without decoding an image or importing torch."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from hamu_ray.config.vision import DataConfig, DigitsData, ForgetClass, ForgetConfig, ImagesData
+from hamu_ray.tasks.hub import hub_or_cache, is_local, one_line
+from hamu_ray.tasks.vision.forget import class_number, split_examples
+from hamu_ray.tasks.vision.labels import DIGITS, check_columns, training_labels
+
+
+def check_vision(config: DataConfig, choices: Sequence[tuple[ForgetConfig, int]]) -> None:
+    """Check the data, and that they can give every forget set, each with the seed that decides its draws.
+
+    Of a data set on the hub only the description is looked at: the labels would have to be downloaded.
+
+    Raises `ValueError` with one line that names the key and the remedy.
+    """
+    if isinstance(config, DigitsData):
+        _check_class_names(choices, DIGITS)  # at once; the labels take the second that scikit-learn does
+    with _no_progress_bars(config):
+        if isinstance(config, ImagesData) and not is_local(config.path):
+            _check_description(config, choices)
+            return
+        labels, names = training_labels(config)
+    for forget, seed in choices:
+        split_examples(labels, names, forget, seed)
+
+
+def _check_description(config: ImagesData, choices: Sequence[tuple[ForgetConfig, int]]) -> None:
+    """Check splits, columns and classes as far as the description of a data set on the hub tells them."""
+    from datasets import ClassLabel, load_dataset_builder
+
+    try:
+        with hub_or_cache(config.path):
+            info = load_dataset_builder(config.path, config.subset).info
+    except Exception as error:  # builders and the hub's client raise a zoo of types
+        raise ValueError(f"data.path: {config.path} cannot be loaded: {one_line(error)}") from error
+    for key, split in (("train_split", config.train_split), ("test_split", config.test_split)):
+        name = split.partition("[")[0]
+        if info.splits and name not in info.splits and "+" not in split:
+            raise ValueError(
+                f"data.{key}: {config.path} has no split {name}; it has {', '.join(info.splits)}"
+            )
+    if info.features:
+        check_columns(config, list(info.features))
+        feature = info.features[config.label_column]
+        if isinstance(feature, ClassLabel):
+            _check_class_names(choices, feature.names)
+
+
+def _check_class_names(choices: Sequence[tuple[ForgetConfig, int]], names: Sequence[str]) -> None:
+    for forget, _ in choices:
+        if isinstance(forget, ForgetClass):
+            class_number(forget.label, names)
+
+
+@contextmanager
+def _no_progress_bars(config: DataConfig) -> Iterator[None]:
+    """Within, `datasets` draws no bars: a check answers with one line or not at all."""
+    if isinstance(config, DigitsData):
+        yield
+        return
+    from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()

@@ -1,0 +1,179 @@
+"""What can be known of images without decoding one: which rows are used, their labels, the classes' names.
+
+Needs no torch, so that a configuration's data can be checked in less than the time that its import takes.
+"""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hamu_ray.config.vision import DataConfig, DigitsData, ImagesData
+from hamu_ray.tasks.hub import hub_or_cache, is_local, one_line
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Numbers = NDArray[np.int64]
+
+DIGITS = tuple(str(digit) for digit in range(10))
+"""The classes of scikit-learn's handwritten digits."""
+
+TEST_SPLIT_SEED = 0
+"""The digits' test images are the same for every seed of a run, so that runs can be compared."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledRows:
+    """The rows of one split that are used. ``labels`` is int64 ``(n,)``, one number of a class for each."""
+
+    dataset: "Dataset"
+    labels: Numbers
+
+
+def training_labels(config: DataConfig) -> tuple[Numbers, tuple[str, ...]]:
+    """Return the label of every training image that is used, int64 ``(n,)``, and the names of the classes.
+
+    Raises `ValueError` with one line that names the key and the remedy.
+    """
+    if isinstance(config, DigitsData):
+        labels = digits_content()[1]
+        return labels[digits_rows(labels, config.test_share)[0]], DIGITS
+    train, _, names = labelled_rows(config)
+    return train.labels, names
+
+
+def digits_content() -> tuple[NDArray[np.float64], Numbers]:
+    """Return the 1,797 images ``(n, 8, 8)`` with values 0 to 16, and their labels ``(n,)``."""
+    # Imported here: runs on other data sets can do without the second that scikit-learn takes.
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return bunch.images, bunch.target.astype(np.int64)
+
+
+def digits_rows(labels: Numbers, test_share: float) -> tuple[Numbers, Numbers]:
+    """Return the sorted rows of the digits' training and test images, split by class."""
+    from sklearn.model_selection import train_test_split
+
+    try:
+        train, test = train_test_split(
+            np.arange(len(labels)), test_size=test_share, stratify=labels, random_state=TEST_SPLIT_SEED
+        )
+    except ValueError as error:
+        raise ValueError(f"data.test_share: {test_share} leaves a class without images: {error}") from error
+    return np.sort(train), np.sort(test)
+
+
+def labelled_rows(config: ImagesData) -> tuple[LabelledRows, LabelledRows, tuple[str, ...]]:
+    """Return the training and test rows that the configuration names, limits applied, and the classes' names.
+
+    Raises `ValueError` for a path that cannot be loaded, a split or column that is not there, and labels that
+    are no classes.
+    """
+    train = _load_split(config, config.train_split, "train_split")
+    test = _load_split(config, config.test_split, "test_split")
+    names, (train_labels, test_labels) = _classes(config, train, test)
+    return (
+        _limited(train, train_labels, config.train_limit),
+        _limited(test, test_labels, config.test_limit),
+        names,
+    )
+
+
+def _limited(dataset: "Dataset", labels: Numbers, limit: int | None) -> LabelledRows:
+    if limit is None or limit >= len(labels):
+        return LabelledRows(dataset, labels)
+    rows = spread_over_classes(labels, limit)
+    return LabelledRows(dataset.select(rows), labels[rows])
+
+
+def spread_over_classes(labels: Numbers, limit: int | None) -> Numbers:
+    """Return the sorted positions of ``limit`` examples, the same number of each class where possible.
+
+    Classes that run out leave their places to the others. The draw is always the same; None takes all.
+    """
+    if limit is None or limit >= len(labels):
+        return np.arange(len(labels))
+    shuffled = np.random.default_rng(0).permutation(len(labels))
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    counts = np.bincount(labels)
+    rank_in_class = np.concatenate([np.arange(count) for count in counts])
+    return np.sort(by_class[np.argsort(rank_in_class, kind="stable")[:limit]])
+
+
+def _load_split(config: ImagesData, split: str, key: str) -> "Dataset":
+    """Load one split and check that it has rows and the two columns."""
+    # Imported here: runs on digits can do without the second that it takes.
+    from datasets import load_dataset
+
+    blame = {"Unknown split": key, "BuilderConfig": "subset", "Config name is missing": "subset"}
+    path = config.path
+    if is_local(path):
+        path = str(Path(path).expanduser())
+        if not Path(path).exists():
+            raise ValueError(f"data.path: {config.path}: no such folder")
+    try:
+        with hub_or_cache(path):
+            dataset = load_dataset(path, config.subset, split=split)
+    except Exception as error:  # builders, Arrow and the hub's client raise a zoo of types
+        text = one_line(error)
+        blamed = next((key for start, key in blame.items() if text.startswith(start)), "path")
+        raise ValueError(f"data.{blamed}: {config.path} ({split}) cannot be loaded: {text}") from error
+    check_columns(config, dataset.column_names)
+    if len(dataset) == 0:
+        raise ValueError(f"data.{key}: {config.path} ({split}) has no rows")
+    return dataset
+
+
+def check_columns(config: ImagesData, columns: Sequence[str]) -> None:
+    """Check that the columns of images and labels are there; raises `ValueError` that names the nearest."""
+    for key in ("image_column", "label_column"):
+        wanted = getattr(config, key)
+        if wanted not in columns:
+            near = difflib.get_close_matches(wanted, columns, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(columns)}"
+            raise ValueError(f"data.{key}: {config.path} has no column {wanted}; {hint}")
+
+
+def _classes(config: ImagesData, *splits: "Dataset") -> tuple[tuple[str, ...], list[Numbers]]:
+    """Return the names of the classes and each split's labels as int64 numbers of classes.
+
+    A `datasets.ClassLabel` names its classes. Plain integers and strings become classes in sorted order of
+    the training split's values.
+    """
+    from datasets import ClassLabel
+
+    column = config.label_column
+    feature = splits[0].features[column]
+    values = [_label_values(config, split) for split in splits]
+    if isinstance(feature, ClassLabel):
+        if min(labels.min() for labels in values) < 0:
+            raise ValueError(f"data.label_column: {column} of {config.path} has rows without a label (-1)")
+        return tuple(feature.names), values
+    known = np.unique(values[0])
+    for labels in values[1:]:
+        if len(strange := np.setdiff1d(labels, known)):
+            raise ValueError(
+                f"data.label_column: {column} of {config.path} has test labels that no training image has, "
+                f"such as {strange[0]!s}"
+            )
+    return tuple(str(value) for value in known), [np.searchsorted(known, labels) for labels in values]
+
+
+def _label_values(config: ImagesData, split: "Dataset") -> np.ndarray:
+    """Return a split's labels, integers as int64 and strings as they are."""
+    column: Any = split.with_format("arrow")[config.label_column]
+    labels = np.asarray(column.to_pylist() if hasattr(column, "to_pylist") else list(column))
+    if labels.dtype.kind == "i":
+        return labels.astype(np.int64)
+    if labels.dtype.kind == "U":
+        return labels
+    raise ValueError(
+        f"data.label_column: {config.label_column} of {config.path} must hold integers, strings or a "
+        f"ClassLabel in every row, found {split.features[config.label_column]}"
+    )
