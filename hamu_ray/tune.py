@@ -13,6 +13,7 @@ def main() -> int:
         "search space: a run's configuration with `space` and `search`",
     )
     parser.add_argument("--dry-run", action="store_true", help="print what would run, and stop")
+    parser.add_argument("--resume", action="store_true", help="go on with the newest sweep of this name")
     arguments = parser.parse_args()
     config = load_sweep(arguments.config, arguments.overrides)
 
@@ -25,7 +26,7 @@ def main() -> int:
 
     from hamu_ray.sweep.run import run_sweep
 
-    return run_sweep(config)
+    return run_sweep(config, arguments.resume)
 
 
 if __name__ == "__main__":

@@ -1,137 +1,152 @@
 """The driver's ear: what trials report goes to tracking, to the terminal and into the sweep's records."""
 
-import json
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.actor import ActorHandle
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.engine.checkpoint import write_atomically
 from hamu_ray.engine.outcome import Outcome, Report, Status
 from hamu_ray.engine.store import MODEL_FILE
 from hamu_ray.engine.unlearn import HARDNESS_FILE, OUTCOME_FILE, RUN_FILE
+from hamu_ray.sweep.journal import Journal
 from hamu_ray.sweep.progress import SweepView, describe
+from hamu_ray.sweep.records import TRIALS, write_record
+from hamu_ray.sweep.search import NUMBER, PARAMETERS
 from hamu_ray.sweep.slot import Failure
-from hamu_ray.sweep.tracking import Tracking
-from hamu_ray.sweep.trainable import NEWS
+from hamu_ray.sweep.trainable import NEWS, trial_name
 from hamu_ray.sweep.trial import TrialRecord
-
-RECORD_FILE = "record.json"
 
 
 @dataclass
 class Heard:
     """What has been heard of a trial so far."""
 
+    name: str
     parameters: dict[str, Any]
     run: RunConfig
-    run_id: str
+    last_step: int
+    """Of the steps whose diagnostics are in the journal."""
     began: float = field(default_factory=time.monotonic)
-    original: dict[str, float] = field(default_factory=dict)
-    reference: dict[str, float] = field(default_factory=dict)
-    last_step: int = 0
+    bases: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Measures of the original and of the reference."""
     end: Outcome | Failure | None = None
 
 
 class SweepListener(tune.Callback):
     """Hears every trial in the driver, which alone writes to tracking."""
 
-    def __init__(self, config: SweepConfig, tracking: Tracking, folder: Path, view: SweepView) -> None:
-        """Record trials in tracking, and their ends as files next to their models."""
+    def __init__(
+        self,
+        config: SweepConfig,
+        sweep: str,
+        journal: Journal,
+        folder: Path,
+        pool: ActorHandle,
+        view: SweepView,
+    ) -> None:
+        """Record trials under the sweep's run, and their ends as files next to their models."""
         self.config = config
-        self.tracking = tracking
+        self.sweep = sweep
+        self.journal = journal
         self.folder = folder
+        self.pool = pool
         self.view = view
-        self.trials: dict[str, Heard] = {}
-        self.records: dict[str, TrialRecord] = {}
+        self.open: dict[str, Heard] = {}
+        self._last_steps = journal.last_steps()
 
     def __reduce__(self) -> tuple:
-        """Stay in this process: Tune saves its callbacks, and a client with open connections cannot be saved."""
+        """Stay in this process: Tune saves its callbacks, and these open files cannot be saved."""
         return tune.Callback, ()
-
-    @property
-    def runs(self) -> dict[str, str]:
-        """The tracking run of each trial."""
-        return {trial_id: heard.run_id for trial_id, heard in self.trials.items()}
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Open the trial's run."""
-        if trial.trial_id in self.trials:
+        if trial.trial_id in self.open:
             return
-        run = self.config.resolve(trial.config)
-        tags = {"method": run.method.name, "seed": str(run.seed), "status": "running"}
-        run_id = self.tracking.start_trial(
-            trial.trial_id, describe(trial.config), run.model_dump(mode="json"), tags
+        name, parameters = trial_name(trial.config[NUMBER]), trial.config[PARAMETERS]
+        run = self.config.resolve(parameters)
+        self.open[trial.trial_id] = Heard(name, parameters, run, self._last_steps.get(name, 0))
+        self.journal.tell(
+            "start_trial",
+            name,
+            parent=self.sweep,
+            name=describe(parameters),
+            parameters=run.model_dump(mode="json"),
+            tags={"method": run.method.name, "seed": str(run.seed), "status": "running"},
         )
-        self.trials[trial.trial_id] = Heard(dict(trial.config), run, run_id)
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
         """Pass a trial's news on."""
-        heard = self.trials[trial.trial_id]
+        heard = self.open[trial.trial_id]
         for news in result.get(NEWS, []):
             if isinstance(news, Report):
-                self._hear(trial.trial_id, heard, news)
+                self._hear(heard, news)
             else:
                 heard.end = news
 
-    def _hear(self, trial_id: str, heard: Heard, report: Report) -> None:
-        self.view.news(trial_id, heard.parameters, report)
+    def _hear(self, heard: Heard, report: Report) -> None:
+        self.view.news(heard.name, heard.parameters, report)
         if report.phase != "unlearning":
             if not report.total_steps:
-                setattr(heard, report.phase, report.measures)
+                heard.bases[report.phase] = report.measures
             return
-        if report.measures:
-            self.tracking.log_metrics(heard.run_id, report.measures, report.step)
+        if report.measures and (report.step > heard.last_step or not report.history_steps):
+            self.journal.tell("log_metrics", heard.name, metrics=report.measures, step=report.step)
         # After a restart from a checkpoint, steps come again that have been heard already.
         fresh = [i for i, step in enumerate(report.history_steps) if step > heard.last_step]
         if fresh:
             history = {name: [values[i] for i in fresh] for name, values in report.history.items()}
             steps = [report.history_steps[i] for i in fresh]
-            self.tracking.log_history(heard.run_id, history, steps)
+            self.journal.tell("log_history", heard.name, history=history, steps=steps)
             heard.last_step = steps[-1]
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Close the trial's run."""
-        self._close(trial.trial_id)
+        self._close(self.open.pop(trial.trial_id))
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """Close the run of a trial whose actor died."""
-        heard = self.trials[trial.trial_id]
+        """Close the run of a trial whose own process died too often, and free its slot."""
+        heard = self.open.pop(trial.trial_id)
         heard.end = heard.end or Failure("its trial actor died")
-        self._close(trial.trial_id)
+        self.pool.release.remote(heard.name, False)
+        self._close(heard)
 
-    def close_rest(self) -> None:
-        """Mark the trials that the sweep's end interrupted."""
-        for trial_id in self.trials.keys() - self.records.keys():
-            self._close(trial_id)
+    def interrupt(self) -> list[TrialRecord]:
+        """Mark the trials that the sweep's end interrupted; they have no record, so that they can be resumed."""
+        records = [make_record(heard, self.folder) for heard in self.open.values()]
+        for record in records:
+            self.journal.tell("finish", record.trial_id, status=record.status, reason=record.reason)
+            self.view.end(record)
+        self.open.clear()
+        return records
 
-    def _close(self, trial_id: str) -> None:
-        heard = self.trials[trial_id]
-        record = make_record(trial_id, heard, self.folder / trial_id)
-        self.records[trial_id] = record
-        write_atomically(self.folder / trial_id / RECORD_FILE, json.dumps(asdict(record), indent=2).encode())
-        self.tracking.log_metrics(
-            heard.run_id, {"trial_seconds": time.monotonic() - heard.began, **costs(heard.end)}, record.steps
-        )
-        files = [self.folder / trial_id / name for name in (RUN_FILE, OUTCOME_FILE, HARDNESS_FILE)]
-        self.tracking.log_files(heard.run_id, [path for path in files if path.exists()])
-        self.tracking.finish(heard.run_id, record.status, record.reason, {"model_path": record.model_path})
+    def _close(self, heard: Heard) -> None:
+        record = make_record(heard, self.folder)
+        place = self.folder / TRIALS / heard.name
+        seconds = time.monotonic() - heard.began
+        metrics = {"trial_seconds": seconds, **costs(heard.end)}
+        self.journal.tell("log_metrics", heard.name, metrics=metrics, step=record.steps)
+        files = [place / name for name in (RUN_FILE, OUTCOME_FILE, HARDNESS_FILE)]
+        self.journal.tell("log_files", heard.name, paths=[path for path in files if path.exists()])
+        tags = {"model_path": record.model_path, "on_front": "false"}
+        self.journal.tell("finish", heard.name, status=record.status, reason=record.reason, tags=tags)
+        write_record(self.folder, record)
         self.view.end(record)
 
 
-def make_record(trial_id: str, heard: Heard, folder: Path) -> TrialRecord:
+def make_record(heard: Heard, sweep: Path) -> TrialRecord:
     """Return the record of a trial from what was heard of it."""
     record = TrialRecord(
-        trial_id=trial_id,
+        trial_id=heard.name,
         status=Status.INTERRUPTED,
         parameters=heard.parameters,
         configuration=heard.run.model_dump(mode="json"),
-        original=heard.original,
-        reference=heard.reference,
+        original=heard.bases.get("original", {}),
+        reference=heard.bases.get("reference", {}),
         reason="the sweep ended before it",
     )
     match heard.end:
@@ -145,7 +160,7 @@ def make_record(trial_id: str, heard: Heard, folder: Path) -> TrialRecord:
                 measures=dict(end.measures),
                 steps=end.steps,
                 unlearning_seconds=end.seconds,
-                model_path="" if end.status is Status.INTERRUPTED else str(folder / MODEL_FILE),
+                model_path=str(sweep / TRIALS / heard.name / MODEL_FILE),
             )
     return record
 

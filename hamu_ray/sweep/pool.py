@@ -15,11 +15,11 @@ from hamu_ray.sweep.slot import start_slot
 
 @dataclass
 class Entry:
-    """A slot, what it is good for, and whether a trial has it."""
+    """A slot, what it is good for, and the trial that has it."""
 
     slot: ActorHandle
     kind: str
-    busy: bool = True
+    trial: str | None = None
 
 
 def slot_kind(run: RunConfig) -> str:
@@ -38,7 +38,9 @@ def slots_that_fit(workers: WorkersConfig, resources: Mapping[str, float]) -> in
 def start_pool(places: int, storage: str, name: str) -> ActorHandle:
     """Start the pool of a sweep."""
     actor: Any = ray.remote(Pool)
-    return actor.options(num_cpus=0, max_concurrency=1000).remote(places, storage, name)
+    return actor.options(num_cpus=0, max_concurrency=1000, max_restarts=-1, max_task_retries=-1).remote(
+        places, storage, name
+    )
 
 
 class Pool:
@@ -53,26 +55,30 @@ class Pool:
         self._started = 0
         self._changed = asyncio.Condition()
 
-    async def acquire(self, run: RunConfig) -> ActorHandle:
-        """Return a slot that fits the run, for this caller alone until it is released."""
+    async def acquire(self, trial: str, run: RunConfig) -> ActorHandle:
+        """Return a slot that fits the run, for this trial alone until it is released.
+
+        A trial that asks again, because its own process died, gets the slot that it has.
+        """
         kind = slot_kind(run)
         async with self._changed:
             while True:
-                entry = self._idle(kind) or await self._new(run, kind)
+                entry = self._held(trial) or self._idle(kind) or await self._new(run, kind)
                 if entry is not None:
-                    entry.busy = True
+                    entry.trial = trial
                     return entry.slot
                 await self._changed.wait()
 
-    async def release(self, slot: ActorHandle, usable: bool = True) -> None:
-        """Take a slot back; one that is not usable any more is let go."""
+    async def release(self, trial: str, usable: bool = True) -> None:
+        """Take back the slot that a trial has, if any; one that is not usable any more is let go."""
         async with self._changed:
-            entry = next(e for e in self._entries if e.slot == slot)
-            self._entries.remove(entry)
-            if usable:
-                entry.busy = False
-                self._entries.append(entry)  # the most recently used comes last
-            self._changed.notify_all()
+            entry = self._held(trial)
+            if entry is not None:
+                self._entries.remove(entry)
+                if usable:
+                    entry.trial = None
+                    self._entries.append(entry)  # the most recently used comes last
+                self._changed.notify_all()
 
     async def close(self) -> None:
         """Let all worker groups go."""
@@ -81,12 +87,15 @@ class Pool:
         self._entries.clear()
 
     def _idle(self, kind: str) -> Entry | None:
-        return next((e for e in reversed(self._entries) if e.kind == kind and not e.busy), None)
+        return next((e for e in reversed(self._entries) if e.kind == kind and e.trial is None), None)
+
+    def _held(self, trial: str) -> Entry | None:
+        return next((e for e in self._entries if e.trial == trial), None)
 
     async def _new(self, run: RunConfig, kind: str) -> Entry | None:
         """Start a slot in a free place, or in that of the idle slot that was used least recently."""
         if len(self._entries) >= self._places:
-            oldest = next((e for e in self._entries if not e.busy), None)
+            oldest = next((e for e in self._entries if e.trial is None), None)
             if oldest is None:
                 return None
             self._entries.remove(oldest)

@@ -93,12 +93,14 @@ class RunView:
 class SweepView:
     """The terminal's view of a sweep. Lines also go to logs; bars are drawn on a terminal alone."""
 
-    def __init__(self, console: Console, total: int, objectives: tuple[Objective, Objective]) -> None:
-        """Show a sweep of so many trials."""
+    def __init__(
+        self, console: Console, total: int, ended: int, objectives: tuple[Objective, Objective]
+    ) -> None:
+        """Show a sweep of so many trials, of which some have ended before."""
         self.console = console
         self.total = total
+        self.ended = ended
         self.objectives = objectives
-        self.ended = 0
         self._bars = make_bars(console)
         self._phases = Phases(console, self._bars)
         self._overall = self._bars.add_task("sweep", total=total)

@@ -8,14 +8,14 @@ from rich.console import Console
 
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.engine.unlearn import RUN_FILE
+from hamu_ray.sweep import stores
+from hamu_ray.sweep.journal import Journal
 from hamu_ray.sweep.picture import write_html, write_png
 from hamu_ray.sweep.progress import shown
 from hamu_ray.sweep.summary import SweepSummary, summarise
 from hamu_ray.sweep.tables import describe, front_table, write_csv
 from hamu_ray.sweep.tracking import Tracking
 from hamu_ray.sweep.trial import Status, TrialRecord
-
-FRONT = "front"
 
 
 def summary_of(config: SweepConfig, records: Sequence[TrialRecord]) -> SweepSummary:
@@ -41,38 +41,44 @@ def mean_measures(measured: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def leave_result(
     config: SweepConfig,
-    tracking: Tracking,
-    runs: dict[str, str],
-    parent: str,
+    journal: Journal,
+    sweep: str,
     folder: Path,
     records: Sequence[TrialRecord],
-    console: Console,
     status: Status,
-) -> None:
-    """Write the front's files, record them in the sweep's run and print the table.
-
-    ``runs`` are the tracking runs of the trials, ``status`` is that of the sweep.
-    """
+) -> SweepSummary:
+    """Write the front's files and tell tracking; ``status`` is that of the sweep."""
     summary = summary_of(config, records)
     files = write_files(summary, folder)
-    tracking.log_files(parent, files)
-    for number, trial in enumerate(summary.front, 1):
-        source = Path(trial.model_path).with_name(RUN_FILE)
-        tracking.log_files(parent, source, f"front/{number:02d}-{trial.trial_id}")
-        tracking.set_tags(
-            runs[trial.trial_id], {"on_front": "true", "knee": str(trial is summary.knee).lower()}
-        )
-    tracking.log_metrics(parent, totals(summary))
-    tracking.describe(parent, describe(summary))
-    tracking.finish(parent, status)
+    journal.tell("log_files", sweep, paths=files)
+    front = {trial.trial_id for trial in summary.front}
+    for trial in summary.trials:
+        if trial.trial_id in front:
+            source = Path(trial.model_path).with_name(RUN_FILE)
+            journal.tell("log_files", sweep, paths=[source], artifact_path=f"front/{trial.trial_id}")
+        knee = summary.knee is not None and trial.trial_id == summary.knee.trial_id
+        tags = {"on_front": str(trial.trial_id in front).lower(), "knee": str(knee).lower()}
+        journal.tell("set_tags", trial.trial_id, tags=tags)
+    journal.tell("log_metrics", sweep, metrics=totals(summary))
+    journal.tell("describe", sweep, markdown=describe(summary))
+    journal.tell("finish", sweep, status=status)
+    return summary
+
+
+def print_result(summary: SweepSummary, folder: Path, tracking: Tracking, console: Console) -> None:
+    """Print the front, where its files are, and what to do next."""
     console.print(front_table(summary))
-    console.print(f"picture   {shown(folder / 'front.png')}  (interactive: {shown(folder / 'front.html')})")
-    console.print(f"tables    {shown(folder / 'front.csv')}, {shown(folder / 'trials.csv')}")
+    lines = {
+        "picture": f"{shown(folder / 'front.png')}, interactive: {shown(folder / 'front.html')}",
+        "tables": f"{shown(folder / 'front.csv')}, {shown(folder / 'trials.csv')}",
+    }
     if summary.knee is not None:
         run = shown(Path(summary.knee.model_path).with_name(RUN_FILE))
-        console.print(f"knee      python -m hamu_ray.unlearn {run}")
-    console.print(f"MLflow    {tracking.uri}", soft_wrap=True)
-    console.print(f"look      {tracking.ui_command()}", soft_wrap=True)
+        lines["knee"] = f"python -m hamu_ray.unlearn {run}"
+    lines["MLflow"] = stores.shown(tracking.uri)
+    lines["UI"] = tracking.ui_command()
+    for name, text in lines.items():
+        console.print(f"{name:<8} {text}", soft_wrap=True, markup=False)
 
 
 def write_files(summary: SweepSummary, folder: Path) -> list[Path]:

@@ -10,79 +10,121 @@ import yaml
 from ray import tune
 from rich.console import Console
 
+from hamu_ray.config.files import ConfigError
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.engine.checkpoint import write_atomically
 from hamu_ray.sweep.cluster import connect
+from hamu_ray.sweep.journal import Courier, Delivery, Journal
 from hamu_ray.sweep.listener import SweepListener
 from hamu_ray.sweep.pool import start_pool
 from hamu_ray.sweep.preview import trials_of
 from hamu_ray.sweep.progress import SweepView, shown
-from hamu_ray.sweep.result import leave_result
-from hamu_ray.sweep.search import make_search
+from hamu_ray.sweep.records import read_records
+from hamu_ray.sweep.result import leave_result, print_result
+from hamu_ray.sweep.search import UnlearningSearch
 from hamu_ray.sweep.tracking import Tracking
 from hamu_ray.sweep.trainable import run_trial
-from hamu_ray.sweep.trial import Status
+from hamu_ray.sweep.trial import Status, TrialRecord
+
+SWEEP_FILE = "sweep.yaml"
 
 TRIAL_RESOURCES = {"node:__internal_head__": 0.0001}
 """A trial only waits for its slot: it takes nothing that workers need."""
 
+TRIAL_RESTARTS = 3
+"""How often the process of a trial that died is started again; its work goes on in the slot meanwhile."""
 
-def run_sweep(config: SweepConfig) -> int:
-    """Run a sweep to its end, or to the interrupt, and leave its front; return the exit code.
 
-    The code is 0 when all trials ended, 1 when none finished, 130 after an interrupt.
+def run_sweep(config: SweepConfig, resume: bool) -> int:
+    """Run a sweep to its end, or to the interrupt, and leave its front.
+
+    Returns the exit code: 0 when all trials are over, 1 when none of them finished, 130 after an interrupt.
+
+    Raises:
+        ConfigError: There is nothing to resume, tracking cannot be opened, or the cluster cannot hold a trial.
     """
     console = Console(highlight=False)
-    began = datetime.now()
     storage = Path(config.storage.path).expanduser().absolute()
-    folder = storage / "sweeps" / f"{config.name}-{began:%Y%m%d-%H%M%S}"
-    tracking = Tracking.open(config.tracking.uri, config.tracking.experiment, storage)
-    write_sweep_file(config, folder)
+    folder = resumable_folder(config, storage) if resume else new_folder(config, storage)
+    try:
+        tracking = Tracking.open(config.tracking.uri, config.tracking.experiment, storage)
+    except ValueError as error:
+        raise ConfigError(f"tracking.uri: {error}") from error
     places = min(connect(config.workers), config.search.concurrent or sys.maxsize)
-    total = trials_of(config)
-    console.print(
-        f"sweep {config.name}: {total} trials, {places} at a time on {config.workers.count} workers each; "
-        f"results in {shown(folder)}"
+    journal, delivery = Journal(folder), Delivery(folder, tracking)
+    parameters = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    journal.tell(
+        "start_sweep", folder.name, parameters=parameters, tags={"algorithm": config.search.algorithm}
     )
-    parent = tracking.start_sweep(
-        folder.name, config.model_dump(mode="json"), {"algorithm": config.search.algorithm}
-    )
-    tracking.log_files(parent, [folder / "sweep.yaml"])
-    with SweepView(console, total, config.search.objectives) as view:
-        listener = SweepListener(config, tracking, folder, view)
-        tune_trials(config, listener, folder, places, total)
-        listener.close_rest()
+    journal.tell("log_files", folder.name, paths=[folder / SWEEP_FILE])
+    courier = Courier(delivery)
+    records, complete = run_trials(config, folder, journal, places, console)
     ray.shutdown()
-    records = list(listener.records.values())
-    complete = sum(record.status is not Status.INTERRUPTED for record in records) == total
-    status = Status.FINISHED if complete or config.search.time_budget else Status.INTERRUPTED
-    leave_result(config, tracking, listener.runs, parent, folder, records, console, status)
-    if status is Status.INTERRUPTED:
+    status = Status.FINISHED if complete else Status.INTERRUPTED
+    summary = leave_result(config, journal, folder.name, folder, records, status)
+    waiting = courier.close()
+    print_result(summary, folder, tracking, console)
+    if waiting:
+        console.print(
+            f"MLflow did not answer: {waiting} records wait; python -m hamu_ray.report {shown(folder)}"
+        )
+    if not complete:
+        console.print("interrupted; to go on: the same command with --resume")
         return 130
     return 0 if any(record.status is Status.FINISHED for record in records) else 1
 
 
-def write_sweep_file(config: SweepConfig, folder: Path) -> None:
-    """Write the resolved configuration, which runs the same sweep again."""
-    document = config.model_dump(mode="json", by_alias=True, exclude_none=True)
-    write_atomically(folder / "sweep.yaml", yaml.safe_dump(document, sort_keys=False).encode())
-
-
-def tune_trials(config: SweepConfig, listener: SweepListener, folder: Path, places: int, total: int) -> None:
-    """Let Tune run all trials, until the end, the time budget, or Ctrl-C (a SIGTERM is taken for one)."""
+def run_trials(
+    config: SweepConfig, folder: Path, journal: Journal, places: int, console: Console
+) -> tuple[list[TrialRecord], bool]:
+    """Run the trials that have no record yet; return the records of all, and whether the sweep is complete."""
+    total = trials_of(config)
+    before = read_records(folder)
+    console.print(
+        f"sweep {config.name}: {total} trials, {places} at a time with {config.workers.count} workers each; "
+        f"results in {shown(folder)}"
+    )
+    if before:
+        console.print(f"resumed: {len(before)} trials are over")
     pool = start_pool(places, str(folder.parent.parent), folder.name)
-    trainable = tune.with_parameters(run_trial, sweep=config, pool=pool, folder=str(folder))
+    with SweepView(console, total, len(before), config.search.objectives) as view:
+        listener = SweepListener(config, folder.name, journal, folder, pool, view)
+        if len(before) < total:
+            search = UnlearningSearch(config, folder, {int(record.trial_id) for record in before})
+            tune_trials(config, search, listener, folder, places, total - len(before))
+        interrupted = listener.interrupt()
+    ray.kill(pool)
+    after = read_records(folder)
+    complete = len(after) == total or (config.search.time_budget is not None and not interrupted)
+    return [*after, *interrupted], complete
+
+
+def tune_trials(
+    config: SweepConfig,
+    search: UnlearningSearch,
+    listener: SweepListener,
+    folder: Path,
+    places: int,
+    count: int,
+) -> None:
+    """Let Tune run trials, until the end, the time budget, or Ctrl-C (a SIGTERM is taken for one)."""
+    trainable = tune.with_parameters(run_trial, sweep=config, pool=listener.pool, folder=str(folder))
     tuner = tune.Tuner(
         tune.with_resources(trainable, TRIAL_RESOURCES),
         tune_config=tune.TuneConfig(
-            search_alg=make_search(config),
-            num_samples=total,
+            search_alg=search,
+            num_samples=count,
             max_concurrent_trials=places,
             reuse_actors=True,
             time_budget_s=config.search.time_budget,
         ),
         run_config=tune.RunConfig(
-            name="tune", storage_path=str(folder), callbacks=[listener], verbose=0, log_to_file=False
+            name=f"tune-{datetime.now():%Y%m%d-%H%M%S}",
+            storage_path=str(folder),
+            callbacks=[listener],
+            failure_config=tune.FailureConfig(max_failures=TRIAL_RESTARTS),
+            verbose=0,
+            log_to_file=False,
         ),
     )
     previous = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
@@ -90,4 +132,29 @@ def tune_trials(config: SweepConfig, listener: SweepListener, folder: Path, plac
         tuner.fit()  # takes an interrupt as the wish to end, and returns
     finally:
         signal.signal(signal.SIGTERM, previous)
-        ray.kill(pool)
+
+
+def new_folder(config: SweepConfig, storage: Path) -> Path:
+    """Make the folder of a new sweep, with its resolved configuration, which runs the same sweep again."""
+    folder = storage / "sweeps" / f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    document = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    write_atomically(folder / SWEEP_FILE, yaml.safe_dump(document, sort_keys=False).encode())
+    return folder
+
+
+def resumable_folder(config: SweepConfig, storage: Path) -> Path:
+    """Return the folder of the newest sweep of this name; raises `ConfigError` if it is another sweep's."""
+    folders = sorted(path.parent for path in (storage / "sweeps").glob(f"{config.name}-*/{SWEEP_FILE}"))
+    if not folders:
+        raise ConfigError(
+            f"--resume: no sweep of the name {config.name} in {shown(storage)}; leave --resume out"
+        )
+    earlier = yaml.safe_load((folders[-1] / SWEEP_FILE).read_text())
+    now = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    for key in sorted(earlier.keys() | now.keys()):
+        if earlier.get(key) != now.get(key) and key not in ("tracking", "storage"):
+            raise ConfigError(
+                f"--resume: {key} differs from {shown(folders[-1] / SWEEP_FILE)}: "
+                "take the configuration back, or leave --resume out"
+            )
+    return folders[-1]

@@ -27,11 +27,15 @@ RESTART_SECONDS = 1.0
 """Pause before a worker group whose controller died is started again."""
 
 
+STARTS = 3
+"""How often a worker group is started in vain before a job that waits for it suffers."""
+
+
 @dataclass(frozen=True)
 class Job:
     """A run that a slot is to do."""
 
-    trial_id: str
+    trial: str
     run: UnlearningRun
     folder: str
     attempts: int
@@ -73,6 +77,7 @@ class Slot:
         self._jobs: list[Progress] = []
         self._by_trial: dict[str, Progress] = {}
         self._finished = 0
+        self._failed_starts = 0
         self._closed = False
         self._changed = asyncio.Condition()
         trainer = make_trainer(workers, storage, name, ray.get_runtime_context().current_actor)
@@ -86,8 +91,14 @@ class Slot:
                 trainer.fit()
             except Exception as error:
                 reason = f"its worker group ended: {type(error).__name__}: {error}".splitlines()[0]
-                asyncio.run_coroutine_threadsafe(self._note_death(reason), self._loop).result()
+                asyncio.run_coroutine_threadsafe(self._note_failed_start(reason), self._loop).result()
                 time.sleep(RESTART_SECONDS)
+
+    async def _note_failed_start(self, reason: str) -> None:
+        """Give the job up that waits for workers which cannot be started."""
+        self._failed_starts += 1
+        if self._failed_starts >= STARTS:
+            await self._note_death(reason)
 
     async def _note_death(self, reason: str) -> None:
         """Count a death of the workers against the job that they were at."""
@@ -95,7 +106,7 @@ class Slot:
             progress = self._jobs[self._finished]
             progress.deaths += 1
             if progress.deaths >= progress.job.attempts:
-                await self.post(progress.job.trial_id, Failure(reason))
+                await self.post(progress.job.trial, Failure(reason))
 
     async def _wait_for(self, condition: Any) -> None:
         async with self._changed:
@@ -105,22 +116,22 @@ class Slot:
 
     async def submit(self, job: Job) -> None:
         """Queue a job; submitting one again that is under way only attaches to it."""
-        known = self._by_trial.get(job.trial_id)
+        known = self._by_trial.get(job.trial)
         if known is None or (known.over and not isinstance(known.news[-1], Outcome)):
-            self._by_trial[job.trial_id] = Progress(job)
-            self._jobs.append(self._by_trial[job.trial_id])
+            self._by_trial[job.trial] = Progress(job)
+            self._jobs.append(self._by_trial[job.trial])
         async with self._changed:
             self._changed.notify_all()
 
-    async def news(self, trial_id: str, after: int) -> list[News]:
+    async def news(self, trial: str, after: int) -> list[News]:
         """Return a job's news from number ``after`` on, waiting until there is some."""
-        progress = self._by_trial[trial_id]
+        progress = self._by_trial[trial]
         await self._wait_for(lambda: len(progress.news) > after)
         return progress.news[after:]
 
-    async def cancel(self, trial_id: str) -> None:
+    async def cancel(self, trial: str) -> None:
         """Let a job end at its next report."""
-        self._by_trial[trial_id].cancelled = True
+        self._by_trial[trial].cancelled = True
 
     async def close(self) -> None:
         """Let the workers go once they are done."""
@@ -132,6 +143,7 @@ class Slot:
 
     async def position(self, rank: int) -> int:
         """Return the number of the job to start with: after a restart, the one that was under way."""
+        self._failed_starts = 0
         if rank == 0 and self._finished < len(self._jobs) and self._jobs[self._finished].fetched:
             await self._note_death("its workers died, as often as it may be tried")
         return self._finished
@@ -144,9 +156,9 @@ class Slot:
         self._jobs[number].fetched = True
         return self._jobs[number].job
 
-    async def post(self, trial_id: str, news: News) -> bool:
+    async def post(self, trial: str, news: News) -> bool:
         """Take news of a job; return whether to go on."""
-        progress = self._by_trial[trial_id]
+        progress = self._by_trial[trial]
         if not progress.over:
             progress.news.append(news)
             if progress.over:

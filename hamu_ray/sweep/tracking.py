@@ -62,7 +62,6 @@ class Tracking:
         self.uri = uri
         self.experiment_id = experiment_id
         self._client = client
-        self._sweep: str | None = None
 
     @classmethod
     def open(cls, uri: str | None, experiment: str, storage_path: Path | str) -> "Tracking":
@@ -98,50 +97,59 @@ class Tracking:
         return cls(client, uri, experiment_id)
 
     def start_sweep(
-        self, name: str, parameters: Mapping[str, Any], tags: Mapping[str, Any] | None = None
+        self, sweep: str, parameters: Mapping[str, Any], tags: Mapping[str, Any] | None = None
     ) -> str:
-        """Start the sweep's run, the parent of the trials started from now on; return its id."""
-        self._sweep = self._start(name, parameters, {"kind": "sweep", **(tags or {})})
-        return self._sweep
-
-    def resume_sweep(self, run_id: str) -> None:
-        """Take up an interrupted sweep's run, as the parent of the trials started from now on."""
-        self._client.update_run(run_id, status="RUNNING")
-        self._sweep = run_id
+        """Start a sweep's run, or take it up where there is one of that name; return its id."""
+        found = self._find(f"tags.sweep = '{sweep}' and tags.kind = 'sweep'")
+        if found is not None:
+            self._client.update_run(found, status="RUNNING")
+            return found
+        return self._start(sweep, parameters, {"kind": "sweep", "sweep": sweep, **(tags or {})})
 
     def start_trial(
         self,
-        trial_id: str,
+        trial: str,
+        parent: str,
         name: str,
         parameters: Mapping[str, Any],
         tags: Mapping[str, Any] | None = None,
     ) -> str:
-        """Start a trial's run, nested in the sweep's; return its id.
+        """Start a trial's run, nested in the sweep's, or take it up where there is one; return its id.
 
         Args:
-            trial_id: kept as the tag `trial_id`.
+            trial: what the sweep calls it, kept as the tag `trial`.
+            parent: run id of the sweep.
             name: shown in the UI.
             parameters: flat or nested; nested keys become paths such as `optimizer.learning_rate`.
             tags: more of them.
         """
-        parent = {"mlflow.parentRunId": self._sweep} if self._sweep else {}
-        return self._start(
-            name, parameters, {"kind": "trial", "trial_id": trial_id, **parent, **(tags or {})}
-        )
+        own = {"kind": "trial", "trial": trial, "mlflow.parentRunId": parent}
+        found = self._find(f"tags.trial = '{trial}' and tags.`mlflow.parentRunId` = '{parent}'")
+        return found or self._start(name, parameters, {**own, **(tags or {})})
 
-    def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
+    def log_metrics(
+        self, run_id: str, metrics: Mapping[str, float], step: int = 0, time_ms: int | None = None
+    ) -> None:
         """Write one value each of some metrics."""
-        self.log_history(run_id, {name: [value] for name, value in metrics.items()}, [step])
+        self.log_history(run_id, {name: [value] for name, value in metrics.items()}, [step], time_ms)
 
-    def log_history(self, run_id: str, history: Mapping[str, Sequence[float]], steps: Sequence[int]) -> None:
-        """Write metrics of many steps in as few calls as MLflow allows.
+    def log_history(
+        self,
+        run_id: str,
+        history: Mapping[str, Sequence[float]],
+        steps: Sequence[int],
+        time_ms: int | None = None,
+    ) -> None:
+        """Write metrics of many steps in as few calls as MLflow allows, as of a time (epoch; default: now).
+
+        Written again with the same time, a value is there once.
 
         NaN is kept as NaN. An infinite value becomes NaN as well: SQL stores would turn it into 1.8e308, and
         every chart with it into a flat line.
         """
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
+        now = int(time.time() * 1000) if time_ms is None else time_ms
         metrics = (
             Metric(metric_name(name), float(value) if math.isfinite(value) else math.nan, now, int(step))
             for name, values in history.items()
@@ -175,15 +183,20 @@ class Tracking:
             log(run_id, str(path), artifact_path or None)
 
     def finish(
-        self, run_id: str, status: Status, reason: str = "", tags: Mapping[str, Any] | None = None
+        self, run_id: str, status: str, reason: str = "", tags: Mapping[str, Any] | None = None
     ) -> None:
-        """End a run, with the tags `status` and `reason`."""
-        self.set_tags(run_id, {"status": status.value, "reason": reason, **(tags or {})})
-        self._client.set_terminated(run_id, RUN_STATUS[status])
+        """End a run with a `Status`, in the tags `status` and `reason`."""
+        self.set_tags(run_id, {"status": status, "reason": reason, **(tags or {})})
+        self._client.set_terminated(run_id, RUN_STATUS[Status(status)])
 
     def ui_command(self) -> str:
         """Return the shell command that opens the MLflow UI on this store."""
         return stores.ui_command(self.uri, self.experiment_id)
+
+    def _find(self, condition: str) -> str | None:
+        """Return the id of the experiment's run that meets a condition, if there is one."""
+        runs = self._client.search_runs([self.experiment_id], condition, max_results=1)
+        return str(runs[0].info.run_id) if runs else None
 
     def _start(self, name: str, parameters: Mapping[str, Any], tags: Mapping[str, Any]) -> str:
         from mlflow.entities import Param

@@ -11,31 +11,38 @@ from ray.actor import ActorHandle
 
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.engine.outcome import Outcome, Report, Status
+from hamu_ray.sweep.records import TRIALS, read_outcome
+from hamu_ray.sweep.search import NUMBER, PARAMETERS
 from hamu_ray.sweep.slot import Failure, Job, News
 
 NEWS = "news"
 """The key of a Tune result under which the driver finds a slot's news."""
 
 
-def run_trial(parameters: dict[str, Any], sweep: SweepConfig, pool: ActorHandle, folder: str) -> None:
+def run_trial(config: dict[str, Any], sweep: SweepConfig, pool: ActorHandle, folder: str) -> None:
     """Run one trial to its end. A trial that fails is a result, not an error: it never stops the sweep."""
-    trial_id = tune.get_context().get_trial_id()
-    run = sweep.resolve(parameters)
-    job = Job(trial_id, run, str(Path(folder) / trial_id), attempts=sweep.search.retries + 1)
-    end: Outcome | Failure = Failure("not started")
-    for _ in range(job.attempts):
+    trial = trial_name(config[NUMBER])
+    place = Path(folder) / TRIALS / trial
+    job = Job(trial, sweep.resolve(config[PARAMETERS]), str(place), attempts=sweep.search.retries + 1)
+    end: Outcome | Failure | None = read_outcome(place)
+    attempts = 0
+    while not isinstance(end, Outcome) and attempts < job.attempts:
         end = do_in_pool(job, pool)
-        if isinstance(end, Outcome):
-            break
+        attempts += 1
     finished = isinstance(end, Outcome) and end.status is Status.FINISHED
     measures = end.measures if isinstance(end, Outcome) and finished else {}
     values = {o.metric: measures.get(o.metric, math.nan) for o in sweep.search.objectives}
     tune.report({**values, NEWS: [end]})
 
 
+def trial_name(number: int) -> str:
+    """Return what a trial is called, in folders, tables and tracking."""
+    return f"{number:04d}"
+
+
 def do_in_pool(job: Job, pool: ActorHandle) -> Outcome | Failure:
     """Do a job in a slot of the pool, which has it back afterwards unless it died."""
-    slot: Any = ray.get(pool.acquire.remote(job.run))
+    slot: Any = ray.get(pool.acquire.remote(job.trial, job.run))
     usable = True
     try:
         return follow(job, slot, lambda reports: tune.report({NEWS: reports}))
@@ -43,7 +50,7 @@ def do_in_pool(job: Job, pool: ActorHandle) -> Outcome | Failure:
         usable = False
         return Failure(f"its slot died: {str(error).splitlines()[0]}")
     finally:
-        ray.get(pool.release.remote(slot, usable))
+        ray.get(pool.release.remote(job.trial, usable))
 
 
 def follow(job: Job, slot: ActorHandle, tell: Callable[[list[Report]], None]) -> Outcome | Failure:
@@ -51,7 +58,7 @@ def follow(job: Job, slot: ActorHandle, tell: Callable[[list[Report]], None]) ->
     ray.get(slot.submit.remote(job))
     heard = 0
     while True:
-        news: list[News] = ray.get(slot.news.remote(job.trial_id, heard))
+        news: list[News] = ray.get(slot.news.remote(job.trial, heard))
         heard += len(news)
         reports = [item for item in news if isinstance(item, Report)]
         if reports:

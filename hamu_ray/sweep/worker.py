@@ -39,26 +39,26 @@ def do(job: Job, slot: Any, group: Group, resident: Resident) -> None:
     """
 
     def post(report: Report) -> bool:
-        return ray.get(slot.post.remote(job.trial_id, report))
+        return ray.get(slot.post.remote(job.trial, report))
 
     try:
         resident.task(job.run)
         problem = None
     except Exception as error:
-        logger.exception("job %s cannot be prepared", job.trial_id)
+        logger.exception("job %s cannot be prepared", job.trial)
         problem = f"{type(error).__name__}: {error}"
     problems = [p for p in gather_texts(group, problem or "") if p]
     if problems:
         if group.rank == 0:
-            ray.get(slot.post.remote(job.trial_id, Failure(problems[0])))
+            ray.get(slot.post.remote(job.trial, Failure(problems[0])))
         return
     try:
         outcome = unlearn(job.run, resident, group, Path(job.folder), post)
     except Exception as error:
-        ray.get(slot.post.remote(job.trial_id, Failure(f"{type(error).__name__}: {error}")))
+        ray.get(slot.post.remote(job.trial, Failure(f"{type(error).__name__}: {error}")))
         raise
     if group.rank == 0:
-        ray.get(slot.post.remote(job.trial_id, outcome))
+        ray.get(slot.post.remote(job.trial, outcome))
 
 
 def gather_texts(group: Group, text: str) -> list[str]:
