@@ -1,0 +1,94 @@
+"""Runs that take a fraction of a second: a few steps on the digits, from base models that the session trains once."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hamu_ray.config.run import RunConfig
+from hamu_ray.engine.checkpoint import load_tensors
+from hamu_ray.engine.loop import OnReport
+from hamu_ray.engine.outcome import Outcome, Report
+from hamu_ray.engine.resident import Resident
+from hamu_ray.engine.store import MODEL_FILE
+from hamu_ray.engine.unlearn import unlearn
+from hamu_ray.pairing.group import Alone
+
+CHEAP: Mapping[str, Any] = {
+    "training": {
+        "epochs": 4,
+        "batch_size": 64,
+        "optimizer": {"name": "adamw", "learning_rate": 0.01, "schedule": "cosine"},
+    },
+    "batch": {"retain": 48, "forget": 48},
+    "duration": {"steps": 4},
+    "evaluation": {"every_steps": 100},
+    "optimizer": {"learning_rate": 1e-3},
+    "workers": {"count": 1},
+}
+
+
+def cheap_run(**sections: Any) -> RunConfig:
+    """Return a cheap run with other values in these sections; ``None`` leaves a section out."""
+    document = dict(CHEAP)
+    for name, values in sections.items():
+        known = document.get(name)
+        document[name] = {**known, **values} if isinstance(known, dict) else values
+    return RunConfig.model_validate({name: value for name, value in document.items() if value is not None})
+
+
+@dataclass
+class Heard:
+    """A listener that keeps all reports, and has enough (or dies) at a step of unlearning."""
+
+    enough_at: int | None = None
+    dies_at: int | None = None
+    reports: list[Report] = field(default_factory=list)
+
+    def __call__(self, report: Report) -> bool:
+        self.reports.append(report)
+        if report.phase == "unlearning" and report.step == self.dies_at:
+            raise ConnectionError("the listener died")
+        return report.phase != "unlearning" or report.step != self.enough_at
+
+    def of(self, phase: str) -> Iterator[Report]:
+        return (report for report in self.reports if report.phase == phase)
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """All steps' diagnostics by name."""
+        columns: dict[str, list[float]] = {"step": []}
+        for report in self.of("unlearning"):
+            columns["step"] += report.history_steps
+            for name, values in report.history.items():
+                columns.setdefault(name, []).extend(values)
+        return columns
+
+
+@dataclass
+class Done:
+    """A run that has ended."""
+
+    outcome: Outcome
+    heard: Heard
+    folder: Path
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        return load_tensors(self.folder / MODEL_FILE)[0]
+
+
+def done(run: RunConfig, resident: Resident, folder: Path, heard: OnReport | None = None) -> Done:
+    """Run in this process, alone."""
+    heard = heard or Heard()
+    assert isinstance(heard, Heard)
+    return Done(unlearn(run, resident, Alone(), folder, heard), heard, folder)
+
+
+def same_bits(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    """Whether all tensors are equal, bit by bit."""
+    assert one.keys() == other.keys()
+    return all(torch.equal(one[name], other[name]) for name in one)

@@ -1,0 +1,42 @@
+"""What the engine's tests share: one store, whose base models are trained once."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from cheap_runs import Heard, cheap_run
+
+from hamu_ray.engine.resident import Resident
+from hamu_ray.engine.store import StoredModel
+from hamu_ray.engine.unlearn import base_models
+from hamu_ray.pairing.group import Alone
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """These models are tiny: on a busy machine, threads that wait for each other take ten times as long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def resident(tmp_path_factory: pytest.TempPathFactory) -> Resident:
+    return Resident(tmp_path_factory.mktemp("storage"), torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def bases(resident: Resident) -> tuple[StoredModel, StoredModel]:
+    """The original model and the reference of every cheap run that says nothing else."""
+    run = cheap_run()
+    original, reference = base_models(run, resident.task(run), Alone(), Heard(), resident.models)
+    assert reference is not None
+    return original, reference
+
+
+@pytest.fixture
+def folder(tmp_path: Path, bases: object) -> Path:
+    """A run's folder; asking for it makes sure of the base models."""
+    return tmp_path / "run"

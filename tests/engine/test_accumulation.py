@@ -1,0 +1,54 @@
+import pytest
+import torch
+from cheap_runs import cheap_run
+from torch import Tensor
+
+from hamu_ray.engine.checkpoint import load_model
+from hamu_ray.engine.loop import set_training_mode
+from hamu_ray.engine.plan import unlearning_plan
+from hamu_ray.engine.resident import Resident
+from hamu_ray.engine.step import PairedStep
+from hamu_ray.engine.store import StoredModel
+from hamu_ray.methods import METHODS
+from hamu_ray.pairing.group import Alone
+
+STEPS = 3
+
+
+def steps(
+    resident: Resident, original: StoredModel, method: str, optimizer: str, micro: int | None
+) -> tuple[Tensor, Tensor]:
+    """Return the weights before and after ``(2, n)``, and the losses ``(steps, roles)``."""
+    run = cheap_run(
+        method={"name": method},
+        optimizer={"name": optimizer, "learning_rate": 1e-2 if optimizer == "sgd" else 1e-4},
+        batch={"retain": 32, "forget": 20, "micro": micro},
+    )
+    task = resident.task(run)
+    model = task.build_model(run.seed)
+    load_model(model, original.path)
+    teacher = resident.teacher(task, original.key, lambda: task.teacher(model))
+    stepper = PairedStep(task, model, unlearning_plan(run, task.splits), Alone(), teacher)
+    before = stepper.flat.values.clone()
+    set_training_mode(model, freeze_batchnorm=True)
+    losses = []
+    for step in range(STEPS):
+        diagnostics, _ = stepper(step)
+        losses.append([value.item() for name, value in diagnostics.items() if name.startswith("step_")])
+    return torch.stack((before, stepper.flat.values)), torch.tensor(losses)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("method", METHODS)
+def test_micro_batches_add_up(
+    method: str, optimizer: str, resident: Resident, bases: tuple[StoredModel, StoredModel]
+) -> None:
+    """Batches of 32 and 20 in parts of 12: the last part is smaller, and each role has its own number of parts."""
+    whole, whole_losses = steps(resident, bases[0], method, optimizer, None)
+    parts, parts_losses = steps(resident, bases[0], method, optimizer, 12)
+    torch.testing.assert_close(parts_losses, whole_losses, rtol=1e-5, atol=1e-7)
+    error = (parts[1] - whole[1]).norm()
+    assert error <= 1e-5 * whole[1].norm()
+    assert 0 < error <= 1e-3 * (whole[1] - whole[0]).norm(), (
+        "of the change too, as far as float32 weights hold it"
+    )

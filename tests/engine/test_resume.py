@@ -1,0 +1,108 @@
+"""A run that was cut off and started again in its folder ends as if nothing had happened, bit by bit."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from cheap_runs import Done, Heard, cheap_run, done, same_bits
+
+from hamu_ray.config.run import RunConfig
+from hamu_ray.engine.outcome import Status
+from hamu_ray.engine.resident import Resident
+from hamu_ray.engine.unlearn import HARDNESS_FILE
+
+CASES: dict[str, dict[str, Any]] = {
+    "sgd": {},
+    "momentum": {"optimizer": {"momentum": 0.9}},
+    "adamw": {"optimizer": {"name": "adamw", "learning_rate": 1e-4}},
+    "cosine": {"optimizer": {"schedule": "cosine"}},
+    "kl": {"method": {"name": "kl"}},
+    "scrub": {"method": {"name": "scrub"}, "optimizer": {"momentum": 0.9}},
+    "batchnorm": {"model": {"freeze_batchnorm": False}},
+}
+
+
+def run_of(case: str) -> RunConfig:
+    return cheap_run(duration={"steps": 6}, checkpoint={"every_steps": 2}, **CASES[case])
+
+
+def another_process(resident: Resident) -> Resident:
+    """What a process that starts anew has: the storage, and nothing in memory."""
+    return Resident(resident.storage, torch.device("cpu"))
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob("checkpoints/*/step-*"))
+
+
+def assert_same_end(one: Done, other: Done) -> None:
+    assert same_bits(one.weights, other.weights)
+    assert one.outcome.measures == other.outcome.measures
+    ends = [
+        (end.status, end.reason, end.steps, end.gradient_computations) for end in (one.outcome, other.outcome)
+    ]
+    assert ends[0] == ends[1]
+    hardness = [np.load(end.folder / HARDNESS_FILE) for end in (one, other)]
+    assert all(np.array_equal(hardness[0][name], hardness[1][name]) for name in hardness[0].files)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_resumed_is_as_undisturbed(case: str, resident: Resident, folder: Path) -> None:
+    run = run_of(case)
+    undisturbed = done(run, resident, folder.with_name("undisturbed"))
+    with pytest.raises(ConnectionError):
+        done(run, resident, folder, Heard(dies_at=4))
+    resumed = done(run, another_process(resident), folder)
+    assert resumed.heard.history["step"] == [3, 4, 5, 6]
+    assert_same_end(resumed, undisturbed)
+
+
+def test_stopped_from_outside_and_started_again(resident: Resident, folder: Path) -> None:
+    run = run_of("momentum")
+    stopped = done(run, resident, folder, Heard(enough_at=4))
+    assert stopped.outcome.status is Status.INTERRUPTED
+    assert stopped.outcome.measures == {}
+    assert_same_end(done(run, resident, folder), done(run, resident, folder.with_name("undisturbed")))
+
+
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_a_damaged_checkpoint_is_passed_over(
+    damaged: int, resident: Resident, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The newest gives way to the one before it, that to the start; and both to new ones."""
+    run = run_of("momentum")
+    with pytest.raises(ConnectionError):
+        done(run, resident, folder, Heard(dies_at=6))
+    files = checkpoints(folder)
+    assert [file.stem for file in files] == ["step-000000002", "step-000000004"]
+    for file in files[-damaged:]:
+        file.write_bytes(file.read_bytes()[:-1])
+    with caplog.at_level(logging.WARNING):
+        resumed = done(run, resident, folder)
+    assert resumed.heard.history["step"][0] == {1: 3, 2: 1}[damaged]
+    assert len(caplog.records) == damaged
+    assert_same_end(resumed, done(run, resident, folder.with_name("undisturbed")))
+    assert [file.stem for file in checkpoints(folder)] == ["step-000000004", "step-000000006"]
+
+
+def test_a_damaged_later_checkpoint_does_not_push_out_new_ones(resident: Resident, folder: Path) -> None:
+    run = run_of("sgd")
+    with pytest.raises(ConnectionError):
+        done(run, resident, folder, Heard(dies_at=6))
+    for file in checkpoints(folder):
+        file.write_bytes(b"")
+    with pytest.raises(ConnectionError):
+        done(run, resident, folder, Heard(dies_at=4))
+    assert [file.stem for file in checkpoints(folder)] == ["step-000000002"]
+    assert done(run, resident, folder).heard.history["step"][0] == 3
+
+
+def test_checkpoints_of_another_run_are_left_alone(resident: Resident, folder: Path) -> None:
+    with pytest.raises(ConnectionError):
+        done(run_of("sgd"), resident, folder, Heard(dies_at=4))
+    assert done(run_of("cosine"), resident, folder).heard.history["step"][0] == 1
+    elsewhere = run_of("sgd").model_copy(update={"name": "renamed"})
+    assert done(elsewhere, resident, folder).heard.history["step"][0] == 3
