@@ -1,13 +1,15 @@
 """The schema of one run: everything that determines an unlearned model, and where it runs."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hamu_ray.config.model import ModelConfig
+from hamu_ray.config.nearest import nearest
 from hamu_ray.config.schema import Section
 from hamu_ray.config.vision import DataConfig, DigitsData, ForgetClass, ForgetConfig
-from hamu_ray.methods import METHODS, get_method
+from hamu_ray.methods import METHOD_NAMES
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -28,6 +30,13 @@ class OptimizerConfig(Section):
     """Largest norm of each objective's gradient, clipped after the mean over its global batch."""
 
 
+class TrainingOptimizerConfig(OptimizerConfig):
+    """The same for training; one key given alone leaves the others at these defaults."""
+
+    name: Literal["sgd", "adamw"] = "adamw"
+    learning_rate: PositiveFloat = 1e-3
+
+
 class TrainingConfig(Section):
     """The recipe of the original model and of its retain-only reference."""
 
@@ -35,7 +44,7 @@ class TrainingConfig(Section):
     batch_size: PositiveInt = 5000
     micro_batch_size: PositiveInt | None = None
     """Examples per forward pass; null takes the batch at once."""
-    optimizer: OptimizerConfig = OptimizerConfig(name="adamw", learning_rate=1e-3)
+    optimizer: TrainingOptimizerConfig = TrainingOptimizerConfig()
     select: Literal["best", "last"] = "best"
     """`best`: the epoch with the best mean of retain and forget accuracy (the reference: retain accuracy)."""
 
@@ -81,11 +90,17 @@ class MethodConfig(Section):
     infeasible: Literal["least_step", "skip", "stop"] = "least_step"
     """HAMU: what to do in a block whose constraint no step within the radius can meet."""
 
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in METHOD_NAMES:
+            raise ValueError(f"unknown method {name!r}; {nearest(name, METHOD_NAMES)}")
+        return name
+
     @model_validator(mode="after")
-    def _known_and_consistent(self) -> "MethodConfig":
-        get_method(self.name)
+    def _one_constraint(self) -> "MethodConfig":
         if self.constraint_ratio is not None and self.constraint is not None:
-            raise ValueError("give constraint_ratio or constraint, not both")
+            raise ValueError("give constraint_ratio or constraint, not both: set the other to null")
         return self
 
 
@@ -109,7 +124,7 @@ class DurationConfig(Section):
     @model_validator(mode="after")
     def _one_of_two(self) -> "DurationConfig":
         if self.epochs is not None and self.steps is not None:
-            raise ValueError("give epochs or steps, not both")
+            raise ValueError("give epochs or steps, not both: set the other to null")
         return self
 
 
@@ -126,7 +141,7 @@ class EvaluationConfig(Section):
     @model_validator(mode="after")
     def _one_of_two(self) -> "EvaluationConfig":
         if self.every_epochs is not None and self.every_steps is not None:
-            raise ValueError("give every_epochs or every_steps, not both")
+            raise ValueError("give every_epochs or every_steps, not both: set the other to null")
         return self
 
 
@@ -163,12 +178,12 @@ class WorkersConfig(Section):
     def _pairs(self) -> "WorkersConfig":
         if self.forget_workers is None and self.count > 1 and self.count % 2:
             raise ValueError(
-                f"count must be 1 or even (half the workers hold the retain shard), found {self.count}: "
+                f"count: must be 1 or even (half the workers hold the retain shard), found {self.count}; "
                 f"take {self.count - 1} or {self.count + 1}, or say how many are forget_workers"
             )
         if self.forget_workers is not None and not self.forget_workers < self.count:
             raise ValueError(
-                f"forget_workers must be fewer than count ({self.count}), found {self.forget_workers}"
+                f"forget_workers: must be fewer than count ({self.count}), found {self.forget_workers}"
             )
         return self
 
@@ -176,7 +191,7 @@ class WorkersConfig(Section):
 class StorageConfig(Section):
     """Where models, checkpoints and results are kept."""
 
-    path: str = "runs"
+    path: str = Field(default="runs", min_length=1)
     """Folder; on a cluster one that every node shares."""
 
 
@@ -185,7 +200,7 @@ class TrackingConfig(Section):
 
     uri: str | None = None
     """Tracking URI; null takes MLFLOW_TRACKING_URI, or else a SQLite file in the storage path."""
-    experiment: str = "hamu_ray"
+    experiment: str = Field(default="hamu_ray", min_length=1)
     """Name of the MLflow experiment."""
 
 
@@ -199,9 +214,9 @@ class CheckpointConfig(Section):
 class RunConfig(Section):
     """One run: a method unlearning a forget set from an original model."""
 
-    name: str = Field(default="run", pattern=r"^[A-Za-z0-9._-]+$")
+    name: str = Field(default="run", max_length=100)
     """Names the run in storage and tracking."""
-    seed: int = Field(default=41, ge=0)
+    seed: int = Field(default=41, ge=0, le=2**32 - 1)
     """Decides everything random: the split, the initial weights, the order of the batches."""
     data: DataConfig = DigitsData()
     forget: ForgetConfig = ForgetClass()
@@ -220,6 +235,16 @@ class RunConfig(Section):
     storage: StorageConfig = StorageConfig()
     tracking: TrackingConfig = TrackingConfig()
 
+    @field_validator("name")
+    @classmethod
+    def _fit_for_a_folder(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise ValueError(
+                "use letters, digits, '.', '_' and '-' alone, the first a letter or digit (a folder gets this "
+                f"name), found {name!r}"
+            )
+        return name
+
     @model_validator(mode="after")
     def _sections_agree(self) -> "RunConfig":
         if self.original.source == "none":
@@ -234,6 +259,3 @@ class RunConfig(Section):
                 "take train or path"
             )
         return self
-
-
-METHOD_NAMES = tuple(METHODS)

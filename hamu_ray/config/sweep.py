@@ -1,20 +1,27 @@
 """The schema of a sweep: a run, plus which of its keys vary and how they are searched."""
 
+import math
 from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from hamu_ray.config.document import assign
+from hamu_ray.config.keys import check_varied
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.schema import Section
-from hamu_ray.methods import get_method
+from hamu_ray.methods import METHOD_NAMES, settings_of
 
 Scalar = bool | int | float | str | None
-Bounds = tuple[float, float]
+Bounds = Annotated[tuple[float, float], Field(strict=False)]
+WholeBounds = Annotated[tuple[int, int], Field(strict=False)]
 
 METHOD_PREFIX = "method."
 METHOD_NAME = "method.name"
+
+MAX_CELLS = 10_000
+"""More combinations of the grids' values than this are a slip, not a sweep."""
 
 
 class Domain(Section):
@@ -26,19 +33,20 @@ class Domain(Section):
     """One of these, as the searcher picks."""
     uniform: Bounds | None = None
     loguniform: Bounds | None = None
-    integers: tuple[int, int] | None = Field(default=None, alias="int")
+    integers: WholeBounds | None = Field(default=None, alias="int")
     """Whole numbers, both ends included; `int` in a file."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Domain":
         if len(self.model_fields_set & set(type(self).model_fields)) != 1:
-            raise ValueError("give exactly one of grid, choice, uniform, loguniform, int")
+            given = ", ".join(sorted(self.model_fields_set)).replace("integers", "int") or "none"
+            raise ValueError(f"give exactly one of grid, choice, uniform, loguniform, int, found {given}")
         for kind in ("uniform", "loguniform", "integers"):
             bounds = getattr(self, kind)
             if bounds is not None and not bounds[0] < bounds[1]:
-                raise ValueError(f"lower bound not below the upper one: {list(bounds)}")
+                raise ValueError(f"the lower bound must be below the upper one, found {list(bounds)}")
         if self.loguniform is not None and self.loguniform[0] <= 0:
-            raise ValueError("loguniform needs bounds above zero")
+            raise ValueError(f"loguniform needs bounds above zero, found {list(self.loguniform)}")
         return self
 
     @property
@@ -69,10 +77,17 @@ class SearchConfig(Section):
     """How often a trial is tried again after an error before it counts as failed."""
     time_budget: Annotated[float, Field(gt=0)] | None = None
     """Seconds after which no new trial starts; null has no limit."""
-    objectives: tuple[Objective, Objective] = (
+    objectives: Annotated[tuple[Objective, Objective], Field(strict=False)] = (
         Objective(metric="forget_quality"),
         Objective(metric="retain_utility"),
     )
+
+    @field_validator("objectives")
+    @classmethod
+    def _two_metrics(cls, objectives: tuple[Objective, Objective]) -> tuple[Objective, Objective]:
+        if objectives[0].metric == objectives[1].metric:
+            raise ValueError(f"need two different metrics, found {objectives[0].metric} twice")
+        return objectives
 
 
 class SweepConfig(RunConfig):
@@ -82,38 +97,79 @@ class SweepConfig(RunConfig):
     """Key paths of the run, such as `optimizer.learning_rate`, to their domains."""
     search: SearchConfig = SearchConfig()
 
+    @field_validator("space", mode="before")
+    @classmethod
+    def _nothing_is_empty(cls, space: object) -> object:
+        return {} if space is None else space
+
     @field_validator("space")
     @classmethod
     def _not_empty(cls, space: dict[str, Domain]) -> dict[str, Domain]:
         if not space:
             raise ValueError(
-                "a sweep needs at least one parameter; add one, or use hamu_ray.unlearn for one run"
+                "a sweep needs at least one parameter; add one, such as optimizer.learning_rate: "
+                "{loguniform: [1.0e-4, 0.1]}, or take python -m hamu_ray.unlearn for a single run"
             )
         return space
 
     @model_validator(mode="after")
     def _space_fits_the_run(self) -> "SweepConfig":
+        for path in self.space:
+            check_varied(path, self)
+            if not any(self.applies(path, method) for method in self.methods):
+                raise ValueError(
+                    f"space.{path}: none of the sweep's methods ({', '.join(self.methods)}) reads it; remove it"
+                )
+        cells = math.prod(len(domain.grid) for domain in self.space.values() if domain.grid)
+        if cells > MAX_CELLS:
+            raise ValueError(
+                f"space: the grids have {cells:,} cells, at most {MAX_CELLS:,} are taken; "
+                "sample some keys with choice, uniform, loguniform or int"
+            )
         if self.search.algorithm == "grid" and any(d.grid is None for d in self.space.values()):
             sampled = next(path for path, domain in self.space.items() if domain.grid is None)
-            raise ValueError(f"search.algorithm grid needs grids alone; space.{sampled} is not one")
+            raise ValueError(
+                f"search.algorithm: grid needs grids alone, space.{sampled} is none; take another"
+            )
         return self
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The names of the methods that the sweep compares, those that are not known left out."""
+        domain = self.space.get(METHOD_NAME)
+        named = domain.examples if domain else [self.method.name]
+        return tuple(name for name in METHOD_NAMES if name in named)
 
     @property
     def base(self) -> dict[str, Any]:
         """The run's part of the configuration as plain data."""
-        return self.model_dump(mode="json", exclude={"space", "search"}, exclude_unset=True)
+        kinds = {"data": {"name": self.data.name}, "forget": {"kind": self.forget.kind}}
+        return {**kinds, **self.model_dump(mode="json", exclude={"space", "search"}, exclude_unset=True)}
 
-    def resolve(self, parameters: Mapping[str, Scalar]) -> RunConfig:
-        """Return the run with these values at their key paths."""
+    def document(self, parameters: Mapping[str, Scalar]) -> dict[str, Any]:
+        """Return the run with these values at their key paths, as plain data that is not checked yet."""
         document = self.base
         for path, value in parameters.items():
             assign(document, path, value)
-        return RunConfig.model_validate(document)
+        return document
+
+    def resolve(self, parameters: Mapping[str, Scalar]) -> RunConfig:
+        """Return the run with these values at their key paths."""
+        return RunConfig.model_validate(self.document(parameters))
 
     def applies(self, path: str, method: str) -> bool:
         """Whether a method reads a key: keys outside `method.` always apply."""
         setting = path.removeprefix(METHOD_PREFIX)
-        return setting == path or path == METHOD_NAME or setting in get_method(method).settings
+        return setting == path or path == METHOD_NAME or setting in settings_of(method)
+
+    def example(self, cell: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """Return a cell with the first value of every other dimension that applies to it."""
+        method = str(cell.get(METHOD_NAME, self.method.name))
+        return dict(cell) | {
+            path: domain.examples[0]
+            for path, domain in self.space.items()
+            if path not in cell and not domain.grid and self.applies(path, method)
+        }
 
     def cells(self) -> Iterator[dict[str, Scalar]]:
         """The grids' cross product, without repeats for methods that lack one of its parameters."""
@@ -127,13 +183,3 @@ class SweepConfig(RunConfig):
             if key not in seen:
                 seen.add(key)
                 yield kept
-
-
-def assign(document: dict[str, Any], path: str, value: Any) -> None:
-    """Set a dotted key path in nested dictionaries, making the sections that are missing."""
-    *sections, key = path.split(".")
-    for section in sections:
-        document = document.setdefault(section, {})
-        if not isinstance(document, dict):
-            raise ValueError(f"{path}: {section} is not a section")
-    document[key] = value

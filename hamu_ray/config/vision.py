@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from hamu_ray.config.schema import Section
 
-Channels = tuple[float, ...]
+Channels = Annotated[tuple[float, ...], Field(strict=False)]
 
 
 class DigitsData(Section):
@@ -49,9 +49,12 @@ class ImagesData(Section):
     @model_validator(mode="after")
     def _channels_agree(self) -> "ImagesData":
         if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
-            raise ValueError("mean and std need one number per channel: 1 for grey images, 3 for colour")
+            raise ValueError(
+                "mean and std need one number per channel each, 1 for grey images or 3 for colour, "
+                f"found {len(self.mean)} and {len(self.std)}"
+            )
         if min(self.std) <= 0:
-            raise ValueError("std must be above zero")
+            raise ValueError(f"std must be above zero in every channel, found {list(self.std)}")
         return self
 
 

@@ -1,5 +1,7 @@
 """The workers that compute one run together."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -8,6 +10,18 @@ from torch import Tensor
 
 _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 """The same collective under its new name, and under the one before torch 2.14."""
+
+
+class PeerLost(RuntimeError):
+    """A collective failed: another worker of the group died, or cannot be reached."""
+
+
+@contextmanager
+def _peers_needed() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # gloo's and NCCL's errors are of this type
+        raise PeerLost(str(error).splitlines()[0]) from error
 
 
 class Traffic:
@@ -86,14 +100,16 @@ class Distributed:
     def all_gather(self, values: Tensor) -> Tensor:
         """Return the ranks' equally shaped tensors stacked: ``(size, *shape)``."""
         gathered = values.new_empty(self.size * values.numel())
-        _all_gather(gathered, values.contiguous().view(-1))
+        with _peers_needed():
+            _all_gather(gathered, values.contiguous().view(-1))
         self.traffic.add((self.size - 1) * values.nbytes)
         return gathered.view(self.size, *values.shape)
 
     def all_to_all(self, rows: Tensor) -> Tensor:
         """Send row i to rank i; return the rows received, in order of rank. ``(size, n)`` both."""
         received = torch.empty_like(rows, memory_format=torch.contiguous_format)
-        dist.all_to_all_single(received, rows.contiguous())
+        with _peers_needed():
+            dist.all_to_all_single(received, rows.contiguous())
         self.traffic.add((self.size - 1) * rows[0].nbytes)
         return received
 
@@ -108,5 +124,6 @@ class Distributed:
     def agree(self, value: bool) -> bool:
         """Return rank 0's value on every rank."""
         flag = torch.tensor([int(value)], device=self._device)
-        dist.broadcast(flag, src=0)
+        with _peers_needed():
+            dist.broadcast(flag, src=0)
         return bool(flag.item())

@@ -11,7 +11,7 @@ from ray.train.torch import get_device
 from hamu_ray.engine.outcome import Report
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.unlearn import unlearn
-from hamu_ray.pairing.group import Alone, Distributed, Group
+from hamu_ray.pairing.group import Alone, Distributed, Group, PeerLost
 from hamu_ray.sweep.slot import Failure, Job
 
 logger = logging.getLogger(__name__)
@@ -54,6 +54,8 @@ def do(job: Job, slot: Any, group: Group, resident: Resident) -> None:
         return
     try:
         outcome = unlearn(job.run, resident, group, Path(job.folder), post)
+    except PeerLost:
+        raise  # the other worker's death: the job goes on with the next group
     except Exception as error:
         ray.get(slot.post.remote(job.trial, Failure(f"{type(error).__name__}: {error}")))
         raise

@@ -1,0 +1,131 @@
+"""Configurations as plain data: read from YAML, changed by ``--set``. Every error is one line."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hamu_ray.config.nearest import nearest
+
+MAX_BYTES = 1_000_000
+"""A configuration larger than this is not one that a person wrote."""
+
+SPACE = "space"
+"""The section whose keys are key paths themselves, dots included."""
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; its text is one line for the user."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data alone; ``1e-4`` is a number, and a key given twice is an error."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Compose a mapping. Looked at here, before ``<<`` merges in keys that may be given again."""
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in lines:
+                raise yaml.MarkedYAMLError(
+                    problem=f"key {key.value} is given on line {lines[key.value]} already; keep one of the two",
+                    problem_mark=key.start_mark,
+                )
+            if isinstance(key, yaml.ScalarNode):
+                lines[key.value] = key.start_mark.line + 1
+        return node
+
+
+_Loader.add_implicit_resolver(  # YAML 1.1 takes numbers like 1e-4, which have no point, for text
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def parse(text: str | bytes) -> Any:
+    """Return what YAML holds, as plain data; raises `ConfigError` with the line and the problem."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}: " if mark else ""
+        problem = ", ".join(filter(None, (error.context, error.problem)))
+        remedy = "; indent with spaces" if "'\\t'" in problem else ""
+        raise ConfigError(f"{where}{problem or 'not valid YAML'}{remedy}") from error
+    except RecursionError as error:
+        raise ConfigError("nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: such as the date 2024-13-45
+        raise ConfigError(f"not valid YAML: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """Return the error's first line, without its type; of an operating-system error only what is wrong."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML mapping as data alone; raises `ConfigError`."""
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        siblings = [str(p) for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        hint = nearest(str(path), siblings) if siblings else "check the path"
+        raise ConfigError(f"{path}: no such file; {hint}") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {first_line(error)}; name a YAML file") from error
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes; a configuration is a short text")
+    try:
+        document = parse(content)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    if document is None:
+        raise ConfigError(f"{path}: is empty; write keys and values, such as `name: my-run`")
+    if not isinstance(document, dict):
+        kind = "a list" if isinstance(document, list) else "a single value"
+        raise ConfigError(f"{path}: expected keys and values, such as `name: my-run`, found {kind}")
+    return document
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Split ``key.path=value``; the value is read as YAML."""
+    path, separator, value = text.partition("=")
+    path = path.strip()
+    if not separator or not all(path.split(".")):
+        raise ConfigError(f"--set {text}: write it as key.path=value")
+    try:
+        return path, parse(value)
+    except ConfigError as error:
+        raise ConfigError(f"--set {text}: the value is not YAML: {error}") from error
+
+
+def split_path(path: str) -> list[str]:
+    """Split a key path at its dots, except within `space`, whose keys are paths."""
+    if path.startswith(f"{SPACE}."):
+        return [SPACE, path.removeprefix(f"{SPACE}.")]
+    return path.split(".")
+
+
+def assign(document: dict[str, Any], path: str, value: Any) -> None:
+    """Set a dotted key path in nested dictionaries, making the sections that are missing."""
+    *sections, key = split_path(path)
+    for section in sections:
+        if document.get(section) is None:
+            document[section] = {}
+        document = document[section]
+        if not isinstance(document, dict):
+            raise ValueError(f"{path}: {section} is not a section, it has a value")
+    document[key] = value
+
+
+def value_at(document: Mapping[str, Any], path: str) -> Any:
+    """Return the value at a dotted key path, or None where there is none."""
+    found: Any = document
+    for part in split_path(path):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found

@@ -1,0 +1,57 @@
+"""The key paths of a run, and which of them a sweep may vary."""
+
+from collections.abc import Iterator
+
+from hamu_ray.config.nearest import near, nearest
+from hamu_ray.config.schema import Section
+
+FIXED = {
+    "name": "it names the sweep",
+    "data": "a sweep has one data set",
+    "forget.kind": "its kinds have different keys",
+    "workers": "the workers are kept from trial to trial",
+    "storage": "a sweep has one place for its results",
+    "tracking": "a sweep has one place for its results",
+}
+"""Keys, or whole sections, that are the same for all trials of a sweep, and why."""
+
+
+def key_paths(section: Section, prefix: str = "") -> Iterator[str]:
+    """Yield the path of every key of a configuration; of a section with variants, of the one that it has."""
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield from key_paths(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def check_varied(path: str, run: Section) -> None:
+    """Check that a sweep over this run may vary a key.
+
+    Raises `ValueError` that names the nearest one that it may, or says why it may not.
+    """
+    for fixed, reason in FIXED.items():
+        if f"{path}.".startswith(f"{fixed}."):
+            raise ValueError(
+                f"space.{path}: cannot vary within a sweep, {reason}; make a sweep for each value"
+            )
+    known = [known for known in key_paths(run) if not any(f"{known}.".startswith(f"{f}.") for f in FIXED)]
+    if path in known:
+        return
+    if keys := [key for key in known if key.startswith(f"{path}.")]:
+        raise ValueError(f"space.{path}: is a section; vary one of its keys: {', '.join(keys)}")
+    raise ValueError(f"space.{path}: unknown key; {_nearest(path, known)}")
+
+
+def _nearest(path: str, known: list[str]) -> str:
+    """The nearest key of the same section, the same key in another section, or the nearest of all."""
+    section, _, key = path.rpartition(".")
+    siblings = {
+        known_key: at for at in known for other, _, known_key in [at.rpartition(".")] if other == section
+    }
+    if close := near(key, siblings):
+        return f"did you mean {siblings[close]}?"
+    if same := [at for at in known if at.endswith(f".{key}")]:
+        return f"did you mean {min(same, key=len)}?"
+    return f"known: {', '.join(siblings.values())}" if siblings else nearest(path, known)

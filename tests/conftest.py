@@ -1,0 +1,31 @@
+"""What tests share: one Ray cluster and one storage path a session."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+CLUSTER_CPUS = 8
+"""Logical: groups of up to eight workers run on however few cores there are."""
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    """A Ray cluster of this process."""
+    import ray
+
+    from hamu_ray.sweep.cluster import ENVIRONMENT
+
+    os.environ |= {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
+    ray.init(num_cpus=CLUSTER_CPUS, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A storage path that the session's runs share, so that base models are trained once."""
+    return tmp_path_factory.mktemp("storage")

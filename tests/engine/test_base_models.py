@@ -1,0 +1,159 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cheap_runs import Heard, cheap_run, done, same_bits
+
+from hamu_ray.config.run import RunConfig
+from hamu_ray.engine.checkpoint import load_tensors, save_tensors
+from hamu_ray.engine.outcome import Status
+from hamu_ray.engine.resident import Resident
+from hamu_ray.engine.store import MODEL_FILE, StoredModel
+from hamu_ray.engine.unlearn import base_models
+from hamu_ray.pairing.group import Alone
+from hamu_ray.tasks.vision.measures import CHEAP
+
+Bases = tuple[StoredModel, StoredModel]
+
+ONE_STEP = {"epochs": 1, "batch_size": 2000, "select": "last"}
+
+
+def bases_of(run: RunConfig, resident: Resident) -> tuple[StoredModel, StoredModel | None, set[str]]:
+    """Return the original, the reference, and which of them were trained."""
+    heard = Heard()
+    original, reference = base_models(run, resident.task(run), Alone(), heard, resident.models)
+    return original, reference, {report.phase for report in heard.reports}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Resident:
+    """Storage that holds the base models of a training of one step."""
+    resident = Resident(tmp_path_factory.mktemp("storage"), torch.device("cpu"))
+    _, _, trained = bases_of(cheap_run(training=ONE_STEP), resident)
+    assert trained == {"original", "reference"}
+    return resident
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {},
+        {"method": {"name": "ga"}, "optimizer": {"name": "adamw"}, "batch": {"retain": 7}},
+        {"name": "renamed", "duration": {"steps": 9}, "model": {"freeze_batchnorm": False}},
+    ],
+)
+def test_found_again_whatever_the_unlearning(same: dict[str, Any], store: Resident) -> None:
+    original, reference, trained = bases_of(cheap_run(training=ONE_STEP, **same), store)
+    assert not trained
+    assert reference is not None
+    assert original.key != reference.key
+    assert original.path.is_file()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"training": {**ONE_STEP, "optimizer": {"learning_rate": 0.02}}},
+        {"training": ONE_STEP, "seed": 42},
+        {"training": ONE_STEP, "forget": {"kind": "class", "label": 7}},
+        {"training": ONE_STEP, "data": {"name": "digits", "test_share": 0.3}},
+        {"training": ONE_STEP, "model": {"channels_last": False}},
+    ],
+    ids=["recipe", "seed", "split", "data", "model"],
+)
+def test_trained_anew_for_another(other: dict[str, Any], store: Resident) -> None:
+    run = cheap_run(**other)
+    assert bases_of(run, store)[2] == {"original", "reference"}
+    assert not bases_of(run, store)[2]
+
+
+def test_training_does_not_depend_on_what_was_trained_before(store: Resident, tmp_path: Path) -> None:
+    again = Resident(tmp_path, torch.device("cpu"))
+    run = cheap_run(training=ONE_STEP, reference={"source": "none"})
+    first, reference, trained = bases_of(run, again)
+    assert reference is None
+    assert trained == {"original"}
+    assert same_bits(load_tensors(first.path)[0], load_tensors(bases_of(run, store)[0].path)[0])
+
+
+def test_select_best_returns_the_best_epoch_whole(tmp_path: Path) -> None:
+    """Its measures are those of the best evaluation, to the bit: the running statistics are its own too."""
+    resident = Resident(tmp_path, torch.device("cpu"))
+    training = {
+        "epochs": 4,
+        "batch_size": 720,
+        "optimizer": {"name": "sgd", "learning_rate": 3.0, "schedule": "constant"},
+    }
+    run = cheap_run(training={**training, "select": "best"}, reference={"source": "none"})
+    heard = Heard()
+    best, _ = base_models(run, resident.task(run), Alone(), heard, resident.models)
+    epochs = [report.measures for report in heard.reports if report.measures][:4]
+    scores = [measures["retain_accuracy"] + measures["forget_accuracy"] for measures in epochs]
+    assert max(scores) > scores[-1], "the last epoch is not the best, or this shows nothing"
+    chosen = epochs[scores.index(max(scores))]
+    assert {name: best.measures[name] for name in CHEAP} == chosen
+    last_run = cheap_run(training={**training, "select": "last"}, reference={"source": "none"})
+    last, _, _ = bases_of(last_run, resident)
+    assert {name: last.measures[name] for name in CHEAP} == epochs[-1]
+
+
+@pytest.mark.parametrize("phase", ["original", "reference"])
+def test_a_training_that_is_cut_off_is_not_kept(phase: str, tmp_path: Path) -> None:
+    class Enough(Heard):
+        def __call__(self, report: Any) -> bool:
+            return super().__call__(report) and report.phase != phase
+
+    resident = Resident(tmp_path, torch.device("cpu"))
+    run = cheap_run(training={**ONE_STEP, "epochs": 2})
+    stopped = done(run, resident, tmp_path / "run", Enough())
+    assert stopped.outcome.status is Status.INTERRUPTED
+    assert phase in bases_of(run, resident)[2]
+
+
+def test_a_training_that_diverges_is_not_kept(tmp_path: Path) -> None:
+    resident = Resident(tmp_path, torch.device("cpu"))
+    run = cheap_run(training={**ONE_STEP, "epochs": 3, "optimizer": {"name": "sgd", "learning_rate": 1e30}})
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"training\.optimizer\.learning_rate: .* lower it"):
+            bases_of(run, resident)
+
+
+@pytest.mark.parametrize("given", ["folder", "file"])
+def test_original_by_path(given: str, resident: Resident, bases: Bases, tmp_path: Path) -> None:
+    path = bases[0].path.parent if given == "folder" else bases[0].path
+    run = cheap_run(original={"path": str(path)}, duration={"steps": 0}, reference={"source": "none"})
+    ended = done(run, resident, tmp_path / "run")
+    assert not list(ended.heard.of("reference"))
+    assert same_bits(ended.weights, load_tensors(bases[0].path)[0])
+    assert bases[0].measures.items() <= ended.outcome.measures.items()
+
+
+def test_a_path_whose_file_changes_is_measured_anew(resident: Resident, bases: Bases, tmp_path: Path) -> None:
+    path = tmp_path / MODEL_FILE
+    run = cheap_run(original={"path": str(path)}, method={"name": "kl"})
+    found = []
+    for base in bases:
+        path.write_bytes(base.path.read_bytes())
+        found.append(done(run, resident, tmp_path / base.key))
+    starts = [next(ended.heard.of("unlearning")).measures["forget_accuracy"] for ended in found]
+    assert starts == [base.measures["forget_accuracy"] for base in bases]
+    divergence = [ended.heard.history["step_retain_loss"][0] for ended in found]
+    assert divergence == pytest.approx([0.0, 0.0], abs=1e-6), "the teacher is the model that is there now"
+
+
+def test_what_is_wrong_with_a_path_is_said_in_a_line(
+    resident: Resident, bases: Bases, tmp_path: Path
+) -> None:
+    tensors, _ = load_tensors(bases[0].path)
+    tensors["head.weight"] = tensors["head.weight"][:7]
+    save_tensors(tmp_path / "seven-classes" / MODEL_FILE, tensors)
+    (tmp_path / "text").write_text("no tensors")
+    for path, message in (
+        (tmp_path / "nowhere", r"original\.path: .*nowhere: no such file"),
+        (tmp_path / "text", "text: not a whole safetensors file"),
+        (tmp_path / "seven-classes", r"head\.weight has shape \(7, 64\), expected \(10, 64\)"),
+    ):
+        with pytest.raises(ValueError, match=message) as error:
+            done(cheap_run(original={"path": str(path)}), resident, tmp_path / "run")
+        assert "\n" not in str(error.value)

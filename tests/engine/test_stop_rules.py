@@ -1,0 +1,183 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cheap_runs import Done, cheap_run, done, same_bits
+
+from hamu_ray.engine.checkpoint import load_tensors, save_tensors
+from hamu_ray.engine.outcome import Status
+from hamu_ray.engine.resident import Resident
+from hamu_ray.engine.store import StoredModel
+
+Bases = tuple[StoredModel, StoredModel]
+
+
+@pytest.fixture(scope="module")
+def half_class(resident: Resident, bases: Bases, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Half of class 0 and as many other images are forgotten, from a model on which both gradients are long.
+
+    A converged original's gradients are so short that the criterion stops any run before its first step.
+    """
+    original, reference = ({"path": str(base.path)} for base in bases)
+    sections = {
+        "reference": reference,
+        "forget": {"kind": "class", "label": 0, "rho": 0.5},
+        "stop": {"collapse_ratio": None},
+        "duration": {"steps": 10},
+    }
+    run = cheap_run(
+        **{**sections, "duration": {"steps": 4}}, original=original, optimizer={"learning_rate": 0.02}
+    )
+    folder = tmp_path_factory.mktemp("half-forgotten")
+    done(run, resident, folder)
+    return {**sections, "original": {"path": str(folder)}}
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.9])
+def test_criterion_keeps_the_weights_of_the_last_step_before(
+    ratio: float, resident: Resident, folder: Path, half_class: dict[str, Any]
+) -> None:
+    hamu = {
+        "method": {"name": "hamu-q", "constraint_ratio": ratio},
+        "optimizer": {"learning_rate": 0.01, "momentum": 0.9},
+    }
+    free = done(cheap_run(**half_class, **hamu), resident, folder)
+    margins = free.heard.history["stopping_margin"]
+    taken = next(index for index, margin in enumerate(margins) if margin < 0)
+    assert taken == {0.5: 3, 0.9: 1}[ratio]
+    stopping = {**half_class, "stop": {"criterion": True, "collapse_ratio": None}}
+    stopped = done(cheap_run(**stopping, **hamu), resident, folder.with_name("stopped"))
+    short = {**half_class, "duration": {"steps": taken}}
+    just_before = done(cheap_run(**short, **hamu), resident, folder.with_name("just-before"))
+    assert stopped.outcome.status is Status.FINISHED
+    assert stopped.outcome.reason.startswith("stopping criterion")
+    assert stopped.outcome.steps == taken
+    assert same_bits(stopped.weights, just_before.weights)
+    assert stopped.outcome.measures == just_before.outcome.measures
+    assert stopped.heard.history["stopping_margin"] == margins[: taken + 1], "the refused step is the last"
+
+
+def test_criterion_never_stops_methods_without_one(resident: Resident, folder: Path) -> None:
+    run = cheap_run(method={"name": "gdiff"}, stop={"criterion": True})
+    assert done(run, resident, folder).outcome.steps == 4
+
+
+def test_infeasible_stops_where_configured(resident: Resident, folder: Path, bases: Bases) -> None:
+    impossible = {"name": "hamu-q", "radius": 1e-6, "constraint": 1.0, "constraint_split": "uniform"}
+    stopped = done(cheap_run(method={**impossible, "infeasible": "stop"}), resident, folder)
+    assert stopped.outcome.status is Status.INFEASIBLE
+    assert "constraint" in stopped.outcome.reason
+    assert stopped.outcome.steps == 0
+    assert stopped.outcome.measures["retain_accuracy"] == bases[0].measures["retain_accuracy"]
+    assert same_bits(stopped.weights, load_tensors(bases[0].path)[0])
+    assert stopped.heard.history["infeasible_blocks"][0] > 0
+    skipped = done(cheap_run(method={**impossible, "infeasible": "skip"}), resident, folder.with_name("skip"))
+    assert skipped.outcome.status is Status.FINISHED
+    assert skipped.outcome.steps == 4
+
+
+@pytest.mark.parametrize("side", ["retain", "forget"])
+def test_loss_above_stops_at_the_first_evaluation_that_sees_it(
+    side: str, resident: Resident, folder: Path
+) -> None:
+    forgetting = {"method": {"name": "ga"}, "optimizer": {"learning_rate": 0.3}, "duration": {"steps": 5}}
+    watched = {"evaluation": {"every_steps": 1, "subset": 200}, "stop": {"collapse_ratio": None}}
+    free = done(cheap_run(**forgetting, **watched), resident, folder)
+    losses = [report.measures[f"{side}_loss"] for report in free.heard.of("unlearning") if report.step < 5]
+    limit = (losses[3] + max(losses[:3])) / 2
+    assert losses[3] > max(losses[:3])
+    watched["stop"] = {"collapse_ratio": None, f"{side}_loss_above": limit}
+    stopped = done(cheap_run(**forgetting, **watched), resident, folder.with_name("stopped"))
+    assert stopped.outcome.status is Status.FINISHED
+    assert stopped.outcome.reason.startswith(f"{side} loss")
+    assert stopped.outcome.steps == 3
+    assert "mia_confidence" in stopped.outcome.measures, "measured in full at the end"
+
+
+def assert_collapsed_honestly(run: Done) -> None:
+    """A broken model is kept with finite weights, and none of its measures makes it look good."""
+    assert run.outcome.status is Status.COLLAPSED
+    assert all(value.isfinite().all() for value in run.weights.values())
+    assert not run.outcome.measures["retain_utility"] > 0.5
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("method", ["hamu-q", "ga"])
+def test_huge_steps_collapse(method: str, optimizer: str, resident: Resident, folder: Path) -> None:
+    run = cheap_run(
+        method={"name": method},
+        optimizer={"name": optimizer, "learning_rate": 1e30},
+        stop={"collapse_ratio": None},
+    )
+    collapsed = done(run, resident, folder)
+    assert_collapsed_honestly(collapsed)
+    assert "not finite" in collapsed.outcome.reason
+    assert collapsed.outcome.steps < 4
+
+
+def test_a_broken_original_is_told_before_the_first_step(
+    resident: Resident, folder: Path, bases: Bases, tmp_path: Path
+) -> None:
+    tensors, _ = load_tensors(bases[0].path)
+    tensors["conv.weight"][0, 0, 0, 0] = math.inf
+    save_tensors(tmp_path / "broken.safetensors", tensors)
+    run = cheap_run(original={"path": str(tmp_path / "broken.safetensors")})
+    collapsed = done(run, resident, folder)
+    assert collapsed.outcome.status is Status.COLLAPSED
+    assert collapsed.outcome.steps == 0
+    assert math.isnan(collapsed.outcome.measures["retain_utility"])
+    assert same_bits(collapsed.weights, tensors)
+
+
+def test_lost_skill_is_a_collapse(resident: Resident, folder: Path) -> None:
+    run = cheap_run(
+        method={"name": "ga"},
+        optimizer={"learning_rate": 1.0},
+        duration={"steps": 6},
+        evaluation={"every_steps": 2, "subset": 200},
+        stop={"collapse_ratio": 3.0},
+    )
+    collapsed = done(run, resident, folder)
+    assert_collapsed_honestly(collapsed)
+    assert "perplexity more than 3 times" in collapsed.outcome.reason
+    assert collapsed.outcome.steps < 6
+
+
+def test_lost_skill_is_told_at_the_end_too(resident: Resident, folder: Path) -> None:
+    run = cheap_run(method={"name": "ga"}, optimizer={"learning_rate": 1.0}, stop={"collapse_ratio": 3.0})
+    collapsed = done(run, resident, folder)
+    assert_collapsed_honestly(collapsed)
+    assert collapsed.outcome.steps == 4
+
+
+def test_no_steps_measure_the_original(resident: Resident, folder: Path, bases: Bases) -> None:
+    run = done(cheap_run(duration={"steps": 0}, optimizer={"schedule": "cosine"}), resident, folder)
+    assert run.outcome.status is Status.FINISHED
+    assert run.outcome.steps == run.outcome.gradient_computations == 0
+    assert same_bits(run.weights, load_tensors(bases[0].path)[0])
+    assert run.outcome.measures["forget_quality"] < 0.05
+    assert bases[0].measures.items() <= run.outcome.measures.items()
+
+
+def test_weights_stay_those_before_however_many_steps_were_computed_after(
+    resident: Resident, folder: Path, half_class: dict[str, Any]
+) -> None:
+    """The host looks at the device now and then; how often must not show in the result."""
+    hamu = {
+        "method": {"name": "hamu-q", "constraint_ratio": 0.5},
+        "optimizer": {"learning_rate": 0.01},
+        "stop": {"criterion": True, "collapse_ratio": None},
+    }
+    sections = {**half_class, **hamu}
+    rarely = done(cheap_run(**sections), resident, folder)
+    often = done(
+        cheap_run(**sections, evaluation={"every_steps": 1, "subset": 50}), resident, folder.with_name("o")
+    )
+    assert rarely.outcome.steps == often.outcome.steps > 0
+    assert rarely.outcome.measures == often.outcome.measures
+    assert same_bits(rarely.weights, often.weights)
+    assert torch.tensor(rarely.heard.history["gradient_dot"]).equal(
+        torch.tensor(often.heard.history["gradient_dot"])
+    )
