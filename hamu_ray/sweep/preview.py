@@ -7,7 +7,7 @@ from rich.console import Console
 
 from hamu_ray.config.files import ConfigError
 from hamu_ray.config.sweep import METHOD_NAME, Scalar, SweepConfig
-from hamu_ray.preflight import check_run
+from hamu_ray.preflight import check_objectives, check_run
 
 
 def trials_of(config: SweepConfig) -> int:
@@ -27,20 +27,29 @@ def first_parameters(config: SweepConfig) -> dict[str, Scalar]:
     return {**cell, **others}
 
 
+MAX_SPLITS = 20
+"""Different data and forget sets of a sweep that are checked before it starts; the rest when their trials do."""
+
+FIXED = ("name", "data.name", "storage.", "tracking.")
+"""What cannot vary within a sweep: where its results go, and what kind of data they are of."""
+
+
 def check(config: SweepConfig, source: str) -> None:
-    """Check what the schema cannot know: data, storage, tracking; raises `ConfigError`."""
-    cells = {cell_key(cell): cell for cell in config.cells()}
-    for cell in islice(cells.values(), 1):
-        check_run(config.resolve({**first_parameters(config), **cell}), source)
-    for path in ("data.name", "storage.path", "tracking.uri"):
-        if path in config.space:
+    """Check what the schema cannot know: objectives, data, storage, tracking; raises `ConfigError`."""
+    for path in config.space:
+        if path.startswith(FIXED[2:]) or path in FIXED:
             raise ConfigError(
                 f"{source}: space.{path}: cannot vary within a sweep; make a sweep for each value"
             )
+    metrics = [objective.metric for objective in config.search.objectives]
+    check_objectives(metrics, config.data.task, source)
+    splits = {split_key(cell): cell for cell in config.cells()}
+    for cell in islice(splits.values(), MAX_SPLITS):
+        check_run(config.resolve({**first_parameters(config), **cell}), source)
 
 
-def cell_key(cell: dict[str, Scalar]) -> str:
-    """Return what two cells with the same data and split have in common."""
+def split_key(cell: dict[str, Scalar]) -> str:
+    """Return what two cells with the same data and forget set have in common."""
     return str({path: value for path, value in cell.items() if path.startswith(("data.", "forget."))})
 
 

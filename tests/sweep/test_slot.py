@@ -95,7 +95,9 @@ def test_the_number_of_workers_does_not_change_the_numbers(
             "batch": {"retain": 63, "forget": 34, "micro": 10 if method in ("hamu-q", "ft") else None},
         }
         one, one_reports = alone(storage, tmp_path / method / "1", **sections)
-        many, reports = do(slots(count), configure(storage, count, **sections), tmp_path / method / str(count))
+        many, reports = do(
+            slots(count), configure(storage, count, **sections), tmp_path / method / str(count)
+        )
         assert isinstance(many, Outcome), many
         assert (many.status, many.steps) == (one.status, one.steps)
         expected = weights(tmp_path / method / "1")
