@@ -1,0 +1,401 @@
+"""Every mistake in a configuration is one plain line: the file, the key's path, the remedy."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hamu_ray.config.document import MAX_BYTES
+from hamu_ray.config.files import ConfigError, load_run, load_sweep
+from hamu_ray.config.run import RunConfig
+from hamu_ray.config.sweep import MAX_CELLS, SweepConfig
+
+SPACE = "space: {optimizer.learning_rate: {loguniform: [1e-4, 0.1]}}"
+JARGON = (
+    "Input should",
+    "valid dictionary",
+    "pydantic",
+    "Value error",
+    "Traceback",
+    "validation",
+    "Field required",
+)
+
+
+def load(folder: Path, text: str | bytes, *overrides: str) -> SweepConfig:
+    path = folder / "x.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return load_sweep(path, overrides)
+
+
+def error_of(folder: Path, text: str | bytes, *overrides: str) -> str:
+    """The error's line without the file, which it has to begin with."""
+    with pytest.raises(ConfigError) as caught:
+        load(folder, text, *overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert not any(word in message for word in JARGON)
+    assert message.startswith(str(folder / "x.yaml"))
+    return message.removeprefix(str(folder / "x.yaml")).removeprefix(": ")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("optimizer: {learing_rate: 3}", "optimizer.learing_rate: unknown key; did you mean learning_rate?"),
+        ("learning_rate: 3", "learning_rate: unknown key; did you mean optimizer.learning_rate?"),
+        (
+            "training: {optimizer: {lr: 3}}",
+            "training.optimizer.lr: unknown key; known: clip_norm, learning_rate, momentum, name, schedule, "
+            "weight_decay",
+        ),
+        ("optimizer: {learning_rate: fast}", "optimizer.learning_rate: expected a number, found 'fast'"),
+        ("optimizer: {learning_rate: true}", "optimizer.learning_rate: expected a number, found true"),
+        (
+            "optimizer: {learning_rate: '0.1'}",
+            "optimizer.learning_rate: expected a number, found '0.1'; remove the quotes",
+        ),
+        ("optimizer: {learning_rate: .nan}", "optimizer.learning_rate: expected a finite number, found nan"),
+        (
+            "optimizer: {learning_rate: -.inf}",
+            "optimizer.learning_rate: expected a finite number, found -inf",
+        ),
+        ("optimizer: {learning_rate: 0}", "optimizer.learning_rate: expected a number above 0, found 0"),
+        (
+            "optimizer: {name: adam}",
+            "optimizer.name: expected sgd or adamw, found 'adam'; did you mean adamw?",
+        ),
+        (
+            "optimizer: 3",
+            "optimizer: expected a section with keys (name, learning_rate, momentum, weight_decay, schedule, "
+            "clip_norm), found 3",
+        ),
+        ("batch:", "batch: is empty; give it keys (retain, forget, micro) or remove it"),
+        ("data: digits", "data: expected a section with keys such as {name: digits}, found 'digits'"),
+        ("data: {name: cifr10}", "data.name: unknown name 'cifr10'; did you mean cifar10?"),
+        ("data: {name: xyz}", "data.name: unknown name 'xyz'; known: cifar10, digits, images"),
+        ("data: {test_share: 0.2}", "data.name: missing; add it with one of cifar10, digits, images"),
+        ("data: {name: images}", "data.path: missing; add it"),
+        ("data: {name: images, pth: x}", "data.pth: unknown key where name is images; did you mean path?"),
+        (
+            "data: {name: digits, path: x}",
+            "data.path: unknown key where name is digits; known: name, test_share",
+        ),
+        ("data: {name: cifar10, mean: [1, a, 3]}", "data.mean.1: expected a number, found 'a'"),
+        ("data: {name: cifar10, mean: 3}", "data.mean: expected a list, found 3"),
+        (
+            "data: {name: cifar10, mean: [0.1, 0.2]}",
+            "data: mean and std need one number per channel each, 1 for grey images or 3 for colour, found 2 and 3",
+        ),
+        ("forget: {kind: klass}", "forget.kind: unknown kind 'klass'; did you mean class?"),
+        ("forget: {kind: class, label: true}", "forget.label: expected a whole number or text, found true"),
+        ("forget: {kind: class, rho: 2}", "forget.rho: expected a number of at most 1, found 2"),
+        ("forget: {rho: 0.5}", "forget.kind: missing; add it with one of class, indices, random"),
+        ("method: {constraint_ratio: 1.5}", "method.constraint_ratio: expected a number below 1, found 1.5"),
+        (
+            "method: {constraint_ratio: -1}",
+            "method.constraint_ratio: expected a number of at least 0, found -1",
+        ),
+        (
+            "method: {constraint_ratio: 0.5, constraint: 0.1}",
+            "method: give constraint_ratio or constraint, not both: set the other to null",
+        ),
+        ("method: {name: pcgrid}", "method.name: unknown method 'pcgrid'; did you mean pcgrad?"),
+        ("method: {radius: -1}", "method.radius: expected lr or a number above 0, found -1"),
+        ("method: {radius: lrr}", "method.radius: expected lr or a number, found 'lrr'; did you mean lr?"),
+        (
+            "workers: {count: 3}",
+            "workers.count: must be 1 or even (half the workers hold the retain shard), found 3; take 2 or 4, "
+            "or say how many are forget_workers",
+        ),
+        (
+            "workers: {count: 2, forget_workers: 2}",
+            "workers.forget_workers: must be fewer than count (2), found 2",
+        ),
+        ("workers: {count: 2.0}", "workers.count: expected a whole number, found 2.0"),
+        (
+            "duration: {epochs: 1, steps: 2}",
+            "duration: give epochs or steps, not both: set the other to null",
+        ),
+        ("duration: {epochs: true}", "duration.epochs: expected a whole number, found true"),
+        (
+            "evaluation: {every_steps: 1, every_epochs: 2}",
+            "evaluation: give every_epochs or every_steps, not both: set the other to null",
+        ),
+        ("seed: -1", "seed: expected a number of at least 0, found -1"),
+        ("seed: 4294967296", "seed: expected a number of at most 4294967295, found 4294967296"),
+        ("name: 2024", "name: expected text, found 2024; put it in quotes"),
+        ("name: 2024-01-01", "name: expected text, found 2024-01-01"),
+        (
+            "name: my run",
+            "name: use letters, digits, '.', '_' and '-' alone, the first a letter or digit (a folder gets this "
+            "name), found 'my run'",
+        ),
+        ("model: {channels_last: 1}", "model.channels_last: expected true or false, found 1"),
+        ("storage: {path: ''}", "storage.path: expected text of at least 1 character, found ''"),
+        (
+            "original: {source: none}",
+            "original.source: unlearning starts from an original model; take train or path",
+        ),
+        (
+            "reference: {source: none}\nforget: {kind: random}",
+            "reference.source: only a whole-class forget set (rho 0) can be judged without a reference; "
+            "take train or path",
+        ),
+        (
+            "search: {objectives: [{metric: a}]}",
+            "search.objectives: expected 2 values, found [{'metric': 'a'}]",
+        ),
+        (
+            "search: {objectives: [{metric: a}, {metric: a}]}",
+            "search.objectives: need two different metrics, found a twice",
+        ),
+        (
+            "search: {objectives: [{metric: a}, {metrik: b}]}",
+            "search.objectives.1.metrik: unknown key; did you mean metric?",
+        ),
+        (
+            "search: {algorithm: grid}",
+            "search.algorithm: grid needs grids alone, space.optimizer.learning_rate is none; take another",
+        ),
+        ("3: 4", "3: unknown key; known: batch,"),
+    ],
+)
+def test_a_wrong_key_or_value(tmp_path: Path, text: str, line: str) -> None:
+    message = error_of(tmp_path, f"{text}\n{SPACE}\n")
+    assert message == line or (line.endswith(",") and message.startswith(line))
+
+
+@pytest.mark.parametrize("text", ["space: {}", "space:"])
+def test_a_space_without_a_parameter(tmp_path: Path, text: str) -> None:
+    assert error_of(tmp_path, text).startswith(
+        "space: a sweep needs at least one parameter; add one, such as "
+    )
+
+
+def test_no_space(tmp_path: Path) -> None:
+    message = error_of(tmp_path, "seed: 1")
+    assert message.startswith("space: missing; name a key to vary, such as optimizer.learning_rate: ")
+    assert message.endswith("or take python -m hamu_ray.unlearn for a single run")
+
+
+@pytest.mark.parametrize(
+    ("space", "line"),
+    [
+        (
+            "optimizer.learing_rate: {grid: [1]}",
+            "space.optimizer.learing_rate: unknown key; did you mean optimizer.learning_rate?",
+        ),
+        (
+            "learning_rate: {grid: [1]}",
+            "space.learning_rate: unknown key; did you mean optimizer.learning_rate?",
+        ),
+        ("forget.share: {grid: [0.1]}", "space.forget.share: unknown key; known: forget.label, forget.rho"),
+        (
+            "duration: {grid: [1]}",
+            "space.duration: is a section; vary one of its keys: duration.epochs, duration.steps",
+        ),
+        ("3: {grid: [1]}", "space.3: expected text, such as optimizer.learning_rate"),
+        ("optimizer.momentum: 0.5", "space.optimizer.momentum: expected a section with keys"),
+        (
+            "optimizer.momentum: {grid: []}",
+            "space.optimizer.momentum.grid: expected at least 1 value, found []",
+        ),
+        ("optimizer.momentum: {grid: [0, x]}", "space.optimizer.momentum: expected a number, found 'x'"),
+        (
+            "optimizer.momentum: {grid: [[1]]}",
+            "space.optimizer.momentum.grid.0: expected true or false, a whole number, a number or text, found [1]",
+        ),
+        (
+            "optimizer.momentum: {uniform: [1]}",
+            "space.optimizer.momentum.uniform: expected 2 values, found [1]",
+        ),
+        (
+            "optimizer.momentum: {uniform: [2, 1]}",
+            "space.optimizer.momentum: the lower bound must be below the upper one, found [2.0, 1.0]",
+        ),
+        (
+            "optimizer.momentum: {loguniform: [0, 1]}",
+            "space.optimizer.momentum: loguniform needs bounds above zero, found [0.0, 1.0]",
+        ),
+        (
+            "optimizer.momentum: {unifrom: [0, 1]}",
+            "space.optimizer.momentum.unifrom: unknown key; did you mean uniform?",
+        ),
+        (
+            "optimizer.momentum: {uniform: [0, 1], grid: [0]}",
+            "space.optimizer.momentum: give exactly one of grid, choice, uniform, loguniform, int, "
+            "found grid, uniform",
+        ),
+        ("batch.retain: {uniform: [1, 9]}", "space.batch.retain: expected a whole number, found 1.0"),
+        ("batch.retain: {int: [0, 9]}", "space.batch.retain: expected a number of at least 1, found 0"),
+        (
+            "method.name: {grid: [ft, hamuq]}",
+            "space.method.name: unknown method 'hamuq'; did you mean hamu-q?",
+        ),
+        (
+            "method.constraint_ratio: {uniform: [0.5, 1.5]}",
+            "space.method.constraint_ratio: expected a number below 1, found 1.5",
+        ),
+        (
+            "method.constraint_ratio: {grid: [0.5]}, method.constraint: {grid: [0.1]}",
+            "space: with method.constraint_ratio 0.5: method: give constraint_ratio or constraint, not both: "
+            "set the other to null",
+        ),
+        (
+            "method.name: {grid: [ft, ga]}, method.constraint_ratio: {uniform: [0, 0.5]}",
+            "space.method.constraint_ratio: none of the sweep's methods (ft, ga) reads it; remove it",
+        ),
+    ],
+)
+def test_a_wrong_space(tmp_path: Path, space: str, line: str) -> None:
+    assert error_of(tmp_path, f"space: {{{space}}}\n").startswith(line)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "name",
+        "data.name",
+        "forget.kind",
+        "workers.count",
+        "storage.path",
+        "tracking.uri",
+        "tracking.experiment",
+    ],
+)
+def test_what_cannot_vary_within_a_sweep(tmp_path: Path, key: str) -> None:
+    message = error_of(tmp_path, f"space: {{{key}: {{grid: [a]}}}}\n")
+    assert message.startswith(f"space.{key}: cannot vary within a sweep, ")
+    assert message.endswith("; make a sweep for each value")
+
+
+def test_more_cells_than_a_sweep_can_have(tmp_path: Path) -> None:
+    seeds = list(range(MAX_CELLS + 1))
+    assert error_of(tmp_path, f"space: {{seed: {{grid: {seeds}}}}}").startswith(
+        "space: the grids have 10,001 cells, at most 10,000 are taken; "
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", "is empty; write keys and values, such as `name: my-run`"),
+        ("# a comment\n", "is empty; write keys and values, such as `name: my-run`"),
+        ("- a\n", "expected keys and values, such as `name: my-run`, found a list"),
+        ("text", "expected keys and values, such as `name: my-run`, found a single value"),
+        ("seed: [1, 2", "line 1: while parsing a flow sequence, expected ',' or ']', but got '<stream end>'"),
+        ("name: a\nseed: 1\nname: b\n", "line 3: key name is given on line 1 already; keep one of the two"),
+        (
+            "a:\n\tb: 1",
+            "line 2: while scanning for the next token, found character '\\t' that cannot start any ",
+        ),
+        ("a: b: c", "line 1: mapping values are not allowed here"),
+        ("!!python/object/apply:os.getcwd []", "line 1: could not determine a constructor for the tag"),
+        ("---\na: 1\n---\nb: 1\n", "line 3: expected a single document in the stream, but found another"),
+        (b"\xff\xfe\xff", "not valid YAML: "),
+        ("name: 2024-13-45", "not valid YAML: month must be in 1..12"),
+        ("[" * 3000, "nested too deeply"),
+        ("x" * (MAX_BYTES + 1), "larger than 1000000 bytes; a configuration is a short text"),
+        ("a: *x", "line 1: found undefined alias 'x'"),
+    ],
+)
+def test_what_is_not_a_configuration(tmp_path: Path, text: str | bytes, line: str) -> None:
+    assert error_of(tmp_path, text).startswith(line)
+
+
+def test_values_that_grow_when_written_out_are_shortened(tmp_path: Path) -> None:
+    layers = [f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30)]
+    text = "\n".join(["a0: &a0 [x, x]", *layers, "seed: *a29", SPACE])
+    assert len(error_of(tmp_path, text)) < 300
+
+
+def test_keys_merged_in_may_be_given_again(tmp_path: Path) -> None:
+    text = "optimizer: &o {learning_rate: 0.1, momentum: 0.5}\ntraining: {optimizer: {<<: *o, momentum: 0}}\n"
+    config = load(tmp_path, text + SPACE)
+    assert config.training.optimizer.momentum == 0
+    assert config.training.optimizer.learning_rate == 0.1
+
+
+def test_numbers_as_people_write_them(tmp_path: Path) -> None:
+    config = load(tmp_path, f"optimizer: {{learning_rate: 1e-4, weight_decay: 5E-4}}\n{SPACE}")
+    assert config.optimizer.learning_rate == 1e-4
+    assert config.optimizer.weight_decay == 5e-4
+    assert load(tmp_path, f"optimizer: {{learning_rate: 1}}\n{SPACE}").optimizer.learning_rate == 1.0
+
+
+def test_missing_file_names_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "digits.yaml").touch()
+    with pytest.raises(ConfigError, match=r"digit\.yaml: no such file; did you mean .*/digits\.yaml\?$"):
+        load_run(tmp_path / "digit.yaml")
+    with pytest.raises(ConfigError, match=r"x\.yaml: no such file; check the path$"):
+        load_run(tmp_path / "nowhere" / "x.yaml")
+    with pytest.raises(ConfigError, match=r"cannot be read: Is a directory; name a YAML file$"):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        (
+            "optimizer.learing_rate=1",
+            "optimizer.learing_rate: unknown key; did you mean learning_rate?",
+        ),
+        ("optimizer=3", "optimizer: expected a section with keys"),
+        ("optimizer.learning_rate=abc", "optimizer.learning_rate: expected a number, found 'abc'"),
+        ("seed.x=3", "seed.x: seed is not a section, it has a value"),
+        ("duration.steps=3", "duration: give epochs or steps, not both"),
+        ("workers.count=3", "workers.count: must be 1 or even"),
+        ("space.batch.retan={int: [1, 9]}", "space.batch.retan: unknown key; did you mean batch.retain?"),
+        ("space={}", "space: a sweep needs at least one parameter"),
+    ],
+)
+def test_a_wrong_override_is_named_too(tmp_path: Path, override: str, line: str) -> None:
+    text = f"seed: 1\nduration: {{epochs: 1}}\n{SPACE}\n"
+    assert error_of(tmp_path, text, override).startswith(f" with --set {override}: {line}")
+
+
+@pytest.mark.parametrize("override", ["seed", "=3", "a..b=3", ".a=3", "seed=[", "name=2024-13-45"])
+def test_an_override_that_is_none(tmp_path: Path, override: str) -> None:
+    (tmp_path / "x.yaml").write_text(SPACE)
+    with pytest.raises(
+        ConfigError, match=r"^--set .*: (write it as key\.path=value|the value is not YAML: )"
+    ):
+        load_sweep(tmp_path / "x.yaml", [override])
+
+
+def test_overrides_change_what_they_name(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        f"optimizer:\n{SPACE}",
+        "optimizer.learning_rate=1e-3",
+        "seed=7",
+        "space.method.constraint_ratio={uniform: [0.1, 0.9]}",
+    )
+    assert (config.optimizer.learning_rate, config.seed) == (1e-3, 7)
+    assert set(config.space) == {"optimizer.learning_rate", "method.constraint_ratio"}
+
+
+@pytest.mark.parametrize("section", ["space: {}", "search: {samples: 3}"])
+def test_a_single_run_has_no_space(tmp_path: Path, section: str) -> None:
+    (tmp_path / "x.yaml").write_text(section)
+    with pytest.raises(
+        ConfigError, match=r"a single run has none; remove it, or sweep with python -m hamu_ray\.tune"
+    ):
+        load_run(tmp_path / "x.yaml")
+
+
+def test_one_key_of_the_training_optimizer_leaves_the_others() -> None:
+    run = RunConfig.model_validate({"training": {"optimizer": {"clip_norm": None}}})
+    assert (run.training.optimizer.name, run.training.optimizer.learning_rate) == ("adamw", 1e-3)
+
+
+def test_checking_a_configuration_imports_nothing_slow() -> None:
+    code = (
+        "import sys, hamu_ray.config.files, hamu_ray.command, hamu_ray.preflight;"
+        "slow = {'torch', 'ray', 'mlflow', 'optuna', 'datasets', 'sklearn', 'transformers'};"
+        "print(sorted(slow & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
