@@ -1,67 +1,162 @@
-"""What the schema cannot know, checked before anything expensive starts: storage, tracking, models, data."""
+"""What the schema cannot know, checked before anything expensive starts: storage, models, tracking, data.
 
+Imports neither torch nor ray nor mlflow, and what is quick to check comes first, so that a mistake is answered within
+seconds.
+"""
+
+import json
+import os
+import tempfile
 from collections.abc import Sequence
+from itertools import islice, product
 from pathlib import Path
-from uuid import uuid4
+from urllib.parse import urlsplit
 
-from hamu_ray.config.files import ConfigError
+from hamu_ray.config.document import ConfigError, first_line
 from hamu_ray.config.nearest import nearest
 from hamu_ray.config.run import RunConfig
+from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.sweep import stores
 from hamu_ray.tasks import check_data, metric_names
+from hamu_ray.tasks.hub import is_local
+
+MODEL_FILE = "model.safetensors"
+"""As `hamu_ray.engine.store` names it, which needs torch."""
+
+SCHEMES = (
+    "http",
+    "https",
+    "sqlite",
+    "postgresql",
+    "mysql",
+    "mssql",
+    "file",
+    "databricks",
+    "databricks-uc",
+    "uc",
+)
+"""How the URIs begin that MLflow knows; a path alone is one too."""
+
+DECIDES_SPLIT_OR_MODELS = ("seed", "forget.", "original.", "reference.")
+"""Beginnings of the keys on which the forget set and the given models depend."""
+
+CHECKED_COMBINATIONS = 64
+"""Combinations of their values that are checked before a sweep starts; the rest when their trials do."""
 
 
 def check_run(run: RunConfig, source: str) -> None:
-    """Check a run's surroundings, the quickest first.
+    """Check a run's surroundings, the quickest first; of a sweep those of its base.
 
     Raises:
         ConfigError: In one line with the file, the key and the remedy.
     """
-    try:
-        storage = check_storage(run)
-        check_tracking(run, storage)
-        check_models(run)
-        check_data(run.data, [(run.forget, run.seed)])
-    except ValueError as error:
-        raise ConfigError(f"{source}: {error}") from error
+    _check([run], source)
 
 
-def check_storage(run: RunConfig) -> Path:
-    """Return the storage path, which can be written; raises `ValueError`."""
-    storage = Path(run.storage.path).expanduser().absolute()
-    probe = storage / f".probe-{uuid4().hex}"
-    try:
-        storage.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise ValueError(
-            f"storage.path: {run.storage.path} cannot be written ({error.strerror}); take another folder"
-        ) from error
-    return storage
+def check_sweep(config: SweepConfig, source: str) -> None:
+    """Check a sweep's objectives and surroundings, and every forget set and given model of its space.
 
-
-def check_tracking(run: RunConfig, storage: Path) -> None:
-    """Check that the tracking store answers; raises `ValueError`."""
-    try:
-        stores.probe(stores.store_uri(run.tracking.uri, storage))
-    except ValueError as error:
-        raise ValueError(f"tracking.uri: {error}") from error
-
-
-def check_models(run: RunConfig) -> None:
-    """Check that the models that are given are there; raises `ValueError`."""
-    for key, model in (("original", run.original), ("reference", run.reference)):
-        if model.path is not None and not Path(model.path).expanduser().exists():
-            raise ValueError(f"{key}.path: {model.path}: no such file or folder")
-
-
-def check_objectives(metrics: Sequence[str], task: str, source: str) -> None:
-    """Check that a task measures what a sweep optimises; raises `ConfigError`."""
-    known = metric_names(task)
-    for number, metric in enumerate(metrics):
-        if metric not in known:
+    Raises:
+        ConfigError: In one line with the file, the key and the remedy.
+    """
+    known = metric_names(config.data.task)
+    for number, objective in enumerate(config.search.objectives):
+        if objective.metric not in known:
             raise ConfigError(
-                f"{source}: search.objectives.{number}.metric: the {task} task has no metric {metric}; "
-                f"{nearest(metric, known)}"
+                f"{source}: search.objectives.{number}.metric: the {config.data.task} task has no metric "
+                f"{objective.metric}; {nearest(objective.metric, known)}"
             )
+    _check(distinct_runs(config), source)
+
+
+def distinct_runs(config: SweepConfig) -> list[RunConfig]:
+    """Return runs of a sweep with each of its forget sets and given models among them, up to a bound."""
+    paths = [path for path in config.space if path.startswith(DECIDES_SPLIT_OR_MODELS)]
+    combinations = product(*(dict.fromkeys(config.space[path].examples) for path in paths))
+    first = config.example(next(config.cells()))
+    return [
+        config.resolve({**first, **dict(zip(paths, values, strict=True))})
+        for values in islice(combinations, CHECKED_COMBINATIONS)
+    ]
+
+
+def _check(runs: Sequence[RunConfig], source: str) -> None:
+    """Check runs that share storage, tracking, data and kind of model."""
+    run = runs[0]
+    storage = Path(run.storage.path).expanduser().absolute()
+    try:
+        _check_storage(run.storage.path, storage)
+        _check_model_name(run.model.name)
+        for key, path in _given_models(runs):
+            _check_model_file(key, Path(path))
+        _check_tracking(run.tracking.uri, storage)
+        check_data(run.data, [(each.forget, each.seed) for each in runs])
+    except ValueError as error:
+        raise ConfigError(f"{source}: {first_line(error)}") from error
+
+
+def _check_storage(given: str, folder: Path) -> None:
+    """Make the folder and write a file into it."""
+    remedy = "choose another with --set storage.path=FOLDER"
+    if "://" in given:
+        raise ValueError(f"storage.path: {given} is no folder; mount the store as one, or {remedy}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"probe")
+    except OSError as error:
+        raise ValueError(f"storage.path: cannot write to {given}: {first_line(error)}; {remedy}") from error
+
+
+def _check_model_name(name: str) -> None:
+    if is_local(name) and not Path(name).expanduser().exists():
+        raise ValueError(f"model.name: {name}: no such folder; take resnet20 or a transformers checkpoint")
+
+
+def _given_models(runs: Sequence[RunConfig]) -> dict[tuple[str, str], None]:
+    """Return each key and path of a model that is given, once."""
+    models = [
+        (key, model)
+        for run in runs
+        for key, model in (("original", run.original), ("reference", run.reference))
+    ]
+    return {(f"{key}.path", model.path): None for key, model in models if model.path is not None}
+
+
+def _check_model_file(key: str, path: Path) -> None:
+    """Check that a file is there and begins as a safetensors file does: a length, and so much JSON."""
+    file = path / MODEL_FILE if path.is_dir() else path
+    try:
+        with file.open("rb") as content:
+            length = int.from_bytes(content.read(8), "little")
+            is_tensors = 0 < length < file.stat().st_size and isinstance(
+                json.loads(content.read(length)), dict
+            )
+    except FileNotFoundError:
+        missing = "no such file" if file == path else f"the folder has no {MODEL_FILE}"
+        raise ValueError(
+            f"{key}: {path}: {missing}; give a {MODEL_FILE} or a folder that holds one"
+        ) from None
+    except OSError as error:
+        raise ValueError(f"{key}: {path} cannot be read: {first_line(error)}; give another file") from error
+    except ValueError:
+        is_tensors = False
+    if not is_tensors:
+        raise ValueError(f"{key}: {file} is not a safetensors file; give a {MODEL_FILE}")
+
+
+def _check_tracking(given: str | None, storage: Path) -> None:
+    """Check that the tracking store answers."""
+    from_environment = not given and os.environ.get("MLFLOW_TRACKING_URI")
+    key = "tracking.uri (from MLFLOW_TRACKING_URI)" if from_environment else "tracking.uri"
+    uri = stores.store_uri(given, storage)
+    try:
+        scheme = urlsplit(uri).scheme.partition("+")[0]
+        if scheme and scheme not in SCHEMES:
+            raise ValueError(
+                f"{stores.shown(uri)} is no tracking store; begin it with one of {', '.join(SCHEMES[:6])}, or "
+                "give none to use a SQLite file"
+            )
+        stores.probe(uri)
+    except ValueError as error:
+        raise ValueError(f"{key}: {first_line(error)}") from error

@@ -17,10 +17,12 @@ def main() -> int:
     arguments = parser.parse_args()
     config = load_sweep(arguments.config, arguments.overrides)
 
-    from hamu_ray.sweep.preview import check, preview  # only now: a mistake above is answered at once
+    from hamu_ray.preflight import check_sweep  # only now: a mistake above is answered at once
 
-    check(config, arguments.config)
+    check_sweep(config, arguments.config)
     if arguments.dry_run:
+        from hamu_ray.sweep.preview import preview
+
         preview(config)
         return 0
 
