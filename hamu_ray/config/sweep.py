@@ -151,6 +151,13 @@ class SweepConfig(RunConfig):
         document = self.base
         for path, value in parameters.items():
             assign(document, path, value)
+            section, _, key = path.partition(".")
+            if (
+                section in ("original", "reference")
+                and key == "path"
+                and f"{section}.source" not in parameters
+            ):
+                document[section].pop("source", None)  # follows from the path
         return document
 
     def resolve(self, parameters: Mapping[str, Scalar]) -> RunConfig:

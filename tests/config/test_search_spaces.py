@@ -6,20 +6,14 @@ import pytest
 import yaml
 
 from hamu_ray.config.files import load_run, load_sweep
-from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.methods import METHOD_NAMES
 
 SPACES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
 
 
-def loaded(path: Path) -> SweepConfig:
-    """Load, with placeholders for what a space leaves to the command line."""
-    return load_sweep(path)
-
-
 @pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
 def test_round_trip(path: Path, tmp_path: Path) -> None:
-    config = loaded(path)
+    config = load_sweep(path)
     again = tmp_path / "again.yaml"
     document = config.model_dump(mode="json", by_alias=True, exclude_none=True)
     again.write_text(yaml.safe_dump(document, sort_keys=False))
@@ -28,7 +22,7 @@ def test_round_trip(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
 def test_every_cell_is_a_valid_run(path: Path, tmp_path: Path) -> None:
-    config = loaded(path)
+    config = load_sweep(path)
     cells = list(config.cells())
     assert cells
     for cell in cells:
@@ -41,7 +35,25 @@ def test_every_cell_is_a_valid_run(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
 def test_every_listed_value_and_bound_is_valid(path: Path) -> None:
-    config = loaded(path)
+    config = load_sweep(path)
     for key, domain in config.space.items():
         for value in domain.examples:
             config.resolve({key: value})
+
+
+def test_a_sweep_over_given_models_survives_a_round_trip(tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text("space: {original.path: {grid: [a, b]}, forget.rho: {choice: [0, 0.5]}}")
+    for _ in range(2):
+        config = load_sweep(file)
+        run = config.resolve({"original.path": "b", "forget.rho": 0.5})
+        assert (run.original.source, run.original.path) == ("path", "b")
+        document = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+        file.write_text(yaml.safe_dump(document, sort_keys=False))
+
+
+def test_a_key_of_a_section_that_the_file_leaves_out_can_vary(tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text("space: {forget.label: {grid: [1, 2]}, training.optimizer.learning_rate: {grid: [0.5]}}")
+    run = load_sweep(file).resolve({"forget.label": 2, "training.optimizer.learning_rate": 0.5})
+    assert (run.forget.kind, run.training.optimizer.name) == ("class", "adamw")

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from hamu_ray.config.vision import DataConfig, DigitsData, ForgetClass, ForgetConfig, ImagesData
 from hamu_ray.tasks.hub import hub_or_cache, is_local, one_line
 from hamu_ray.tasks.vision.forget import class_number, split_examples
-from hamu_ray.tasks.vision.labels import DIGITS, check_columns, training_labels
+from hamu_ray.tasks.vision.labels import DIGITS, check_columns, check_folder, training_labels
 
 
 def check_vision(config: DataConfig, choices: Sequence[tuple[ForgetConfig, int]]) -> None:
@@ -18,6 +18,8 @@ def check_vision(config: DataConfig, choices: Sequence[tuple[ForgetConfig, int]]
     """
     if isinstance(config, DigitsData):
         _check_class_names(choices, DIGITS)  # at once; the labels take the second that scikit-learn does
+    else:
+        check_folder(config)  # likewise before the import of datasets
     with _no_progress_bars(config):
         if isinstance(config, ImagesData) and not is_local(config.path):
             _check_description(config, choices)

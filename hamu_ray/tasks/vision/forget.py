@@ -77,7 +77,10 @@ def read_positions(path: Path, count: int) -> Positions:
     try:
         lines = path.expanduser().read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"forget.path: {path} cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(
+            f"forget.path: {path} cannot be read: {reason}; give a text file with a position on each line"
+        ) from error
     seen: dict[int, int] = {}
     for number, line in enumerate(lines, 1):
         text = line.strip()

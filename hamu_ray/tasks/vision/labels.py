@@ -108,15 +108,12 @@ def spread_over_classes(labels: Numbers, limit: int | None) -> Numbers:
 
 def _load_split(config: ImagesData, split: str, key: str) -> "Dataset":
     """Load one split and check that it has rows and the two columns."""
+    check_folder(config)
     # Imported here: runs on digits can do without the second that it takes.
     from datasets import load_dataset
 
     blame = {"Unknown split": key, "BuilderConfig": "subset", "Config name is missing": "subset"}
-    path = config.path
-    if is_local(path):
-        path = str(Path(path).expanduser())
-        if not Path(path).exists():
-            raise ValueError(f"data.path: {config.path}: no such folder")
+    path = str(Path(config.path).expanduser()) if is_local(config.path) else config.path
     try:
         with hub_or_cache(path):
             dataset = load_dataset(path, config.subset, split=split)
@@ -128,6 +125,12 @@ def _load_split(config: ImagesData, split: str, key: str) -> "Dataset":
     if len(dataset) == 0:
         raise ValueError(f"data.{key}: {config.path} ({split}) has no rows")
     return dataset
+
+
+def check_folder(config: ImagesData) -> None:
+    """Check that a folder is there, if the path is one and no name on the hub; raises `ValueError`."""
+    if is_local(config.path) and not Path(config.path).expanduser().exists():
+        raise ValueError(f"data.path: {config.path}: no such folder")
 
 
 def check_columns(config: ImagesData, columns: Sequence[str]) -> None:

@@ -1,0 +1,145 @@
+"""The commands as a person runs them: options, a dry run, and one line with exit code 2 for a mistake."""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hamu_ray import report, train, tune, unlearn
+from hamu_ray.command import run_command
+from hamu_ray.config.document import ConfigError
+from hamu_ray.config.run import RunConfig
+
+ROOT = Path(__file__).parents[1]
+DIGITS = ROOT / "search_spaces" / "digits.yaml"
+SPACE = "space: {optimizer.learning_rate: {loguniform: [1e-4, 0.1]}}\n"
+
+
+def command(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder of its own; no tracking store comes from the environment."""
+    environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    environment["PYTHONPATH"] = str(ROOT)
+    return subprocess.run(
+        [sys.executable, "-m", f"hamu_ray.{name}", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            "optimizer: {learing_rate: 1}\n",
+            "optimizer.learing_rate: unknown key; did you mean learning_rate?",
+        ),
+        ("method: {name: hamu_q}\n", "method.name: unknown method 'hamu_q'; did you mean hamu-q?"),
+        ("workers: {count: 3}\n", "workers.count: must be 1 or even"),
+        (
+            "search: {objectives: [{metric: retain_utilty}, {metric: forget_quality}]}\n",
+            "search.objectives.0.metric: the vision task has no metric retain_utilty; did you mean retain_utility?",
+        ),
+        (
+            "storage: {path: x.yaml/runs}\n",
+            "storage.path: cannot write to x.yaml/runs: Not a directory; ",
+        ),
+        (
+            "tracking: {uri: 'http://127.0.0.1:9'}\n",
+            "tracking.uri: cannot use the MLflow store http://127",
+        ),
+        (
+            "forget: {kind: class, label: 10}\n",
+            "forget.label: there is no class 10; the classes are 0=0,",
+        ),
+        ("forget: {kind: random, share: 1e-4}\n", "forget.share: 0.0001 of 1437 training images is none"),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path: Path, text: str, line: str) -> None:
+    (tmp_path / "x.yaml").write_text(text + SPACE)
+    ended = command(tmp_path, "tune", "x.yaml")
+    assert ended.stderr.startswith(f"error: x.yaml: {line}")
+    assert ended.stderr.count("\n") == 1
+    assert ended.stdout == ""
+    assert ended.returncode == 2
+
+
+@pytest.mark.parametrize("name", ["unlearn", "train"])
+def test_other_commands_check_the_same(tmp_path: Path, name: str) -> None:
+    (tmp_path / "x.yaml").write_text("forget: {kind: class, label: 10}\n")
+    ended = command(tmp_path, name, "x.yaml", "--set", "seed=3")
+    assert ended.stderr.startswith("error: x.yaml: forget.label: there is no class 10; ")
+    assert (ended.stderr.count("\n"), ended.stdout, ended.returncode) == (1, "", 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("tune", ()), ("tune", ("x.yaml", "--sett", "a=1")), ("unlearn", ()), ("train", ()), ("report", ())],
+)
+def test_wrong_arguments(tmp_path: Path, name: str, arguments: tuple[str, ...]) -> None:
+    ended = command(tmp_path, name, *arguments)
+    assert ended.stderr.startswith(f"usage: python -m hamu_ray.{name} ")
+    assert (ended.stdout, ended.returncode) == ("", 2)
+
+
+def test_errors_are_one_line_whatever_they_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> int:
+        raise ConfigError("x.yaml: two\nlines\tand  spaces")
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(main)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: x.yaml: two lines and spaces\n"
+
+
+def test_dry_run(tmp_path: Path) -> None:
+    ended = command(tmp_path, "tune", str(DIGITS), "--dry-run", "--set", "search.samples=3")
+    assert (ended.stderr, ended.returncode) == ("", 0)
+    about, _, first = ended.stdout.partition("first configuration\n")
+    assert re.search(r"^trials +27 \(9 cells of the grids x 3 samples, tpe\)$", about, re.MULTILINE)
+    assert re.search(r"^workers +2 a trial, 1 CPU each$", about, re.MULTILINE)
+    assert re.search(r"^objectives +max forget_quality, max retain_utility$", about, re.MULTILINE)
+    assert "optimizer.learning_rate: loguniform [0.003, 0.3]" in about
+    run = RunConfig.model_validate(yaml.safe_load(first))
+    assert (run.method.name, run.method.constraint_ratio, run.optimizer.learning_rate) == (
+        "hamu-q",
+        0.05,
+        0.003,
+    )
+    assert not list(tmp_path.glob("runs/sweeps"))
+
+
+@pytest.mark.parametrize(
+    ("main", "options"),
+    [
+        (tune.main, ["config", "--set", "--dry-run", "--resume"]),
+        (unlearn.main, ["config", "--set", "--output"]),
+        (train.main, ["config", "--set"]),
+        (report.main, ["folder"]),
+    ],
+)
+def test_options_are_these(
+    main: Callable[[], int], options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What varies between experiments belongs in a configuration: think twice before adding an option."""
+    parsers: list[argparse.ArgumentParser] = []
+
+    def stop(parser: argparse.ArgumentParser, *_: object) -> None:
+        parsers.append(parser)
+        raise SystemExit
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    with pytest.raises(SystemExit):
+        main()
+    actions = [action for action in parsers[0]._actions if action.dest != "help"]
+    assert [
+        action.option_strings[0] if action.option_strings else action.dest for action in actions
+    ] == options

@@ -1,0 +1,195 @@
+"""What is checked of a run's surroundings before anything expensive starts."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from hamu_ray import preflight
+from hamu_ray.config.document import ConfigError
+from hamu_ray.config.run import RunConfig
+from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.engine.store import MODEL_FILE
+from hamu_ray.preflight import check_run, check_sweep, distinct_runs
+
+
+@pytest.fixture(autouse=True)
+def no_store_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def run_of(storage: Path, **sections: Any) -> RunConfig:
+    return RunConfig.model_validate({"storage": {"path": str(storage)}, **sections})
+
+
+def sweep_of(storage: Path, space: dict[str, Any], **sections: Any) -> SweepConfig:
+    return SweepConfig.model_validate({"storage": {"path": str(storage)}, "space": space, **sections})
+
+
+def error_of(config: RunConfig) -> str:
+    with pytest.raises(ConfigError) as caught:
+        (check_sweep if isinstance(config, SweepConfig) else check_run)(config, "x.yaml")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith("x.yaml: ")
+    return message.removeprefix("x.yaml: ")
+
+
+def test_all_well(tmp_path: Path) -> None:
+    check_run(run_of(tmp_path / "new" / "runs"), "x.yaml")
+    left = {path.name for path in (tmp_path / "new" / "runs").iterdir()}
+    assert left <= {"mlflow.db"}
+
+
+@pytest.mark.parametrize("path", ["file/runs", "file", "s3://bucket/runs"])
+def test_storage_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    message = error_of(RunConfig.model_validate({"storage": {"path": path}}))
+    assert message.startswith("storage.path: ")
+    assert path in message
+    assert message.endswith("choose another with --set storage.path=FOLDER")
+
+
+def test_the_name_of_a_model_file_is_the_engines() -> None:
+    assert preflight.MODEL_FILE == MODEL_FILE
+
+
+@pytest.mark.parametrize("section", ["original", "reference"])
+def test_given_models(tmp_path: Path, section: str) -> None:
+    given = tmp_path / "given"
+
+    def problem() -> str:
+        return error_of(run_of(tmp_path, **{section: {"path": str(given)}}))
+
+    assert problem() == (
+        f"{section}.path: {given}: no such file; give a model.safetensors or a folder that holds one"
+    )
+    given.mkdir()
+    assert problem().startswith(f"{section}.path: {given}: the folder has no model.safetensors; give a ")
+    for content in (b"", b"text", b"\xff" * 100, (5).to_bytes(8, "little") + b"[1,2]" + b"more"):
+        (given / MODEL_FILE).write_bytes(content)
+        assert problem().startswith(
+            f"{section}.path: {given / MODEL_FILE} is not a safetensors file; give a "
+        )
+    save_file({"weight": torch.zeros(3)}, given / MODEL_FILE)
+    check_run(run_of(tmp_path, **{section: {"path": str(given)}}), "x.yaml")
+
+
+def test_model_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    message = error_of(run_of(tmp_path, model={"name": "/no/checkpoint"}))
+    assert message == "model.name: /no/checkpoint: no such folder; take resnet20 or a transformers checkpoint"
+
+
+def closed_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def test_a_server_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = f"http://127.0.0.1:{closed_port()}"
+    message = error_of(run_of(tmp_path, tracking={"uri": uri}))
+    assert message.startswith(f"tracking.uri: cannot use the MLflow store {uri}: ")
+    assert "Connection refused" in message
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert error_of(run_of(tmp_path)).startswith("tracking.uri (from MLFLOW_TRACKING_URI): cannot use the ")
+
+
+def test_a_server_that_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hamu_ray.sweep.stores.PROBE_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
+        assert "timed out" in error_of(run_of(tmp_path, tracking={"uri": uri}))
+
+
+@pytest.mark.parametrize("uri", ["htp://host", "localhost:5000", "redis://host/1"])
+def test_what_is_no_tracking_store(tmp_path: Path, uri: str) -> None:
+    message = error_of(run_of(tmp_path, tracking={"uri": uri}))
+    assert message.startswith(
+        f"tracking.uri: {uri} is no tracking store; begin it with one of http, https, sqlite"
+    )
+
+
+def test_the_first_problem_is_the_one_that_is_quick_to_find(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hamu_ray.preflight.check_data", lambda *_: pytest.fail("looked at the data"))
+    run = run_of(tmp_path, forget={"kind": "class", "label": 10}, tracking={"uri": "htp://host"})
+    assert error_of(run).startswith("tracking.uri: ")
+
+
+@pytest.mark.parametrize(
+    ("sections", "line"),
+    [
+        (
+            {"forget": {"kind": "class", "label": 10}},
+            "forget.label: there is no class 10; the classes are 0=",
+        ),
+        (
+            {"forget": {"kind": "class", "label": "zero"}},
+            "forget.label: there is no class 'zero'; the classes",
+        ),
+        (
+            {"forget": {"kind": "random", "share": 1e-4}},
+            "forget.share: 0.0001 of 1437 training images is none",
+        ),
+        (
+            {"forget": {"kind": "indices", "path": "/no/list"}},
+            "forget.path: /no/list cannot be read: No such file or directory; give a text file with a position",
+        ),
+        (
+            {"data": {"name": "digits", "test_share": 0.999}},
+            "data.test_share: 0.999 leaves a class without images",
+        ),
+        ({"data": {"name": "images", "path": "/no/folder"}}, "data.path: /no/folder: no such folder"),
+    ],
+)
+def test_data_that_cannot_give_the_forget_set(tmp_path: Path, sections: dict[str, Any], line: str) -> None:
+    assert error_of(run_of(tmp_path, **sections)).startswith(line)
+
+
+def test_an_empty_list_of_positions(tmp_path: Path) -> None:
+    (tmp_path / "none.txt").touch()
+    run = run_of(tmp_path, forget={"kind": "indices", "path": str(tmp_path / "none.txt")})
+    assert error_of(run).endswith("none.txt lists no positions; there is nothing to forget")
+
+
+def test_metrics_that_the_task_lacks(tmp_path: Path) -> None:
+    objectives = [{"metric": "retain_utility"}, {"metric": "forget_qualty"}]
+    config = sweep_of(tmp_path, {"seed": {"grid": [1]}}, search={"objectives": objectives})
+    assert error_of(config) == (
+        "search.objectives.1.metric: the vision task has no metric forget_qualty; did you mean forget_quality?"
+    )
+
+
+@pytest.mark.parametrize("kind", ["grid", "choice"])
+def test_every_forget_set_of_a_sweep_is_checked(tmp_path: Path, kind: str) -> None:
+    check_sweep(sweep_of(tmp_path, {"forget.label": {kind: [0, 9]}}), "x.yaml")
+    config = sweep_of(tmp_path, {"forget.label": {kind: [0, 9, 10]}})
+    assert error_of(config).startswith("forget.label: there is no class 10; ")
+
+
+def test_every_model_of_a_sweep_is_checked(tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(3)}, tmp_path / MODEL_FILE)
+    space = {"original.path": {"grid": [str(tmp_path), str(tmp_path / "none")]}}
+    config = sweep_of(tmp_path, space, original={"path": str(tmp_path)})
+    assert error_of(config).startswith(f"original.path: {tmp_path / 'none'}: no such file")
+
+
+def test_what_is_checked_of_a_sweep_is_bounded(tmp_path: Path) -> None:
+    space = {"forget.rho": {"grid": [0.1 * tenth for tenth in range(10)]}, "seed": {"grid": list(range(100))}}
+    runs = distinct_runs(sweep_of(tmp_path, space))
+    assert len(runs) == preflight.CHECKED_COMBINATIONS
+    other = distinct_runs(sweep_of(tmp_path, {"optimizer.learning_rate": {"grid": [0.1, 0.2]}}))
+    assert len(other) == 1
+
+
+def test_a_header_longer_than_its_file_is_not_read(tmp_path: Path) -> None:
+    header = json.dumps({"weight": {}}).encode()
+    (tmp_path / MODEL_FILE).write_bytes((10**15).to_bytes(8, "little") + header)
+    assert "is not a safetensors file" in error_of(run_of(tmp_path, original={"path": str(tmp_path)}))
