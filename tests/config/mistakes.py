@@ -1,0 +1,38 @@
+"""Configurations with a mistake, and the line that it gets."""
+
+from pathlib import Path
+
+import pytest
+
+from hamu_ray.config.files import ConfigError, load_sweep
+from hamu_ray.config.sweep import SweepConfig
+
+SPACE = "space: {optimizer.learning_rate: {loguniform: [1e-4, 0.1]}}"
+"""Makes any run's configuration that of a sweep."""
+
+JARGON = (
+    "Input should",
+    "valid dictionary",
+    "pydantic",
+    "Value error",
+    "Traceback",
+    "validation",
+    "Field required",
+)
+
+
+def load(folder: Path, text: str | bytes, *overrides: str) -> SweepConfig:
+    path = folder / "x.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return load_sweep(path, overrides)
+
+
+def error_of(folder: Path, text: str | bytes, *overrides: str) -> str:
+    """The error's line without the file, which it has to begin with."""
+    with pytest.raises(ConfigError) as caught:
+        load(folder, text, *overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert not any(word in message for word in JARGON)
+    assert message.startswith(str(folder / "x.yaml"))
+    return message.removeprefix(str(folder / "x.yaml")).removeprefix(": ")
