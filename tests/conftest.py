@@ -5,7 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("shared machine", deadline=None)  # an example's time is the machine's business
+settings.load_profile("shared machine")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 CLUSTER_CPUS = 8

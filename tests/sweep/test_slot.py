@@ -1,5 +1,6 @@
 """Worker groups: the same numbers at any size, kept warm, and nothing lost when a process dies."""
 
+import contextlib
 import os
 import signal
 import time
@@ -165,12 +166,12 @@ def test_a_job_that_kills_its_workers_fails_after_its_attempts(
 
 
 def processes(title: str) -> list[psutil.Process]:
-    """This session's Ray processes of an actor class."""
+    """The Ray processes of an actor class in this session's own cluster, and in no other on the machine."""
     found = []
-    for process in psutil.process_iter(["cmdline"]):
-        command = process.info["cmdline"] or [""]
-        if command[0].startswith(f"ray::{title}"):
-            found.append(process)
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.cmdline()[:1] and process.cmdline()[0].startswith(f"ray::{title}"):
+                found.append(process)
     return sorted(found, key=lambda process: process.pid)
 
 
