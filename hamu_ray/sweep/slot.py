@@ -141,10 +141,10 @@ class Slot:
 
     # For workers
 
-    async def position(self, rank: int) -> int:
+    async def position(self) -> int:
         """Return the number of the job to start with: after a restart, the one that was under way."""
         self._failed_starts = 0
-        if rank == 0 and self._finished < len(self._jobs) and self._jobs[self._finished].fetched:
+        if self._finished < len(self._jobs) and self._jobs[self._finished].fetched:
             await self._note_death("its workers died, as often as it may be tried")
         return self._finished
 

@@ -22,7 +22,9 @@ def serve(config: dict[str, Any]) -> None:
     slot = config["slot"]
     group: Group = Distributed() if torch.distributed.is_initialized() else Alone()
     resident = Resident(Path(config["storage"]), get_device())
-    number = ray.get(slot.position.remote(group.rank))
+    # Rank 0 asks for all: asking may end a job that has killed too many groups, and ranks must not disagree on it.
+    asked = str(ray.get(slot.position.remote())) if group.rank == 0 else ""
+    number = int(gather_texts(group, asked)[0])
     while True:
         job = ray.get(slot.fetch.remote(number))
         if job is None:
