@@ -8,7 +8,9 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "bench" / "step"
 def test_the_step_benchmark_runs() -> None:
     """Not what it finds: batches this small say nothing, and neither does a machine that runs tests."""
     small = ["--device", "cpu", "--batch", "4", "--repeats", "1", "--precision", "float32", "--threads", "1"]
-    result = subprocess.run([sys.executable, str(SCRIPT), *small], capture_output=True, text=True, timeout=100)
+    result = subprocess.run(
+        [sys.executable, str(SCRIPT), *small], capture_output=True, text=True, timeout=100
+    )
     assert result.returncode in (0, 1), result.stderr
     rows = [line.split() for line in result.stdout.splitlines() if line.strip().startswith("float32")]
     assert [row[1] for row in rows] == ["bare", "task", "step"]
