@@ -129,3 +129,21 @@ def value_at(document: Mapping[str, Any], path: str) -> Any:
     for part in split_path(path):
         found = found.get(part) if isinstance(found, Mapping) else None
     return found
+
+
+PATHS = ("data.path", "forget.path", "model.name", "original.path", "reference.path")
+"""Keys that may hold a file or folder of this machine; some may hold a name of the hub instead."""
+
+
+def with_absolute_paths(document: dict[str, Any]) -> dict[str, Any]:
+    """Make the paths that exist absolute, in place: workers have other working folders than the user.
+
+    What does not exist stays as it is written, for the checks to name it.
+    """
+    for key in PATHS:
+        section, name = key.split(".")
+        held = document.get(section)
+        value = held.get(name) if isinstance(held, dict) else None
+        if isinstance(held, dict) and isinstance(value, str) and Path(value).expanduser().exists():
+            held[name] = str(Path(value).expanduser().absolute())
+    return document

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from hamu_ray.config.document import ConfigError, assign, parse_override, read_yaml
+from hamu_ray.config.document import ConfigError, assign, parse_override, read_yaml, with_absolute_paths
 from hamu_ray.config.explain import explain, shown
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sweep import Scalar, SweepConfig
@@ -63,7 +63,7 @@ def _load(schema: type[Config], path: str | Path, overrides: Sequence[str]) -> C
             raise ConfigError(f"{path} with --set {text}: {error}") from error
         changed[key] = text
     try:
-        return schema.model_validate(document)
+        return schema.model_validate(with_absolute_paths(document))
     except ValidationError as error:
         place, problem = _explained(error, schema, document)
         source = f"{path}{_blamed(place, changed)}"

@@ -260,3 +260,14 @@ def test_checking_a_configuration_imports_nothing_slow() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_paths_that_exist_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.txt").write_text("1\n")
+    (tmp_path / "run.yaml").write_text(
+        "data: {name: images, path: owner/name}\nforget: {kind: indices, path: list.txt}\n"
+    )
+    run = load_run("run.yaml")
+    assert run.forget.path == str(tmp_path / "list.txt")
+    assert run.data.path == "owner/name", "a name of the hub stays"
