@@ -52,18 +52,19 @@ def entropy_of(split: str) -> str:
     return f"{split}_entropy"
 
 
-def _table(*metrics: Metric) -> dict[str, Metric]:
+def table(*metrics: Metric) -> dict[str, Metric]:
+    """Return the metrics by their keys."""
     return {metric.name: metric for metric in metrics}
 
 
-ENGINE: Mapping[str, Metric] = _table(
+ENGINE: Mapping[str, Metric] = table(
     Metric(UNLEARNING_SECONDS, "Wall time of the unlearning steps alone, no evaluation, no loading", "lower"),
     Metric(STEPS, "Optimizer steps taken", "neither"),
     Metric(GRADIENT_COMPUTATIONS, "Gradients of a global batch computed, both objectives counted", "lower"),
 )
 """What the engine reports for every task."""
 
-VISION: Mapping[str, Metric] = _table(
+VISION: Mapping[str, Metric] = table(
     Metric(accuracy_of("retain"), "RA: share of retain images whose most likely class is right", "higher"),
     Metric(loss_of("retain"), "Mean cross-entropy on the retain images", "lower"),
     Metric(entropy_of("retain"), "Mean entropy of the predicted classes on the retain images", "neither"),

@@ -36,7 +36,7 @@ def test_over_forgetting_is_no_better_than_remembering() -> None:
 def test_forget_quality_hands_the_reason_on() -> None:
     quality = forget_quality(Undefined("there are no examples"), 0.0)
     assert reasons({"q": quality}) == {
-        "q": "the forget accuracy of the model is not defined: there are no examples"
+        "q": "the score on the forget set of the model is not defined: there are no examples"
     }
     assert retain_utility(0.25) == 0.25
 
