@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hamu_ray.methods.equivalent import equivalent_gradients
     from hamu_ray.methods.gram import Blocks, clip_gram, combine, gram_matrix
     from hamu_ray.methods.method import Method
-    from hamu_ray.methods.objectives import Objective
+    from hamu_ray.methods.objectives import Objective, Predictions
 
 __all__ = [
     "METHODS",
@@ -34,6 +34,7 @@ __all__ = [
     "Decision",
     "Method",
     "Objective",
+    "Predictions",
     "StepSettings",
     "clip_gram",
     "combine",
@@ -50,6 +51,7 @@ _MODULES = {
     "Decision": "decision",
     "Method": "method",
     "Objective": "objectives",
+    "Predictions": "objectives",
     "clip_gram": "gram",
     "combine": "gram",
     "equivalent_gradients": "equivalent",
