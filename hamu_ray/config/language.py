@@ -40,6 +40,8 @@ class TextSection(Section):
     """Use only the first so many examples of the forget split."""
     test_share: float = Field(default=0.1, gt=0, lt=1)
     """Share of the retain examples that is held out for test; the same draw for every seed of a run."""
+    generated: PositiveInt = 400
+    """Greedy answers of each split that ROUGE is measured on, at most: the first so many examples."""
     new_tokens: PositiveInt | None = None
     """Longest greedy answer in tokens; null takes the longest true answer."""
 
@@ -68,6 +70,9 @@ class TofuData(TextSection):
     duplicates: Literal["none", "exact", "semantic"] = "none"
     """What is added to the retain set, and so to the original model's training: copies of the forget set, or
     the same facts in other words. Either makes forgetting harder."""
+    utility: Literal["model_utility", "retain_prob"] = "model_utility"
+    """What `retain_utility` is where the evaluation sets are there. A model that learned nothing but TOFU knows
+    no real author, for which `model_utility` is always next to nothing."""
 
     @model_validator(mode="after")
     def _layout_has_duplicates(self) -> "TofuData":

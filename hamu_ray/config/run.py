@@ -48,8 +48,7 @@ class TrainingConfig(Section):
     """Examples per forward pass; null takes the batch at once."""
     optimizer: TrainingOptimizerConfig = TrainingOptimizerConfig()
     select: Literal["best", "last"] = "best"
-    """`best`: the epoch with the best mean of retain and forget accuracy (the reference: retain accuracy); of
-    language models the mean answer probability stands for the accuracy."""
+    """`best`: the epoch with the best mean of retain and forget accuracy (the reference: retain accuracy)."""
     parameters: Literal["all", "lora"] = "all"
     """`lora` trains the adapters of `model.lora` alone, and unlearning goes on with them."""
 

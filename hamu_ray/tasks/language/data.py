@@ -1,13 +1,15 @@
 """Texts as they lie on a worker's device: tokens end to end, padded when they are used."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hamu_ray.config.language import ForgetSplit, LanguageModelConfig, TextSection
@@ -109,6 +111,27 @@ def to_device(values: Tensor, device: torch.device) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
+class EncodedChoices:
+    """An evaluation set, or some of its questions."""
+
+    questions: tuple[str, ...]
+    truths: tuple[str, ...]
+    """The answers as text."""
+    answers: Sequences
+    right: Sequences
+    """What the wrong answers are compared with."""
+    wrong: Sequences
+    """The wrong answers, question after question."""
+    counts: NDArray[np.int64]
+    """int64 ``(questions,)``: wrong answers to each."""
+
+    def positions(self, questions: Collection[str] | None) -> tuple[Tensor, Tensor]:
+        """Return where these questions (None: all) are, and where their wrong answers are: int64, CPU."""
+        wanted = np.array([questions is None or question in questions for question in self.questions], dtype=bool)
+        return torch.from_numpy(wanted.nonzero()[0]), torch.from_numpy(wanted.repeat(self.counts).nonzero()[0])
+
+
+@dataclass(frozen=True, eq=False)
 class Encodings:
     """A corpus in the tokens of one tokenizer."""
 
@@ -116,8 +139,8 @@ class Encodings:
     encoder: Encoder
     train: Sequences
     test: Sequences
-    choices: dict[str, tuple[Sequences, Sequences, Sequences]]
-    """The evaluation sets: their answers, the right answers, and all wrong answers in turn."""
+    choices: dict[str, EncodedChoices]
+    """The evaluation sets by name."""
 
 
 @dataclass(eq=False)
@@ -169,10 +192,13 @@ def encoded(corpus: Corpus, encoder: Encoder, device: torch.device) -> Encodings
         asked = found.rows.questions
         repeated = [q for q, wrong in zip(asked, found.wrong, strict=True) for _ in wrong]
         wrong = [answer for answers in found.wrong for answer in answers]
-        choices[name] = (
-            sequences(asked, found.rows.answers),
-            sequences(asked, found.right),
-            sequences(repeated, wrong),
+        choices[name] = EncodedChoices(
+            questions=asked,
+            truths=found.rows.answers,
+            answers=sequences(asked, found.rows.answers),
+            right=sequences(asked, found.right),
+            wrong=sequences(repeated, wrong),
+            counts=np.array([len(answers) for answers in found.wrong]),
         )
     train, test = corpus.train, corpus.test
     return Encodings(

@@ -51,14 +51,6 @@ class Choices:
     wrong: tuple[tuple[str, ...], ...]
     """The wrong answers to each question."""
 
-    def of(self, questions: Sequence[str]) -> "Choices":
-        """Return those of these questions, in their own order."""
-        wanted = set(questions)
-        kept = [at for at, question in enumerate(self.rows.questions) if question in wanted]
-        return Choices(
-            self.rows.take(kept), tuple(self.right[at] for at in kept), tuple(self.wrong[at] for at in kept)
-        )
-
     def __len__(self) -> int:
         """Return the number of questions."""
         return len(self.rows)
