@@ -112,7 +112,9 @@ def _of_split(split: str) -> Iterator[Metric]:
     kept: Literal["higher", "neither"] = "higher" if split in ("retain", "test") else "neither"
     lost: Literal["lower", "neither"] = "lower" if split in ("retain", "test") else "neither"
     answers = f"the {split} answers"
-    yield Metric(loss_of(split), f"Mean cross-entropy of the tokens of {answers}; exp of it: perplexity", lost)
+    yield Metric(
+        loss_of(split), f"Mean cross-entropy of the tokens of {answers}; exp of it: perplexity", lost
+    )
     yield Metric(prob_of(split), f"Mean over {answers} of exp(-mean cross-entropy of the tokens)", kept)
     yield Metric(accuracy_of(split), f"Share of tokens of {answers} whose most likely token is right", kept)
     yield Metric(token_log_prob_of(split), f"Mean log-probability of the tokens of {answers}: -loss", kept)
@@ -124,21 +126,29 @@ def _of_split(split: str) -> Iterator[Metric]:
         kept,
     )
     yield Metric(
-        mink_of(split), f"Mean over {answers} of Min-K%: mean of the {MINK_PERCENT} % lowest log-probabilities", kept
+        mink_of(split),
+        f"Mean over {answers} of Min-K%: mean of the {MINK_PERCENT} % lowest log-probabilities",
+        kept,
     )
     yield Metric(rouge_of(split), f"Mean ROUGE-L recall of {answers} in the greedily generated ones", kept)
 
 
 def _of_evaluation_set(split: str) -> Iterator[Metric]:
-    yield Metric(prob_of(split), f"Mean over {split} of p(right answer) / sum of p over all options", "higher")
-    yield Metric(rouge_of(split), f"Mean ROUGE-L recall of the {split} answers in the generated ones", "higher")
+    yield Metric(
+        prob_of(split), f"Mean over {split} of p(right answer) / sum of p over all options", "higher"
+    )
+    yield Metric(
+        rouge_of(split), f"Mean ROUGE-L recall of the {split} answers in the generated ones", "higher"
+    )
 
 
 def _of_truth_ratios(geometric: bool) -> Iterator[Metric]:
     mean = "geometric" if geometric else "arithmetic"
     ratio = f"TR, {mean} mean of p(wrong) / p(right paraphrased)"
     name = truth_ratio_of("forget", geometric=geometric)
-    yield Metric(name, f"Mean over the forget questions of min(TR, 1 / TR); {ratio}; good is near R's", "neither")
+    yield Metric(
+        name, f"Mean over the forget questions of min(TR, 1 / TR); {ratio}; good is near R's", "neither"
+    )
     for split in ("retain", *EVALUATION_SETS):
         name = truth_ratio_of(split, geometric=geometric)
         yield Metric(name, f"Mean over the {split} questions of max(0, 1 - TR); {ratio}", "higher")
@@ -167,6 +177,10 @@ LANGUAGE: Mapping[str, Metric] = names.table(
         "neither",
     ),
     Metric(names.FORGET_QUALITY, "1 - |forget_prob of M - forget_prob of R|", "higher"),
-    Metric(names.RETAIN_UTILITY, "retain_prob of M; model_utility where TOFU's evaluation sets are given", "higher"),
+    Metric(
+        names.RETAIN_UTILITY,
+        "retain_prob of M; model_utility where TOFU's evaluation sets are given",
+        "higher",
+    ),
 )
 """What the language task measures."""

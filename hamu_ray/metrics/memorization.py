@@ -34,22 +34,22 @@ def item_extraction_strengths(scores: TokenScores) -> Floats:
 
 def mean_loss(scores: TokenScores) -> float:
     """Return the mean negative log-likelihood in nats; every token counts alike, so exp of it is the perplexity."""
-    return _mean(scores, -scores.log_probs)
+    return mean_over(scores, -scores.log_probs)
 
 
 def mean_token_log_probability(scores: TokenScores) -> float:
     """Return the mean log-probability of an answer token: minus the loss."""
-    return _mean(scores, scores.log_probs)
+    return mean_over(scores, scores.log_probs)
 
 
 def mean_token_probability(scores: TokenScores) -> float:
     """Return the mean probability of an answer token, in 0..1; every token counts alike."""
-    return _mean(scores, np.exp(scores.log_probs))
+    return mean_over(scores, np.exp(scores.log_probs))
 
 
 def mean_probability(scores: TokenScores) -> float:
     """Return the length-normalised probability of an answer, in 0..1; every item counts alike."""
-    return _mean(scores, item_probabilities(scores))
+    return mean_over(scores, item_probabilities(scores))
 
 
 def token_accuracy(scores: TokenScores) -> float:
@@ -58,12 +58,12 @@ def token_accuracy(scores: TokenScores) -> float:
     It is the exact memorization of Tirumala et al. (arXiv:2205.10770), taken over all tokens alike; OpenUnlearning
     (arXiv:2506.12618) averages the shares of the items.
     """
-    return _mean(scores, scores.correct.astype(np.float64))
+    return mean_over(scores, scores.correct.astype(np.float64))
 
 
 def extraction_strength(scores: TokenScores) -> float:
     """Return the mean extraction strength of the answers, in 0..1; every item counts alike."""
-    return _mean(scores, item_extraction_strengths(scores))
+    return mean_over(scores, item_extraction_strengths(scores))
 
 
 def unusable(scores: TokenScores) -> str | None:
@@ -71,10 +71,13 @@ def unusable(scores: TokenScores) -> str | None:
     if len(scores.lengths) == 0:
         return "there are no items"
     broken = int((~np.isfinite(scores.log_probs)).sum())
-    return f"the logits of {broken} of {len(scores.log_probs)} answer tokens are not finite" if broken else None
+    return (
+        f"the logits of {broken} of {len(scores.log_probs)} answer tokens are not finite" if broken else None
+    )
 
 
-def _mean(scores: TokenScores, values: Floats) -> float:
+def mean_over(scores: TokenScores, values: Floats) -> float:
+    """Return the mean of values computed of the scores, of tokens or of items; `Undefined` as said above."""
     if (problem := unusable(scores)) is not None:
         return Undefined(problem)
     return float(values.mean())

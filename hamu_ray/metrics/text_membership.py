@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hamu_ray.metrics.memorization import item_losses
+from hamu_ray.metrics.memorization import item_losses, mean_over
 from hamu_ray.metrics.tokens import Floats, TokenScores
 
 DEVIATION_FLOOR = 1e-3
@@ -22,6 +22,11 @@ def mink_losses(scores: TokenScores, percent: int) -> Floats:
     Shi et al., arXiv:2310.16789. The number of tokens is rounded down, but at least one.
     """
     return _mean_of_highest(-scores.log_probs, scores, percent)
+
+
+def mean_mink(scores: TokenScores, percent: int) -> float:
+    """Return the mean Min-K% log-probability over the items; `Undefined` as the measures of memorization are."""
+    return mean_over(scores, -mink_losses(scores, percent))
 
 
 def minkpp_losses(scores: TokenScores, percent: int) -> Floats:

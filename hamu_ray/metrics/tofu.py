@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hamu_ray.metrics.memorization import item_losses, unusable
 from hamu_ray.metrics.language_names import utility_parts
+from hamu_ray.metrics.memorization import item_losses, unusable
 from hamu_ray.metrics.tokens import Floats, TokenScores
 from hamu_ray.metrics.undefined import Undefined, because
 
@@ -30,11 +30,15 @@ class Alternatives:
     def __post_init__(self) -> None:
         """Raise `ValueError` where the numbers of answers do not fit together."""
         if len(self.counts) != len(self.right.lengths):
-            raise ValueError(f"alternatives: {len(self.right.lengths)} right answers, {len(self.counts)} counts")
+            raise ValueError(
+                f"alternatives: {len(self.right.lengths)} right answers, {len(self.counts)} counts"
+            )
         if len(self.counts) and self.counts.min() < 1:
             raise ValueError("alternatives: every question needs at least one wrong answer")
         if self.counts.sum() != len(self.wrong.lengths):
-            raise ValueError(f"alternatives: {len(self.wrong.lengths)} wrong answers, not {self.counts.sum()}")
+            raise ValueError(
+                f"alternatives: {len(self.wrong.lengths)} wrong answers, not {self.counts.sum()}"
+            )
 
 
 def log_truth_ratios(alternatives: Alternatives, *, geometric: bool = False) -> Floats:

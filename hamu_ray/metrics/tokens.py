@@ -38,9 +38,13 @@ class TokenScores:
         if not len(self.correct) == len(self.means) == len(self.deviations) == tokens:
             raise ValueError("token scores: every token needs all four numbers")
         if len(self.lengths) and self.lengths.min() < 1:
-            raise ValueError("token scores: every item needs at least one answer token; leave out items of none")
+            raise ValueError(
+                "token scores: every item needs at least one answer token; leave out items of none"
+            )
         if self.lengths.sum() != tokens:
-            raise ValueError(f"token scores: the lengths add up to {self.lengths.sum()}, not to {tokens} tokens")
+            raise ValueError(
+                f"token scores: the lengths add up to {self.lengths.sum()}, not to {tokens} tokens"
+            )
 
     @classmethod
     def from_rows(cls, rows: np.ndarray, lengths: np.ndarray) -> "TokenScores":
