@@ -18,7 +18,6 @@ from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.sweep import stores
 from hamu_ray.tasks import check_data, metric_names
-from hamu_ray.tasks.hub import is_local
 
 MODEL_FILE = "model.safetensors"
 """As `hamu_ray.engine.store` names it, which needs torch."""
@@ -86,11 +85,10 @@ def _check(runs: Sequence[RunConfig], source: str) -> None:
     storage = Path(run.storage.path).expanduser().absolute()
     try:
         _check_storage(run.storage.path, storage)
-        _check_model_name(run.model.name)
         for key, path in _given_models(runs):
             _check_model_file(key, Path(path))
         _check_tracking(run.tracking.uri, storage)
-        check_data(run.data, [(each.forget, each.seed) for each in runs])
+        check_data(run.data, [(each.forget, each.seed) for each in runs], run.model)
     except ValueError as error:
         raise ConfigError(f"{source}: {first_line(error)}") from error
 
@@ -106,11 +104,6 @@ def _check_storage(given: str, folder: Path) -> None:
             probe.write(b"probe")
     except OSError as error:
         raise ValueError(f"storage.path: cannot write to {given}: {first_line(error)}; {remedy}") from error
-
-
-def _check_model_name(name: str) -> None:
-    if is_local(name) and not Path(name).expanduser().exists():
-        raise ValueError(f"model.name: {name}: no such folder; take resnet20 or a transformers checkpoint")
 
 
 def _given_models(runs: Sequence[RunConfig]) -> dict[tuple[str, str], None]:

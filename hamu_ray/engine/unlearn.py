@@ -13,12 +13,14 @@ import yaml
 from torch import Tensor, nn
 
 from hamu_ray.config.run import ModelSource, RunConfig
+from hamu_ray.engine.card import CARD_FILE, model_card
 from hamu_ray.engine.checkpoint import Checkpoints, load_model, save_tensors, write_atomically
 from hamu_ray.engine.history import History
 from hamu_ray.engine.loop import Loop, OnReport
 from hamu_ray.engine.outcome import Outcome, Report, Status
 from hamu_ray.engine.plan import training_plan, unlearning_plan
 from hamu_ray.engine.resident import Resident
+from hamu_ray.engine.state import changing_state
 from hamu_ray.engine.store import MODEL_FILE, ModelStore, StoredModel, key_of
 from hamu_ray.pairing.group import Alone, Group
 from hamu_ray.tasks.task import Measures, Task
@@ -52,6 +54,7 @@ def unlearn(run: RunConfig, resident: Resident, group: Group, folder: Path, on_r
     plan = unlearning_plan(run, task.splits)
     model = task.build_model(run.seed)
     load_model(model, original.path)
+    model = task.unlearner(model, run.seed)
 
     def compared(measures: Measures) -> Measures:
         known = reference.measures if reference else None
@@ -82,6 +85,11 @@ def unlearn(run: RunConfig, resident: Resident, group: Group, folder: Path, on_r
     outcome = loop.run()
     if group.rank == 0:
         write_result(folder, run, model, outcome, loop.history)
+        files = task.export(model, str(original.path.parent))
+        bases = {"original": original, **({"reference": reference} if reference else {})}
+        card = model_card(run, outcome, {name: compared(base.measures) for name, base in bases.items()})
+        for name, content in {**files, CARD_FILE: card.encode()}.items():
+            write_atomically(folder / name, content)
     return outcome
 
 
@@ -144,7 +152,7 @@ def train_base(run: RunConfig, task: Task, phase: str, on_report: OnReport, mode
     outcome = Loop(task, model, plan, alone, measure, on_report).run()
     if outcome.status is Status.FINISHED:
         recipe = training_recipe(run, task, phase)
-        models.add(key_of(recipe), model, outcome.measures, recipe)
+        models.add(key_of(recipe), model, outcome.measures, recipe, task.export(model, None))
     return outcome
 
 
@@ -164,7 +172,7 @@ def training_recipe(run: RunConfig, task: Task, phase: str) -> dict:
     return {
         "phase": phase,
         "data": task.fingerprint,
-        "model": run.model.model_dump(mode="json", include={"name", "precision", "channels_last"}),
+        "model": run.model.recipe(run.training.parameters),
         "training": run.training.model_dump(mode="json"),
         "seed": run.seed,
         "splits": {name: digest(examples.numpy()) for name, examples in sorted(task.splits.items())},
@@ -203,7 +211,7 @@ def measured_from_path(
 def write_result(folder: Path, run: RunConfig, model: nn.Module, outcome: Outcome, history: History) -> None:
     """Write the model, the run's configuration and per-block diagnostics, and the outcome last of all."""
     (folder / OUTCOME_FILE).unlink(missing_ok=True)
-    save_tensors(folder / MODEL_FILE, model.state_dict(), {"steps": str(outcome.steps)})
+    save_tensors(folder / MODEL_FILE, changing_state(model), {"steps": str(outcome.steps)})
     configuration = run.model_dump(mode="json", by_alias=True)
     write_atomically(folder / RUN_FILE, yaml.safe_dump(configuration, sort_keys=False).encode())
     if history.past:

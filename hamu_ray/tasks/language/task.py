@@ -23,6 +23,7 @@ from hamu_ray.tasks.language.export import exported
 from hamu_ray.tasks.language.measures import (
     ALL,
     CHEAP,
+    MEANS,
     Generated,
     all_measures,
     cheap_measures,
@@ -35,6 +36,9 @@ from hamu_ray.tasks.language.scores import answer_scores, by_length, eval_mode, 
 from hamu_ray.tasks.task import Measured, Measures, Outputs, Share, Teacher
 
 logger = logging.getLogger(__name__)
+
+ITEMS = tuple(language_names.truth_ratio_of("forget", geometric=geometric) for geometric in MEANS)
+"""What `forget_items` holds where there are wrong answers to the forget set's questions."""
 
 SUBSET_STREAM = 2
 """Keeps the draw of the evaluation's subset apart from others that start from the same seed."""
@@ -81,7 +85,7 @@ class LanguageTask:
         self._parameters = parameters
         self._batch_size = batch_size
         self._seed = seed
-        self._reported: set[tuple[str, str]] = set()
+        self._reported: set[str] = set()
 
     @property
     def splits(self) -> Mapping[str, Tensor]:
@@ -261,7 +265,7 @@ class LanguageTask:
     def _told(self, share: Share, order: Sequence[str], measured: Measured | None) -> Measured:
         """Return rank 0's measures on every rank: the same bits, and values of single items with them."""
         per_item = measured.per_item if measured else {}
-        names = items_of({"forget"} & set(self._asked)) if order is ALL else ()
+        names = ITEMS if order is ALL and "forget" in self._asked else ()
         rows = [[measured[name] for name in order]] if measured else np.empty((0, len(order)))
         told = share.gather_rows(torch.as_tensor(np.asarray(rows, dtype=np.float64), device=self.device))
         if names:
@@ -276,11 +280,14 @@ class LanguageTask:
         return Measured(measured, per_item)
 
     def _log_reasons(self, measures: Measures) -> None:
-        """Say once per task why a measure is not defined."""
-        for item in reasons(measures).items():
-            if item not in self._reported:
-                self._reported.add(item)
-                logger.warning("%s is not defined: %s", *item)
+        """Say once per task why measures are not defined: one line for a reason."""
+        by_reason: dict[str, list[str]] = {}
+        for name, reason in reasons(measures).items():
+            by_reason.setdefault(reason, []).append(name)
+        for reason, undefined in by_reason.items():
+            if reason not in self._reported:
+                self._reported.add(reason)
+                logger.warning("not defined, as %s: %s", reason, ", ".join(undefined))
 
 
 class _WithWeights:
