@@ -7,7 +7,14 @@ from pydantic import Field
 from hamu_ray.config.language import ForgetSplit, LanguageModelConfig, TextData, TofuData
 from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.schema import Section
-from hamu_ray.config.vision import Cifar10Data, DigitsData, ForgetClass, ForgetIndices, ForgetRandom, ImagesData
+from hamu_ray.config.vision import (
+    Cifar10Data,
+    DigitsData,
+    ForgetClass,
+    ForgetIndices,
+    ForgetRandom,
+    ImagesData,
+)
 
 AnyData = Annotated[DigitsData | ImagesData | Cifar10Data | TofuData | TextData, Field(discriminator="name")]
 AnyForget = Annotated[ForgetClass | ForgetRandom | ForgetIndices | ForgetSplit, Field(discriminator="kind")]

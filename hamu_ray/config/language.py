@@ -105,7 +105,7 @@ class LoraConfig(Section):
     """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) by `peft`; all other weights stay as they are."""
 
     rank: PositiveInt = 8
-    alpha: Annotated[float, Field(gt=0)] = 16.0
+    alpha: PositiveInt = 16
     """The adapter's output is scaled by alpha / rank."""
     dropout: float = Field(default=0.05, ge=0, lt=1)
     """Of the adapters' inputs while they train. Above zero, numbers depend on the number of workers."""

@@ -283,7 +283,9 @@ def check_task(run: RunConfig) -> None:
     if run.training.parameters == "all":
         return
     if not isinstance(run.model, LanguageModelConfig) or run.model.lora is None:
-        raise ValueError("training.parameters: lora needs a model.lora of a language model; give it or take all")
+        raise ValueError(
+            "training.parameters: lora needs a model.lora of a language model; give it or take all"
+        )
     if run.model.embedded:
         raise ValueError(
             f"training.parameters: {run.model.name} begins with random weights, which adapters cannot make up "

@@ -30,8 +30,6 @@ def put_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         raise ValueError(f"{'the file lacks' if strange[0] in own else 'the model has no'} {strange[0]}")
     for name, tensor in state.items():
         if tensor.shape != own[name].shape:
-            raise ValueError(
-                f"{name} has shape {tuple(tensor.shape)}, expected {tuple(own[name].shape)}"
-            )
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {tuple(own[name].shape)}")
     for name, tensor in state.items():
         own[name].copy_(tensor)

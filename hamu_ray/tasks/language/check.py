@@ -65,7 +65,9 @@ def check_model(config: TextSection, model: LanguageModelConfig) -> None:
 def _check_folder(config: TextSection, folder: Path) -> None:
     """Check a checkpoint's context and its tokenizer's special tokens and template."""
     if not folder.exists():
-        raise ValueError(f"model.name: {folder}: no such folder; take small-llama or a transformers checkpoint")
+        raise ValueError(
+            f"model.name: {folder}: no such folder; take small-llama or a transformers checkpoint"
+        )
     described = _json("model.name", folder / "config.json")
     context = described.get("max_position_embeddings")
     if isinstance(context, int) and config.max_length > context:

@@ -15,6 +15,8 @@ from hamu_ray.tasks.language.rows import Choices, Rows, choices_of, load_rows, l
 TEST_SPLIT_SEED = 0
 """The test examples are the same for every seed of a run, so that runs can be compared."""
 
+NOTHING = Rows()
+
 ForgetText = ForgetSplit | ForgetRandom | ForgetIndices
 
 
@@ -25,11 +27,11 @@ class Corpus:
     retain: Rows
     """What is there to be kept, less the test examples."""
     test: Rows
-    duplicates: Rows = Rows()
+    duplicates: Rows = NOTHING
     """What is added to the retain set: what is to be forgotten once more."""
     choices: Mapping[str, Choices] = field(default_factory=dict)
     """Evaluation sets by name: ``retain``, ``forget``, ``real_authors``, ``world_facts``."""
-    forget: Rows = Rows()
+    forget: Rows = NOTHING
     """The split that is to be forgotten; empty where the forget set is drawn from the retain examples."""
 
     @cached_property
@@ -148,7 +150,9 @@ def held_out(rows: Rows, config: TextSection) -> tuple[Rows, Rows]:
     """
     count = max(1, round(config.test_share * len(rows)))
     if count >= len(rows):
-        raise ValueError(f"data.test_share: {config.test_share} of {len(rows)} examples leaves none to retain")
+        raise ValueError(
+            f"data.test_share: {config.test_share} of {len(rows)} examples leaves none to retain"
+        )
     drawn = np.sort(np.random.default_rng(TEST_SPLIT_SEED).permutation(len(rows))[:count])
     kept = np.setdiff1d(np.arange(len(rows)), drawn)
     return rows.take(kept.tolist()), rows.take(drawn.tolist())

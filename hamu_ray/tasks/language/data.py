@@ -127,8 +127,12 @@ class EncodedChoices:
 
     def positions(self, questions: Collection[str] | None) -> tuple[Tensor, Tensor]:
         """Return where these questions (None: all) are, and where their wrong answers are: int64, CPU."""
-        wanted = np.array([questions is None or question in questions for question in self.questions], dtype=bool)
-        return torch.from_numpy(wanted.nonzero()[0]), torch.from_numpy(wanted.repeat(self.counts).nonzero()[0])
+        wanted = np.array(
+            [questions is None or question in questions for question in self.questions], dtype=bool
+        )
+        return torch.from_numpy(wanted.nonzero()[0]), torch.from_numpy(
+            wanted.repeat(self.counts).nonzero()[0]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +158,7 @@ class LanguageData:
     config: TextSection
     cache: Path | None = None
     """Folder of what takes long to prepare."""
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     resident: dict[Any, Any] = field(default_factory=dict)
     """What stays: corpora, encodings and base models by what they depend on."""
 

@@ -42,10 +42,10 @@ def build_language_model(
 
 
 def _embedded(config: LanguageModelConfig, encoder: Encoder) -> nn.Module:
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoModelForCausalLM, LlamaConfig
 
     tokenizer = encoder.tokenizer
-    return LlamaForCausalLM(
+    return AutoModelForCausalLM.from_config(
         LlamaConfig(
             vocab_size=len(tokenizer),
             hidden_size=config.hidden_size,
@@ -58,8 +58,8 @@ def _embedded(config: LanguageModelConfig, encoder: Encoder) -> nn.Module:
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
-            attn_implementation=config.attn_implementation,
-        )
+        ),
+        attn_implementation=config.attn_implementation,
     )
 
 

@@ -1,6 +1,6 @@
 """Rows of text data sets: loading a split by its columns, with errors of one line. Needs no torch."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +31,7 @@ class Rows:
     def take(self, positions: Iterable[int]) -> "Rows":
         """Return the rows at these positions."""
         chosen = list(positions)
-        return Rows(
-            tuple(self.questions[at] for at in chosen), tuple(self.answers[at] for at in chosen)
-        )
+        return Rows(tuple(self.questions[at] for at in chosen), tuple(self.answers[at] for at in chosen))
 
     def first(self, limit: int | None) -> "Rows":
         """Return the first rows, or all without a limit."""
@@ -122,7 +120,9 @@ def choices_of(config: TextSection, dataset: "Dataset", split: str) -> Choices:
     rows = rows_of(config, dataset, split)
     columns = dataset.column_names
     if PERTURBED not in columns:
-        raise ValueError(f"data.path: {config.path} ({split}) has no column {PERTURBED}; it has {', '.join(columns)}")
+        raise ValueError(
+            f"data.path: {config.path} ({split}) has no column {PERTURBED}; it has {', '.join(columns)}"
+        )
     wrong = tuple(tuple(answers) for answers in dataset[PERTURBED])
     if not all(wrong):
         raise ValueError(f"data.path: row {wrong.index(())} of {config.path} ({split}) has no wrong answers")
@@ -138,7 +138,9 @@ def _texts(config: TextSection, dataset: "Dataset", key: str, split: str) -> tup
     texts = tuple(dataset[column])
     for row, text in enumerate(texts):
         if not isinstance(text, str):
-            raise ValueError(f"data.{key}: {column} of {where} must hold texts, found {text!r:.40} in row {row}")
+            raise ValueError(
+                f"data.{key}: {column} of {where} must hold texts, found {text!r:.40} in row {row}"
+            )
         if not text.strip():
             raise ValueError(f"data.{key}: row {row} of {where} is empty; every row needs a text in {column}")
     return texts

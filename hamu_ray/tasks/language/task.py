@@ -74,9 +74,8 @@ class LanguageTask:
         self._kept, self._forget = torch.from_numpy(split.retain), torch.from_numpy(split.forget)
         self._duplicates = torch.from_numpy(split.duplicates)
         questions = self._corpus.train.questions
-        belonging = {
-            name: {questions[at] for at in numbers} for name, numbers in (("retain", split.retain), ("forget", split.forget))
-        }
+        parts = {"retain": split.retain, "forget": split.forget}
+        belonging = {name: {questions[at] for at in numbers} for name, numbers in parts.items()}
         found = {
             name: choices.positions(belonging.get(name)) for name, choices in self._encodings.choices.items()
         }
@@ -176,9 +175,7 @@ class LanguageTask:
             return self._told(share, CHEAP if subset is not None else ALL, None)
         if subset is not None:
             return self._told(share, CHEAP, Measured(cheap_measures(splits)))
-        measures = all_measures(
-            splits, texts=self._answers(), generated=generated, alternatives=alternatives
-        )
+        measures = all_measures(splits, texts=self._answers(), generated=generated, alternatives=alternatives)
         return self._told(share, ALL, Measured(measures, forget_items(alternatives)))
 
     def compare(self, measures: Measures, original: Measures | None, reference: Measures | None) -> Measures:
@@ -269,7 +266,11 @@ class LanguageTask:
         rows = [[measured[name] for name in order]] if measured else np.empty((0, len(order)))
         told = share.gather_rows(torch.as_tensor(np.asarray(rows, dtype=np.float64), device=self.device))
         if names:
-            items = [per_item[name] for name in names] if measured else np.empty((0, len(self._asked["forget"][0])))
+            items = (
+                [per_item[name] for name in names]
+                if measured
+                else np.empty((0, len(self._asked["forget"][0])))
+            )
             told_items = share.gather_rows(
                 torch.as_tensor(np.asarray(items, dtype=np.float64), device=self.device)
             )

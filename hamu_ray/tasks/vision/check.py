@@ -14,7 +14,9 @@ from hamu_ray.tasks.vision.labels import DIGITS, check_columns, check_folder, tr
 def check_vision(
     config: DataConfig, choices: Sequence[tuple[ForgetConfig, int]], model: ModelConfig | None = None
 ) -> None:
-    """Check the model's folder if it is given, the data, and that they can give every forget set, each with the seed that decides its draws.
+    """Check the data, and that they can give every forget set, each with the seed that decides its draws.
+
+    Of a model only whether its folder is there.
 
     Of a data set on the hub only the description is looked at: the labels would have to be downloaded.
 
