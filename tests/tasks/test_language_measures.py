@@ -53,7 +53,7 @@ def test_every_measure_has_a_name_and_only_those(measures: dict[str, float]) -> 
 
 
 def test_measures_are_what_their_names_say(measures: dict[str, float]) -> None:
-    forget, test = SPLITS["forget"], SPLITS["test"]
+    forget = SPLITS["forget"]
     assert measures["forget_loss"] == pytest.approx(-forget.log_probs.mean())
     assert measures["forget_prob"] == pytest.approx(np.exp(-item_losses(forget)).mean())
     assert measures["retain_accuracy"] == measures["retain_exact_memorization"]
