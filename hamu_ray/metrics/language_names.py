@@ -144,7 +144,7 @@ def _of_evaluation_set(split: str) -> Iterator[Metric]:
 
 def _of_truth_ratios(geometric: bool) -> Iterator[Metric]:
     mean = "geometric" if geometric else "arithmetic"
-    ratio = f"TR, {mean} mean of p(wrong) / p(right paraphrased)"
+    ratio = f"TR, {mean} mean of p(wrong) / p(right)"
     name = truth_ratio_of("forget", geometric=geometric)
     yield Metric(
         name, f"Mean over the forget questions of min(TR, 1 / TR); {ratio}; good is near R's", "neither"
