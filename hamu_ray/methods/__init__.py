@@ -15,7 +15,15 @@ for the device; README.md beside this file says how to add a method.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from hamu_ray.methods.registry import METHOD_NAMES, METHODS, get_method, settings_of
+from hamu_ray.methods.registry import (
+    FORGET_OBJECTIVES,
+    METHOD_NAMES,
+    METHODS,
+    forget_objectives_of,
+    get_method,
+    keys_of,
+    settings_of,
+)
 from hamu_ray.methods.settings import StepSettings
 
 if TYPE_CHECKING:
@@ -24,8 +32,10 @@ if TYPE_CHECKING:
     from hamu_ray.methods.gram import Blocks, clip_gram, combine, gram_matrix
     from hamu_ray.methods.method import Method
     from hamu_ray.methods.objectives import Objective, Predictions
+    from hamu_ray.methods.preference import forget_objective
 
 __all__ = [
+    "FORGET_OBJECTIVES",
     "METHODS",
     "METHOD_NAMES",
     "Blocks",
@@ -39,8 +49,11 @@ __all__ = [
     "clip_gram",
     "combine",
     "equivalent_gradients",
+    "forget_objective",
+    "forget_objectives_of",
     "get_method",
     "gram_matrix",
+    "keys_of",
     "settings_of",
 ]
 
@@ -55,6 +68,7 @@ _MODULES = {
     "clip_gram": "gram",
     "combine": "gram",
     "equivalent_gradients": "equivalent",
+    "forget_objective": "preference",
     "gram_matrix": "gram",
 }
 """What needs torch, imported when it is first used: checking a configuration is to take less time than that."""

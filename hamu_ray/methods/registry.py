@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from hamu_ray.methods.method import Method
 
 
+FORGET_OBJECTIVES: Mapping[str, frozenset[str]] = {
+    "cross_entropy": frozenset(),
+    "npo": frozenset({"beta"}),
+    "simnpo": frozenset({"beta", "gamma"}),
+}
+"""The names of the forget objectives that a configuration can give a method, and the settings that each
+reads; see `hamu_ray.methods.preference`."""
+
+
 @dataclass(frozen=True)
 class _Entry:
     """Where a method is, and what it can be told."""
@@ -26,6 +35,9 @@ class _Entry:
     """The module's variable that holds the `Method`."""
     settings: frozenset[str] = frozenset()
     """What `Method.settings` takes from here."""
+    forget: tuple[str, ...] = tuple(FORGET_OBJECTIVES)
+    """The names of the forget objectives that it can take, its own first. None of them where it has no forget
+    objective, or one that makes it what it is and has no name in configurations."""
 
 
 _GRANULARITY = frozenset({"granularity"})
@@ -33,11 +45,13 @@ _GRANULARITY = frozenset({"granularity"})
 _TABLE: Mapping[str, _Entry] = {
     "hamu-q": _Entry("hamu", "HAMU_Q", ALL_SETTINGS),
     "hamu-u": _Entry("hamu", "HAMU_U", ALL_SETTINGS),
-    "ft": _Entry("descent", "FT"),
+    "ft": _Entry("descent", "FT", forget=()),
     "ga": _Entry("descent", "GA"),
     "gdiff": _Entry("descent", "GDIFF"),
     "kl": _Entry("descent", "KL"),
-    "scrub": _Entry("descent", "SCRUB"),
+    "scrub": _Entry("descent", "SCRUB", forget=()),
+    "npo": _Entry("preference", "NPO", forget=("npo",)),
+    "simnpo": _Entry("preference", "SIMNPO", forget=("simnpo",)),
     "gru": _Entry("gru", "GRU", _GRANULARITY),
     "pcgrad": _Entry("pcgrad", "PCGRAD", _GRANULARITY),
 }
@@ -83,3 +97,22 @@ def get_method(name: str) -> "Method":
 def settings_of(name: str) -> frozenset[str]:
     """Return the names of the fields of `StepSettings` that a registered method reads; imports no method."""
     return _TABLE[name].settings
+
+
+def forget_objectives_of(name: str) -> tuple[str, ...]:
+    """Return the names of the forget objectives that a registered method can take, its own first."""
+    return _TABLE[name].forget
+
+
+def keys_of(name: str, forget_objective: str | None = None) -> frozenset[str]:
+    """Return the keys of a configuration's `method` section that a registered method reads, besides its name.
+
+    Those of its weighting, those of its forget objective (its own, unless it can take the one that is named), and
+    the choice of that where it has one.
+    """
+    entry = _TABLE[name]
+    keys = entry.settings
+    if entry.forget:
+        taken = forget_objective if forget_objective in entry.forget else entry.forget[0]
+        keys |= FORGET_OBJECTIVES[taken]
+    return keys | {"forget_objective"} if len(entry.forget) > 1 else keys
