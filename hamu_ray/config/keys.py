@@ -9,7 +9,6 @@ FIXED = {
     "name": "it names the sweep",
     "data": "a sweep has one data set",
     "forget.kind": "its kinds have different keys",
-    "workers": "the workers are kept from trial to trial",
     "storage": "a sweep has one place for its results",
     "tracking": "a sweep has one place for its results",
 }
