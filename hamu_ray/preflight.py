@@ -6,16 +6,17 @@ seconds.
 
 import json
 import os
-import tempfile
 from collections.abc import Sequence
-from itertools import islice, product
+from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from hamu_ray.config.document import ConfigError, first_line
 from hamu_ray.config.nearest import nearest
-from hamu_ray.config.run import RunConfig
+from hamu_ray.config.run import RunConfig, StorageConfig
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.engine.files import local_folder, storage_path, write_atomically
 from hamu_ray.sweep import stores
 from hamu_ray.tasks import check_data, metric_names
 
@@ -70,40 +71,40 @@ def check_sweep(config: SweepConfig, source: str) -> None:
 
 def distinct_runs(config: SweepConfig) -> list[RunConfig]:
     """Return runs of a sweep with each of its forget sets and given models among them, up to a bound."""
-    paths = [path for path in config.space if path.startswith(DECIDES_SPLIT_OR_MODELS)]
-    combinations = product(*(dict.fromkeys(config.space[path].examples) for path in paths))
-    first = config.example(next(config.cells()))
-    return [
-        config.resolve({**first, **dict(zip(paths, values, strict=True))})
-        for values in islice(combinations, CHECKED_COMBINATIONS)
-    ]
+    return list(islice(config.variants(DECIDES_SPLIT_OR_MODELS), CHECKED_COMBINATIONS))
 
 
 def _check(runs: Sequence[RunConfig], source: str) -> None:
     """Check runs that share storage, tracking, data and kind of model."""
     run = runs[0]
-    storage = Path(run.storage.path).expanduser().absolute()
     try:
-        _check_storage(run.storage.path, storage)
+        local = _check_storage(run.storage)
         for key, path in _given_models(runs):
             _check_model_file(key, Path(path))
-        _check_tracking(run.tracking.uri, storage)
+        _check_tracking(run.tracking.uri, local)
         check_data(run.data, [(each.forget, each.seed) for each in runs], run.model)
     except ValueError as error:
         raise ConfigError(f"{source}: {first_line(error)}") from error
 
 
-def _check_storage(given: str, folder: Path) -> None:
-    """Make the folder and write a file into it."""
-    remedy = "choose another with --set storage.path=FOLDER"
-    if "://" in given:
-        raise ValueError(f"storage.path: {given} is no folder; mount the store as one, or {remedy}")
+def _check_storage(config: StorageConfig) -> Path:
+    """Write into the storage, and into the driver's folder where that is another; return the latter."""
+    _check_writable("storage.path", config.path)
+    local = local_folder(config)
+    if storage_path(config.path) != local:
+        _check_writable("storage.local", str(local))
+    return local
+
+
+def _check_writable(key: str, place: str) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(b"probe")
-    except OSError as error:
-        raise ValueError(f"storage.path: cannot write to {given}: {first_line(error)}; {remedy}") from error
+        probe = storage_path(place) / f".probe-{uuid4().hex}"
+        write_atomically(probe, b"probe")
+        probe.unlink()
+    except Exception as error:  # each of fsspec's file systems raises its own
+        raise ValueError(
+            f"{key}: cannot write to {place}: {first_line(error)}; choose another with --set {key}=FOLDER"
+        ) from error
 
 
 def _given_models(runs: Sequence[RunConfig]) -> dict[tuple[str, str], None]:

@@ -10,7 +10,6 @@ FIXED = {
     "data": "a sweep has one data set",
     "forget.kind": "its kinds have different keys",
     "model.task": "the data decide on it",
-    "workers": "the workers are kept from trial to trial",
     "storage": "a sweep has one place for its results",
     "tracking": "a sweep has one place for its results",
 }

@@ -213,7 +213,16 @@ class StorageConfig(Section):
     """Where models, checkpoints and results are kept."""
 
     path: str = Field(default="runs", min_length=1)
-    """Folder; on a cluster one that every node shares."""
+    """Folder, on a cluster one that every node shares, or a URL that fsspec opens (`s3://bucket/runs`)."""
+    local: str | None = Field(default=None, min_length=1)
+    """Folder of the driver for what it alone writes: tables, pictures, the study, the SQLite store. Null: the path,
+    or `runs` where that is a URL."""
+
+    @model_validator(mode="after")
+    def _local_is_a_folder(self) -> "StorageConfig":
+        if self.local is not None and "://" in self.local:
+            raise ValueError(f"local: must be a folder of this machine, found {self.local}")
+        return self
 
 
 class TrackingConfig(Section):

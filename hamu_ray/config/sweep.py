@@ -64,6 +64,15 @@ class Objective(Section):
     mode: Literal["max", "min"] = "max"
 
 
+class PruningConfig(Section):
+    """When to give a trial up that finished ones have left far behind. Pruned trials are never on the front."""
+
+    margin: Annotated[float, Field(gt=0)] = 0.1
+    """A finished trial must have been better by more than this in both objectives, at the same step."""
+    grace_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps that every trial may take before it is judged."""
+
+
 class SearchConfig(Section):
     """How the space is searched."""
 
@@ -78,6 +87,8 @@ class SearchConfig(Section):
     """How often a trial is tried again after an error before it counts as failed."""
     time_budget: Annotated[float, Field(gt=0)] | None = None
     """Seconds after which no new trial starts; null has no limit."""
+    pruning: PruningConfig | None = None
+    """Null lets every trial run to its end."""
     objectives: Annotated[tuple[Objective, Objective], Field(strict=False)] = (
         Objective(metric="forget_quality"),
         Objective(metric="retain_utility"),
@@ -214,6 +225,13 @@ class SweepConfig(RunConfig):
             reading = (v for v in values if all(self.applies(key, {**point, path: v}) for key in cell))
             point[path] = next(reading, values[0])
         return point
+
+    def variants(self, prefixes: str | tuple[str, ...]) -> Iterator[RunConfig]:
+        """Yield a run for each combination of the examples of the space's keys that begin so."""
+        paths = [path for path in self.space if path.startswith(prefixes)]
+        first = self.example(next(self.cells()))
+        for values in product(*(dict.fromkeys(self.space[path].examples) for path in paths)):
+            yield self.resolve({**first, **dict(zip(paths, values, strict=True))})
 
     def cells(self) -> Iterator[dict[str, Scalar]]:
         """The grids' cross product, without repeats for methods that lack one of its parameters."""

@@ -2,17 +2,15 @@
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from uuid import uuid4
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from hamu_ray.engine.files import StoragePath, local_copy, write_atomically
 from hamu_ray.engine.history import History
 from hamu_ray.engine.state import changing_state, put_state
 from hamu_ray.engine.step import PairedStep
@@ -24,22 +22,8 @@ KEEP = 2
 """Checkpoints that are kept: the newest, and the one before in case the newest is damaged."""
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, whatever dies meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def save_tensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+    path: StoragePath, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write tensors as safetensors in their standard memory order; shared memory is written for each name.
 
@@ -49,29 +33,36 @@ def save_tensors(
     write_atomically(path, save(plain, metadata={"format": "pt", **(metadata or {})}))
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def load_tensors(path: StoragePath) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a safetensors file: tensors and metadata.
 
     Raises:
         ValueError: The file is not there, or not whole.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with local_copy(path) as copy, safe_open(copy, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path}: not a whole safetensors file: {error}") from error
 
 
-def is_whole(path: Path) -> bool:
-    """Whether a safetensors file is there with all of its bytes; reads only its head."""
+def is_whole(path: StoragePath) -> bool:
+    """Whether a safetensors file is there with all of its bytes; reads only its head.
+
+    The head is JSON behind its own length in 8 bytes, and says where in the rest each tensor ends.
+    """
     try:
-        with safe_open(path, framework="pt"):
-            return True
-    except (OSError, SafetensorError):
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            head = json.loads(file.read(length)) if length < size else {}
+        ends = [entry["data_offsets"][1] for name, entry in head.items() if name != "__metadata__"]
+    except (OSError, ValueError):
         return False
+    return bool(ends) and size == 8 + length + max(ends)
 
 
-def load_model(model: nn.Module, path: Path) -> None:
+def load_model(model: nn.Module, path: StoragePath) -> None:
     """Load what can change of a model in place; parameters keep their memory order and device.
 
     Raises:
@@ -97,14 +88,14 @@ class Progress:
 class Checkpoints:
     """The checkpoints of one run, in a folder of its own. Rank 0 writes, every rank reads."""
 
-    def __init__(self, folder: Path, group: Group) -> None:
+    def __init__(self, folder: StoragePath, group: Group) -> None:
         """Use (and on the first save make) a folder."""
         self.folder = folder
         self.group = group
 
-    def _files(self) -> list[Path]:
+    def _files(self) -> list[StoragePath]:
         """Return the checkpoints, oldest first."""
-        return sorted(self.folder.glob("step-*.safetensors"))
+        return sorted(self.folder.glob("step-*.safetensors"), key=lambda path: path.name)
 
     def save(self, stepper: PairedStep, progress: Progress, history: History) -> None:
         """Write everything that the run needs to go on from here. Every rank must call it.

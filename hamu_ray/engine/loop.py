@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hamu_ray.engine.checkpoint import Checkpoints, Progress
 from hamu_ray.engine.history import History
-from hamu_ray.engine.outcome import Outcome, Report, Status
+from hamu_ray.engine.outcome import Outcome, Report, Status, Verdict
 from hamu_ray.engine.plan import Plan
 from hamu_ray.engine.state import changing_state, put_state
 from hamu_ray.engine.step import CRITERION, INFEASIBLE, NON_FINITE, RUNNING, PairedStep
@@ -23,8 +23,8 @@ LOG_EVERY = 10
 Measure = Callable[[nn.Module, bool], Measures]
 """Measures a model, in full or only what is cheap."""
 
-OnReport = Callable[[Report], bool]
-"""Receives the news on rank 0; returns whether to go on."""
+OnReport = Callable[[Report], Verdict]
+"""Receives the news on rank 0; answers whether to go on."""
 
 STOP_REASONS = {
     NON_FINITE: (Status.COLLAPSED, "a loss or gradient was not finite"),
@@ -32,9 +32,13 @@ STOP_REASONS = {
     CRITERION: (Status.FINISHED, "stopping criterion: the constraint can no longer be met at first order"),
 }
 
-
 Ending = tuple[Status, str]
 """How a run ends, and why in words."""
+
+VERDICT_ENDINGS: Mapping[Verdict, Ending] = {
+    Verdict.INTERRUPT: (Status.INTERRUPTED, "stopped from outside"),
+    Verdict.PRUNE: (Status.PRUNED, "far behind other trials at the same step"),
+}
 
 
 @dataclass
@@ -52,6 +56,12 @@ class Loop:
     """Measures of the model that the run starts from: what a collapse is told by."""
     checkpoints: Checkpoints | None = None
     history: History = field(default_factory=History)
+    _restored: int = field(default=0, init=False)
+    """Steps that an earlier process took."""
+    _evaluating: float = field(default=0.0, init=False)
+    """Seconds of measuring."""
+    _sent: int = field(default=0, init=False)
+    """Bytes that this rank sent in the steps since."""
 
     def run(self) -> Outcome:
         """Take all steps, or those until a stop rule fires, and measure in full; the model is the result."""
@@ -59,7 +69,8 @@ class Loop:
         self.history.blocks = stepper.block_names
         progress = self.checkpoints.restore(stepper, self.history) if self.checkpoints else Progress()
         best = Best(self.plan.select_by)
-        computed = progress.steps
+        computed = self._restored = progress.steps
+        measures: Measures = {}
         ending: Ending | None = None
         while progress.steps < self.plan.steps and ending is None:
             until = self._next_pause(progress.steps)
@@ -68,24 +79,33 @@ class Loop:
             measures = {} if ending else self._measure_between(progress.steps)
             best.offer(measures, self.model)
             ending = ending or self._rule_that_fires(measures)
-            if not self._report(progress.steps, measures):
-                ending = (Status.INTERRUPTED, "stopped from outside")
-            elif ending is None and self.checkpoints and _due(progress.steps, self.plan.checkpoint_every):
+            verdict = self._report(progress.steps, measures)
+            ending = VERDICT_ENDINGS.get(verdict, ending)
+            if ending is None and self.checkpoints and _due(progress.steps, self.plan.checkpoint_every):
                 self.checkpoints.save(stepper, progress, self.history)
         best.restore(self.model)
-        return self._end(progress, ending or (Status.FINISHED, "all steps taken"), computed)
+        return self._end(progress, ending or (Status.FINISHED, "all steps taken"), computed, measures)
 
-    def _end(self, progress: Progress, ending: Ending, computed: int) -> Outcome:
-        """Measure in full, unless the run was cut off, and sum up."""
+    def _end(self, progress: Progress, ending: Ending, computed: int, measures: Measures) -> Outcome:
+        """Measure in full, unless the run was cut off, and sum up; ``measures`` are the latest."""
         status, reason = ending
-        measures: Measures = {}
-        if status is not Status.INTERRUPTED:
-            measures = self.measure(self.model, True)
+        if status not in (Status.INTERRUPTED, Status.PRUNED):
+            measures = self._measure(full=True)
             self._report(progress.steps, measures)
         if status is Status.FINISHED:
             status, reason = self._collapse(measures) or ending
         gradients = computed * len(self.plan.needed)
-        return Outcome(status, reason, progress.steps, measures, progress.seconds, gradients)
+        sent = self._sent / max(computed - self._restored, 1)
+        return Outcome(
+            status=status,
+            reason=reason,
+            steps=progress.steps,
+            measures=measures,
+            seconds=progress.seconds,
+            gradient_computations=gradients,
+            evaluation_seconds=self._evaluating,
+            exchange_bytes=sent,
+        )
 
     def _next_pause(self, done: int) -> int:
         """Return the next step count at which the host looks at the device."""
@@ -99,7 +119,7 @@ class Loop:
         that was refused is the last in the history.
         """
         set_training_mode(self.model, freeze_batchnorm=self.plan.freeze_batchnorm)
-        began = time.perf_counter()
+        began, sent = time.perf_counter(), self.group.traffic.bytes
         stops = []
         for step in range(progress.steps, until):
             diagnostics, decision = stepper(step)
@@ -107,6 +127,7 @@ class Loop:
             stops.append(stepper.stop.clone())
         codes = torch.stack(stops).tolist()  # waits for the device, so that the time is the work's
         seconds = progress.seconds + time.perf_counter() - began
+        self._sent += self.group.traffic.bytes - sent
         taken = progress.steps + codes.count(RUNNING)
         self.history.cut(taken + 1)
         return Progress(taken, seconds), STOP_REASONS.get(codes[-1])
@@ -116,7 +137,13 @@ class Loop:
         last = done == self.plan.steps and not self.plan.select_by
         if last or not _due(done, self.plan.evaluate_every):
             return {}
-        return self.measure(self.model, False)
+        return self._measure(full=False)
+
+    def _measure(self, *, full: bool) -> Measures:
+        began = time.perf_counter()
+        measures = self.measure(self.model, full)
+        self._evaluating += time.perf_counter() - began
+        return measures
 
     def _rule_that_fires(self, measures: Measures) -> Ending | None:
         stop = self.plan.stop
@@ -139,13 +166,13 @@ class Loop:
             return Status.COLLAPSED, f"retain perplexity more than {ratio:g} times the original's"
         return None
 
-    def _report(self, done: int, measures: Measures) -> bool:
-        """Tell rank 0's listener; return, on every rank, whether to go on."""
+    def _report(self, done: int, measures: Measures) -> Verdict:
+        """Tell rank 0's listener; return its verdict on every rank."""
         steps, history = self.history.take()
-        go_on = True
+        verdict = Verdict.GO_ON
         if self.group.rank == 0:
-            go_on = self.on_report(Report(self.plan.phase, done, self.plan.steps, measures, history, steps))
-        return self.group.agree(go_on)
+            verdict = self.on_report(Report(self.plan.phase, done, self.plan.steps, measures, history, steps))
+        return Verdict(self.group.agree(verdict))
 
 
 class Best:

@@ -1,7 +1,7 @@
 """What a run says while it runs, and how it ends."""
 
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 from hamu_ray.tasks.task import Measures
 
@@ -15,10 +15,20 @@ class Status(StrEnum):
     """Stopped because no step could meet the constraint, as configured."""
     COLLAPSED = "collapsed"
     """The model lost its skill: non-finite numbers, or a retain perplexity far above the original's."""
+    PRUNED = "pruned"
+    """Ended early as its configuration allows: others were far better at the same step."""
     FAILED = "failed"
     """An error, given as the reason."""
     INTERRUPTED = "interrupted"
     """Ended from outside before it was done."""
+
+
+class Verdict(IntEnum):
+    """What a listener answers to a report."""
+
+    GO_ON = 0
+    INTERRUPT = 1
+    PRUNE = 2
 
 
 @dataclass(frozen=True)
@@ -51,3 +61,7 @@ class Outcome:
     """Wall time of the steps alone: no evaluation, no loading."""
     gradient_computations: int
     """Gradients of a global batch that were computed: two a step for paired methods."""
+    evaluation_seconds: float = 0.0
+    """Wall time of the measurements, in this process's last attempt."""
+    exchange_bytes: float = 0.0
+    """Bytes that each worker sent to the others in a step, and received from them, on average over the steps."""

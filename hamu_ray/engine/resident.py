@@ -8,11 +8,15 @@ from typing import Any, TypeVar
 import torch
 
 from hamu_ray.config.run import RunConfig
+from hamu_ray.engine.files import StoragePath
 from hamu_ray.engine.store import ModelStore
 from hamu_ray.tasks.registry import TaskData, build_task, load_data
 from hamu_ray.tasks.task import Task, Teacher
 
 Value = TypeVar("Value")
+
+DEFAULT_CACHE = Path("~/.cache/hamu_ray").expanduser()
+"""Where prepared data are kept when the storage is none of this machine's folders."""
 
 KEPT = 4
 """How many of each kind stay; the least recently used makes room."""
@@ -37,10 +41,11 @@ class Kept:
 class Resident:
     """A process's data and models. Runs that share them find them loaded."""
 
-    def __init__(self, storage: Path, device: torch.device) -> None:
+    def __init__(self, storage: StoragePath, device: torch.device) -> None:
         """Keep what runs leave under ``storage``, and compute on ``device``."""
         self.storage = storage
         self.models = ModelStore(storage / "models")
+        self.cache = storage / "data" if isinstance(storage, Path) else DEFAULT_CACHE
         self.device = device
         self._data, self._tasks, self._teachers = Kept(), Kept(), Kept()
 
@@ -55,7 +60,7 @@ class Resident:
         key = (data_key, *sections, run.training.parameters, run.evaluation.batch_size, run.seed)
 
         def data() -> TaskData:
-            return load_data(run.data, self.device, self.storage / "data")
+            return load_data(run.data, self.device, self.cache)
 
         def task() -> Task:
             return build_task(

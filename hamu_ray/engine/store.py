@@ -4,12 +4,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from hamu_ray.engine.checkpoint import is_whole, save_tensors, write_atomically
+from hamu_ray.engine.checkpoint import is_whole, save_tensors
+from hamu_ray.engine.files import StoragePath, write_atomically
 from hamu_ray.engine.state import changing_state
 from hamu_ray.tasks.task import Measured, Measures
 
@@ -25,7 +25,7 @@ class StoredModel:
 
     key: str
     """The hash of what determines it."""
-    path: Path
+    path: StoragePath
     """The safetensors file."""
     measures: Measures
 
@@ -37,11 +37,11 @@ class ModelStore:
     one, and two writers of the same model do no harm.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: StoragePath) -> None:
         """Keep models under ``root``, which need not exist yet."""
         self.root = root
 
-    def find(self, key: str, path: Path | None = None) -> StoredModel | None:
+    def find(self, key: str, path: StoragePath | None = None) -> StoredModel | None:
         """Return the model of a key, or None where it is not there whole; ``path`` is of one kept elsewhere."""
         path = path or self.root / key / MODEL_FILE
         try:
@@ -69,7 +69,7 @@ class ModelStore:
         write_atomically(folder / RECIPE_FILE, json.dumps(recipe, indent=2).encode())
         return self.note(key, folder / MODEL_FILE, measures)
 
-    def note(self, key: str, path: Path, measures: Measures) -> StoredModel:
+    def note(self, key: str, path: StoragePath, measures: Measures) -> StoredModel:
         """Write only the measures, of a model that is kept elsewhere."""
         write_measures(self.root / key / MEASURES_FILE, measures)
         return StoredModel(key, path, measures)
@@ -80,14 +80,14 @@ def key_of(recipe: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write_measures(path: Path, measures: Measures) -> None:
+def write_measures(path: StoragePath, measures: Measures) -> None:
     """Write measures as JSON, what is behind them first; NaN stays NaN, which Python's JSON reads back."""
     if isinstance(measures, Measured) and measures.per_item:
         write_atomically(path.with_name(ITEMS_FILE), json.dumps(measures.per_item).encode())
     write_atomically(path, json.dumps(measures, indent=2).encode())
 
 
-def read_measures(path: Path) -> Measures:
+def read_measures(path: StoragePath) -> Measures:
     """Read what `write_measures` wrote."""
     measures = json.loads(path.read_text())
     items = path.with_name(ITEMS_FILE)

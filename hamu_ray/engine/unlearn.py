@@ -4,7 +4,6 @@ import hashlib
 import json
 from dataclasses import asdict
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,8 @@ from torch import Tensor, nn
 
 from hamu_ray.config.run import ModelSource, RunConfig
 from hamu_ray.engine.card import CARD_FILE, model_card
-from hamu_ray.engine.checkpoint import Checkpoints, load_model, save_tensors, write_atomically
+from hamu_ray.engine.checkpoint import Checkpoints, load_model, save_tensors
+from hamu_ray.engine.files import StoragePath, storage_path, write_atomically
 from hamu_ray.engine.history import History
 from hamu_ray.engine.loop import Loop, OnReport
 from hamu_ray.engine.outcome import Outcome, Report, Status
@@ -37,7 +37,9 @@ class Interrupted(Exception):
     """The listener wants no more while a base model is trained."""
 
 
-def unlearn(run: RunConfig, resident: Resident, group: Group, folder: Path, on_report: OnReport) -> Outcome:
+def unlearn(
+    run: RunConfig, resident: Resident, group: Group, folder: StoragePath, on_report: OnReport
+) -> Outcome:
     """Unlearn, and leave the model, its measures and its configuration in ``folder``.
 
     Goes on from this run's newest checkpoint in ``folder``. Trains the original model and its reference first
@@ -188,15 +190,15 @@ def measured_from_path(
     run: RunConfig, task: Task, group: Group, phase: str, source: ModelSource, models: ModelStore
 ) -> StoredModel:
     """Return a model that the user gave, measured once."""
-    path = Path(str(source.path)).expanduser()
+    path = storage_path(str(source.path))
     path = path / MODEL_FILE if path.is_dir() else path
     if not path.is_file():
         raise ValueError(
             f"{phase}.path: {path}: no such file; give a {MODEL_FILE} or a folder that holds one"
         )
-    content = digest(np.fromfile(path, dtype=np.uint8))
+    content = digest(np.frombuffer(path.read_bytes(), dtype=np.uint8))
     key = key_of({"file": content, **training_recipe(run, task, "given")})
-    if not group.agree(models.find(key, path) is not None):
+    if not group.agree(int(models.find(key, path) is not None)):
         model = task.build_model(run.seed)
         load_model(model, path)
         measures = task.evaluate(model, group)
@@ -208,7 +210,9 @@ def measured_from_path(
     return known
 
 
-def write_result(folder: Path, run: RunConfig, model: nn.Module, outcome: Outcome, history: History) -> None:
+def write_result(
+    folder: StoragePath, run: RunConfig, model: nn.Module, outcome: Outcome, history: History
+) -> None:
     """Write the model, the run's configuration and per-block diagnostics, and the outcome last of all."""
     (folder / OUTCOME_FILE).unlink(missing_ok=True)
     save_tensors(folder / MODEL_FILE, changing_state(model), {"steps": str(outcome.steps)})

@@ -23,6 +23,8 @@ RETAIN_UTILITY = "retain_utility"
 UNLEARNING_SECONDS = "unlearning_seconds"
 STEPS = "steps"
 GRADIENT_COMPUTATIONS = "gradient_computations"
+EVALUATION_SECONDS = "evaluation_seconds"
+EXCHANGE_BYTES = "exchange_bytes"
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,10 @@ def table(*metrics: Metric) -> dict[str, Metric]:
 
 ENGINE: Mapping[str, Metric] = table(
     Metric(UNLEARNING_SECONDS, "Wall time of the unlearning steps alone, no evaluation, no loading", "lower"),
+    Metric(EVALUATION_SECONDS, "Wall time of measuring the model during and after unlearning", "lower"),
     Metric(STEPS, "Optimizer steps taken", "neither"),
     Metric(GRADIENT_COMPUTATIONS, "Gradients of a global batch computed, both objectives counted", "lower"),
+    Metric(EXCHANGE_BYTES, "Bytes that each worker sent, and received, per step", "lower"),
 )
 """What the engine reports for every task."""
 

@@ -55,7 +55,7 @@ class Group(Protocol):
         """Return the rows of all ranks in order of rank; their numbers may differ."""
         ...
 
-    def agree(self, value: bool) -> bool:
+    def agree(self, value: int) -> int:
         """Return rank 0's value on every rank."""
         ...
 
@@ -82,13 +82,16 @@ class Alone:
         """Return the rows."""
         return rows
 
-    def agree(self, value: bool) -> bool:
+    def agree(self, value: int) -> int:
         """Return the value."""
         return value
 
 
 class Distributed:
-    """The default process group of `torch.distributed`, already initialised (by Ray Train, or torchrun)."""
+    """The default process group of `torch.distributed`, already initialised (by Ray Train, or torchrun).
+
+    With gloo, tensors of a GPU travel through the host's memory: NCCL refuses workers that share a GPU.
+    """
 
     def __init__(self) -> None:
         """Join the group that is there."""
@@ -99,19 +102,21 @@ class Distributed:
 
     def all_gather(self, values: Tensor) -> Tensor:
         """Return the ranks' equally shaped tensors stacked: ``(size, *shape)``."""
-        gathered = values.new_empty(self.size * values.numel())
+        sent = values.contiguous().view(-1).to(self._device)
+        gathered = sent.new_empty(self.size * sent.numel())
         with _peers_needed():
-            _all_gather(gathered, values.contiguous().view(-1))
+            _all_gather(gathered, sent)
         self.traffic.add((self.size - 1) * values.nbytes)
-        return gathered.view(self.size, *values.shape)
+        return gathered.to(values.device).view(self.size, *values.shape)
 
     def all_to_all(self, rows: Tensor) -> Tensor:
         """Send row i to rank i; return the rows received, in order of rank. ``(size, n)`` both."""
-        received = torch.empty_like(rows, memory_format=torch.contiguous_format)
+        sent = rows.contiguous().to(self._device)
+        received = torch.empty_like(sent)
         with _peers_needed():
-            dist.all_to_all_single(received, rows.contiguous())
+            dist.all_to_all_single(received, sent)
         self.traffic.add((self.size - 1) * rows[0].nbytes)
-        return received
+        return received.to(rows.device)
 
     def gather_rows(self, rows: Tensor) -> Tensor:
         """Return the rows of all ranks in order of rank; shorter parts travel padded to the longest."""
@@ -121,9 +126,9 @@ class Distributed:
         gathered = self.all_gather(padded)
         return torch.cat([part[:count] for part, count in zip(gathered, counts, strict=True)])
 
-    def agree(self, value: bool) -> bool:
+    def agree(self, value: int) -> int:
         """Return rank 0's value on every rank."""
-        flag = torch.tensor([int(value)], device=self._device)
+        told = torch.tensor([value], device=self._device)
         with _peers_needed():
-            dist.broadcast(flag, src=0)
-        return bool(flag.item())
+            dist.broadcast(told, src=0)
+        return int(told.item())

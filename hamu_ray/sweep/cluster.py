@@ -2,12 +2,13 @@
 
 import logging
 import os
+from collections.abc import Sequence
 
 import ray
 
 from hamu_ray.config.files import ConfigError
 from hamu_ray.config.run import WorkersConfig
-from hamu_ray.sweep.pool import slots_that_fit
+from hamu_ray.sweep.capacity import groups_that_fit, node_resources
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -19,21 +20,20 @@ ENVIRONMENT = {
 """Unless set otherwise: nothing calls home, and the terminal shows what this project says."""
 
 
-def connect(workers: WorkersConfig) -> int:
-    """Connect, and return how many worker groups the cluster holds at once.
+def connect(groups: Sequence[WorkersConfig]) -> None:
+    """Connect to a cluster that can hold each of these groups of workers.
 
     Raises:
-        ConfigError: It cannot hold one.
+        ConfigError: It cannot hold one of them.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     ray.init(log_to_driver=False, logging_level=logging.ERROR)
-    resources = ray.cluster_resources()
-    fits = slots_that_fit(workers, resources)
-    if fits == 0:
-        raise ConfigError(
-            f"workers: {workers.count} workers of {workers.cpus:g} CPU and {workers.gpus:g} GPU do not fit the "
-            f"cluster's {resources.get('CPU', 0):g} CPU and {resources.get('GPU', 0):g} GPU; "
-            "lower workers.count, workers.cpus or workers.gpus"
-        )
-    return fits
+    for workers in groups:
+        if groups_that_fit(workers, node_resources()) == 0:
+            resources = ray.cluster_resources()
+            raise ConfigError(
+                f"workers: {workers.count} workers of {workers.cpus:g} CPU and {workers.gpus:g} GPU do not fit the "
+                f"cluster's {resources.get('CPU', 0):g} CPU and {resources.get('GPU', 0):g} GPU; "
+                "lower workers.count, workers.cpus or workers.gpus"
+            )

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hamu_ray.engine.checkpoint import write_atomically
+from hamu_ray.engine.files import write_atomically
 from hamu_ray.sweep.tracking import Tracking
 
 JOURNAL_FILE = "tracking.jsonl"

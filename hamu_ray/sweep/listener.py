@@ -1,5 +1,6 @@
 """The driver's ear: what trials report goes to tracking, to the terminal and into the sweep's records."""
 
+import math
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,15 +11,17 @@ from ray.actor import ActorHandle
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.engine.files import StoragePath
 from hamu_ray.engine.outcome import Outcome, Report, Status
 from hamu_ray.engine.store import MODEL_FILE
 from hamu_ray.engine.unlearn import HARDNESS_FILE, OUTCOME_FILE, RUN_FILE
+from hamu_ray.sweep.front import Point
 from hamu_ray.sweep.journal import Journal
 from hamu_ray.sweep.progress import SweepView, describe
 from hamu_ray.sweep.records import TRIALS, write_record
 from hamu_ray.sweep.search import NUMBER, PARAMETERS
 from hamu_ray.sweep.slot import Failure
-from hamu_ray.sweep.trainable import NEWS, trial_name
+from hamu_ray.sweep.trainable import NEWS, curve_of, trial_name
 from hamu_ray.sweep.trial import TrialRecord
 
 
@@ -31,10 +34,38 @@ class Heard:
     run: RunConfig
     last_step: int
     """Of the steps whose diagnostics are in the journal."""
+    curve: dict[int, Point] = field(default_factory=dict)
+    """The two objectives by step."""
+    measured: set[tuple[int, int]] = field(default_factory=set)
+    """Steps and numbers of the measures that are in the journal."""
     began: float = field(default_factory=time.monotonic)
     bases: dict[str, dict[str, float]] = field(default_factory=dict)
     """Measures of the original and of the reference."""
     end: Outcome | Failure | None = None
+
+
+@dataclass
+class Usage:
+    """What the time of a sweep went into."""
+
+    began: float = math.nan
+    """When the first trial's unlearning began, by the monotonic clock."""
+    ended: float = math.nan
+    """When the last trial ended."""
+    worked: float = 0.0
+    """Seconds of gradient steps and evaluation, of all trials that ended."""
+    at_once: int = 0
+    """Most trials that ran at the same time."""
+
+    @property
+    def seconds(self) -> float:
+        """From the first trial's first step to the last trial's end; NaN where none ran."""
+        return self.ended - self.began
+
+    @property
+    def share(self) -> float:
+        """The share of it that went into gradient steps and evaluation."""
+        return self.worked / (self.seconds * self.at_once) if self.at_once else math.nan
 
 
 class SweepListener(tune.Callback):
@@ -46,17 +77,20 @@ class SweepListener(tune.Callback):
         sweep: str,
         journal: Journal,
         folder: Path,
+        results: StoragePath,
         pool: ActorHandle,
         view: SweepView,
     ) -> None:
-        """Record trials under the sweep's run, and their ends as files next to their models."""
+        """Record trials under the sweep's run, and their ends in its folder; workers leave theirs in ``results``."""
         self.config = config
         self.sweep = sweep
         self.journal = journal
         self.folder = folder
+        self.results = results
         self.pool = pool
         self.view = view
         self.open: dict[str, Heard] = {}
+        self.usage = Usage()
         self._last_steps = journal.last_steps()
 
     def __reduce__(self) -> tuple:
@@ -67,6 +101,7 @@ class SweepListener(tune.Callback):
         """Open the trial's run."""
         if trial.trial_id in self.open:
             return
+        self.usage.at_once = max(self.usage.at_once, len(self.open) + 1)
         name, parameters = trial_name(trial.config[NUMBER]), trial.config[PARAMETERS]
         run = self.config.resolve(parameters)
         self.open[trial.trial_id] = Heard(name, parameters, run, self._last_steps.get(name, 0))
@@ -94,7 +129,11 @@ class SweepListener(tune.Callback):
             if not report.total_steps:
                 heard.bases[report.phase] = report.measures
             return
-        if report.measures and (report.step > heard.last_step or not report.history_steps):
+        if math.isnan(self.usage.began):
+            self.usage.began = time.monotonic()
+        heard.curve |= curve_of([report], self.config)
+        if report.measures and (report.step, len(report.measures)) not in heard.measured:
+            heard.measured.add((report.step, len(report.measures)))
             self.journal.tell("log_metrics", heard.name, metrics=report.measures, step=report.step)
         # After a restart from a checkpoint, steps come again that have been heard already.
         fresh = [i for i, step in enumerate(report.history_steps) if step > heard.last_step]
@@ -117,7 +156,7 @@ class SweepListener(tune.Callback):
 
     def interrupt(self) -> list[TrialRecord]:
         """Mark the trials that the sweep's end interrupted; they have no record, so that they can be resumed."""
-        records = [make_record(heard, self.folder) for heard in self.open.values()]
+        records = [make_record(heard, self.results) for heard in self.open.values()]
         for record in records:
             self.journal.tell("finish", record.trial_id, status=record.status, reason=record.reason)
             self.view.end(record)
@@ -125,20 +164,22 @@ class SweepListener(tune.Callback):
         return records
 
     def _close(self, heard: Heard) -> None:
-        record = make_record(heard, self.folder)
-        place = self.folder / TRIALS / heard.name
+        record = make_record(heard, self.results)
+        self.usage.ended = time.monotonic()
+        self.usage.worked += sum(s for s in (record.unlearning_seconds, record.evaluation_seconds) if s == s)
+        place = self.results / TRIALS / heard.name
         seconds = time.monotonic() - heard.began
         metrics = {"trial_seconds": seconds, **costs(heard.end)}
         self.journal.tell("log_metrics", heard.name, metrics=metrics, step=record.steps)
         files = [place / name for name in (RUN_FILE, OUTCOME_FILE, HARDNESS_FILE)]
-        self.journal.tell("log_files", heard.name, paths=[path for path in files if path.exists()])
+        self.journal.tell("log_files", heard.name, paths=[str(path) for path in files if path.exists()])
         tags = {"model_path": record.model_path, "on_front": "false"}
         self.journal.tell("finish", heard.name, status=record.status, reason=record.reason, tags=tags)
         write_record(self.folder, record)
         self.view.end(record)
 
 
-def make_record(heard: Heard, sweep: Path) -> TrialRecord:
+def make_record(heard: Heard, results: StoragePath) -> TrialRecord:
     """Return the record of a trial from what was heard of it."""
     record = TrialRecord(
         trial_id=heard.name,
@@ -147,6 +188,7 @@ def make_record(heard: Heard, sweep: Path) -> TrialRecord:
         configuration=heard.run.model_dump(mode="json"),
         original=heard.bases.get("original", {}),
         reference=heard.bases.get("reference", {}),
+        curve=heard.curve,
         reason="the sweep ended before it",
     )
     match heard.end:
@@ -160,7 +202,8 @@ def make_record(heard: Heard, sweep: Path) -> TrialRecord:
                 measures=dict(end.measures),
                 steps=end.steps,
                 unlearning_seconds=end.seconds,
-                model_path=str(sweep / TRIALS / heard.name / MODEL_FILE),
+                evaluation_seconds=end.evaluation_seconds,
+                model_path=str(results / TRIALS / heard.name / MODEL_FILE),
             )
     return record
 
@@ -173,4 +216,6 @@ def costs(end: Outcome | Failure | None) -> dict[str, float]:
         "unlearning_seconds": end.seconds,
         "steps": end.steps,
         "gradient_computations": end.gradient_computations,
+        "evaluation_seconds": end.evaluation_seconds,
+        "exchange_bytes": end.exchange_bytes,
     }

@@ -1,77 +1,81 @@
 """The slots of a sweep: handed to trials, kept warm in between, and never more than the cluster can hold."""
 
 import asyncio
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
 from ray.actor import ActorHandle
 
 from hamu_ray.config.run import RunConfig, WorkersConfig
+from hamu_ray.sweep.capacity import LOOK_SECONDS, fit_together, node_resources
+from hamu_ray.sweep.pruning import Curve, Rivals
 from hamu_ray.sweep.slot import start_slot
 
 
 @dataclass
 class Entry:
-    """A slot, what it is good for, and the trial that has it."""
+    """A slot, the workers that it has, and the trial that has it."""
 
     slot: ActorHandle
-    kind: str
+    workers: WorkersConfig
     trial: str | None = None
 
 
-def slot_kind(run: RunConfig) -> str:
-    """Return what a slot has to be alike in to serve a run: its workers."""
-    return json.dumps(run.workers.model_dump(mode="json"), sort_keys=True)
-
-
-def slots_that_fit(workers: WorkersConfig, resources: Mapping[str, float]) -> int:
-    """Return how many worker groups the cluster's resources hold at once."""
-    fits = [resources.get("CPU", 0.0) / (workers.count * workers.cpus)]
-    if workers.gpus:
-        fits.append(resources.get("GPU", 0.0) / (workers.count * workers.gpus))
-    return int(min(fits) + 1e-9)
-
-
-def start_pool(places: int, storage: str, name: str) -> ActorHandle:
+def start_pool(storage: str, name: str, rivals: Rivals | None = None) -> ActorHandle:
     """Start the pool of a sweep."""
     actor: Any = ray.remote(Pool)
     return actor.options(num_cpus=0, max_concurrency=1000, max_restarts=-1, max_task_retries=-1).remote(
-        places, storage, name
+        storage, name, rivals
     )
 
 
 class Pool:
-    """An actor. Hands slots to trials; a slot of another kind makes room when all places are taken."""
+    """An actor. Hands slots to trials; where the cluster has no room, an idle slot of other workers makes some."""
 
-    def __init__(self, places: int, storage: str, name: str) -> None:
-        """Hold at most ``places`` slots."""
-        self._places = places
+    def __init__(self, storage: str, name: str, rivals: Rivals | None) -> None:
+        """Start without a slot; ``rivals`` are finished trials of a sweep that goes on, None where none prune."""
         self._storage = storage
         self._name = name
+        self._rivals = rivals
         self._entries: list[Entry] = []
         self._started = 0
+        self._queue: list[object] = []
         self._changed = asyncio.Condition()
 
-    async def acquire(self, trial: str, run: RunConfig) -> ActorHandle:
-        """Return a slot that fits the run, for this trial alone until it is released.
+    async def acquire(self, trial: str, run: RunConfig) -> tuple[ActorHandle, Rivals | None]:
+        """Return a slot that fits the run, for this trial alone until it is released, and whom to beat.
 
-        A trial that asks again, because its own process died, gets the slot that it has.
+        A trial that asks again, because its own process died, gets the slot that it has. First come, first served:
+        many small groups do not keep a large one waiting for ever.
         """
-        kind = slot_kind(run)
+        ticket = object()
         async with self._changed:
-            while True:
-                entry = self._held(trial) or self._idle(kind) or await self._new(run, kind)
-                if entry is not None:
-                    entry.trial = trial
-                    return entry.slot
-                await self._changed.wait()
+            self._queue.append(ticket)
+            try:
+                while (entry := self._held(trial) or self._turn_of(ticket, run.workers)) is None:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS)
+            finally:
+                self._queue.remove(ticket)
+                self._changed.notify_all()
+            entry.trial = trial
+            return entry.slot, self._rivals
 
-    async def release(self, trial: str, usable: bool = True) -> None:
-        """Take back the slot that a trial has, if any; one that is not usable any more is let go."""
+    async def holds(self, trial: str) -> bool:
+        """Whether a trial has a slot."""
+        return self._held(trial) is not None
+
+    async def release(self, trial: str, usable: bool = True, curve: Curve | None = None) -> None:
+        """Take back the slot that a trial has, if any; one that is not usable any more is let go.
+
+        The curve of a trial that finished is what others are held against from now on.
+        """
         async with self._changed:
+            if curve and self._rivals:
+                self._rivals = replace(self._rivals, curves=(*self._rivals.curves, curve))
             entry = self._held(trial)
             if entry is not None:
                 self._entries.remove(entry)
@@ -80,28 +84,30 @@ class Pool:
                     self._entries.append(entry)  # the most recently used comes last
                 self._changed.notify_all()
 
-    async def close(self) -> None:
-        """Let all worker groups go."""
-        for entry in self._entries:
-            await entry.slot.close.remote()
-        self._entries.clear()
+    def _turn_of(self, ticket: object, workers: WorkersConfig) -> Entry | None:
+        """Return a slot for the first in the queue, if there is one or room for one."""
+        return self._idle(workers) or self._new(workers) if self._queue[0] is ticket else None
 
-    def _idle(self, kind: str) -> Entry | None:
-        return next((e for e in reversed(self._entries) if e.kind == kind and e.trial is None), None)
+    def _idle(self, workers: WorkersConfig) -> Entry | None:
+        return next((e for e in reversed(self._entries) if e.workers == workers and e.trial is None), None)
 
     def _held(self, trial: str) -> Entry | None:
         return next((e for e in self._entries if e.trial == trial), None)
 
-    async def _new(self, run: RunConfig, kind: str) -> Entry | None:
-        """Start a slot in a free place, or in that of the idle slot that was used least recently."""
-        if len(self._entries) >= self._places:
-            oldest = next((e for e in self._entries if e.trial is None), None)
-            if oldest is None:
-                return None
-            self._entries.remove(oldest)
-            await oldest.slot.close.remote()
+    def _new(self, workers: WorkersConfig) -> Entry | None:
+        """Start a slot where there is room, or where idle slots make room, the least recently used first."""
+        nodes = node_resources()
+        idle = [entry for entry in self._entries if entry.trial is None]
+        for count in range(len(idle) + 1):
+            kept = [entry for entry in self._entries if entry not in idle[:count]]
+            if fit_together([*(entry.workers for entry in kept), workers], nodes):
+                return self._start(workers, kept, idle[:count])
+        return None
+
+    def _start(self, workers: WorkersConfig, kept: Sequence[Entry], leaving: Sequence[Entry]) -> Entry:
+        for entry in leaving:
+            entry.slot.close.remote()
         self._started += 1
-        slot = start_slot(run.workers, self._storage, f"{self._name}-slot-{self._started}")
-        entry = Entry(slot, kind)
-        self._entries.append(entry)
-        return entry
+        slot = start_slot(workers, self._storage, f"{self._name}-slot-{self._started}")
+        self._entries = [*kept, Entry(slot, workers)]
+        return self._entries[-1]

@@ -10,10 +10,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from hamu_ray.config.sweep import METHOD_NAME, Objective
-from hamu_ray.engine.outcome import Report
+from hamu_ray.engine.files import StoragePath
+from hamu_ray.engine.outcome import Report, Verdict
 from hamu_ray.sweep.trial import Status, TrialRecord
 
-STYLES = {Status.FINISHED: "green", Status.INTERRUPTED: "yellow"}
+STYLES = {Status.FINISHED: "green", Status.INTERRUPTED: "yellow", Status.PRUNED: "yellow"}
 
 
 def make_bars(console: Console) -> Progress:
@@ -77,12 +78,12 @@ class RunView:
         """Stop drawing."""
         self._bars.stop()
 
-    def hear(self, report: Report) -> bool:
+    def hear(self, report: Report) -> Verdict:
         """Show a report; the run goes on."""
         if not report.total_steps:
             self.bases[report.phase] = report.measures
         self._phases.hear("run", "unlearning", report)
-        return True
+        return Verdict.GO_ON
 
     def hear_all(self, reports: Sequence[Report]) -> None:
         """Show some reports."""
@@ -153,9 +154,8 @@ def number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def shown(path: Path) -> str:
+def shown(path: StoragePath) -> str:
     """Return a path as a person at the terminal would type it."""
-    try:
+    if isinstance(path, Path) and path.is_relative_to(Path.cwd()):
         return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+    return str(path)

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from hamu_ray.config.files import ConfigError
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.engine.files import storage_path
 from hamu_ray.engine.unlearn import RUN_FILE
 from hamu_ray.sweep import stores
 from hamu_ray.sweep.journal import Courier, Delivery, Journal
@@ -56,8 +57,8 @@ def leave_result(
     front = {trial.trial_id for trial in summary.front}
     for trial in summary.trials:
         if trial.trial_id in front:
-            source = Path(trial.model_path).with_name(RUN_FILE)
-            journal.tell("log_files", sweep, paths=[source], artifact_path=f"front/{trial.trial_id}")
+            source = storage_path(trial.model_path).with_name(RUN_FILE)
+            journal.tell("log_files", sweep, paths=[str(source)], artifact_path=f"front/{trial.trial_id}")
         knee = summary.knee is not None and trial.trial_id == summary.knee.trial_id
         tags = {"on_front": str(trial.trial_id in front).lower(), "knee": str(knee).lower()}
         journal.tell("set_tags", trial.trial_id, tags=tags)
@@ -75,7 +76,7 @@ def print_result(summary: SweepSummary, folder: Path, tracking: Tracking, consol
         "tables": f"{shown(folder / 'front.csv')}, {shown(folder / 'trials.csv')}",
     }
     if summary.knee is not None:
-        run = shown(Path(summary.knee.model_path).with_name(RUN_FILE))
+        run = shown(storage_path(summary.knee.model_path).with_name(RUN_FILE))
         lines["knee"] = f"python -m hamu_ray.unlearn {run}"
     lines["MLflow"] = stores.shown(tracking.uri)
     lines["UI"] = tracking.ui_command()

@@ -1,7 +1,7 @@
 """A sweep from its configuration to its front: the cluster, the slots, Tune, tracking, and what is left on disk."""
 
 import signal
-import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -12,13 +12,15 @@ from rich.console import Console
 
 from hamu_ray.config.files import ConfigError
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.engine.checkpoint import write_atomically
+from hamu_ray.engine.files import local_folder, storage_path, write_atomically
+from hamu_ray.sweep.capacity import Places, groups_of
 from hamu_ray.sweep.cluster import connect
 from hamu_ray.sweep.journal import Courier, Delivery, Journal
-from hamu_ray.sweep.listener import SweepListener
+from hamu_ray.sweep.listener import SweepListener, Usage
 from hamu_ray.sweep.pool import start_pool
 from hamu_ray.sweep.preview import trials_of
 from hamu_ray.sweep.progress import SweepView, shown
+from hamu_ray.sweep.pruning import Rivals
 from hamu_ray.sweep.records import read_records
 from hamu_ray.sweep.result import leave_result, print_result
 from hamu_ray.sweep.search import UnlearningSearch
@@ -26,6 +28,7 @@ from hamu_ray.sweep.tracking import Tracking
 from hamu_ray.sweep.trainable import run_trial
 from hamu_ray.sweep.trial import Status, TrialRecord
 
+SWEEPS = "sweeps"
 SWEEP_FILE = "sweep.yaml"
 
 TRIAL_RESOURCES = {"node:__internal_head__": 0.0001}
@@ -44,13 +47,13 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
         ConfigError: There is nothing to resume, tracking cannot be opened, or the cluster cannot hold a trial.
     """
     console = Console(highlight=False)
-    storage = Path(config.storage.path).expanduser().absolute()
-    folder = resumable_folder(config, storage) if resume else new_folder(config, storage)
+    local = local_folder(config.storage)
+    folder = resumable_folder(config, local) if resume else new_folder(config, local)
     try:
-        tracking = Tracking.open(config.tracking.uri, config.tracking.experiment, storage)
+        tracking = Tracking.open(config.tracking.uri, config.tracking.experiment, local)
     except ValueError as error:
         raise ConfigError(f"tracking.uri: {error}") from error
-    places = min(connect(config.workers), config.search.concurrent or sys.maxsize)
+    connect(groups_of(config))
     journal, delivery = Journal(folder), Delivery(folder, tracking)
     parameters = config.model_dump(mode="json", by_alias=True, exclude_none=True)
     journal.tell(
@@ -58,12 +61,20 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
     )
     journal.tell("log_files", folder.name, paths=[folder / SWEEP_FILE])
     courier = Courier(delivery)
-    records, complete = run_trials(config, folder, journal, places, console)
+    records, usage, complete = run_trials(config, folder, journal, console)
     ray.shutdown()
     status = Status.FINISHED if complete else Status.INTERRUPTED
     summary = leave_result(config, journal, folder.name, folder, records, status)
+    if usage.at_once:
+        journal.tell(
+            "log_metrics", folder.name, metrics={"sweep_seconds": usage.seconds, "busy_share": usage.share}
+        )
     waiting = courier.close()
     print_result(summary, folder, tracking, console)
+    if usage.at_once:
+        console.print(
+            f"time     {usage.seconds:.0f} s from the first step on, {usage.share:.0%} of it in steps and evaluation"
+        )
     if waiting:
         console.print(
             f"MLflow did not answer: {waiting} records wait; python -m hamu_ray.report {shown(folder)}"
@@ -75,28 +86,34 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
 
 
 def run_trials(
-    config: SweepConfig, folder: Path, journal: Journal, places: int, console: Console
-) -> tuple[list[TrialRecord], bool]:
-    """Run the trials that have no record yet; return the records of all, and whether the sweep is complete."""
+    config: SweepConfig, folder: Path, journal: Journal, console: Console
+) -> tuple[list[TrialRecord], Usage, bool]:
+    """Run the trials that have no record yet.
+
+    Returns the records of all, what the time went into, and whether the sweep is complete.
+    """
     total = trials_of(config)
     before = read_records(folder)
+    places = Places(config)
+    storage = storage_path(config.storage.path)
+    results = storage / SWEEPS / folder.name
     console.print(
-        f"sweep {config.name}: {total} trials, {places} at a time with {config.workers.count} workers each; "
-        f"results in {shown(folder)}"
+        f"sweep {config.name}: {total} trials, {places()} at a time with {config.workers.count} workers each; "
+        f"results in {shown(folder)}" + ("" if results == folder else f", models in {results}")
     )
     if before:
         console.print(f"resumed: {len(before)} trials are over")
-    pool = start_pool(places, str(folder.parent.parent), folder.name)
+    pool = start_pool(str(storage), folder.name, rivals_of(config, before))
     with SweepView(console, total, len(before), config.search.objectives) as view:
-        listener = SweepListener(config, folder.name, journal, folder, pool, view)
+        listener = SweepListener(config, folder.name, journal, folder, results, pool, view)
         if len(before) < total:
-            search = UnlearningSearch(config, folder, {int(record.trial_id) for record in before})
-            tune_trials(config, search, listener, folder, places, total - len(before))
+            search = UnlearningSearch(config, folder, {int(record.trial_id) for record in before}, places)
+            tune_trials(config, search, listener, folder, total - len(before))
         interrupted = listener.interrupt()
     ray.kill(pool)
     after = read_records(folder)
     complete = len(after) == total or (config.search.time_budget is not None and not interrupted)
-    return [*after, *interrupted], complete
+    return [*after, *interrupted], listener.usage, complete
 
 
 def tune_trials(
@@ -104,17 +121,17 @@ def tune_trials(
     search: UnlearningSearch,
     listener: SweepListener,
     folder: Path,
-    places: int,
     count: int,
 ) -> None:
     """Let Tune run trials, until the end, the time budget, or Ctrl-C (a SIGTERM is taken for one)."""
-    trainable = tune.with_parameters(run_trial, sweep=config, pool=listener.pool, folder=str(folder))
+    trainable = tune.with_parameters(
+        run_trial, sweep=config, pool=listener.pool, results=str(listener.results)
+    )
     tuner = tune.Tuner(
         tune.with_resources(trainable, TRIAL_RESOURCES),
         tune_config=tune.TuneConfig(
             search_alg=search,
             num_samples=count,
-            max_concurrent_trials=places,
             reuse_actors=True,
             time_budget_s=config.search.time_budget,
         ),
@@ -134,20 +151,34 @@ def tune_trials(
         signal.signal(signal.SIGTERM, previous)
 
 
-def new_folder(config: SweepConfig, storage: Path) -> Path:
+def rivals_of(config: SweepConfig, before: Sequence[TrialRecord]) -> Rivals | None:
+    """Return whom trials are held against at the start, or None where none is to be pruned."""
+    if config.search.pruning is None:
+        return None
+    first, second = config.search.objectives
+    return Rivals(
+        metrics=(first.metric, second.metric),
+        maximise=(first.mode == "max", second.mode == "max"),
+        margin=config.search.pruning.margin,
+        grace_steps=config.search.pruning.grace_steps,
+        curves=tuple(record.curve for record in before if record.status is Status.FINISHED and record.curve),
+    )
+
+
+def new_folder(config: SweepConfig, local: Path) -> Path:
     """Make the folder of a new sweep, with its resolved configuration, which runs the same sweep again."""
-    folder = storage / "sweeps" / f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder = local / SWEEPS / f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}"
     document = config.model_dump(mode="json", by_alias=True, exclude_none=True)
     write_atomically(folder / SWEEP_FILE, yaml.safe_dump(document, sort_keys=False).encode())
     return folder
 
 
-def resumable_folder(config: SweepConfig, storage: Path) -> Path:
+def resumable_folder(config: SweepConfig, local: Path) -> Path:
     """Return the folder of the newest sweep of this name; raises `ConfigError` if it is another sweep's."""
-    folders = sorted(path.parent for path in (storage / "sweeps").glob(f"{config.name}-*/{SWEEP_FILE}"))
+    folders = sorted(path.parent for path in (local / SWEEPS).glob(f"{config.name}-*/{SWEEP_FILE}"))
     if not folders:
         raise ConfigError(
-            f"--resume: no sweep of the name {config.name} in {shown(storage)}; leave --resume out"
+            f"--resume: no sweep of the name {config.name} in {shown(local)}; leave --resume out"
         )
     earlier = yaml.safe_load((folders[-1] / SWEEP_FILE).read_text())
     now = config.model_dump(mode="json", by_alias=True, exclude_none=True)

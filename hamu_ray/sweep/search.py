@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Set
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,13 @@ class UnlearningSearch(OptunaSearch):
     record yet are handed out again, with the parameters that they had.
     """
 
-    def __init__(self, config: SweepConfig, folder: Path, recorded: Set[int]) -> None:
-        """Open or make the study of a sweep's folder; ``recorded`` are the numbers of the trials that are over."""
+    def __init__(
+        self, config: SweepConfig, folder: Path, recorded: Set[int], places: Callable[[], int]
+    ) -> None:
+        """Open or make the study of a sweep's folder.
+
+        ``recorded`` are the numbers of the trials that are over; ``places`` tells how many may run at once.
+        """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder / STUDY_FILE)))
@@ -49,11 +54,14 @@ class UnlearningSearch(OptunaSearch):
         self._config = config
         self._again = [t.number for t in begun if t.state != TrialState.WAITING and t.number not in recorded]
         self._numbers: dict[str, int] = {}
+        self._places = places
         for cell in queue_of(config)[len(begun) :]:
             self._study.enqueue_trial(cell)
 
-    def suggest(self, trial_id: str) -> dict[str, Any]:
-        """Return the next trial's number and parameters."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """Return the next trial's number and parameters; None while all places are taken."""
+        if len(self._numbers) >= self._places():
+            return None
         if self._again:
             number = self._again.pop(0)
             parameters = self._study.trials[number].params

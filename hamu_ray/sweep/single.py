@@ -1,12 +1,11 @@
 """One run without Tune: in this process where one worker does it, in a slot of Ray Train workers otherwise."""
 
-from pathlib import Path
-
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from hamu_ray.config.run import RunConfig
+from hamu_ray.engine.files import StoragePath, storage_path
 from hamu_ray.engine.outcome import Outcome, Status
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.store import MODEL_FILE
@@ -19,8 +18,8 @@ from hamu_ray.tasks.task import Measures
 def run_single(run: RunConfig, output: str | None) -> int:
     """Unlearn once and print what became of it; return the exit code: 0 finished, 1 not, 130 interrupted."""
     console = Console(highlight=False)
-    storage = storage_of(run)
-    folder = Path(output).absolute() if output else storage / "runs" / run.name
+    storage = storage_path(run.storage.path)
+    folder = storage_path(output) if output else storage / "runs" / run.name
     with RunView(console) as view:
         if run.workers.count == 1:
             end: Outcome | str = unlearn(run, Resident(storage, device()), Alone(), folder, view.hear)
@@ -36,7 +35,7 @@ def run_single(run: RunConfig, output: str | None) -> int:
     return {Status.FINISHED: 0, Status.INTERRUPTED: 130}.get(end.status, 1)
 
 
-def in_slot(run: RunConfig, storage: Path, folder: Path, view: RunView) -> Outcome | str:
+def in_slot(run: RunConfig, storage: StoragePath, folder: StoragePath, view: RunView) -> Outcome | str:
     """Do a run on Ray Train workers; return its outcome, or why it failed."""
     import ray
 
@@ -44,7 +43,7 @@ def in_slot(run: RunConfig, storage: Path, folder: Path, view: RunView) -> Outco
     from hamu_ray.sweep.slot import Failure, Job, start_slot
     from hamu_ray.sweep.trainable import follow
 
-    connect(run.workers)
+    connect([run.workers])
     slot = start_slot(run.workers, str(storage), f"run-{run.name}")
     try:
         end = follow(Job(run.name, run, str(folder), attempts=2), slot, view.hear_all)
@@ -57,7 +56,7 @@ def in_slot(run: RunConfig, storage: Path, folder: Path, view: RunView) -> Outco
 def train_models(run: RunConfig) -> int:
     """Train the original model and the reference where they are missing; print where they are. Return 0."""
     console = Console(highlight=False)
-    resident = Resident(storage_of(run), device())
+    resident = Resident(storage_path(run.storage.path), device())
     with RunView(console) as view:
         task = resident.task(run)
         original, reference = base_models(run, task, Alone(), view.hear, resident.models)
@@ -66,11 +65,6 @@ def train_models(run: RunConfig) -> int:
     for name, model in found.items():
         console.print(f"{name:<10} {shown(model.path)}")
     return 0
-
-
-def storage_of(run: RunConfig) -> Path:
-    """Return the absolute storage path."""
-    return Path(run.storage.path).expanduser().absolute()
 
 
 def device() -> torch.device:

@@ -17,7 +17,8 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from hamu_ray.config.run import RunConfig as UnlearningRun
 from hamu_ray.config.run import WorkersConfig
-from hamu_ray.engine.outcome import Outcome, Report
+from hamu_ray.engine.outcome import Outcome, Report, Verdict
+from hamu_ray.sweep.pruning import Rivals
 
 COLLECTIVE_TIMEOUT_SECONDS = 6 * 3600
 """One worker may wait for another that trains a base model; a dead worker is noticed by Ray long before."""
@@ -40,6 +41,8 @@ class Job:
     folder: str
     attempts: int
     """How often it may be tried: so many deaths of its workers make it failed."""
+    rivals: Rivals | None = None
+    """Whom to beat; None lets the run go to its end."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Slot:
 
     def __init__(self, workers: WorkersConfig, storage: str, name: str) -> None:
         """Start the worker group; returns before it is up."""
-        self._jobs: list[Progress] = []
+        self._waiting: list[Progress] = []
         self._by_trial: dict[str, Progress] = {}
         self._finished = 0
         self._failed_starts = 0
@@ -102,8 +105,8 @@ class Slot:
 
     async def _note_death(self, reason: str) -> None:
         """Count a death of the workers against the job that they were at."""
-        if self._finished < len(self._jobs):
-            progress = self._jobs[self._finished]
+        if self._waiting:
+            progress = self._waiting[0]
             progress.deaths += 1
             if progress.deaths >= progress.job.attempts:
                 await self.post(progress.job.trial, Failure(reason))
@@ -115,11 +118,15 @@ class Slot:
     # For trials
 
     async def submit(self, job: Job) -> None:
-        """Queue a job; submitting one again that is under way only attaches to it."""
+        """Queue a job; submitting one again that is under way only attaches to it.
+
+        What was heard of earlier trials' jobs is forgotten: a trial has the slot until it has read it all.
+        """
         known = self._by_trial.get(job.trial)
         if known is None or (known.over and not isinstance(known.news[-1], Outcome)):
+            self._by_trial = {name: kept for name, kept in self._by_trial.items() if not kept.over}
             self._by_trial[job.trial] = Progress(job)
-            self._jobs.append(self._by_trial[job.trial])
+            self._waiting.append(self._by_trial[job.trial])
         async with self._changed:
             self._changed.notify_all()
 
@@ -144,28 +151,30 @@ class Slot:
     async def position(self) -> int:
         """Return the number of the job to start with: after a restart, the one that was under way."""
         self._failed_starts = 0
-        if self._finished < len(self._jobs) and self._jobs[self._finished].fetched:
+        if self._waiting and self._waiting[0].fetched:
             await self._note_death("its workers died, as often as it may be tried")
         return self._finished
 
     async def fetch(self, number: int) -> Job | None:
         """Return a job by its number, waiting until it is there; None when the slot is closed."""
-        await self._wait_for(lambda: len(self._jobs) > number or self._closed)
+        await self._wait_for(lambda: len(self._waiting) > number - self._finished or self._closed)
         if self._closed:
             return None
-        self._jobs[number].fetched = True
-        return self._jobs[number].job
+        progress = self._waiting[number - self._finished]
+        progress.fetched = True
+        return progress.job
 
-    async def post(self, trial: str, news: News) -> bool:
-        """Take news of a job; return whether to go on."""
+    async def post(self, trial: str, news: News) -> Verdict:
+        """Take news of a job; answer whether to go on."""
         progress = self._by_trial[trial]
         if not progress.over:
             progress.news.append(news)
             if progress.over:
+                self._waiting.remove(progress)
                 self._finished += 1
         async with self._changed:
             self._changed.notify_all()
-        return not (progress.cancelled or self._closed)
+        return Verdict.INTERRUPT if progress.cancelled or self._closed else Verdict.GO_ON
 
 
 def start_slot(workers: WorkersConfig, storage: str, name: str) -> ActorHandle:
@@ -191,5 +200,8 @@ def make_trainer(workers: WorkersConfig, storage: str, name: str, slot: Any) -> 
         run_config=RunConfig(
             name=name, storage_path=f"{storage}/ray", failure_config=FailureConfig(max_failures=-1)
         ),
-        torch_config=TorchConfig(timeout_s=COLLECTIVE_TIMEOUT_SECONDS),
+        # NCCL refuses workers that share a GPU; None is NCCL for whole GPUs, and gloo for CPUs.
+        torch_config=TorchConfig(
+            backend="gloo" if 0 < workers.gpus < 1 else None, timeout_s=COLLECTIVE_TIMEOUT_SECONDS
+        ),
     )

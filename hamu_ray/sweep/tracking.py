@@ -21,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hamu_ray.engine.files import local_copy, storage_path
 from hamu_ray.sweep import stores
 from hamu_ray.sweep.trial import Status
 
@@ -49,6 +50,7 @@ RUN_STATUS = {
     Status.FAILED: "FAILED",
     Status.INFEASIBLE: "KILLED",
     Status.INTERRUPTED: "KILLED",
+    Status.PRUNED: "KILLED",
 }
 """MLflow's run status: FINISHED for those that can stand on the front; the tag `status` says it all."""
 
@@ -179,8 +181,12 @@ class Tracking:
     ) -> None:
         """Copy files, and what folders hold, to a run's artifacts, into the folder `artifact_path` there."""
         for path in [paths] if isinstance(paths, str | Path) else paths:
-            log = self._client.log_artifacts if Path(path).is_dir() else self._client.log_artifact
-            log(run_id, str(path), artifact_path or None)
+            place = storage_path(path)
+            if place.is_dir():
+                self._client.log_artifacts(run_id, str(place), artifact_path or None)
+                continue
+            with local_copy(place) as copy:
+                self._client.log_artifact(run_id, str(copy), artifact_path or None)
 
     def finish(
         self, run_id: str, status: str, reason: str = "", tags: Mapping[str, Any] | None = None

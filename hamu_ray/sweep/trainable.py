@@ -1,8 +1,8 @@
 """What a Tune trial does: hand its configuration to a slot, and pass the slot's news on."""
 
 import math
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -10,7 +10,9 @@ from ray import tune
 from ray.actor import ActorHandle
 
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.engine.files import storage_path
 from hamu_ray.engine.outcome import Outcome, Report, Status
+from hamu_ray.sweep.front import Point
 from hamu_ray.sweep.records import TRIALS, read_outcome
 from hamu_ray.sweep.search import NUMBER, PARAMETERS
 from hamu_ray.sweep.slot import Failure, Job, News
@@ -19,16 +21,19 @@ NEWS = "news"
 """The key of a Tune result under which the driver finds a slot's news."""
 
 
-def run_trial(config: dict[str, Any], sweep: SweepConfig, pool: ActorHandle, folder: str) -> None:
+def run_trial(config: dict[str, Any], sweep: SweepConfig, pool: ActorHandle, results: str) -> None:
     """Run one trial to its end. A trial that fails is a result, not an error: it never stops the sweep."""
     trial = trial_name(config[NUMBER])
-    place = Path(folder) / TRIALS / trial
+    place = storage_path(results) / TRIALS / trial
     job = Job(trial, sweep.resolve(config[PARAMETERS]), str(place), attempts=sweep.search.retries + 1)
-    end: Outcome | Failure | None = read_outcome(place)
+    # A slot that is still this trial's has news of it; without one, what lies in the storage is all there is.
+    end: Outcome | Failure | None = None if ray.get(pool.holds.remote(trial)) else read_outcome(place)
     attempts = 0
     while not isinstance(end, Outcome) and attempts < job.attempts:
-        end = do_in_pool(job, pool)
+        end = do_in_pool(job, pool, sweep)
         attempts += 1
+        if isinstance(end, Failure):
+            end = read_outcome(place) or end
     finished = isinstance(end, Outcome) and end.status is Status.FINISHED
     measures = end.measures if isinstance(end, Outcome) and finished else {}
     values = {o.metric: measures.get(o.metric, math.nan) for o in sweep.search.objectives}
@@ -40,17 +45,36 @@ def trial_name(number: int) -> str:
     return f"{number:04d}"
 
 
-def do_in_pool(job: Job, pool: ActorHandle) -> Outcome | Failure:
+def do_in_pool(job: Job, pool: ActorHandle, sweep: SweepConfig) -> Outcome | Failure:
     """Do a job in a slot of the pool, which has it back afterwards unless it died."""
-    slot: Any = ray.get(pool.acquire.remote(job.trial, job.run))
-    usable = True
+    lent: Any = ray.get(pool.acquire.remote(job.trial, job.run))
+    slot, rivals = lent
+    curve: dict[int, Point] = {}
+
+    def tell(reports: list[Report]) -> None:
+        curve.update(curve_of(reports, sweep))
+        tune.report({NEWS: reports})
+
+    end: Outcome | Failure
     try:
-        return follow(job, slot, lambda reports: tune.report({NEWS: reports}))
+        end = follow(replace(job, rivals=rivals), slot, tell)
     except ray.exceptions.RayActorError as error:
-        usable = False
-        return Failure(f"its slot died: {str(error).splitlines()[0]}")
-    finally:
-        ray.get(pool.release.remote(job.trial, usable))
+        end = Failure(f"its slot died: {str(error).splitlines()[0]}")
+        ray.get(pool.release.remote(job.trial, usable=False))
+        return end
+    finished = isinstance(end, Outcome) and end.status is Status.FINISHED
+    ray.get(pool.release.remote(job.trial, curve=curve if finished else None))
+    return end
+
+
+def curve_of(reports: Iterable[Report], sweep: SweepConfig) -> dict[int, Point]:
+    """Return the sweep's two objectives at the steps where they were measured."""
+    first, second = (objective.metric for objective in sweep.search.objectives)
+    return {
+        report.step: (report.measures[first], report.measures[second])
+        for report in reports
+        if report.phase == "unlearning" and {first, second} <= report.measures.keys()
+    }
 
 
 def follow(job: Job, slot: ActorHandle, tell: Callable[[list[Report]], None]) -> Outcome | Failure:

@@ -1,5 +1,6 @@
 """What a sweep knows of a trial when it is over."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,5 +29,8 @@ class TrialRecord:
     """Why it ended: the stop rule, or the error's first line."""
     model_path: str = ""
     """The unlearned `model.safetensors`; empty where the trial left none."""
+    curve: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+    """The two objectives at each step where the run was evaluated."""
     steps: int = 0
     unlearning_seconds: float = float("nan")
+    evaluation_seconds: float = float("nan")

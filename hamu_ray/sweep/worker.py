@@ -1,14 +1,14 @@
 """What each Ray Train worker of a slot does: one job after the other, until the slot closes."""
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import ray
 import torch
 from ray.train.torch import get_device
 
-from hamu_ray.engine.outcome import Report
+from hamu_ray.engine.files import storage_path
+from hamu_ray.engine.outcome import Report, Verdict
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.pairing.group import Alone, Distributed, Group, PeerLost
@@ -21,7 +21,7 @@ def serve(config: dict[str, Any]) -> None:
     """Fetch jobs from the slot and do them; the worker's data and models stay resident in between."""
     slot = config["slot"]
     group: Group = Distributed() if torch.distributed.is_initialized() else Alone()
-    resident = Resident(Path(config["storage"]), get_device())
+    resident = Resident(storage_path(config["storage"]), get_device())
     # Rank 0 asks for all: asking may end a job that has killed too many groups, and ranks must not disagree on it.
     asked = str(ray.get(slot.position.remote())) if group.rank == 0 else ""
     number = int(gather_texts(group, asked)[0])
@@ -40,8 +40,17 @@ def do(job: Job, slot: Any, group: Group, resident: Resident) -> None:
     ranks waiting for this one, so it is raised, and Ray Train starts the whole group again.
     """
 
-    def post(report: Report) -> bool:
-        return ray.get(slot.post.remote(job.trial, report))
+    def post(report: Report) -> Verdict:
+        verdict: Verdict = ray.get(slot.post.remote(job.trial, report))
+        unlearning = report.phase == "unlearning"
+        if (
+            verdict is Verdict.GO_ON
+            and unlearning
+            and job.rivals
+            and job.rivals.beat(report.step, report.measures)
+        ):
+            return Verdict.PRUNE
+        return verdict
 
     try:
         resident.task(job.run)
@@ -55,7 +64,7 @@ def do(job: Job, slot: Any, group: Group, resident: Resident) -> None:
             ray.get(slot.post.remote(job.trial, Failure(problems[0])))
         return
     try:
-        outcome = unlearn(job.run, resident, group, Path(job.folder), post)
+        outcome = unlearn(job.run, resident, group, storage_path(job.folder), post)
     except PeerLost:
         raise  # the other worker's death: the job goes on with the next group
     except Exception as error:

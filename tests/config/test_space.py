@@ -121,7 +121,6 @@ def test_a_wrong_space(tmp_path: Path, space: str, line: str) -> None:
         "name",
         "data.name",
         "forget.kind",
-        "workers.count",
         "storage.path",
         "tracking.uri",
         "tracking.experiment",

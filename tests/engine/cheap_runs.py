@@ -11,7 +11,7 @@ from torch import Tensor
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.checkpoint import load_tensors
 from hamu_ray.engine.loop import OnReport
-from hamu_ray.engine.outcome import Outcome, Report
+from hamu_ray.engine.outcome import Outcome, Report, Verdict
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.store import MODEL_FILE
 from hamu_ray.engine.unlearn import unlearn
@@ -48,11 +48,12 @@ class Heard:
     dies_at: int | None = None
     reports: list[Report] = field(default_factory=list)
 
-    def __call__(self, report: Report) -> bool:
+    def __call__(self, report: Report) -> Verdict:
         self.reports.append(report)
         if report.phase == "unlearning" and report.step == self.dies_at:
             raise ConnectionError("the listener died")
-        return report.phase != "unlearning" or report.step != self.enough_at
+        enough = report.phase == "unlearning" and report.step == self.enough_at
+        return Verdict.INTERRUPT if enough else Verdict.GO_ON
 
     def of(self, phase: str) -> Iterator[Report]:
         return (report for report in self.reports if report.phase == phase)

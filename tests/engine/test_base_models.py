@@ -7,7 +7,7 @@ from cheap_runs import Heard, cheap_run, done, same_bits
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.checkpoint import load_tensors, save_tensors
-from hamu_ray.engine.outcome import Status
+from hamu_ray.engine.outcome import Status, Verdict
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.store import MODEL_FILE, StoredModel
 from hamu_ray.engine.unlearn import base_models
@@ -101,8 +101,9 @@ def test_select_best_returns_the_best_epoch_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("phase", ["original", "reference"])
 def test_a_training_that_is_cut_off_is_not_kept(phase: str, tmp_path: Path) -> None:
     class Enough(Heard):
-        def __call__(self, report: Any) -> bool:
-            return super().__call__(report) and report.phase != phase
+        def __call__(self, report: Any) -> Verdict:
+            super().__call__(report)
+            return Verdict.INTERRUPT if report.phase == phase else Verdict.GO_ON
 
     resident = Resident(tmp_path, torch.device("cpu"))
     run = cheap_run(training={**ONE_STEP, "epochs": 2})

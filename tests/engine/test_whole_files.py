@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from hamu_ray.engine.checkpoint import load_model, load_tensors, save_tensors, write_atomically
+from hamu_ray.engine.checkpoint import load_model, load_tensors, save_tensors
+from hamu_ray.engine.files import write_atomically
 from hamu_ray.engine.store import MEASURES_FILE, MODEL_FILE, ModelStore
 
 

@@ -51,7 +51,7 @@ def in_group(rank: int, size: int, forget_workers: int | None, port: int, folder
         exchange.publish(values)
         found[str(number)] = (values.tolist(), losses.tolist(), gram[0, 0, 0].item(), sent)
     found["rows"] = group.gather_rows(torch.full((rank, 2), float(rank))).tolist()
-    found["agree"] = group.agree(rank == 0)
+    found["agree"] = group.agree(7 - rank)
     (folder / f"{rank}.json").write_text(json.dumps(found))
     dist.destroy_process_group()
 
@@ -78,7 +78,7 @@ def test_the_workers_agree_on_the_sums_of_their_roles(
         whole = PARAMETERS * width + 4
         assert sent == (size - 1) * (whole if strategy == "all_gather" else PARAMETERS // size * width)
     assert by_rank[0]["rows"] == [[float(r)] * 2 for r in range(size) for _ in range(r)]
-    assert by_rank[0]["agree"] is True
+    assert by_rank[0]["agree"] == 7
 
 
 def test_the_loss_keeps_its_bits_on_a_narrow_wire() -> None:

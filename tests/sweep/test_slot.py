@@ -1,6 +1,5 @@
 """Worker groups: the same numbers at any size, kept warm, and nothing lost when a process dies."""
 
-import contextlib
 import os
 import signal
 import time
@@ -8,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
+from sweep_processes import ray_processes
 
 from hamu_ray.config.run import RunConfig, WorkersConfig
-from hamu_ray.engine.outcome import Outcome, Report, Status
+from hamu_ray.engine.outcome import Outcome, Report, Status, Verdict
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.store import MODEL_FILE
 from hamu_ray.engine.unlearn import unlearn
@@ -64,7 +63,11 @@ def alone(storage: Path, folder: Path, **sections: Any) -> tuple[Outcome, list[R
     torch.set_num_threads(1)
     resident = Resident(storage, torch.device("cpu"))
     outcome = unlearn(
-        configure(storage, **sections), resident, Alone(), folder, lambda r: reports.append(r) or True
+        configure(storage, **sections),
+        resident,
+        Alone(),
+        folder,
+        lambda r: reports.append(r) or Verdict.GO_ON,
     )
     return outcome, reports
 
@@ -138,7 +141,7 @@ def test_a_killed_process_changes_nothing(slots: Any, storage: Path, tmp_path: P
 
     def kill(reports: list[Report]) -> None:
         if not killed and reports[-1].phase == "unlearning" and reports[-1].step >= 20:
-            process = processes(victim)[-1]
+            process = ray_processes(victim)[-1]
             killed.append(process.pid)
             os.kill(process.pid, signal.SIGKILL)
 
@@ -156,7 +159,7 @@ def test_a_job_that_kills_its_workers_fails_after_its_attempts(
 ) -> None:
     def kill(reports: list[Report]) -> None:
         if reports[-1].phase == "unlearning" and reports[-1].history_steps:
-            os.kill(processes("RayTrainWorker")[0].pid, signal.SIGKILL)
+            os.kill(ray_processes("RayTrainWorker")[0].pid, signal.SIGKILL)
 
     end = follow(Job("deadly", configure(storage, 2, **LONG), str(tmp_path), 1), slots(2), kill)
     assert isinstance(end, Failure)
@@ -165,15 +168,5 @@ def test_a_job_that_kills_its_workers_fails_after_its_attempts(
     assert isinstance(after, Outcome), "the slot serves the next job"
 
 
-def processes(title: str) -> list[psutil.Process]:
-    """The Ray processes of an actor class in this session's own cluster, and in no other on the machine."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if process.cmdline()[:1] and process.cmdline()[0].startswith(f"ray::{title}"):
-                found.append(process)
-    return sorted(found, key=lambda process: process.pid)
-
-
 def workers_of(slots: Any) -> list[int]:
-    return [process.pid for process in processes("RayTrainWorker")]
+    return [process.pid for process in ray_processes("RayTrainWorker")]

@@ -1,96 +1,156 @@
-"""The main command in real processes: a whole sweep, killed in the middle and resumed."""
+"""The main command in real processes: killed, interrupted, resumed; nothing is lost and nothing is there twice."""
 
 import os
+import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
+import torch
 from mlflow import MlflowClient
+from mlflow.entities import Run
+from safetensors.torch import load_file
+from sweep_processes import log_of, ray_processes, start, wait_until, write_space
 
 from hamu_ray.config.files import load_run
+from hamu_ray.engine.outcome import Status
+from hamu_ray.engine.store import MODEL_FILE
 from hamu_ray.sweep.records import read_records
-from tests.runs import small_run
+from hamu_ray.sweep.trial import TrialRecord
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
 
 TRIALS = 4
+STEPS = 60
+SEARCH = {"samples": TRIALS // 2, "concurrent": 1}
+LENGTH = {
+    "duration": {"steps": STEPS},
+    "checkpoint": {"every_steps": 5},
+    "evaluation": {"every_steps": 20, "subset": 100},
+}
+
+VICTIMS = {"0000": "ImplicitFunc", "0001": "Slot", "0002": "Pool", "0003": "RayTrainWorker"}
+"""Which process is killed during which trial: Tune's trial actor, a slot, the pool, a worker."""
 
 
-@pytest.fixture(scope="module")
-def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sweep")
-    document: dict[str, Any] = small_run(
-        folder / "runs",
-        name="tiny",
-        duration={"steps": 20},
-        checkpoint={"every_steps": 10},
-        workers={"count": 2, "cpus": 0.5},
-    )
-    document["space"] = {
-        "method.name": {"grid": ["hamu-q", "gdiff"]},
-        "optimizer.learning_rate": {"loguniform": [1e-3, 1e-1]},
-        "method.constraint_ratio": {"uniform": [0.05, 0.5]},
-    }
-    document["search"] = {"samples": TRIALS // 2, "concurrent": 1}
-    path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(document))
-    return path
+def folder_of(space: Path) -> Path:
+    (folder,) = (space.parent / "runs" / "sweeps").glob("tiny-*")
+    return folder
 
 
-def start(space: Path, *options: str) -> subprocess.Popen:
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    with (space.parent / "log").open("a") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "hamu_ray.tune", str(space), *options],
-            cwd=space.parent,
-            env=environment,
-            stdout=log,
-            stderr=log,
-        )
+def records_of(space: Path) -> dict[str, TrialRecord]:
+    return {record.trial_id: record for record in read_records(folder_of(space))}
 
 
-def test_a_killed_sweep_is_resumed_and_nothing_is_there_twice(space: Path) -> None:
-    driver = start(space)
-    sweeps = space.parent / "runs" / "sweeps"
-    deadline = time.monotonic() + 180
-    while not list(sweeps.glob("tiny-*/trials/*/record.json")):
-        assert driver.poll() is None, (space.parent / "log").read_text()
-        assert time.monotonic() < deadline, (space.parent / "log").read_text()
-        time.sleep(0.05)
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
-    (folder,) = sweeps.glob("tiny-*")
-    before = {record.trial_id: record for record in read_records(folder)}
-    assert 0 < len(before) < TRIALS
-
-    assert start(space, "--resume").wait(timeout=200) == 0, (space.parent / "log").read_text()
-    after = {record.trial_id: record for record in read_records(folder)}
-    assert len(after) == TRIALS
-    assert before.items() <= after.items(), "finished trials are not run again"
-
+def tracked(space: Path) -> tuple[Run, list[Run]]:
+    """The runs of the sweep and of its trials."""
     client = MlflowClient(tracking_uri=f"sqlite:///{space.parent}/runs/mlflow.db")
     experiment = client.get_experiment_by_name("hamu_ray")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
     (parent,) = [run for run in runs if run.data.tags["kind"] == "sweep"]
-    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-    assert sorted(run.data.tags["trial"] for run in children) == sorted(after)
-    assert {run.info.status for run in runs} == {"FINISHED"}
-    assert 0 <= parent.data.metrics["hypervolume"] <= 1
-    for run in children:
-        steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "gradient_cosine")]
-        assert sorted(steps) == list(range(1, 21)), "every step once"
-        assert run.data.metrics["forget_quality"] == after[run.data.tags["trial"]].measures["forget_quality"]
+    return parent, [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
 
-    front = pd.read_csv(folder / "front.csv")
-    assert 1 <= len(front) <= TRIALS
+
+def assert_every_step_is_tracked_once(space: Path) -> None:
+    client = MlflowClient(tracking_uri=f"sqlite:///{space.parent}/runs/mlflow.db")
+    records = records_of(space)
+    parent, children = tracked(space)
+    assert parent.info.status == "FINISHED"
+    assert sorted(run.data.tags["trial"] for run in children) == sorted(records)
+    for run in children:
+        record = records[run.data.tags["trial"]]
+        steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "gradient_cosine")]
+        assert sorted(steps) == list(range(1, STEPS + 1)), "every step once"
+        evaluated = [metric.step for metric in client.get_metric_history(run.info.run_id, "forget_quality")]
+        assert sorted(evaluated) == list(record.curve), "every evaluation once"
+        if record.status is Status.FINISHED:
+            assert run.info.status == "FINISHED"
+            assert run.data.metrics["forget_quality"] == record.measures["forget_quality"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep that nothing happens to, with its results."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    space = write_space(folder, str(folder / "runs"), SEARCH, **LENGTH)
+    assert start(space).wait(timeout=200) == 0, log_of(space).read_text()
+    return space
+
+
+@pytest.fixture
+def space(undisturbed: Path, tmp_path: Path) -> Path:
+    """The same sweep, about to start, with its base models in place."""
+    shutil.copytree(undisturbed.parent / "runs" / "models", tmp_path / "runs" / "models")
+    return write_space(tmp_path, str(tmp_path / "runs"), SEARCH, **LENGTH)
+
+
+def assert_same_results(space: Path, undisturbed: Path) -> None:
+    """Parameters, measures and weights of all trials, to the bit."""
+    expected, found = records_of(undisturbed), records_of(space)
+    assert sorted(found) == sorted(expected)
+    for trial, record in found.items():
+        assert record.parameters == expected[trial].parameters
+        assert record.measures == pytest.approx(expected[trial].measures, abs=0, rel=0, nan_ok=True)
+        weights = [load_file(Path(r.model_path).with_name(MODEL_FILE)) for r in (record, expected[trial])]
+        assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1])
+
+
+def test_an_undisturbed_sweep_leaves_its_front(undisturbed: Path) -> None:
+    folder = folder_of(undisturbed)
+    assert_every_step_is_tracked_once(undisturbed)
+    assert 0 <= tracked(undisturbed)[0].data.metrics["hypervolume"] <= 1
+    assert 1 <= len(pd.read_csv(folder / "front.csv")) <= TRIALS
     for name in ("front.png", "front.html", "trials.csv"):
         assert (folder / name).stat().st_size > 0
     for path in folder.glob("trials/*/run.yaml"):
         load_run(path)  # runs as it is
+
+
+def test_whatever_process_dies_the_results_are_the_same(space: Path, undisturbed: Path) -> None:
+    driver = start(space)
+    results = space.parent / "runs" / "sweeps"
+    for trial, victim in VICTIMS.items():
+        wait_until(
+            lambda trial=trial: list(results.glob(f"*/trials/{trial}/checkpoints/*/step-*10.safetensors")),
+            driver,
+            space,
+        )
+        os.kill(ray_processes(victim, driver.pid)[-1].pid, signal.SIGKILL)
+    assert driver.wait(timeout=200) == 0, log_of(space).read_text()
+    assert_same_results(space, undisturbed)
+    assert_every_step_is_tracked_once(space)
+
+
+def test_a_killed_sweep_is_resumed_and_nothing_is_there_twice(space: Path, undisturbed: Path) -> None:
+    driver = start(space)
+    results = space.parent / "runs" / "sweeps"
+    wait_until(lambda: list(results.glob("*/trials/0001/checkpoints/*/step-*10.safetensors")), driver, space)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    before = records_of(space)
+    assert 0 < len(before) < TRIALS
+    assert start(space, "--resume").wait(timeout=200) == 0, log_of(space).read_text()
+    after = records_of(space)
+    assert before.items() <= after.items(), "finished trials are not run again"
+    assert len(after) == TRIALS
+    assert_every_step_is_tracked_once(space)
+    resumed = {trial: after[trial].measures for trial in ("0000", "0001")}
+    for trial, measures in resumed.items():
+        assert measures == pytest.approx(records_of(undisturbed)[trial].measures, abs=0, rel=0, nan_ok=True)
+
+
+def test_ctrl_c_keeps_what_finished_and_can_be_resumed(space: Path) -> None:
+    driver = start(space)
+    wait_until(lambda: list((space.parent / "runs").glob("sweeps/*/trials/*/record.json")), driver, space)
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait(timeout=60) == 130, log_of(space).read_text()
+    text = log_of(space).read_text()
+    assert "--resume" in text.splitlines()[-1]
+    assert "Traceback" not in text
+    assert (folder_of(space) / "front.png").exists()
+    assert tracked(space)[0].data.tags["status"] == "interrupted"
+    assert start(space, "--resume").wait(timeout=200) == 0, log_of(space).read_text()
+    assert len(records_of(space)) == TRIALS
+    assert_every_step_is_tracked_once(space)
