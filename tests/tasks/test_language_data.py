@@ -104,7 +104,9 @@ def test_the_original_layout_of_tofu(tmp_path: Path, text_corpus: Path) -> None:
 def error_of(data: TofuData | TextData, forget: Any = None, **model: Any) -> str:
     with pytest.raises(ValueError) as raised:
         check_data(
-            data, [(forget or ForgetSplit(), 0)], LanguageModelConfig.model_validate({**SMALL.model_dump(), **model})
+            data,
+            [(forget or ForgetSplit(), 0)],
+            LanguageModelConfig.model_validate({**SMALL.model_dump(), **model}),
         )
     message = str(raised.value)
     assert "\n" not in message
@@ -115,8 +117,14 @@ def error_of(data: TofuData | TextData, forget: Any = None, **model: Any) -> str
     ("values", "line"),
     [
         ({"path": "/nowhere"}, "data.path: /nowhere: no such folder"),
-        ({"question_column": "ask"}, "data.question_column: CORPUS (forget) has no column ask; known: answer, question"),
-        ({"answer_column": "answr"}, "data.answer_column: CORPUS (forget) has no column answr; did you mean answer?"),
+        (
+            {"question_column": "ask"},
+            "data.question_column: CORPUS (forget) has no column ask; known: answer, question",
+        ),
+        (
+            {"answer_column": "answr"},
+            "data.answer_column: CORPUS (forget) has no column answr; did you mean answer?",
+        ),
         ({"subset": "forget_10"}, "data.layout: CORPUS (forget_10, forget) cannot be loaded: BuilderConfig"),
         ({"layout": "locuslab"}, "data.layout: CORPUS (forget01, train) cannot be loaded: BuilderConfig"),
         ({"test_share": 0.99}, "data.test_share: 0.99 of 20 examples leaves none to retain"),
@@ -141,7 +149,9 @@ def test_an_empty_answer_is_named(tmp_path: Path, text_corpus: Path) -> None:
     assert missing.startswith(f"forget.split: {folder} (gone) cannot be loaded: Unknown split")
 
 
-def test_layers_and_adapters_that_do_not_fit(text_corpus: Path, text_checkpoint: Path, tmp_path: Path) -> None:
+def test_layers_and_adapters_that_do_not_fit(
+    text_corpus: Path, text_checkpoint: Path, tmp_path: Path
+) -> None:
     data = tofu(text_corpus)
     for name in ("small-llama", str(text_checkpoint)):
         message = error_of(data, name=name, lora={"target_modules": ["q_prj"]})
@@ -161,7 +171,11 @@ def test_layers_and_adapters_that_do_not_fit(text_corpus: Path, text_checkpoint:
 
 def test_checkpoints_that_do_not_fit(text_corpus: Path, text_checkpoint: Path, tmp_path: Path) -> None:
     data, folder = tofu(text_corpus), tmp_path / "checkpoint"
-    check_data(data.model_copy(update={"template": "chat"}), [(ForgetSplit(), 0)], SMALL.model_copy(update={"name": str(text_checkpoint)}))
+    check_data(
+        data.model_copy(update={"template": "chat"}),
+        [(ForgetSplit(), 0)],
+        SMALL.model_copy(update={"name": str(text_checkpoint)}),
+    )
     assert error_of(data, name="/gone").startswith("model.name: /gone: no such folder")
     shutil.copytree(text_checkpoint, folder)
     longer = data.model_copy(update={"max_length": 65})
@@ -187,7 +201,9 @@ def test_a_prompt_without_room_for_its_answer_is_named(text_corpus: Path) -> Non
 
 def test_a_chat_ends_where_the_answer_does(text_corpus: Path, text_checkpoint: Path) -> None:
     config = tofu(text_corpus)
-    encoder = Encoder(load_tokenizer(SMALL.model_copy(update={"name": str(text_checkpoint)}), (), None), config)
+    encoder = Encoder(
+        load_tokenizer(SMALL.model_copy(update={"name": str(text_checkpoint)}), (), None), config
+    )
     assert encoder.chat
     (encoded,) = encoder.encode(["Where?"], ["In Rome."])
     decode = encoder.tokenizer.decode
@@ -224,7 +240,8 @@ def test_a_learned_vocabulary_writes_any_text(text: str) -> None:
 
 Texts = st.lists(
     st.tuples(
-        st.lists(st.integers(1, 50), min_size=1, max_size=6), st.lists(st.integers(1, 50), min_size=1, max_size=6)
+        st.lists(st.integers(1, 50), min_size=1, max_size=6),
+        st.lists(st.integers(1, 50), min_size=1, max_size=6),
     ),
     min_size=1,
     max_size=6,
@@ -232,7 +249,9 @@ Texts = st.lists(
 
 
 @given(Texts, st.data())
-def test_batches_hold_what_the_texts_do(texts: list[tuple[list[int], list[int]]], data: st.DataObject) -> None:
+def test_batches_hold_what_the_texts_do(
+    texts: list[tuple[list[int], list[int]]], data: st.DataObject
+) -> None:
     encoded = [Encoded(tuple(prompt), tuple(answer)) for prompt, answer in texts]
     sequences = Sequences.of(encoded, 0, torch.device("cpu"))
     chosen = data.draw(st.lists(st.integers(0, len(texts) - 1), min_size=1, max_size=8))
@@ -246,7 +265,10 @@ def test_batches_hold_what_the_texts_do(texts: list[tuple[list[int], list[int]]]
         for row, at in enumerate(chosen)
         for place, token in enumerate(texts[at][1])
     ]
-    assert list(zip(*(column.tolist() for column in (batch.rows, batch.columns, batch.labels)), strict=True)) == items
+    assert (
+        list(zip(*(column.tolist() for column in (batch.rows, batch.columns, batch.labels)), strict=True))
+        == items
+    )
     tokens, mask = sequences.prompt_batch(torch.tensor(chosen))
     widest = max(len(texts[at][0]) for at in chosen)
     for row, at in enumerate(chosen):

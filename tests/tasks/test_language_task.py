@@ -21,14 +21,21 @@ from tests.made_texts import FORGET, LORA, RETAIN, tofu
 CPU = torch.device("cpu")
 
 
-def task_of(corpus: Path, *, parameters: str = "all", data: dict[str, Any] | None = None, **model: Any) -> Any:
+def task_of(
+    corpus: Path, *, parameters: str = "all", data: dict[str, Any] | None = None, **model: Any
+) -> Any:
     config = LanguageModelConfig.model_validate(
         {"hidden_size": 16, "layers": 2, "heads": 2, "vocabulary": 300, **model}
     )
     loaded = load_data(tofu(corpus, **(data or {})), CPU)
     assert isinstance(loaded, LanguageData)
     return build_task(
-        loaded, forget=ForgetSplit(), model=config, batch_size=4, seed=3, parameters=parameters  # type: ignore[arg-type]
+        loaded,
+        forget=ForgetSplit(),
+        model=config,
+        batch_size=4,
+        seed=3,
+        parameters=parameters,  # type: ignore[arg-type]
     )
 
 
@@ -97,7 +104,9 @@ def test_measures_are_those_of_one_text_at_a_time(task: LanguageTask, model: nn.
         for name, (sequences, numbers) in task._measured().items():
             found = list(likelihoods(model, sequences))
             probabilities = [math.exp(found[at][0]) for at in numbers.tolist()]
-            assert measures[f"{name}_prob"] == pytest.approx(sum(probabilities) / len(probabilities), rel=1e-4)
+            assert measures[f"{name}_prob"] == pytest.approx(
+                sum(probabilities) / len(probabilities), rel=1e-4
+            )
             lengths = sequences.answers[numbers].tolist()
             right = sum(found[at][1] * n for at, n in zip(numbers.tolist(), lengths, strict=True))
             assert measures[f"{name}_exact_memorization"] == pytest.approx(right / sum(lengths), rel=1e-5)
@@ -122,7 +131,10 @@ def test_evaluation_sets_are_of_what_the_split_holds(task: LanguageTask) -> None
     assert asked["retain"] == sum(question not in held for question in first)
     assert asked["forget"] == FORGET
     assert {name: len(at) for name, (_, at) in task._measured().items()} == {
-        "retain": RETAIN - 2, "forget": FORGET, "test": 2, "duplicate": FORGET
+        "retain": RETAIN - 2,
+        "forget": FORGET,
+        "test": 2,
+        "duplicate": FORGET,
     }
     assert len(task.splits["retain"]) == RETAIN - 2 + FORGET
 
@@ -145,7 +157,9 @@ def test_a_subset_is_the_same_draw_each_time(task: LanguageTask, model: nn.Modul
     one, other = (task.evaluate(model, Alone(), subset=3) for _ in range(2))
     assert one == pytest.approx(other, nan_ok=True)
     assert "retain_rouge" not in one
-    assert all(len(at) == min(3, len(task._measured()[name][1])) for name, (_, at) in task._measured(3).items())
+    assert all(
+        len(at) == min(3, len(task._measured()[name][1])) for name, (_, at) in task._measured(3).items()
+    )
 
 
 @pytest.mark.parametrize("lora", [None, LORA])
@@ -201,9 +215,7 @@ def test_checkpointing_changes_no_gradient(text_corpus: Path) -> None:
 
 
 def test_low_precision_keeps_what_is_trained_in_float32(text_corpus: Path, text_checkpoint: Path) -> None:
-    task = task_of(
-        text_corpus, parameters="lora", name=str(text_checkpoint), lora=LORA, precision="bfloat16"
-    )
+    task = task_of(text_corpus, parameters="lora", name=str(text_checkpoint), lora=LORA, precision="bfloat16")
     model = task.build_model(1)
     dtypes = {(p.requires_grad, p.dtype) for p in model.parameters()}
     assert dtypes == {(True, torch.float32), (False, torch.bfloat16)}

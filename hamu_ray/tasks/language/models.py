@@ -37,7 +37,11 @@ def build_language_model(
             f"{config.name} takes; lower it"
         )
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # The same under its new name, and under that of older versions.
+        enable = (
+            getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        )
+        enable({"use_reentrant": False})
     return model.to(device)
 
 

@@ -196,7 +196,11 @@ class LanguageTask:
         return compared
 
     def export(self, model: nn.Module, base: str | None) -> Mapping[str, bytes]:
-        """Return the files that `transformers` or `peft` need beside the weights to load this model as theirs."""
+        """Return the files that `transformers` or `peft` need beside the weights to load this model as theirs.
+
+        An adapter rests on the original where that was trained whole, and else on the pretrained model.
+        """
+        base = base if self._parameters == "all" else None
         return exported(model, self._encodings.encoder.tokenizer, base)
 
     def _built(self, seed: int, *, frozen: bool = False) -> nn.Module:
