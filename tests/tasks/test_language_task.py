@@ -101,7 +101,7 @@ def test_measures_are_those_of_one_text_at_a_time(task: LanguageTask, model: nn.
     known = metric_names("language")
     assert set(measures) <= set(known)
     with eval_mode(model):
-        for name, (sequences, numbers) in task._measured().items():
+        for name, (sequences, numbers) in task._evaluation.measured().items():
             found = list(likelihoods(model, sequences))
             probabilities = [math.exp(found[at][0]) for at in numbers.tolist()]
             assert measures[f"{name}_prob"] == pytest.approx(
@@ -125,12 +125,12 @@ def test_measures_are_those_of_one_text_at_a_time(task: LanguageTask, model: nn.
 
 def test_evaluation_sets_are_of_what_the_split_holds(task: LanguageTask) -> None:
     """Two of the retain examples are held out for test: what asks for them is no question on the retain set."""
-    asked = {name: len(positions[0]) for name, positions in task._asked.items()}
-    held = set(task._corpus.test.questions)
+    asked = {name: len(positions[0]) for name, positions in task._evaluation.asked.items()}
+    held = set(task._encodings.corpus.test.questions)
     first = task._encodings.choices["retain"].questions
     assert asked["retain"] == sum(question not in held for question in first)
     assert asked["forget"] == FORGET
-    assert {name: len(at) for name, (_, at) in task._measured().items()} == {
+    assert {name: len(at) for name, (_, at) in task._evaluation.measured().items()} == {
         "retain": RETAIN - 2,
         "forget": FORGET,
         "test": 2,
@@ -157,9 +157,8 @@ def test_a_subset_is_the_same_draw_each_time(task: LanguageTask, model: nn.Modul
     one, other = (task.evaluate(model, Alone(), subset=3) for _ in range(2))
     assert one == pytest.approx(other, nan_ok=True)
     assert "retain_rouge" not in one
-    assert all(
-        len(at) == min(3, len(task._measured()[name][1])) for name, (_, at) in task._measured(3).items()
-    )
+    whole, drawn = task._evaluation.measured(), task._evaluation.measured(3)
+    assert all(len(at) == min(3, len(whole[name][1])) for name, (_, at) in drawn.items())
 
 
 @pytest.mark.parametrize("lora", [None, LORA])

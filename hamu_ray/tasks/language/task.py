@@ -2,46 +2,26 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from hamu_ray.config.language import LanguageModelConfig, TofuData
 from hamu_ray.metrics import language_names
-from hamu_ray.metrics.language_names import EVALUATION_SETS
-from hamu_ray.metrics.tofu import Alternatives
-from hamu_ray.metrics.tokens import TokenScores
 from hamu_ray.metrics.undefined import reasons
 from hamu_ray.tasks.language.corpus import ForgetText, split_corpus
-from hamu_ray.tasks.language.data import Batch, LanguageData, Sequences
+from hamu_ray.tasks.language.data import LanguageData
+from hamu_ray.tasks.language.evaluation import Evaluation
 from hamu_ray.tasks.language.export import exported
-from hamu_ray.tasks.language.measures import (
-    ALL,
-    CHEAP,
-    MEANS,
-    Generated,
-    all_measures,
-    cheap_measures,
-    compare_items,
-    compare_measures,
-    forget_items,
-)
+from hamu_ray.tasks.language.measures import compare_items, compare_measures
 from hamu_ray.tasks.language.models import answer_logits, build_language_model, with_adapter
-from hamu_ray.tasks.language.scores import answer_scores, by_length, eval_mode, greedy_answers
+from hamu_ray.tasks.language.scores import by_length, eval_mode
 from hamu_ray.tasks.task import Measured, Measures, Outputs, Share, Teacher
 
 logger = logging.getLogger(__name__)
-
-ITEMS = tuple(language_names.truth_ratio_of("forget", geometric=geometric) for geometric in MEANS)
-"""What `forget_items` holds where there are wrong answers to the forget set's questions."""
-
-SUBSET_STREAM = 2
-"""Keeps the draw of the evaluation's subset apart from others that start from the same seed."""
 
 
 class LanguageTask:
@@ -68,22 +48,13 @@ class LanguageTask:
         self.data = data
         self.device = data.device
         self._encodings = data.encodings(forget, model)
-        self._corpus = self._encodings.corpus
         self._train = self._encodings.train
-        split = split_corpus(self._corpus, forget, seed)
+        split = split_corpus(self._encodings.corpus, forget, seed)
         self._kept, self._forget = torch.from_numpy(split.retain), torch.from_numpy(split.forget)
         self._duplicates = torch.from_numpy(split.duplicates)
-        questions = self._corpus.train.questions
-        parts = {"retain": split.retain, "forget": split.forget}
-        belonging = {name: {questions[at] for at in numbers} for name, numbers in parts.items()}
-        found = {
-            name: choices.positions(belonging.get(name)) for name, choices in self._encodings.choices.items()
-        }
-        self._asked = {name: positions for name, positions in found.items() if len(positions[0])}
         self._model_config = model
         self._parameters = parameters
-        self._batch_size = batch_size
-        self._seed = seed
+        self._evaluation = Evaluation(self._encodings, split, batch_size=batch_size, seed=seed)
         self._reported: set[str] = set()
 
     @property
@@ -165,18 +136,10 @@ class LanguageTask:
         time. Each rank runs its part of the texts; rank 0 computes the measures for all.
         """
         with eval_mode(model), torch.no_grad(), self._autocast():
-            scores = partial(self._scores, model, share)
-            splits = {name: scores(texts, at) for name, (texts, at) in self._measured(subset).items()}
-            alternatives, generated = {}, {}
-            if subset is None:
-                alternatives = {name: self._alternatives(scores, name) for name in self._asked}
-                generated = self._generated(model, share)
-        if share.rank > 0:
-            return self._told(share, CHEAP if subset is not None else ALL, None)
-        if subset is not None:
-            return self._told(share, CHEAP, Measured(cheap_measures(splits)))
-        measures = all_measures(splits, texts=self._answers(), generated=generated, alternatives=alternatives)
-        return self._told(share, ALL, Measured(measures, forget_items(alternatives)))
+            measures = self._evaluation.measure(model, share, subset)
+        if share.rank == 0:
+            self._log_reasons(measures)
+        return measures
 
     def compare(self, measures: Measures, original: Measures | None, reference: Measures | None) -> Measures:
         """Return the sweep's two objectives, and in full what tells the model from the reference.
@@ -187,7 +150,7 @@ class LanguageTask:
             raise ValueError("reference: a language model cannot be judged without one")
         config = self._encodings.encoder.config
         utility = language_names.prob_of("retain")
-        if isinstance(config, TofuData) and config.utility == "model_utility" and self._asked:
+        if isinstance(config, TofuData) and config.utility == "model_utility" and self._evaluation.asked:
             utility = language_names.model_utility_of(geometric=False)
         compared = compare_measures(measures, reference, utility=utility)
         if isinstance(measures, Measured) and isinstance(reference, Measured) and measures.per_item:
@@ -210,79 +173,6 @@ class LanguageTask:
     def _autocast(self) -> torch.autocast:
         low_precision = self._model_config.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=low_precision)
-
-    def _measured(self, subset: int | None = None) -> dict[str, tuple[Sequences, Tensor]]:
-        """Return where each split's texts are found and their positions there."""
-        found = {
-            "retain": (self._train, self._kept),
-            "forget": (self._train, self._forget),
-            "test": (self._encodings.test, torch.arange(len(self._encodings.test))),
-        }
-        if len(self._duplicates):
-            found["duplicate"] = (self._train, self._duplicates)
-        if subset is None:
-            return found
-        generator = np.random.default_rng((self._seed, SUBSET_STREAM))
-        drawn = {name: np.sort(generator.permutation(len(at))[:subset]) for name, (_, at) in found.items()}
-        return {name: (texts, at[torch.from_numpy(drawn[name])]) for name, (texts, at) in found.items()}
-
-    def _answers(self) -> dict[str, list[str]]:
-        """Return the true answers of each split as text."""
-        sources = {"test": self._corpus.test.answers}
-        return {
-            name: [sources.get(name, self._corpus.train.answers)[at] for at in numbers.tolist()]
-            for name, (_, numbers) in self._measured().items()
-        }
-
-    def _scores(self, model: nn.Module, share: Share, texts: Sequences, numbers: Tensor) -> TokenScores:
-        def forward(batch: Batch) -> Tensor:
-            return answer_logits(model, batch)
-
-        return answer_scores(forward, texts, numbers, self._batch_size, share)
-
-    def _alternatives(self, scores: Callable[[Sequences, Tensor], TokenScores], name: str) -> Alternatives:
-        asked, wrong = self._asked[name]
-        choices = self._encodings.choices[name]
-        return Alternatives(
-            scores(choices.right, asked), scores(choices.wrong, wrong), choices.counts[asked.numpy()]
-        )
-
-    def _generated(self, model: nn.Module, share: Share) -> dict[str, Generated]:
-        """Return greedy answers to the first questions of each split, and to those of the evaluation sets."""
-        config, decode = self._encodings.encoder.config, self._encodings.encoder.decode
-        new_tokens = config.new_tokens or int(self._train.answers.max())
-        truths = self._answers()
-        asked = {name: (*found, truths[name]) for name, found in self._measured().items()}
-        for name in set(self._asked) & set(EVALUATION_SETS):
-            choices = self._encodings.choices[name]
-            asked[name] = (choices.answers, self._asked[name][0], list(choices.truths))
-        generated = {}
-        for name, (texts, numbers, true) in sorted(asked.items()):
-            first = numbers[: config.generated]
-            tokens = greedy_answers(model, texts, first, self._batch_size, new_tokens, share)
-            generated[name] = Generated([decode(row) for row in tokens], true[: len(first)])
-        return generated
-
-    def _told(self, share: Share, order: Sequence[str], measured: Measured | None) -> Measured:
-        """Return rank 0's measures on every rank: the same bits, and values of single items with them."""
-        per_item = measured.per_item if measured else {}
-        names = ITEMS if order is ALL and "forget" in self._asked else ()
-        rows = [[measured[name] for name in order]] if measured else np.empty((0, len(order)))
-        told = share.gather_rows(torch.as_tensor(np.asarray(rows, dtype=np.float64), device=self.device))
-        if names:
-            items = (
-                [per_item[name] for name in names]
-                if measured
-                else np.empty((0, len(self._asked["forget"][0])))
-            )
-            told_items = share.gather_rows(
-                torch.as_tensor(np.asarray(items, dtype=np.float64), device=self.device)
-            )
-            per_item = dict(zip(names, told_items.tolist(), strict=True))
-        if measured is None:
-            return Measured(zip(order, told[0].tolist(), strict=True), per_item)
-        self._log_reasons(measured)
-        return Measured(measured, per_item)
 
     def _log_reasons(self, measures: Measures) -> None:
         """Say once per task why measures are not defined: one line for a reason."""
