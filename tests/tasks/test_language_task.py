@@ -14,7 +14,8 @@ from hamu_ray.config.language import ForgetSplit, LanguageModelConfig
 from hamu_ray.pairing.group import Alone
 from hamu_ray.tasks import build_task, load_data, metric_names
 from hamu_ray.tasks.language.data import LanguageData, Sequences
-from hamu_ray.tasks.language.scores import eval_mode, greedy_answers
+from hamu_ray.tasks.language.models import answer_logits
+from hamu_ray.tasks.language.scores import answer_scores, eval_mode, greedy_answers
 from hamu_ray.tasks.language.task import LanguageTask
 from tests.made_texts import FORGET, LORA, RETAIN, tofu
 
@@ -151,6 +152,14 @@ def test_greedy_answers_are_the_likeliest_tokens_one_after_the_other(task: Langu
                 answer.append(int(model(input_ids=tokens[None]).logits[0, -1].argmax()))
                 tokens = torch.cat([tokens, torch.tensor(answer[-1:])])
             assert row == answer + [task._train.pad] * (new_tokens - len(answer))
+
+
+def test_a_worker_without_texts_has_nothing_to_say(task: LanguageTask, model: nn.Module) -> None:
+    """More workers than texts: some have none."""
+    none = torch.empty(0, dtype=torch.int64)
+    scores = answer_scores(lambda batch: answer_logits(model, batch), task._train, none, 4, Alone())
+    assert len(scores.lengths) == len(scores.log_probs) == 0
+    assert greedy_answers(model, task._train, none, 4, 5, Alone()).shape == (0, 5)
 
 
 def test_a_subset_is_the_same_draw_each_time(task: LanguageTask, model: nn.Module) -> None:

@@ -26,7 +26,7 @@ def answer_scores(
     """
     mine = numbers.tensor_split(share.size)[share.rank]
     parts: dict[int, Tensor] = {}
-    for places in by_length(texts, mine).split(batch_size):
+    for places in _batches(texts, mine, batch_size):
         batch = texts.batch(mine[places])
         rows = score_tokens(forward(batch), batch.labels)
         lengths = texts.answers[mine[places]].tolist()
@@ -45,7 +45,7 @@ def greedy_answers(
     """
     mine = numbers.tensor_split(share.size)[share.rank]
     found = torch.full((len(mine), new_tokens), texts.pad, dtype=torch.int64, device=texts.tokens.device)
-    for places in by_length(texts, mine).split(batch_size):
+    for places in _batches(texts, mine, batch_size):
         tokens, mask = texts.prompt_batch(mine[places])
         answers = model.generate(
             input_ids=tokens,
@@ -66,6 +66,11 @@ def greedy_answers(
 def by_length(texts: Sequences, numbers: Tensor) -> Tensor:
     """Return the places of these texts from the shortest to the longest, int64 ``(k,)``; equals in their order."""
     return texts.lengths[numbers].argsort(stable=True)
+
+
+def _batches(texts: Sequences, numbers: Tensor, size: int) -> list[Tensor]:
+    """Return the places of these texts in batches of like lengths; none where there are no texts."""
+    return [places for places in by_length(texts, numbers).split(size) if len(places)]
 
 
 @contextmanager
