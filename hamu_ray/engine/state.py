@@ -1,20 +1,29 @@
 """What a run can change of a model: all that is ever written of one."""
 
+import re
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+
+ADAPTER_NAME = re.compile(r"(\.lora_\w+)\.default\b")
+"""`peft` puts an adapter's name into its parameters' names and leaves it out of its files; so is it done here."""
 
 
 def changing_state(model: nn.Module) -> dict[str, Tensor]:
     """Return the model's state less its frozen parameters, by name: the tensors themselves, detached.
 
     Of a model that is trained whole it is its whole ``state_dict``, running statistics included; of one with an
-    adapter, the adapter: a base of billions of frozen weights is in no checkpoint.
+    adapter, the adapter: a base of billions of frozen weights is in no checkpoint. Parameters that are tied are
+    there once, under their first name. Names are those of files of `transformers` and `peft`.
     """
-    named = model.named_parameters(remove_duplicate=False)  # tied ones have several names
-    frozen = {name for name, parameter in named if not parameter.requires_grad}
-    return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
+    changing = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    return {
+        ADAPTER_NAME.sub(r"\1", name): tensor
+        for name, tensor in model.state_dict().items()
+        if name in changing or name not in parameters
+    }
 
 
 @torch.no_grad()

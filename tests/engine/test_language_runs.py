@@ -158,6 +158,25 @@ def test_other_programs_load_what_is_left(
         )
 
 
+@pytest.mark.parametrize("way", ["all", "lora throughout"])
+def test_the_original_may_be_a_file_of_other_programs(
+    way: str, texts: Resident, text_corpus: Path, text_checkpoint: Path, tmp_path: Path
+) -> None:
+    """What `save_pretrained` of a model leaves, or of an adapter."""
+    trained = run_of(way, text_corpus, text_checkpoint)
+    original, _ = base_models(trained, texts.task(trained), Alone(), Heard(), texts.models)
+    folder = tmp_path / "theirs"
+    if way == "all":
+        from transformers import AutoModelForCausalLM
+
+        AutoModelForCausalLM.from_pretrained(original.path.parent).save_pretrained(folder)
+    name = "model.safetensors" if way == "all" else "adapter_model.safetensors"
+    given = (folder if way == "all" else original.path.parent) / name
+    run = run_of(way, text_corpus, text_checkpoint, original={"source": "path", "path": str(given)})
+    found, _ = base_models(run, texts.task(run), Alone(), Heard(), texts.models)
+    assert found.measures == pytest.approx(original.measures, nan_ok=True)
+
+
 def test_unlearning_starts_from_a_given_adapter(
     texts: Resident, text_corpus: Path, text_checkpoint: Path, tmp_path: Path
 ) -> None:
