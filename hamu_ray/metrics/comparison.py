@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from hamu_ray.metrics.names import MIA_CONFIDENCE, UNLEARNING_ACCURACY, accuracy_of
-from hamu_ray.metrics.undefined import Undefined, reasons
+from hamu_ray.metrics.undefined import Undefined, because
 
 GAPS = (UNLEARNING_ACCURACY, accuracy_of("retain"), accuracy_of("test"), MIA_CONFIDENCE)
 """What `avg_gap` is taken over: UA, RA, TA and the confidence attack, as in SalUn (arXiv:2310.12508)."""
@@ -17,7 +17,7 @@ def forget_quality(model: float, reference: float) -> float:
     """
     for whose, value in (("the model", model), ("the reference", reference)):
         if math.isnan(value):
-            return Undefined(_because(f"the forget accuracy of {whose}", value))
+            return Undefined(because(f"the score on the forget set of {whose}", value))
     return 1.0 - abs(model - reference)
 
 
@@ -36,9 +36,20 @@ def avg_gap(model: Mapping[str, float], reference: Mapping[str, float]) -> float
         for name in GAPS:
             value = measures.get(name, Undefined("it was not measured"))
             if math.isnan(value):
-                return Undefined(_because(f"{name} of {whose}", value))
+                return Undefined(because(f"{name} of {whose}", value))
     return sum(abs(model[name] - reference[name]) for name in GAPS) / len(GAPS)
 
 
-def _because(what: str, value: float) -> str:
-    return f"{what} is not defined: {reasons({what: value})[what]}"
+def privleak(model: float, reference: float) -> float:
+    """Return MUSE's relative privacy leak ``(A(M) - A(R)) / A(R)``, ``A = 1 - AUC`` (arXiv:2407.06460).
+
+    Takes the AUCs of telling forget from held-out text, 1 where forget text looks trained on. 0 is as good as R;
+    below 0, at least -1, the model knows more of the forget set; above 0 it stands out by what it forgot. The
+    literature prints percent. `Undefined` where an AUC is, or where R's is 1.
+    """
+    for whose, value in (("the model", model), ("the reference", reference)):
+        if math.isnan(value):
+            return Undefined(because(f"the membership AUC of {whose}", value))
+    if reference == 1:
+        return Undefined("the reference's own membership AUC is 1")
+    return (reference - model) / (1 - reference)

@@ -54,11 +54,12 @@ def entropy_of(split: str) -> str:
     return f"{split}_entropy"
 
 
-def _table(*metrics: Metric) -> dict[str, Metric]:
+def table(*metrics: Metric) -> dict[str, Metric]:
+    """Return the metrics by their keys."""
     return {metric.name: metric for metric in metrics}
 
 
-ENGINE: Mapping[str, Metric] = _table(
+ENGINE: Mapping[str, Metric] = table(
     Metric(UNLEARNING_SECONDS, "Wall time of the unlearning steps alone, no evaluation, no loading", "lower"),
     Metric(EVALUATION_SECONDS, "Wall time of measuring the model during and after unlearning", "lower"),
     Metric(STEPS, "Optimizer steps taken", "neither"),
@@ -67,7 +68,7 @@ ENGINE: Mapping[str, Metric] = _table(
 )
 """What the engine reports for every task."""
 
-VISION: Mapping[str, Metric] = _table(
+VISION: Mapping[str, Metric] = table(
     Metric(accuracy_of("retain"), "RA: share of retain images whose most likely class is right", "higher"),
     Metric(loss_of("retain"), "Mean cross-entropy on the retain images", "lower"),
     Metric(entropy_of("retain"), "Mean entropy of the predicted classes on the retain images", "neither"),

@@ -33,3 +33,8 @@ def reasons(measures: Mapping[str, float]) -> dict[str, str]:
         for name, value in measures.items()
         if math.isnan(value)
     }
+
+
+def because(what: str, value: float) -> str:
+    """Return that something is not defined, with the reason that its value gives."""
+    return f"{what} is not defined: {reasons({what: value})[what]}"

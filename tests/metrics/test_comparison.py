@@ -3,7 +3,7 @@ import pickle
 
 import pytest
 
-from hamu_ray.metrics.comparison import avg_gap, forget_quality, retain_utility
+from hamu_ray.metrics.comparison import avg_gap, forget_quality, privleak, retain_utility
 from hamu_ray.metrics.undefined import Undefined, reasons
 
 MODEL = {"unlearning_accuracy": 0.9, "retain_accuracy": 0.8, "test_accuracy": 0.7, "mia_confidence": 0.6}
@@ -36,7 +36,7 @@ def test_over_forgetting_is_no_better_than_remembering() -> None:
 def test_forget_quality_hands_the_reason_on() -> None:
     quality = forget_quality(Undefined("there are no examples"), 0.0)
     assert reasons({"q": quality}) == {
-        "q": "the forget accuracy of the model is not defined: there are no examples"
+        "q": "the score on the forget set of the model is not defined: there are no examples"
     }
     assert retain_utility(0.25) == 0.25
 
@@ -48,3 +48,23 @@ def test_a_reason_survives_pickling_and_is_told_for_plain_nan_too() -> None:
         "a": "no images",
         "c": "not defined; the reason was not kept",
     }
+
+
+def test_privleak_by_hand() -> None:
+    assert privleak(0.6, 0.6) == 0
+    assert privleak(1.0, 0.6) == -1
+    assert privleak(0.8, 0.6) == pytest.approx((0.2 - 0.4) / 0.4)
+    assert privleak(0.2, 0.6) == pytest.approx(1)
+
+
+def test_privleak_needs_both_aucs_and_a_reference_that_leaks_less_than_all() -> None:
+    for model, reference, reason in (
+        (0.5, 1.0, "the reference's own membership AUC is 1"),
+        (
+            0.5,
+            Undefined("it was not measured"),
+            "the membership AUC of the reference is not defined: it was not measured",
+        ),
+        (Undefined("why"), 0.5, "the membership AUC of the model is not defined: why"),
+    ):
+        assert reasons({"p": privleak(model, reference)}) == {"p": reason}

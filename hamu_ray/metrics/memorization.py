@@ -1,0 +1,83 @@
+"""How much of its answers a language model still knows, from its scores of the answer tokens.
+
+Functions named `item_...` give a float64 ``(items,)``, NaN or infinite where an item's logits are not finite; the
+others give one number, `Undefined` where there are no items or a token's logits are not finite.
+"""
+
+import numpy as np
+
+from hamu_ray.metrics.tokens import Floats, TokenScores
+from hamu_ray.metrics.undefined import Undefined
+
+
+def item_losses(scores: TokenScores) -> Floats:
+    """Return the mean negative log-likelihood of each item's answer tokens in nats."""
+    return -scores.item_means(scores.log_probs)
+
+
+def item_probabilities(scores: TokenScores) -> Floats:
+    """Return the length-normalised probability of each answer, ``exp(-loss)`` (TOFU, arXiv:2401.06121)."""
+    return np.exp(scores.item_means(scores.log_probs))
+
+
+def item_extraction_strengths(scores: TokenScores) -> Floats:
+    """Return ``1 - k / L`` of each answer of L tokens: which share of its end is known, in 0..1.
+
+    k is the smallest start from which every most likely token to the end is right, teacher-forced; L where the
+    last one is wrong (Wang et al., arXiv:2406.09179, as OpenUnlearning computes it, arXiv:2506.12618).
+    """
+    place = np.arange(len(scores.correct)) - np.repeat(scores.starts, scores.lengths)
+    after_wrong = np.where(scores.correct, 0, place + 1)
+    known = 1 - np.maximum.reduceat(after_wrong, scores.starts) / scores.lengths
+    return np.where(np.isfinite(item_losses(scores)), known, np.nan)
+
+
+def mean_loss(scores: TokenScores) -> float:
+    """Return the mean negative log-likelihood in nats; every token counts alike, so exp of it is the perplexity."""
+    return mean_over(scores, -scores.log_probs)
+
+
+def mean_token_log_probability(scores: TokenScores) -> float:
+    """Return the mean log-probability of an answer token: minus the loss."""
+    return mean_over(scores, scores.log_probs)
+
+
+def mean_token_probability(scores: TokenScores) -> float:
+    """Return the mean probability of an answer token, in 0..1; every token counts alike."""
+    return mean_over(scores, np.exp(scores.log_probs))
+
+
+def mean_probability(scores: TokenScores) -> float:
+    """Return the length-normalised probability of an answer, in 0..1; every item counts alike."""
+    return mean_over(scores, item_probabilities(scores))
+
+
+def token_accuracy(scores: TokenScores) -> float:
+    """Return the share of answer tokens whose most likely token is right, teacher-forced, in 0..1.
+
+    It is the exact memorization of Tirumala et al. (arXiv:2205.10770), taken over all tokens alike; OpenUnlearning
+    (arXiv:2506.12618) averages the shares of the items.
+    """
+    return mean_over(scores, scores.correct.astype(np.float64))
+
+
+def extraction_strength(scores: TokenScores) -> float:
+    """Return the mean extraction strength of the answers, in 0..1; every item counts alike."""
+    return mean_over(scores, item_extraction_strengths(scores))
+
+
+def unusable(scores: TokenScores) -> str | None:
+    """Return why nothing can be measured with these scores, or None where it can."""
+    if len(scores.lengths) == 0:
+        return "there are no items"
+    broken = int((~np.isfinite(scores.log_probs)).sum())
+    return (
+        f"the logits of {broken} of {len(scores.log_probs)} answer tokens are not finite" if broken else None
+    )
+
+
+def mean_over(scores: TokenScores, values: Floats) -> float:
+    """Return the mean of values computed of the scores, of tokens or of items; `Undefined` as said above."""
+    if (problem := unusable(scores)) is not None:
+        return Undefined(problem)
+    return float(values.mean())

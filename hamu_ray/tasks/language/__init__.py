@@ -1,0 +1,1 @@
+"""The language task: text, forget sets, language models and their measures."""
