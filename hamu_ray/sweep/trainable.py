@@ -15,7 +15,7 @@ from hamu_ray.engine.outcome import Outcome, Report, Status
 from hamu_ray.sweep.front import Point
 from hamu_ray.sweep.pruning import Curve
 from hamu_ray.sweep.records import TRIALS, read_outcome, read_reports
-from hamu_ray.sweep.search import NUMBER, PARAMETERS
+from hamu_ray.sweep.search import NUMBER, PARAMETERS, STATUS
 from hamu_ray.sweep.slot import Failure, Job, News
 
 NEWS = "news"
@@ -32,10 +32,10 @@ def run_trial(config: dict[str, Any], sweep: SweepConfig, pool: ActorHandle, res
     while not isinstance(end, Outcome) and attempts < job.attempts:
         end = do_in_pool(job, pool, sweep)
         attempts += 1
-    finished = isinstance(end, Outcome) and end.status is Status.FINISHED
-    measures = end.measures if isinstance(end, Outcome) and finished else {}
+    status = end.status if isinstance(end, Outcome) else Status.FAILED
+    measures = end.measures if isinstance(end, Outcome) and status is Status.FINISHED else {}
     values = {o.metric: measures.get(o.metric, math.nan) for o in sweep.search.objectives}
-    tune.report({**values, NEWS: [end]})
+    tune.report({**values, STATUS: status, NEWS: [end]})
 
 
 def take_up(trial: str, place: StoragePath, pool: ActorHandle, sweep: SweepConfig) -> Outcome | None:
