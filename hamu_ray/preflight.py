@@ -1,4 +1,4 @@
-"""What the schema cannot know, checked before anything expensive starts: storage, models, tracking, data.
+"""What the schema cannot know, checked before anything expensive starts: packages, storage, models, tracking, data.
 
 Imports neither torch nor ray nor mlflow, and what is quick to check comes first, so that a mistake is answered within
 seconds.
@@ -16,6 +16,7 @@ from hamu_ray.config.document import ConfigError, first_line
 from hamu_ray.config.nearest import nearest
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.methods import check_installed
 from hamu_ray.sweep import stores
 from hamu_ray.tasks import check_data, metric_names
 from hamu_ray.tasks.hub import is_local
@@ -50,7 +51,7 @@ def check_run(run: RunConfig, source: str) -> None:
     Raises:
         ConfigError: In one line with the file, the key and the remedy.
     """
-    _check([run], source)
+    _check([run], [run.method.name], source)
 
 
 def check_sweep(config: SweepConfig, source: str) -> None:
@@ -66,7 +67,7 @@ def check_sweep(config: SweepConfig, source: str) -> None:
                 f"{source}: search.objectives.{number}.metric: the {config.data.task} task has no metric "
                 f"{objective.metric}; {nearest(objective.metric, known)}"
             )
-    _check(distinct_runs(config), source)
+    _check(distinct_runs(config), config.methods, source)
 
 
 def distinct_runs(config: SweepConfig) -> list[RunConfig]:
@@ -80,11 +81,12 @@ def distinct_runs(config: SweepConfig) -> list[RunConfig]:
     ]
 
 
-def _check(runs: Sequence[RunConfig], source: str) -> None:
-    """Check runs that share storage, tracking, data and kind of model."""
+def _check(runs: Sequence[RunConfig], methods: Sequence[str], source: str) -> None:
+    """Check runs that share storage, tracking, data and kind of model, and what their methods need."""
     run = runs[0]
     storage = Path(run.storage.path).expanduser().absolute()
     try:
+        _check_methods(methods)
         _check_storage(run.storage.path, storage)
         _check_model_name(run.model.name)
         for key, path in _given_models(runs):
@@ -93,6 +95,15 @@ def _check(runs: Sequence[RunConfig], source: str) -> None:
         check_data(run.data, [(each.forget, each.seed) for each in runs])
     except ValueError as error:
         raise ConfigError(f"{source}: {first_line(error)}") from error
+
+
+def _check_methods(names: Sequence[str]) -> None:
+    """Check that optional packages are there."""
+    for name in names:
+        try:
+            check_installed(name)
+        except ValueError as error:
+            raise ValueError(f"method.name: {error}") from error
 
 
 def _check_storage(given: str, folder: Path) -> None:
