@@ -9,7 +9,8 @@ a block takes 0.03 to 0.5 ms (MGDA up to 2 ms where it takes many iterations), w
 
 The weights are torchjd's own, and so is their total: UPGrad's and DualProj's weights sum to 1 where nothing
 conflicts and to more where something does, those of MGDA and IMTL-G to 1, CAGrad's to 1 + 0.5 |g0| / |gw| (0
-where gw, the paper's, all but vanishes) and Aligned-MTL's to 1 or less. Between two of them, the same learning rate is not the same length of a step.
+where gw, the paper's, all but vanishes) and Aligned-MTL's to 1 or less. Between two of them, the same
+learning rate is not the same length of a step.
 """
 
 from dataclasses import dataclass
