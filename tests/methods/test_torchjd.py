@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -15,12 +16,12 @@ from hamu_ray.methods.registry import check_installed
 from hamu_ray.methods.torchjd_weightings import _load
 
 AGGREGATORS = {
-    "jd-upgrad": aggregation.UPGrad(),
-    "jd-mgda": aggregation.MGDA(),
-    "jd-cagrad": aggregation.CAGrad(c=0.5),
-    "jd-dualproj": aggregation.DualProj(),
-    "jd-alignedmtl": aggregation.AlignedMTL(),
-    "jd-imtlg": aggregation.IMTLG(),
+    "jd-upgrad": aggregation.UPGrad,
+    "jd-mgda": aggregation.MGDA,
+    "jd-cagrad": partial(aggregation.CAGrad, c=0.5),
+    "jd-dualproj": aggregation.DualProj,
+    "jd-alignedmtl": aggregation.AlignedMTL,
+    "jd-imtlg": aggregation.IMTLG,
 }
 DIFFICULT = (
     "zero_retain",
@@ -57,7 +58,8 @@ def test_every_block_gets_torchjds_aggregation(name, granularity, pair):
     gradients, decision = equivalent_gradients(name, r, f, lr=0.1, granularity=granularity)
     rows = zip(r, f, strict=True) if granularity == "tensor" else [(flat(r), flat(f))]
     jacobians = [torch.stack((a.reshape(-1), -b.reshape(-1))) for a, b in rows]
-    expected = torch.cat([AGGREGATORS[name](jacobian) for jacobian in jacobians])
+    aggregate = AGGREGATORS[name]()
+    expected = torch.cat([aggregate(jacobian) for jacobian in jacobians])
     torch.testing.assert_close(flat(gradients), expected, rtol=1e-6, atol=1e-9)
     assert set(decision.branch.tolist()) == {Branch.SOLVED}
 
