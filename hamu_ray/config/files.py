@@ -28,10 +28,9 @@ def load_run(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> SweepConfig:
     """Read and check a search space, every listed value and bound included; raises `ConfigError`."""
     config = _load(SweepConfig, path, overrides)
-    first = {key: domain.examples[0] for key, domain in config.space.items()}
     for key, domain in config.space.items():
         for value in domain.examples:
-            _check_resolves(config, path, {**first, key: value}, (key,))
+            _check_resolves(config, path, config.example({key: value}), (key,))
     for cell in islice(config.cells(), CHECKED_CELLS):
         example = config.example(cell)
         _check_resolves(config, path, example, tuple(example))

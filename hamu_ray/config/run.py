@@ -9,7 +9,7 @@ from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.nearest import nearest
 from hamu_ray.config.schema import Section
 from hamu_ray.config.vision import DataConfig, DigitsData, ForgetClass, ForgetConfig
-from hamu_ray.methods import METHOD_NAMES
+from hamu_ray.methods import METHOD_NAMES, forget_objectives_of
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -75,6 +75,13 @@ class MethodConfig(Section):
     """The unlearning method. Settings that a method does not have are left unused by it."""
 
     name: str = "hamu-q"
+    forget_objective: Literal["cross_entropy", "npo", "simnpo"] | None = None
+    """What is raised on the forget set in place of the method's own: `npo` and `simnpo` stand for their negated
+    losses, which HAMU's constraint is then on. null: the method's own."""
+    beta: PositiveFloat | None = None
+    """NPO, SimNPO: inverse temperature; null takes 0.1 for NPO and 2.5 for SimNPO."""
+    gamma: float = Field(default=0.0, ge=0)
+    """SimNPO: margin; the larger, the less likely answers are when the objective levels off."""
     constraint_ratio: float | None = Field(default=None, ge=0, lt=1)
     """HAMU: first-order gain to guarantee per step, as a ratio of the learning rate (0.5 unless `constraint`)."""
     constraint: float | None = Field(default=None, ge=0)
@@ -96,6 +103,15 @@ class MethodConfig(Section):
         if name not in METHOD_NAMES:
             raise ValueError(f"unknown method {name!r}; {nearest(name, METHOD_NAMES)}")
         return name
+
+    @model_validator(mode="after")
+    def _takes_the_forget_objective(self) -> "MethodConfig":
+        if self.forget_objective not in (None, *forget_objectives_of(self.name)):
+            raise ValueError(
+                f"forget_objective: {self.name} does not take {self.forget_objective}; set it to null or take another "
+                "method, such as gdiff (a sweep's space gives it only to the methods that take it)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_constraint(self) -> "MethodConfig":

@@ -11,7 +11,7 @@ from hamu_ray.config.document import assign
 from hamu_ray.config.keys import check_varied
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.schema import Section
-from hamu_ray.methods import METHOD_NAMES, settings_of
+from hamu_ray.methods import FORGET_OBJECTIVES, METHOD_NAMES, keys_of
 
 Scalar = bool | int | float | str | None
 Bounds = Annotated[tuple[float, float], Field(strict=False)]
@@ -19,6 +19,7 @@ WholeBounds = Annotated[tuple[int, int], Field(strict=False)]
 
 METHOD_PREFIX = "method."
 METHOD_NAME = "method.name"
+FORGET_OBJECTIVE = "method.forget_objective"
 
 MAX_CELLS = 10_000
 """More combinations of the grids' values than this are a slip, not a sweep."""
@@ -127,9 +128,10 @@ class SweepConfig(RunConfig):
     def _space_fits_the_run(self) -> "SweepConfig":
         for path in self.space:
             check_varied(path, self)
-            if not any(self.applies(path, method) for method in self.methods):
+            if not any(self.applies(path, choice) for choice in self._choices()):
                 raise ValueError(
                     f"space.{path}: none of the sweep's methods ({', '.join(self.methods)}) reads it; remove it"
+                    + self._other_remedy(path)
                 )
         cells = math.prod(len(domain.grid) for domain in self.space.values() if domain.grid)
         if cells > MAX_CELLS:
@@ -150,6 +152,21 @@ class SweepConfig(RunConfig):
         domain = self.space.get(METHOD_NAME)
         named = domain.examples if domain else [self.method.name]
         return tuple(name for name in METHOD_NAMES if name in named)
+
+    def _choices(self) -> Iterator[dict[str, Scalar]]:
+        """The methods that the sweep compares, with each of the forget objectives."""
+        domain = self.space.get(FORGET_OBJECTIVE)
+        for method in self.methods:
+            for objective in domain.examples if domain else [self.method.forget_objective]:
+                yield {METHOD_NAME: method, FORGET_OBJECTIVE: objective}
+
+    def _other_remedy(self, path: str) -> str:
+        """Name the forget objective with which one of the methods would read a key, if there is one."""
+        for objective in FORGET_OBJECTIVES:
+            for method in self.methods:
+                if self.applies(path, {METHOD_NAME: method, FORGET_OBJECTIVE: objective}):
+                    return f", or give {method} the {FORGET_OBJECTIVE} {objective}"
+        return ""
 
     @property
     def base(self) -> dict[str, Any]:
@@ -175,19 +192,35 @@ class SweepConfig(RunConfig):
         """Return the run with these values at their key paths."""
         return RunConfig.model_validate(self.document(parameters))
 
-    def applies(self, path: str, method: str) -> bool:
-        """Whether a method reads a key: keys outside `method.` always apply."""
-        setting = path.removeprefix(METHOD_PREFIX)
-        return setting == path or path == METHOD_NAME or setting in settings_of(method)
+    @property
+    def in_order(self) -> list[str]:
+        """The keys that vary, those first on which it depends whether others are read."""
+        first = (METHOD_NAME, FORGET_OBJECTIVE)
+        return [path for path in first if path in self.space] + [p for p in self.space if p not in first]
+
+    def applies(self, path: str, parameters: Mapping[str, Scalar]) -> bool:
+        """Whether a run with these values reads a key: keys outside `method.` always apply."""
+        if path == METHOD_NAME or not path.startswith(METHOD_PREFIX):
+            return True
+        method = parameters.get(METHOD_NAME, self.method.name)
+        named = parameters.get(FORGET_OBJECTIVE, self.method.forget_objective)
+        if method not in METHOD_NAMES:
+            return True  # it is the name that is wrong
+        return path.removeprefix(METHOD_PREFIX) in keys_of(str(method), None if named is None else str(named))
 
     def example(self, cell: Mapping[str, Scalar]) -> dict[str, Scalar]:
-        """Return a cell with the first value of every other dimension that applies to it."""
-        method = str(cell.get(METHOD_NAME, self.method.name))
-        return dict(cell) | {
-            path: domain.examples[0]
-            for path, domain in self.space.items()
-            if path not in cell and not domain.grid and self.applies(path, method)
-        }
+        """Return a cell with the first value of every other key that applies to it.
+
+        The method is the first with which all of the cell is read, where the cell does not name it.
+        """
+        point = dict(cell)
+        for path in self.in_order:
+            if path in point or not self.applies(path, point):
+                continue
+            values = self.space[path].examples
+            reading = (v for v in values if all(self.applies(key, {**point, path: v}) for key in cell))
+            point[path] = next(reading, values[0])
+        return point
 
     def variants(self, prefixes: str | tuple[str, ...]) -> Iterator[RunConfig]:
         """Yield a run for each combination of the examples of the space's keys that begin so."""
@@ -202,8 +235,7 @@ class SweepConfig(RunConfig):
         seen: set[tuple[tuple[str, Scalar], ...]] = set()
         for values in product(*grids.values()):
             cell = dict(zip(grids, values, strict=True))
-            method = str(cell.get(METHOD_NAME, self.method.name))
-            kept = {path: value for path, value in cell.items() if self.applies(path, method)}
+            kept = {path: value for path, value in cell.items() if self.applies(path, cell)}
             key = tuple(kept.items())
             if key not in seen:
                 seen.add(key)

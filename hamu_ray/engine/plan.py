@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -14,7 +14,14 @@ from hamu_ray.config.run import (
     StopConfig,
     WorkersConfig,
 )
-from hamu_ray.methods import Method, Objective, StepSettings, get_method
+from hamu_ray.methods import (
+    Method,
+    Objective,
+    StepSettings,
+    forget_objective,
+    forget_objectives_of,
+    get_method,
+)
 from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.roles import Role
 
@@ -66,7 +73,7 @@ class Plan:
 
 def unlearning_plan(run: RunConfig, splits: Mapping[str, Tensor]) -> Plan:
     """Return the plan of unlearning ``splits["forget"]`` while retaining ``splits["retain"]``."""
-    method = get_method(run.method.name)
+    method = configured(run.method)
     batches = {
         Role.RETAIN: Batches(splits["retain"], run.batch.retain, 2 * run.seed),
         Role.FORGET: Batches(splits["forget"], run.batch.forget, 2 * run.seed + 1),
@@ -125,6 +132,16 @@ def training_plan(run: RunConfig, phase: str, examples: Tensor, select_by: tuple
         workers=WorkersConfig(count=1),
         select_by=select_by if best else (),
     )
+
+
+def configured(config: MethodConfig) -> Method:
+    """Return the method with its own forget objective, or the one that it is given, as configured."""
+    method = get_method(config.name)
+    choices = forget_objectives_of(config.name)
+    if not choices:
+        return method
+    name = config.forget_objective or choices[0]
+    return replace(method, forget=forget_objective(name, beta=config.beta, gamma=config.gamma))
 
 
 def step_settings(config: MethodConfig, method: Method) -> StepSettings:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from hamu_ray.config.run import OptimizerConfig
 from hamu_ray.engine.plan import Plan
-from hamu_ray.methods import Blocks, Decision, clip_gram, combine, gram_matrix
+from hamu_ray.methods import Blocks, Decision, Predictions, clip_gram, combine, gram_matrix
 from hamu_ray.pairing.exchange import make_exchange
 from hamu_ray.pairing.flat import FlatParameters
 from hamu_ray.pairing.group import Group
@@ -60,18 +60,21 @@ class PairedStep:
             return self._apply({role: gradient.buffer for role, gradient in self.gradients.items()}, step)
 
     def _accumulate(self, role: Role, step: int) -> None:
-        """Sum this worker's share of a role's gradient, divided by the global batch's number of loss items."""
+        """Sum this worker's share of a role's gradient, divided by the global batch's number of items or examples."""
         side, gradient = self.plan.sides[role], self.gradients[role]
         batch = side.batches(step)
         share = self.part.shard(batch)
-        scale = 1.0 / self.task.count(batch)
+        scale = 1.0 / (self.task.count(batch) if side.objective.unit == "item" else len(batch))
         gradient.reset()
         for examples in share.split(self.plan.micro_batch_size or max(len(share), 1)):
             if len(examples) == 0:
                 continue
             outputs = self.task.forward(self.model, examples)
             teacher = self.teacher(examples) if side.objective.needs_original and self.teacher else None
-            loss = side.objective.loss(outputs.logits, outputs.labels, teacher).sum() * scale
+            predictions = Predictions(
+                outputs.logits, outputs.labels, outputs.examples, len(examples), teacher
+            )
+            loss = side.objective.loss(predictions).sum() * scale
             loss.backward()
             gradient.add_loss(loss)
 

@@ -9,13 +9,23 @@ through their Gram matrix alone, and steps along ``-(a r + b f)``:
     step = combine(decision.weights * scales, r, f, blocks)
 
 `equivalent_gradients` does all of it for gradients given as lists of tensors. Nothing in this package waits
-for the device; README.md beside this file says how to add a method.
+for the device, but for the weightings of another library; README.md beside this file says how to add a
+method.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from hamu_ray.methods.registry import METHOD_NAMES, METHODS, get_method, settings_of
+from hamu_ray.methods.registry import (
+    FORGET_OBJECTIVES,
+    METHOD_NAMES,
+    METHODS,
+    check_installed,
+    forget_objectives_of,
+    get_method,
+    keys_of,
+    settings_of,
+)
 from hamu_ray.methods.settings import StepSettings
 
 if TYPE_CHECKING:
@@ -23,9 +33,11 @@ if TYPE_CHECKING:
     from hamu_ray.methods.equivalent import equivalent_gradients
     from hamu_ray.methods.gram import Blocks, clip_gram, combine, gram_matrix
     from hamu_ray.methods.method import Method
-    from hamu_ray.methods.objectives import Objective
+    from hamu_ray.methods.objectives import Objective, Predictions
+    from hamu_ray.methods.preference import forget_objective
 
 __all__ = [
+    "FORGET_OBJECTIVES",
     "METHODS",
     "METHOD_NAMES",
     "Blocks",
@@ -34,12 +46,17 @@ __all__ = [
     "Decision",
     "Method",
     "Objective",
+    "Predictions",
     "StepSettings",
+    "check_installed",
     "clip_gram",
     "combine",
     "equivalent_gradients",
+    "forget_objective",
+    "forget_objectives_of",
     "get_method",
     "gram_matrix",
+    "keys_of",
     "settings_of",
 ]
 
@@ -50,9 +67,11 @@ _MODULES = {
     "Decision": "decision",
     "Method": "method",
     "Objective": "objectives",
+    "Predictions": "objectives",
     "clip_gram": "gram",
     "combine": "gram",
     "equivalent_gradients": "equivalent",
+    "forget_objective": "preference",
     "gram_matrix": "gram",
 }
 """What needs torch, imported when it is first used: checking a configuration is to take less time than that."""

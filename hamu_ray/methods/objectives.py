@@ -1,27 +1,92 @@
-"""Losses that the two gradients are taken of, one value per item."""
+"""Losses that the two gradients are taken of, one value per item or per example."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ItemLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""``(logits, labels, original_logits or None)`` to a loss per item; see `Objective`."""
+Unit = Literal["item", "example"]
+"""What a loss has a value for: an item (an image, or an answer token), or an example (an image, or an
+answer: all its tokens together)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a model says about the items of some examples, and what the original model says about them.
+
+    An example's items lie next to each other. An image is an example with one item, an answer is one with as
+    many as it has tokens; an example may have none.
+    """
+
+    logits: Tensor
+    """``(items, classes)``, of any floating-point dtype."""
+    labels: Tensor
+    """``(items,)`` int64."""
+    examples: Tensor
+    """``(items,)`` int64: the number, from 0 and not decreasing, of the example that each item belongs to."""
+    count: int
+    """How many examples there are. Known on the host, so that nobody has to ask the device."""
+    original_logits: Tensor | None = None
+    """The original model's ``(items, classes)``, where the objective needs them. No gradient reaches them."""
+
+    @property
+    def original(self) -> "Predictions":
+        """What the original model says about the same items; detached.
+
+        Raises:
+            ValueError: If its logits are not there.
+        """
+        if self.original_logits is None:
+            raise ValueError(
+                "the objective needs original_logits (the original model's on the same items), found None"
+            )
+        return replace(self, logits=self.original_logits.detach(), original_logits=None)
+
+    @property
+    def log_probabilities(self) -> Tensor:
+        """``log p(class)`` of each item ``(items, classes)``, in float32, or float64 of float64 logits."""
+        return F.log_softmax(_precise(self.logits), dim=-1)
+
+    @property
+    def label_log_probabilities(self) -> Tensor:
+        """``log p(label)`` of each item ``(items,)``, in float32, or float64 of float64 logits."""
+        return -F.cross_entropy(_precise(self.logits), self.labels, reduction="none")
+
+    @property
+    def lengths(self) -> Tensor:
+        """The number of items of each example ``(count,)`` int64."""
+        # Not bincount, which would wait for the device.
+        borders = torch.arange(self.count + 1, device=self.examples.device)
+        return torch.searchsorted(self.examples, borders).diff()
+
+    def sum_per_example(self, values: Tensor) -> Tensor:
+        """Sum a value per item ``(items,)`` over each example's items: ``(count,)``, 0 where it has none."""
+        # Not index_add, whose order is not fixed on CUDA. `unsafe`: the lengths stay on the device.
+        return torch.segment_reduce(values, "sum", lengths=self.lengths, unsafe=True)
+
+
+Loss = Callable[[Predictions], Tensor]
+"""Predictions to a loss per item or per example; see `Objective`."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A loss per item, whose mean over a role's global batch is the objective. The caller sums and
-    divides."""
+    """A loss per item, or per example, whose mean over a role's global batch is the objective. The caller
+    sums and divides."""
 
     name: str
-    loss: ItemLoss
-    """Takes logits ``(items, classes)`` of any floating-point dtype, labels ``(items,)`` int64, and the
-    original model's logits ``(items, classes)`` or None; returns ``(items,)`` float32, computed in float32.
-    A function of a module, so that it can be pickled."""
+    loss: Loss
+    """Takes `Predictions`; returns ``(items,)``, or ``(count,)`` where the unit is the example. Computed in
+    float32, or in float64 if the logits are float64. A function of a module, or an instance of a class of a
+    module, so that it can be pickled."""
     needs_original: bool = False
     """Whether the loss compares with the original model's logits."""
+    unit: Unit = "item"
+    """What the loss has a value for, and so what the mean over the global batch is taken over: its items,
+    however many each example has, or its examples."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +95,11 @@ class _Mixture:
 
     terms: tuple[tuple[float, Objective], ...]
 
-    def __call__(self, logits: Tensor, labels: Tensor, original_logits: Tensor | None) -> Tensor:
+    def __call__(self, predictions: Predictions) -> Tensor:
         (weight, objective), *rest = self.terms
-        total = weight * objective.loss(logits, labels, original_logits)
+        total = weight * objective.loss(predictions)
         for weight, objective in rest:
-            total = total + weight * objective.loss(logits, labels, original_logits)
+            total = total + weight * objective.loss(predictions)
         return total
 
 
@@ -46,26 +111,30 @@ def mixture(name: str, *terms: tuple[float, Objective]) -> Objective:
         terms: Pairs of a weight and an objective, at least one.
 
     Raises:
-        ValueError: If there are no terms.
+        ValueError: If there are no terms, or some are per item and some per example.
     """
     if not terms:
         raise ValueError(
             f"terms of the mixture {name!r} must hold at least one (weight, objective), found none"
         )
-    return Objective(name, _Mixture(terms), any(objective.needs_original for _, objective in terms))
+    units = sorted({objective.unit for _, objective in terms})
+    if len(units) > 1:
+        raise ValueError(f"terms of the mixture {name!r} must have one unit, found {' and '.join(units)}")
+    needs_original = any(objective.needs_original for _, objective in terms)
+    return Objective(name, _Mixture(terms), needs_original, terms[0][1].unit)
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor, original_logits: Tensor | None) -> Tensor:
-    return F.cross_entropy(logits.float(), labels, reduction="none")
+def _precise(logits: Tensor) -> Tensor:
+    """Return logits as float32, or float64 as they are: losses are computed in no less than that."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def _kl_to_original(logits: Tensor, labels: Tensor, original_logits: Tensor | None) -> Tensor:
-    if original_logits is None:
-        raise ValueError(
-            "kl_to_original needs original_logits (the original model's on the same items), found None"
-        )
-    model = F.log_softmax(logits.float(), dim=-1)
-    original = F.log_softmax(original_logits.detach().float(), dim=-1)
+def _cross_entropy(predictions: Predictions) -> Tensor:
+    return -predictions.label_log_probabilities
+
+
+def _kl_to_original(predictions: Predictions) -> Tensor:
+    model, original = predictions.log_probabilities, predictions.original.log_probabilities
     return F.kl_div(model, original, reduction="none", log_target=True).sum(-1)
 
 

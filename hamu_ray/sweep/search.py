@@ -11,7 +11,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
 
-from hamu_ray.config.sweep import METHOD_NAME, Domain, SearchConfig, SweepConfig
+from hamu_ray.config.sweep import Domain, SearchConfig, SweepConfig
 from hamu_ray.engine.outcome import Status
 
 STATUS = "status"
@@ -111,13 +111,11 @@ def make_sampler(search: SearchConfig, seed: int) -> optuna.samplers.BaseSampler
 
 
 def suggest(trial: optuna.Trial, config: SweepConfig) -> None:
-    """Sample the method first, then every parameter that it has."""
-    paths = sorted(config.space, key=lambda path: path != METHOD_NAME)
-    method = config.method.name
-    for path in paths:
-        if config.applies(path, method):
-            value = suggest_one(trial, path, config.space[path])
-            method = value if path == METHOD_NAME else method
+    """Sample the method and its forget objective first, then every parameter that the two have."""
+    sampled: dict[str, Any] = {}
+    for path in config.in_order:
+        if config.applies(path, sampled):
+            sampled[path] = suggest_one(trial, path, config.space[path])
 
 
 def suggest_one(trial: optuna.Trial, path: str, domain: Domain) -> Any:

@@ -18,11 +18,14 @@ Teacher = Callable[[Tensor], Tensor]
 class Outputs:
     """What a model says about some examples, one row per loss item (an image, or an answer token).
 
-    ``logits`` is float ``(items, classes)``, ``labels`` int64 ``(items,)``.
+    ``logits`` is float ``(items, classes)``, ``labels`` int64 ``(items,)``. ``examples`` is int64 ``(items,)``: which
+    of the given examples each item belongs to, by its place among them. An example's items lie next to each other,
+    in the examples' order.
     """
 
     logits: Tensor
     labels: Tensor
+    examples: Tensor
 
 
 class Share(Protocol):

@@ -73,6 +73,17 @@ from hamu_ray.config.run import RunConfig
             "method: {constraint_ratio: 0.5, constraint: 0.1}",
             "method: give constraint_ratio or constraint, not both: set the other to null",
         ),
+        (
+            "method: {forget_objective: dpo}",
+            "method.forget_objective: expected cross_entropy, npo or simnpo, found 'dpo'; did you mean npo?",
+        ),
+        (
+            "method: {name: ft, forget_objective: npo}",
+            "method.forget_objective: ft does not take npo; set it to null or take another method, such as gdiff "
+            "(a sweep's space gives it only to the methods that take it)",
+        ),
+        ("method: {beta: 0}", "method.beta: expected a number above 0, found 0"),
+        ("method: {gamma: -1}", "method.gamma: expected a number of at least 0, found -1"),
         ("method: {name: pcgrid}", "method.name: unknown method 'pcgrid'; did you mean pcgrad?"),
         ("method: {radius: -1}", "method.radius: expected lr or a number above 0, found -1"),
         ("method: {radius: lrr}", "method.radius: expected lr or a number, found 'lrr'; did you mean lr?"),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from mistakes import error_of
+from mistakes import error_of, load
 
 from hamu_ray.config.sweep import MAX_CELLS
 
@@ -88,6 +88,27 @@ def test_no_space(tmp_path: Path) -> None:
             "method.name: {grid: [ft, ga]}, method.constraint_ratio: {uniform: [0, 0.5]}",
             "space.method.constraint_ratio: none of the sweep's methods (ft, ga) reads it; remove it",
         ),
+        (
+            "method.beta: {grid: [0.1, 1.0]}",
+            "space.method.beta: none of the sweep's methods (hamu-q) reads it; remove it, or give hamu-q the "
+            "method.forget_objective npo",
+        ),
+        (
+            "method.name: {grid: [npo, hamu-q]}, method.gamma: {grid: [0.1]}",
+            "space.method.gamma: none of the sweep's methods (hamu-q, npo) reads it; remove it",
+        ),
+        (
+            "method.name: {grid: [ft, scrub, npo]}, method.forget_objective: {grid: [npo]}",
+            "space.method.forget_objective: none of the sweep's methods (ft, scrub, npo) reads it; remove it",
+        ),
+        (
+            "method.name: {grid: [ft, hamu-q]}, method.forget_objective: {choice: [npo, dpo]}",
+            "space.method.forget_objective: expected cross_entropy, npo or simnpo, found 'dpo'",
+        ),
+        (
+            "method.name: {choice: [ft, npo]}, method.beta: {uniform: [-1, 1]}",
+            "space.method.beta: expected a number above 0, found -1.0",
+        ),
     ],
 )
 def test_a_wrong_space(tmp_path: Path, space: str, line: str) -> None:
@@ -116,3 +137,31 @@ def test_more_cells_than_a_sweep_can_have(tmp_path: Path) -> None:
     assert error_of(tmp_path, f"space: {{seed: {{grid: {seeds}}}}}").startswith(
         "space: the grids have 10,001 cells, at most 10,000 are taken; "
     )
+
+
+def test_a_key_is_varied_for_what_reads_it_alone(tmp_path: Path) -> None:
+    """Which depends on the method, and on its forget objective."""
+    config = load(
+        tmp_path,
+        """space:
+  method.name: {grid: [ft, hamu-q, npo, scrub]}
+  method.forget_objective: {grid: [null, npo, simnpo]}
+  method.beta: {grid: [0.1, 1.0]}
+  method.gamma: {uniform: [0.0, 1.0]}
+""",
+    )
+    cells = [tuple(cell.values()) for cell in config.cells()]
+    own = [("ft",), ("hamu-q", None)]
+    given = [("hamu-q", name, beta) for name in ("npo", "simnpo") for beta in (0.1, 1.0)]
+    assert cells == [*own, *given, ("npo", 0.1), ("npo", 1.0), ("scrub",)]
+    for cell in config.cells():
+        point = config.example(cell)
+        assert ("method.gamma" in point) == (cell.get("method.forget_objective") == "simnpo")
+        assert config.resolve(point).method.name == cell["method.name"]
+
+
+def test_a_forget_objective_for_all_is_one_that_all_take(tmp_path: Path) -> None:
+    text = "method: {forget_objective: npo}\nspace: {method.name: {choice: [hamu-q, %s]}}"
+    assert load(tmp_path, text % "npo").method.forget_objective == "npo"
+    message = error_of(tmp_path, text % "ft")
+    assert message.startswith("space: with method.name 'ft': method.forget_objective: ft does not take npo; ")

@@ -11,23 +11,27 @@ from gradient_pairs import SHAPES, catalogue, flat, normal
 
 import hamu_ray.methods
 from hamu_ray.methods import (
+    FORGET_OBJECTIVES,
     METHODS,
     Blocks,
     Branch,
     StepSettings,
     equivalent_gradients,
+    forget_objectives_of,
     get_method,
     gram_matrix,
+    keys_of,
     settings_of,
 )
 
-NAMES = ["hamu-q", "hamu-u", "ft", "ga", "gdiff", "kl", "scrub", "gru", "pcgrad"]
+NAMES = ["hamu-q", "hamu-u", "ft", "ga", "gdiff", "kl", "scrub", "npo", "simnpo", "gru", "pcgrad"]
+JD_NAMES = ["jd-upgrad", "jd-mgda", "jd-cagrad", "jd-dualproj", "jd-alignedmtl", "jd-imtlg"]
 NO_CONSTRAINT = {"retain_norm", "forget_norm", "gradient_dot", "gradient_cosine", "gradient_angle"}
 CONSTRAINT = {"constraint", "infeasible_blocks", "stopping_margin"}
 
 
-def test_names_are_those_of_the_paper():
-    assert list(METHODS) == NAMES
+def test_names_are_those_of_the_papers():
+    assert list(METHODS) == NAMES + JD_NAMES
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -107,7 +111,7 @@ def test_what_is_not_finite_is_seen(name, bad):
 def test_the_table_of_names_and_settings_needs_no_torch():
     code = (
         "import sys, hamu_ray.methods as methods;"
-        "assert 'pcgrad' in methods.METHODS and 'x' not in methods.METHODS and len(methods.METHODS) == 9;"
+        "assert 'pcgrad' in methods.METHODS and 'x' not in methods.METHODS and len(methods.METHODS) == 17;"
         "assert 'granularity' in methods.settings_of('gru') and not methods.settings_of('ft');"
         "assert 'equivalent_gradients' in dir(methods);"
         "print('torch' in sys.modules);"
@@ -121,6 +125,38 @@ def test_the_table_of_names_and_settings_needs_no_torch():
 @pytest.mark.parametrize("name", METHODS)
 def test_settings_are_those_of_the_table(name):
     assert METHODS[name].settings == settings_of(name)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_forget_objectives_are_those_of_the_table(name):
+    own = METHODS[name].forget
+    choices = forget_objectives_of(name)
+    assert set(choices) <= set(FORGET_OBJECTIVES)
+    if choices:
+        assert own is not None
+        assert own.name == choices[0]
+    else:
+        assert own is None or own.name not in FORGET_OBJECTIVES
+
+
+@pytest.mark.parametrize(
+    ("name", "objective", "expected"),
+    [
+        ("ft", None, set()),
+        ("ft", "npo", set()),
+        ("ga", None, {"forget_objective"}),
+        ("ga", "npo", {"forget_objective", "beta"}),
+        ("gru", "simnpo", {"granularity", "forget_objective", "beta", "gamma"}),
+        ("kl", "cross_entropy", {"forget_objective"}),
+        ("scrub", "simnpo", set()),
+        ("npo", None, {"beta"}),
+        ("npo", "simnpo", {"beta"}),
+        ("simnpo", None, {"beta", "gamma"}),
+        ("hamu-q", "npo", {field.name for field in fields(StepSettings)} | {"forget_objective", "beta"}),
+    ],
+)
+def test_keys_are_those_of_the_weighting_and_the_forget_objective(name, objective, expected):
+    assert keys_of(name, objective) == expected
 
 
 def test_every_public_name_is_there():

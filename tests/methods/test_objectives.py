@@ -1,29 +1,51 @@
-"""Losses per item."""
+"""Losses per item, and the record that they are computed on."""
 
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from made_predictions import predictions_of
 
-from hamu_ray.methods import METHODS
-from hamu_ray.methods.objectives import cross_entropy, kl_to_original, mixture
+from hamu_ray.methods import METHODS, Predictions
+from hamu_ray.methods.objectives import Objective, cross_entropy, kl_to_original, mixture
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 0.0]])
 ORIGINAL = torch.tensor([[0.0, 1.0, 0.0], [0.5, 0.5, 0.0]])
 LABELS = torch.tensor([0, 2])
+ITEMS = Predictions(LOGITS, LABELS, examples=torch.arange(2), count=2)
+BOTH = replace(ITEMS, original_logits=ORIGINAL)
+
+lengths = st.lists(st.integers(0, 4), max_size=6)
+
+
+@given(lengths=lengths)
+def test_values_are_summed_over_each_examples_items(lengths):
+    predictions = predictions_of(lengths)
+    values = predictions.label_log_probabilities.requires_grad_()
+    sums = predictions.sum_per_example(values)
+    assert predictions.lengths.tolist() == lengths
+    expected = [part.sum() for part in values.split(lengths)] if lengths else []
+    torch.testing.assert_close(sums, torch.stack(expected) if expected else sums.new_empty(0))
+    weights = torch.arange(1.0, len(lengths) + 1, dtype=torch.float64)
+    sums.backward(weights)
+    assert torch.equal(values.grad, weights[predictions.examples])
 
 
 def test_cross_entropy_is_minus_the_log_probability_of_the_label():
     expected = -torch.log_softmax(LOGITS, -1)[torch.arange(2), LABELS]
-    torch.testing.assert_close(cross_entropy.loss(LOGITS, LABELS, None), expected)
+    torch.testing.assert_close(cross_entropy.loss(ITEMS), expected)
     assert not cross_entropy.needs_original
+    assert cross_entropy.unit == "item"
 
 
 def test_kl_is_from_the_original_to_the_model():
     p, q = ORIGINAL.softmax(-1), LOGITS.softmax(-1)
     expected = (p * (p.log() - q.log())).sum(-1)
-    actual = kl_to_original.loss(LOGITS, LABELS, ORIGINAL)
+    actual = kl_to_original.loss(BOTH)
     torch.testing.assert_close(actual, expected)
     assert actual[0] > 0
     assert actual[1].abs() < 1e-7
@@ -32,7 +54,7 @@ def test_kl_is_from_the_original_to_the_model():
 
 def test_kl_sends_no_gradient_to_the_original():
     logits, original = LOGITS.clone().requires_grad_(), ORIGINAL.clone().requires_grad_()
-    kl_to_original.loss(logits, LABELS, original).sum().backward()
+    kl_to_original.loss(replace(ITEMS, logits=logits, original_logits=original)).sum().backward()
     assert original.grad is None
     torch.testing.assert_close(logits.grad, LOGITS.softmax(-1) - ORIGINAL.softmax(-1))
 
@@ -41,41 +63,46 @@ def test_scrub_retains_by_both():
     retain = METHODS["scrub"].retain
     assert retain is not None
     assert retain.needs_original
-    expected = 0.001 * kl_to_original.loss(LOGITS, LABELS, ORIGINAL) + 0.99 * cross_entropy.loss(
-        LOGITS, LABELS, None
-    )
-    torch.testing.assert_close(retain.loss(LOGITS, LABELS, ORIGINAL), expected)
+    expected = 0.001 * kl_to_original.loss(BOTH) + 0.99 * cross_entropy.loss(ITEMS)
+    torch.testing.assert_close(retain.loss(BOTH), expected)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
 @pytest.mark.parametrize("name", METHODS)
-def test_losses_are_float32_per_item_and_finite(name, dtype):
+def test_losses_are_precise_and_finite_with_a_value_per_unit(name, dtype):
     logits, original = (1e4 * LOGITS).to(dtype), (-1e4 * ORIGINAL).to(dtype)
+    together = Predictions(logits, LABELS, torch.zeros(2, dtype=torch.int64), 1, original)
+    # No items, no loss: a worker's share of a batch can be empty.
+    none = Predictions(logits[:0], LABELS[:0], torch.arange(0), 0, original[:0])
     for objective in (METHODS[name].retain, METHODS[name].forget):
         if objective is not None:
-            loss = objective.loss(logits, LABELS, original)
-            assert loss.dtype == torch.float32
-            assert loss.shape == (2,)
+            loss = objective.loss(together)
+            assert loss.dtype == (dtype if dtype == torch.float64 else torch.float32)
+            assert loss.shape == (2 if objective.unit == "item" else 1,)
             assert loss.isfinite().all()
-            # No items, no loss: a worker's share of a batch can be empty.
-            assert objective.loss(logits[:0], LABELS[:0], original[:0]).shape == (0,)
+            assert objective.loss(none).shape == (0,)
 
 
 def test_bfloat16_logits_lose_nothing_further():
     logits = LOGITS.bfloat16()
     expected = F.cross_entropy(logits.float(), LABELS, reduction="none")
-    assert torch.equal(cross_entropy.loss(logits, LABELS, None), expected)
+    assert torch.equal(cross_entropy.loss(replace(ITEMS, logits=logits)), expected)
 
 
 def test_missing_original_is_named():
     with pytest.raises(ValueError, match="original_logits"):
-        kl_to_original.loss(LOGITS, LABELS, None)
+        kl_to_original.loss(ITEMS)
 
 
 def test_mixture():
     mixed = mixture("half", (0.5, cross_entropy))
     assert not mixed.needs_original
-    assert torch.equal(mixed.loss(LOGITS, LABELS, None), 0.5 * cross_entropy.loss(LOGITS, LABELS, None))
+    assert mixed.unit == "item"
+    assert torch.equal(mixed.loss(ITEMS), 0.5 * cross_entropy.loss(ITEMS))
     assert pickle.loads(pickle.dumps(mixed)) == mixed
     with pytest.raises(ValueError, match="'none' must hold at least one"):
         mixture("none")
+    per_example = Objective("other", cross_entropy.loss, unit="example")
+    assert mixture("examples", (0.5, per_example)).unit == "example"
+    with pytest.raises(ValueError, match="'two' must have one unit, found example and item"):
+        mixture("two", (0.5, cross_entropy), (0.5, per_example))

@@ -109,6 +109,7 @@ def test_forward_normalises_the_chosen_images(task: VisionTask, digits: VisionDa
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
     assert outputs.logits.dtype == torch.float32
     assert torch.equal(outputs.labels, digits.train.labels[chosen])
+    assert outputs.examples.tolist() == [0, 1, 2]
     assert task.count(chosen) == 3
 
 

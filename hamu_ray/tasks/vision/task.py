@@ -98,7 +98,8 @@ class VisionTask:
         for name, (source, numbers) in self._measured(subset).items():
             mine = numbers.tensor_split(share.size)[share.rank]
             logits = share.gather_rows(self._evaluated_logits(model, source, mine))
-            splits[name] = Outputs(logits, source.labels.index_select(0, numbers.to(self.device)))
+            labels = source.labels.index_select(0, numbers.to(self.device))
+            splits[name] = _one_item_each(logits, labels)
         order = ALL if subset is None else CHEAP
         if share.rank > 0:
             rows = share.gather_rows(torch.empty(0, len(order), dtype=torch.float64, device=self.device))
@@ -170,7 +171,7 @@ class VisionTask:
         low_precision = self._model_config.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=low_precision):
             logits = model(images)
-        return Outputs(logits.float(), labels)
+        return _one_item_each(logits.float(), labels)
 
     def _log_reasons(self, measures: Measures) -> None:
         """Say once per task why a measure is not defined."""
@@ -178,6 +179,11 @@ class VisionTask:
             if item not in self._reported:
                 self._reported.add(item)
                 logger.warning("%s is not defined: %s", *item)
+
+
+def _one_item_each(logits: Tensor, labels: Tensor) -> Outputs:
+    """An image is one example with one item."""
+    return Outputs(logits, labels, examples=torch.arange(len(labels), device=labels.device))
 
 
 @contextmanager
