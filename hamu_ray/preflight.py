@@ -1,4 +1,4 @@
-"""What the schema cannot know, checked before anything expensive starts: storage, models, tracking, data.
+"""What the schema cannot know, checked before anything expensive starts: packages, storage, models, tracking, data.
 
 Imports neither torch nor ray nor mlflow, and what is quick to check comes first, so that a mistake is answered within
 seconds.
@@ -17,6 +17,7 @@ from hamu_ray.config.nearest import nearest
 from hamu_ray.config.run import RunConfig, StorageConfig
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.engine.files import local_folder, storage_path, write_atomically
+from hamu_ray.methods import check_installed
 from hamu_ray.sweep import stores
 from hamu_ray.tasks import check_data, metric_names
 
@@ -50,7 +51,7 @@ def check_run(run: RunConfig, source: str) -> None:
     Raises:
         ConfigError: In one line with the file, the key and the remedy.
     """
-    _check([run], source)
+    _check([run], [run.method.name], source)
 
 
 def check_sweep(config: SweepConfig, source: str) -> None:
@@ -66,7 +67,7 @@ def check_sweep(config: SweepConfig, source: str) -> None:
                 f"{source}: search.objectives.{number}.metric: the {config.data.task} task has no metric "
                 f"{objective.metric}; {nearest(objective.metric, known)}"
             )
-    _check(distinct_runs(config), source)
+    _check(distinct_runs(config), config.methods, source)
 
 
 def distinct_runs(config: SweepConfig) -> list[RunConfig]:
@@ -74,10 +75,11 @@ def distinct_runs(config: SweepConfig) -> list[RunConfig]:
     return list(islice(config.variants(DECIDES_SPLIT_OR_MODELS), CHECKED_COMBINATIONS))
 
 
-def _check(runs: Sequence[RunConfig], source: str) -> None:
-    """Check runs that share storage, tracking, data and kind of model."""
+def _check(runs: Sequence[RunConfig], methods: Sequence[str], source: str) -> None:
+    """Check runs that share storage, tracking, data and kind of model, and what their methods need."""
     run = runs[0]
     try:
+        _check_methods(methods)
         local = _check_storage(run.storage)
         for key, path in _given_models(runs):
             _check_model_file(key, Path(path))
@@ -85,6 +87,15 @@ def _check(runs: Sequence[RunConfig], source: str) -> None:
         check_data(run.data, [(each.forget, each.seed) for each in runs], run.model)
     except ValueError as error:
         raise ConfigError(f"{source}: {first_line(error)}") from error
+
+
+def _check_methods(names: Sequence[str]) -> None:
+    """Check that optional packages are there."""
+    for name in names:
+        try:
+            check_installed(name)
+        except ValueError as error:
+            raise ValueError(f"method.name: {error}") from error
 
 
 def _check_storage(config: StorageConfig) -> Path:

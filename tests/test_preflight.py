@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,25 @@ def test_storage_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     assert message.startswith("storage.path: ")
     assert path in message
     assert message.endswith("choose another with --set storage.path=FOLDER")
+
+
+@pytest.mark.parametrize(
+    ("missing", "method", "packages"),
+    [
+        ("torchjd", "jd-mgda", "torchjd"),
+        ("quadprog", "jd-upgrad", "quadprog"),
+        ("cvxpy", "jd-cagrad", "cvxpy"),
+    ],
+)
+def test_a_method_whose_packages_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, method: str, packages: str
+) -> None:
+    check_run(run_of(tmp_path, method={"name": method}), "x.yaml")
+    monkeypatch.setitem(sys.modules, missing, None)  # as Python marks what cannot be imported
+    line = f'method.name: {method} needs {packages}, not installed here: pip install "hamu-ray[torchjd]"'
+    assert error_of(run_of(tmp_path, method={"name": method})) == line
+    assert error_of(sweep_of(tmp_path, {"method.name": {"choice": ["ft", method]}})) == line
+    check_run(run_of(tmp_path, method={"name": "pcgrad"}), "x.yaml")
 
 
 def test_the_name_of_a_model_file_is_the_engines() -> None:

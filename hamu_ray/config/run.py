@@ -111,10 +111,9 @@ class MethodConfig(Section):
     @model_validator(mode="after")
     def _takes_the_forget_objective(self) -> "MethodConfig":
         if self.forget_objective not in (None, *forget_objectives_of(self.name)):
-            able = [name for name in METHOD_NAMES if self.forget_objective in forget_objectives_of(name)]
             raise ValueError(
-                f"forget_objective: {self.name} does not take {self.forget_objective}; set it to null (the space of "
-                f"a sweep gives it to those methods alone that take it), or take one of {', '.join(able)}"
+                f"forget_objective: {self.name} does not take {self.forget_objective}; set it to null or take another "
+                "method, such as gdiff (a sweep's space gives it only to the methods that take it)"
             )
         return self
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hamu_ray.engine.files import StoragePath, local_copy, write_atomically
 from hamu_ray.engine.history import History
+from hamu_ray.engine.outcome import dump_reports, load_reports
 from hamu_ray.engine.state import changing_state, put_state
 from hamu_ray.engine.step import PairedStep
 from hamu_ray.pairing.group import Group
@@ -108,6 +109,7 @@ class Checkpoints:
         tensors = {f"model.{name}": tensor for name, tensor in changing_state(stepper.model).items()}
         tensors |= {f"optimizer.{key}": value for key, value in optimizer.items()}
         tensors["history"] = torch.cat(history.past)
+        tensors["reports"] = torch.frombuffer(bytearray(dump_reports(history.reports)), dtype=torch.uint8)
         metadata = {
             "steps": str(progress.steps),
             "seconds": repr(progress.seconds),
@@ -131,6 +133,7 @@ class Checkpoints:
             self._load(stepper, tensors)
             history.past = [tensors["history"]]
             history.block_names = json.loads(metadata["history"])
+            history.reports = load_reports(tensors["reports"].numpy().tobytes())
             return Progress(int(metadata["steps"]), float(metadata["seconds"]))
         return Progress()
 

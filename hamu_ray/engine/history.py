@@ -1,4 +1,4 @@
-"""What the steps of a run said: totals for the log, and every block's measures for later study."""
+"""What a run has said so far: totals for the log, every block's measures for later study, and its reports."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hamu_ray.engine.outcome import Report
 from hamu_ray.methods import Decision
 
 
@@ -22,6 +23,8 @@ class History:
     """Names of the diagnostics of each block."""
     past: list[Tensor] = field(default_factory=list)
     """What was taken of the blocks, over the whole run: CPU, float32 ``(steps, diagnostics, blocks)``."""
+    reports: list[Report] = field(default_factory=list)
+    """What rank 0 has reported: kept so that a run that goes on elsewhere can tell it all again."""
     _steps: list[int] = field(default_factory=list)
     _totals: list[Tensor] = field(default_factory=list)
     _per_block: list[Tensor] = field(default_factory=list)

@@ -69,6 +69,9 @@ class Loop:
         self.history.blocks = stepper.block_names
         progress = self.checkpoints.restore(stepper, self.history) if self.checkpoints else Progress()
         best = Best(self.plan.select_by)
+        if self.group.rank == 0:
+            for report in self.history.reports:  # whoever listens now may not have heard them
+                self.on_report(report)
         computed = self._restored = progress.steps
         measures: Measures = {}
         ending: Ending | None = None
@@ -103,6 +106,7 @@ class Loop:
             measures=measures,
             seconds=progress.seconds,
             gradient_computations=gradients,
+            resumed_at=self._restored,
             evaluation_seconds=self._evaluating,
             exchange_bytes=sent,
         )
@@ -171,7 +175,9 @@ class Loop:
         steps, history = self.history.take()
         verdict = Verdict.GO_ON
         if self.group.rank == 0:
-            verdict = self.on_report(Report(self.plan.phase, done, self.plan.steps, measures, history, steps))
+            report = Report(self.plan.phase, done, self.plan.steps, measures, history, steps)
+            self.history.reports.append(report)
+            verdict = self.on_report(report)
         return Verdict(self.group.agree(verdict))
 
 

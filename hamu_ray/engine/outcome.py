@@ -1,6 +1,8 @@
 """What a run says while it runs, and how it ends."""
 
-from dataclasses import dataclass, field
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from enum import IntEnum, StrEnum
 
 from hamu_ray.tasks.task import Measures
@@ -48,6 +50,16 @@ class Report:
     """The steps that `history` is of, counted from 1."""
 
 
+def dump_reports(reports: Sequence[Report]) -> bytes:
+    """Return reports as JSON; NaN stays NaN, which Python's JSON reads back."""
+    return json.dumps([asdict(report) for report in reports]).encode()
+
+
+def load_reports(content: bytes) -> list[Report]:
+    """Return what `dump_reports` wrote."""
+    return [Report(**document) for document in json.loads(content)]
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The end of a run."""
@@ -61,7 +73,9 @@ class Outcome:
     """Wall time of the steps alone: no evaluation, no loading."""
     gradient_computations: int
     """Gradients of a global batch that were computed: two a step for paired methods."""
+    resumed_at: int = 0
+    """The step after which this process took the run over; 0 when it took all steps itself."""
     evaluation_seconds: float = 0.0
-    """Wall time of the measurements, in this process's last attempt."""
+    """Wall time of the measurements, in the process that ended the run."""
     exchange_bytes: float = 0.0
     """Bytes that each worker sent to the others in a step, and received from them, on average over the steps."""

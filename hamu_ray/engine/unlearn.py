@@ -17,7 +17,7 @@ from hamu_ray.engine.checkpoint import Checkpoints, load_model, save_tensors
 from hamu_ray.engine.files import StoragePath, storage_path, write_atomically
 from hamu_ray.engine.history import History
 from hamu_ray.engine.loop import Loop, OnReport
-from hamu_ray.engine.outcome import Outcome, Report, Status
+from hamu_ray.engine.outcome import Outcome, Report, Status, dump_reports
 from hamu_ray.engine.plan import training_plan, unlearning_plan
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.state import changing_state
@@ -28,6 +28,7 @@ from hamu_ray.tasks.task import Measures, Task
 OUTCOME_FILE = "outcome.json"
 RUN_FILE = "run.yaml"
 HARDNESS_FILE = "hardness.npz"
+REPORTS_FILE = "reports.json"
 
 SELECT_BY = {"original": ("retain_accuracy", "forget_accuracy"), "reference": ("retain_accuracy",)}
 """Whose sum decides on the best epoch of a base model's training."""
@@ -66,11 +67,15 @@ def unlearn(
         subset = None if full else run.evaluation.subset or CHEAP
         return compared(task.evaluate(current, group, subset=subset))
 
+    bases = [
+        Report(phase, 0, 0, compared(base.measures))
+        for phase, base in (("original", original), ("reference", reference))
+        if base is not None
+    ]
+    bases.append(Report(plan.phase, 0, plan.steps, compared(original.measures)))
     if group.rank == 0:
-        for phase, base in (("original", original), ("reference", reference)):
-            if base is not None:
-                on_report(Report(phase, 0, 0, compared(base.measures)))
-        on_report(Report(plan.phase, 0, plan.steps, compared(original.measures)))
+        for report in bases:
+            on_report(report)
     needs_original = any(side.objective.needs_original for side in plan.sides.values())
 
     loop = Loop(
@@ -86,6 +91,7 @@ def unlearn(
     )
     outcome = loop.run()
     if group.rank == 0:
+        write_atomically(folder / REPORTS_FILE, dump_reports([*bases, *loop.history.reports]))
         write_result(folder, run, model, outcome, loop.history)
         files = task.export(model, str(original.path.parent))
         bases = {"original": original, **({"reference": reference} if reference else {})}

@@ -9,7 +9,8 @@ through their Gram matrix alone, and steps along ``-(a r + b f)``:
     step = combine(decision.weights * scales, r, f, blocks)
 
 `equivalent_gradients` does all of it for gradients given as lists of tensors. Nothing in this package waits
-for the device; README.md beside this file says how to add a method.
+for the device, but for the weightings of another library; README.md beside this file says how to add a
+method.
 """
 
 from importlib import import_module
@@ -19,6 +20,7 @@ from hamu_ray.methods.registry import (
     FORGET_OBJECTIVES,
     METHOD_NAMES,
     METHODS,
+    check_installed,
     forget_objectives_of,
     get_method,
     keys_of,
@@ -46,6 +48,7 @@ __all__ = [
     "Objective",
     "Predictions",
     "StepSettings",
+    "check_installed",
     "clip_gram",
     "combine",
     "equivalent_gradients",

@@ -23,6 +23,8 @@ class Branch(IntEnum):
     radius."""
     SKIPPED = 5
     """HAMU: no step, because no step can meet the constraint or the settings ask for none."""
+    SOLVED = 6
+    """Weights from another library's weighting, which does not say how they came about."""
 
 
 @dataclass(frozen=True, eq=False)

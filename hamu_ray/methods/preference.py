@@ -3,8 +3,8 @@
 Both are losses of a whole example, an answer's tokens together. Every method here *raises* its forget
 objective, while the papers state a loss that falls; so each objective is the negative of the paper's loss.
 f is then its gradient like any other: `npo` and `simnpo` step along it as `gdiff` does, and HAMU-Q on it
-guarantees a first-order rise of the objective, that is a fall of the NPO (or SimNPO) loss by B; not one of
-the answers' cross-entropy, which may rise by more or less.
+guarantees a first-order rise of the objective by B, that is a fall of the NPO (or SimNPO) loss; by how much
+the answers' cross-entropy rises, it does not say. HAMU-U's is about the retain loss, as ever.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hamu_ray.methods.method import FixedWeights, Method
 from hamu_ray.methods.objectives import Objective, Predictions, cross_entropy
+from hamu_ray.methods.registry import FORGET_OBJECTIVES
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,8 @@ def npo(beta: float | None = None) -> Objective:
     Source: Zhang et al., "Negative Preference Optimization: From Catastrophic Collapse to Effective
     Unlearning", COLM 2024, arXiv 2404.05868: the NPO loss (negated), and the proposition on its limit.
     """
-    return Objective(
-        "npo", _NPO(_positive(0.1 if beta is None else beta)), needs_original=True, unit="example"
-    )
+    beta = _checked("beta", 0.1 if beta is None else beta)
+    return Objective("npo", _NPO(beta), needs_original=True, unit="example")
 
 
 def simnpo(beta: float | None = None, gamma: float = 0.0) -> Objective:
@@ -66,22 +66,29 @@ def simnpo(beta: float | None = None, gamma: float = 0.0) -> Objective:
         gamma: Margin, at least 0: the larger, the less likely an answer is by the time the loss levels off.
 
     Raises:
-        ValueError: If beta is not above 0.
+        ValueError: If beta is not above 0, or gamma below.
 
     Source: Fan et al., "Simplicity Prevails: Rethinking Negative Preference Optimization for LLM
     Unlearning", arXiv 2410.07163: the SimNPO loss (negated).
     """
-    return Objective("simnpo", _SimNPO(_positive(2.5 if beta is None else beta), gamma), unit="example")
+    beta = _checked("beta", 2.5 if beta is None else beta)
+    return Objective("simnpo", _SimNPO(beta, _checked("gamma", gamma, or_zero=True)), unit="example")
 
 
-def _positive(beta: float) -> float:
-    if not beta > 0:
-        raise ValueError(f"beta must be above 0, found {beta}")
-    return beta
+def _checked(name: str, value: float, *, or_zero: bool = False) -> float:
+    if not (value > 0 or (or_zero and value == 0)):
+        raise ValueError(f"{name} must be {'at least' if or_zero else 'above'} 0, found {value}")
+    return value
 
 
 def forget_objective(name: str, *, beta: float | None = None, gamma: float = 0.0) -> Objective:
-    """Return the forget objective of a name in `FORGET_OBJECTIVES`, with the settings that it reads."""
+    """Return a forget objective by its name in configurations; it takes of the settings what it reads.
+
+    Raises:
+        ValueError: If there is none of that name, or a setting is out of its range.
+    """
+    if name not in FORGET_OBJECTIVES:
+        raise ValueError(f"forget_objective must be one of {', '.join(FORGET_OBJECTIVES)}, found {name!r}")
     if name == "npo":
         return npo(beta)
     return simnpo(beta, gamma) if name == "simnpo" else cross_entropy

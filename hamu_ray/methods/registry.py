@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from hamu_ray.methods.settings import ALL_SETTINGS
@@ -38,9 +39,17 @@ class _Entry:
     forget: tuple[str, ...] = tuple(FORGET_OBJECTIVES)
     """The names of the forget objectives that it can take, its own first. None of them where it has no forget
     objective, or one that makes it what it is and has no name in configurations."""
+    packages: tuple[str, ...] = ()
+    """Optional packages without which it cannot step."""
 
 
 _GRANULARITY = frozenset({"granularity"})
+_TORCHJD = ("torchjd",)
+_QUADPROG = ("torchjd", "qpsolvers", "quadprog")
+_CVXPY = ("torchjd", "cvxpy", "clarabel")
+
+INSTALL_TORCHJD = 'pip install "hamu-ray[torchjd]"'
+"""What brings all optional packages of methods."""
 
 _TABLE: Mapping[str, _Entry] = {
     "hamu-q": _Entry("hamu", "HAMU_Q", ALL_SETTINGS),
@@ -54,6 +63,12 @@ _TABLE: Mapping[str, _Entry] = {
     "simnpo": _Entry("preference", "SIMNPO", forget=("simnpo",)),
     "gru": _Entry("gru", "GRU", _GRANULARITY),
     "pcgrad": _Entry("pcgrad", "PCGRAD", _GRANULARITY),
+    "jd-upgrad": _Entry("torchjd_weightings", "UPGRAD", _GRANULARITY, packages=_QUADPROG),
+    "jd-mgda": _Entry("torchjd_weightings", "MGDA", _GRANULARITY, packages=_TORCHJD),
+    "jd-cagrad": _Entry("torchjd_weightings", "CAGRAD", _GRANULARITY, packages=_CVXPY),
+    "jd-dualproj": _Entry("torchjd_weightings", "DUALPROJ", _GRANULARITY, packages=_QUADPROG),
+    "jd-alignedmtl": _Entry("torchjd_weightings", "ALIGNEDMTL", _GRANULARITY, packages=_TORCHJD),
+    "jd-imtlg": _Entry("torchjd_weightings", "IMTLG", _GRANULARITY, packages=_TORCHJD),
 }
 
 METHOD_NAMES: tuple[str, ...] = tuple(_TABLE)
@@ -92,6 +107,17 @@ def get_method(name: str) -> "Method":
     nearest = get_close_matches(str(name), METHODS, n=1, cutoff=0.4)
     hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
     raise ValueError(f"method must be one of {', '.join(METHODS)}, found {name!r}{hint}")
+
+
+def check_installed(name: str) -> None:
+    """Check that what a registered method needs besides torch is installed; imports none of it.
+
+    Raises:
+        ValueError: If something is not; the message says what, and what to install.
+    """
+    missing = [package for package in _TABLE[name].packages if find_spec(package) is None]
+    if missing:
+        raise ValueError(f"{name} needs {', '.join(missing)}, not installed here: {INSTALL_TORCHJD}")
 
 
 def settings_of(name: str) -> frozenset[str]:

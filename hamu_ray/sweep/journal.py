@@ -8,7 +8,9 @@ import json
 import logging
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +49,27 @@ class Journal:
         with self.path.open("a") as file:
             file.write(line + "\n")
 
-    def last_steps(self) -> dict[str, int]:
-        """Return the last step whose history the journal holds, by run."""
-        last: dict[str, int] = {}
-        if self.path.exists():
-            for line in self.path.read_text().splitlines():
-                told = json.loads(line)
-                if told["call"] == "log_history":
-                    last[told["run"]] = told["arguments"]["steps"][-1]
-        return last
+    def told(self) -> dict[str, "Told"]:
+        """Return what the journal holds of each run's steps."""
+        found: dict[str, Told] = defaultdict(Told)
+        for line in self.path.read_text().splitlines() if self.path.exists() else ():
+            line = json.loads(line)
+            told, arguments = found[line["run"]], line["arguments"]
+            if line["call"] == "log_history":
+                told.last_step = arguments["steps"][-1]
+            elif line["call"] == "log_metrics" and "step" in arguments:
+                told.evaluations.add((arguments["step"], len(arguments["metrics"])))
+        return found
+
+
+@dataclass
+class Told:
+    """What tracking has been told of a run. After a restart, steps and evaluations come again."""
+
+    last_step: int = 0
+    """Of those whose diagnostics it has."""
+    evaluations: set[tuple[int, int]] = field(default_factory=set)
+    """Step and number of measures of each: one step may be measured in part, and then in full."""
 
 
 class Delivery:

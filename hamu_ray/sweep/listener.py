@@ -16,7 +16,7 @@ from hamu_ray.engine.outcome import Outcome, Report, Status
 from hamu_ray.engine.store import MODEL_FILE
 from hamu_ray.engine.unlearn import HARDNESS_FILE, OUTCOME_FILE, RUN_FILE
 from hamu_ray.sweep.front import Point
-from hamu_ray.sweep.journal import Journal
+from hamu_ray.sweep.journal import Journal, Told
 from hamu_ray.sweep.progress import SweepView, describe
 from hamu_ray.sweep.records import TRIALS, write_record
 from hamu_ray.sweep.search import NUMBER, PARAMETERS
@@ -32,12 +32,10 @@ class Heard:
     name: str
     parameters: dict[str, Any]
     run: RunConfig
-    last_step: int
-    """Of the steps whose diagnostics are in the journal."""
+    told: Told
+    """What is in the journal already."""
     curve: dict[int, Point] = field(default_factory=dict)
     """The two objectives by step."""
-    measured: set[tuple[int, int]] = field(default_factory=set)
-    """Steps and numbers of the measures that are in the journal."""
     began: float = field(default_factory=time.monotonic)
     bases: dict[str, dict[str, float]] = field(default_factory=dict)
     """Measures of the original and of the reference."""
@@ -91,7 +89,7 @@ class SweepListener(tune.Callback):
         self.view = view
         self.open: dict[str, Heard] = {}
         self.usage = Usage()
-        self._last_steps = journal.last_steps()
+        self._told = journal.told()
 
     def __reduce__(self) -> tuple:
         """Stay in this process: Tune saves its callbacks, and these open files cannot be saved."""
@@ -104,7 +102,7 @@ class SweepListener(tune.Callback):
         self.usage.at_once = max(self.usage.at_once, len(self.open) + 1)
         name, parameters = trial_name(trial.config[NUMBER]), trial.config[PARAMETERS]
         run = self.config.resolve(parameters)
-        self.open[trial.trial_id] = Heard(name, parameters, run, self._last_steps.get(name, 0))
+        self.open[trial.trial_id] = Heard(name, parameters, run, self._told[name])
         self.journal.tell(
             "start_trial",
             name,
@@ -132,16 +130,17 @@ class SweepListener(tune.Callback):
         if math.isnan(self.usage.began):
             self.usage.began = time.monotonic()
         heard.curve |= curve_of([report], self.config)
-        if report.measures and (report.step, len(report.measures)) not in heard.measured:
-            heard.measured.add((report.step, len(report.measures)))
+        evaluation = (report.step, len(report.measures))
+        if report.measures and evaluation not in heard.told.evaluations:
+            heard.told.evaluations.add(evaluation)
             self.journal.tell("log_metrics", heard.name, metrics=report.measures, step=report.step)
         # After a restart from a checkpoint, steps come again that have been heard already.
-        fresh = [i for i, step in enumerate(report.history_steps) if step > heard.last_step]
+        fresh = [i for i, step in enumerate(report.history_steps) if step > heard.told.last_step]
         if fresh:
             history = {name: [values[i] for i in fresh] for name, values in report.history.items()}
             steps = [report.history_steps[i] for i in fresh]
             self.journal.tell("log_history", heard.name, history=history, steps=steps)
-            heard.last_step = steps[-1]
+            heard.told.last_step = steps[-1]
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Close the trial's run."""

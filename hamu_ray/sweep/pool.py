@@ -64,10 +64,6 @@ class Pool:
             entry.trial = trial
             return entry.slot, self._rivals
 
-    async def holds(self, trial: str) -> bool:
-        """Whether a trial has a slot."""
-        return self._held(trial) is not None
-
     async def release(self, trial: str, usable: bool = True, curve: Curve | None = None) -> None:
         """Take back the slot that a trial has, if any; one that is not usable any more is let go.
 

@@ -5,8 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hamu_ray.engine.files import StoragePath, write_atomically
-from hamu_ray.engine.outcome import Outcome, Status
-from hamu_ray.engine.unlearn import OUTCOME_FILE
+from hamu_ray.engine.outcome import Outcome, Report, Status, load_reports
+from hamu_ray.engine.unlearn import OUTCOME_FILE, REPORTS_FILE
 from hamu_ray.sweep.front import Point
 from hamu_ray.sweep.trial import TrialRecord
 
@@ -22,6 +22,11 @@ def read_outcome(folder: StoragePath) -> Outcome | None:
         return None
     outcome = Outcome(**{**document, "status": Status(document["status"])})
     return None if outcome.status is Status.INTERRUPTED else outcome
+
+
+def read_reports(folder: StoragePath) -> list[Report]:
+    """Return all that the run in a folder, which is over, has reported."""
+    return load_reports((folder / REPORTS_FILE).read_bytes())
 
 
 def write_record(sweep: Path, record: TrialRecord) -> None:

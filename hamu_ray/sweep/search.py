@@ -12,6 +12,10 @@ from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
 
 from hamu_ray.config.sweep import Domain, SearchConfig, SweepConfig
+from hamu_ray.engine.outcome import Status
+
+STATUS = "status"
+"""The key of a Tune result under which the searcher finds how the trial ended."""
 
 NUMBER, PARAMETERS = "number", "parameters"
 """Keys of what a Tune trial is given: Optuna's number of it, which names it everywhere, and the sampled values."""
@@ -22,8 +26,8 @@ STUDY_FILE = "optuna.log"
 class UnlearningSearch(OptunaSearch):
     """`OptunaSearch` whose trials are named by their numbers in a study that outlives the driver.
 
-    A trial without finite objectives counts as failed: it never looks good. After a restart, trials that have no
-    record yet are handed out again, with the parameters that they had.
+    A trial without finite objectives counts as pruned if it was, and as failed otherwise: it never looks good. After
+    a restart, trials that have no record yet are handed out again, with the parameters that they had.
     """
 
     def __init__(
@@ -76,7 +80,8 @@ class UnlearningSearch(OptunaSearch):
         """Tell the study a trial's end."""
         values = [(result or {}).get(metric, math.nan) for metric in self.metric]
         good = not error and all(math.isfinite(value) for value in values)
-        state = TrialState.COMPLETE if good else TrialState.FAIL
+        pruned = (result or {}).get(STATUS) == Status.PRUNED
+        state = TrialState.COMPLETE if good else TrialState.PRUNED if pruned else TrialState.FAIL
         number = self._numbers.pop(trial_id)
         self._study.tell(number, values if good else None, state, skip_if_finished=True)
 

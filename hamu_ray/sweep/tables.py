@@ -4,7 +4,8 @@ import csv
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ NO_FRONT = "No trial finished with finite objectives: the front is empty."
 REASON_LENGTH = 160
 KNEE = "*"
 KNEE_NOTE = "; * is the knee"
+EQUALS_NOTE = "; +n: as many others at the same point"
 
 
 def write_csv(path: Path | str, summary: SweepSummary, trials: Sequence[TrialRecord]) -> Path:
@@ -58,7 +60,7 @@ def front_table(summary: SweepSummary) -> Table:
     header, rows, anchors = _front_rows(summary)
     table = Table(
         title=_headline(summary),
-        caption=counts_line(summary) + f"{KNEE_NOTE}." * bool(summary.front),
+        caption=counts_line(summary) + _front_notes(summary),
         box=box.SIMPLE_HEAD,
     )
     table.padding, table.pad_edge = (0, 1, 0, 0), False
@@ -79,10 +81,16 @@ def counts_line(summary: SweepSummary) -> str:
     return _counted(len(summary.trials)) + (f": {counts}" if counts else "")
 
 
+def _front_notes(summary: SweepSummary) -> str:
+    """Return what the front's table needs to be explained, as the end of a sentence."""
+    several = any(equals for _, equals in _distinct(summary))
+    return KNEE_NOTE * bool(summary.front) + EQUALS_NOTE * several + "."
+
+
 def describe(summary: SweepSummary) -> str:
     """Return the summary as Markdown: the front, what became of all trials, and where the models are."""
     header, rows, anchors = _front_rows(summary)
-    parts = [f"**{_headline(summary)}** {counts_line(summary)}{KNEE_NOTE * bool(summary.front)}."]
+    parts = [f"**{_headline(summary)}** {counts_line(summary)}{_front_notes(summary)}"]
     if rows or anchors:
         parts.append(_markdown_table(header, rows + anchors))
     if summary.front:
@@ -122,11 +130,12 @@ def _front_rows(summary: SweepSummary) -> tuple[list[str], list[list[str]], list
     titles = [key if lasts[key.rpartition(".")[2]] > 1 else key.rpartition(".")[2] for key in keys]
     header = ["", "trial", "method", *map(_words, metrics), *map(_words, titles)]
     rows = []
-    for trial in summary.front:
+    for trial, equals in _distinct(summary):
         mark = KNEE if summary.place(trial) == "knee" else ""
         values = [_number(trial.measures.get(metric)) for metric in metrics]
         settings = [_short(trial.parameters.get(key, "")) for key in keys]
-        rows.append([mark, trial.trial_id, method_of(trial), *values, *settings])
+        name = f"{trial.trial_id} +{equals}" if equals else trial.trial_id
+        rows.append([mark, name, method_of(trial), *values, *settings])
     anchors = []
     for mark, name, measures in (
         ("O", "original", summary.original),
@@ -136,6 +145,13 @@ def _front_rows(summary: SweepSummary) -> tuple[list[str], list[list[str]], list
             values = [_number(measures.get(metric)) for metric in metrics]
             anchors.append([mark, "", name, *values, *[""] * len(keys)])
     return header, rows, anchors
+
+
+def _distinct(summary: SweepSummary) -> Iterator[tuple[TrialRecord, int]]:
+    """Yield one trial for each point of the front, the knee for its own, and how many others are at that point."""
+    for _, group in groupby(summary.front, lambda trial: summary.point(trial.measures)):
+        trials = list(group)
+        yield next((t for t in trials if summary.place(t) == "knee"), trials[0]), len(trials) - 1
 
 
 def _counted(trials: int) -> str:

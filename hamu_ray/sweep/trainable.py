@@ -10,11 +10,12 @@ from ray import tune
 from ray.actor import ActorHandle
 
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.engine.files import storage_path
+from hamu_ray.engine.files import StoragePath, storage_path
 from hamu_ray.engine.outcome import Outcome, Report, Status
 from hamu_ray.sweep.front import Point
-from hamu_ray.sweep.records import TRIALS, read_outcome
-from hamu_ray.sweep.search import NUMBER, PARAMETERS
+from hamu_ray.sweep.pruning import Curve
+from hamu_ray.sweep.records import TRIALS, read_outcome, read_reports
+from hamu_ray.sweep.search import NUMBER, PARAMETERS, STATUS
 from hamu_ray.sweep.slot import Failure, Job, News
 
 NEWS = "news"
@@ -26,18 +27,30 @@ def run_trial(config: dict[str, Any], sweep: SweepConfig, pool: ActorHandle, res
     trial = trial_name(config[NUMBER])
     place = storage_path(results) / TRIALS / trial
     job = Job(trial, sweep.resolve(config[PARAMETERS]), str(place), attempts=sweep.search.retries + 1)
-    # A slot that is still this trial's has news of it; without one, what lies in the storage is all there is.
-    end: Outcome | Failure | None = None if ray.get(pool.holds.remote(trial)) else read_outcome(place)
+    end: Outcome | Failure | None = take_up(trial, place, pool, sweep)
     attempts = 0
     while not isinstance(end, Outcome) and attempts < job.attempts:
         end = do_in_pool(job, pool, sweep)
         attempts += 1
-        if isinstance(end, Failure):
-            end = read_outcome(place) or end
-    finished = isinstance(end, Outcome) and end.status is Status.FINISHED
-    measures = end.measures if isinstance(end, Outcome) and finished else {}
+    status = end.status if isinstance(end, Outcome) else Status.FAILED
+    measures = end.measures if isinstance(end, Outcome) and status is Status.FINISHED else {}
     values = {o.metric: measures.get(o.metric, math.nan) for o in sweep.search.objectives}
-    tune.report({**values, NEWS: [end]})
+    tune.report({**values, STATUS: status, NEWS: [end]})
+
+
+def take_up(trial: str, place: StoragePath, pool: ActorHandle, sweep: SweepConfig) -> Outcome | None:
+    """Return how a run ended that was over before its end was heard, if so; tell what it had reported."""
+    end = read_outcome(place)
+    if end is not None:
+        reports = read_reports(place)
+        tune.report({NEWS: reports})
+        ray.get(pool.release.remote(trial, curve=curve_to_beat(end, curve_of(reports, sweep))))
+    return end
+
+
+def curve_to_beat(end: Outcome | Failure, curve: Curve) -> Curve | None:
+    """Return a trial's curve if others are to be held against it."""
+    return curve if isinstance(end, Outcome) and end.status is Status.FINISHED else None
 
 
 def trial_name(number: int) -> str:
@@ -62,8 +75,7 @@ def do_in_pool(job: Job, pool: ActorHandle, sweep: SweepConfig) -> Outcome | Fai
         end = Failure(f"its slot died: {str(error).splitlines()[0]}")
         ray.get(pool.release.remote(job.trial, usable=False))
         return end
-    finished = isinstance(end, Outcome) and end.status is Status.FINISHED
-    ray.get(pool.release.remote(job.trial, curve=curve if finished else None))
+    ray.get(pool.release.remote(job.trial, curve=curve_to_beat(end, curve)))
     return end
 
 

@@ -82,8 +82,8 @@ from hamu_ray.config.run import RunConfig
         ),
         (
             "method: {name: ft, forget_objective: npo}",
-            "method.forget_objective: ft does not take npo; set it to null (the space of a sweep gives it to those "
-            "methods alone that take it), or take one of hamu-q, hamu-u, ga, gdiff, kl, npo, gru, pcgrad",
+            "method.forget_objective: ft does not take npo; set it to null or take another method, such as gdiff "
+            "(a sweep's space gives it only to the methods that take it)",
         ),
         ("method: {beta: 0}", "method.beta: expected a number above 0, found 0"),
         ("method: {gamma: -1}", "method.gamma: expected a number of at least 0, found -1"),

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from cheap_runs import Heard, cheap_run, done, same_bits
 from upath import UPath
 
 from hamu_ray.config.run import StorageConfig
 from hamu_ray.engine.checkpoint import is_whole, load_tensors, save_tensors
 from hamu_ray.engine.files import StoragePath, local_copy, local_folder, storage_path, write_atomically
+from hamu_ray.engine.resident import Resident
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -75,3 +77,20 @@ def test_the_drivers_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert local_folder(StorageConfig(path="here")) == tmp_path / "here"
     assert local_folder(StorageConfig(path="memory://bucket")) == tmp_path / "runs"
     assert local_folder(StorageConfig(path="memory://bucket", local="there")) == tmp_path / "there"
+
+
+def test_a_run_goes_on_from_checkpoints_behind_a_url(tmp_path: Path) -> None:
+    """Base models, checkpoints and results, all without a folder of this machine."""
+    run = cheap_run(duration={"steps": 6}, checkpoint={"every_steps": 2})
+    root = storage_path("memory://bucket/runs")
+    undisturbed = done(run, Resident(tmp_path, torch.device("cpu")), tmp_path / "run")
+    with pytest.raises(ConnectionError):
+        done(run, Resident(root, torch.device("cpu")), root / "run", Heard(dies_at=6))
+    assert sorted(path.name for path in root.glob("run/checkpoints/*/*")) == [
+        "step-000000002.safetensors",
+        "step-000000004.safetensors",
+    ], "the oldest are removed, and no half-written file is left"
+    resumed = done(run, Resident(root, torch.device("cpu")), root / "run")
+    assert resumed.outcome.resumed_at == 4
+    assert same_bits(resumed.weights, undisturbed.weights)
+    assert resumed.outcome.measures == undisturbed.outcome.measures

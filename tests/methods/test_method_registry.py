@@ -25,12 +25,13 @@ from hamu_ray.methods import (
 )
 
 NAMES = ["hamu-q", "hamu-u", "ft", "ga", "gdiff", "kl", "scrub", "npo", "simnpo", "gru", "pcgrad"]
+JD_NAMES = ["jd-upgrad", "jd-mgda", "jd-cagrad", "jd-dualproj", "jd-alignedmtl", "jd-imtlg"]
 NO_CONSTRAINT = {"retain_norm", "forget_norm", "gradient_dot", "gradient_cosine", "gradient_angle"}
 CONSTRAINT = {"constraint", "infeasible_blocks", "stopping_margin"}
 
 
-def test_names_are_those_of_the_paper():
-    assert list(METHODS) == NAMES
+def test_names_are_those_of_the_papers():
+    assert list(METHODS) == NAMES + JD_NAMES
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -110,7 +111,7 @@ def test_what_is_not_finite_is_seen(name, bad):
 def test_the_table_of_names_and_settings_needs_no_torch():
     code = (
         "import sys, hamu_ray.methods as methods;"
-        "assert 'pcgrad' in methods.METHODS and 'x' not in methods.METHODS and len(methods.METHODS) == 11;"
+        "assert 'pcgrad' in methods.METHODS and 'x' not in methods.METHODS and len(methods.METHODS) == 17;"
         "assert 'granularity' in methods.settings_of('gru') and not methods.settings_of('ft');"
         "assert 'equivalent_gradients' in dir(methods);"
         "print('torch' in sys.modules);"

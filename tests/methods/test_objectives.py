@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from made_predictions import predictions_of
 
 from hamu_ray.methods import METHODS, Predictions
 from hamu_ray.methods.objectives import Objective, cross_entropy, kl_to_original, mixture
@@ -19,20 +20,6 @@ ITEMS = Predictions(LOGITS, LABELS, examples=torch.arange(2), count=2)
 BOTH = replace(ITEMS, original_logits=ORIGINAL)
 
 lengths = st.lists(st.integers(0, 4), max_size=6)
-
-
-def predictions_of(lengths: list[int], seed: int = 0, classes: int = 4) -> Predictions:
-    """Random predictions of examples with so many items each, in float64."""
-    generator = torch.Generator().manual_seed(seed)
-    items = sum(lengths)
-    logits, original = torch.randn(2, items, classes, dtype=torch.float64, generator=generator)
-    return Predictions(
-        logits,
-        labels=torch.randint(classes, (items,), generator=generator),
-        examples=torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths, dtype=torch.int64)),
-        count=len(lengths),
-        original_logits=original,
-    )
 
 
 @given(lengths=lengths)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_objectives import predictions_of
+from made_predictions import predictions_of
 from torch import Tensor
 
 from hamu_ray.methods import FORGET_OBJECTIVES, METHODS, Objective, Predictions, forget_objective
@@ -146,6 +146,8 @@ def test_what_the_objectives_say_of_themselves():
         assert pickle.loads(pickle.dumps(objective)) == objective
     with pytest.raises(ValueError, match="beta must be above 0, found 0"):
         npo(0.0)
+    with pytest.raises(ValueError, match=r"gamma must be at least 0, found -1.0"):
+        simnpo(gamma=-1.0)
 
 
 def test_forget_objectives_by_name():
@@ -156,3 +158,5 @@ def test_forget_objectives_by_name():
     assert forget_objective("npo", beta=0.5, gamma=9.0) == npo(0.5)
     assert forget_objective("simnpo", beta=0.5, gamma=1.0) == simnpo(0.5, 1.0)
     assert forget_objective("cross_entropy", beta=0.5) == cross_entropy
+    with pytest.raises(ValueError, match="must be one of cross_entropy, npo, simnpo, found 'dpo'"):
+        forget_objective("dpo")

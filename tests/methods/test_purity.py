@@ -1,8 +1,9 @@
-"""What `hamu_ray.methods` keeps out: other libraries, and anything that waits for the device."""
+"""What `hamu_ray.methods` keeps out, but for its adapter to torchjd: other libraries, and waits for the device."""
 
 import ast
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,24 +11,36 @@ import torch
 from gradient_pairs import SHAPES, flat, normal
 
 import hamu_ray.methods
-from hamu_ray.methods import METHODS, Blocks, StepSettings, clip_gram, combine, gram_matrix
+from hamu_ray.methods import (
+    FORGET_OBJECTIVES,
+    METHODS,
+    Blocks,
+    Predictions,
+    StepSettings,
+    clip_gram,
+    combine,
+    forget_objective,
+    gram_matrix,
+)
+from hamu_ray.methods.objectives import kl_to_original
 
 FILES = sorted(Path(hamu_ray.methods.__file__).parent.glob("*.py"))
+ADAPTER = "torchjd_weightings.py"
+PURE = [path for path in FILES if path.name != ADAPTER]
 WAITING_METHODS = {"item", "tolist", "cpu", "numpy", "nonzero", "synchronize"}
 WAITING_CALLS = {"float", "bool", "int"}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_nothing_waits_for_the_device(path):
+def waiting_calls(path: Path) -> tuple[set[str], set[str]]:
+    """Return what a file calls that waits for the device: methods, and functions."""
     calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
     methods = {call.func.attr for call in calls if isinstance(call.func, ast.Attribute)}
     functions = {call.func.id for call in calls if isinstance(call.func, ast.Name)}
-    assert not methods & WAITING_METHODS
-    assert not functions & WAITING_CALLS
+    return methods & WAITING_METHODS, functions & WAITING_CALLS
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_imports_are_torch_and_the_standard_library(path):
+def imported(path: Path) -> set[str]:
+    """Return the packages that a file imports, the standard library left out."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -36,7 +49,24 @@ def test_imports_are_torch_and_the_standard_library(path):
             module = node.module or ""
             names.add(module.split(".")[0])
             assert not module.startswith("hamu_ray.") or module.startswith("hamu_ray.methods.")
-    assert names - set(sys.stdlib_module_names) <= {"torch", "hamu_ray"}
+    return names - set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("path", PURE, ids=lambda path: path.name)
+def test_nothing_waits_for_the_device(path):
+    assert waiting_calls(path) == (set(), set())
+
+
+@pytest.mark.parametrize("path", PURE, ids=lambda path: path.name)
+def test_imports_are_torch_and_the_standard_library(path):
+    assert imported(path) <= {"torch", "hamu_ray"}
+
+
+def test_the_adapter_brings_all_blocks_to_the_host_at_once_and_knows_torchjd_besides():
+    (path,) = set(FILES) - set(PURE)
+    assert waiting_calls(path) == ({"cpu"}, set())
+    assert path.read_text().count(".cpu()") == 1
+    assert imported(path) == {"torch", "hamu_ray", "torchjd"}
 
 
 def test_importing_loads_no_framework():
@@ -52,7 +82,7 @@ def test_importing_loads_no_framework():
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", METHODS)
-def test_a_whole_step_never_synchronises(name):
+def test_a_whole_step_never_synchronises_but_for_torchjd(name):
     blocks = Blocks.from_shapes(SHAPES, "tensor")
     retain, forget = flat(normal(1)).cuda(), flat(normal(2)).cuda()
     rate = torch.tensor(1e-3, device="cuda")
@@ -65,11 +95,38 @@ def test_a_whole_step_never_synchronises(name):
 
     step()  # The index tensors reach the device.
     torch.cuda.synchronize()
+    waits = pytest.raises(RuntimeError, match="synchronizing") if name.startswith("jd-") else nullcontext()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        step()
+        with waits:
+            step()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", [*FORGET_OBJECTIVES, "kl_to_original"])
+def test_a_loss_never_synchronises_and_repeats_itself(name):
+    objective = kl_to_original if name == "kl_to_original" else forget_objective(name)
+    logits, original = torch.randn(2, 500, 50, device="cuda").unbind(0)
+    examples = torch.arange(500, device="cuda") // 9
+    labels = examples % 50
+
+    def gradient() -> torch.Tensor:
+        leaf = logits.clone().requires_grad_()
+        objective.loss(Predictions(leaf, labels, examples, 56, original)).sum().backward()
+        assert leaf.grad is not None
+        return leaf.grad
+
+    first = gradient()
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        again = gradient()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(first, again)
 
 
 @pytest.mark.cuda

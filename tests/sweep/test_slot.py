@@ -19,6 +19,7 @@ from hamu_ray.engine.store import MODEL_FILE
 from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.methods import METHODS
 from hamu_ray.pairing.group import Alone
+from hamu_ray.sweep.pruning import Rivals
 from hamu_ray.sweep.slot import Failure, Job, start_slot
 from hamu_ray.sweep.trainable import follow
 from tests.runs import small_run
@@ -152,6 +153,20 @@ def test_a_killed_process_changes_nothing(slots: Any, storage: Path, tmp_path: P
     assert end.status is Status.FINISHED
     assert torch.equal(weights(tmp_path / "killed"), weights(tmp_path / "undisturbed"))
     assert end.measures == pytest.approx(undisturbed.measures, nan_ok=True, abs=0)
+
+
+def test_a_job_far_behind_its_rivals_is_pruned(slots: Any, storage: Path, tmp_path: Path) -> None:
+    """At the first evaluation at which one of them was far better; on all ranks, and the slot stays in use."""
+    run = configure(storage, 2, duration={"steps": 12}, evaluation={"every_steps": 3, "subset": 50})
+    names = ("forget_quality", "retain_utility")
+    unbeaten = Rivals(names, (True, True), 0.1, 0, ({6: (-9.0, 9.0)},))
+    beaten = Rivals(names, (True, True), 0.1, 0, ({6: (9.0, 9.0)}, {3: (0.0, 9.0)}))
+    for rivals, status, steps in ((beaten, Status.PRUNED, 6), (unbeaten, Status.FINISHED, 12)):
+        job = Job(f"against {status}", run, str(tmp_path / status), 2, rivals)
+        end = follow(job, slots(2), lambda reports: None)
+        assert isinstance(end, Outcome), end
+        assert (end.status, end.steps) == (status, steps)
+        assert set(names) <= end.measures.keys()
 
 
 def test_a_job_that_kills_its_workers_fails_after_its_attempts(

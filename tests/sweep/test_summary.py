@@ -162,3 +162,15 @@ class TestDescription:
     def test_long_reasons_are_cut(self):
         text = describe(summarise([record("a", 0, 0, status=Status.FAILED, reason="x" * 5000)]))
         assert len(text) < 600
+
+
+def test_equal_points_take_one_row_of_the_table() -> None:
+    same = [record(f"same{n}", 0.0, 1.0) for n in range(12)]
+    summary = summarise([*same, record("other", 0.9, 0.8)])
+    assert len(summary.front) == 13
+    assert summary.knee is not None
+    shown = in_terminal(summary, width=120)
+    assert "same0 +11" in shown
+    assert "same5" not in shown
+    assert "+n: as many" in shown
+    assert "| same0 +11 |" in describe(summary)

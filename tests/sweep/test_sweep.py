@@ -123,27 +123,10 @@ def test_whatever_process_dies_the_results_are_the_same(space: Path, undisturbed
     assert_every_step_is_tracked_once(space)
 
 
-def test_a_killed_sweep_is_resumed_and_nothing_is_there_twice(space: Path, undisturbed: Path) -> None:
-    driver = start(space)
+def test_interrupted_killed_and_resumed_nothing_is_there_twice(space: Path, undisturbed: Path) -> None:
     results = space.parent / "runs" / "sweeps"
-    wait_until(lambda: list(results.glob("*/trials/0001/checkpoints/*/step-*10.safetensors")), driver, space)
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
-    before = records_of(space)
-    assert 0 < len(before) < TRIALS
-    assert start(space, "--resume").wait(timeout=200) == 0, log_of(space).read_text()
-    after = records_of(space)
-    assert before.items() <= after.items(), "finished trials are not run again"
-    assert len(after) == TRIALS
-    assert_every_step_is_tracked_once(space)
-    resumed = {trial: after[trial].measures for trial in ("0000", "0001")}
-    for trial, measures in resumed.items():
-        assert measures == pytest.approx(records_of(undisturbed)[trial].measures, abs=0, rel=0, nan_ok=True)
-
-
-def test_ctrl_c_keeps_what_finished_and_can_be_resumed(space: Path) -> None:
     driver = start(space)
-    wait_until(lambda: list((space.parent / "runs").glob("sweeps/*/trials/*/record.json")), driver, space)
+    wait_until(lambda: list(results.glob("*/trials/0000/record.json")), driver, space)
     driver.send_signal(signal.SIGINT)
     assert driver.wait(timeout=60) == 130, log_of(space).read_text()
     text = log_of(space).read_text()
@@ -151,6 +134,18 @@ def test_ctrl_c_keeps_what_finished_and_can_be_resumed(space: Path) -> None:
     assert "Traceback" not in text
     assert (folder_of(space) / "front.png").exists()
     assert tracked(space)[0].data.tags["status"] == "interrupted"
+
+    driver = start(space, "--resume")
+    wait_until(lambda: list(results.glob("*/trials/0002/checkpoints/*/step-*10.safetensors")), driver, space)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    before = records_of(space)
+    assert 1 < len(before) < TRIALS
+
     assert start(space, "--resume").wait(timeout=200) == 0, log_of(space).read_text()
-    assert len(records_of(space)) == TRIALS
+    after = records_of(space)
+    assert before.items() <= after.items(), "finished trials are not run again"
+    assert len(after) == TRIALS
     assert_every_step_is_tracked_once(space)
+    expected = records_of(undisturbed)["0000"]
+    assert after["0000"].measures == pytest.approx(expected.measures, abs=0, rel=0, nan_ok=True)

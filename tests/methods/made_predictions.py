@@ -1,0 +1,19 @@
+"""Predictions about examples with several items each."""
+
+import torch
+
+from hamu_ray.methods import Predictions
+
+
+def predictions_of(lengths: list[int], seed: int = 0, classes: int = 4) -> Predictions:
+    """Random predictions of examples with so many items each, in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    items = sum(lengths)
+    logits, original = torch.randn(2, items, classes, dtype=torch.float64, generator=generator)
+    return Predictions(
+        logits,
+        labels=torch.randint(classes, (items,), generator=generator),
+        examples=torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths, dtype=torch.int64)),
+        count=len(lengths),
+        original_logits=original,
+    )
