@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from io import BytesIO
 from typing import Any
@@ -93,11 +94,7 @@ def unlearn(
     if group.rank == 0:
         write_atomically(folder / REPORTS_FILE, dump_reports([*bases, *loop.history.reports]))
         write_result(folder, run, model, outcome, loop.history)
-        files = task.export(model, str(original.path.parent))
-        bases = {"original": original, **({"reference": reference} if reference else {})}
-        card = model_card(run, outcome, {name: compared(base.measures) for name, base in bases.items()})
-        for name, content in {**files, CARD_FILE: card.encode()}.items():
-            write_atomically(folder / name, content)
+        write_for_others(folder, run, outcome, task.export(model, str(original.path.parent)), bases)
     return outcome
 
 
@@ -230,3 +227,16 @@ def write_result(
         np.savez_compressed(content, **arrays)
         write_atomically(folder / HARDNESS_FILE, content.getvalue())
     write_atomically(folder / OUTCOME_FILE, json.dumps(asdict(outcome), indent=2).encode())
+
+
+def write_for_others(
+    folder: StoragePath,
+    run: RunConfig,
+    outcome: Outcome,
+    files: Mapping[str, bytes],
+    bases: Sequence[Report],
+) -> None:
+    """Write what other programs need beside the weights, and a model card for people."""
+    card = model_card(run, outcome, {base.phase: base.measures for base in bases[:-1]})
+    for name, content in {**files, CARD_FILE: card.encode()}.items():
+        write_atomically(folder / name, content)
