@@ -1,0 +1,77 @@
+"""The data decide on the task, and so on the keys of the model and on the forget set."""
+
+from pathlib import Path
+
+import pytest
+from mistakes import SPACE, error_of, load
+
+from hamu_ray.config.language import LanguageModelConfig
+from hamu_ray.config.model import ModelConfig
+from hamu_ray.config.run import RunConfig
+
+TOFU = "data: {name: tofu}"
+
+
+def test_text_brings_its_own_model_and_forget_set() -> None:
+    run = RunConfig.model_validate({"data": {"name": "tofu"}})
+    assert isinstance(run.model, LanguageModelConfig)
+    assert run.forget.kind == "split"
+    images = RunConfig.model_validate({"model": {"channels_last": False}})
+    assert isinstance(images.model, ModelConfig)
+    assert images.forget.kind == "class"
+
+
+def test_keys_of_an_adapter_can_vary(tmp_path: Path) -> None:
+    text = f"{TOFU}\nmodel: {{lora: {{rank: 2}}}}\nspace: {{model.lora.rank: {{grid: [2, 4]}}}}"
+    config = load(tmp_path, text)
+    ranks = [config.resolve(cell).model.lora.rank for cell in config.cells()]  # type: ignore[union-attr]
+    assert ranks == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("model: {channels_last: true}", "model.channels_last: unknown key where task is language; known:"),
+        ("model: {lora: {rnk: 3}}", "model.lora.rnk: unknown key; did you mean rank?"),
+        ("model: {task: vision}", "model.task: the data are of the language task; leave it out"),
+        ("model: {heads: 3}", "model: hidden_size: must be a multiple of 2 x heads (6), found 128"),
+        ("model: {vocabulary: 5}", "model.vocabulary: expected a number of at least 300, found 5"),
+        ("model: {lora: {target_modules: ['']}}", "model.lora.target_modules: an empty name ends"),
+        ("forget: {kind: class}", "forget.kind: tofu data have no forget set by class; take split or random"),
+        (
+            "training: {parameters: lora}",
+            "training.parameters: lora needs a model.lora of a language model; give it or take all",
+        ),
+        (
+            "training: {parameters: lora}\nmodel: {lora: {}}",
+            "training.parameters: small-llama begins with random weights, which adapters cannot make up for",
+        ),
+    ],
+)
+def test_what_does_not_fit_text(tmp_path: Path, text: str, line: str) -> None:
+    message = error_of(tmp_path, f"{TOFU}\n{text}\n{SPACE}\n")
+    assert message.replace("model.hidden_size", "model: hidden_size").startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            "data: {name: tofu, layout: locuslab, duplicates: exact}",
+            "data.duplicates: the locuslab layout has none",
+        ),
+        ("data: {name: tofu, prompt: 'Say:'}", "data.prompt: must hold {question}, found 'Say:'"),
+        (
+            "data: {name: text, path: x, question_column: null, template: chat}",
+            "data.template: a chat needs a question_column; take plain",
+        ),
+        ("data: {name: text}", "data.path: missing; add it"),
+        (
+            "forget: {kind: split}",
+            "forget.kind: digits data have no forget set by split; take class or random",
+        ),
+        ("training: {parameters: lora}", "training.parameters: lora needs a model.lora of a language model"),
+    ],
+)
+def test_what_does_not_fit_a_data_set(tmp_path: Path, text: str, line: str) -> None:
+    assert error_of(tmp_path, f"{text}\n{SPACE}\n").startswith(line)
