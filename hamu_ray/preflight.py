@@ -20,7 +20,6 @@ from hamu_ray.engine.files import local_folder, storage_path, write_atomically
 from hamu_ray.methods import check_installed
 from hamu_ray.sweep import stores
 from hamu_ray.tasks import check_data, metric_names
-from hamu_ray.tasks.hub import is_local
 
 MODEL_FILE = "model.safetensors"
 """As `hamu_ray.engine.store` names it, which needs torch."""
@@ -82,11 +81,10 @@ def _check(runs: Sequence[RunConfig], methods: Sequence[str], source: str) -> No
     try:
         _check_methods(methods)
         local = _check_storage(run.storage)
-        _check_model_name(run.model.name)
         for key, path in _given_models(runs):
             _check_model_file(key, Path(path))
         _check_tracking(run.tracking.uri, local)
-        check_data(run.data, [(each.forget, each.seed) for each in runs])
+        check_data(run.data, [(each.forget, each.seed) for each in runs], run.model)
     except ValueError as error:
         raise ConfigError(f"{source}: {first_line(error)}") from error
 
@@ -118,11 +116,6 @@ def _check_writable(key: str, place: str) -> None:
         raise ValueError(
             f"{key}: cannot write to {place}: {first_line(error)}; choose another with --set {key}=FOLDER"
         ) from error
-
-
-def _check_model_name(name: str) -> None:
-    if is_local(name) and not Path(name).expanduser().exists():
-        raise ValueError(f"model.name: {name}: no such folder; take resnet20 or a transformers checkpoint")
 
 
 def _given_models(runs: Sequence[RunConfig]) -> dict[tuple[str, str], None]:

@@ -32,3 +32,25 @@ def cluster() -> Iterator[None]:
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A storage path that the session's runs share, so that base models are trained once."""
     return tmp_path_factory.mktemp("storage")
+
+
+@pytest.fixture(scope="session")
+def text_corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A tiny text data set on disk; prepared data sets are kept out of the user's cache, in child processes too."""
+    import datasets.config
+
+    from tests.made_texts import write_corpus
+
+    folder = tmp_path_factory.mktemp("texts")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "prepared")
+        patch.setenv("HF_DATASETS_CACHE", str(folder / "prepared"))
+        yield write_corpus(folder / "corpus")
+
+
+@pytest.fixture(scope="session")
+def text_checkpoint(text_corpus: Path) -> Path:
+    """A tiny checkpoint with random weights and a tokenizer that has a chat template."""
+    from tests.made_texts import write_checkpoint
+
+    return write_checkpoint(text_corpus.with_name("checkpoint"), text_corpus, chat=True)

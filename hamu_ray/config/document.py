@@ -131,7 +131,7 @@ def value_at(document: Mapping[str, Any], path: str) -> Any:
     return found
 
 
-PATHS = ("data.path", "forget.path", "model.name", "original.path", "reference.path")
+PATHS = ("data.path", "forget.path", "model.name", "model.lora.adapter", "original.path", "reference.path")
 """Keys that may hold a file or folder of this machine; some may hold a name of the hub instead."""
 
 
@@ -141,9 +141,7 @@ def with_absolute_paths(document: dict[str, Any]) -> dict[str, Any]:
     What does not exist stays as it is written, for the checks to name it.
     """
     for key in PATHS:
-        section, name = key.split(".")
-        held = document.get(section)
-        value = held.get(name) if isinstance(held, dict) else None
-        if isinstance(held, dict) and isinstance(value, str) and Path(value).expanduser().exists():
-            held[name] = str(Path(value).expanduser().absolute())
+        value = value_at(document, key)
+        if isinstance(value, str) and Path(value).expanduser().exists():
+            assign(document, key, str(Path(value).expanduser().absolute()))
     return document

@@ -222,4 +222,4 @@ def _tag(section: type[BaseModel]) -> str | None:
 
 def _tag_key(section: type[BaseModel]) -> str | None:
     """The key whose default picks a section out of a union."""
-    return next((key for key in ("name", "kind") if key in section.model_fields), None)
+    return next((key for key in ("task", "name", "kind") if key in section.model_fields), None)

@@ -9,6 +9,7 @@ FIXED = {
     "name": "it names the sweep",
     "data": "a sweep has one data set",
     "forget.kind": "its kinds have different keys",
+    "model.task": "the data decide on it",
     "storage": "a sweep has one place for its results",
     "tracking": "a sweep has one place for its results",
 }

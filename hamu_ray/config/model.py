@@ -8,6 +8,8 @@ from hamu_ray.config.schema import Section
 class ModelConfig(Section):
     """The architecture and how it computes."""
 
+    task: Literal["vision"] = "vision"
+    """Follows from the data; it need not be given."""
     name: str = "resnet20"
     """`resnet20`, or a `transformers` image-classification checkpoint (hub name or folder)."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -18,3 +20,7 @@ class ModelConfig(Section):
     """Unlearn with the running statistics of BatchNorm. They are always updated in training."""
     trust_remote_code: bool = False
     """Let a `transformers` checkpoint run code of its own."""
+
+    def recipe(self, parameters: str) -> dict[str, object]:
+        """Return what a trained model's weights depend on, as plain data; all of its ``parameters`` are trained."""
+        return self.model_dump(mode="json", include={"name", "precision", "channels_last"})

@@ -1,14 +1,16 @@
 """The schema of one run: everything that determines an unlearned model, and where it runs."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from hamu_ray.config.data import AnyData, AnyForget, AnyModel, with_the_task
+from hamu_ray.config.language import LanguageModelConfig
 from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.nearest import nearest
 from hamu_ray.config.schema import Section
-from hamu_ray.config.vision import DataConfig, DigitsData, ForgetClass, ForgetConfig
+from hamu_ray.config.vision import DigitsData, ForgetClass
 from hamu_ray.methods import METHOD_NAMES, forget_objectives_of
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -47,6 +49,8 @@ class TrainingConfig(Section):
     optimizer: TrainingOptimizerConfig = TrainingOptimizerConfig()
     select: Literal["best", "last"] = "best"
     """`best`: the epoch with the best mean of retain and forget accuracy (the reference: retain accuracy)."""
+    parameters: Literal["all", "lora"] = "all"
+    """`lora` trains the adapters of `model.lora` alone, and unlearning goes on with them."""
 
 
 class ModelSource(Section):
@@ -243,9 +247,9 @@ class RunConfig(Section):
     """Names the run in storage and tracking."""
     seed: int = Field(default=41, ge=0, le=2**32 - 1)
     """Decides everything random: the split, the initial weights, the order of the batches."""
-    data: DataConfig = DigitsData()
-    forget: ForgetConfig = ForgetClass()
-    model: ModelConfig = ModelConfig()
+    data: AnyData = DigitsData()
+    forget: AnyForget = ForgetClass()
+    model: AnyModel = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     original: ModelSource = ModelSource()
     reference: ModelSource = ModelSource()
@@ -260,6 +264,11 @@ class RunConfig(Section):
     storage: StorageConfig = StorageConfig()
     tracking: TrackingConfig = TrackingConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _task_follows_from_data(cls, document: Any) -> Any:
+        return with_the_task(document)
+
     @field_validator("name")
     @classmethod
     def _fit_for_a_folder(cls, name: str) -> str:
@@ -272,6 +281,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> "RunConfig":
+        check_task(self)
         if self.original.source == "none":
             raise ValueError("original.source: unlearning starts from an original model; take train or path")
         if self.duration.epochs is None and self.duration.steps is None:
@@ -284,3 +294,25 @@ class RunConfig(Section):
                 "take train or path"
             )
         return self
+
+
+def check_task(run: RunConfig) -> None:
+    """Check that forget set, model and training are of the task that the data decide on; raises `ValueError`."""
+    if run.model.task != run.data.task:
+        raise ValueError(f"model.task: the data are of the {run.data.task} task; leave it out")
+    if run.forget.kind not in run.data.forget_kinds:
+        kinds = " or ".join(run.data.forget_kinds)
+        raise ValueError(
+            f"forget.kind: {run.data.name} data have no forget set by {run.forget.kind}; take {kinds}"
+        )
+    if run.training.parameters == "all":
+        return
+    if not isinstance(run.model, LanguageModelConfig) or run.model.lora is None:
+        raise ValueError(
+            "training.parameters: lora needs a model.lora of a language model; give it or take all"
+        )
+    if run.model.embedded:
+        raise ValueError(
+            f"training.parameters: {run.model.name} begins with random weights, which adapters cannot make up "
+            "for; take all"
+        )

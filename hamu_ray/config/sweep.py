@@ -171,7 +171,11 @@ class SweepConfig(RunConfig):
     @property
     def base(self) -> dict[str, Any]:
         """The run's part of the configuration as plain data."""
-        kinds = {"data": {"name": self.data.name}, "forget": {"kind": self.forget.kind}}
+        kinds = {
+            "data": {"name": self.data.name},
+            "forget": {"kind": self.forget.kind},
+            "model": {"task": self.model.task},
+        }
         return {**kinds, **self.model_dump(mode="json", exclude={"space", "search"}, exclude_unset=True)}
 
     def document(self, parameters: Mapping[str, Scalar]) -> dict[str, Any]:

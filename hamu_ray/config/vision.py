@@ -13,6 +13,7 @@ class DigitsData(Section):
     """scikit-learn's bundled 1,797 handwritten digits: needs no download."""
 
     task: ClassVar[str] = "vision"
+    forget_kinds: ClassVar[tuple[str, ...]] = ("class", "random", "indices")
     name: Literal["digits"] = "digits"
     test_share: float = Field(default=0.2, gt=0, lt=1)
     """Share of the images held out for test, stratified by class; the same draw for every seed of a run."""
@@ -22,6 +23,7 @@ class ImagesData(Section):
     """Any image-classification data set that `datasets.load_dataset` can load, from the hub or a folder."""
 
     task: ClassVar[str] = "vision"
+    forget_kinds: ClassVar[tuple[str, ...]] = ("class", "random", "indices")
     name: Literal["images"] = "images"
     path: str
     """Hub name or folder, handed to `datasets.load_dataset`."""

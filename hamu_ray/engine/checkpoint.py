@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hamu_ray.engine.files import StoragePath, local_copy, write_atomically
 from hamu_ray.engine.history import History
 from hamu_ray.engine.outcome import dump_reports, load_reports
+from hamu_ray.engine.state import changing_state, put_state
 from hamu_ray.engine.step import PairedStep
 from hamu_ray.pairing.group import Group
 
@@ -25,9 +26,12 @@ KEEP = 2
 def save_tensors(
     path: StoragePath, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write tensors as safetensors in their standard memory order; shared memory is written for each name."""
+    """Write tensors as safetensors in their standard memory order; shared memory is written for each name.
+
+    Marked as PyTorch's, which `transformers` asks for.
+    """
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_atomically(path, save(plain, metadata=dict(metadata or {})))
+    write_atomically(path, save(plain, metadata={"format": "pt", **(metadata or {})}))
 
 
 def load_tensors(path: StoragePath) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -59,27 +63,17 @@ def is_whole(path: StoragePath) -> bool:
     return bool(ends) and size == 8 + length + max(ends)
 
 
-@torch.no_grad()
 def load_model(model: nn.Module, path: StoragePath) -> None:
-    """Load a model's state in place; parameters keep their memory order and device.
+    """Load what can change of a model in place; parameters keep their memory order and device.
 
     Raises:
         ValueError: The file's tensors are not the model's: names the file and the first difference.
     """
     tensors, _ = load_tensors(path)
-    state = model.state_dict()
-    strange = sorted(set(tensors) ^ set(state))
-    if strange:
-        where = "the file lacks" if strange[0] in state else "the model has no"
-        raise ValueError(f"{path}: does not fit the model: {where} {strange[0]}")
-    for name, tensor in tensors.items():
-        if tensor.shape != state[name].shape:
-            raise ValueError(
-                f"{path}: does not fit the model: {name} has shape {tuple(tensor.shape)}, "
-                f"expected {tuple(state[name].shape)}"
-            )
-    for name, tensor in tensors.items():
-        state[name].copy_(tensor)
+    try:
+        put_state(model, tensors)
+    except ValueError as error:
+        raise ValueError(f"{path}: does not fit the model: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -112,7 +106,7 @@ class Checkpoints:
         optimizer = stepper.optimizer_state()
         if self.group.rank != 0:
             return
-        tensors = {f"model.{name}": tensor for name, tensor in stepper.model.state_dict().items()}
+        tensors = {f"model.{name}": tensor for name, tensor in changing_state(stepper.model).items()}
         tensors |= {f"optimizer.{key}": value for key, value in optimizer.items()}
         tensors["history"] = torch.cat(history.past)
         tensors["reports"] = torch.frombuffer(bytearray(dump_reports(history.reports)), dtype=torch.uint8)
@@ -143,14 +137,11 @@ class Checkpoints:
             return Progress(int(metadata["steps"]), float(metadata["seconds"]))
         return Progress()
 
-    @torch.no_grad()
     def _load(self, stepper: PairedStep, tensors: Mapping[str, Tensor]) -> None:
-        state = stepper.model.state_dict()
-        optimizer = {}
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
         for name, tensor in tensors.items():
             kind, _, key = name.partition(".")
-            if kind == "model":
-                state[key].copy_(tensor)
-            elif kind == "optimizer":
-                optimizer[key] = tensor
-        stepper.load_optimizer_state(optimizer)
+            if kind in parts:
+                parts[kind][key] = tensor
+        put_state(stepper.model, parts["model"])
+        stepper.load_optimizer_state(parts["optimizer"])

@@ -12,6 +12,7 @@ from hamu_ray.engine.checkpoint import Checkpoints, Progress
 from hamu_ray.engine.history import History
 from hamu_ray.engine.outcome import Outcome, Report, Status, Verdict
 from hamu_ray.engine.plan import Plan
+from hamu_ray.engine.state import changing_state, put_state
 from hamu_ray.engine.step import CRITERION, INFEASIBLE, NON_FINITE, RUNNING, PairedStep
 from hamu_ray.pairing.group import Group
 from hamu_ray.tasks.task import Measures, Task, Teacher
@@ -196,12 +197,12 @@ class Best:
         score = math.fsum(measures[name] for name in self.select_by)
         if score > self._score:
             self._score = score
-            self._state = {name: value.clone() for name, value in model.state_dict().items()}
+            self._state = {name: value.clone() for name, value in changing_state(model).items()}
 
     def restore(self, model: nn.Module) -> None:
         """Put the best state back, in place."""
         if self._state is not None:
-            model.load_state_dict(self._state)
+            put_state(model, self._state)
 
 
 def set_training_mode(model: nn.Module, *, freeze_batchnorm: bool) -> None:

@@ -57,7 +57,7 @@ class Resident:
         """
         data_key = run.data.model_dump_json()
         sections = (run.forget.model_dump_json(), run.model.model_dump_json())
-        key = (data_key, *sections, run.evaluation.batch_size, run.seed)
+        key = (data_key, *sections, run.training.parameters, run.evaluation.batch_size, run.seed)
 
         def data() -> TaskData:
             return load_data(run.data, self.device, self.cache)
@@ -69,10 +69,13 @@ class Resident:
                 model=run.model,
                 batch_size=run.evaluation.batch_size,
                 seed=run.seed,
+                parameters=run.training.parameters,
             )
 
         return self._tasks.get(key, task)
 
     def teacher(self, task: Task, original: str, make: Callable[[], Teacher]) -> Teacher:
         """Return what gives an original model's answers on a task's data; the original by its key in the store."""
+        if not task.teacher_outlives_model:
+            return make()
         return self._teachers.get((task, original), make)

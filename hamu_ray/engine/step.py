@@ -66,7 +66,7 @@ class PairedStep:
         share = self.part.shard(batch)
         scale = 1.0 / (self.task.count(batch) if side.objective.unit == "item" else len(batch))
         gradient.reset()
-        for examples in share.split(self.plan.micro_batch_size or max(len(share), 1)):
+        for examples in self.task.parts(share, self.plan.micro_batch_size or max(len(share), 1)):
             if len(examples) == 0:
                 continue
             outputs = self.task.forward(self.model, examples)

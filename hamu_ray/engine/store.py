@@ -10,10 +10,12 @@ from torch import nn
 
 from hamu_ray.engine.checkpoint import is_whole, save_tensors
 from hamu_ray.engine.files import StoragePath, write_atomically
-from hamu_ray.tasks.task import Measures
+from hamu_ray.engine.state import changing_state
+from hamu_ray.tasks.task import Measured, Measures
 
 MODEL_FILE = "model.safetensors"
 MEASURES_FILE = "measures.json"
+ITEMS_FILE = "items.json"
 RECIPE_FILE = "recipe.json"
 
 
@@ -48,10 +50,22 @@ class ModelStore:
             return None
         return StoredModel(key, path, measures) if is_whole(path) else None
 
-    def add(self, key: str, model: nn.Module, measures: Measures, recipe: Mapping[str, Any]) -> StoredModel:
-        """Write a model with its measures and, for people, the recipe that the key is the hash of."""
+    def add(
+        self,
+        key: str,
+        model: nn.Module,
+        measures: Measures,
+        recipe: Mapping[str, Any],
+        files: Mapping[str, bytes] | None = None,
+    ) -> StoredModel:
+        """Write a model with its measures and, for people, the recipe that the key is the hash of.
+
+        ``files`` are what other programs need beside the weights.
+        """
         folder = self.root / key
-        save_tensors(folder / MODEL_FILE, model.state_dict())
+        save_tensors(folder / MODEL_FILE, changing_state(model))
+        for name, content in (files or {}).items():
+            write_atomically(folder / name, content)
         write_atomically(folder / RECIPE_FILE, json.dumps(recipe, indent=2).encode())
         return self.note(key, folder / MODEL_FILE, measures)
 
@@ -67,10 +81,14 @@ def key_of(recipe: Mapping[str, Any]) -> str:
 
 
 def write_measures(path: StoragePath, measures: Measures) -> None:
-    """Write measures as JSON; NaN stays NaN, which Python's JSON reads back."""
+    """Write measures as JSON, what is behind them first; NaN stays NaN, which Python's JSON reads back."""
+    if isinstance(measures, Measured) and measures.per_item:
+        write_atomically(path.with_name(ITEMS_FILE), json.dumps(measures.per_item).encode())
     write_atomically(path, json.dumps(measures, indent=2).encode())
 
 
 def read_measures(path: StoragePath) -> Measures:
     """Read what `write_measures` wrote."""
-    return json.loads(path.read_text())
+    measures = json.loads(path.read_text())
+    items = path.with_name(ITEMS_FILE)
+    return Measured(measures, json.loads(items.read_text()) if items.exists() else {})

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from io import BytesIO
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 from torch import Tensor, nn
 
 from hamu_ray.config.run import ModelSource, RunConfig
+from hamu_ray.engine.card import CARD_FILE, model_card
 from hamu_ray.engine.checkpoint import Checkpoints, load_model, save_tensors
 from hamu_ray.engine.files import StoragePath, storage_path, write_atomically
 from hamu_ray.engine.history import History
@@ -19,6 +21,7 @@ from hamu_ray.engine.loop import Loop, OnReport
 from hamu_ray.engine.outcome import Outcome, Report, Status, dump_reports
 from hamu_ray.engine.plan import training_plan, unlearning_plan
 from hamu_ray.engine.resident import Resident
+from hamu_ray.engine.state import changing_state
 from hamu_ray.engine.store import MODEL_FILE, ModelStore, StoredModel, key_of
 from hamu_ray.pairing.group import Alone, Group
 from hamu_ray.tasks.task import Measures, Task
@@ -55,6 +58,7 @@ def unlearn(
     plan = unlearning_plan(run, task.splits)
     model = task.build_model(run.seed)
     load_model(model, original.path)
+    model = task.unlearner(model, run.seed)
 
     def compared(measures: Measures) -> Measures:
         known = reference.measures if reference else None
@@ -90,6 +94,7 @@ def unlearn(
     if group.rank == 0:
         write_atomically(folder / REPORTS_FILE, dump_reports([*bases, *loop.history.reports]))
         write_result(folder, run, model, outcome, loop.history)
+        write_for_others(folder, run, outcome, task.export(model, str(original.path.parent)), bases)
     return outcome
 
 
@@ -152,7 +157,7 @@ def train_base(run: RunConfig, task: Task, phase: str, on_report: OnReport, mode
     outcome = Loop(task, model, plan, alone, measure, on_report).run()
     if outcome.status is Status.FINISHED:
         recipe = training_recipe(run, task, phase)
-        models.add(key_of(recipe), model, outcome.measures, recipe)
+        models.add(key_of(recipe), model, outcome.measures, recipe, task.export(model, None))
     return outcome
 
 
@@ -172,7 +177,7 @@ def training_recipe(run: RunConfig, task: Task, phase: str) -> dict:
     return {
         "phase": phase,
         "data": task.fingerprint,
-        "model": run.model.model_dump(mode="json", include={"name", "precision", "channels_last"}),
+        "model": run.model.recipe(run.training.parameters),
         "training": run.training.model_dump(mode="json"),
         "seed": run.seed,
         "splits": {name: digest(examples.numpy()) for name, examples in sorted(task.splits.items())},
@@ -213,7 +218,7 @@ def write_result(
 ) -> None:
     """Write the model, the run's configuration and per-block diagnostics, and the outcome last of all."""
     (folder / OUTCOME_FILE).unlink(missing_ok=True)
-    save_tensors(folder / MODEL_FILE, model.state_dict(), {"steps": str(outcome.steps)})
+    save_tensors(folder / MODEL_FILE, changing_state(model), {"steps": str(outcome.steps)})
     configuration = run.model_dump(mode="json", by_alias=True)
     write_atomically(folder / RUN_FILE, yaml.safe_dump(configuration, sort_keys=False).encode())
     if history.past:
@@ -222,3 +227,16 @@ def write_result(
         np.savez_compressed(content, **arrays)
         write_atomically(folder / HARDNESS_FILE, content.getvalue())
     write_atomically(folder / OUTCOME_FILE, json.dumps(asdict(outcome), indent=2).encode())
+
+
+def write_for_others(
+    folder: StoragePath,
+    run: RunConfig,
+    outcome: Outcome,
+    files: Mapping[str, bytes],
+    bases: Sequence[Report],
+) -> None:
+    """Write what other programs need beside the weights, and a model card for people."""
+    card = model_card(run, outcome, {base.phase: base.measures for base in bases[:-1]})
+    for name, content in {**files, CARD_FILE: card.encode()}.items():
+        write_atomically(folder / name, content)

@@ -6,16 +6,20 @@ Nothing here imports torch until data are loaded: configurations are checked in 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-from hamu_ray.config.model import ModelConfig
-from hamu_ray.config.vision import DataConfig, DigitsData, ForgetConfig
+from hamu_ray.config.data import AnyData, AnyForget, AnyModel
+from hamu_ray.config.language import TextSection
+from hamu_ray.config.vision import DataConfig, DigitsData
+from hamu_ray.metrics.language_names import LANGUAGE
 from hamu_ray.metrics.names import ENGINE, VISION, Metric
+from hamu_ray.tasks.language.check import check_language
 from hamu_ray.tasks.vision.check import check_vision
 
 if TYPE_CHECKING:
     import torch
 
+    from hamu_ray.tasks.language.data import LanguageData
     from hamu_ray.tasks.task import Task
     from hamu_ray.tasks.vision.data import VisionData
 
@@ -30,7 +34,7 @@ class TaskData(Protocol):
 class TaskKind:
     """What makes a task: how its data are checked and loaded, what is built on them and what is measured."""
 
-    check: Callable[[Any, Sequence[tuple[Any, int]]], None]
+    check: Callable[[Any, Sequence[tuple[Any, int]], Any], None]
     load: Callable[[Any, Path | None], Any]
     build: Callable[..., "Task"]
     metrics: Mapping[str, Metric]
@@ -43,26 +47,42 @@ def _load_vision(config: DataConfig, cache: Path | None) -> "VisionData":
     return load_digits_data(config) if isinstance(config, DigitsData) else load_images_data(config, cache)
 
 
-def _build_vision(data: "VisionData", **options: Any) -> "Task":
+def _build_vision(data: "VisionData", *, parameters: str, **options: Any) -> "Task":
     from hamu_ray.tasks.vision.task import VisionTask
 
+    assert parameters == "all", "the configuration lets adapters through for language models alone"
     return VisionTask(data, **options)
+
+
+def _load_language(config: TextSection, cache: Path | None) -> "LanguageData":
+    from hamu_ray.tasks.language.data import LanguageData
+
+    return LanguageData(config, cache)
+
+
+def _build_language(data: "LanguageData", **options: Any) -> "Task":
+    from hamu_ray.tasks.language.task import LanguageTask
+
+    return LanguageTask(data, **options)
 
 
 TASKS: Mapping[str, TaskKind] = {
     "vision": TaskKind(check_vision, _load_vision, _build_vision, VISION),
+    "language": TaskKind(check_language, _load_language, _build_language, LANGUAGE),
 }
 
 
-def check_data(config: DataConfig, choices: Sequence[tuple[ForgetConfig, int]]) -> None:
-    """Check, without loading the examples, that data can give each forget set with its seed.
+def check_data(
+    config: AnyData, choices: Sequence[tuple[AnyForget, int]], model: AnyModel | None = None
+) -> None:
+    """Check that data can give each forget set with its seed, and that the model fits them if it is given.
 
     Raises `ValueError` with one line that names the key and the remedy.
     """
-    TASKS[config.task].check(config, choices)
+    TASKS[config.task].check(config, choices, model)
 
 
-def load_data(config: DataConfig, device: "torch.device", cache: Path | None = None) -> TaskData:
+def load_data(config: AnyData, device: "torch.device", cache: Path | None = None) -> TaskData:
     """Load the data onto a device, once per worker. ``cache`` is a folder for what takes long to prepare.
 
     Raises `ValueError` with one line that names the key and the remedy.
@@ -71,13 +91,22 @@ def load_data(config: DataConfig, device: "torch.device", cache: Path | None = N
 
 
 def build_task(
-    data: TaskData, *, forget: ForgetConfig, model: ModelConfig, batch_size: int, seed: int
+    data: TaskData,
+    *,
+    forget: AnyForget,
+    model: AnyModel,
+    batch_size: int,
+    seed: int,
+    parameters: Literal["all", "lora"] = "all",
 ) -> "Task":
     """Return the task of one trial on loaded data; takes milliseconds.
 
-    ``batch_size`` is of evaluation. Raises `ValueError` for a forget set that the data cannot give.
+    ``batch_size`` is of evaluation; ``parameters`` are those that base models are trained with. Raises
+    `ValueError` for a forget set that the data cannot give.
     """
-    return TASKS[data.task].build(data, forget=forget, model=model, batch_size=batch_size, seed=seed)
+    return TASKS[data.task].build(
+        data, forget=forget, model=model, batch_size=batch_size, seed=seed, parameters=parameters
+    )
 
 
 def metric_names(task: str) -> Mapping[str, Metric]:

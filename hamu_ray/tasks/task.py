@@ -1,6 +1,6 @@
 """What the engine asks of a task: data that stays on the device, models, and measures."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,6 +9,20 @@ from torch import Tensor, nn
 
 Measures = dict[str, float]
 """Names of metrics to their values; NaN (`hamu_ray.metrics.Undefined`) where a measure is not defined."""
+
+
+class Measured(Measures):
+    """Measures with values of single items behind them, which a comparison with another model needs."""
+
+    def __init__(
+        self,
+        measures: Mapping[str, float] | Iterable[tuple[str, float]] = (),
+        per_item: Mapping[str, list[float]] | None = None,
+    ) -> None:
+        """Take the measures, and lists of numbers by name."""
+        super().__init__(measures)
+        self.per_item = dict(per_item or {})
+
 
 Teacher = Callable[[Tensor], Tensor]
 """Training examples (int64, CPU) to a frozen model's logits on them, float ``(items, classes)``."""
@@ -47,6 +61,9 @@ class Task(Protocol):
 
     device: torch.device
 
+    teacher_outlives_model: bool
+    """Whether a teacher is still right when the model that it was made of is not used any more."""
+
     @property
     def splits(self) -> Mapping[str, Tensor]:
         """Example numbers (int64, CPU) of ``retain`` and ``forget``; both index the training data."""
@@ -58,11 +75,26 @@ class Task(Protocol):
         ...
 
     def build_model(self, seed: int) -> nn.Module:
-        """Return a freshly initialised (or pretrained) model on the device; the seed decides its weights."""
+        """Return a freshly initialised (or pretrained) model on the device; the seed decides its weights.
+
+        What requires a gradient is trained. The model built before is not to be used any more: a task may build
+        this one out of it.
+        """
+        ...
+
+    def unlearner(self, model: nn.Module, seed: int) -> nn.Module:
+        """Return the model that unlearning changes, of a built one that has the original's weights by now.
+
+        It may be the same. What requires a gradient is changed; at first it computes what the original does.
+        """
         ...
 
     def count(self, examples: Tensor) -> int:
         """Return how many loss items the training examples hold; known without a forward pass."""
+        ...
+
+    def parts(self, examples: Tensor, size: int) -> Sequence[Tensor]:
+        """Split examples into micro-batches of at most ``size``, in an order that makes them cheap to compute."""
         ...
 
     def forward(self, model: nn.Module, examples: Tensor) -> Outputs:
@@ -82,4 +114,11 @@ class Task(Protocol):
 
     def compare(self, measures: Measures, original: Measures | None, reference: Measures | None) -> Measures:
         """Return the measures that relate a model to the original and to the retain-only reference."""
+        ...
+
+    def export(self, model: nn.Module, base: str | None) -> Mapping[str, bytes]:
+        """Return the files, by name, that other programs need beside the model's weights; none where there are none.
+
+        ``base`` is the folder of the original model, on which an adapter may rest.
+        """
         ...

@@ -46,8 +46,11 @@ from hamu_ray.config.run import RunConfig
         ("batch:", "batch: is empty; give it keys (retain, forget, micro) or remove it"),
         ("data: digits", "data: expected a section with keys such as {name: digits}, found 'digits'"),
         ("data: {name: cifr10}", "data.name: unknown name 'cifr10'; did you mean cifar10?"),
-        ("data: {name: xyz}", "data.name: unknown name 'xyz'; known: cifar10, digits, images"),
-        ("data: {test_share: 0.2}", "data.name: missing; add it with one of cifar10, digits, images"),
+        ("data: {name: xyz}", "data.name: unknown name 'xyz'; known: cifar10, digits, images, text, tofu"),
+        (
+            "data: {test_share: 0.2}",
+            "data.name: missing; add it with one of cifar10, digits, images, text, tofu",
+        ),
         ("data: {name: images}", "data.path: missing; add it"),
         ("data: {name: images, pth: x}", "data.pth: unknown key where name is images; did you mean path?"),
         (
@@ -63,7 +66,7 @@ from hamu_ray.config.run import RunConfig
         ("forget: {kind: klass}", "forget.kind: unknown kind 'klass'; did you mean class?"),
         ("forget: {kind: class, label: true}", "forget.label: expected a whole number or text, found true"),
         ("forget: {kind: class, rho: 2}", "forget.rho: expected a number of at most 1, found 2"),
-        ("forget: {rho: 0.5}", "forget.kind: missing; add it with one of class, indices, random"),
+        ("forget: {rho: 0.5}", "forget.kind: missing; add it with one of class, indices, random, split"),
         ("method: {constraint_ratio: 1.5}", "method.constraint_ratio: expected a number below 1, found 1.5"),
         (
             "method: {constraint_ratio: -1}",

@@ -2,12 +2,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bench" / "step"
 
 
-def test_the_step_benchmark_runs() -> None:
+@pytest.mark.parametrize("task", ["vision", "language"])
+def test_the_step_benchmark_runs(task: str) -> None:
     """Not what it finds: batches this small say nothing, and neither does a machine that runs tests."""
-    small = ["--device", "cpu", "--batch", "4", "--repeats", "1", "--precision", "float32", "--threads", "1"]
+    small = ["--task", task, "--device", "cpu", "--batch", "4", "--repeats", "1", "--threads", "1"]
+    small += ["--precision", "float32"]
     result = subprocess.run(
         [sys.executable, str(SCRIPT), *small], capture_output=True, text=True, timeout=100
     )

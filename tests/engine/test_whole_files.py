@@ -37,7 +37,7 @@ def test_tensors_come_back_in_any_memory_order(tmp_path: Path) -> None:
     assert torch.equal(tensors["image"], image)
     assert torch.equal(tensors["same"], image)
     assert tensors["scalar"] == 3
-    assert metadata == {"key": "text"}
+    assert metadata == {"key": "text", "format": "pt"}
 
 
 @pytest.mark.parametrize("damage", ["model gone", "model cut", "measures gone", "measures cut"])

@@ -1,1 +1,1 @@
-"""The language task: text, forget sets, language models and their measures."""
+"""The language task: causal language models that are to forget some of the texts that they learned."""

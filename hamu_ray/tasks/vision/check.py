@@ -2,20 +2,30 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
+from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.vision import DataConfig, DigitsData, ForgetClass, ForgetConfig, ImagesData
 from hamu_ray.tasks.hub import hub_or_cache, is_local, one_line
 from hamu_ray.tasks.vision.forget import class_number, split_examples
 from hamu_ray.tasks.vision.labels import DIGITS, check_columns, check_folder, training_labels
 
 
-def check_vision(config: DataConfig, choices: Sequence[tuple[ForgetConfig, int]]) -> None:
+def check_vision(
+    config: DataConfig, choices: Sequence[tuple[ForgetConfig, int]], model: ModelConfig | None = None
+) -> None:
     """Check the data, and that they can give every forget set, each with the seed that decides its draws.
+
+    Of a model only whether its folder is there.
 
     Of a data set on the hub only the description is looked at: the labels would have to be downloaded.
 
     Raises `ValueError` with one line that names the key and the remedy.
     """
+    if model is not None and is_local(model.name) and not Path(model.name).expanduser().exists():
+        raise ValueError(
+            f"model.name: {model.name}: no such folder; take resnet20 or a transformers checkpoint"
+        )
     if isinstance(config, DigitsData):
         _check_class_names(choices, DIGITS)  # at once; the labels take the second that scikit-learn does
     else:

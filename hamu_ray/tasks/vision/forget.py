@@ -2,17 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hamu_ray.config.vision import ForgetClass, ForgetConfig, ForgetIndices, ForgetRandom
-
-Positions = NDArray[np.int64]
-
-FORGET_STREAM = 1
-"""Keeps this draw apart from others that start from the same seed."""
+from hamu_ray.config.vision import ForgetClass, ForgetConfig
+from hamu_ray.tasks.forget import Positions, chosen_positions, forget_generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,19 +29,13 @@ def split_examples(
 
     Raises `ValueError` for a class or position that does not exist, and where one of the parts is empty.
     """
-    generator = np.random.default_rng((seed, FORGET_STREAM))
     forgotten_class: int | None = None
-    match config:
-        case ForgetClass():
-            label = class_number(config.label, class_names)
-            forget = _class_with_swaps(labels, label, config.rho, generator)
-            forgotten_class = label if config.rho < 1 else None
-        case ForgetRandom():
-            forget = generator.permutation(len(labels))[: round(config.share * len(labels))]
-            if len(forget) == 0:
-                raise ValueError(f"forget.share: {config.share} of {len(labels)} training images is none")
-        case ForgetIndices():
-            forget = read_positions(Path(config.path), len(labels))
+    if isinstance(config, ForgetClass):
+        label = class_number(config.label, class_names)
+        forget = _class_with_swaps(labels, label, config.rho, forget_generator(seed))
+        forgotten_class = label if config.rho < 1 else None
+    else:
+        forget = chosen_positions(config, len(labels), seed, "training images")
     chosen = np.zeros(len(labels), dtype=bool)
     chosen[forget] = True
     if chosen.all():
@@ -67,43 +55,6 @@ def class_number(label: int | str, class_names: Sequence[str]) -> int:
     known = ", ".join(f"{number}={name}" for number, name in enumerate(class_names[:20]))
     more = f" and {len(class_names) - 20} more" if len(class_names) > 20 else ""
     raise ValueError(f"forget.label: there is no class {label!r}; the classes are {known}{more}")
-
-
-def read_positions(path: Path, count: int) -> Positions:
-    """Read distinct positions below ``count`` from a text file, one a line; blank lines are passed over.
-
-    Raises `ValueError` that names the file and the line.
-    """
-    try:
-        lines = path.expanduser().read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ValueError(
-            f"forget.path: {path} cannot be read: {reason}; give a text file with a position on each line"
-        ) from error
-    seen: dict[int, int] = {}
-    for number, line in enumerate(lines, 1):
-        text = line.strip()
-        if not text:
-            continue
-        if not (text.isascii() and text.isdigit()):
-            raise ValueError(
-                f"forget.path: {path}, line {number}: {text[:40]!r} is not a position (0, 1, ...)"
-            )
-        position = int(text)
-        if position >= count:
-            raise ValueError(
-                f"forget.path: {path}, line {number}: there is no position {position}; "
-                f"the {count} training images have 0 to {count - 1}"
-            )
-        if position in seen:
-            raise ValueError(
-                f"forget.path: {path}, line {number}: {position} is on line {seen[position]} already"
-            )
-        seen[position] = number
-    if not seen:
-        raise ValueError(f"forget.path: {path} lists no positions; there is nothing to forget")
-    return np.fromiter(seen, dtype=np.int64)
 
 
 def _class_with_swaps(labels: Positions, label: int, rho: float, generator: np.random.Generator) -> Positions:

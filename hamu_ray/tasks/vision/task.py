@@ -1,7 +1,7 @@
 """The vision task: image classifiers that are to forget some of their training images."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -26,6 +26,8 @@ SUBSET_STREAM = 2
 
 class VisionTask:
     """Image data with a forget set. Cheap to construct: the images are shared, a split is two index lists."""
+
+    teacher_outlives_model = True
 
     def __init__(
         self, data: VisionData, *, forget: ForgetConfig, model: ModelConfig, batch_size: int, seed: int
@@ -63,9 +65,17 @@ class VisionTask:
         classes = len(self.data.class_names)
         return build_vision_model(self._model_config, self.data.image_shape, classes, seed).to(self.device)
 
+    def unlearner(self, model: nn.Module, seed: int) -> nn.Module:
+        """Return the model itself: unlearning changes all of its weights."""
+        return model
+
     def count(self, examples: Tensor) -> int:
         """Return the number of loss items: one per image."""
         return len(examples)
+
+    def parts(self, examples: Tensor, size: int) -> Sequence[Tensor]:
+        """Split images into micro-batches in their own order: all cost the same."""
+        return examples.split(size)
 
     def forward(self, model: nn.Module, examples: Tensor) -> Outputs:
         """Run the model on training images in its own mode; logits are float32 ``(k, classes)``.
@@ -136,6 +146,10 @@ class VisionTask:
             )
         self._log_reasons(compared)
         return compared
+
+    def export(self, model: nn.Module, base: str | None) -> Mapping[str, bytes]:
+        """Return no files: the weights say all."""
+        return {}
 
     def _measured(self, subset: int | None) -> dict[str, tuple[Examples, Tensor]]:
         """Return where each split's images are found and their positions there."""

@@ -1,0 +1,171 @@
+"""Text data sets, which of their examples are to be forgotten, and the language models that learn them."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from hamu_ray.config.schema import Section
+
+PositiveInt = Annotated[int, Field(ge=1)]
+Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+
+EMBEDDED = "small-llama"
+"""The name of the model that is built here, from random weights and with a vocabulary of the corpus."""
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
+
+
+class TextSection(Section):
+    """What all text data have in common."""
+
+    task: ClassVar[str] = "language"
+    forget_kinds: ClassVar[tuple[str, ...]] = ("split", "random", "indices")
+
+    path: str
+    """Hub name or folder, handed to `datasets.load_dataset`."""
+    question_column: str | None = "question"
+    """Column of what is asked; null where there are no questions, and texts are completed from nothing."""
+    answer_column: str = "answer"
+    """Column of what is learned and forgotten: the loss is on these tokens alone."""
+    template: Literal["chat", "plain"] | None = None
+    """`chat`: the tokenizer's chat template; `plain`: `prompt`; null takes chat where the tokenizer has one."""
+    prompt: str = "Question: {question}\nAnswer:"
+    """The plain template of what comes before an answer, which follows after a space."""
+    max_length: int = Field(default=512, ge=8)
+    """Longest prompt with its answer, in tokens: longer answers are cut, longer prompts are an error."""
+    retain_limit: PositiveInt | None = None
+    """Use only the first so many examples to retain."""
+    forget_limit: PositiveInt | None = None
+    """Use only the first so many examples of the forget split."""
+    test_share: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the retain examples that is held out for test; the same draw for every seed of a run."""
+    generated: PositiveInt = 400
+    """Greedy answers of each split that ROUGE is measured on, at most: the first so many examples."""
+    new_tokens: PositiveInt | None = None
+    """Longest greedy answer in tokens; null takes the longest true answer."""
+
+    @model_validator(mode="after")
+    def _question_has_its_place(self) -> "TextSection":
+        if self.question_column is not None and "{question}" not in self.prompt:
+            raise ValueError(f"prompt: must hold {{question}}, found {self.prompt!r}")
+        if self.question_column is None and self.template == "chat":
+            raise ValueError("template: a chat needs a question_column; take plain")
+        return self
+
+
+class TofuData(TextSection):
+    """TOFU (Maini et al. 2024, arXiv 2401.06121): questions about authors who do not exist.
+
+    In the layout of WaterDrum-TOFU, which has duplicates of the forget set, or of the original data set.
+    """
+
+    name: Literal["tofu"] = "tofu"
+    path: str = "Glow-AI/WaterDrum-TOFU"
+    """Hub name or folder: `Glow-AI/WaterDrum-TOFU`, `locuslab/TOFU`, or another in the layout of one of them."""
+    layout: Literal["waterdrum", "locuslab"] = "waterdrum"
+    """How configurations and splits are named."""
+    subset: Literal["forget_01", "forget_05", "forget_10"] = "forget_10"
+    """Which authors are forgotten: 1 %, 5 % or 10 % of 200."""
+    duplicates: Literal["none", "exact", "semantic"] = "none"
+    """What is added to the retain set, and so to the original model's training: copies of the forget set, or
+    the same facts in other words. Either makes forgetting harder."""
+    utility: Literal["model_utility", "retain_prob"] = "model_utility"
+    """What `retain_utility` is where the evaluation sets are there. A model that learned nothing but TOFU knows
+    no real author, for which `model_utility` is always next to nothing."""
+
+    @model_validator(mode="after")
+    def _layout_has_duplicates(self) -> "TofuData":
+        if self.layout == "locuslab" and self.duplicates != "none":
+            raise ValueError("duplicates: the locuslab layout has none; take none, or layout waterdrum")
+        return self
+
+
+class TextData(TextSection):
+    """Any text data set that `datasets.load_dataset` can load: questions and answers, or texts alone."""
+
+    name: Literal["text"] = "text"
+    subset: str | None = None
+    """Name of the data set's configuration, where it has several."""
+    train_split: str = "train"
+    """Split of the training examples; with a forget set that is a split of its own, those to retain."""
+    test_split: str | None = None
+    """Split of the test examples; null holds out `test_share` of the examples to retain."""
+
+
+class ForgetSplit(Section):
+    """A split of the data set is forgotten."""
+
+    kind: Literal["split"] = "split"
+    split: str = "forget"
+    """Name of the split."""
+
+
+class LoraConfig(Section):
+    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) by `peft`; all other weights stay as they are."""
+
+    rank: PositiveInt = 8
+    alpha: PositiveInt = 16
+    """The adapter's output is scaled by alpha / rank."""
+    dropout: float = Field(default=0.05, ge=0, lt=1)
+    """Of the adapters' inputs while they train. Above zero, numbers depend on the number of workers."""
+    target_modules: Names = (*ATTENTION, *FEED_FORWARD)
+    """Ends of the names of the linear layers that get an adapter."""
+    adapter: str | None = None
+    """Folder or hub name of a `peft` adapter to start from; its shape must be the one configured here."""
+
+    @field_validator("target_modules")
+    @classmethod
+    def _no_empty_name(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(names):
+            raise ValueError("an empty name ends every module's name; name layers, such as q_proj")
+        return names
+
+
+class LanguageModelConfig(Section):
+    """A causal language model and how it computes."""
+
+    task: Literal["language"] = "language"
+    """Follows from the data; it need not be given."""
+    name: str = EMBEDDED
+    """`small-llama`, or a `transformers` causal language model (hub name or folder)."""
+    lora: LoraConfig | None = None
+    """Unlearn with adapters; null changes all weights."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Autocast precision; weights that are trained stay float32, frozen ones are kept in this precision."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory for a third more time."""
+    attn_implementation: Literal["eager", "sdpa", "flash_attention_2"] = "sdpa"
+    """How `transformers` computes attention."""
+    trust_remote_code: bool = False
+    """Let a `transformers` checkpoint run code of its own."""
+    hidden_size: PositiveInt = 128
+    """small-llama: width; the feed-forward layers are three times as wide."""
+    layers: PositiveInt = 4
+    """small-llama: number of layers."""
+    heads: PositiveInt = 4
+    """small-llama: attention heads; they share out the width."""
+    vocabulary: int = Field(default=4096, ge=300)
+    """small-llama: tokens of the byte-level vocabulary that is learned from the corpus, at most."""
+
+    freeze_batchnorm: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> "LanguageModelConfig":
+        if self.hidden_size % (2 * self.heads):
+            raise ValueError(
+                f"hidden_size: must be a multiple of 2 x heads ({2 * self.heads}), found {self.hidden_size}"
+            )
+        return self
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the model is built here."""
+        return self.name == EMBEDDED
+
+    def recipe(self, parameters: str) -> dict[str, object]:
+        """Return what a trained model's weights depend on, as plain data; on adapters only if they are trained."""
+        fields = {"task", "name", "precision", "attn_implementation", "trust_remote_code"}
+        fields |= {"hidden_size", "layers", "heads", "vocabulary"} if self.embedded else set()
+        fields |= {"lora"} if parameters == "lora" else set()
+        return self.model_dump(mode="json", include=fields)

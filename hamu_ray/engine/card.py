@@ -1,0 +1,49 @@
+"""A model card: what an unlearned model is, for whoever finds the folder."""
+
+from collections.abc import Mapping
+
+import yaml
+
+from hamu_ray.config.run import RunConfig
+from hamu_ray.engine.outcome import Outcome
+from hamu_ray.tasks.task import Measures
+
+CARD_FILE = "README.md"
+
+
+def model_card(run: RunConfig, outcome: Outcome, bases: Mapping[str, Measures]) -> str:
+    """Return a card in the hub's form: data, method, settings, and measures beside those of the ``bases``."""
+    head = {"library_name": "hamu_ray", "tags": ["machine-unlearning", run.method.name]}
+    columns = {"unlearned": outcome.measures, **bases}
+    names = {name: None for measures in columns.values() for name in measures}
+    rows = [
+        f"| {name} | {' | '.join(_number(measures.get(name)) for measures in columns.values())} |"
+        for name in names
+    ]
+    sections = ("data", "forget", "model", "training", "method", "optimizer", "batch", "duration", "seed")
+    settings = run.model_dump(mode="json", by_alias=True, include=set(sections))
+    return "\n".join(
+        [
+            f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
+            f"# {run.name}",
+            "",
+            f"A {run.data.task} model ({run.model.name}) that was trained on {run.data.name} and made to forget a "
+            f"part of it by `{run.method.name}` in {outcome.steps} steps ({outcome.seconds:.1f} s). "
+            f"It ended {outcome.status}: {outcome.reason}.",
+            "",
+            "The original model is what unlearning started from; the reference never saw what is to be forgotten.",
+            "",
+            f"| | {' | '.join(columns)} |",
+            f"|---|{'---:|' * len(columns)}",
+            *rows,
+            "",
+            "## Settings",
+            "",
+            f"```yaml\n{yaml.safe_dump(settings, sort_keys=False)}```",
+            "",
+        ]
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

@@ -1,0 +1,198 @@
+"""The language task: causal language models that are to forget some of the answers that they learned."""
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from hamu_ray.config.language import LanguageModelConfig, TofuData
+from hamu_ray.metrics import language_names
+from hamu_ray.metrics.undefined import reasons
+from hamu_ray.tasks.language.corpus import ForgetText, split_corpus
+from hamu_ray.tasks.language.data import LanguageData
+from hamu_ray.tasks.language.evaluation import Evaluation
+from hamu_ray.tasks.language.export import exported
+from hamu_ray.tasks.language.measures import compare_items, compare_measures
+from hamu_ray.tasks.language.models import answer_logits, build_language_model, with_adapter
+from hamu_ray.tasks.language.scores import by_length, eval_mode
+from hamu_ray.tasks.task import Measured, Measures, Outputs, Share, Teacher
+
+logger = logging.getLogger(__name__)
+
+
+class LanguageTask:
+    """Texts with a forget set. Cheap to construct once the data hold the model's tokens."""
+
+    teacher_outlives_model = False
+
+    def __init__(
+        self,
+        data: LanguageData,
+        *,
+        forget: ForgetText,
+        model: LanguageModelConfig,
+        batch_size: int,
+        seed: int,
+        parameters: Literal["all", "lora"] = "all",
+    ) -> None:
+        """Split the training texts.
+
+        ``batch_size`` is of evaluation alone; the seed decides the split and the evaluation's draws;
+        ``parameters`` are those that base models are trained with. Raises `ValueError` for a forget set that the
+        data cannot give, and texts that do not fit the model.
+        """
+        self.data = data
+        self.device = data.device
+        self._encodings = data.encodings(forget, model)
+        self._train = self._encodings.train
+        split = split_corpus(self._encodings.corpus, forget, seed)
+        self._kept, self._forget = torch.from_numpy(split.retain), torch.from_numpy(split.forget)
+        self._duplicates = torch.from_numpy(split.duplicates)
+        self._model_config = model
+        self._parameters = parameters
+        self._evaluation = Evaluation(self._encodings, split, batch_size=batch_size, seed=seed)
+        self._reported: set[str] = set()
+
+    @property
+    def splits(self) -> Mapping[str, Tensor]:
+        """Positions (int64, CPU, sorted) of the ``retain`` texts, duplicates included, and the ``forget`` texts."""
+        return {"retain": torch.cat([self._kept, self._duplicates]), "forget": self._forget}
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all tokens, and so of texts, template and tokenizer."""
+        parts = [self._train, self._encodings.test]
+        for _, choices in sorted(self._encodings.choices.items()):
+            parts += [choices.answers, choices.right, choices.wrong]
+        return hashlib.sha256("".join(texts.digest for texts in parts).encode()).hexdigest()
+
+    def build_model(self, seed: int) -> nn.Module:
+        """Return a model to be trained as configured: a fresh or pretrained one whole, or an adapter on one.
+
+        A pretrained base with an adapter is loaded once a worker: the model that was built before is not to be
+        used any more.
+        """
+        if self._parameters == "all":
+            return self._built(seed)
+        assert self._model_config.lora is not None
+        key = ("base", self._model_config.model_dump_json(exclude={"lora"}))
+        base = self.data.resident.get(key)
+        if base is None:
+            base = self._built(seed, frozen=True)
+        self.data.resident[key] = with_adapter(base, self._model_config.lora, seed)
+        return self.data.resident[key]
+
+    def unlearner(self, model: nn.Module, seed: int) -> nn.Module:
+        """Return the model that unlearning changes: of one trained whole, the same or with a fresh adapter."""
+        if self._parameters == "all" and self._model_config.lora is not None:
+            return with_adapter(model, self._model_config.lora, seed)
+        return model
+
+    def count(self, examples: Tensor) -> int:
+        """Return the number of loss items: the answers' tokens."""
+        return int(self._train.answers[examples].sum())
+
+    def parts(self, examples: Tensor, size: int) -> Sequence[Tensor]:
+        """Split examples into micro-batches of ``size``, texts of like lengths together."""
+        return examples[by_length(self._train, examples)].split(size)
+
+    def forward(self, model: nn.Module, examples: Tensor) -> Outputs:
+        """Run the model on training texts in its own mode; logits are of the answers' tokens alone.
+
+        ``examples`` is int64 ``(k,)``, on the CPU. Nothing waits for a GPU.
+        """
+        batch = self._train.batch(examples)
+        with self._autocast():
+            return Outputs(answer_logits(model, batch), batch.labels, batch.rows)
+
+    def teacher(self, model: nn.Module) -> Teacher:
+        """Return a function from training texts to the logits of this model as it is now, in eval mode.
+
+        The logits are computed when they are asked for, by this same model with a copy of the weights that can
+        change, be it an adapter or all of them. It ends with the model.
+        """
+        frozen = {
+            name: parameter.detach().clone()
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad
+        }
+        original = _WithWeights(model, frozen)
+
+        def answers(examples: Tensor) -> Tensor:
+            batch = self._train.batch(examples)
+            with eval_mode(model), torch.no_grad(), self._autocast():
+                return answer_logits(original, batch)
+
+        return answers
+
+    def evaluate(self, model: nn.Module, share: Share, *, subset: int | None = None) -> Measured:
+        """Measure the model on all splits and evaluation sets, in eval mode, which is undone afterwards.
+
+        With ``subset`` only what the answers' probabilities tell, on the same draw of so many texts per split each
+        time. Each rank runs its part of the texts; rank 0 computes the measures for all.
+        """
+        with eval_mode(model), torch.no_grad(), self._autocast():
+            measures = self._evaluation.measure(model, share, subset)
+        if share.rank == 0:
+            self._log_reasons(measures)
+        return measures
+
+    def compare(self, measures: Measures, original: Measures | None, reference: Measures | None) -> Measures:
+        """Return the sweep's two objectives, and in full what tells the model from the reference.
+
+        Raises `ValueError` without a reference. The original is not needed here.
+        """
+        if reference is None:
+            raise ValueError("reference: a language model cannot be judged without one")
+        config = self._encodings.encoder.config
+        utility = language_names.prob_of("retain")
+        if isinstance(config, TofuData) and config.utility == "model_utility" and self._evaluation.asked:
+            utility = language_names.model_utility_of(geometric=False)
+        compared = compare_measures(measures, reference, utility=utility)
+        if isinstance(measures, Measured) and isinstance(reference, Measured) and measures.per_item:
+            compared |= compare_items(measures.per_item, reference.per_item)
+        self._log_reasons(compared)
+        return compared
+
+    def export(self, model: nn.Module, base: str | None) -> Mapping[str, bytes]:
+        """Return the files that `transformers` or `peft` need beside the weights to load this model as theirs.
+
+        An adapter rests on the original where that was trained whole, and else on the pretrained model.
+        """
+        base = base if self._parameters == "all" else None
+        return exported(model, self._encodings.encoder.tokenizer, base)
+
+    def _built(self, seed: int, *, frozen: bool = False) -> nn.Module:
+        encoder = self._encodings.encoder
+        return build_language_model(self._model_config, encoder, seed, self.device, frozen=frozen)
+
+    def _autocast(self) -> torch.autocast:
+        low_precision = self._model_config.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=low_precision)
+
+    def _log_reasons(self, measures: Measures) -> None:
+        """Say once per task why measures are not defined: one line for a reason."""
+        by_reason: dict[str, list[str]] = {}
+        for name, reason in reasons(measures).items():
+            by_reason.setdefault(reason, []).append(name)
+        for reason, undefined in by_reason.items():
+            if reason not in self._reported:
+                self._reported.add(reason)
+                logger.warning("not defined, as %s: %s", reason, ", ".join(undefined))
+
+
+class _WithWeights:
+    """A model that computes with other weights than its own."""
+
+    def __init__(self, model: Any, weights: dict[str, Tensor]) -> None:
+        self._model, self._weights = model, weights
+
+    def __call__(self, **inputs: Any) -> Any:
+        return functional_call(self._model, self._weights, (), inputs)
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self._model.get_output_embeddings()
