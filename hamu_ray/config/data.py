@@ -46,3 +46,26 @@ def with_the_task(document: Any) -> Any:
     if task == "language" and "forget" not in document:
         document["forget"] = {"kind": ForgetSplit().kind}
     return document
+
+
+def check_task(data: AnyData, forget: AnyForget, model: AnyModel, parameters: str) -> None:
+    """Check that forget set, model and trained parameters are of the task that the data decide on.
+
+    Raises `ValueError` that names the key.
+    """
+    if model.task != data.task:
+        raise ValueError(f"model.task: the data are of the {data.task} task; leave it out")
+    if forget.kind not in data.forget_kinds:
+        kinds = " or ".join(data.forget_kinds)
+        raise ValueError(f"forget.kind: {data.name} data have no forget set by {forget.kind}; take {kinds}")
+    if parameters == "all":
+        return
+    if not isinstance(model, LanguageModelConfig) or model.lora is None:
+        raise ValueError(
+            "training.parameters: lora needs a model.lora of a language model; give it or take all"
+        )
+    if model.embedded:
+        raise ValueError(
+            f"training.parameters: {model.name} begins with random weights, which adapters cannot make up for; "
+            "take all"
+        )

@@ -5,8 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from hamu_ray.config.data import AnyData, AnyForget, AnyModel, with_the_task
-from hamu_ray.config.language import LanguageModelConfig
+from hamu_ray.config.data import AnyData, AnyForget, AnyModel, check_task, with_the_task
 from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.nearest import nearest
 from hamu_ray.config.schema import Section
@@ -281,7 +280,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> "RunConfig":
-        check_task(self)
+        check_task(self.data, self.forget, self.model, self.training.parameters)
         if self.original.source == "none":
             raise ValueError("original.source: unlearning starts from an original model; take train or path")
         if self.duration.epochs is None and self.duration.steps is None:
@@ -294,25 +293,3 @@ class RunConfig(Section):
                 "take train or path"
             )
         return self
-
-
-def check_task(run: RunConfig) -> None:
-    """Check that forget set, model and training are of the task that the data decide on; raises `ValueError`."""
-    if run.model.task != run.data.task:
-        raise ValueError(f"model.task: the data are of the {run.data.task} task; leave it out")
-    if run.forget.kind not in run.data.forget_kinds:
-        kinds = " or ".join(run.data.forget_kinds)
-        raise ValueError(
-            f"forget.kind: {run.data.name} data have no forget set by {run.forget.kind}; take {kinds}"
-        )
-    if run.training.parameters == "all":
-        return
-    if not isinstance(run.model, LanguageModelConfig) or run.model.lora is None:
-        raise ValueError(
-            "training.parameters: lora needs a model.lora of a language model; give it or take all"
-        )
-    if run.model.embedded:
-        raise ValueError(
-            f"training.parameters: {run.model.name} begins with random weights, which adapters cannot make up "
-            "for; take all"
-        )
