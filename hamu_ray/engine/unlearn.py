@@ -93,8 +93,8 @@ def unlearn(
     outcome = loop.run()
     if group.rank == 0:
         write_atomically(folder / REPORTS_FILE, dump_reports([*bases, *loop.history.reports]))
-        write_result(folder, run, model, outcome, loop.history)
         write_for_others(folder, run, outcome, task.export(model, str(original.path.parent)), bases)
+        write_result(folder, run, model, outcome, loop.history)
     return outcome
 
 
