@@ -180,7 +180,12 @@ class Slot:
 def start_slot(workers: WorkersConfig, storage: str, name: str) -> ActorHandle:
     """Start a slot; returns before its workers are up."""
     actor: Any = ray.remote(Slot)
-    return actor.options(num_cpus=0, max_concurrency=64).remote(workers, storage, name)
+    # Ray Train frees a dead group's resources with the help of its state API, which gives up where several clusters
+    # run on one machine, unless this variable says which is meant. The group's processes inherit it.
+    environment = {"env_vars": {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}}
+    return actor.options(num_cpus=0, max_concurrency=64, runtime_env=environment).remote(
+        workers, storage, name
+    )
 
 
 def make_trainer(workers: WorkersConfig, storage: str, name: str, slot: Any) -> TorchTrainer:
