@@ -1,12 +1,11 @@
 """What a language model says of many texts: scores of their answers and answers of its own, over all workers."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hamu_ray.metrics.tokens import COLUMNS, TokenScores, score_tokens
 from hamu_ray.tasks.language.data import Batch, Sequences
@@ -71,15 +70,3 @@ def by_length(texts: Sequences, numbers: Tensor) -> Tensor:
 def _batches(texts: Sequences, numbers: Tensor, size: int) -> list[Tensor]:
     """Return the places of these texts in batches of like lengths; none where there are no texts."""
     return [places for places in by_length(texts, numbers).split(size) if len(places)]
-
-
-@contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Set every module to eval mode, and each back to its own mode afterwards."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training

@@ -18,7 +18,8 @@ from hamu_ray.tasks.language.evaluation import Evaluation
 from hamu_ray.tasks.language.export import exported
 from hamu_ray.tasks.language.measures import compare_items, compare_measures
 from hamu_ray.tasks.language.models import answer_logits, build_language_model, with_adapter
-from hamu_ray.tasks.language.scores import by_length, eval_mode
+from hamu_ray.tasks.language.scores import by_length
+from hamu_ray.tasks.modes import eval_mode
 from hamu_ray.tasks.task import Measured, Measures, Outputs, Share, Teacher
 
 logger = logging.getLogger(__name__)

@@ -1,8 +1,7 @@
 """The vision task: image classifiers that are to forget some of their training images."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.vision import ForgetClass, ForgetConfig
 from hamu_ray.metrics import comparison, names
 from hamu_ray.metrics.undefined import Undefined, reasons
+from hamu_ray.tasks.modes import eval_mode
 from hamu_ray.tasks.task import Measures, Outputs, Share, Teacher
 from hamu_ray.tasks.vision.data import Examples, VisionData, indices_on
 from hamu_ray.tasks.vision.forget import split_examples
@@ -168,7 +168,7 @@ class VisionTask:
     def _evaluated_logits(self, model: nn.Module, source: Examples, numbers: Tensor) -> Tensor:
         """Return the logits in eval mode, float32 ``(k, classes)``; ``k`` may be 0."""
         parts = [torch.empty(0, len(self.data.class_names), device=self.device)]
-        with _eval_mode(model), torch.inference_mode():
+        with eval_mode(model), torch.inference_mode():
             parts += [
                 self._outputs(model, source, batch).logits
                 for batch in numbers.split(self._batch_size)
@@ -198,15 +198,3 @@ class VisionTask:
 def _one_item_each(logits: Tensor, labels: Tensor) -> Outputs:
     """An image is one example with one item."""
     return Outputs(logits, labels, examples=torch.arange(len(labels), device=labels.device))
-
-
-@contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
-    """Set every module to eval mode, and each back to its own mode afterwards."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
