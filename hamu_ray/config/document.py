@@ -68,15 +68,15 @@ def first_line(error: BaseException) -> str:
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML mapping as data alone; raises `ConfigError`."""
-    path = Path(path)
     try:
-        with path.open("rb") as file:
+        place = _place(path)
+        with place.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        siblings = [str(p) for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        siblings = [str(p) for p in place.parent.glob("*.yaml")] if place.parent.is_dir() else []
         hint = nearest(str(path), siblings) if siblings else "check the path"
         raise ConfigError(f"{path}: no such file; {hint}") from None
-    except OSError as error:
+    except (OSError, ImportError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read: {first_line(error)}; name a YAML file") from error
     if len(content) > MAX_BYTES:
         raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes; a configuration is a short text")
@@ -90,6 +90,15 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         kind = "a list" if isinstance(document, list) else "a single value"
         raise ConfigError(f"{path}: expected keys and values, such as `name: my-run`, found {kind}")
     return document
+
+
+def _place(path: str | Path) -> Any:
+    """Return a path of this machine, or one behind a URL, where a sweep's storage may be."""
+    if "://" not in str(path):
+        return Path(path)
+    from upath import UPath  # only now: most configurations are files
+
+    return UPath(path)
 
 
 def parse_override(text: str) -> tuple[str, Any]:

@@ -8,6 +8,7 @@ import asyncio
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -17,6 +18,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from hamu_ray.config.run import RunConfig as UnlearningRun
 from hamu_ray.config.run import WorkersConfig
+from hamu_ray.engine.files import storage_path
 from hamu_ray.engine.outcome import Outcome, Report, Verdict
 from hamu_ray.sweep.pruning import Rivals
 
@@ -188,6 +190,16 @@ def start_slot(workers: WorkersConfig, storage: str, name: str) -> ActorHandle:
     )
 
 
+def train_storage(storage: str) -> dict[str, Any]:
+    """Return where Ray Train keeps what it needs itself: in the same storage, by the same file system."""
+    place = storage_path(storage) / "ray"
+    if isinstance(place, Path):
+        return {"storage_path": str(place)}
+    from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+    return {"storage_path": place.path, "storage_filesystem": PyFileSystem(FSSpecHandler(place.fs))}
+
+
 def make_trainer(workers: WorkersConfig, storage: str, name: str, slot: Any) -> TorchTrainer:
     """Return the Ray Train trainer of a slot's worker group."""
     from hamu_ray.sweep.worker import serve
@@ -203,7 +215,7 @@ def make_trainer(workers: WorkersConfig, storage: str, name: str, slot: Any) -> 
             placement_strategy="PACK",
         ),
         run_config=RunConfig(
-            name=name, storage_path=f"{storage}/ray", failure_config=FailureConfig(max_failures=-1)
+            name=name, failure_config=FailureConfig(max_failures=-1), **train_storage(storage)
         ),
         # NCCL refuses workers that share a GPU; None is NCCL for whole GPUs, and gloo for CPUs.
         torch_config=TorchConfig(
