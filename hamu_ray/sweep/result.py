@@ -14,7 +14,7 @@ from hamu_ray.sweep import stores
 from hamu_ray.sweep.journal import Courier, Delivery, Journal
 from hamu_ray.sweep.picture import write_html, write_png
 from hamu_ray.sweep.progress import shown
-from hamu_ray.sweep.records import read_records
+from hamu_ray.sweep.records import RECORD_FILE, TRIALS, read_records
 from hamu_ray.sweep.summary import SweepSummary, summarise
 from hamu_ray.sweep.tables import describe, front_table, write_csv
 from hamu_ray.sweep.tracking import Tracking
@@ -62,6 +62,9 @@ def leave_result(
         knee = summary.knee is not None and trial.trial_id == summary.knee.trial_id
         tags = {"on_front": str(trial.trial_id in front).lower(), "knee": str(knee).lower()}
         journal.tell("set_tags", trial.trial_id, tags=tags)
+        record = folder / TRIALS / trial.trial_id / RECORD_FILE
+        if record.exists():  # an interrupted trial has none
+            journal.tell("log_files", trial.trial_id, paths=[record])
     journal.tell("log_metrics", sweep, metrics=totals(summary))
     journal.tell("describe", sweep, markdown=describe(summary))
     journal.tell("finish", sweep, status=status)

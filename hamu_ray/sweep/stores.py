@@ -51,7 +51,7 @@ def probe(uri: str) -> None:
         if uri.startswith(("http://", "https://")):
             _probe_server(uri)
         elif uri.startswith(SQLITE):
-            _probe_sqlite(_sqlite_file(uri))
+            _probe_sqlite(sqlite_file(uri))
         elif host := urlsplit(uri).hostname:
             dialect = urlsplit(uri).scheme.partition("+")[0]
             if port := urlsplit(uri).port or DATABASE_PORTS.get(dialect):
@@ -68,7 +68,7 @@ def made_by_one(uri: str) -> Iterator[None]:
     if not uri.startswith(SQLITE):
         yield
         return
-    with FileLock(f"{_sqlite_file(uri)}.lock"):
+    with FileLock(f"{sqlite_file(uri)}.lock"):
         yield
 
 
@@ -80,7 +80,8 @@ def ui_command(uri: str, experiment_id: str) -> str:
     return shlex.join([mlflow, "ui", "--backend-store-uri", uri, "--port", str(_free_port())])
 
 
-def _sqlite_file(uri: str) -> Path:
+def sqlite_file(uri: str) -> Path:
+    """Return the file of a SQLite store."""
     return Path(uri.removeprefix(SQLITE).partition("?")[0])
 
 
