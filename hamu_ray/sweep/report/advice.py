@@ -37,7 +37,8 @@ def headline(problem: Problem) -> str:
         f"{words(o.metric)} {number(interval.mean)}"
         for o, interval in zip(problem.objectives, knee.intervals, strict=True)
     )
-    return f"Best balance: {knee.method}, with {first} and {second}"
+    method = knee.method.replace("-", "\u2011")  # not to be broken over lines
+    return f"Best balance: {method}, with {first} and {second}"
 
 
 def lede(problem: Problem, volumes: list[MethodVolume]) -> str:

@@ -38,6 +38,11 @@ class Look:
         """The marker by plotly's name."""
         return self.marker if self.filled else f"{self.marker}-open"
 
+    @property
+    def dash(self) -> str:
+        """The style of a line by plotly's name: colours that come again are dashed."""
+        return "solid" if self.filled else "dash"
+
 
 def looks(methods: Sequence[str]) -> dict[str, Look]:
     """Return the look of each method of a report."""
@@ -65,14 +70,14 @@ def front_chart(problem: Problem, methods: Mapping[str, Look]) -> tuple[Figure, 
     for method, look in methods.items():
         summary = problem.of_method(method)
         if len(summary.front) > 1:
-            data.append(_line(stairs_of(summary, scene.limits), look.colour, 1, method, opacity=0.55))
+            stairs = stairs_of(summary, scene.limits)
+            data.append(_line(stairs, look.colour, 1, method, dash=look.dash, opacity=0.55))
     if scene.stairs:
         data.append(_line(scene.stairs, INK, 2, None))
     if scene.others:
-        trials, points = zip(*scene.others, strict=True)
         marker: Figure = {"symbol": "x-thin", "size": 7, "line": {"color": MUTED, "width": 1.5}}
-        data.append(_points(points, [_hover(scene, t, p) for t, p in scene.others], marker, "not finished"))
-        del trials
+        texts = [_hover(scene, trial, point) for trial, point in scene.others]
+        data.append(_points([point for _, point in scene.others], texts, marker, "not finished"))
     front = {one.record.trial_id for one in problem.front}
     named = {one.record.trial_id: one for one in problem.configurations}
     for one in scene.series:
@@ -84,8 +89,7 @@ def front_chart(problem: Problem, methods: Mapping[str, Look]) -> tuple[Figure, 
     data += _anchors(scene)
     if scene.knee:
         ring = {"symbol": "circle-open", "size": 25, "color": INK, "line": {"width": 2}}
-        data.append({**_points([scene.knee], [""], ring, "knee"), "hoverinfo": "skip"})
-        data[-1].pop("hovertemplate")
+        data.append(_silent(_points([scene.knee], [""], ring, "knee")))
     titles = [words(objective.metric) for objective in problem.objectives]
     axes = {
         "xaxis": axis(titles[0], range=list(scene.limits[0])),
@@ -102,10 +106,8 @@ def _seed_points(problem: Problem, methods: Mapping[str, Look]) -> Iterable[Figu
         if trials and len(trials) <= MOST_POINTS:
             points = [problem.summary.point(trial.measures) for trial in trials]
             marker = {"symbol": look.symbol, "size": 4, "color": look.colour, "opacity": 0.4}
-            yield {**_points(points, [""] * len(points), marker, f"{method}, single seeds"), "hoverinfo": "skip"} | {
-                "meta": {"method": method},
-                "hovertemplate": None,
-            }
+            trace = _points(points, [], marker, f"{method}, single seeds")
+            yield {**_silent(trace), "meta": {"method": method}}
 
 
 def _method_points(
@@ -163,9 +165,17 @@ def _points(points: Iterable[Any], texts: Sequence[str], marker: Figure, name: s
     }
 
 
-def _line(corners: Iterable[Any], colour: str, width: float, method: str | None, **more: Any) -> Figure:
+def _silent(trace: Figure) -> Figure:
+    """Return a trace that tells nothing on hover."""
+    kept = {key: value for key, value in trace.items() if not key.startswith("hover")}
+    return {**kept, "hoverinfo": "skip"}
+
+
+def _line(
+    corners: Iterable[Any], colour: str, width: float, method: str | None, dash: str = "solid", **more: Any
+) -> Figure:
     xs, ys = zip(*corners, strict=True)
-    line = {"color": colour, "width": width}
+    line = {"color": colour, "width": width, "dash": dash}
     meta = {"meta": {"method": method}} if method else {}
     return {
         "type": "scatter",
@@ -247,7 +257,7 @@ def importance_chart(importance: Importance) -> Figure:
                 "x": [shares.get(path, 0.0) for path in paths],
                 "y": labels,
                 "name": escape(words(metric)),
-                "marker": {"color": colour, "pattern": {"shape": pattern, "fgcolor": PAPER}},
+                "marker": {"color": colour, "pattern": {"shape": pattern, "fgcolor": PAPER, "fillmode": "overlay", "size": 6}},
                 "hovertemplate": "%{y}: %{x:.1%}<extra>" + escape(words(metric)) + "</extra>",
             }
         )

@@ -70,7 +70,9 @@ def fetch(problem: Problem) -> Details:
     drawn = (*knees, *others[:FRONT_DRAWN])
     chosen = _distinct(member for one in drawn for member in one.members[:SEEDS_DRAWN])
     steps, blocks = {}, {}
-    for method, knee in problem.knees.items():
+    first = problem.knee.method if problem.knee else ""
+    for method in sorted(problem.knees, key=lambda name: (name != first, name)):
+        knee = problem.knees[method]
         member = knee.members[0]
         histories = {
             name: member.sweep.archive.history(member.trial.run_id, name) for name in STEP_METRICS
@@ -114,8 +116,8 @@ def _blocks(member: Member) -> Blocks | None:
             arrays = {name: file[name] for name in BLOCK_MEASURES if name in file}
     except (ValueError, OSError, KeyError, BadZipFile):  # cut off, or not ours
         return None
-    if not arrays or not names:
-        return None
+    if not arrays or not names or not np.any(arrays.get("retain_forget", np.ones(1))):
+        return None  # of one objective alone: no gradients to compare
     count = len(next(iter(arrays.values())))
     every = max(1, math.ceil(count * len(names) / MAX_CELLS))
     return Blocks(

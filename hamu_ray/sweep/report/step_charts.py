@@ -56,7 +56,7 @@ def learning_charts(problem: Problem, details: Details, methods: Mapping[str, Lo
                 curve = details.curves.get(member.record.trial_id) or {}
                 steps = sorted(curve)
                 last = max([last, *steps])
-                style = {"line": {"color": look.colour, "width": 2 if knee else 1}}
+                style = {"line": {"color": look.colour, "width": 2 if knee else 1, "dash": look.dash}}
                 style |= {"opacity": 1.0 if knee else 0.45}
                 marks = {"marker": {"symbol": look.symbol, "size": 7, "color": look.colour}} if knee else {}
                 name = f"{one.method} {member.record.trial_id}" + (" (knee)" if knee else "")
@@ -90,7 +90,7 @@ def _levels(problem: Problem, metric: str, last: int) -> Iterator[Figure]:
                 "x": [0, last],
                 "y": [value, value],
                 "text": ["", letter],
-                "textposition": "middle right",
+                "textposition": "bottom left" if letter == "O" else "top left",
                 "cliponaxis": False,
                 "textfont": {"color": INK},
                 "line": {"color": MUTED, "width": 1.2, "dash": dash},
@@ -116,7 +116,7 @@ def hardness_charts(details: Details, methods: Mapping[str, Look]) -> list[tuple
                         "y": list(history.values()),
                         "name": escape(method),
                         "meta": {"method": method},
-                        "line": {"color": look.colour, "width": 1.6},
+                        "line": {"color": look.colour, "width": 1.6, "dash": look.dash},
                         "hovertemplate": "step %{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
                     }
                 )
@@ -140,15 +140,15 @@ def _heat_map(blocks: Blocks, values: np.ndarray, measure: str, unit: str) -> Fi
     scale: Figure = {"colorscale": "Viridis"}
     hover = "%{z:.3g}"
     if measure == "angle":
-        scale = {"colorscale": _diverging(), "zmin": 0, "zmax": 180}
+        reach = float(np.nanmax(np.abs(values - 90), initial=1.0))
+        scale = {"colorscale": _diverging(), "zmin": 90 - reach, "zmax": 90 + reach}
         hover = "%{z:.1f}°"
     elif measure == "retain_forget":
         top = float(np.nanmax(np.abs(values), initial=LEAST))
         floor = max(top * 1e-6, LEAST)
         values = np.sign(values) * np.log10(np.maximum(np.abs(values) / floor, 1))
         reach = float(np.nanmax(np.abs(values), initial=1.0)) or 1.0
-        scale = {"colorscale": _diverging()[::-1], "zmin": -reach, "zmax": reach}
-        scale["colorscale"] = [[1 - at, colour] for at, colour in scale["colorscale"]]
+        scale = {"colorscale": _diverging(), "reversescale": True, "zmin": -reach, "zmax": reach}
         unit, hover = f"decades from ±{floor:.0e}", "%{z:.2f}"
     else:
         values = np.log10(np.maximum(values, LEAST))
