@@ -13,6 +13,7 @@ from rich.console import Console
 from hamu_ray.config.files import ConfigError
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.engine.files import local_folder, storage_path, write_atomically
+from hamu_ray.sweep.archive import Archive
 from hamu_ray.sweep.capacity import Places, groups_of
 from hamu_ray.sweep.cluster import connect
 from hamu_ray.sweep.journal import Courier, Delivery, Journal
@@ -79,10 +80,26 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
         console.print(
             f"MLflow did not answer: {waiting} records wait; python -m hamu_ray.report {shown(folder)}"
         )
+    else:
+        try_report(tracking, config.tracking.experiment, folder, delivery.runs[folder.name], console)
     if not complete:
         console.print("interrupted; to go on: the same command with --resume")
         return 130
     return 0 if any(record.status is Status.FINISHED for record in records) else 1
+
+
+def try_report(tracking: Tracking, experiment: str, folder: Path, run_id: str, console: Console) -> None:
+    """Write the sweep's report into its folder and keep it with its run; a sweep is no less for want of one."""
+    try:
+        from hamu_ray.sweep.report.make import leave_report
+
+        page = leave_report(Archive.open(tracking.uri, folder), experiment, folder, tracking, run_id)
+        console.print(f"report   {shown(page)}", soft_wrap=True, markup=False)
+    except Exception as error:  # whatever it is, the results are safe by now
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        console.print(
+            f"no report ({reason}); to make it: python -m hamu_ray.report {shown(folder)}", markup=False
+        )
 
 
 def run_trials(

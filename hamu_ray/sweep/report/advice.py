@@ -46,7 +46,11 @@ def lede(problem: Problem, volumes: list[MethodVolume]) -> str:
     summary, knee = problem.summary, problem.knee
     if knee is None:
         ended = Counter(m.ended for m in problem.members)
-        return f"{counted(len(problem.members), 'trial')}: " + ", ".join(f"{n} {how}" for how, n in ended.items()) + "."
+        return (
+            f"{counted(len(problem.members), 'trial')}: "
+            + ", ".join(f"{n} {how}" for how, n in ended.items())
+            + "."
+        )
     points = "the only point" if len(problem.front) == 1 else f"the knee of {len(problem.front)} points"
     sentences = [f"It is {points} on the front of {counted(len(problem.members), 'trial')}."]
     gap = knee.record.measures.get("avg_gap", math.nan)
@@ -78,9 +82,9 @@ def next_steps(problem: Problem) -> Iterator[Advice]:
             )
     failed = [m for m in problem.members if m.ended == "failed"]
     if failed:
-        reason, times = Counter(m.record.reason.splitlines()[0][:120] for m in failed if m.record.reason).most_common(
-            1
-        )[0]
+        reason, times = Counter(
+            m.record.reason.splitlines()[0][:120] for m in failed if m.record.reason
+        ).most_common(1)[0]
         yield Advice(f"{counted(len(failed), 'trial')} failed; the commonest reason ({times}): {reason}")
     if knee is None and not failed and not any(m.trial.running for m in problem.members):
         yield Advice(
@@ -90,15 +94,19 @@ def next_steps(problem: Problem) -> Iterator[Advice]:
     for sweep in {m.sweep.run_id: m.sweep for m in problem.members}.values():
         waiting = (sweep.expected or 0) - sum(not trial.running for trial in sweep.trials)
         if waiting > 0 and not sweep.running:
-            yield Advice(f"{sweep.name}: {counted(waiting, 'trial')} of {sweep.expected} never ended. To go on with it, "
-                         "repeat its command with --resume.")
+            yield Advice(
+                f"{sweep.name}: {counted(waiting, 'trial')} of {sweep.expected} never ended. To go on with it, "
+                "repeat its command with --resume."
+            )
 
 
 def rerun_command(configuration: Configuration) -> str:
     """Return the commands that fetch a configuration and run it."""
     member = configuration.members[0]
     uri = stores.shown(member.sweep.archive.uri)
-    fetch = shlex.join(["mlflow", "artifacts", "download", "-r", member.trial.run_id, "-a", RUN_FILE, "-d", "."])
+    fetch = shlex.join(
+        ["mlflow", "artifacts", "download", "-r", member.trial.run_id, "-a", RUN_FILE, "-d", "."]
+    )
     fetch = f"MLFLOW_TRACKING_URI={shlex.quote(uri)} {fetch}"
     return f"{fetch}\npython -m hamu_ray.unlearn {RUN_FILE}"
 

@@ -249,7 +249,10 @@ def importance_chart(importance: Importance) -> Figure:
     paths = sorted(dict.fromkeys([*ours, *theirs]), key=lambda path: ours.get(path, 0) + theirs.get(path, 0))
     labels = [escape(last_word(path) if path != "method.name" else "method") for path in paths]
     data = []
-    for metric, shares, colour, pattern in ((second, theirs, "var(--c1)", "/"), (first, ours, "var(--c0)", "")):
+    for metric, shares, colour, pattern in (
+        (second, theirs, "var(--c1)", "/"),
+        (first, ours, "var(--c0)", ""),
+    ):
         data.append(
             {
                 "type": "bar",
@@ -257,7 +260,10 @@ def importance_chart(importance: Importance) -> Figure:
                 "x": [shares.get(path, 0.0) for path in paths],
                 "y": labels,
                 "name": escape(words(metric)),
-                "marker": {"color": colour, "pattern": {"shape": pattern, "fgcolor": PAPER, "fillmode": "overlay", "size": 6}},
+                "marker": {
+                    "color": colour,
+                    "pattern": {"shape": pattern, "fgcolor": PAPER, "fillmode": "overlay", "size": 6},
+                },
                 "hovertemplate": "%{y}: %{x:.1%}<extra>" + escape(words(metric)) + "</extra>",
             }
         )

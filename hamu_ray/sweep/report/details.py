@@ -1,4 +1,4 @@
-"""What is fetched of the few trials that are looked at closely: curves, diagnostics of steps, blocks, configurations."""
+"""What is fetched of the few trials that are looked at closely: curves, diagnostics, configurations."""
 
 import io
 import math
@@ -74,17 +74,13 @@ def fetch(problem: Problem) -> Details:
     for method in sorted(problem.knees, key=lambda name: (name != first, name)):
         knee = problem.knees[method]
         member = knee.members[0]
-        histories = {
-            name: member.sweep.archive.history(member.trial.run_id, name) for name in STEP_METRICS
-        }
+        histories = {name: member.sweep.archive.history(member.trial.run_id, name) for name in STEP_METRICS}
         steps[method] = {name: history for name, history in histories.items() if history}
         found = _blocks(member)
         if found is not None:
             blocks[method] = found
     return Details(
-        curves={
-            m.record.trial_id: m.sweep.archive.curve(m.trial.run_id, problem.objectives) for m in chosen
-        },
+        curves={m.record.trial_id: m.sweep.archive.curve(m.trial.run_id, problem.objectives) for m in chosen},
         drawn=drawn,
         left_out=len(others) - len(others[:FRONT_DRAWN]),
         steps=steps,

@@ -75,8 +75,8 @@ def distribution(domain: Domain, values: Sequence[object]) -> BaseDistribution:
     """Return a domain for Optuna; one that other sweeps went beyond is widened to what they sampled."""
     numbers = [float(v) for v in values if isinstance(v, int | float)]
     if domain.integers is not None:
-        low, high = (int(bound) for bound in domain.integers)
-        return IntDistribution(min(low, int(min(numbers))), max(high, int(max(numbers))))
+        first, last = domain.integers
+        return IntDistribution(min(first, int(min(numbers))), max(last, int(max(numbers))))
     bounds = domain.loguniform or domain.uniform
     if bounds is not None:
         low, high = min(bounds[0], min(numbers)), max(bounds[1], max(numbers))

@@ -102,7 +102,9 @@ def _view(problem: Problem, name: str, methods: Mapping[str, Look], charts: Char
         "wilcoxon": any(math.isfinite(pair.wilcoxon) for pair in pairs),
         "columns": columns,
         "measure_rows": measure_rows,
-        "learning": [charts.add(one) for one in learning_charts(problem, details, methods)] if details.drawn else [],
+        "learning": [charts.add(one) for one in learning_charts(problem, details, methods)]
+        if details.drawn
+        else [],
         "left_out": details.left_out,
         "hardness": [(t, note, charts.add(one)) for t, note, one in hardness_charts(details, methods)],
         "heat_maps": {

@@ -10,6 +10,7 @@ from statistics import fmean
 from hamu_ray.sweep.archive import ArchivedSweep
 from hamu_ray.sweep.report.problems import Configuration, Member, Problem
 from hamu_ray.sweep.report.wording import (
+    NONE,
     SHORT,
     defined,
     duration,
@@ -78,7 +79,9 @@ def measure_table(problem: Problem) -> tuple[list[Column], list[MeasureRow]]:
     names = list(dict.fromkeys([*first, *present]))
     columns = [Column(n, SHORT.get(n, ""), *defined(n, task), headline=n in first) for n in names]
     rows = [
-        MeasureRow(title, detail, "", _measure_cells(measures, names, problem.reference if title == "O" else {}))
+        MeasureRow(
+            title, detail, "", _measure_cells(measures, names, problem.reference if title == "O" else {})
+        )
         for title, detail, measures in (
             ("O", "original, before unlearning", problem.original),
             ("R", "retain-only reference", problem.reference),
@@ -163,9 +166,9 @@ def _costs(members: Sequence[Member]) -> list[Cell]:
     total = values("trial_seconds")
     whole = [mean(steps), mean(values("gradient_computations"))]
     times = [a_step, mean(seconds), mean(values("evaluation_seconds"))]
-    cells = [Cell(f"{v:,.0f}" if math.isfinite(v) else "–", v) for v in whole]
-    cells += [Cell(f"{v:.3g}" if math.isfinite(v) else "–", v) for v in times]
-    return [*cells, Cell(duration(math.fsum(total)) if total else "–", math.fsum(total))]
+    cells = [Cell(f"{v:,.0f}" if math.isfinite(v) else NONE, v) for v in whole]
+    cells += [Cell(f"{v:.3g}" if math.isfinite(v) else NONE, v) for v in times]
+    return [*cells, Cell(duration(math.fsum(total)) if total else NONE, math.fsum(total))]
 
 
 def reason_rows(problem: Problem) -> list[tuple[str, str, int]]:
@@ -233,12 +236,11 @@ def sweep_rows(sweeps: Sequence[ArchivedSweep], letters: Mapping[str, str]) -> l
                 letter=letters[sweep.run_id],
                 name=sweep.name,
                 experiment=sweep.experiment,
-                began=f"{datetime.fromtimestamp(sweep.began, UTC):%Y-%m-%d %H:%M} UTC" if began else "–",
+                began=f"{datetime.fromtimestamp(sweep.began, UTC):%Y-%m-%d %H:%M} UTC" if began else NONE,
                 took=duration(sweep.ended - sweep.began),
                 trials=f"{over} of {sweep.expected}" if sweep.expected else str(over),
-                algorithm=str((sweep.document.get("search") or {}).get("algorithm", "–")),
+                algorithm=str((sweep.document.get("search") or {}).get("algorithm", NONE)),
                 state=state,
             )
         )
     return rows
-

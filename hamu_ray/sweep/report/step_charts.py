@@ -17,7 +17,7 @@ STEP_TITLES: Mapping[str, tuple[str, str]] = {
     "gradient_dot": ("Dot product of the gradients", "r · f"),
     "retain_norm": ("Norm of the retain gradient", "|r|"),
     "forget_norm": ("Norm of the forget gradient", "|f|"),
-    "stopping_margin": ("HAMU's stopping margin", "sum of terms − B"),
+    "stopping_margin": ("HAMU's stopping margin", "sum of terms less B"),
     "infeasible_blocks": ("Blocks that cannot meet the constraint", "blocks"),
 }
 """Title and axis of each diagnostic of steps."""
@@ -56,7 +56,7 @@ def learning_charts(problem: Problem, details: Details, methods: Mapping[str, Lo
                 curve = details.curves.get(member.record.trial_id) or {}
                 steps = sorted(curve)
                 last = max([last, *steps])
-                style = {"line": {"color": look.colour, "width": 2 if knee else 1, "dash": look.dash}}
+                style: Figure = {"line": {"color": look.colour, "width": 2 if knee else 1, "dash": look.dash}}
                 style |= {"opacity": 1.0 if knee else 0.45}
                 marks = {"marker": {"symbol": look.symbol, "size": 7, "color": look.colour}} if knee else {}
                 name = f"{one.method} {member.record.trial_id}" + (" (knee)" if knee else "")
@@ -154,7 +154,11 @@ def _heat_map(blocks: Blocks, values: np.ndarray, measure: str, unit: str) -> Fi
         values = np.log10(np.maximum(values, LEAST))
         hover = "10^%{z:.2f}"
     grid = np.ascontiguousarray(values.T, dtype="<f4")
-    z = {"dtype": "f4", "bdata": base64.b64encode(grid.tobytes()).decode(), "shape": f"{grid.shape[0]}, {grid.shape[1]}"}
+    z = {
+        "dtype": "f4",
+        "bdata": base64.b64encode(grid.tobytes()).decode(),
+        "shape": f"{grid.shape[0]}, {grid.shape[1]}",
+    }
     trace = {
         "type": "heatmap",
         "x": blocks.steps,
@@ -164,7 +168,13 @@ def _heat_map(blocks: Blocks, values: np.ndarray, measure: str, unit: str) -> Fi
         "colorbar": {"title": {"text": unit, "side": "right"}, "thickness": 12, "outlinewidth": 0},
         **scale,
     }
-    rows = {"type": "category", "autorange": "reversed", "automargin": True, "tickfont": {"size": 10}, "ticks": ""}
+    rows = {
+        "type": "category",
+        "autorange": "reversed",
+        "automargin": True,
+        "tickfont": {"size": 10},
+        "ticks": "",
+    }
     height = min(1100, max(260, 110 + 13 * len(blocks.names)))
     return figure([trace], height, xaxis=axis("step"), yaxis=rows)
 

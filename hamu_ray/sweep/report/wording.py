@@ -9,7 +9,7 @@ from hamu_ray.metrics.names import ENGINE, VISION, Metric
 from hamu_ray.sweep.front import Interval
 from hamu_ray.sweep.scene import DEFINITIONS
 
-NONE = "–"
+NONE = "\N{EN DASH}"
 """Stands for a number that is not there."""
 
 TABLES: Mapping[str, Mapping[str, Metric]] = {"vision": VISION, "language": LANGUAGE}
@@ -60,7 +60,7 @@ def signed(value: float) -> str:
     if not math.isfinite(value):
         return NONE
     text = number(abs(value))
-    return text if float(text.replace(",", "")) == 0 else ("+" if value > 0 else "−") + text
+    return text if float(text.replace(",", "")) == 0 else ("+" if value > 0 else "\N{MINUS SIGN}") + text
 
 
 def spread(interval: Interval) -> str:
