@@ -16,23 +16,19 @@ from hamu_ray.sweep.summary import method_of
 from hamu_ray.sweep.tracking import Tracking, flatten
 from hamu_ray.sweep.trial import Status
 
-NAME = "archived-20260101-120000"
+
+@pytest.fixture
+def archive(study: ArchivedSweep) -> Archive:
+    return study.archive
 
 
-@pytest.fixture(scope="module")
-def archive(store: Path) -> Archive:
-    fill(store, sweep_config(), name=NAME, experiment="archived")
-    return Archive.open(uri_of(store), store)
-
-
-@pytest.fixture(scope="module")
-def sweep(archive: Archive) -> ArchivedSweep:
-    (found,) = archive.sweeps("archived")
-    return found
+@pytest.fixture
+def sweep(study: ArchivedSweep) -> ArchivedSweep:
+    return study
 
 
 def test_records_are_those_of_the_driver(store: Path, sweep: ArchivedSweep) -> None:
-    expected = read_records(store / "sweeps" / NAME)
+    expected = read_records(store / "sweeps" / "study")
     assert len(sweep.records) == len(expected) == sweep.expected
     for found, record in zip(sweep.records, expected, strict=True):
         kept = replace(record, original={}, reference={}, curve={})
