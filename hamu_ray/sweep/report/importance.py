@@ -52,18 +52,21 @@ def importances(problem: Problem) -> tuple[list[Importance], list[str]]:
         if sweep.config is not None
         for path, domain in sweep.config.space.items()
     }
-    found, missing = [], []
+    found: list[Importance] = []
+    few, constant = [], []
     for scope, trials in scopes.items():
         paths = {path: list(_values(trials, path)) for path in domains}
         varied = {path: values for path, values in paths.items() if len(set(values)) > 1}
         if len(trials) < LEAST_TRIALS:
-            missing.append(f"{scope}: {len(trials)} finished trials, fewer than {LEAST_TRIALS}")
+            few.append(f"{scope} ({len(trials)})")
         elif len(varied) < 2:
-            missing.append(f"{scope}: fewer than two parameters varied among the finished trials")
+            constant.append(scope)
         else:
             distributions = {path: distribution(domains[path], values) for path, values in varied.items()}
             shares = {o.metric: _shares(trials, o, distributions) for o in problem.objectives}
             found.append(Importance(scope, len(trials), shares))
+    missing = [f"with fewer than {LEAST_TRIALS} finished trials, {', '.join(few)}"] if few else []
+    missing += [f"with fewer than two parameters that varied, {', '.join(constant)}"] if constant else []
     return found, missing
 
 
