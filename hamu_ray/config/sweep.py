@@ -78,7 +78,10 @@ class SearchConfig(Section):
 
     algorithm: Literal["random", "grid", "tpe", "nsga2", "gp"] = "tpe"
     samples: Annotated[int, Field(ge=1)] = 1
-    """Trials for each cell of the grids (one cell where nothing is a grid)."""
+    """Trials for each cell of the grids (one cell where nothing is a grid); each cell is searched on its own.
+
+    A grid of `seed` only repeats: every sample is run with each seed, and the searcher sees the means.
+    """
     seed: int = Field(default=0, ge=0)
     """Decides what the searcher draws."""
     concurrent: Annotated[int, Field(ge=1)] | None = None

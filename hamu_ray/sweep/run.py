@@ -107,7 +107,7 @@ def run_trials(
     with SweepView(console, total, len(before), config.search.objectives) as view:
         listener = SweepListener(config, folder.name, journal, folder, results, pool, view)
         if len(before) < total:
-            search = UnlearningSearch(config, folder, {int(record.trial_id) for record in before}, places)
+            search = UnlearningSearch(config, folder, before, places)
             tune_trials(config, search, listener, folder, total - len(before))
         interrupted = listener.interrupt()
     ray.kill(pool)
