@@ -4,7 +4,6 @@ import math
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,7 @@ class UnlearningSearch(Searcher):
         self._cells = list(config.cells())
         self._alike = cells_but_for_the_seed(self._cells)
         self._storage = JournalStorage(JournalFileBackend(str(folder / STUDY_FILE)))
-        self._study = cache(self._open_study)
+        self._studies: dict[int, optuna.Study] = {}
         self._running: dict[str, int] = {}
         self._ends: dict[int, tuple[Status, list[float]]] = {}
         for record in records:
@@ -114,8 +113,13 @@ class UnlearningSearch(Searcher):
         study = self._study(self._alike[cell][0])
         study.tell(sample, means.tolist() if good else None, state, skip_if_finished=True)
 
+    def _study(self, cell: int) -> optuna.Study:
+        """Return the study of a cell and of those that differ from it in the seed alone."""
+        if cell not in self._studies:
+            self._studies[cell] = self._open_study(cell)
+        return self._studies[cell]
+
     def _open_study(self, cell: int) -> optuna.Study:
-        """Open or make the study of a cell and of those that differ from it in the seed alone."""
         name = f"{self._config.name}/{cell}"
         study = optuna.create_study(
             storage=self._storage,
