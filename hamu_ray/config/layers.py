@@ -86,7 +86,7 @@ def merge_two(base: Document, over: Document, place: tuple[str, ...] = ()) -> Do
         inherited = base.get(key)
         if value is None and isinstance(inherited, dict):
             del merged[key]
-        elif _goes_on(inherited, value, (*place, key)):
+        elif isinstance(inherited, dict) and _goes_on(inherited, value, (*place, key)):
             merged[key] = merge_two(inherited, value, (*place, key))
         else:
             merged[key] = value
@@ -104,9 +104,9 @@ def source_of(layers: Iterable[Layer], place: str) -> str | None:
     return None
 
 
-def _goes_on(inherited: Any, value: Any, place: tuple[str, ...]) -> bool:
+def _goes_on(inherited: Document, value: Any, place: tuple[str, ...]) -> bool:
     """Whether a section keeps what it inherits, but for the keys that are given."""
-    if not isinstance(inherited, dict) or not isinstance(value, dict) or place[:-1] == (SPACE,):
+    if not isinstance(value, dict) or place[:-1] == (SPACE,):
         return False
     variant = VARIANTS.get(place[0]) if len(place) == 1 else None
     return variant is None or value.get(variant, inherited.get(variant)) == inherited.get(variant)

@@ -187,6 +187,15 @@ class SweepConfig(RunConfig):
         return ""
 
     @property
+    def whole(self) -> dict[str, Any]:
+        """The configuration as plain data that gives this same sweep again."""
+        domains = {
+            path: domain.model_dump(mode="json", by_alias=True, exclude_none=True)
+            for path, domain in self.space.items()
+        }
+        return {**self.model_dump(mode="json", by_alias=True), "space": domains}
+
+    @property
     def base(self) -> dict[str, Any]:
         """The run's part of the configuration as plain data."""
         kinds = {
