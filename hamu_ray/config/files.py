@@ -14,6 +14,7 @@ from hamu_ray.config.document import (
     assign,
     parse_override,
     read_yaml,
+    split_path,
     value_at,
     with_absolute_paths,
 )
@@ -93,9 +94,10 @@ def read_source(path: str | Path, overrides: Sequence[str] = ()) -> Source:
 
 
 def _change(document: dict[str, Any], key: str, value: Any) -> None:
-    """Set a key; null takes one of the space out, as in a file."""
-    if value is None and key.startswith(f"{SPACE}.") and value_at(document, key) is not None:
-        del document[SPACE][key.removeprefix(f"{SPACE}.")]
+    """Set a key; null in place of a section or domain removes it, as in a file that extends another."""
+    if value is None and isinstance(value_at(document, key), dict):
+        *sections, last = split_path(key)
+        del (value_at(document, ".".join(sections)) if sections else document)[last]
     else:
         assign(document, key, value)
 
