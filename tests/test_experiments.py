@@ -224,6 +224,28 @@ def test_every_file_says_what_it_is_for(name: str) -> None:
     assert "Look at " in text
 
 
+def test_the_documentation_counts_the_same_trials() -> None:
+    text = (FOLDER.parent / "docs" / "experiments.md").read_text()
+    found = {}
+    for task, section in zip(("cifar", "waterdrum_tofu"), text.split("\n## ")[1:3], strict=True):
+        for name, count, small in re.findall(
+            r"^\| `(\w+)` \|.*\| (\d+) \| [\d.]+ \| (\d+), \d+ \|$", section, re.M
+        ):
+            found[f"{task}/{name}"] = (int(count), int(small))
+    counted = {name: trials(varied) for name, varied in EXPERIMENTS.items()}
+    assert found == {name: (count, SMALL_TRIALS.get(name, count)) for name, count in counted.items()}
+
+
+def test_the_documentation_s_own_experiment_runs(tmp_path: Path) -> None:
+    text = (FOLDER.parent / "docs" / "experiments.md").read_text()
+    block = next(block for block in re.findall(r"```yaml\n(.*?)```", text, re.S) if "name: mine" in block)
+    (tmp_path / "mine.yaml").write_text(block.replace("search_spaces/", f"{FOLDER}/"))
+    config = load_sweep(tmp_path / "mine.yaml")
+    assert (trials_of(config), config.duration.steps) == (2 * 3 * 3, 10)
+    assert (config.batch.retain, config.workers.gpus) == (250, 0)
+    assert load_sweep(tmp_path / "mine.yaml", ["preset=smallest"]).duration.steps == 2
+
+
 @pytest.mark.parametrize(
     ("name", "preset"),
     [
