@@ -10,7 +10,7 @@ import yaml
 from ray import tune
 from rich.console import Console
 
-from hamu_ray.config.files import ConfigError
+from hamu_ray.config.files import ConfigError, load_sweep
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.engine.files import local_folder, storage_path, write_atomically
 from hamu_ray.sweep.capacity import Places, groups_of
@@ -55,7 +55,7 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
         raise ConfigError(f"tracking.uri: {error}") from error
     connect(groups_of(config))
     journal, delivery = Journal(folder), Delivery(folder, tracking)
-    parameters = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    parameters = config.whole
     journal.tell(
         "start_sweep", folder.name, parameters=parameters, tags={"algorithm": config.search.algorithm}
     )
@@ -168,7 +168,7 @@ def rivals_of(config: SweepConfig, before: Sequence[TrialRecord]) -> Rivals | No
 def new_folder(config: SweepConfig, local: Path) -> Path:
     """Make the folder of a new sweep, with its resolved configuration, which runs the same sweep again."""
     folder = local / SWEEPS / f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    document = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    document = config.whole
     write_atomically(folder / SWEEP_FILE, yaml.safe_dump(document, sort_keys=False).encode())
     return folder
 
@@ -180,8 +180,7 @@ def resumable_folder(config: SweepConfig, local: Path) -> Path:
         raise ConfigError(
             f"--resume: no sweep of the name {config.name} in {shown(local)}; leave --resume out"
         )
-    earlier = yaml.safe_load((folders[-1] / SWEEP_FILE).read_text())
-    now = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    earlier, now = load_sweep(folders[-1] / SWEEP_FILE).whole, config.whole
     for key in sorted(earlier.keys() | now.keys()):
         if earlier.get(key) != now.get(key) and key not in ("tracking", "storage"):
             raise ConfigError(
