@@ -1,9 +1,8 @@
 """Every search space that is shipped: what it varies, what it says of itself, and one real trial of each experiment.
 
-What is expected is written here once more, from the paper's table of experiments.
+What is expected is written once more in `tests/paper_experiments.py`.
 """
 
-import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,132 +16,20 @@ import yaml
 from mlflow import MlflowClient
 from PIL import Image
 
-from hamu_ray.config.files import load, load_run, load_sweep
+from hamu_ray.config.files import ConfigError, load, load_run, load_sweep
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.engine.outcome import Report, Status, Verdict
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.unlearn import unlearn
-from hamu_ray.methods import METHOD_NAMES
 from hamu_ray.pairing.group import Alone
 from hamu_ray.preflight import check_sweep, distinct_runs
 from hamu_ray.sweep.preview import trials_of
+from hamu_ray.sweep.run import new_folder, resumable_folder
+from tests.paper_experiments import BOTH, EXPERIMENTS, OTHERS, RECIPES, SEEDS, SHARED, SMALL_TRIALS, trials
 from tests.sweep.sweep_processes import log_of, start
 
 FOLDER = Path(__file__).parents[1] / "search_spaces"
 FILES = {str(path.relative_to(FOLDER).with_suffix("")): path for path in sorted(FOLDER.rglob("*.yaml"))}
-
-SEEDS = {41, 42, 43}
-HAMU = {"hamu-q", "hamu-u"}
-PAPER = HAMU | {"ft", "ga", "gdiff", "kl", "scrub"}
-TORCHJD = {"jd-upgrad", "jd-mgda", "jd-cagrad", "jd-dualproj", "jd-alignedmtl", "jd-imtlg"}
-RATIOS = {0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9}
-SIZES = "batch.{retain,forget}"
-
-EVERYWHERE: dict[str, dict[str, set]] = {
-    "constraint_sweep": {"method.constraint_ratio": RATIOS, "method.name": HAMU},
-    "full_grad_ablation": {"method.granularity": {"tensor", "model"}, "method.name": HAMU},
-    "stopping_criterion": {"stop.criterion": {True, False}, "method.name": HAMU},
-    "timing_all": {"method.name": set(METHOD_NAMES)},
-    "additional_baselines": {"method.name": {"gru", "pcgrad", "npo", "simnpo"} | TORCHJD},
-}
-"""Experiments of both tasks: what they vary besides the seed."""
-
-EXPERIMENTS: dict[str, dict[str, set]] = {
-    **{f"{task}/{name}": of for task in ("cifar", "waterdrum_tofu") for name, of in EVERYWHERE.items()},
-    "cifar/rho_sweep": {"forget.rho": {0.0, 0.25, 0.5, 0.75, 1.0}, "method.name": PAPER},
-    "cifar/job_grid": {
-        "forget.rho": {0.0, 0.5, 1.0},
-        "optimizer.learning_rate": {1e-5, 1e-4},
-        "method.constraint_ratio": RATIOS,
-        "method.name": HAMU,
-    },
-    "cifar/batch_size_ablation": {SIZES: {128, 256, 512, 1024, 2048}, "method.name": HAMU},
-    "waterdrum_tofu/batch_size_ablation": {SIZES: {16, 32, 50, 64, 128}, "method.name": HAMU},
-    "cifar/optimizer_ablation": {"optimizer.name": {"sgd", "adamw"}},
-    "waterdrum_tofu/optimizer_ablation": {"optimizer.name": {"sgd", "adamw"}, "method.name": HAMU},
-    "waterdrum_tofu/semantic_similarity_sweep": {
-        "data.duplicates": {"none", "semantic", "exact"},
-        "method.name": PAPER | {"gru", "pcgrad"},
-    },
-}
-
-SMALL_TRIALS = {
-    "cifar": 9 * 4,
-    "cifar_small": 9 * 4,
-    "waterdrum_tofu": 5 * 5,
-    "tofu_small": 5 * 5,
-    "cifar/rho_sweep": 3 * 7 * 3,
-    "cifar/constraint_sweep": 4 * 2 * 3,
-    "waterdrum_tofu/constraint_sweep": 4 * 2 * 3,
-    "cifar/job_grid": 2 * 2 * 2 * 3 * 2,
-    "cifar/batch_size_ablation": 3 * 2 * 3,
-    "waterdrum_tofu/batch_size_ablation": 3 * 2 * 3,
-    "waterdrum_tofu/semantic_similarity_sweep": 2 * 9 * 3,
-}
-"""Where they are not those of the whole experiment."""
-
-OTHERS = {
-    "digits": 9 * 5,
-    "cifar": 9 * 8,
-    "cifar_small": 9 * 4,
-    "waterdrum_tofu": 11 * 4,
-    "tofu_small": 5 * 5,
-}
-"""Trials of what is no experiment of the paper."""
-
-SHARED = {f"{task}/{name}" for task in ("cifar", "waterdrum_tofu") for name in ("recipe", "paper")}
-"""What the experiments extend."""
-
-RECIPES: dict[str, dict[str, Any]] = {
-    "cifar": {
-        "forget": {"kind": "class", "label": 0, "rho": 0.0},
-        "model.name": "resnet20",
-        "model.freeze_batchnorm": True,
-        "data.mean": [0.4914, 0.4822, 0.4465],
-        "data.std": [0.2023, 0.1994, 0.2010],
-        "training.epochs": 50,
-        "training.batch_size": 5000,
-        "training.select": "best",
-        "training.optimizer.name": "adamw",
-        "training.optimizer.learning_rate": 1e-3,
-        "training.optimizer.schedule": "constant",
-        "training.optimizer.clip_norm": 1.0,
-        "batch.retain": 5000,
-        "batch.forget": 5000,
-        "duration.epochs": 25,
-    },
-    "waterdrum_tofu": {
-        "model.name": "meta-llama/Llama-2-7b-chat-hf",
-        "model.lora.rank": 8,
-        "model.lora.alpha": 16,
-        "model.lora.dropout": 0.05,
-        "model.lora.target_modules": [
-            *("q_proj", "k_proj", "v_proj", "o_proj"),
-            *("gate_proj", "up_proj", "down_proj"),
-        ],
-        "data.template": "chat",
-        "training.parameters": "lora",
-        "training.epochs": 10,
-        "training.batch_size": 64,
-        "training.optimizer.name": "adamw",
-        "training.optimizer.learning_rate": 1e-4,
-        "batch.retain": 50,
-        "batch.forget": 50,
-        "duration.epochs": 10,
-    },
-}
-BOTH = {
-    "optimizer.name": "sgd",
-    "optimizer.momentum": 0.0,
-    "optimizer.learning_rate": 1e-4,
-    "optimizer.clip_norm": 1.0,
-    "method.radius": "lr",
-    "method.constraint_split": "grad_norm",
-}
-
-
-def trials(varied: dict[str, set]) -> int:
-    return math.prod(len(values) for values in varied.values()) * len(SEEDS)
 
 
 def at(document: dict[str, Any], path: str) -> Any:
@@ -372,3 +259,15 @@ def test_a_sweep_that_is_only_timed(made_cifar: Path, tmp_path: Path) -> None:
         assert run.data.metrics["unlearning_seconds"] > 0
         assert (run.data.metrics["steps"], run.data.metrics["gradient_computations"]) == (2, gradients)
         assert "forget_quality" not in run.data.metrics
+
+
+def test_a_sweep_goes_on_only_as_it_was(tmp_path: Path) -> None:
+    """Whatever file it was taken from; a key that is newer than the sweep has its default."""
+    config = load_sweep(FILES["cifar/stopping_criterion"], ["preset=small"])
+    folder = new_folder(config, tmp_path)
+    document = yaml.safe_load((folder / "sweep.yaml").read_text())
+    del document["evaluation"]["enabled"]
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(document))
+    assert resumable_folder(config, tmp_path) == folder
+    with pytest.raises(ConfigError, match=r"^--resume: batch differs from .*: take the configuration back"):
+        resumable_folder(load_sweep(FILES["cifar/stopping_criterion"]), tmp_path)

@@ -8,13 +8,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from upath import UPath
 
-from hamu_ray.config.files import ConfigError, load, load_run, load_sweep
+from hamu_ray.config.files import load, load_run, load_sweep
 from hamu_ray.config.layers import merge, merge_two, read_stack
 from hamu_ray.config.sweep import SweepConfig
 
@@ -64,38 +63,6 @@ def test_a_chain_of_files_is_their_documents_laid_over_each_other(documents: lis
     for document in documents:
         expected = merge_two(expected, document)
     assert merge(stack.layers) == expected
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
-    """A recipe with two presets, and an experiment in a folder below that adds to one of them."""
-    (tmp_path / "recipe.yaml").write_text(
-        """name: recipe
-optimizer: {learning_rate: 0.1, momentum: 0.5}
-batch: {retain: 100, forget: 100}
-duration: {epochs: 3}
-space: {seed: {grid: [1, 2, 3]}, optimizer.learning_rate: {loguniform: [0.1, 1.0]}}
-presets:
-  small:
-    batch.retain: 10
-    duration: {epochs: null, steps: 4}
-    space.optimizer.learning_rate: {grid: [0.5]}
-  tiny:
-    batch: {retain: 1, forget: 1}
-"""
-    )
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "experiment.yaml").write_text(
-        """extends: ../recipe.yaml
-name: experiment
-batch: {retain: 50, micro: 5}
-duration: {epochs: 7}
-space: {seed: null, method.name: {grid: [ft, ga]}}
-presets:
-  small: {batch.micro: 2}
-"""
-    )
-    return tmp_path
 
 
 def sweep(files: Path, text: str, *overrides: str) -> SweepConfig:
@@ -195,131 +162,6 @@ def test_behind_a_url(files: Path) -> None:
     there = load_sweep("memory://bucket/sub/experiment.yaml", ["preset=small"])
     assert there == load_sweep(files / "sub" / "experiment.yaml", ["preset=small"])
     assert sweep(files, "extends: memory://bucket/sub/experiment.yaml\n").batch.retain == 50
-
-
-SPACE = "space: {seed: {grid: [1]}}\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "overrides", "line"),
-    [
-        (
-            "extends: recipe.yaml\npreset: smal\n",
-            [],
-            "own.yaml: preset: unknown preset 'smal'; take small or tiny",
-        ),
-        (
-            "extends: recipe.yaml\n",
-            ["preset=smal"],
-            "own.yaml with --set preset=smal: preset: unknown preset 'smal'; take small or tiny",
-        ),
-        (SPACE + "preset: x\n", [], "own.yaml: preset: unknown preset 'x'; the file has none; remove it"),
-        (
-            "extends: recipe.yaml\npreset: [small]\n",
-            [],
-            "own.yaml: preset: unknown preset ['small']; take small or",
-        ),
-        ("extends: 3\n", [], "own.yaml: extends: expected the path of a file, from this one, found 3"),
-        ("extends: recip.yaml\n", [], "own.yaml extends recip.yaml: no such file; did you mean "),
-        (
-            "extends: own.yaml\n",
-            [],
-            "own.yaml: extends: own.yaml extends this file itself; remove one of the two",
-        ),
-        (
-            "extends: loop.yaml\n",
-            [],
-            "own.yaml extends loop.yaml: extends: own.yaml extends this file itself; remove one of the two",
-        ),
-        (
-            "extends: text.yaml\n",
-            [],
-            "own.yaml extends text.yaml: line 1: mapping values are not allowed here",
-        ),
-        (
-            "presets: 3\n",
-            [],
-            "own.yaml: presets: expected names and changes, such as small: {duration.steps: 10}, found 3",
-        ),
-        (
-            "presets: {small: 3}\n",
-            [],
-            "own.yaml: presets.small: expected key paths and values, such as duration.steps: 10, found 3",
-        ),
-        (
-            "extends: wrong.yaml\n",
-            [],
-            "own.yaml extends wrong.yaml: optimizer.learing_rate: unknown key; did you mean learning_rate?",
-        ),
-        (
-            "extends: again.yaml\n",
-            [],
-            "own.yaml extends wrong.yaml: optimizer.learing_rate: unknown key; did you mean learning_rate?",
-        ),
-        (
-            "extends: recipe.yaml\noptimizer: {learing_rate: 1}\n",
-            [],
-            "own.yaml: optimizer.learing_rate: unknown key; did you mean learning_rate?",
-        ),
-        (
-            "extends: recipe.yaml\nduration: {steps: 3}\n",
-            [],
-            "own.yaml: duration: give epochs or steps, not both: set the other to null",
-        ),
-        (
-            "extends: bad_preset.yaml\n",
-            ["preset=bad"],
-            "own.yaml extends bad_preset.yaml with preset bad: batch.retain: expected a number of at least 1, found 0",
-        ),
-        (
-            SPACE + "presets: {bad: {batch.retain: 0}}\n",
-            ["preset=bad"],
-            "own.yaml with preset bad: batch.retain: expected a number of at least 1, found 0",
-        ),
-        (
-            "extends: bad_preset.yaml\n",
-            ["preset=bad", "batch.retain=-1"],
-            "own.yaml with --set batch.retain=-1: batch.retain: expected a number of at least 1, found -1",
-        ),
-        (
-            "extends: bad_space.yaml\n",
-            [],
-            "own.yaml extends bad_space.yaml: space.batch.retain: expected a number of at least 1, found 0",
-        ),
-        (
-            "extends: bad_method.yaml\n",
-            [],
-            "own.yaml extends bad_method.yaml: space: with method.name 'ft': method.forget_objective: ft does not take",
-        ),
-    ],
-)
-def test_a_mistake_names_the_file_that_it_is_in(
-    files: Path, text: str, overrides: list[str], line: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, content in {
-        "loop": "extends: own.yaml\n",
-        "text": "a: b: c\n",
-        "wrong": SPACE + "optimizer: {learing_rate: 1}\n",
-        "again": "extends: wrong.yaml\noptimizer: {momentum: 0.1}\n",
-        "bad_preset": SPACE + "presets: {bad: {batch.retain: 0}}\n",
-        "bad_space": "space: {batch.retain: {grid: [0, 1]}}\n",
-        "bad_method": "method: {forget_objective: npo}\nspace: {method.name: {grid: [hamu-q, ft]}}\n",
-    }.items():
-        (files / f"{name}.yaml").write_text(content)
-    monkeypatch.chdir(files)
-    (files / "own.yaml").write_text(text)
-    with pytest.raises(ConfigError) as caught:
-        load_sweep("own.yaml", overrides)
-    assert "\n" not in str(caught.value)
-    assert str(caught.value).startswith(line)
-
-
-def test_a_loop_through_other_spellings_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "a.yaml").write_text("extends: sub/../b.yaml\n")
-    (tmp_path / "b.yaml").write_text("extends: sub/../sub/../a.yaml\n")
-    with pytest.raises(ConfigError, match=r"extends this file itself; remove one of the two$"):
-        load_run(tmp_path / "a.yaml")
 
 
 def test_layers_import_nothing_slow() -> None:
