@@ -38,8 +38,8 @@ SCHEMES = (
 )
 """How the URIs begin that MLflow knows; a path alone is one too."""
 
-DECIDES_SPLIT_OR_MODELS = ("seed", "forget.", "original.", "reference.")
-"""Beginnings of the keys on which the forget set and the given models depend."""
+DECIDES_SPLIT_OR_MODELS = ("seed", "data.", "forget.", "original.", "reference.")
+"""Beginnings of the keys on which the data, the forget set and the given models depend."""
 
 CHECKED_COMBINATIONS = 64
 """Combinations of their values that are checked before a sweep starts; the rest when their trials do."""
@@ -71,12 +71,12 @@ def check_sweep(config: SweepConfig, source: str) -> None:
 
 
 def distinct_runs(config: SweepConfig) -> list[RunConfig]:
-    """Return runs of a sweep with each of its forget sets and given models among them, up to a bound."""
+    """Return runs of a sweep with all of its data, forget sets and given models among them, up to a bound."""
     return list(islice(config.variants(DECIDES_SPLIT_OR_MODELS), CHECKED_COMBINATIONS))
 
 
 def _check(runs: Sequence[RunConfig], methods: Sequence[str], source: str) -> None:
-    """Check runs that share storage, tracking, data and kind of model, and what their methods need."""
+    """Check runs that share storage, tracking and kind of model, and what their methods need."""
     run = runs[0]
     try:
         _check_methods(methods)
@@ -84,7 +84,8 @@ def _check(runs: Sequence[RunConfig], methods: Sequence[str], source: str) -> No
         for key, path in _given_models(runs):
             _check_model_file(key, Path(path))
         _check_tracking(run.tracking.uri, local)
-        check_data(run.data, [(each.forget, each.seed) for each in runs], run.model)
+        for data in dict.fromkeys(each.data for each in runs):
+            check_data(data, [(each.forget, each.seed) for each in runs if each.data == data], run.model)
     except ValueError as error:
         raise ConfigError(f"{source}: {first_line(error)}") from error
 

@@ -69,7 +69,7 @@ def first_line(error: BaseException) -> str:
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML mapping as data alone; raises `ConfigError`."""
     try:
-        place = _place(path)
+        place = place_of(path)
         with place.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
@@ -92,7 +92,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return document
 
 
-def _place(path: str | Path) -> Any:
+def place_of(path: str | Path) -> Any:
     """Return a path of this machine, or one behind a URL, where a sweep's storage may be."""
     if "://" not in str(path):
         return Path(path)

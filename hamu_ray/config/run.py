@@ -150,6 +150,8 @@ class DurationConfig(Section):
 class EvaluationConfig(Section):
     """When and on what the model is measured, besides the start and the end."""
 
+    enabled: bool = True
+    """False measures nothing, for runs that are timed: their objectives are NaN, and they are on no front."""
     every_epochs: PositiveInt | None = None
     every_steps: PositiveInt | None = None
     subset: PositiveInt | None = None

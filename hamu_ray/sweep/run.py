@@ -10,7 +10,7 @@ import yaml
 from ray import tune
 from rich.console import Console
 
-from hamu_ray.config.files import ConfigError
+from hamu_ray.config.files import ConfigError, load_sweep
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.engine.files import local_folder, storage_path, write_atomically
 from hamu_ray.sweep.archive import Archive
@@ -56,7 +56,7 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
         raise ConfigError(f"tracking.uri: {error}") from error
     connect(groups_of(config))
     journal, delivery = Journal(folder), Delivery(folder, tracking)
-    parameters = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    parameters = config.whole
     journal.tell(
         "start_sweep", folder.name, parameters=parameters, tags={"algorithm": config.search.algorithm}
     )
@@ -124,7 +124,7 @@ def run_trials(
     with SweepView(console, total, len(before), config.search.objectives) as view:
         listener = SweepListener(config, folder.name, journal, folder, results, pool, view)
         if len(before) < total:
-            search = UnlearningSearch(config, folder, {int(record.trial_id) for record in before}, places)
+            search = UnlearningSearch(config, folder, before, places)
             tune_trials(config, search, listener, folder, total - len(before))
         interrupted = listener.interrupt()
     ray.kill(pool)
@@ -185,7 +185,7 @@ def rivals_of(config: SweepConfig, before: Sequence[TrialRecord]) -> Rivals | No
 def new_folder(config: SweepConfig, local: Path) -> Path:
     """Make the folder of a new sweep, with its resolved configuration, which runs the same sweep again."""
     folder = local / SWEEPS / f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    document = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    document = config.whole
     write_atomically(folder / SWEEP_FILE, yaml.safe_dump(document, sort_keys=False).encode())
     return folder
 
@@ -197,8 +197,7 @@ def resumable_folder(config: SweepConfig, local: Path) -> Path:
         raise ConfigError(
             f"--resume: no sweep of the name {config.name} in {shown(local)}; leave --resume out"
         )
-    earlier = yaml.safe_load((folders[-1] / SWEEP_FILE).read_text())
-    now = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    earlier, now = load_sweep(folders[-1] / SWEEP_FILE).whole, config.whole
     for key in sorted(earlier.keys() | now.keys()):
         if earlier.get(key) != now.get(key) and key not in ("tracking", "storage"):
             raise ConfigError(
