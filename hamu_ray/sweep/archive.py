@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
+from hamu_ray.config.keys import keys_of_domain
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.engine.outcome import Status
@@ -302,7 +303,10 @@ def _sampled(
     flat: Mapping[str, Any], document: Mapping[str, Any], config: SweepConfig | None
 ) -> dict[str, Any]:
     """Return the values of the keys that the sweep varied and the trial's method reads."""
-    present = {path: flat[path] for path in document.get("space") or {} if path in flat}
+    present: dict[str, Any] = {}
+    for path in document.get("space") or {}:
+        values = [flat[key] for key in keys_of_domain(path) if key in flat]
+        present |= {path: values[0]} if values else {}
     if config is None:
         return present
     return {path: value for path, value in present.items() if config.applies(path, present)}

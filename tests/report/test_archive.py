@@ -63,6 +63,13 @@ def test_only_parameters_that_a_method_reads_are_its_own(sweep: ArchivedSweep) -
         assert ("method.constraint_ratio" in record.parameters) == constrained
 
 
+def test_a_domain_for_several_keys(store: Path, archive: Archive) -> None:
+    config = sweep_config({"batch.{retain,forget}": {"grid": [32, 64]}})
+    fill(store, config, name="joined", experiment="joined", hardness=False)
+    (sweep,) = archive.sweeps("joined")
+    assert [record.parameters for record in sweep.records] == points(config)
+
+
 def test_trials_that_are_not_over(store: Path, archive: Archive) -> None:
     config = sweep_config()
     fill(store, config, name="running", experiment="running", records=[], running=points(config)[:2])

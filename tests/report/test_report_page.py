@@ -27,7 +27,7 @@ from hamu_ray.sweep.report.importance import EVERYTHING, importances
 from hamu_ray.sweep.report.make import write_report
 from hamu_ray.sweep.report.page import as_script, render
 from hamu_ray.sweep.report.problems import problems_of
-from hamu_ray.sweep.report.wording import duration, number, signed
+from hamu_ray.sweep.report.wording import duration, last_word, number, signed
 from hamu_ray.sweep.trial import Status
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
@@ -241,7 +241,7 @@ def test_importance_finds_what_matters(study: ArchivedSweep) -> None:
         assert sum(shares.values()) == pytest.approx(1)
         assert set(shares) == set(SPACE)
         assert shares["seed"] < max(shares["method.name"], shares["optimizer.learning_rate"])
-    assert missing == ["with fewer than 12 finished trials, ga (6), gdiff (9)"]
+    assert missing == ["with fewer than 12 finished trials, ga (3), gdiff (9)"]
 
 
 def test_files_beside_the_page(study: ArchivedSweep, tmp_path: Path) -> None:
@@ -273,6 +273,11 @@ def test_files_beside_the_page(study: ArchivedSweep, tmp_path: Path) -> None:
 )
 def test_numbers_read_well(value: float, text: str) -> None:
     assert number(value) == text
+
+
+def test_keys_read_well() -> None:
+    keys = ("optimizer.learning_rate", "seed", "batch.{retain,forget}")
+    assert [last_word(key) for key in keys] == ["learning rate", "seed", "batch retain, forget"]
 
 
 def test_differences_and_times() -> None:

@@ -58,7 +58,7 @@ def test_an_experiment_without_sweeps(store: Path, elsewhere: Path) -> None:
 
 def test_an_unknown_target_names_those_that_exist(study: ArchivedSweep, elsewhere: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"^studi: no experiment.* experiments .*study.* sweeps .*study"
+        ConfigError, match=r"^studi: no experiment.* experiments study.* sweeps study"
     ) as error:
         report(["studi"], study.archive.uri, None)
     assert "\n" not in str(error.value)

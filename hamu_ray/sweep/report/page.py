@@ -54,6 +54,7 @@ def render(sweeps: Sequence[ArchivedSweep], target: str, problems: Sequence[Prob
         lstrip_blocks=True,
     )
     environment.filters |= {"words": wording.words, "number": wording.number, "spread": wording.spread}
+    environment.filters |= {"last_word": wording.last_word}
     environment.filters |= {"p_value": wording.p_value, "signed": wording.signed, "share": wording.share}
     return environment.get_template("page.html").render(
         target=target,

@@ -1,6 +1,7 @@
 """What a report is asked for: sweeps' folders, experiments, or sweeps by name."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from rich.console import Console
@@ -71,14 +72,15 @@ def named(name: str, archive: Archive) -> list[ArchivedSweep]:
     held = [place for place in experiments if archive.names(place)]
     raise ConfigError(
         f"{name}: no experiment, sweep or sweep's folder of this name; {stores.shown(archive.uri)} has the "
-        f"experiments {listed(held)} and the sweeps {listed(archive.names()[::-1])}"
+        f"experiments {listed(held, name)} and the sweeps {listed(archive.names(), name)}"
     )
 
 
-def listed(names: Sequence[str]) -> str:
-    """Return names in one line, not all where there are many."""
+def listed(names: Sequence[str], wanted: str) -> str:
+    """Return names in one line, those most like the wanted one first, not all where there are many."""
+    nearest = get_close_matches(wanted, names, n=NAMED, cutoff=0.0)
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more if names else "(none)"
+    return ", ".join(nearest) + more if names else "(none)"
 
 
 def file_name(title: str) -> str:

@@ -28,7 +28,12 @@ def words(name: str) -> str:
 
 
 def last_word(path: str) -> str:
-    """Return the last key of a path as words: `learning rate` for `optimizer.learning_rate`."""
+    """Return the last key of a path as words: `learning rate` for `optimizer.learning_rate`.
+
+    Of a domain for several keys, all: `batch retain, forget` for `batch.{retain,forget}`.
+    """
+    if "{" in path:
+        return words(path.replace("{", "").replace("}", "").replace(".", " ").replace(",", ", "))
     return words(path.rpartition(".")[2])
 
 
