@@ -102,7 +102,7 @@ def test_an_undisturbed_sweep_leaves_its_front(undisturbed: Path) -> None:
     assert_every_step_is_tracked_once(undisturbed)
     assert 0 <= tracked(undisturbed)[0].data.metrics["hypervolume"] <= 1
     assert 1 <= len(pd.read_csv(folder / "front.csv")) <= TRIALS
-    for name in ("front.png", "front.html", "trials.csv"):
+    for name in ("front.png", "front.html", "trials.csv", "report.html"):
         assert (folder / name).stat().st_size > 0
     for path in folder.glob("trials/*/run.yaml"):
         load_run(path)  # runs as it is
