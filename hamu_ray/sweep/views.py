@@ -8,7 +8,7 @@ says that it cannot, and shows its usual page.
 import base64
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -41,9 +41,9 @@ def view_of(objectives: Sequence[Objective], sweep: str | None = None) -> dict[s
     }
 
 
-def pack(name: str, state: dict[str, Any], created_ms: int) -> str:
+def pack(name: str, state: Mapping[str, Any], created_ms: int) -> str:
     """Return the value of a view's tag: JSON whose state is zlib-compressed JSON in base64."""
-    packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
+    packed = base64.b64encode(zlib.compress(json.dumps(dict(state)).encode())).decode()
     return json.dumps(
         {"name": name, "createdAt": created_ms, "updatedAt": created_ms, "state": PACKED + packed}
     )
@@ -60,6 +60,11 @@ def link(address: str, experiment_id: str, identifier: str) -> str:
     """Return the page of the UI at an address that opens a view as charts beside the table of runs."""
     query = urlencode({"viewStateShareKey": identifier, "compareRunsMode": "CHART"})
     return f"{address}#/experiments/{experiment_id}/runs?{query}"
+
+
+def relative_link(identifier: str) -> str:
+    """Return the same within a description in the UI, where `{experiment_id}` stands for the experiment."""
+    return link("", "{experiment_id}", identifier)
 
 
 def _state(first: Objective, second: Objective, sweep: str | None) -> dict[str, Any]:
