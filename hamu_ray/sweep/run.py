@@ -180,19 +180,25 @@ def new_folder(config: SweepConfig, local: Path) -> Path:
     return folder
 
 
+def newest_folder(name: str, local: Path) -> Path | None:
+    """Return the folder of the newest sweep of a name, if there is one."""
+    files = sorted((local / SWEEPS).glob(f"{name}-{TIME}/{SWEEP_FILE}"))
+    return files[-1].parent if files else None
+
+
 def resumable_folder(config: SweepConfig, local: Path) -> Path:
     """Return the folder of the newest sweep of this name; raises `ConfigError` if it is another sweep's."""
-    folders = sorted(path.parent for path in (local / SWEEPS).glob(f"{config.name}-{TIME}/{SWEEP_FILE}"))
-    if not folders:
+    folder = newest_folder(config.name, local)
+    if folder is None:
         raise ConfigError(
             f"--resume: no sweep of the name {config.name} in {shown(local)}; leave --resume out"
         )
-    earlier = yaml.safe_load((folders[-1] / SWEEP_FILE).read_text())
+    earlier = yaml.safe_load((folder / SWEEP_FILE).read_text())
     now = config.model_dump(mode="json", by_alias=True, exclude_none=True)
     for key in sorted(earlier.keys() | now.keys()):
         if earlier.get(key) != now.get(key) and key not in ("tracking", "storage"):
             raise ConfigError(
-                f"--resume: {key} differs from {shown(folders[-1] / SWEEP_FILE)}: "
+                f"--resume: {key} differs from {shown(folder / SWEEP_FILE)}: "
                 "take the configuration back, or leave --resume out"
             )
-    return folders[-1]
+    return folder
