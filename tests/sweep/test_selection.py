@@ -38,9 +38,7 @@ def summary_of(points: list, directions: tuple[str, str]) -> SweepSummary:
 
 def oriented(summary: SweepSummary, trial) -> tuple[float, float]:
     """Both objectives, so that more is better."""
-    first, second = (
-        trial.measures[o.metric] * (1 if o.mode == "max" else -1) for o in summary.objectives
-    )
+    first, second = (trial.measures[o.metric] * (1 if o.mode == "max" else -1) for o in summary.objectives)
     return first, second
 
 
