@@ -17,10 +17,13 @@ from hamu_ray.engine.store import MODEL_FILE
 from hamu_ray.engine.unlearn import HARDNESS_FILE, OUTCOME_FILE, RUN_FILE
 from hamu_ray.sweep.front import Point
 from hamu_ray.sweep.journal import Journal, Told
+from hamu_ray.sweep.labels import colour_of, labels_of
 from hamu_ray.sweep.progress import SweepView, describe
 from hamu_ray.sweep.records import TRIALS, write_record
 from hamu_ray.sweep.search import NUMBER, PARAMETERS
 from hamu_ray.sweep.slot import Failure
+from hamu_ray.sweep.texts import flatten
+from hamu_ray.sweep.tracking import COLOUR
 from hamu_ray.sweep.trainable import NEWS, curve_of, trial_name
 from hamu_ray.sweep.trial import TrialRecord
 
@@ -102,14 +105,16 @@ class SweepListener(tune.Callback):
         self.usage.at_once = max(self.usage.at_once, len(self.open) + 1)
         name, parameters = trial_name(trial.config[NUMBER]), trial.config[PARAMETERS]
         run = self.config.resolve(parameters)
+        labels = labels_of(run)
+        colour = colour_of(run.method.name, self.config.methods)
         self.open[trial.trial_id] = Heard(name, parameters, run, self._told[name])
         self.journal.tell(
             "start_trial",
             name,
             parent=self.sweep,
             name=describe(parameters),
-            parameters=run.model_dump(mode="json"),
-            tags={"method": run.method.name, "seed": str(run.seed), "status": "running"},
+            parameters={**flatten(run.model_dump(mode="json")), **labels},
+            tags={**labels, "sweep": self.sweep, "status": "running", COLOUR: colour},
         )
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:

@@ -16,6 +16,7 @@ from hamu_ray.engine.files import local_folder, storage_path, write_atomically
 from hamu_ray.sweep.archive import Archive
 from hamu_ray.sweep.capacity import Places, groups_of
 from hamu_ray.sweep.cluster import connect
+from hamu_ray.sweep.front import Objective
 from hamu_ray.sweep.journal import Courier, Delivery, Journal
 from hamu_ray.sweep.listener import SweepListener, Usage
 from hamu_ray.sweep.pool import start_pool
@@ -28,9 +29,12 @@ from hamu_ray.sweep.search import UnlearningSearch
 from hamu_ray.sweep.tracking import Tracking
 from hamu_ray.sweep.trainable import run_trial
 from hamu_ray.sweep.trial import Status, TrialRecord
+from hamu_ray.sweep.views import view_of
 
 SWEEPS = "sweeps"
 SWEEP_FILE = "sweep.yaml"
+TIME = "[0-9]" * 8 + "-" + "[0-9]" * 6
+"""The end of a folder's name, as a pattern: another sweep's name may begin with this one's."""
 
 TRIAL_RESOURCES = {"node:__internal_head__": 0.0001}
 """A trial only waits for its slot: it takes nothing that workers need."""
@@ -61,6 +65,9 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
         "start_sweep", folder.name, parameters=parameters, tags={"algorithm": config.search.algorithm}
     )
     journal.tell("log_files", folder.name, paths=[folder / SWEEP_FILE])
+    objectives = [Objective(objective.metric, objective.mode) for objective in config.search.objectives]
+    for sweep in (folder.name, None):
+        journal.tell("share_view", folder.name, **view_of(objectives, sweep))
     courier = Courier(delivery)
     records, usage, complete = run_trials(config, folder, journal, console)
     ray.shutdown()
@@ -190,18 +197,24 @@ def new_folder(config: SweepConfig, local: Path) -> Path:
     return folder
 
 
+def newest_folder(name: str, local: Path) -> Path | None:
+    """Return the folder of the newest sweep of a name, if there is one."""
+    files = sorted((local / SWEEPS).glob(f"{name}-{TIME}/{SWEEP_FILE}"))
+    return files[-1].parent if files else None
+
+
 def resumable_folder(config: SweepConfig, local: Path) -> Path:
     """Return the folder of the newest sweep of this name; raises `ConfigError` if it is another sweep's."""
-    folders = sorted(path.parent for path in (local / SWEEPS).glob(f"{config.name}-*/{SWEEP_FILE}"))
-    if not folders:
+    folder = newest_folder(config.name, local)
+    if folder is None:
         raise ConfigError(
             f"--resume: no sweep of the name {config.name} in {shown(local)}; leave --resume out"
         )
-    earlier, now = load_sweep(folders[-1] / SWEEP_FILE).whole, config.whole
+    earlier, now = load_sweep(folder / SWEEP_FILE).whole, config.whole
     for key in sorted(earlier.keys() | now.keys()):
         if earlier.get(key) != now.get(key) and key not in ("tracking", "storage"):
             raise ConfigError(
-                f"--resume: {key} differs from {shown(folders[-1] / SWEEP_FILE)}: "
+                f"--resume: {key} differs from {shown(folder / SWEEP_FILE)}: "
                 "take the configuration back, or leave --resume out"
             )
-    return folders[-1]
+    return folder

@@ -72,6 +72,11 @@ def made_by_one(uri: str) -> Iterator[None]:
         yield
 
 
+def ui_address(uri: str) -> str:
+    """Return where the UI answers: a server, or what `ui_command` starts."""
+    return f"{uri}/" if is_server(uri) else f"http://127.0.0.1:{_free_port()}/"
+
+
 def ui_command(uri: str, experiment_id: str) -> str:
     """Return the shell command that opens the MLflow UI on a store: a server's page, or a UI of its own."""
     if is_server(uri):
