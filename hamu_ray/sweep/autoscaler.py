@@ -41,21 +41,19 @@ def ask_for(workers: WorkersConfig) -> PlacementGroup:
     return placement_group([bundle_of(workers)] * workers.count, strategy="PACK")
 
 
-def wait_for_room(workers: WorkersConfig, say: Callable[[str], None]) -> bool:
-    """Wait for the nodes that a group of workers needs; return False when the autoscaler brings none."""
+def room_for(workers: WorkersConfig, say: Callable[[str], None]) -> PlacementGroup | None:
+    """Wait for the nodes that a group of workers needs; return what keeps them, or None when none are brought."""
     claim = ask_for(workers)
     told, last, patience = None, None, time.monotonic() + PATIENCE_SECONDS
-    try:
-        while not claim.wait(LOOK_SECONDS):
-            coming = nodes_on_their_way()
-            now = (coming, len(usable_nodes()))
-            if coming or now != last:
-                last, patience = now, time.monotonic() + PATIENCE_SECONDS
-            if time.monotonic() > patience:
-                return False
-            if coming != told:
-                told = coming
-                say(f"waiting for nodes: {described(workers)}; {coming or 'none'} on their way")
-        return True
-    finally:
-        remove_placement_group(claim)
+    while not claim.wait(LOOK_SECONDS):
+        coming = nodes_on_their_way()
+        now = (coming, len(usable_nodes()))
+        if coming or now != last:
+            last, patience = now, time.monotonic() + PATIENCE_SECONDS
+        if time.monotonic() > patience:
+            remove_placement_group(claim)
+            return None
+        if coming != told:
+            told = coming
+            say(f"waiting for nodes: {described(workers)}; {coming or 'none'} on their way")
+    return claim

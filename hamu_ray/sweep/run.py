@@ -1,5 +1,6 @@
 """A sweep from its configuration to its front: the cluster, the slots, Tune, tracking, and what is left on disk."""
 
+import os
 import signal
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,6 +14,7 @@ from rich.console import Console
 from hamu_ray.config.files import ConfigError
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.engine.files import local_folder, storage_path, write_atomically
+from hamu_ray.preflight import RAY_JOB
 from hamu_ray.sweep.capacity import ON_THE_HEAD, Places, groups_of, usable_nodes
 from hamu_ray.sweep.cluster import connect
 from hamu_ray.sweep.journal import Courier, Delivery, Journal
@@ -51,6 +53,8 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
         tracking = Tracking.open(config.tracking.uri, config.tracking.experiment, local)
     except ValueError as error:
         raise ConfigError(f"tracking.uri: {error}") from error
+    if RAY_JOB in os.environ:
+        os.chdir(local)  # nodes on one machine share a job's folder, and each that joins unpacks it anew
     connect(groups_of(config), str(storage_path(config.storage.path)), console)
     journal, delivery = Journal(folder), Delivery(folder, tracking)
     parameters = config.model_dump(mode="json", by_alias=True, exclude_none=True)

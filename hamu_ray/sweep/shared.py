@@ -56,8 +56,14 @@ def check_shared(storage: str) -> None:
             .remote(str(folder), sign, node["NodeID"], signs[node["NodeID"]])
             for node in nodes
         ]
-        for node, problem in zip(nodes, ray.get(asked, timeout=ANSWER_SECONDS), strict=True):
+        for node, answer in zip(nodes, asked, strict=True):
             name = f"{node['NodeManagerAddress']}/{node['NodeID']}"
+            try:
+                problem = ray.get(answer, timeout=ANSWER_SECONDS)
+            except ray.exceptions.RayError as error:
+                if node["NodeID"] not in {other["NodeID"] for other in usable_nodes()}:
+                    continue  # it left
+                problem = str(error).splitlines()[0]
             if problem:
                 raise ConfigError(f"storage.path: node {name} cannot use {storage}: {problem}; {REMEDY}")
             if not sees(folder / node["NodeID"], signs[node["NodeID"]]):

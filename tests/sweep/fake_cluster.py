@@ -1,5 +1,6 @@
 """An autoscaling cluster of processes on this machine, and jobs submitted to it."""
 
+import json
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import psutil
 import yaml
@@ -34,7 +36,7 @@ class FakeCluster:
         self.folder = folder
         self.port, self.dashboard = free_port(), free_port() + 1000
         config = yaml.safe_load((ROOT / "cluster" / "local.yaml").read_text())
-        config |= {"idle_timeout_minutes": 0.1, "max_workers": WORKER["max_workers"]}
+        config |= {"idle_timeout_minutes": 0.4, "max_workers": WORKER["max_workers"]}
         config["provider"]["gcs_address"] = f"127.0.0.1:{self.port}"
         config["available_node_types"]["worker"] = WORKER
         file = folder / "cluster.yaml"
@@ -58,7 +60,7 @@ class FakeCluster:
             self.head = subprocess.Popen(
                 command.split(), env=self.environment, stdout=log, stderr=log, start_new_session=True
             )
-        self.until(lambda: self.job("list").returncode == 0, "the head is up")
+        self.until(self.answers, "the head is up")
 
     def until(self, condition: Callable[[], Any], what: str, seconds: float = 120) -> Any:
         """Return the condition's first true value."""
@@ -80,22 +82,36 @@ class FakeCluster:
             timeout=300,
         )
 
-    def submit(self, name: str, space: Path, *options: str, wait: bool = False) -> subprocess.CompletedProcess:
+    def submit(
+        self, name: str, space: Path, *options: str, wait: bool = False
+    ) -> subprocess.CompletedProcess:
         """Submit a sweep as a person would, from the repository's root."""
         ours = [] if wait else ["--no-wait"]
-        runtime = f'--runtime-env-json={{"excludes": [".git", "runs", "docs"]}}'
         tune = ["python", "-m", "hamu_ray.tune", str(space), *options]
-        return self.job("submit", *ours, f"--submission-id={name}", "--working-dir=.", runtime, "--", *tune)
+        return self.job("submit", *ours, f"--submission-id={name}", "--working-dir=.", "--", *tune)
 
     def status(self, name: str) -> str:
         """Return a job's status, such as SUCCEEDED."""
-        text = self.job("status", name).stdout
-        return next((s for s in ("SUCCEEDED", "FAILED", "STOPPED", "RUNNING") if s in text), "PENDING")
+        return str(self.ask(name)["status"])
+
+    def answers(self) -> bool:
+        """Whether jobs can be submitted."""
+        try:
+            return self.ask() is not None
+        except OSError:
+            return False
+
+    def ask(self, path: str = "") -> Any:
+        """Ask the head's job server, which takes less of the machine than another `ray` command."""
+        token = {"Authorization": f"Bearer {self.token.read_text()}"}
+        url = f"http://127.0.0.1:{self.dashboard}/api/jobs/{path}"
+        with urlopen(Request(url, headers=token), timeout=60) as answer:
+            return json.load(answer)
 
     def wait_for(self, name: str, status: str, seconds: float = 240) -> str:
         """Wait until a job is over; return its log."""
         self.until(lambda: self.status(name) in ("SUCCEEDED", "FAILED", "STOPPED"), name, seconds)
-        log = self.job("logs", name).stdout
+        log = str(self.ask(f"{name}/logs")["logs"])
         assert self.status(name) == status, log
         return log
 
