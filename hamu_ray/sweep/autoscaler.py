@@ -5,7 +5,12 @@ import time
 from collections.abc import Callable
 
 import ray
-from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.placement_group import (
+    PlacementGroup,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
 
 from hamu_ray.config.run import WorkersConfig
 from hamu_ray.sweep.capacity import LOOK_SECONDS, bundle_of, described, usable_nodes
@@ -39,6 +44,11 @@ def nodes_on_their_way() -> int | None:
 def ask_for(workers: WorkersConfig) -> PlacementGroup:
     """Ask for room for a group of workers: an autoscaler starts the nodes that this placement group needs."""
     return placement_group([bundle_of(workers)] * workers.count, strategy="PACK")
+
+
+def is_there(claim: PlacementGroup) -> bool:
+    """Whether there is room for what was asked for."""
+    return bool(placement_group_table(claim).get("state") == "CREATED")
 
 
 def room_for(workers: WorkersConfig, say: Callable[[str], None]) -> PlacementGroup | None:

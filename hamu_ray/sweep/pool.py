@@ -11,7 +11,7 @@ from ray.actor import ActorHandle
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from hamu_ray.config.run import RunConfig, WorkersConfig
-from hamu_ray.sweep.autoscaler import ask_for, nodes_on_their_way
+from hamu_ray.sweep.autoscaler import ask_for, is_there, nodes_on_their_way
 from hamu_ray.sweep.capacity import LOOK_SECONDS, ON_THE_HEAD, fit_together, node_resources, usable_nodes
 from hamu_ray.sweep.pruning import Curve, Rivals
 from hamu_ray.sweep.slot import start_slot
@@ -150,18 +150,27 @@ class Pool:
     def _ask(self) -> None:
         """Ask the autoscaler, if there is one, for room for as many slots as trials could use.
 
-        What is asked for is never used itself: when it is there, the room is found like any other.
+        What was asked for and is there keeps its node until a slot uses it, and is let go before it is in the way of
+        slots that are starting: Ray serves those first, which waited longer.
         """
-        wanted = min(self._trials, self._most) - len(self._entries)
-        if wanted > 0 and nodes_on_their_way() is None:
+        wanted = max(min(self._trials, self._most) - len(self._entries), 0)
+        if wanted and nodes_on_their_way() is None:
             wanted = 0
-        kept = [claim for claim in self._claims if not claim.wait(0)][: max(wanted, 0)]
+        ready = [claim for claim in self._claims if is_there(claim)]
+        held = ready[: self._room_for(len(ready))]
+        kept = [*held, *(claim for claim in self._claims if claim not in ready)][:wanted]
         for claim in self._claims:
             if claim not in kept:
                 remove_placement_group(claim)
         self._claims = kept
-        if not fit_together([*(e.workers for e in self._entries), self._workers], node_resources()):
+        if len(held) == len(ready):
             self._claims += [ask_for(self._workers) for _ in range(wanted - len(kept))]
+
+    def _room_for(self, most: int) -> int:
+        """Return how many more slots there is room for, up to a number."""
+        nodes, there = node_resources(), [entry.workers for entry in self._entries]
+        fits = (n for n in range(most, 0, -1) if fit_together([*there, *[self._workers] * n], nodes))
+        return next(fits, 0)
 
     def _turn_of(self, ticket: object, workers: WorkersConfig) -> Entry | None:
         """Return a slot for the first in the queue, if there is one or room for one."""

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from tempfile import gettempdir
 
 import ray
 import yaml
@@ -54,7 +55,9 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
     except ValueError as error:
         raise ConfigError(f"tracking.uri: {error}") from error
     if RAY_JOB in os.environ:
-        os.chdir(local)  # nodes on one machine share a job's folder, and each that joins unpacks it anew
+        os.chdir(
+            gettempdir()
+        )  # nodes on one machine share a job's folder, and each that joins unpacks it anew
     connect(groups_of(config), str(storage_path(config.storage.path)), console)
     journal, delivery = Journal(folder), Delivery(folder, tracking)
     parameters = config.model_dump(mode="json", by_alias=True, exclude_none=True)

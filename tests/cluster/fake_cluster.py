@@ -136,6 +136,32 @@ class FakeCluster:
                     found[node] = process
         return found
 
+    def trial_processes(self) -> list[psutil.Process]:
+        """Return the processes of trials, slots and worker groups."""
+        names = ("ray::ImplicitFunc", "ray::Slot", "ray::Pool", "ray::TrainController", "ray::RayTrainWorker")
+        found = []
+        for process in psutil.Process(self.head.pid).children(recursive=True) + self.processes():
+            try:
+                if process.cmdline()[:1] and process.cmdline()[0].startswith(names):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def drain(self, node: str) -> subprocess.CompletedProcess:
+        """Tell a node that it will be taken away in two minutes, as a cloud does."""
+        return subprocess.run(
+            ["ray", "drain-node", f"--address=127.0.0.1:{self.port}", f"--node-id={node}"]
+            + [
+                "--reason=DRAIN_NODE_REASON_PREEMPTION",
+                "--reason-message=spot",
+                "--deadline-remaining-seconds=120",
+            ],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+        )
+
     def close(self) -> None:
         """End every process of the cluster."""
         processes = [*psutil.Process(self.head.pid).children(recursive=True), *self.processes()]
