@@ -1,5 +1,6 @@
 """An autoscaling cluster of processes on this machine, and jobs submitted to it."""
 
+import contextlib
 import json
 import os
 import signal
@@ -130,9 +131,9 @@ class FakeCluster:
         """Return the raylets of the nodes that scale, by the ends of their ids."""
         found = {}
         for process in self.processes():
-            if process.name() == "raylet":
-                node = process.environ().get("RAY_OVERRIDE_NODE_ID_FOR_TESTING", "")
-                if node and not node.endswith("00000"):
+            with contextlib.suppress(psutil.Error):
+                node = process.environ().get("RAY_OVERRIDE_NODE_ID_FOR_TESTING", "00000")
+                if process.name() == "raylet" and not node.endswith("00000"):
                     found[node] = process
         return found
 
@@ -151,10 +152,9 @@ class FakeCluster:
     def drain(self, node: str) -> subprocess.CompletedProcess:
         """Tell a node that it will be taken away in two minutes, as a cloud does."""
         return subprocess.run(
-            ["ray", "drain-node", f"--address=127.0.0.1:{self.port}", f"--node-id={node}"]
-            + [
-                "--reason=DRAIN_NODE_REASON_PREEMPTION",
-                "--reason-message=spot",
+            [
+                *("ray", "drain-node", f"--address=127.0.0.1:{self.port}", f"--node-id={node}"),
+                *("--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot"),
                 "--deadline-remaining-seconds=120",
             ],
             env=self.environment,

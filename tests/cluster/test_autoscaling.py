@@ -80,16 +80,12 @@ def assert_all_done_once(space: Path, trials: int) -> list[TrialRecord]:
 
 def checkpointed(space: Path, storage: Path, step: int = 10) -> list[str]:
     """The trials that are under way and have a checkpoint of that step or later."""
-    over = (
-        {record.trial_id for record in records_of(space)}
-        if list((space.parent / "runs").glob("sweeps/*"))
-        else set()
-    )
-    folders = {path.name for path in (space.parent / "runs" / "sweeps").glob("tiny-*")}
-    files = [
-        f for name in folders for f in (storage / "sweeps" / name / "trials").glob("*/checkpoints/*/step-*")
-    ]
-    return sorted({f.parents[2].name for f in files if int(f.stem[5:]) >= step} - over)
+    found = set()
+    for folder in (space.parent / "runs" / "sweeps").glob("tiny-*"):
+        files = (storage / "sweeps" / folder.name / "trials").glob("*/checkpoints/*/step-*")
+        found = {file.parents[2].name for file in files if int(file.stem[5:]) >= step}
+        found -= {record.trial_id for record in read_records(folder)}
+    return sorted(found)
 
 
 def test_nobody_submits_without_the_token(scaling: FakeCluster) -> None:
