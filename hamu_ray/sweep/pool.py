@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,8 @@ from hamu_ray.sweep.autoscaler import ask_for, is_there, nodes_on_their_way
 from hamu_ray.sweep.capacity import LOOK_SECONDS, ON_THE_HEAD, fit_together, node_resources, usable_nodes
 from hamu_ray.sweep.pruning import Curve, Rivals
 from hamu_ray.sweep.slot import start_slot
+
+logger = logging.getLogger(__name__)
 
 MOST_CLAIMS = 100
 """Room is asked for so many slots at once, where the number of trials at once has no limit."""
@@ -116,11 +119,14 @@ class Pool:
     async def tend(self) -> None:
         """Look after the slots, for as long as the sweep lasts."""
         while True:
-            await self._give_up_lost()
-            async with self._changed:
-                self._let_idle_go()
-                self._changed.notify_all()
-            self._ask()
+            try:
+                await self._give_up_lost()
+                async with self._changed:
+                    self._let_idle_go()
+                    self._changed.notify_all()
+                self._ask()
+            except Exception:  # what Ray's control store raises while it is away
+                logger.exception("cannot look at the cluster; trying again")
             await asyncio.sleep(LOOK_SECONDS)
 
     async def close(self) -> None:
