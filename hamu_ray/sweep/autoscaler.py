@@ -15,7 +15,7 @@ from ray.util.placement_group import (
 from hamu_ray.config.run import WorkersConfig
 from hamu_ray.sweep.capacity import LOOK_SECONDS, bundle_of, described, usable_nodes
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 25.0
 """An autoscaler that has started no node for so long has none to start: it decides every few seconds."""
 
 UNMANAGED = "node_"

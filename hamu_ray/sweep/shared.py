@@ -9,8 +9,8 @@ from hamu_ray.config.files import ConfigError
 from hamu_ray.engine.files import StoragePath, storage_path, write_atomically
 from hamu_ray.sweep.capacity import usable_nodes
 
-ANSWER_SECONDS = 60.0
-"""How long a node may take to start a process and answer."""
+ANSWER_SECONDS = 600.0
+"""How long a node may take to install what a job brings along, start a process and answer."""
 
 REMEDY = "give a folder that all nodes share, or a URL such as s3://bucket/runs, with --set storage.path=PATH"
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,7 +97,6 @@ def test_what_no_node_can_hold_is_refused_and_so_is_a_path_of_the_job_alone(
     scaling: FakeCluster, shared: Path, tmp_path: Path
 ) -> None:
     space = sweep(tmp_path, shared, 1, {**PAIR, "gpus": 1.0})
-    began = time.monotonic()
     scaling.submit("gpus", space)
     scaling.submit("relative", space, "--set", "storage.path=runs")
     log = scaling.wait_for("relative", "FAILED")
@@ -107,7 +105,8 @@ def test_what_no_node_can_hold_is_refused_and_so_is_a_path_of_the_job_alone(
     log = scaling.wait_for("gpus", "FAILED")
     assert "2 workers of 1 CPU and 1 GPU do not fit" in log.splitlines()[-1]
     assert "autoscaler brings no more" in log
-    assert time.monotonic() - began < 120, "a minute, and the start of two jobs"
+    job = scaling.ask("gpus")
+    assert job["end_time"] - job["start_time"] < 90_000, "a minute, and what it takes to start Python"
     assert not scaling.raylets()
 
 
@@ -137,18 +136,16 @@ def test_nodes_come_for_the_trials_and_go_after_them(
 
 def test_trials_go_on_where_nodes_vanish(scaling: FakeCluster, shared: Path, tmp_path: Path) -> None:
     """One is killed, another told to leave."""
-    space = sweep(tmp_path, shared, 2, duration={"steps": 3 * STEPS})
+    space = sweep(tmp_path, shared, 1, duration={"steps": 3 * STEPS})
     scaling.submit("vanishing", space)
-    (first, *_) = scaling.until(lambda: checkpointed(space, shared), "checkpoints", 400)
-    victims = scaling.raylets()
-    killed = next(iter(victims))
-    os.kill(victims[killed].pid, signal.SIGKILL)
-    scaling.until(lambda: set(checkpointed(space, shared)) - {first}, "another trial is under way", 400)
-    drained = scaling.until(lambda: [n for n in scaling.raylets() if n != killed], "a node is there")[0]
+    both = scaling.until(lambda: checkpointed(space, shared)[1:] and scaling.raylets(), "two trials run", 400)
+    killed, drained = list(both)[:2]
+    os.kill(both[killed].pid, signal.SIGKILL)
     assert scaling.drain(drained).returncode == 0
     scaling.wait_for("vanishing", "SUCCEEDED", 500)
-    records = assert_all_done_once(space, 4)
-    assert any(len(record.nodes) > 1 for record in records), "a trial went on elsewhere"
+    for record in assert_all_done_once(space, 2):
+        assert len(record.nodes) > 1, "each went on elsewhere"
+        assert record.nodes[0].endswith((killed, drained))
 
 
 def test_a_stopped_job_is_resumed(scaling: FakeCluster, shared: Path, tmp_path: Path) -> None:
