@@ -43,9 +43,7 @@ def uploaded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"\0" * 100_000)
     archive = folder.parent / "upload.zip"
-    create_package(
-        str(folder), archive, include_gitignore=True, excludes=get_runtime_env_default_excludes()
-    )
+    create_package(str(folder), archive, include_gitignore=True, excludes=get_runtime_env_default_excludes())
     with zipfile.ZipFile(archive) as file:
         return archive, {info.filename for info in file.infolist() if not info.is_dir()}
 
