@@ -14,8 +14,8 @@ _PARAMETER = re.compile(
 """A URL's parameter such as `?sslpassword=` or `&X-Amz-Signature=`."""
 
 ELSEWHERE = {
-    "tracking": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment, or the whole URI there as "
-    "MLFLOW_TRACKING_URI",
+    "tracking": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment, or the whole URI as "
+    "MLFLOW_TRACKING_URI there",
     "storage": "leave them to the machine's role in the cloud, or to the environment, such as AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY",
 }
