@@ -8,7 +8,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from sweep_processes import write_space
+
+from tests.sweep.sweep_processes import write_space
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
 
