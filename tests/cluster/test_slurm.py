@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
 import psutil
 import pytest
@@ -74,6 +75,15 @@ def test_without_a_search_space_it_says_how_it_is_used(tmp_path: Path) -> None:
     assert done.stderr.startswith("usage: sbatch cluster/slurm.sh SPACE.yaml")
 
 
+def answers(port: int) -> bool:
+    """Whether a server answers, and quickly."""
+    try:
+        urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class Job:
     """A job that ran to its end."""
@@ -99,7 +109,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
         process = subprocess.Popen(server, stdout=log, stderr=log, start_new_session=True)
     try:
         deadline = time.monotonic() + 200
-        while "startup complete" not in (folder / "server.log").read_text():
+        while not answers(port):
             assert time.monotonic() < deadline, (folder / "server.log").read_text()
             time.sleep(0.2)
         uri = f"http://me:{SECRETS['MLFLOW_TRACKING_URI']}@127.0.0.1:{port}"
