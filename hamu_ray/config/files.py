@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from hamu_ray.config.credentials import check_no_credentials
 from hamu_ray.config.document import (
     SPACE,
     ConfigError,
@@ -130,6 +131,10 @@ def _check_resolves(
 
 
 def _validated(schema: type[Config], source: Source) -> Config:
+    try:
+        check_no_credentials(source.document)
+    except ValueError as error:
+        raise ConfigError(f"{source.path}: {error}") from error
     try:
         return schema.model_validate(with_absolute_paths(source.document))
     except ValidationError as error:

@@ -188,6 +188,8 @@ class WorkersConfig(Section):
     """CPUs per worker."""
     gpus: float = Field(default=0.0, ge=0)
     """GPUs per worker; a fraction lets several workers share one."""
+    accelerator: str | None = Field(default=None, min_length=1)
+    """Kind of GPU that the workers' nodes must have, as Ray names it, such as `A100`; null takes any."""
     forget_workers: PositiveInt | None = None
     """How many of the workers hold the forget shard; null: half of them."""
     exchange: Literal["all_gather", "segments"] | None = None
@@ -232,6 +234,9 @@ class TrackingConfig(Section):
     """Tracking URI; null takes MLFLOW_TRACKING_URI, or else a SQLite file in the storage path."""
     experiment: str = Field(default="hamu_ray", min_length=1)
     """Name of the MLflow experiment."""
+    register_models: str | None = Field(default=None, min_length=1, pattern=r"^[^/:%\\]+$")
+    """Name in MLflow's model registry under which a sweep's models of the front are registered; null: none. Their
+    files are then kept in MLflow's artifacts, too."""
 
 
 class CheckpointConfig(Section):

@@ -17,10 +17,13 @@ from hamu_ray.engine.store import MODEL_FILE
 from hamu_ray.engine.unlearn import HARDNESS_FILE, OUTCOME_FILE, RUN_FILE
 from hamu_ray.sweep.front import Point
 from hamu_ray.sweep.journal import Journal, Told
+from hamu_ray.sweep.labels import colour_of, labels_of
 from hamu_ray.sweep.progress import SweepView, describe
 from hamu_ray.sweep.records import TRIALS, write_record
 from hamu_ray.sweep.search import NUMBER, PARAMETERS
-from hamu_ray.sweep.slot import Failure
+from hamu_ray.sweep.slot import Failure, Taken
+from hamu_ray.sweep.texts import flatten
+from hamu_ray.sweep.tracking import COLOUR
 from hamu_ray.sweep.trainable import NEWS, curve_of, trial_name
 from hamu_ray.sweep.trial import TrialRecord
 
@@ -39,6 +42,8 @@ class Heard:
     began: float = field(default_factory=time.monotonic)
     bases: dict[str, dict[str, float]] = field(default_factory=dict)
     """Measures of the original and of the reference."""
+    nodes: list[str] = field(default_factory=list)
+    """Those that its workers were on."""
     end: Outcome | Failure | None = None
 
 
@@ -102,14 +107,16 @@ class SweepListener(tune.Callback):
         self.usage.at_once = max(self.usage.at_once, len(self.open) + 1)
         name, parameters = trial_name(trial.config[NUMBER]), trial.config[PARAMETERS]
         run = self.config.resolve(parameters)
+        labels = labels_of(run)
+        colour = colour_of(run.method.name, self.config.methods)
         self.open[trial.trial_id] = Heard(name, parameters, run, self._told[name])
         self.journal.tell(
             "start_trial",
             name,
             parent=self.sweep,
             name=describe(parameters),
-            parameters=run.model_dump(mode="json"),
-            tags={"method": run.method.name, "seed": str(run.seed), "status": "running"},
+            parameters={**flatten(run.model_dump(mode="json")), **labels},
+            tags={**labels, "sweep": self.sweep, "status": "running", COLOUR: colour},
         )
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
@@ -118,6 +125,8 @@ class SweepListener(tune.Callback):
         for news in result.get(NEWS, []):
             if isinstance(news, Report):
                 self._hear(heard, news)
+            elif isinstance(news, Taken):
+                heard.nodes += [node for node in news.nodes if node not in heard.nodes]
             else:
                 heard.end = news
 
@@ -172,10 +181,11 @@ class SweepListener(tune.Callback):
         self.journal.tell("log_metrics", heard.name, metrics=metrics, step=record.steps)
         files = [place / name for name in (RUN_FILE, OUTCOME_FILE, HARDNESS_FILE)]
         self.journal.tell("log_files", heard.name, paths=[str(path) for path in files if path.exists()])
-        tags = {"model_path": record.model_path, "on_front": "false"}
+        tags = {"model_path": record.model_path, "on_front": "false", "node": ", ".join(record.nodes)}
         self.journal.tell("finish", heard.name, status=record.status, reason=record.reason, tags=tags)
         write_record(self.folder, record)
         self.view.end(record)
+        self.pool.expect.remote(self.view.total - self.view.ended)
 
 
 def make_record(heard: Heard, results: StoragePath) -> TrialRecord:
@@ -188,6 +198,7 @@ def make_record(heard: Heard, results: StoragePath) -> TrialRecord:
         original=heard.bases.get("original", {}),
         reference=heard.bases.get("reference", {}),
         curve=heard.curve,
+        nodes=heard.nodes,
         reason="the sweep ended before it",
     )
     match heard.end:

@@ -27,11 +27,17 @@ MATPLOTLIB_MARKERS = {
     "pentagon": "p",
     "hexagon": "h",
 }
+PAPER_DPI = 160
 FONT = "Helvetica, Arial, sans-serif"
 
 
-def write_png(path: Path | str, summary: SweepSummary, definitions: Mapping[str, str] = DEFINITIONS) -> Path:
-    """Draw a summary for paper. `definitions` explain the objectives in small print, by their names."""
+def write_png(
+    path: Path | str,
+    summary: SweepSummary,
+    definitions: Mapping[str, str] = DEFINITIONS,
+    dpi: int = PAPER_DPI,
+) -> Path:
+    """Draw a summary for paper, or smaller. `definitions` explain the objectives in small print, by their names."""
     scene = compose(summary, definitions)
     figure = Figure(figsize=(9.5, 6.4), facecolor="white")
     canvas = FigureCanvasAgg(figure)  # no pyplot: no global state, no display
@@ -41,7 +47,7 @@ def write_png(path: Path | str, summary: SweepSummary, definitions: Mapping[str,
     _dress(axes, scene)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    canvas.print_figure(path, dpi=160, bbox_inches="tight", pad_inches=0.2)
+    canvas.print_figure(path, dpi=dpi, bbox_inches="tight", pad_inches=0.2)
     return path
 
 

@@ -14,6 +14,9 @@ from hamu_ray.engine.files import StoragePath
 from hamu_ray.engine.outcome import Report, Verdict
 from hamu_ray.sweep.trial import Status, TrialRecord
 
+SHORT = {"learning_rate": "lr", "constraint_ratio": "ratio"}
+"""Words of keys that are too long for a list."""
+
 STYLES = {Status.FINISHED: "green", Status.INTERRUPTED: "yellow", Status.PRUNED: "yellow"}
 
 
@@ -102,6 +105,8 @@ class SweepView:
         self.total = total
         self.ended = ended
         self.objectives = objectives
+        self.several_nodes = False
+        """Whether a line also says where its trial ran."""
         self._bars = make_bars(console)
         self._phases = Phases(console, self._bars)
         self._overall = self._bars.add_task("sweep", total=total)
@@ -132,21 +137,27 @@ class SweepView:
         style = STYLES.get(record.status, "red")
         reason = "" if record.status is Status.FINISHED else f": {record.reason}"
         self.console.print(
-            f"[dim]{self.ended:>4}/{self.total}[/dim]  {describe(record.parameters):<58}  "
-            f"{values if measures else ''}  [{style}]{record.status}[/{style}]{escape(reason)}",
+            f"[dim]{self.ended:>4}/{self.total}[/dim]  {describe(record.parameters):<44}  "
+            f"{values if measures else ''}  [{style}]{record.status}[/{style}]{escape(reason)}"
+            + (f"  [dim]on {', '.join(map(short, record.nodes))}[/dim]" if self.several_nodes else ""),
             soft_wrap=True,
         )
 
 
 def describe(parameters: Mapping[str, Any]) -> str:
-    """Return sampled values as a short text: the method first, then each key's last word and its value."""
+    """Return sampled values as a short text: the method, each key's last word and its value, the seed last."""
     words = [str(parameters[METHOD_NAME])] if METHOD_NAME in parameters else []
-    words += [
-        f"{path.rpartition('.')[2]}={number(value)}"
-        for path, value in parameters.items()
-        if path != METHOD_NAME
-    ]
+    for path in sorted(parameters, key=lambda path: path == "seed"):
+        if path != METHOD_NAME:
+            word = path.rpartition(".")[2]
+            words += [SHORT.get(word, word), number(parameters[path])]
     return " ".join(words)
+
+
+def short(node: str) -> str:
+    """Return a node's address and the end of its id."""
+    address, _, ray_id = node.rpartition("/")
+    return f"{address}/{ray_id[-6:]}"
 
 
 def number(value: Any) -> str:

@@ -8,16 +8,23 @@ from rich.console import Console
 
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.engine.files import storage_path
-from hamu_ray.engine.unlearn import RUN_FILE
+from hamu_ray.engine.unlearn import HARDNESS_FILE, OUTCOME_FILE, REPORTS_FILE, RUN_FILE
 from hamu_ray.sweep import stores
 from hamu_ray.sweep.journal import Journal
 from hamu_ray.sweep.picture import write_html, write_png
 from hamu_ray.sweep.progress import shown
 from hamu_ray.sweep.records import RECORD_FILE, TRIALS
-from hamu_ray.sweep.summary import SweepSummary, summarise
+from hamu_ray.sweep.summary import SweepSummary, method_of, summarise
 from hamu_ray.sweep.tables import describe, front_table, write_csv
-from hamu_ray.sweep.tracking import Tracking
+from hamu_ray.sweep.tracking import RUN, Tracking
 from hamu_ray.sweep.trial import Status, TrialRecord
+from hamu_ray.sweep.views import relative_link, view_id
+
+SMALL_PICTURE = "front_small.png"
+"""For MLflow's UI, which shows pictures as large as they are."""
+SCREEN_DPI = 72
+NOT_OF_THE_MODEL = {OUTCOME_FILE, HARDNESS_FILE, REPORTS_FILE, RECORD_FILE}
+"""Files in a trial's folder that tell how it went."""
 
 
 def summary_of(config: SweepConfig, records: Sequence[TrialRecord]) -> SweepSummary:
@@ -52,7 +59,8 @@ def leave_result(
     """Write the front's files and tell tracking; ``status`` is that of the sweep."""
     summary = summary_of(config, records)
     files = write_files(summary, folder)
-    journal.tell("log_files", sweep, paths=files)
+    small = write_png(folder / SMALL_PICTURE, summary, dpi=SCREEN_DPI)
+    journal.tell("log_files", sweep, paths=[*files, small])
     front = {trial.trial_id for trial in summary.front}
     for trial in summary.trials:
         if trial.trial_id in front:
@@ -65,9 +73,34 @@ def leave_result(
         if record.exists():  # an interrupted trial has none
             journal.tell("log_files", trial.trial_id, paths=[record])
     journal.tell("log_metrics", sweep, metrics=totals(summary))
-    journal.tell("describe", sweep, markdown=describe(summary))
+    if config.tracking.register_models is not None and status is Status.FINISHED:
+        register_front(config.tracking.register_models, summary, journal, sweep)
+    journal.tell("describe", sweep, markdown=describe(summary, picture_in_ui(summary, sweep)))
     journal.tell("finish", sweep, status=status)
     return summary
+
+
+def picture_in_ui(summary: SweepSummary, sweep: str) -> str:
+    """Return Markdown of the front's picture as MLflow's UI shows it, and of the way to its charts."""
+    charts = relative_link(view_id(summary.objectives, sweep))
+    return (
+        f"![The front](get-artifact?path={SMALL_PICTURE}&run_uuid={RUN})\n\n[Charts of all trials]({charts})"
+    )
+
+
+def register_front(name: str, summary: SweepSummary, journal: Journal, sweep: str) -> None:
+    """Have the front's models registered as versions of a model, the knee under that alias."""
+    for trial in summary.front:
+        folder = storage_path(trial.model_path).parent
+        files = sorted(
+            path for path in folder.iterdir() if path.is_file() and path.name not in NOT_OF_THE_MODEL
+        )
+        objectives = {o.metric: trial.measures[o.metric] for o in summary.objectives}
+        tags = {"sweep": sweep, "trial": trial.trial_id, "method": method_of(trial), **objectives}
+        alias = "knee" if summary.place(trial) == "knee" else None
+        journal.tell(
+            "register_model", trial.trial_id, name=name, paths=list(map(str, files)), tags=tags, alias=alias
+        )
 
 
 def print_result(summary: SweepSummary, folder: Path, tracking: Tracking, console: Console) -> None:
@@ -82,6 +115,7 @@ def print_result(summary: SweepSummary, folder: Path, tracking: Tracking, consol
         lines["knee"] = f"python -m hamu_ray.unlearn {run}"
     lines["MLflow"] = stores.shown(tracking.uri)
     lines["UI"] = tracking.ui_command()
+    lines["charts"] = tracking.view_link(view_id(summary.objectives, folder.name))
     for name, text in lines.items():
         console.print(f"{name:<8} {text}", soft_wrap=True, markup=False)
 

@@ -1,9 +1,11 @@
 """A sweep from its configuration to its front: the cluster, the slots, Tune, tracking, and what is left on disk."""
 
+import os
 import signal
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from tempfile import gettempdir
 
 import ray
 import yaml
@@ -13,9 +15,11 @@ from rich.console import Console
 from hamu_ray.config.files import ConfigError, load_sweep
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.engine.files import local_folder, storage_path, write_atomically
+from hamu_ray.preflight import RAY_JOB
 from hamu_ray.sweep.archive import Archive
-from hamu_ray.sweep.capacity import Places, groups_of
+from hamu_ray.sweep.capacity import ON_THE_HEAD, Places, groups_of, usable_nodes
 from hamu_ray.sweep.cluster import connect
+from hamu_ray.sweep.front import Objective
 from hamu_ray.sweep.journal import Courier, Delivery, Journal
 from hamu_ray.sweep.listener import SweepListener, Usage
 from hamu_ray.sweep.pool import start_pool
@@ -25,15 +29,16 @@ from hamu_ray.sweep.pruning import Rivals
 from hamu_ray.sweep.records import read_records
 from hamu_ray.sweep.result import leave_result, print_result
 from hamu_ray.sweep.search import UnlearningSearch
+from hamu_ray.sweep.slot import CLOSE_SECONDS
 from hamu_ray.sweep.tracking import Tracking
 from hamu_ray.sweep.trainable import run_trial
 from hamu_ray.sweep.trial import Status, TrialRecord
+from hamu_ray.sweep.views import view_of
 
 SWEEPS = "sweeps"
 SWEEP_FILE = "sweep.yaml"
-
-TRIAL_RESOURCES = {"node:__internal_head__": 0.0001}
-"""A trial only waits for its slot: it takes nothing that workers need."""
+TIME = "[0-9]" * 8 + "-" + "[0-9]" * 6
+"""The end of a folder's name, as a pattern: another sweep's name may begin with this one's."""
 
 TRIAL_RESTARTS = 3
 """How often the process of a trial that died is started again; its work goes on in the slot meanwhile."""
@@ -54,13 +59,20 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
         tracking = Tracking.open(config.tracking.uri, config.tracking.experiment, local)
     except ValueError as error:
         raise ConfigError(f"tracking.uri: {error}") from error
-    connect(groups_of(config))
+    if RAY_JOB in os.environ:
+        os.chdir(
+            gettempdir()
+        )  # nodes on one machine share a job's folder, and each that joins unpacks it anew
+    connect(groups_of(config), str(storage_path(config.storage.path)), console)
     journal, delivery = Journal(folder), Delivery(folder, tracking)
     parameters = config.whole
     journal.tell(
         "start_sweep", folder.name, parameters=parameters, tags={"algorithm": config.search.algorithm}
     )
     journal.tell("log_files", folder.name, paths=[folder / SWEEP_FILE])
+    objectives = [Objective(objective.metric, objective.mode) for objective in config.search.objectives]
+    for sweep in (folder.name, None):
+        journal.tell("share_view", folder.name, **view_of(objectives, sweep))
     courier = Courier(delivery)
     records, usage, complete = run_trials(config, folder, journal, console)
     ray.shutdown()
@@ -120,13 +132,18 @@ def run_trials(
     )
     if before:
         console.print(f"resumed: {len(before)} trials are over")
-    pool = start_pool(str(storage), folder.name, rivals_of(config, before))
+    largest = max(groups_of(config), key=lambda group: group.count)
+    left = total - len(before)
+    rivals = rivals_of(config, before)
+    pool = start_pool(str(storage), folder.name, rivals, config.search.concurrent, left, largest)
     with SweepView(console, total, len(before), config.search.objectives) as view:
+        view.several_nodes = len(usable_nodes()) > 1
         listener = SweepListener(config, folder.name, journal, folder, results, pool, view)
         if len(before) < total:
             search = UnlearningSearch(config, folder, before, places)
             tune_trials(config, search, listener, folder, total - len(before))
         interrupted = listener.interrupt()
+    ray.wait([pool.close.remote()], timeout=CLOSE_SECONDS)
     ray.kill(pool)
     after = read_records(folder)
     complete = len(after) == total or (config.search.time_budget is not None and not interrupted)
@@ -145,7 +162,7 @@ def tune_trials(
         run_trial, sweep=config, pool=listener.pool, results=str(listener.results)
     )
     tuner = tune.Tuner(
-        tune.with_resources(trainable, TRIAL_RESOURCES),
+        tune.with_resources(trainable, ON_THE_HEAD),
         tune_config=tune.TuneConfig(
             search_alg=search,
             num_samples=count,
@@ -190,18 +207,24 @@ def new_folder(config: SweepConfig, local: Path) -> Path:
     return folder
 
 
+def newest_folder(name: str, local: Path) -> Path | None:
+    """Return the folder of the newest sweep of a name, if there is one."""
+    files = sorted((local / SWEEPS).glob(f"{name}-{TIME}/{SWEEP_FILE}"))
+    return files[-1].parent if files else None
+
+
 def resumable_folder(config: SweepConfig, local: Path) -> Path:
     """Return the folder of the newest sweep of this name; raises `ConfigError` if it is another sweep's."""
-    folders = sorted(path.parent for path in (local / SWEEPS).glob(f"{config.name}-*/{SWEEP_FILE}"))
-    if not folders:
+    folder = newest_folder(config.name, local)
+    if folder is None:
         raise ConfigError(
             f"--resume: no sweep of the name {config.name} in {shown(local)}; leave --resume out"
         )
-    earlier, now = load_sweep(folders[-1] / SWEEP_FILE).whole, config.whole
+    earlier, now = load_sweep(folder / SWEEP_FILE).whole, config.whole
     for key in sorted(earlier.keys() | now.keys()):
         if earlier.get(key) != now.get(key) and key not in ("tracking", "storage"):
             raise ConfigError(
-                f"--resume: {key} differs from {shown(folders[-1] / SWEEP_FILE)}: "
+                f"--resume: {key} differs from {shown(folder / SWEEP_FILE)}: "
                 "take the configuration back, or leave --resume out"
             )
-    return folders[-1]
+    return folder

@@ -87,12 +87,14 @@ def _front_notes(summary: SweepSummary) -> str:
     return KNEE_NOTE * bool(summary.front) + EQUALS_NOTE * several + "."
 
 
-def describe(summary: SweepSummary) -> str:
-    """Return the summary as Markdown: the front, what became of all trials, and where the models are."""
+def describe(summary: SweepSummary, picture: str = "") -> str:
+    """Return the summary as Markdown: the front, a picture of it, what became of all trials, where the models are."""
     header, rows, anchors = _front_rows(summary)
     parts = [f"**{_headline(summary)}** {counts_line(summary)}{_front_notes(summary)}"]
     if rows or anchors:
         parts.append(_markdown_table(header, rows + anchors))
+    if picture:
+        parts.append(picture)
     if summary.front:
         paths = [f"- `{trial.trial_id}`: `{trial.model_path or 'not kept'}`" for trial in summary.front]
         parts += ["### Models of the front", "\n".join(paths)]

@@ -9,11 +9,9 @@ mlflow is imported when a store is opened and not before: its import takes secon
 """
 
 import getpass
-import json
 import logging
 import math
 import os
-import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +19,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hamu_ray.config.credentials import without_credentials
 from hamu_ray.engine.files import local_copy, storage_path
-from hamu_ray.sweep import stores
+from hamu_ray.sweep import registry, stores, views
+from hamu_ray.sweep.texts import PARAMETER_LENGTH, TAG_LENGTH, cut, flatten, metric_name, tag_texts, text
 from hamu_ray.sweep.trial import Status
 
 if TYPE_CHECKING:
@@ -40,9 +40,12 @@ QUIET = {
 
 METRICS_PER_BATCH = 1000
 PARAMETERS_PER_BATCH = 100
-PARAMETER_LENGTH = 6000
-TAG_LENGTH = 8000
-CUT = " … (cut)"
+COLOUR = "mlflow.runColor"
+"""The tag of a run's colour in the UI's charts."""
+RUN, EXPERIMENT = "{run_id}", "{experiment_id}"
+"""Stand for the ids in a description."""
+MODEL_FOLDER = "model"
+"""Where a run's artifacts hold a registered model."""
 
 RUN_STATUS = {
     Status.FINISHED: "FINISHED",
@@ -95,7 +98,7 @@ class Tracking:
         except Exception as error:  # mlflow, sqlalchemy and drivers each raise their own
             reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
             where = f"MLflow experiment {experiment!r} in {stores.shown(uri)}"
-            raise ValueError(f"cannot open {where}: {reason[0]}") from error
+            raise ValueError(f"cannot open {where}: {without_credentials(reason[0])}") from error
         return cls(client, uri, experiment_id)
 
     def start_sweep(
@@ -164,12 +167,16 @@ class Tracking:
         """Set tags on a run; long values are cut."""
         from mlflow.entities import RunTag
 
-        entities = (RunTag(metric_name(key), value) for key, value in _tag_texts(tags).items())
+        entities = (RunTag(metric_name(key), value) for key, value in tag_texts(tags).items())
         for batch in _batches(entities, PARAMETERS_PER_BATCH):
             self._client.log_batch(run_id, tags=batch)
 
     def describe(self, run_id: str, markdown: str) -> None:
-        """Set the description that the UI shows. One that is too long is cut, and kept whole as a file."""
+        """Set the description that the UI shows, with this run's ids for `RUN` and `EXPERIMENT`.
+
+        One that is too long is cut, and kept whole as a file.
+        """
+        markdown = markdown.replace(RUN, run_id).replace(EXPERIMENT, self.experiment_id)
         if len(markdown) > TAG_LENGTH:
             self._client.log_text(run_id, markdown, "description.md")
             note = "\n\n(Cut here: the whole text is the artifact description.md.)\n"
@@ -188,6 +195,28 @@ class Tracking:
             with local_copy(place) as copy:
                 self._client.log_artifact(run_id, str(copy), artifact_path or None)
 
+    def share_view(self, run_id: str, identifier: str, name: str, state: Mapping[str, Any]) -> None:
+        """Save a view (`hamu_ray.sweep.views`) in the experiment of a run, unless it is there as it is."""
+        tag = views.TAG + identifier
+        there = self._client.get_experiment(self.experiment_id).tags.get(tag)
+        if there is None or views.unpack(there) != (name, state):
+            value = views.pack(name, state, int(time.time() * 1000))
+            self._client.set_experiment_tag(self.experiment_id, tag, value)
+
+    def register_model(
+        self,
+        run_id: str,
+        name: str,
+        paths: Sequence[Path | str],
+        tags: Mapping[str, Any],
+        alias: str | None = None,
+    ) -> None:
+        """Keep a model's files with its run, as a version of a registered model, which an alias may point to."""
+        self.log_files(run_id, paths, MODEL_FOLDER)
+        version = registry.register(self._client, name, run_id, MODEL_FOLDER, tag_texts(tags))
+        if alias is not None:
+            self._client.set_registered_model_alias(name, alias, version)
+
     def finish(
         self, run_id: str, status: str, reason: str = "", tags: Mapping[str, Any] | None = None
     ) -> None:
@@ -198,6 +227,10 @@ class Tracking:
     def ui_command(self) -> str:
         """Return the shell command that opens the MLflow UI on this store."""
         return stores.ui_command(self.uri, self.experiment_id)
+
+    def view_link(self, identifier: str) -> str:
+        """Return the address at which that UI shows a saved view."""
+        return views.link(stores.ui_address(self.uri), self.experiment_id, identifier)
 
     def _find(self, condition: str) -> str | None:
         """Return the id of the experiment's run that meets a condition, if there is one."""
@@ -213,30 +246,16 @@ class Tracking:
             "mlflow.source.name": Path(sys.argv[0]).name or "python",
             "mlflow.source.type": "LOCAL",
         }
-        texts = _tag_texts({**system, **tags})
+        texts = tag_texts({**system, **tags})
         run_id: str = self._client.create_run(self.experiment_id, tags=texts, run_name=name).info.run_id
-        values = {metric_name(key): _text(value) for key, value in flatten(parameters).items()}
-        entities = (Param(key, _cut(value, PARAMETER_LENGTH)) for key, value in values.items())
+        values = {metric_name(key): text(value) for key, value in flatten(parameters).items()}
+        entities = (Param(key, cut(value, PARAMETER_LENGTH)) for key, value in values.items())
         for batch in _batches(entities, PARAMETERS_PER_BATCH):
             self._client.log_batch(run_id, params=batch)
         long = {key: value for key, value in values.items() if len(value) > PARAMETER_LENGTH}
         if long:
             self._client.log_dict(run_id, long, "long_parameters.json")
         return run_id
-
-
-def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings as one, with dotted key paths."""
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        path = f"{prefix}{key}"
-        flat |= flatten(value, f"{path}.") if isinstance(value, Mapping) and value else {path: value}
-    return flat
-
-
-def metric_name(name: str) -> str:
-    """Return the name of a metric, parameter or tag with `_` for characters that MLflow refuses."""
-    return re.sub(r"[^/\w.\- :]", "_", name)
 
 
 def _find_or_create(client: "MlflowClient", name: str, artifacts: Path | None) -> str:
@@ -255,19 +274,6 @@ def _find_or_create(client: "MlflowClient", name: str, artifacts: Path | None) -
         remedy = f"mlflow experiments restore --experiment-id {found.experiment_id}"
         raise ValueError(f"it was deleted; take another name, or: {remedy}")
     return str(found.experiment_id)
-
-
-def _text(value: Any) -> str:
-    """Return a parameter as a configuration file would spell it."""
-    return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _tag_texts(tags: Mapping[str, Any]) -> dict[str, str]:
-    return {key: _cut(_text(value), TAG_LENGTH) for key, value in tags.items()}
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - len(CUT)] + CUT
 
 
 def _batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:

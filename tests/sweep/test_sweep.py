@@ -1,8 +1,12 @@
 """The main command in real processes: killed, interrupted, resumed; nothing is lost and nothing is there twice."""
 
+import json
 import os
+import re
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +25,7 @@ from hamu_ray.sweep.trial import TrialRecord
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "mlflow.md"
 TRIALS = 4
 STEPS = 60
 SEARCH = {"samples": TRIALS // 2, "concurrent": 1}
@@ -149,3 +154,48 @@ def test_interrupted_killed_and_resumed_nothing_is_there_twice(space: Path, undi
     assert_every_step_is_tracked_once(space)
     expected = records_of(undisturbed)["0000"]
     assert after["0000"].measures == pytest.approx(expected.measures, abs=0, rel=0, nan_ok=True)
+
+
+def test_documented_searches_find_what_they_say(undisturbed: Path) -> None:
+    filters = re.findall(
+        r"\| `{1,2}((?:tags|metrics|params)\..+?)`{1,2} \|$", DOCUMENT.read_text(), re.MULTILINE
+    )
+    assert len(filters) > 8
+    client = MlflowClient(tracking_uri=f"sqlite:///{undisturbed.parent}/runs/mlflow.db")
+    found = {
+        text: {run.data.tags.get("trial") for run in client.search_runs(["1"], text)} for text in filters
+    }
+    records = records_of(undisturbed)
+    finished = {name for name, record in records.items() if record.status is Status.FINISHED}
+    front = set(pd.read_csv(folder_of(undisturbed) / "front.csv", dtype={"trial_id": str})["trial_id"])
+    assert found["tags.on_front = 'true'"] == front
+    assert len(found["tags.knee = 'true'"]) == 1
+    assert found["tags.kind = 'trial' and tags.status != 'finished'"] == records.keys() - finished
+    assert found["params.seed = '41'"] == {*records, None}, "the sweep's own run has no tag trial"
+    assert found["params.rho = '0.0'"] == records.keys()
+    assert found["tags.method = 'hamu-q' and metrics.retain_utility > 0.9"] == {
+        name
+        for name, record in records.items()
+        if record.parameters["method.name"] == "hamu-q" and record.measures["retain_utility"] > 0.9
+    }
+
+
+def test_a_selected_point_is_confirmed_with_fresh_seeds(undisturbed: Path, tmp_path: Path) -> None:
+    shutil.copytree(undisturbed.parent / "runs", tmp_path / "runs", ignore=shutil.ignore_patterns("tune-*"))
+    (folder,) = (tmp_path / "runs" / "sweeps").iterdir()
+    for path in (folder / "sweep.yaml", *folder.rglob("*.json")):
+        path.write_text(path.read_text().replace(str(undisturbed.parent), str(tmp_path)))
+    command = [sys.executable, "-m", "hamu_ray.select", str(folder), "--confirm", "2", "--json"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    document = json.loads(result.stdout)
+    again = document["confirmation"]
+    records = read_records(Path(again["sweep"]))
+    assert again["seeds"] == [record.configuration["seed"] for record in records] == [42, 43]
+    assert again["finished"] == len(records)
+    for place, objective in enumerate(document["objectives"]):
+        values = [record.measures[objective["metric"]] for record in records]
+        assert again["intervals"][place]["mean"] == pytest.approx(sum(values) / len(values))
+    for record in records:
+        assert record.configuration["optimizer"] == records[0].configuration["optimizer"]
+        assert record.original != records_of(undisturbed)["0000"].original, "trained with its own seed"

@@ -2,7 +2,6 @@ import json
 import math
 import os
 import shlex
-import signal
 import socket
 import subprocess
 import sys
@@ -13,9 +12,12 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import pytest
+from mlflow_server import clients
 
-from hamu_ray.sweep import stores
-from hamu_ray.sweep.tracking import PARAMETER_LENGTH, RUN_STATUS, TAG_LENGTH, Tracking, flatten, metric_name
+from hamu_ray.sweep import views
+from hamu_ray.sweep.front import Objective
+from hamu_ray.sweep.texts import PARAMETER_LENGTH, TAG_LENGTH, flatten, metric_name
+from hamu_ray.sweep.tracking import RUN_STATUS, Tracking
 from hamu_ray.sweep.trial import Status
 
 NUMBERS = count()
@@ -27,35 +29,10 @@ print(Tracking.open(*sys.argv[1:]).experiment_id)
 """
 
 
-def clients(tracking):
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=tracking.uri)
-
-
 def closed_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def storage(tmp_path_factory):
-    return tmp_path_factory.mktemp("a folder with spaces")
-
-
-@pytest.fixture(scope="module")
-def tracking(storage):
-    patch = pytest.MonkeyPatch()
-    patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    patch.setenv("MLFLOW_RUN_ID", "of-someone-else")
-    yield Tracking.open(None, "digits", storage)
-    patch.undo()
-
-
-@pytest.fixture(scope="module")
-def client(tracking):
-    return clients(tracking)
 
 
 @pytest.fixture
@@ -71,30 +48,6 @@ def trial(tracking, sweep):
         "hamu-q 0",
         {"method": {"name": "hamu-q"}, "optimizer.learning_rate": 0.1},
     )
-
-
-@pytest.fixture(scope="module")
-def server(tracking, tmp_path_factory):
-    """Return the URI of the UI that `ui_command` opens on the store."""
-    command = [*shlex.split(tracking.ui_command()), "--workers", "1"]
-    folder = tmp_path_factory.mktemp("server")
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with open(folder / "log", "w") as log:
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
-        )
-    uri = f"http://127.0.0.1:{command[command.index('--port') + 1]}"
-    try:
-        for _ in range(300):
-            try:
-                stores.probe(uri)
-                break
-            except ValueError:
-                time.sleep(0.2)
-        yield uri
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(timeout=20)
 
 
 class TestRuns:
@@ -116,12 +69,12 @@ class TestRuns:
         run = client.get_run(tracking.start_sweep("nested", nested))
         assert run.data.params == {"a.b": "0.0001", "a.c": "null", "a.d.e": "true", "f.g": "x", "h": "[1, 2]"}
 
-    def test_many_and_long_parameters(self, tracking, client, storage):
+    def test_many_and_long_parameters(self, tracking, client, mlflow_folder):
         long = "x" * (PARAMETER_LENGTH + 1)
         run = client.get_run(tracking.start_sweep("long", {"long": long, **{f"p{i}": i for i in range(250)}}))
         assert len(run.data.params) == 251
         assert len(run.data.params["long"]) == PARAMETER_LENGTH
-        (file,) = (storage / "artifacts").rglob("long_parameters.json")
+        (file,) = (mlflow_folder / "artifacts").rglob("long_parameters.json")
         assert json.loads(file.read_text()) == {"long": long}
 
     @pytest.mark.parametrize("status", Status)
@@ -191,6 +144,25 @@ class TestNotesAndFiles:
         tracking.describe(sweep, "# Front\n")
         assert client.get_run(sweep).data.tags["mlflow.note.content"] == "# Front\n"
 
+    def test_a_description_knows_its_run(self, tracking, client, sweep):
+        tracking.describe(
+            sweep, "![](get-artifact?path=a.png&run_uuid={run_id}) #/experiments/{experiment_id}"
+        )
+        note = client.get_run(sweep).data.tags["mlflow.note.content"]
+        assert note == f"![](get-artifact?path=a.png&run_uuid={sweep}) #/experiments/{tracking.experiment_id}"
+
+    def test_a_view_is_saved_once(self, tracking, client, sweep):
+        view = views.view_of((Objective("a"), Objective("b", "min")), "tiny")
+        key = views.TAG + view["identifier"]
+        saved = []
+        for _ in range(2):
+            tracking.share_view(sweep, **view)
+            saved.append(client.get_experiment(tracking.experiment_id).tags[key])
+        assert saved[0] == saved[1], "its date included"
+        tracking.share_view(sweep, **{**view, "name": "other"})
+        value = client.get_experiment(tracking.experiment_id).tags[key]
+        assert views.unpack(value) == ("other", view["state"])
+
     def test_long_descriptions_are_kept_whole_as_a_file(self, tracking, client, sweep):
         text = "| a | b |\n" * 2000
         tracking.describe(sweep, text)
@@ -213,26 +185,59 @@ class TestNotesAndFiles:
         assert [file.path for file in client.list_artifacts(trial)] == ["front.csv", "kept"]
 
 
-class TestOpening:
-    def test_an_experiment_is_found_again(self, tracking, storage, monkeypatch):
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.uri)
-        assert Tracking.open(None, "digits", storage / "elsewhere").experiment_id == tracking.experiment_id
+def register(tracking, run, folder, weights=b"1", alias=None, name="forgetful"):
+    folder.mkdir(exist_ok=True)
+    (folder / "model.safetensors").write_bytes(weights)
+    tags = {"trial": run, "forget_quality": 0.5}
+    tracking.register_model(run, name, [folder / "model.safetensors"], tags, alias)
 
-    def test_deleted_experiments_are_named(self, client, tracking, storage):
-        doomed = Tracking.open(tracking.uri, "doomed", storage)
+
+class TestRegistry:
+    def test_models_are_versions_with_their_files(self, tracking, client, sweep, tmp_path):
+        runs = [tracking.start_trial(f"r_{next(NUMBERS)}", sweep, "trial", {}) for _ in range(2)]
+        register(tracking, runs[0], tmp_path, b"0")
+        register(tracking, runs[1], tmp_path, b"1", alias="knee")
+        versions = {v.run_id: v for v in client.search_model_versions("name = 'forgetful'")}
+        assert {run: versions[run].tags for run in runs} == {
+            run: {"trial": run, "forget_quality": "0.5"} for run in runs
+        }
+        knee = client.get_model_version_by_alias("forgetful", "knee")
+        assert knee.run_id == runs[1]
+        (file,) = client.list_artifacts(runs[1], "model")
+        assert knee.source == f"runs:/{runs[1]}/model"
+        with open(client.download_artifacts(runs[1], file.path), "rb") as copy:
+            assert copy.read() == b"1"
+
+    def test_told_again_it_is_there_once_and_an_alias_moves(self, tracking, client, sweep, tmp_path):
+        runs = [tracking.start_trial(f"r_{next(NUMBERS)}", sweep, "trial", {}) for _ in range(2)]
+        for run in (runs[0], runs[0], runs[1]):
+            register(tracking, run, tmp_path, alias="knee", name="again")
+        assert len(client.search_model_versions("name = 'again'")) == 2
+        assert client.get_model_version_by_alias("again", "knee").run_id == runs[1]
+
+
+class TestOpening:
+    def test_an_experiment_is_found_again(self, tracking, mlflow_folder, monkeypatch):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.uri)
+        assert (
+            Tracking.open(None, "digits", mlflow_folder / "elsewhere").experiment_id == tracking.experiment_id
+        )
+
+    def test_deleted_experiments_are_named(self, client, tracking, mlflow_folder):
+        doomed = Tracking.open(tracking.uri, "doomed", mlflow_folder)
         client.delete_experiment(doomed.experiment_id)
         with pytest.raises(ValueError, match=r"'doomed'.*mlflow experiments restore"):
-            Tracking.open(tracking.uri, "doomed", storage)
+            Tracking.open(tracking.uri, "doomed", mlflow_folder)
 
     def test_another_process_may_create_the_experiment_meanwhile(
-        self, tracking, client, storage, monkeypatch
+        self, tracking, client, mlflow_folder, monkeypatch
     ):
         from mlflow import MlflowClient
 
         seen = MlflowClient.get_experiment_by_name
         answers = [lambda *_: None, seen]
         monkeypatch.setattr(MlflowClient, "get_experiment_by_name", lambda *args: answers.pop(0)(*args))
-        assert Tracking.open(tracking.uri, "digits", storage).experiment_id == tracking.experiment_id
+        assert Tracking.open(tracking.uri, "digits", mlflow_folder).experiment_id == tracking.experiment_id
 
     @pytest.mark.slow
     def test_two_processes_may_race(self, tmp_path):
@@ -260,7 +265,7 @@ class TestOpening:
 
     def test_an_unreachable_database_keeps_its_password(self, tmp_path):
         uri = f"postgresql://me:secret@127.0.0.1:{closed_port()}/runs"
-        with pytest.raises(ValueError, match=r"me:\*\*\*@127.0.0.1") as error:
+        with pytest.raises(ValueError, match=r"//\*\*\*@127.0.0.1") as error:
             Tracking.open(uri, "digits", tmp_path)
         assert "secret" not in str(error.value)
 
@@ -298,6 +303,13 @@ class TestServer:
         with urlopen(f"{server}/get-artifact?{query}") as answer:
             assert answer.read() == b"a\n1\n"
 
+    def test_a_server_registers_models(self, server, tmp_path):
+        remote = Tracking.open(server, "registered remotely", tmp_path)
+        trial = remote.start_trial("t_0", remote.start_sweep("s", {}), "trial", {})
+        register(remote, trial, tmp_path / "model", alias="knee", name="remote")
+        knee = clients(remote).get_model_version_by_alias("remote", "knee")
+        assert (knee.run_id, knee.status) == (trial, "READY")
+
     def test_a_servers_own_experiment(self, server, tmp_path):
         remote = Tracking.open(server + "/", "made remotely", tmp_path)
         run = remote.start_sweep("another", {})
@@ -307,10 +319,10 @@ class TestServer:
         assert f"{server}/#/experiments/{remote.experiment_id}" in remote.ui_command()
 
 
-def test_ui_command_survives_a_shell(tracking, storage):
+def test_ui_command_survives_a_shell(tracking, mlflow_folder):
     words = shlex.split(tracking.ui_command())
     assert os.path.basename(words[0]) == "mlflow"
-    assert words[1:4] == ["ui", "--backend-store-uri", f"sqlite:///{storage}/mlflow.db"]
+    assert words[1:4] == ["ui", "--backend-store-uri", f"sqlite:///{mlflow_folder}/mlflow.db"]
 
 
 def test_flatten():

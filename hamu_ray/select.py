@@ -1,0 +1,94 @@
+"""``python -m hamu_ray.select SWEEP``: the point of a front that keeps a bound, what it costs, and whether it holds."""
+
+import argparse
+from pathlib import Path
+
+from hamu_ray.command import run_command
+from hamu_ray.config.files import ConfigError, load_sweep
+
+
+def main() -> int:
+    """Select a point of a sweep's front, print it, and confirm it with fresh seeds where asked to."""
+    parser = make_parser()
+    arguments = parser.parse_args()
+    folder = sweep_folder(arguments.sweep)
+    config = load_sweep(folder / "sweep.yaml")
+
+    from hamu_ray.sweep.decision import decide  # only now: a mistake above is answered at once
+
+    return decide(
+        config,
+        folder,
+        asked=bounds_asked(arguments),
+        confirm=arguments.confirm,
+        seeds=arguments.seeds,
+        as_json=arguments.json,
+    )
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    parser = argparse.ArgumentParser(
+        prog="python -m hamu_ray.select",
+        description="Select the point of a sweep's front that is best in one objective among those that keep a bound "
+        "on the other; without a bound the knee.",
+    )
+    parser.add_argument(
+        "sweep",
+        nargs="?",
+        help="a sweep's folder, such as runs/sweeps/digits-20260101-120000 (default: the newest)",
+    )
+    for name in ("forget-quality", "retain-utility"):
+        metric = name.replace("-", "_")
+        parser.add_argument(
+            f"--min-{name}", type=float, metavar="VALUE", help=f"the same as --min {metric}=VALUE"
+        )
+    for option, words in (("--min", "at least"), ("--max", "at most")):
+        parser.add_argument(
+            option,
+            metavar="METRIC=VALUE",
+            action="append",
+            default=[],
+            help=f"an objective must be {words} this; may be repeated",
+        )
+    seeds = parser.add_mutually_exclusive_group()
+    seeds.add_argument(
+        "--confirm", type=int, metavar="N", help="run it again with N seeds that the sweep never used"
+    )
+    seeds.add_argument("--seeds", metavar="S1,S2,...", help="the same with these seeds")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    return parser
+
+
+def sweep_folder(given: str | None) -> Path:
+    """Return the folder of a sweep, or of the newest one in `runs`."""
+    if given is not None:
+        folder = Path(given).absolute()
+        if not (folder / "sweep.yaml").is_file():
+            raise ConfigError(f"{given}: not a sweep's folder: it has no sweep.yaml")
+        return folder
+    files = sorted(Path("runs/sweeps").absolute().glob("*/sweep.yaml"), key=lambda path: path.stat().st_mtime)
+    if not files:
+        raise ConfigError("no sweep in runs/sweeps; name the folder of one")
+    return files[-1].parent
+
+
+def bounds_asked(arguments: argparse.Namespace) -> list[tuple[str, str, float]]:
+    """Return each bound that was asked for: `min` or `max`, the metric, the value."""
+    asked = [
+        ("min", metric, value)
+        for metric in ("forget_quality", "retain_utility")
+        if (value := getattr(arguments, f"min_{metric}")) is not None
+    ]
+    for kind in ("min", "max"):
+        for text in getattr(arguments, kind):
+            metric, _, value = text.partition("=")
+            try:
+                asked.append((kind, metric.strip(), float(value)))
+            except ValueError:
+                raise ConfigError(f"--{kind} {text}: give METRIC=VALUE, such as retain_utility=0.9") from None
+    return asked
+
+
+if __name__ == "__main__":
+    run_command(main)
