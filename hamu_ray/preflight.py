@@ -16,13 +16,16 @@ from hamu_ray.config.document import ConfigError, first_line
 from hamu_ray.config.nearest import nearest
 from hamu_ray.config.run import RunConfig, StorageConfig
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.engine.files import local_folder, storage_path, write_atomically
+from hamu_ray.engine.files import DEFAULT_LOCAL, local_folder, storage_path, write_atomically
 from hamu_ray.methods import check_installed
 from hamu_ray.sweep import stores
 from hamu_ray.tasks import check_data, metric_names
 
 MODEL_FILE = "model.safetensors"
 """As `hamu_ray.engine.store` names it, which needs torch."""
+
+RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Ray sets this variable for what was submitted as a job."""
 
 SCHEMES = (
     "http",
@@ -38,8 +41,8 @@ SCHEMES = (
 )
 """How the URIs begin that MLflow knows; a path alone is one too."""
 
-DECIDES_SPLIT_OR_MODELS = ("seed", "forget.", "original.", "reference.")
-"""Beginnings of the keys on which the forget set and the given models depend."""
+DECIDES_SPLIT_OR_MODELS = ("seed", "data.", "forget.", "original.", "reference.")
+"""Beginnings of the keys on which the data, the forget set and the given models depend."""
 
 CHECKED_COMBINATIONS = 64
 """Combinations of their values that are checked before a sweep starts; the rest when their trials do."""
@@ -71,12 +74,12 @@ def check_sweep(config: SweepConfig, source: str) -> None:
 
 
 def distinct_runs(config: SweepConfig) -> list[RunConfig]:
-    """Return runs of a sweep with each of its forget sets and given models among them, up to a bound."""
+    """Return runs of a sweep with all of its data, forget sets and given models among them, up to a bound."""
     return list(islice(config.variants(DECIDES_SPLIT_OR_MODELS), CHECKED_COMBINATIONS))
 
 
 def _check(runs: Sequence[RunConfig], methods: Sequence[str], source: str) -> None:
-    """Check runs that share storage, tracking, data and kind of model, and what their methods need."""
+    """Check runs that share storage, tracking and kind of model, and what their methods need."""
     run = runs[0]
     try:
         _check_methods(methods)
@@ -84,7 +87,8 @@ def _check(runs: Sequence[RunConfig], methods: Sequence[str], source: str) -> No
         for key, path in _given_models(runs):
             _check_model_file(key, Path(path))
         _check_tracking(run.tracking.uri, local)
-        check_data(run.data, [(each.forget, each.seed) for each in runs], run.model)
+        for data in dict.fromkeys(each.data for each in runs):
+            check_data(data, [(each.forget, each.seed) for each in runs if each.data == data], run.model)
     except ValueError as error:
         raise ConfigError(f"{source}: {first_line(error)}") from error
 
@@ -100,11 +104,24 @@ def _check_methods(names: Sequence[str]) -> None:
 
 def _check_storage(config: StorageConfig) -> Path:
     """Write into the storage, and into the driver's folder where that is another; return the latter."""
+    if RAY_JOB in os.environ:
+        _check_outlives_the_job(config)
     _check_writable("storage.path", config.path)
     local = local_folder(config)
     if storage_path(config.path) != local:
         _check_writable("storage.local", str(local))
     return local
+
+
+def _check_outlives_the_job(config: StorageConfig) -> None:
+    """Check that nothing is kept in the folder of a submitted job, which each submission has anew."""
+    local = config.local or (DEFAULT_LOCAL if "://" in config.path else config.path)
+    for key, place in (("path", config.path), ("local", local)):
+        if "://" not in place and not Path(place).expanduser().is_absolute():
+            raise ValueError(
+                f"storage.{key}: {place} would lie in the job's own folder, where --resume does not find it and Ray "
+                f"deletes it; give an absolute path or a URL with --set storage.{key}=PATH"
+            )
 
 
 def _check_writable(key: str, place: str) -> None:

@@ -1,27 +1,40 @@
-"""``python -m hamu_ray.report FOLDER``: a sweep's tables and pictures again, and what tracking has not got yet."""
+"""``python -m hamu_ray.report TARGET [...]``: what sweeps found, as a page that a person can read."""
 
 import argparse
-from pathlib import Path
 
 from hamu_ray.command import run_command
-from hamu_ray.config.files import ConfigError, load_sweep
 
 
 def main() -> int:
-    """Report on the folder of a sweep."""
+    """Report on sweeps, read back from MLflow."""
     parser = argparse.ArgumentParser(
         prog="python -m hamu_ray.report",
-        description="Draw the tables and pictures of a sweep again, and send what tracking has not got yet.",
+        description="Report on sweeps, from MLflow alone: one HTML file that needs no network, with tables and "
+        "pictures beside it. For a sweep's folder, first draw its tables and pictures again and send what tracking "
+        "has not got yet.",
     )
-    parser.add_argument("folder", help="a sweep's folder, such as runs/sweeps/digits-20260101-120000")
-    folder = Path(parser.parse_args().folder).absolute()
-    if not (folder / "sweep.yaml").exists():
-        raise ConfigError(f"{folder}: not a sweep's folder: it has no sweep.yaml")
-    config = load_sweep(folder / "sweep.yaml")
+    parser.add_argument(
+        "targets",
+        metavar="TARGET",
+        nargs="+",
+        help="an experiment's name, a sweep's name, or a sweep's folder such as runs/sweeps/digits-20260101-120000; "
+        "several are reported on together",
+    )
+    parser.add_argument(
+        "--tracking",
+        metavar="URI",
+        help="where names are looked for (default: MLFLOW_TRACKING_URI, or runs/mlflow.db)",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FOLDER",
+        help="where the report goes (default: the sweep's folder, or runs/reports/NAME)",
+    )
+    arguments = parser.parse_args()
 
-    from hamu_ray.sweep.result import report
+    from hamu_ray.sweep.report.targets import report  # only now: a wrong option is answered at once
 
-    return report(config, folder)
+    return report(arguments.targets, arguments.tracking, arguments.output)
 
 
 if __name__ == "__main__":

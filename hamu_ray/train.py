@@ -1,7 +1,7 @@
 """``python -m hamu_ray.train RUN.yaml``: the original model and its retain-only reference, where not there yet."""
 
 from hamu_ray.command import make_parser, run_command
-from hamu_ray.config.files import load_run, load_sweep, read_yaml
+from hamu_ray.config.files import load
 
 
 def main() -> int:
@@ -13,7 +13,6 @@ def main() -> int:
         "a run's configuration, or a search space",
     )
     arguments = parser.parse_args()
-    load = load_sweep if "space" in read_yaml(arguments.config) else load_run
     run = load(arguments.config, arguments.overrides)
 
     from hamu_ray.preflight import check_run  # only now: a mistake above is answered at once

@@ -123,7 +123,7 @@ def test_dry_run(tmp_path: Path) -> None:
         (tune.main, ["config", "--set", "--dry-run", "--resume"]),
         (unlearn.main, ["config", "--set", "--output"]),
         (train.main, ["config", "--set"]),
-        (report.main, ["folder"]),
+        (report.main, ["targets", "--tracking", "--output"]),
     ],
 )
 def test_options_are_these(

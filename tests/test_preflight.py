@@ -46,6 +46,26 @@ def test_all_well(tmp_path: Path) -> None:
     assert left <= {"mlflow.db"}
 
 
+@pytest.mark.parametrize(
+    ("storage", "key"),
+    [
+        ({"path": "runs"}, "path"),
+        ({"path": "memory://runs"}, "local"),
+        ({"path": "/shared/runs", "local": "runs"}, "local"),
+    ],
+)
+def test_a_submitted_job_keeps_nothing_in_its_own_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, storage: dict[str, str], key: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(preflight.RAY_JOB, "{}")
+    message = error_of(RunConfig.model_validate({"storage": storage}))
+    assert message.startswith(f"storage.{key}: runs would lie in the job's own folder")
+    assert message.endswith(f"--set storage.{key}=PATH")
+    assert not list(tmp_path.iterdir())
+    check_run(run_of(tmp_path / "absolute"), "x.yaml")
+
+
 @pytest.mark.parametrize("path", ["file/runs", "file", "nowhere://bucket/runs"])
 def test_storage_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.chdir(tmp_path)

@@ -75,7 +75,7 @@ def dotted(place: Location) -> str:
 
 def _own_place(place: Location, message: str) -> tuple[str, str]:
     """A check across keys belongs to their section; it may name the key itself, as ``key.path: problem``."""
-    named = re.match(r"([a-z_][\w.-]*): ", message)
+    named = re.match(r"([a-z_][\w.{},-]*): ", message)
     if named is None:
         return dotted(place), message
     return dotted((*place, named[1])), message[named.end() :]

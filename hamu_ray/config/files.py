@@ -1,18 +1,31 @@
 """Reading configurations from files, with errors of one line: the file, the key's path, the remedy."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from hamu_ray.config.document import ConfigError, assign, parse_override, read_yaml, with_absolute_paths
+from hamu_ray.config.credentials import check_no_credentials
+from hamu_ray.config.document import (
+    SPACE,
+    ConfigError,
+    assign,
+    parse_override,
+    read_yaml,
+    split_path,
+    value_at,
+    with_absolute_paths,
+)
 from hamu_ray.config.explain import explain, shown
+from hamu_ray.config.keys import keys_of_domain
+from hamu_ray.config.layers import PRESET, Layer, merge, read_stack, source_of
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sweep import Scalar, SweepConfig
 
-__all__ = ["ConfigError", "load_run", "load_sweep", "read_yaml"]
+__all__ = ["ConfigError", "load", "load_run", "load_sweep", "read_yaml"]
 
 CHECKED_CELLS = 1000
 """Cells of the grids that are checked as a whole; each value on its own is checked always."""
@@ -20,53 +33,112 @@ CHECKED_CELLS = 1000
 Config = TypeVar("Config", bound=RunConfig)
 
 
+@dataclass(frozen=True)
+class Source:
+    """A configuration as plain data, whole, and where its keys were written."""
+
+    path: str | Path
+    document: dict[str, Any]
+    layers: Sequence[Layer]
+    changed: dict[str, str] = field(default_factory=dict)
+    """What ``--set`` changed: key paths to the texts given."""
+
+    def error(self, place: str, problem: str, *, written: str | None = None) -> ConfigError:
+        """Return the error of one line for what is wrong at a key; ``written`` is where to look for its origin."""
+        origin = str(self.path)
+        if override := _blamed(place, self.changed):
+            origin += f" with --set {override}"
+        elif (source := source_of(self.layers, written or place)) not in (None, origin):
+            own_preset = source.startswith(f"{origin} with ")
+            origin = source if own_preset else f"{origin} extends {source}"
+        return ConfigError(f"{origin}: {_joined(place, problem)}")
+
+
 def load_run(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read and check the configuration of one run; raises `ConfigError`."""
-    return _load(RunConfig, path, overrides)
+    return _validated(RunConfig, read_source(path, overrides))
 
 
 def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> SweepConfig:
     """Read and check a search space, every listed value and bound included; raises `ConfigError`."""
-    config = _load(SweepConfig, path, overrides)
+    return _checked_sweep(read_source(path, overrides))
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read and check a run, or a search space where the file is one; raises `ConfigError`."""
+    source = read_source(path, overrides)
+    return _checked_sweep(source) if SPACE in source.document else _validated(RunConfig, source)
+
+
+def read_source(path: str | Path, overrides: Sequence[str] = ()) -> Source:
+    """Read a file, what it extends, and what ``--set`` changes; raises `ConfigError`."""
+    stack = read_stack(path)
+    changes = [(*parse_override(text), text) for text in overrides]
+    layers = list(stack.layers)
+    for key, value, text in changes:
+        if key == PRESET:
+            try:
+                layers += stack.preset(value)
+            except ConfigError as error:
+                raise ConfigError(f"{path} with --set {text}: {error}") from error
+    document = merge(layers)
+    changed: dict[str, str] = {}
+    for key, value, text in changes:
+        if key == PRESET:
+            continue
+        try:
+            _change(document, key, value)
+        except ValueError as error:
+            raise ConfigError(f"{path} with --set {text}: {error}") from error
+        changed[key] = text
+    return Source(path, document, layers, changed)
+
+
+def _change(document: dict[str, Any], key: str, value: Any) -> None:
+    """Set a key; null in place of a section or domain removes it, as in a file that extends another."""
+    if value is None and isinstance(value_at(document, key), dict):
+        *sections, last = split_path(key)
+        del (value_at(document, ".".join(sections)) if sections else document)[last]
+    else:
+        assign(document, key, value)
+
+
+def _checked_sweep(source: Source) -> SweepConfig:
+    config = _validated(SweepConfig, source)
     for key, domain in config.space.items():
         for value in domain.examples:
-            _check_resolves(config, path, config.example({key: value}), (key,))
+            _check_resolves(config, source, config.example({key: value}), (key,))
     for cell in islice(config.cells(), CHECKED_CELLS):
         example = config.example(cell)
-        _check_resolves(config, path, example, tuple(example))
+        _check_resolves(config, source, example, tuple(example))
     return config
 
 
 def _check_resolves(
-    config: SweepConfig, path: str | Path, parameters: Mapping[str, Scalar], varied: Sequence[str]
+    config: SweepConfig, source: Source, parameters: Mapping[str, Scalar], varied: Sequence[str]
 ) -> None:
     """Check that a point of the space is a valid run; ``varied`` are the keys to blame where it is not."""
     try:
         config.resolve(parameters)
     except ValidationError as error:
         place, problem = explain(error, RunConfig, config.document(parameters))
-        if place in config.space:
-            raise ConfigError(f"{path}: space.{place}: {problem}") from error
+        domain = next((path for path in config.space if place in keys_of_domain(path)), None)
+        if domain is not None:
+            raise source.error(f"{SPACE}.{domain}", problem) from error
         values = ", ".join(f"{key} {shown(parameters[key])}" for key in varied)
-        raise ConfigError(f"{path}: space: with {values}: {_joined(place, problem)}") from error
+        problem = f"with {values}: {_joined(place, problem)}"
+        raise source.error(SPACE, problem, written=f"{SPACE}.{varied[0]}") from error
 
 
-def _load(schema: type[Config], path: str | Path, overrides: Sequence[str]) -> Config:
-    document = read_yaml(path)
-    changed: dict[str, str] = {}
-    for text in overrides:
-        key, value = parse_override(text)
-        try:
-            assign(document, key, value)
-        except ValueError as error:
-            raise ConfigError(f"{path} with --set {text}: {error}") from error
-        changed[key] = text
+def _validated(schema: type[Config], source: Source) -> Config:
     try:
-        return schema.model_validate(with_absolute_paths(document))
+        check_no_credentials(source.document)
+    except ValueError as error:
+        raise ConfigError(f"{source.path}: {error}") from error
+    try:
+        return schema.model_validate(with_absolute_paths(source.document))
     except ValidationError as error:
-        place, problem = _explained(error, schema, document)
-        source = f"{path}{_blamed(place, changed)}"
-        raise ConfigError(f"{source}: {_joined(place, problem)}") from error
+        raise source.error(*_explained(error, schema, source.document)) from error
 
 
 def _explained(error: ValidationError, schema: type[BaseModel], document: Any) -> tuple[str, str]:
@@ -82,12 +154,12 @@ def _explained(error: ValidationError, schema: type[BaseModel], document: Any) -
     return place, problem
 
 
-def _blamed(place: str, changed: Mapping[str, str]) -> str:
-    """Name the ``--set`` that an error may come from, if there is one."""
+def _blamed(place: str, changed: Mapping[str, str]) -> str | None:
+    """Return the ``--set`` that an error may come from, if there is one."""
     for key, text in changed.items():
         if f"{place}.".startswith(f"{key}.") or (place and key.startswith(f"{place}.")):
-            return f" with --set {text}"
-    return ""
+            return text
+    return None
 
 
 def _joined(place: str, problem: str) -> str:

@@ -7,13 +7,21 @@ from hamu_ray.config.schema import Section
 
 FIXED = {
     "name": "it names the sweep",
-    "data": "a sweep has one data set",
+    "data.name": "data sets have different keys",
+    "data.path": "a sweep has one data set",
     "forget.kind": "its kinds have different keys",
     "model.task": "the data decide on it",
     "storage": "a sweep has one place for its results",
     "tracking": "a sweep has one place for its results",
 }
 """Keys, or whole sections, that are the same for all trials of a sweep, and why."""
+
+
+def keys_of_domain(path: str) -> list[str]:
+    """Return the keys that a domain sets: `batch.{retain,forget}` gives both the same value."""
+    before, opened, rest = path.partition("{")
+    inside, closed, after = rest.partition("}")
+    return [f"{before}{key.strip()}{after}" for key in inside.split(",")] if opened and closed else [path]
 
 
 def key_paths(section: Section, prefix: str = "") -> Iterator[str]:

@@ -150,6 +150,8 @@ class DurationConfig(Section):
 class EvaluationConfig(Section):
     """When and on what the model is measured, besides the start and the end."""
 
+    enabled: bool = True
+    """False measures nothing, for runs that are timed: their objectives are NaN, and they are on no front."""
     every_epochs: PositiveInt | None = None
     every_steps: PositiveInt | None = None
     subset: PositiveInt | None = None
@@ -186,6 +188,8 @@ class WorkersConfig(Section):
     """CPUs per worker."""
     gpus: float = Field(default=0.0, ge=0)
     """GPUs per worker; a fraction lets several workers share one."""
+    accelerator: str | None = Field(default=None, min_length=1)
+    """Kind of GPU that the workers' nodes must have, as Ray names it, such as `A100`; null takes any."""
     forget_workers: PositiveInt | None = None
     """How many of the workers hold the forget shard; null: half of them."""
     exchange: Literal["all_gather", "segments"] | None = None

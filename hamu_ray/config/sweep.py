@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from hamu_ray.config.document import assign
-from hamu_ray.config.keys import check_varied
+from hamu_ray.config.keys import check_varied, keys_of_domain
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.schema import Section
 from hamu_ray.methods import FORGET_OBJECTIVES, METHOD_NAMES, keys_of
@@ -78,7 +78,10 @@ class SearchConfig(Section):
 
     algorithm: Literal["random", "grid", "tpe", "nsga2", "gp"] = "tpe"
     samples: Annotated[int, Field(ge=1)] = 1
-    """Trials for each cell of the grids (one cell where nothing is a grid)."""
+    """Trials for each cell of the grids (one cell where nothing is a grid); each cell is searched on its own.
+
+    A grid of `seed` only repeats: every sample is run with each seed, and the searcher sees the means.
+    """
     seed: int = Field(default=0, ge=0)
     """Decides what the searcher draws."""
     concurrent: Annotated[int, Field(ge=1)] | None = None
@@ -106,7 +109,8 @@ class SweepConfig(RunConfig):
     """A run with a space over some of its keys."""
 
     space: dict[str, Domain]
-    """Key paths of the run, such as `optimizer.learning_rate`, to their domains."""
+    """Key paths of the run, such as `optimizer.learning_rate`, to their domains. Keys that are to have the same
+    value in every trial share a domain: `batch.{retain,forget}`."""
     search: SearchConfig = SearchConfig()
 
     @field_validator("space", mode="before")
@@ -126,8 +130,8 @@ class SweepConfig(RunConfig):
 
     @model_validator(mode="after")
     def _space_fits_the_run(self) -> "SweepConfig":
+        self._check_keys()
         for path in self.space:
-            check_varied(path, self)
             if not any(self.applies(path, choice) for choice in self._choices()):
                 raise ValueError(
                     f"space.{path}: none of the sweep's methods ({', '.join(self.methods)}) reads it; remove it"
@@ -145,6 +149,23 @@ class SweepConfig(RunConfig):
                 f"search.algorithm: grid needs grids alone, space.{sampled} is none; take another"
             )
         return self
+
+    def _check_keys(self) -> None:
+        """Check that every key may vary, and is varied once."""
+        domains: dict[str, str] = {}
+        for path in self.space:
+            keys = keys_of_domain(path)
+            for key in keys:
+                check_varied(key, self)
+                if key in domains:
+                    raise ValueError(
+                        f"space.{path}: {key} varies by {domains[key]} already; keep one of the two"
+                    )
+                if len(keys) > 1 and key in (METHOD_NAME, FORGET_OBJECTIVE):
+                    raise ValueError(
+                        f"space.{path}: {key} decides on what else is read; give it a domain of its own"
+                    )
+                domains[key] = path
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -169,6 +190,15 @@ class SweepConfig(RunConfig):
         return ""
 
     @property
+    def whole(self) -> dict[str, Any]:
+        """The configuration as plain data that gives this same sweep again."""
+        domains = {
+            path: domain.model_dump(mode="json", by_alias=True, exclude_none=True)
+            for path, domain in self.space.items()
+        }
+        return {**self.model_dump(mode="json", by_alias=True), "space": domains}
+
+    @property
     def base(self) -> dict[str, Any]:
         """The run's part of the configuration as plain data."""
         kinds = {
@@ -181,14 +211,11 @@ class SweepConfig(RunConfig):
     def document(self, parameters: Mapping[str, Scalar]) -> dict[str, Any]:
         """Return the run with these values at their key paths, as plain data that is not checked yet."""
         document = self.base
-        for path, value in parameters.items():
-            assign(document, path, value)
-            section, _, key = path.partition(".")
-            if (
-                section in ("original", "reference")
-                and key == "path"
-                and f"{section}.source" not in parameters
-            ):
+        values = {key: value for path, value in parameters.items() for key in keys_of_domain(path)}
+        for key, value in values.items():
+            assign(document, key, value)
+        for section in ("original", "reference"):
+            if f"{section}.path" in values and f"{section}.source" not in values:
                 document[section].pop("source", None)  # follows from the path
         return document
 
@@ -203,14 +230,16 @@ class SweepConfig(RunConfig):
         return [path for path in first if path in self.space] + [p for p in self.space if p not in first]
 
     def applies(self, path: str, parameters: Mapping[str, Scalar]) -> bool:
-        """Whether a run with these values reads a key: keys outside `method.` always apply."""
-        if path == METHOD_NAME or not path.startswith(METHOD_PREFIX):
+        """Whether a run with these values reads one of a domain's keys: keys outside `method.` always apply."""
+        keys = keys_of_domain(path)
+        if METHOD_NAME in keys or not all(key.startswith(METHOD_PREFIX) for key in keys):
             return True
         method = parameters.get(METHOD_NAME, self.method.name)
         named = parameters.get(FORGET_OBJECTIVE, self.method.forget_objective)
         if method not in METHOD_NAMES:
             return True  # it is the name that is wrong
-        return path.removeprefix(METHOD_PREFIX) in keys_of(str(method), None if named is None else str(named))
+        read = keys_of(str(method), None if named is None else str(named))
+        return any(key.removeprefix(METHOD_PREFIX) in read for key in keys)
 
     def example(self, cell: Mapping[str, Scalar]) -> dict[str, Scalar]:
         """Return a cell with the first value of every other key that applies to it.
@@ -228,7 +257,7 @@ class SweepConfig(RunConfig):
 
     def variants(self, prefixes: str | tuple[str, ...]) -> Iterator[RunConfig]:
         """Yield a run for each combination of the examples of the space's keys that begin so."""
-        paths = [path for path in self.space if path.startswith(prefixes)]
+        paths = [p for p in self.space if any(key.startswith(prefixes) for key in keys_of_domain(p))]
         first = self.example(next(self.cells()))
         for values in product(*(dict.fromkeys(self.space[path].examples) for path in paths)):
             yield self.resolve({**first, **dict(zip(paths, values, strict=True))})

@@ -90,9 +90,9 @@ class Loop:
         return self._end(progress, ending or (Status.FINISHED, "all steps taken"), computed, measures)
 
     def _end(self, progress: Progress, ending: Ending, computed: int, measures: Measures) -> Outcome:
-        """Measure in full, unless the run was cut off, and sum up; ``measures`` are the latest."""
+        """Measure in full, unless the run was cut off or is only timed, and sum up; ``measures`` are the latest."""
         status, reason = ending
-        if status not in (Status.INTERRUPTED, Status.PRUNED):
+        if self.plan.evaluate_end and status not in (Status.INTERRUPTED, Status.PRUNED):
             measures = self._measure(full=True)
             self._report(progress.steps, measures)
         if status is Status.FINISHED:

@@ -55,6 +55,8 @@ class Plan:
     freeze_batchnorm: bool
     seed: int
     workers: WorkersConfig
+    evaluate_end: bool = True
+    """Whether the finished model is measured."""
     select_by: tuple[str, ...] = ()
     """Measures whose sum decides which evaluation's weights are the result; empty takes the last weights."""
 
@@ -89,7 +91,9 @@ def unlearning_plan(run: RunConfig, splits: Mapping[str, Tensor]) -> Plan:
     if steps is None:
         assert run.duration.epochs is not None
         steps = run.duration.epochs * steps_per_epoch
-    every_epochs = run.evaluation.every_epochs
+    evaluation = run.evaluation
+    every_epochs = evaluation.every_epochs
+    evaluate_every = every_epochs * steps_per_epoch if every_epochs else evaluation.every_steps
     return Plan(
         phase="unlearning",
         method=method,
@@ -98,7 +102,8 @@ def unlearning_plan(run: RunConfig, splits: Mapping[str, Tensor]) -> Plan:
         optimizer=run.optimizer,
         micro_batch_size=run.batch.micro,
         steps=steps,
-        evaluate_every=every_epochs * steps_per_epoch if every_epochs else run.evaluation.every_steps,
+        evaluate_every=evaluate_every if evaluation.enabled else None,
+        evaluate_end=evaluation.enabled,
         checkpoint_every=run.checkpoint.every_steps,
         stop=run.stop,
         freeze_batchnorm=run.model.freeze_batchnorm,

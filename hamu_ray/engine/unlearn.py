@@ -73,7 +73,8 @@ def unlearn(
         for phase, base in (("original", original), ("reference", reference))
         if base is not None
     ]
-    bases.append(Report(plan.phase, 0, plan.steps, compared(original.measures)))
+    if run.evaluation.enabled:
+        bases.append(Report(plan.phase, 0, plan.steps, compared(original.measures)))
     if group.rank == 0:
         for report in bases:
             on_report(report)

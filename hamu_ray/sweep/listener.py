@@ -21,7 +21,7 @@ from hamu_ray.sweep.labels import colour_of, labels_of
 from hamu_ray.sweep.progress import SweepView, describe
 from hamu_ray.sweep.records import TRIALS, write_record
 from hamu_ray.sweep.search import NUMBER, PARAMETERS
-from hamu_ray.sweep.slot import Failure
+from hamu_ray.sweep.slot import Failure, Taken
 from hamu_ray.sweep.texts import flatten
 from hamu_ray.sweep.tracking import COLOUR
 from hamu_ray.sweep.trainable import NEWS, curve_of, trial_name
@@ -42,6 +42,8 @@ class Heard:
     began: float = field(default_factory=time.monotonic)
     bases: dict[str, dict[str, float]] = field(default_factory=dict)
     """Measures of the original and of the reference."""
+    nodes: list[str] = field(default_factory=list)
+    """Those that its workers were on."""
     end: Outcome | Failure | None = None
 
 
@@ -123,6 +125,8 @@ class SweepListener(tune.Callback):
         for news in result.get(NEWS, []):
             if isinstance(news, Report):
                 self._hear(heard, news)
+            elif isinstance(news, Taken):
+                heard.nodes += [node for node in news.nodes if node not in heard.nodes]
             else:
                 heard.end = news
 
@@ -177,10 +181,11 @@ class SweepListener(tune.Callback):
         self.journal.tell("log_metrics", heard.name, metrics=metrics, step=record.steps)
         files = [place / name for name in (RUN_FILE, OUTCOME_FILE, HARDNESS_FILE)]
         self.journal.tell("log_files", heard.name, paths=[str(path) for path in files if path.exists()])
-        tags = {"model_path": record.model_path, "on_front": "false"}
+        tags = {"model_path": record.model_path, "on_front": "false", "node": ", ".join(record.nodes)}
         self.journal.tell("finish", heard.name, status=record.status, reason=record.reason, tags=tags)
         write_record(self.folder, record)
         self.view.end(record)
+        self.pool.expect.remote(self.view.total - self.view.ended)
 
 
 def make_record(heard: Heard, results: StoragePath) -> TrialRecord:
@@ -193,6 +198,7 @@ def make_record(heard: Heard, results: StoragePath) -> TrialRecord:
         original=heard.bases.get("original", {}),
         reference=heard.bases.get("reference", {}),
         curve=heard.curve,
+        nodes=heard.nodes,
         reason="the sweep ended before it",
     )
     match heard.end:

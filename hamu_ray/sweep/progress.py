@@ -105,6 +105,8 @@ class SweepView:
         self.total = total
         self.ended = ended
         self.objectives = objectives
+        self.several_nodes = False
+        """Whether a line also says where its trial ran."""
         self._bars = make_bars(console)
         self._phases = Phases(console, self._bars)
         self._overall = self._bars.add_task("sweep", total=total)
@@ -136,7 +138,8 @@ class SweepView:
         reason = "" if record.status is Status.FINISHED else f": {record.reason}"
         self.console.print(
             f"[dim]{self.ended:>4}/{self.total}[/dim]  {describe(record.parameters):<44}  "
-            f"{values if measures else ''}  [{style}]{record.status}[/{style}]{escape(reason)}",
+            f"{values if measures else ''}  [{style}]{record.status}[/{style}]{escape(reason)}"
+            + (f"  [dim]on {', '.join(map(short, record.nodes))}[/dim]" if self.several_nodes else ""),
             soft_wrap=True,
         )
 
@@ -149,6 +152,12 @@ def describe(parameters: Mapping[str, Any]) -> str:
             word = path.rpartition(".")[2]
             words += [SHORT.get(word, word), number(parameters[path])]
     return " ".join(words)
+
+
+def short(node: str) -> str:
+    """Return a node's address and the end of its id."""
+    address, _, ray_id = node.rpartition("/")
+    return f"{address}/{ray_id[-6:]}"
 
 
 def number(value: Any) -> str:

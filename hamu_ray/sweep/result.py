@@ -6,15 +6,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from hamu_ray.config.files import ConfigError
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.engine.files import storage_path
 from hamu_ray.engine.unlearn import HARDNESS_FILE, OUTCOME_FILE, REPORTS_FILE, RUN_FILE
 from hamu_ray.sweep import stores
-from hamu_ray.sweep.journal import Courier, Delivery, Journal
+from hamu_ray.sweep.journal import Journal
 from hamu_ray.sweep.picture import write_html, write_png
 from hamu_ray.sweep.progress import shown
-from hamu_ray.sweep.records import RECORD_FILE, read_records
+from hamu_ray.sweep.records import RECORD_FILE, TRIALS
 from hamu_ray.sweep.summary import SweepSummary, method_of, summarise
 from hamu_ray.sweep.tables import describe, front_table, write_csv
 from hamu_ray.sweep.tracking import RUN, Tracking
@@ -70,6 +69,9 @@ def leave_result(
         knee = summary.knee is not None and trial.trial_id == summary.knee.trial_id
         tags = {"on_front": str(trial.trial_id in front).lower(), "knee": str(knee).lower()}
         journal.tell("set_tags", trial.trial_id, tags=tags)
+        record = folder / TRIALS / trial.trial_id / RECORD_FILE
+        if record.exists():  # an interrupted trial has none
+            journal.tell("log_files", trial.trial_id, paths=[record])
     journal.tell("log_metrics", sweep, metrics=totals(summary))
     if config.tracking.register_models is not None and status is Status.FINISHED:
         register_front(config.tracking.register_models, summary, journal, sweep)
@@ -143,20 +145,3 @@ def totals(summary: SweepSummary) -> dict[str, float]:
         **ended,
         **bases,
     }
-
-
-def report(config: SweepConfig, folder: Path) -> int:
-    """Write a sweep's files again from its records, and deliver what waits; return 0, or 1 where some still waits."""
-    console = Console(highlight=False)
-    try:
-        tracking = Tracking.open(config.tracking.uri, config.tracking.experiment, folder.parent.parent)
-    except ValueError as error:
-        raise ConfigError(f"tracking.uri: {error}") from error
-    summary = summary_of(config, read_records(folder))
-    write_files(summary, folder)
-    delivery = Delivery(folder, tracking)
-    before = delivery.waiting
-    waiting = Courier(delivery).close()
-    print_result(summary, folder, tracking, console)
-    console.print(f"sent     {before - waiting} records to MLflow, {waiting} wait")
-    return 1 if waiting else 0

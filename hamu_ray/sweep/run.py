@@ -1,19 +1,23 @@
 """A sweep from its configuration to its front: the cluster, the slots, Tune, tracking, and what is left on disk."""
 
+import os
 import signal
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from tempfile import gettempdir
 
 import ray
 import yaml
 from ray import tune
 from rich.console import Console
 
-from hamu_ray.config.files import ConfigError
+from hamu_ray.config.files import ConfigError, load_sweep
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.engine.files import local_folder, storage_path, write_atomically
-from hamu_ray.sweep.capacity import Places, groups_of
+from hamu_ray.preflight import RAY_JOB
+from hamu_ray.sweep.archive import Archive
+from hamu_ray.sweep.capacity import ON_THE_HEAD, Places, groups_of, usable_nodes
 from hamu_ray.sweep.cluster import connect
 from hamu_ray.sweep.front import Objective
 from hamu_ray.sweep.journal import Courier, Delivery, Journal
@@ -25,6 +29,7 @@ from hamu_ray.sweep.pruning import Rivals
 from hamu_ray.sweep.records import read_records
 from hamu_ray.sweep.result import leave_result, print_result
 from hamu_ray.sweep.search import UnlearningSearch
+from hamu_ray.sweep.slot import CLOSE_SECONDS
 from hamu_ray.sweep.tracking import Tracking
 from hamu_ray.sweep.trainable import run_trial
 from hamu_ray.sweep.trial import Status, TrialRecord
@@ -34,9 +39,6 @@ SWEEPS = "sweeps"
 SWEEP_FILE = "sweep.yaml"
 TIME = "[0-9]" * 8 + "-" + "[0-9]" * 6
 """The end of a folder's name, as a pattern: another sweep's name may begin with this one's."""
-
-TRIAL_RESOURCES = {"node:__internal_head__": 0.0001}
-"""A trial only waits for its slot: it takes nothing that workers need."""
 
 TRIAL_RESTARTS = 3
 """How often the process of a trial that died is started again; its work goes on in the slot meanwhile."""
@@ -57,9 +59,13 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
         tracking = Tracking.open(config.tracking.uri, config.tracking.experiment, local)
     except ValueError as error:
         raise ConfigError(f"tracking.uri: {error}") from error
-    connect(groups_of(config))
+    if RAY_JOB in os.environ:
+        os.chdir(
+            gettempdir()
+        )  # nodes on one machine share a job's folder, and each that joins unpacks it anew
+    connect(groups_of(config), str(storage_path(config.storage.path)), console)
     journal, delivery = Journal(folder), Delivery(folder, tracking)
-    parameters = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    parameters = config.whole
     journal.tell(
         "start_sweep", folder.name, parameters=parameters, tags={"algorithm": config.search.algorithm}
     )
@@ -86,10 +92,26 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
         console.print(
             f"MLflow did not answer: {waiting} records wait; python -m hamu_ray.report {shown(folder)}"
         )
+    else:
+        try_report(tracking, config.tracking.experiment, folder, delivery.runs[folder.name], console)
     if not complete:
         console.print("interrupted; to go on: the same command with --resume")
         return 130
     return 0 if any(record.status is Status.FINISHED for record in records) else 1
+
+
+def try_report(tracking: Tracking, experiment: str, folder: Path, run_id: str, console: Console) -> None:
+    """Write the sweep's report into its folder and keep it with its run; a sweep is no less for want of one."""
+    try:
+        from hamu_ray.sweep.report.make import leave_report
+
+        page = leave_report(Archive.open(tracking.uri, folder), experiment, folder, tracking, run_id)
+        console.print(f"report   {shown(page)}", soft_wrap=True, markup=False)
+    except Exception as error:  # whatever it is, the results are safe by now
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        console.print(
+            f"no report ({reason}); to make it: python -m hamu_ray.report {shown(folder)}", markup=False
+        )
 
 
 def run_trials(
@@ -110,13 +132,18 @@ def run_trials(
     )
     if before:
         console.print(f"resumed: {len(before)} trials are over")
-    pool = start_pool(str(storage), folder.name, rivals_of(config, before))
+    largest = max(groups_of(config), key=lambda group: group.count)
+    left = total - len(before)
+    rivals = rivals_of(config, before)
+    pool = start_pool(str(storage), folder.name, rivals, config.search.concurrent, left, largest)
     with SweepView(console, total, len(before), config.search.objectives) as view:
+        view.several_nodes = len(usable_nodes()) > 1
         listener = SweepListener(config, folder.name, journal, folder, results, pool, view)
         if len(before) < total:
-            search = UnlearningSearch(config, folder, {int(record.trial_id) for record in before}, places)
+            search = UnlearningSearch(config, folder, before, places)
             tune_trials(config, search, listener, folder, total - len(before))
         interrupted = listener.interrupt()
+    ray.wait([pool.close.remote()], timeout=CLOSE_SECONDS)
     ray.kill(pool)
     after = read_records(folder)
     complete = len(after) == total or (config.search.time_budget is not None and not interrupted)
@@ -135,7 +162,7 @@ def tune_trials(
         run_trial, sweep=config, pool=listener.pool, results=str(listener.results)
     )
     tuner = tune.Tuner(
-        tune.with_resources(trainable, TRIAL_RESOURCES),
+        tune.with_resources(trainable, ON_THE_HEAD),
         tune_config=tune.TuneConfig(
             search_alg=search,
             num_samples=count,
@@ -175,7 +202,7 @@ def rivals_of(config: SweepConfig, before: Sequence[TrialRecord]) -> Rivals | No
 def new_folder(config: SweepConfig, local: Path) -> Path:
     """Make the folder of a new sweep, with its resolved configuration, which runs the same sweep again."""
     folder = local / SWEEPS / f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    document = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    document = config.whole
     write_atomically(folder / SWEEP_FILE, yaml.safe_dump(document, sort_keys=False).encode())
     return folder
 
@@ -193,8 +220,7 @@ def resumable_folder(config: SweepConfig, local: Path) -> Path:
         raise ConfigError(
             f"--resume: no sweep of the name {config.name} in {shown(local)}; leave --resume out"
         )
-    earlier = yaml.safe_load((folder / SWEEP_FILE).read_text())
-    now = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    earlier, now = load_sweep(folder / SWEEP_FILE).whole, config.whole
     for key in sorted(earlier.keys() | now.keys()):
         if earlier.get(key) != now.get(key) and key not in ("tracking", "storage"):
             raise ConfigError(

@@ -60,9 +60,16 @@ class Scene:
     """What a reader has to know: close-ups, and what lies outside."""
 
 
-def compose(summary: SweepSummary, definitions: Mapping[str, str] = DEFINITIONS) -> Scene:
-    """Lay out the picture of a summary, with a line to explain each objective."""
-    series = tuple(_series(summary))
+def compose(
+    summary: SweepSummary,
+    definitions: Mapping[str, str] = DEFINITIONS,
+    methods: Sequence[str] | None = None,
+) -> Scene:
+    """Lay out the picture of a summary, with a line to explain each objective.
+
+    Pictures that are given the same `methods`, in order, have the same colours; None takes the summary's own.
+    """
+    series = tuple(_series(summary, methods))
     others = tuple(
         (trial, point)
         for trial in summary.trials
@@ -86,16 +93,22 @@ def compose(summary: SweepSummary, definitions: Mapping[str, str] = DEFINITIONS)
         limits=limits,
         series=series,
         others=others,
-        stairs=_stairs(summary, limits),
+        stairs=stairs_of(summary, limits),
         knee=summary.point(summary.knee.measures) if summary.knee else None,
         anchors=anchors,
         notes=tuple(_notes(names, limits, others, anchors)),
     )
 
 
-def _series(summary: SweepSummary) -> Iterator[Series]:
+def look_of(place: int) -> tuple[str, str, bool]:
+    """Return the colour and the marker of the method at a place among all, and whether it is filled."""
+    again, colour = divmod(place, len(OKABE_ITO))
+    return OKABE_ITO[colour], MARKERS[place % len(MARKERS)], again % 2 == 0
+
+
+def _series(summary: SweepSummary, methods: Sequence[str] | None) -> Iterator[Series]:
     """Yield a series for each method of the sweep, also for one without finished trials: colours stay."""
-    for i, method in enumerate(sorted({method_of(trial) for trial in summary.trials})):
+    for i, method in enumerate(methods or sorted({method_of(trial) for trial in summary.trials})):
         pairs = [
             (trial, point)
             for trial in summary.trials
@@ -105,9 +118,7 @@ def _series(summary: SweepSummary) -> Iterator[Series]:
         ]
         if pairs:
             trials, points = zip(*pairs, strict=True)
-            again, colour = divmod(i, len(OKABE_ITO))
-            marker = MARKERS[i % len(MARKERS)]
-            yield Series(method, OKABE_ITO[colour], marker, again % 2 == 0, trials, points)
+            yield Series(method, *look_of(i), trials, points)
 
 
 def _limits(shown: Sequence[float], everything: Sequence[float]) -> Point:
@@ -125,7 +136,7 @@ def _limits(shown: Sequence[float], everything: Sequence[float]) -> Point:
     return max(middle - reach, whole[0]), min(middle + reach, whole[1])
 
 
-def _stairs(summary: SweepSummary, limits: tuple[Point, Point]) -> tuple[Point, ...]:
+def stairs_of(summary: SweepSummary, limits: tuple[Point, Point]) -> tuple[Point, ...]:
     """Return the border of what the front dominates, out to the worst ends of both axes."""
     if not summary.front:
         return ()

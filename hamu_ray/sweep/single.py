@@ -40,15 +40,15 @@ def in_slot(run: RunConfig, storage: StoragePath, folder: StoragePath, view: Run
     import ray
 
     from hamu_ray.sweep.cluster import connect
-    from hamu_ray.sweep.slot import Failure, Job, start_slot
+    from hamu_ray.sweep.slot import CLOSE_SECONDS, Failure, Job, start_slot
     from hamu_ray.sweep.trainable import follow
 
-    connect([run.workers])
+    connect([run.workers], str(storage), Console(highlight=False))
     slot = start_slot(run.workers, str(storage), f"run-{run.name}")
     try:
         end = follow(Job(run.name, run, str(folder), attempts=2), slot, view.hear_all)
     finally:
-        ray.get(slot.close.remote())
+        ray.wait([slot.close.remote()], timeout=CLOSE_SECONDS)
         ray.shutdown()
     return end.reason if isinstance(end, Failure) else end
 

@@ -7,6 +7,7 @@ data, models and compiled code from trial to trial; a trial only hands in a job 
 import asyncio
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ from ray.actor import ActorHandle
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from hamu_ray.config.credentials import without_credentials
 from hamu_ray.config.run import RunConfig as UnlearningRun
 from hamu_ray.config.run import WorkersConfig
 from hamu_ray.engine.files import storage_path
 from hamu_ray.engine.outcome import Outcome, Report, Verdict
+from hamu_ray.sweep.capacity import ON_THE_HEAD, usable_nodes
 from hamu_ray.sweep.pruning import Rivals
+from hamu_ray.sweep.shared import leave_sign
 
 COLLECTIVE_TIMEOUT_SECONDS = 6 * 3600
 """One worker may wait for another that trains a base model; a dead worker is noticed by Ray long before."""
@@ -29,6 +33,9 @@ COLLECTIVE_TIMEOUT_SECONDS = 6 * 3600
 RESTART_SECONDS = 1.0
 """Pause before a worker group whose controller died is started again."""
 
+
+CLOSE_SECONDS = 20.0
+"""How long workers may take to end; a slot that ends by itself gives its nodes back at once."""
 
 STARTS = 3
 """How often a worker group is started in vain before a job that waits for it suffers."""
@@ -53,8 +60,19 @@ class Failure:
 
     reason: str
 
+    def __post_init__(self) -> None:
+        """Keep credentials out of it: it is kept, shown and sent."""
+        object.__setattr__(self, "reason", without_credentials(self.reason))
 
-News = Report | Outcome | Failure
+
+@dataclass(frozen=True)
+class Taken:
+    """A job has been taken up by workers on these nodes, each an address and Ray's id of it: ``10.0.0.3/4f2a...``."""
+
+    nodes: tuple[str, ...]
+
+
+News = Report | Taken | Outcome | Failure
 """What a slot tells of a job, in order; an Outcome or a Failure comes last."""
 
 
@@ -71,7 +89,7 @@ class Progress:
     @property
     def over(self) -> bool:
         """Whether nothing more will come."""
-        return bool(self.news) and not isinstance(self.news[-1], Report)
+        return bool(self.news) and isinstance(self.news[-1], Outcome | Failure)
 
 
 class Slot:
@@ -83,7 +101,9 @@ class Slot:
         self._by_trial: dict[str, Progress] = {}
         self._finished = 0
         self._failed_starts = 0
+        self._nodes: tuple[str, ...] = ()
         self._closed = False
+        self._ended = False
         self._changed = asyncio.Condition()
         trainer = make_trainer(workers, storage, name, ray.get_runtime_context().current_actor)
         self._loop = asyncio.get_event_loop()
@@ -98,6 +118,12 @@ class Slot:
                 reason = f"its worker group ended: {type(error).__name__}: {error}".splitlines()[0]
                 asyncio.run_coroutine_threadsafe(self._note_failed_start(reason), self._loop).result()
                 time.sleep(RESTART_SECONDS)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+
+    async def _end(self) -> None:
+        self._ended = True
+        async with self._changed:
+            self._changed.notify_all()
 
     async def _note_failed_start(self, reason: str) -> None:
         """Give the job up that waits for workers which cannot be started."""
@@ -142,18 +168,28 @@ class Slot:
         """Let a job end at its next report."""
         self._by_trial[trial].cancelled = True
 
+    async def nodes(self) -> list[str]:
+        """Return Ray's ids of the nodes that the workers are on, once they are up."""
+        return ids_of(self._nodes)
+
     async def close(self) -> None:
-        """Let the workers go once they are done."""
+        """Let the workers go once they are done; returns when Ray has their resources back."""
         self._closed = True
         async with self._changed:
             self._changed.notify_all()
+        await self._wait_for(lambda: self._ended)
 
     # For workers
 
-    async def position(self) -> int:
-        """Return the number of the job to start with: after a restart, the one that was under way."""
+    async def position(self, nodes: list[str]) -> int:
+        """Return the number of the job to start with: after a restart, the one that was under way.
+
+        Workers that a node took along when it left have not died of the job.
+        """
         self._failed_starts = 0
-        if self._waiting and self._waiting[0].fetched:
+        left = set(ids_of(self._nodes)) - {node["NodeID"] for node in usable_nodes()}
+        self._nodes = tuple(nodes)
+        if self._waiting and self._waiting[0].fetched and not left:
             await self._note_death("its workers died, as often as it may be tried")
         return self._finished
 
@@ -164,6 +200,7 @@ class Slot:
             return None
         progress = self._waiting[number - self._finished]
         progress.fetched = True
+        await self.post(progress.job.trial, Taken(self._nodes))
         return progress.job
 
     async def post(self, trial: str, news: News) -> Verdict:
@@ -179,15 +216,20 @@ class Slot:
         return Verdict.INTERRUPT if progress.cancelled or self._closed else Verdict.GO_ON
 
 
+def ids_of(nodes: Iterable[str]) -> list[str]:
+    """Return Ray's ids of nodes."""
+    return [node.rpartition("/")[2] for node in nodes]
+
+
 def start_slot(workers: WorkersConfig, storage: str, name: str) -> ActorHandle:
     """Start a slot; returns before its workers are up."""
     actor: Any = ray.remote(Slot)
     # Ray Train frees a dead group's resources with the help of its state API, which gives up where several clusters
     # run on one machine, unless this variable says which is meant. The group's processes inherit it.
     environment = {"env_vars": {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}}
-    return actor.options(num_cpus=0, max_concurrency=64, runtime_env=environment).remote(
-        workers, storage, name
-    )
+    return actor.options(
+        num_cpus=0, resources=ON_THE_HEAD, max_concurrency=64, runtime_env=environment
+    ).remote(workers, storage, name)
 
 
 def train_storage(storage: str) -> dict[str, Any]:
@@ -205,13 +247,15 @@ def make_trainer(workers: WorkersConfig, storage: str, name: str, slot: Any) -> 
     from hamu_ray.sweep.worker import serve
 
     resources = {"CPU": workers.cpus, **({"GPU": workers.gpus} if workers.gpus else {})}
+    place = storage_path(storage) / "ray" / f"{name}.sign"
     return TorchTrainer(
         serve,
-        train_loop_config={"slot": slot, "storage": storage},
+        train_loop_config={"slot": slot, "storage": storage, "place": str(place), "sign": leave_sign(place)},
         scaling_config=ScalingConfig(
             num_workers=workers.count,
             use_gpu=workers.gpus > 0,
             resources_per_worker=resources,
+            accelerator_type=workers.accelerator,
             placement_strategy="PACK",
         ),
         run_config=RunConfig(

@@ -16,10 +16,17 @@ from hamu_ray.sweep.front import Point
 from hamu_ray.sweep.pruning import Curve
 from hamu_ray.sweep.records import TRIALS, read_outcome, read_reports
 from hamu_ray.sweep.search import NUMBER, PARAMETERS, STATUS
-from hamu_ray.sweep.slot import Failure, Job, News
+from hamu_ray.sweep.slot import Failure, Job, News, Taken
+
+MOST_LOSSES = 20
+"""How many slots a trial may lose, with their nodes or otherwise. It is never the trial that kills one."""
 
 NEWS = "news"
 """The key of a Tune result under which the driver finds a slot's news."""
+
+
+class SlotLost(Failure):
+    """A job ended with its slot; another slot goes on with it."""
 
 
 def run_trial(config: dict[str, Any], sweep: SweepConfig, pool: ActorHandle, results: str) -> None:
@@ -28,10 +35,11 @@ def run_trial(config: dict[str, Any], sweep: SweepConfig, pool: ActorHandle, res
     place = storage_path(results) / TRIALS / trial
     job = Job(trial, sweep.resolve(config[PARAMETERS]), str(place), attempts=sweep.search.retries + 1)
     end: Outcome | Failure | None = take_up(trial, place, pool, sweep)
-    attempts = 0
-    while not isinstance(end, Outcome) and attempts < job.attempts:
+    attempts = losses = 0
+    while not isinstance(end, Outcome) and attempts < job.attempts and losses < MOST_LOSSES:
         end = do_in_pool(job, pool, sweep)
-        attempts += 1
+        attempts += not isinstance(end, SlotLost)
+        losses += isinstance(end, SlotLost)
     status = end.status if isinstance(end, Outcome) else Status.FAILED
     measures = end.measures if isinstance(end, Outcome) and status is Status.FINISHED else {}
     values = {o.metric: measures.get(o.metric, math.nan) for o in sweep.search.objectives}
@@ -70,11 +78,12 @@ def do_in_pool(job: Job, pool: ActorHandle, sweep: SweepConfig) -> Outcome | Fai
 
     end: Outcome | Failure
     try:
-        end = follow(replace(job, rivals=rivals), slot, tell)
+        end = follow(
+            replace(job, rivals=rivals), slot, tell, taken=lambda taken: tune.report({NEWS: [taken]})
+        )
     except ray.exceptions.RayActorError as error:
-        end = Failure(f"its slot died: {str(error).splitlines()[0]}")
         ray.get(pool.release.remote(job.trial, usable=False))
-        return end
+        return SlotLost(f"its slot died: {str(error).splitlines()[0]}")
     ray.get(pool.release.remote(job.trial, curve=curve_to_beat(end, curve)))
     return end
 
@@ -89,16 +98,24 @@ def curve_of(reports: Iterable[Report], sweep: SweepConfig) -> dict[int, Point]:
     }
 
 
-def follow(job: Job, slot: ActorHandle, tell: Callable[[list[Report]], None]) -> Outcome | Failure:
-    """Submit a job to a slot and tell its reports as they come; return its end."""
+def follow(
+    job: Job,
+    slot: ActorHandle,
+    tell: Callable[[list[Report]], None],
+    taken: Callable[[Taken], None] = lambda taken: None,
+) -> Outcome | Failure:
+    """Submit a job to a slot, tell where it is taken up and its reports as they come; return its end."""
     ray.get(slot.submit.remote(job))
     heard = 0
     while True:
         news: list[News] = ray.get(slot.news.remote(job.trial, heard))
         heard += len(news)
+        for item in news:
+            if isinstance(item, Taken):
+                taken(item)
         reports = [item for item in news if isinstance(item, Report)]
         if reports:
             tell(reports)
         end = news[-1]
-        if not isinstance(end, Report):
+        if isinstance(end, Outcome | Failure):
             return end

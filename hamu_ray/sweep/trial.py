@@ -1,6 +1,6 @@
 """What a sweep knows of a trial when it is over."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,8 @@ class TrialRecord:
     """The unlearned `model.safetensors`; empty where the trial left none."""
     curve: Mapping[int, tuple[float, float]] = field(default_factory=dict)
     """The two objectives at each step where the run was evaluated."""
+    nodes: Sequence[str] = ()
+    """Where its workers were, one node after the other where it moved: each an address and Ray's id of it."""
     steps: int = 0
     unlearning_seconds: float = float("nan")
     evaluation_seconds: float = float("nan")

@@ -12,6 +12,7 @@ from hamu_ray.engine.outcome import Report, Verdict
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.pairing.group import Alone, Distributed, Group, PeerLost
+from hamu_ray.sweep.shared import sees, unseen
 from hamu_ray.sweep.slot import Failure, Job
 
 logger = logging.getLogger(__name__)
@@ -22,19 +23,22 @@ def serve(config: dict[str, Any]) -> None:
     slot = config["slot"]
     group: Group = Distributed() if torch.distributed.is_initialized() else Alone()
     resident = Resident(storage_path(config["storage"]), get_device())
+    shared = sees(storage_path(config["place"]), config["sign"])
     # Rank 0 asks for all: asking may end a job that has killed too many groups, and ranks must not disagree on it.
-    asked = str(ray.get(slot.position.remote())) if group.rank == 0 else ""
+    node = f"{ray.util.get_node_ip_address()}/{ray.get_runtime_context().get_node_id()}"
+    nodes = list(dict.fromkeys(gather_texts(group, node)))
+    asked = str(ray.get(slot.position.remote(nodes))) if group.rank == 0 else ""
     number = int(gather_texts(group, asked)[0])
     while True:
         job = ray.get(slot.fetch.remote(number))
         if job is None:
             return
-        do(job, slot, group, resident)
+        do(job, slot, group, resident, "" if shared else unseen(config["storage"], node))
         number += 1
 
 
-def do(job: Job, slot: Any, group: Group, resident: Resident) -> None:
-    """Do one job and post its news.
+def do(job: Job, slot: Any, group: Group, resident: Resident, problem: str) -> None:
+    """Do one job and post its news; none can be done where there is a problem already.
 
     What fails on every rank alike, before any rank waits for another, ends the job alone. Any other error may leave
     ranks waiting for this one, so it is raised, and Ray Train starts the whole group again.
@@ -54,11 +58,10 @@ def do(job: Job, slot: Any, group: Group, resident: Resident) -> None:
 
     try:
         resident.task(job.run)
-        problem = None
     except Exception as error:
         logger.exception("job %s cannot be prepared", job.trial)
-        problem = f"{type(error).__name__}: {error}"
-    problems = [p for p in gather_texts(group, problem or "") if p]
+        problem = problem or f"{type(error).__name__}: {error}"
+    problems = [p for p in gather_texts(group, problem) if p]
     if problems:
         if group.rank == 0:
             ray.get(slot.post.remote(job.trial, Failure(problems[0])))

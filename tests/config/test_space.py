@@ -165,3 +165,60 @@ def test_a_forget_objective_for_all_is_one_that_all_take(tmp_path: Path) -> None
     assert load(tmp_path, text % "npo").method.forget_objective == "npo"
     message = error_of(tmp_path, text % "ft")
     assert message.startswith("space: with method.name 'ft': method.forget_objective: ft does not take npo; ")
+
+
+def test_a_domain_for_several_keys(tmp_path: Path) -> None:
+    """They have the same value in every trial; a key of the method's is read where one of them is."""
+    config = load(tmp_path, "space:\n  batch.{retain,forget}: {grid: [8, 16]}\n  seed: {grid: [1]}\n")
+    runs = [config.resolve(cell) for cell in config.cells()]
+    assert [(run.batch.retain, run.batch.forget) for run in runs] == [(8, 8), (16, 16)]
+    one = load(
+        tmp_path, "space: {method.name: {grid: [ft, npo, simnpo]}, 'method.{beta,gamma}': {grid: [1, 2]}}"
+    )
+    assert [tuple(cell.values()) for cell in one.cells()] == [
+        ("ft",),
+        ("npo", 1),
+        ("npo", 2),
+        ("simnpo", 1),
+        ("simnpo", 2),
+    ]
+    assert list(config.variants("batch."))[1].batch.forget == 16
+
+
+@pytest.mark.parametrize(
+    ("space", "line"),
+    [
+        (
+            "'batch.{retain,forgot}': {grid: [1]}",
+            "space.batch.forgot: unknown key; did you mean batch.forget?",
+        ),
+        (
+            "'batch.{retain,forget}': {grid: [0, 1]}",
+            "space.batch.{retain,forget}: expected a number of at least 1, found 0",
+        ),
+        (
+            "batch.retain: {grid: [1]}, 'batch.{retain,forget}': {grid: [1]}",
+            "space.batch.{retain,forget}: batch.retain varies by batch.retain already; keep one of the two",
+        ),
+        (
+            "'method.{name,beta}': {grid: [npo]}",
+            "space.method.{name,beta}: method.name decides on what else is read; give it a domain of its own",
+        ),
+        (
+            "method.name: {grid: [ft]}, 'method.{beta,gamma}': {grid: [1]}",
+            "space.method.{beta,gamma}: none of the sweep's methods (ft) reads it; remove it",
+        ),
+    ],
+)
+def test_mistakes_in_a_domain_for_several_keys(tmp_path: Path, space: str, line: str) -> None:
+    assert error_of(tmp_path, f"space: {{{space}}}\n") == line
+
+
+def test_what_of_the_data_may_vary(tmp_path: Path) -> None:
+    config = load(tmp_path, "data: {name: tofu, path: x}\nspace: {data.duplicates: {grid: [none, exact]}}")
+    assert [config.resolve(cell).data.model_dump()["duplicates"] for cell in config.cells()] == [
+        "none",
+        "exact",
+    ]
+    message = error_of(tmp_path, "data: {name: tofu, path: x}\nspace: {data.path: {grid: [a, b]}}")
+    assert message.startswith("space.data.path: cannot vary within a sweep, ")

@@ -24,9 +24,8 @@ SPACE: Mapping[str, Any] = {
 def write_space(folder: Path, storage: str, search: Mapping[str, Any], **sections: Any) -> Path:
     """Write a search space of short runs on two workers, tracked in a file; return its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    document = small_run(
-        Path("unused"), name="tiny", workers={"count": 2, "cpus": 0.5}, **{"space": dict(SPACE), **sections}
-    )
+    defaults = {"space": dict(SPACE), "workers": {"count": 2, "cpus": 0.5}}
+    document = small_run(Path("unused"), name="tiny", **{**defaults, **sections})
     document["storage"] = {"path": storage, "local": str(folder / "runs")}
     document["search"] = dict(search)
     path = folder / "tiny.yaml"

@@ -11,8 +11,10 @@ from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.sweep.capacity import fit_together, groups_of, groups_that_fit
 
 
-def workers(count: int = 2, cpus: float = 1.0, gpus: float = 0.0) -> WorkersConfig:
-    return WorkersConfig(count=count, cpus=cpus, gpus=gpus)
+def workers(
+    count: int = 2, cpus: float = 1.0, gpus: float = 0.0, accelerator: str | None = None
+) -> WorkersConfig:
+    return WorkersConfig(count=count, cpus=cpus, gpus=gpus, accelerator=accelerator)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +28,12 @@ def workers(count: int = 2, cpus: float = 1.0, gpus: float = 0.0) -> WorkersConf
         (workers(gpus=0.25), [{"CPU": 16.0, "GPU": 1.0}], 2),
         (workers(gpus=1.0), [{"CPU": 16.0}, {"CPU": 4.0, "GPU": 2.0}], 1),
         (workers(), [{"memory": 1e9}], 0),
+        (workers(gpus=1.0, accelerator="A100"), [{"CPU": 9.0, "GPU": 4.0}], 0),
+        (
+            workers(gpus=1.0, accelerator="A100"),
+            [{"CPU": 9.0, "GPU": 4.0, "accelerator_type:A100": 1.0}] * 2,
+            4,
+        ),
     ],
 )
 def test_groups_that_fit(group: WorkersConfig, nodes: list[dict[str, float]], groups: int) -> None:

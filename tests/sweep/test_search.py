@@ -1,10 +1,19 @@
 """What a trial's parameters are: those that its method reads."""
 
+import math
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
 import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.sweep.search import suggest
+from hamu_ray.engine.outcome import Status
+from hamu_ray.sweep.search import NUMBER, PARAMETERS, STATUS, STUDY_FILE, UnlearningSearch, suggest
+from hamu_ray.sweep.trial import TrialRecord
 
 SPACE = {
     "method.gamma": {"uniform": [0.0, 1.0]},
@@ -28,10 +37,104 @@ SPACE = {
 )
 def test_a_trial_samples_what_its_method_reads(given: dict[str, str | None], others: set[str]) -> None:
     config = SweepConfig.model_validate({"space": SPACE})
-    study = optuna.create_study()
-    study.enqueue_trial({f"method.{key}": value for key, value in given.items()})
-    trial = study.ask()
-    suggest(trial, config)
-    read = {"name", "forget_objective"} if given["name"] == "hamu-q" else {"name"}
-    assert set(trial.params) == {"optimizer.learning_rate"} | {f"method.{key}" for key in read | others}
-    assert config.resolve(trial.params).method.name == given["name"]
+    cell = {
+        f"method.{key}": value for key, value in given.items() if key == "name" or "hamu" in given["name"]
+    }
+    trial = optuna.create_study().ask()
+    suggest(trial, config, cell)
+    assert set(trial.params) == {"optimizer.learning_rate"} | {f"method.{key}" for key in others}
+    assert config.resolve({**cell, **trial.params}).method.name == given["name"]
+
+
+GRIDS = {
+    "method.name": {"grid": ["hamu-q", "gdiff"]},
+    "optimizer.learning_rate": {"loguniform": [1e-3, 0.1]},
+    "method.constraint_ratio": {"uniform": [0.1, 0.9]},
+    "seed": {"grid": [41, 42, 43]},
+}
+
+
+def sweep_of(samples: int, algorithm: str = "tpe") -> SweepConfig:
+    return SweepConfig.model_validate(
+        {"space": GRIDS, "search": {"samples": samples, "algorithm": algorithm}}
+    )
+
+
+def run_all(
+    config: SweepConfig, folder: Path, value: Callable[[dict], float], stop: int = 1000
+) -> list[dict]:
+    """Hand out and end trials one by one, at most so many; return the parameters of each."""
+    search = UnlearningSearch(config, folder, [], lambda: 1)
+    handed = []
+    for i in range(min(stop, len(list(config.cells())) * config.search.samples)):
+        given = search.suggest(str(i))
+        assert given is not None
+        assert given[NUMBER] == i
+        handed.append(given[PARAMETERS])
+        measured = {"forget_quality": value(given[PARAMETERS]), "retain_utility": 0.5}
+        search.on_trial_complete(str(i), {**measured, STATUS: Status.FINISHED})
+    return handed
+
+
+def test_seeds_repeat_what_was_sampled(tmp_path: Path) -> None:
+    handed = run_all(sweep_of(4), tmp_path, lambda parameters: parameters["optimizer.learning_rate"])
+    assert Counter((p["method.name"], p["seed"]) for p in handed) == {
+        (method, seed): 4 for method in ("hamu-q", "gdiff") for seed in (41, 42, 43)
+    }
+    others = Counter(tuple(v for path, v in sorted(p.items()) if path != "seed") for p in handed)
+    assert set(others.values()) == {3}
+    assert len(others) == 8
+    assert all(("method.constraint_ratio" in p) == (p["method.name"] == "hamu-q") for p in handed)
+
+
+def test_a_sample_counts_with_the_means_over_its_seeds(tmp_path: Path) -> None:
+    def value(parameters: dict) -> float:
+        bad = parameters["method.name"] == "gdiff" and parameters["seed"] == 42
+        return math.nan if bad else parameters["seed"] / 100
+
+    run_all(sweep_of(2), tmp_path, value)
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / STUDY_FILE)))
+    trials = [
+        trial
+        for name in optuna.get_all_study_names(storage)
+        for trial in optuna.load_study(study_name=name, storage=storage).trials
+    ]
+    assert Counter(trial.state.name for trial in trials) == {"COMPLETE": 2, "FAIL": 2}
+    assert all(t.values == pytest.approx([0.42, 0.5]) for t in trials if t.state.name == "COMPLETE")
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "random", "nsga2", "gp"])
+def test_one_method_does_not_decide_what_another_tries(tmp_path: Path, algorithm: str) -> None:
+    def gdiff_of(sign: float) -> list[dict]:
+        def value(parameters: dict) -> float:
+            return (
+                sign * parameters["optimizer.learning_rate"] if parameters["method.name"] == "hamu-q" else 0.5
+            )
+
+        folder = tmp_path / str(sign)
+        folder.mkdir()
+        return [p for p in run_all(sweep_of(5, algorithm), folder, value) if p["method.name"] == "gdiff"]
+
+    assert gdiff_of(1.0) == gdiff_of(-1.0)
+
+
+def test_after_a_restart_trials_without_a_record_come_again(tmp_path: Path) -> None:
+    config = sweep_of(3)
+    whole = run_all(config, tmp_path, lambda _: 0.5, stop=7)
+    done = [record_of(i, parameters) for i, parameters in enumerate(whole) if i not in (2, 5)]
+    search = UnlearningSearch(config, tmp_path, done, lambda: 100)
+    handed = [search.suggest(str(i)) for i in range(18 - len(done))]
+    assert [given[NUMBER] for given in handed if given] == [2, 5, *range(7, 18)]
+    assert [given[PARAMETERS] for given in handed[:2] if given] == [whole[2], whole[5]]
+
+
+def record_of(number: int, parameters: dict) -> TrialRecord:
+    measures = {"forget_quality": 0.5, "retain_utility": 0.5}
+    return TrialRecord(f"{number:04d}", Status.FINISHED, parameters, {}, measures)
+
+
+def test_no_more_trials_than_places(tmp_path: Path) -> None:
+    search = UnlearningSearch(sweep_of(1), tmp_path, [], lambda: 2)
+    assert [search.suggest(name) is None for name in "abc"] == [False, False, True]
+    search.on_trial_complete("a", error=True)
+    assert search.suggest("d") is not None

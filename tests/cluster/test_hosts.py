@@ -1,0 +1,166 @@
+"""Four network namespaces as four hosts: workers spread over them, and a host that does not share the storage."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from hamu_ray.config.run import RunConfig
+from hamu_ray.engine.outcome import Outcome, Verdict
+from hamu_ray.engine.resident import Resident
+from hamu_ray.engine.store import MODEL_FILE
+from hamu_ray.engine.unlearn import unlearn
+from hamu_ray.pairing.group import Alone
+from tests.cluster.fake_cluster import BIN, ROOT
+from tests.runs import small_run
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+
+HOSTS = 4
+NAME = f"hr{os.getpid() % 100000}"
+NETWORK = f"10.{200 + os.getpid() % 50}.7"
+PORT = 6399
+
+
+def ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+@dataclass
+class Hosts:
+    """Hosts with addresses 1, 2, ... of a network of their own; each has one CPU for Ray. The first is the head."""
+
+    folder: Path
+    private: Path
+    """A folder that the last host has for itself."""
+    processes: list[subprocess.Popen] = field(default_factory=list)
+
+    def environment(self) -> dict[str, str]:
+        token = self.folder / "token"
+        token.write_text("0123456789abcdef" * 4)
+        return {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "GLOO_SOCKET_IFNAME": "eth0",
+            "OMP_NUM_THREADS": "1",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(token),
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+
+    def start(self, host: int) -> None:
+        """Make a host and start Ray on it."""
+        name, wire = f"{NAME}-{host}", f"{NAME}v{host}"
+        ip("netns", "add", name)
+        ip("link", "add", wire, "type", "veth", "peer", "name", "eth0", "netns", name)
+        ip("link", "set", wire, "master", NAME, "up")
+        ip("-n", name, "addr", "add", f"{NETWORK}.{host}/24", "dev", "eth0")
+        for device in ("eth0", "lo"):
+            ip("-n", name, "link", "set", device, "up")
+        role = (
+            f"--head --port={PORT} --include-dashboard=false"
+            if host == 1
+            else f"--address={NETWORK}.1:{PORT}"
+        )
+        command = f"""ray start --block --node-ip-address={NETWORK}.{host} --num-cpus=1
+            --object-store-memory=100000000 --temp-dir={self.folder}/{host} {role}"""
+        hide = f"mount -t tmpfs none {self.private} && " if host == HOSTS else ""
+        inside = ["unshare", "-m", "sh", "-c", f"{hide}exec {' '.join(command.split())}"]
+        with (self.folder / f"log{host}").open("w") as log:
+            self.processes.append(
+                subprocess.Popen(
+                    ["ip", "netns", "exec", name, *inside],
+                    env=self.environment(), stdout=log, stderr=log, start_new_session=True,
+                )
+            )  # fmt: skip
+
+    def run(self, *command: str) -> subprocess.CompletedProcess:
+        """Run a command on the head."""
+        return subprocess.run(
+            ["ip", "netns", "exec", f"{NAME}-1", *command],
+            env=self.environment() | {"RAY_ADDRESS": f"{NETWORK}.1:{PORT}"},
+            cwd=self.folder, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+
+    def wait(self) -> None:
+        """Wait until all hosts are in the cluster."""
+        for _ in range(60):
+            alive = self.run("ray", "status")
+            if alive.stdout.count("node_") >= HOSTS:
+                return
+            time.sleep(1)
+        raise AssertionError("\n".join((self.folder / f"log{h}").read_text() for h in range(1, HOSTS + 1)))
+
+    def close(self) -> None:
+        """End the processes and remove the network."""
+        members = [
+            p for s in self.processes for p in [psutil.Process(s.pid), *psutil.Process(s.pid).children(True)]
+        ]
+        for process in members:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        for process in self.processes:
+            process.wait()
+        for host in range(1, HOSTS + 1):
+            subprocess.run(["ip", "netns", "del", f"{NAME}-{host}"], capture_output=True)
+        subprocess.run(["ip", "link", "del", NAME], capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+    try:
+        ip("link", "add", NAME, "type", "bridge")
+        ip("link", "set", NAME, "up")
+        subprocess.run(["unshare", "-m", "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"this machine gives tests no network of their own: {error}")
+    folder = tmp_path_factory.mktemp("hosts")
+    made = Hosts(folder, folder / "private")
+    made.private.mkdir()
+    try:
+        for host in range(1, HOSTS + 1):
+            made.start(host)
+            time.sleep(8 if host == 1 else 0)
+        made.wait()
+        yield made
+    finally:
+        made.close()
+
+
+def test_workers_on_four_hosts_give_the_numbers_of_one(hosts: Hosts, tmp_path: Path) -> None:
+    sections = {"batch": {"retain": 63, "forget": 34}, "workers": {"count": HOSTS, "cpus": 1.0}}
+    document = small_run(hosts.folder / "runs", **sections)
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(document))
+    several = hosts.run(sys.executable, "-m", "hamu_ray.unlearn", str(tmp_path / "run.yaml"))
+    assert several.returncode == 0, several.stdout + several.stderr
+    found = load_file(hosts.folder / "runs" / "runs" / "small" / MODEL_FILE)
+
+    torch.set_num_threads(1)
+    run = RunConfig.model_validate({**document, "workers": {"count": 1}})
+    resident = Resident(hosts.folder / "runs", torch.device("cpu"))
+    outcome = unlearn(run, resident, Alone(), tmp_path / "one", lambda report: Verdict.GO_ON)
+    assert isinstance(outcome, Outcome)
+    expected = load_file(tmp_path / "one" / MODEL_FILE)
+    for name, tensor in expected.items():
+        difference = (found[name].double() - tensor.double()).norm()
+        assert difference <= 1e-5 * tensor.double().norm().clamp(min=1e-3), name
+
+
+def test_a_storage_that_one_host_does_not_share_is_refused(hosts: Hosts, tmp_path: Path) -> None:
+    document = small_run(hosts.private / "runs", workers={"count": 2, "cpus": 1.0})
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(document))
+    refused = hosts.run(sys.executable, "-m", "hamu_ray.unlearn", str(tmp_path / "run.yaml"))
+    assert refused.returncode == 2, refused.stdout + refused.stderr
+    (line,) = refused.stderr.splitlines()
+    assert line.startswith(f"error: storage.path: node {NETWORK}.{HOSTS}/")
+    assert "give a folder that all nodes share" in line

@@ -1,0 +1,119 @@
+"""The paper's table of experiments and its recipes, written down once more: what the search spaces are held against."""
+
+import math
+from typing import Any
+
+from hamu_ray.methods import METHOD_NAMES
+
+SEEDS = {41, 42, 43}
+HAMU = {"hamu-q", "hamu-u"}
+PAPER = HAMU | {"ft", "ga", "gdiff", "kl", "scrub"}
+TORCHJD = {"jd-upgrad", "jd-mgda", "jd-cagrad", "jd-dualproj", "jd-alignedmtl", "jd-imtlg"}
+RATIOS = {0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9}
+SIZES = "batch.{retain,forget}"
+
+EVERYWHERE: dict[str, dict[str, set]] = {
+    "constraint_sweep": {"method.constraint_ratio": RATIOS, "method.name": HAMU},
+    "full_grad_ablation": {"method.granularity": {"tensor", "model"}, "method.name": HAMU},
+    "stopping_criterion": {"stop.criterion": {True, False}, "method.name": HAMU},
+    "timing_all": {"method.name": set(METHOD_NAMES)},
+    "additional_baselines": {"method.name": {"gru", "pcgrad", "npo", "simnpo"} | TORCHJD},
+}
+"""Experiments of both tasks: what they vary besides the seed."""
+
+EXPERIMENTS: dict[str, dict[str, set]] = {
+    **{f"{task}/{name}": of for task in ("cifar", "waterdrum_tofu") for name, of in EVERYWHERE.items()},
+    "cifar/rho_sweep": {"forget.rho": {0.0, 0.25, 0.5, 0.75, 1.0}, "method.name": PAPER},
+    "cifar/job_grid": {
+        "forget.rho": {0.0, 0.5, 1.0},
+        "optimizer.learning_rate": {1e-5, 1e-4},
+        "method.constraint_ratio": RATIOS,
+        "method.name": HAMU,
+    },
+    "cifar/batch_size_ablation": {SIZES: {128, 256, 512, 1024, 2048}, "method.name": HAMU},
+    "waterdrum_tofu/batch_size_ablation": {SIZES: {16, 32, 50, 64, 128}, "method.name": HAMU},
+    "cifar/optimizer_ablation": {"optimizer.name": {"sgd", "adamw"}},
+    "waterdrum_tofu/optimizer_ablation": {"optimizer.name": {"sgd", "adamw"}, "method.name": HAMU},
+    "waterdrum_tofu/semantic_similarity_sweep": {
+        "data.duplicates": {"none", "semantic", "exact"},
+        "method.name": PAPER | {"gru", "pcgrad"},
+    },
+}
+
+SMALL_TRIALS = {
+    "cifar": 9 * 4,
+    "cifar_small": 9 * 4,
+    "waterdrum_tofu": 5 * 5,
+    "tofu_small": 5 * 5,
+    "cifar/rho_sweep": 3 * 7 * 3,
+    "cifar/constraint_sweep": 4 * 2 * 3,
+    "waterdrum_tofu/constraint_sweep": 4 * 2 * 3,
+    "cifar/job_grid": 2 * 2 * 2 * 3 * 2,
+    "cifar/batch_size_ablation": 3 * 2 * 3,
+    "waterdrum_tofu/batch_size_ablation": 3 * 2 * 3,
+    "waterdrum_tofu/semantic_similarity_sweep": 2 * 9 * 3,
+}
+"""Where they are not those of the whole experiment."""
+
+OTHERS = {
+    "digits": 9 * 5,
+    "cifar": 9 * 8,
+    "cifar_small": 9 * 4,
+    "waterdrum_tofu": 11 * 4,
+    "tofu_small": 5 * 5,
+}
+"""Trials of what is no experiment of the paper."""
+
+SHARED = {f"{task}/{name}" for task in ("cifar", "waterdrum_tofu") for name in ("recipe", "paper")}
+"""What the experiments extend."""
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "cifar": {
+        "forget": {"kind": "class", "label": 0, "rho": 0.0},
+        "model.name": "resnet20",
+        "model.freeze_batchnorm": True,
+        "data.mean": [0.4914, 0.4822, 0.4465],
+        "data.std": [0.2023, 0.1994, 0.2010],
+        "training.epochs": 50,
+        "training.batch_size": 5000,
+        "training.select": "best",
+        "training.optimizer.name": "adamw",
+        "training.optimizer.learning_rate": 1e-3,
+        "training.optimizer.schedule": "constant",
+        "training.optimizer.clip_norm": 1.0,
+        "batch.retain": 5000,
+        "batch.forget": 5000,
+        "duration.epochs": 25,
+    },
+    "waterdrum_tofu": {
+        "model.name": "meta-llama/Llama-2-7b-chat-hf",
+        "model.lora.rank": 8,
+        "model.lora.alpha": 16,
+        "model.lora.dropout": 0.05,
+        "model.lora.target_modules": [
+            *("q_proj", "k_proj", "v_proj", "o_proj"),
+            *("gate_proj", "up_proj", "down_proj"),
+        ],
+        "data.template": "chat",
+        "training.parameters": "lora",
+        "training.epochs": 10,
+        "training.batch_size": 64,
+        "training.optimizer.name": "adamw",
+        "training.optimizer.learning_rate": 1e-4,
+        "batch.retain": 50,
+        "batch.forget": 50,
+        "duration.epochs": 10,
+    },
+}
+BOTH = {
+    "optimizer.name": "sgd",
+    "optimizer.momentum": 0.0,
+    "optimizer.learning_rate": 1e-4,
+    "optimizer.clip_norm": 1.0,
+    "method.radius": "lr",
+    "method.constraint_split": "grad_norm",
+}
+
+
+def trials(varied: dict[str, set]) -> int:
+    return math.prod(len(values) for values in varied.values()) * len(SEEDS)
