@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from hamu_ray.config.sweep import METHOD_NAME, Objective
+from hamu_ray.config.sweep import METHOD_NAME, METHOD_PREFIX, Objective
 from hamu_ray.engine.files import StoragePath
 from hamu_ray.engine.outcome import Report, Verdict
 from hamu_ray.sweep.trial import Status, TrialRecord
@@ -145,9 +145,9 @@ class SweepView:
 
 
 def describe(parameters: Mapping[str, Any]) -> str:
-    """Return sampled values as a short text: the method, each key's last word and its value, the seed last."""
+    """Return sampled values as a short text: the method, then last words of keys with values, the seed last."""
     words = [str(parameters[METHOD_NAME])] if METHOD_NAME in parameters else []
-    for path in sorted(parameters, key=lambda path: path == "seed"):
+    for path in sorted(parameters, key=lambda path: (path == "seed", path.startswith(METHOD_PREFIX))):
         if path != METHOD_NAME:
             word = path.rpartition(".")[2]
             words += [SHORT.get(word, word), number(parameters[path])]

@@ -31,9 +31,9 @@ def test_rho_is_there_where_the_forget_set_has_it():
 def test_a_name_fits_into_a_list():
     parameters = {
         "seed": 41,
+        "method.constraint_ratio": 0.4,
         "optimizer.learning_rate": 0.012,
         "method.name": "hamu-q",
-        "method.constraint_ratio": 0.4,
     }
     assert describe(parameters) == "hamu-q lr 0.012 ratio 0.4 seed 41"
 

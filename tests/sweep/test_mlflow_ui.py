@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import pytest
 from made_up import sweep as made_up_sweep
 from mlflow_server import clients
@@ -21,6 +22,7 @@ METHODS = ("hamu-q", "scrub", "ga")
 """One of them collapses at times."""
 
 pytestmark = [
+    pytest.mark.timeout(300),
     pytest.mark.slow,
     pytest.mark.skipif(not os.path.exists(CHROMIUM), reason=f"needs {CHROMIUM} (apt-get install chromium)"),
 ]
@@ -84,7 +86,7 @@ def test_the_link_shows_the_front_in_the_colours_of_its_methods(page, made, serv
     page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length >= 3")
     scatter = page.evaluate("document.querySelector('.js-plotly-plot').data[0]")
     shown = sorted(zip(scatter["x"], scatter["y"], strict=True))
-    assert shown == pytest.approx(sorted(summary.point(t.measures) for t in summary.trials))
+    np.testing.assert_allclose(shown, sorted(summary.point(trial.measures) for trial in summary.trials))
     methods = sorted({method_of(record) for record in summary.trials})
     expected = {colour_of(method, methods).lower() for method in methods}
     assert {colour.lower() for colour in scatter["marker"]["color"]} == expected

@@ -185,37 +185,6 @@ class TestNotesAndFiles:
         assert [file.path for file in client.list_artifacts(trial)] == ["front.csv", "kept"]
 
 
-def register(tracking, run, folder, weights=b"1", alias=None, name="forgetful"):
-    folder.mkdir(exist_ok=True)
-    (folder / "model.safetensors").write_bytes(weights)
-    tags = {"trial": run, "forget_quality": 0.5}
-    tracking.register_model(run, name, [folder / "model.safetensors"], tags, alias)
-
-
-class TestRegistry:
-    def test_models_are_versions_with_their_files(self, tracking, client, sweep, tmp_path):
-        runs = [tracking.start_trial(f"r_{next(NUMBERS)}", sweep, "trial", {}) for _ in range(2)]
-        register(tracking, runs[0], tmp_path, b"0")
-        register(tracking, runs[1], tmp_path, b"1", alias="knee")
-        versions = {v.run_id: v for v in client.search_model_versions("name = 'forgetful'")}
-        assert {run: versions[run].tags for run in runs} == {
-            run: {"trial": run, "forget_quality": "0.5"} for run in runs
-        }
-        knee = client.get_model_version_by_alias("forgetful", "knee")
-        assert knee.run_id == runs[1]
-        (file,) = client.list_artifacts(runs[1], "model")
-        assert knee.source == f"runs:/{runs[1]}/model"
-        with open(client.download_artifacts(runs[1], file.path), "rb") as copy:
-            assert copy.read() == b"1"
-
-    def test_told_again_it_is_there_once_and_an_alias_moves(self, tracking, client, sweep, tmp_path):
-        runs = [tracking.start_trial(f"r_{next(NUMBERS)}", sweep, "trial", {}) for _ in range(2)]
-        for run in (runs[0], runs[0], runs[1]):
-            register(tracking, run, tmp_path, alias="knee", name="again")
-        assert len(client.search_model_versions("name = 'again'")) == 2
-        assert client.get_model_version_by_alias("again", "knee").run_id == runs[1]
-
-
 class TestOpening:
     def test_an_experiment_is_found_again(self, tracking, mlflow_folder, monkeypatch):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.uri)
@@ -302,13 +271,6 @@ class TestServer:
         query = urlencode({"run_uuid": trial, "path": "report/front.csv"})
         with urlopen(f"{server}/get-artifact?{query}") as answer:
             assert answer.read() == b"a\n1\n"
-
-    def test_a_server_registers_models(self, server, tmp_path):
-        remote = Tracking.open(server, "registered remotely", tmp_path)
-        trial = remote.start_trial("t_0", remote.start_sweep("s", {}), "trial", {})
-        register(remote, trial, tmp_path / "model", alias="knee", name="remote")
-        knee = clients(remote).get_model_version_by_alias("remote", "knee")
-        assert (knee.run_id, knee.status) == (trial, "READY")
 
     def test_a_servers_own_experiment(self, server, tmp_path):
         remote = Tracking.open(server + "/", "made remotely", tmp_path)
