@@ -26,6 +26,7 @@ fi
 : "${SLURM_JOB_ID:?not in a Slurm job; submit it: sbatch cluster/slurm.sh SPACE.yaml}"
 cd -- "$SLURM_SUBMIT_DIR"
 export PATH="${HAMU_VENV:-$PWD/.venv}/bin:$PATH" RAY_USAGE_STATS_ENABLED=0
+export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0 # at the end there is nothing to wait for
 
 # A token of this job's own, in a folder that its owner alone can read and every node sees.
 umask 077

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from hamu_ray.config.credentials import without_credentials
 from hamu_ray.config.files import ConfigError
 
 
@@ -28,6 +29,7 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     try:
         code = main()
     except ConfigError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        line = without_credentials(" ".join(str(error).split()))
+        print(f"error: {line}", file=sys.stderr)
         code = 2
     sys.exit(code)

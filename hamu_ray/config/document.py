@@ -12,6 +12,9 @@ from hamu_ray.config.nearest import nearest
 MAX_BYTES = 1_000_000
 """A configuration larger than this is not one that a person wrote."""
 
+MAX_VALUES = 100_000
+"""Nor is one that aliases (`*name`) unfold to more values than this."""
+
 SPACE = "space"
 """The section whose keys are key paths themselves, dots included."""
 
@@ -36,6 +39,24 @@ class _Loader(yaml.SafeLoader):
             if isinstance(key, yaml.ScalarNode):
                 lines[key.value] = key.start_mark.line + 1
         return node
+
+    def get_single_node(self) -> yaml.Node | None:
+        """Compose the whole document, and look at its size before aliases and ``<<`` are followed."""
+        node = super().get_single_node()
+        if node is not None and _unfolded(node, {}) > MAX_VALUES:
+            raise yaml.MarkedYAMLError(
+                problem=f"its aliases unfold to more than {MAX_VALUES} values; write out what is meant"
+            )
+        return node
+
+
+def _unfolded(node: yaml.Node, counted: dict[yaml.Node, int]) -> int:
+    """Return how many values a node holds, where an alias counts as often as it is used; each is looked at once."""
+    if node not in counted:
+        inner = node.value if isinstance(node, yaml.CollectionNode) else []
+        values = [item for pair in inner for item in pair] if isinstance(node, yaml.MappingNode) else inner
+        counted[node] = 1 + sum(_unfolded(item, counted) for item in values)
+    return counted[node]
 
 
 _Loader.add_implicit_resolver(  # YAML 1.1 takes numbers like 1e-4, which have no point, for text

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from hamu_ray.config.credentials import check_no_credentials
 from hamu_ray.config.document import ConfigError, assign, parse_override, read_yaml, with_absolute_paths
 from hamu_ray.config.explain import explain, shown
 from hamu_ray.config.run import RunConfig
@@ -61,6 +62,10 @@ def _load(schema: type[Config], path: str | Path, overrides: Sequence[str]) -> C
         except ValueError as error:
             raise ConfigError(f"{path} with --set {text}: {error}") from error
         changed[key] = text
+    try:
+        check_no_credentials(document)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
     try:
         return schema.model_validate(with_absolute_paths(document))
     except ValidationError as error:

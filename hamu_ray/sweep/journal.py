@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hamu_ray.config.credentials import without_credentials
 from hamu_ray.engine.files import write_atomically
 from hamu_ray.sweep.tracking import Tracking
 
@@ -45,7 +46,9 @@ class Journal:
         """Note a call of `Tracking` on a run, which is named by the sweep's own name for it."""
         if call in TIMED:
             arguments["time_ms"] = int(time.time() * 1000)
-        line = json.dumps({"call": call, "run": run, "arguments": arguments}, default=str)
+        line = without_credentials(
+            json.dumps({"call": call, "run": run, "arguments": arguments}, default=str)
+        )
         with self.path.open("a") as file:
             file.write(line + "\n")
 
@@ -149,7 +152,7 @@ class Courier:
         try:
             self._delivery.send()
         except Exception as error:  # mlflow, sqlalchemy, requests and drivers each raise their own
-            logger.warning("tracking waits: %s", str(error).splitlines()[0])
+            logger.warning("tracking waits: %s", without_credentials(str(error).splitlines()[0]))
             return False
         return True
 

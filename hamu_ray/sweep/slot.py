@@ -17,6 +17,7 @@ from ray.actor import ActorHandle
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from hamu_ray.config.credentials import without_credentials
 from hamu_ray.config.run import RunConfig as UnlearningRun
 from hamu_ray.config.run import WorkersConfig
 from hamu_ray.engine.files import storage_path
@@ -58,6 +59,10 @@ class Failure:
     """Why a job failed."""
 
     reason: str
+
+    def __post_init__(self) -> None:
+        """Keep credentials out of it: it is kept, shown and sent."""
+        object.__setattr__(self, "reason", without_credentials(self.reason))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from urllib.request import urlopen
 
 from filelock import FileLock
 
+from hamu_ray.config.credentials import without_credentials
+
 PROBE_SECONDS = 2.0
 UI_PORT = 5000
 SQLITE = "sqlite:///"
@@ -34,11 +36,8 @@ def is_server(uri: str) -> bool:
 
 
 def shown(uri: str) -> str:
-    """Return the URI without a password."""
-    parts = urlsplit(uri)
-    if parts.password is None:
-        return uri
-    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}"))
+    """Return the URI without credentials."""
+    return without_credentials(uri)
 
 
 def probe(uri: str) -> None:
@@ -75,9 +74,18 @@ def made_by_one(uri: str) -> Iterator[None]:
 def ui_command(uri: str, experiment_id: str) -> str:
     """Return the shell command that opens the MLflow UI on a store: a server's page, or a UI of its own."""
     if is_server(uri):
-        return shlex.join([sys.executable, "-m", "webbrowser", f"{uri}/#/experiments/{experiment_id}"])
+        page = f"{_without_user(uri)}/#/experiments/{experiment_id}"
+        return shlex.join([sys.executable, "-m", "webbrowser", page])
     mlflow = "mlflow" if shutil.which("mlflow") else str(Path(sys.executable).with_name("mlflow"))
-    return shlex.join([mlflow, "ui", "--backend-store-uri", uri, "--port", str(_free_port())])
+    store = (
+        shlex.quote(uri) if shown(uri) == uri else '"$MLFLOW_TRACKING_URI"'
+    )  # the one place for credentials
+    return f"{shlex.quote(mlflow)} ui --backend-store-uri {store} --port {_free_port()}"
+
+
+def _without_user(uri: str) -> str:
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _sqlite_file(uri: str) -> Path:
@@ -86,7 +94,7 @@ def _sqlite_file(uri: str) -> Path:
 
 def _probe_server(uri: str) -> None:
     try:
-        urlopen(f"{uri}/health", timeout=PROBE_SECONDS).close()
+        urlopen(f"{_without_user(uri)}/health", timeout=PROBE_SECONDS).close()
     except HTTPError as error:  # it answers; whether it wants a password is between it and mlflow
         if error.code >= 500:
             raise URLError(f"it answers {error.code} {error.reason}") from error

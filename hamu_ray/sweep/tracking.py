@@ -21,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hamu_ray.config.credentials import without_credentials
 from hamu_ray.engine.files import local_copy, storage_path
 from hamu_ray.sweep import stores
 from hamu_ray.sweep.trial import Status
@@ -95,7 +96,7 @@ class Tracking:
         except Exception as error:  # mlflow, sqlalchemy and drivers each raise their own
             reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
             where = f"MLflow experiment {experiment!r} in {stores.shown(uri)}"
-            raise ValueError(f"cannot open {where}: {reason[0]}") from error
+            raise ValueError(f"cannot open {where}: {without_credentials(reason[0])}") from error
         return cls(client, uri, experiment_id)
 
     def start_sweep(

@@ -1,0 +1,72 @@
+"""The fields of KubeRay's resources that this project uses, as its API reference (ray.io/v1) has them.
+
+The operator's own schema is in no package; a field that is not listed here is a slip, or has to be looked up first.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Fields(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Metadata(Fields):
+    name: str
+
+
+class AuthOptions(Fields):
+    mode: Literal["disabled", "token"]
+    secretName: str
+
+
+class AutoscalerOptions(Fields):
+    version: Literal["v1", "v2"]
+    upscalingMode: Literal["Default", "Aggressive", "Conservative"]
+    idleTimeoutSeconds: int
+    resources: dict[Literal["requests", "limits"], dict[str, str]]
+    securityContext: dict[str, Any]
+
+
+class HeadGroup(Fields):
+    rayStartParams: dict[str, str]
+    template: dict[str, Any]
+    """A pod template, which Kubernetes' own schema checks."""
+
+
+class WorkerGroup(HeadGroup):
+    groupName: str
+    replicas: int
+    minReplicas: int
+    maxReplicas: int
+
+
+class ClusterSpec(Fields):
+    rayVersion: str
+    authOptions: AuthOptions
+    enableInTreeAutoscaling: bool
+    autoscalerOptions: AutoscalerOptions
+    headGroupSpec: HeadGroup
+    workerGroupSpecs: list[WorkerGroup]
+
+
+class JobSpec(Fields):
+    clusterSelector: dict[Literal["ray.io/cluster"], str]
+    submissionMode: Literal["K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode"]
+    backoffLimit: int
+    entrypoint: str
+
+
+class RayCluster(Fields):
+    apiVersion: Literal["ray.io/v1"]
+    kind: Literal["RayCluster"]
+    metadata: Metadata
+    spec: ClusterSpec
+
+
+class RayJob(Fields):
+    apiVersion: Literal["ray.io/v1"]
+    kind: Literal["RayJob"]
+    metadata: Metadata
+    spec: JobSpec

@@ -1,0 +1,166 @@
+"""The files of `cluster/`, checked without a cloud: by Ray's, Kubernetes' and shellcheck's own rules."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from custom_resources import RayCluster, RayJob
+from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.runtime_env import RuntimeEnv
+
+from hamu_ray.config.credentials import without_credentials
+
+ROOT = Path(__file__).parents[2]
+CLUSTER = ROOT / "cluster"
+CLOUDS = ["aws", "gcp"]
+KUBERNETES = "1.33"
+
+
+def read(name: str) -> Any:
+    return yaml.safe_load((CLUSTER / name).read_text())
+
+
+@pytest.mark.parametrize("name", ["aws", "gcp", "local"])
+def test_the_launcher_takes_the_file(name: str) -> None:
+    config = read(f"{name}.yaml")
+    if name in CLOUDS:  # the local one has to be whole as it is
+        config = prepare_config(config)
+    validate_config(config)
+    types = dict(config["available_node_types"])
+    assert types.pop(config["head_node_type"])["resources"] == {"CPU": 0}, "no trial on the head"
+    for kind in types.values():
+        assert kind["min_workers"] == 0 < kind["max_workers"] <= config["max_workers"]
+        assert kind["resources"]["CPU"] > 0
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_spot_instances_come_before_others_of_the_same_kind(name: str) -> None:
+    types = prepare_config(read(f"{name}.yaml"))["available_node_types"]
+    spot, other = types["gpu_spot"], types["gpu_on_demand"]
+    assert spot["priority"] > other["priority"]
+    assert spot["resources"] == other["resources"]
+    differing = {"InstanceMarketOptions"} if name == "aws" else {"scheduling"}
+    nodes = spot["node_config"], other["node_config"]
+    assert {key for key in nodes[0] if nodes[0][key] != nodes[1].get(key)} == differing
+    assert "spot" in str(nodes[0][differing.pop()]).lower()
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_strangers_stay_out(name: str) -> None:
+    config = prepare_config(read(f"{name}.yaml"))
+    assert config["file_mounts"]["/home/ubuntu/.ray/auth_token"].endswith("/.ray/auth_token")
+    assert "RAY_AUTH_MODE=token" in config["initialization_commands"][0]
+    head = " ".join(config["head_start_ray_commands"])
+    assert "--dashboard-host=127.0.0.1" in head
+    assert re.search(r"mlflow server --host 127\.0\.0\.1 ", head)
+    assert "0.0.0.0" not in str(config)
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_the_environment_that_nodes_write_is_read_as_it_is_meant(name: str, tmp_path: Path) -> None:
+    commands = read(f"{name}.yaml")["initialization_commands"]
+    script = "\n".join([*commands, *commands, '. ~/.bashrc; echo "$HAMU_STORAGE $HAMU_LOCAL $RAY_AUTH_MODE"'])
+    done = subprocess.run(
+        ["bash", "-c", script], env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True
+    )  # fmt: skip
+    scheme = {"aws": "s3", "gcp": "gs"}[name]
+    assert done.stdout.split() == [f"{scheme}://my-bucket/hamu-ray", f"{tmp_path}/runs", "token"]
+    assert len((tmp_path / ".bashrc").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_what_nodes_install_is_there_and_within_the_tested_versions(name: str) -> None:
+    config = read(f"{name}.yaml")
+    sources = [path for path in config["file_mounts"].values() if not path.startswith("~")]
+    assert all((ROOT / path).exists() for path in sources)
+    assert "constraints.txt" in sources
+    (install,) = [line for line in config["setup_commands"] if "pip install" in line]
+    assert "-c ~/hamu-ray/constraints.txt ~/hamu-ray " in install
+
+
+def test_the_pods_are_kubernetes_pods() -> None:
+    claim, cluster, job = yaml.safe_load_all((CLUSTER / "kuberay.yaml").read_text())
+    kubernetes_validate.validate(claim, KUBERNETES, strict=True)
+    spec = RayCluster.model_validate(cluster).spec
+    RayJob.model_validate(job)
+    for group in (spec.headGroupSpec, *spec.workerGroupSpecs):
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, **group.template}
+        kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+
+
+def test_kubernetes_runs_no_trial_on_the_head_and_nothing_as_root() -> None:
+    claim, cluster, job = yaml.safe_load_all((CLUSTER / "kuberay.yaml").read_text())
+    spec = RayCluster.model_validate(cluster).spec
+    assert spec.enableInTreeAutoscaling
+    assert spec.authOptions.mode == "token"
+    assert spec.headGroupSpec.rayStartParams["num-cpus"] == "0"
+    assert all(
+        group.minReplicas == group.replicas == 0 < group.maxReplicas for group in spec.workerGroupSpecs
+    )
+    for group in (spec.headGroupSpec, *spec.workerGroupSpecs):
+        pod = group.template["spec"]
+        assert pod["securityContext"]["runAsNonRoot"]
+        volumes = {v["name"]: v for v in pod["volumes"]}
+        assert volumes["storage"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+        for container in pod["containers"] + pod.get("initContainers", []):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert container["resources"].keys() == {"requests", "limits"}
+            assert {mount["name"] for mount in container["volumeMounts"]} <= volumes.keys()
+    mlflow = next(c for c in spec.headGroupSpec.template["spec"]["containers"] if c["name"] == "mlflow")
+    assert shlex.join(mlflow["command"]) == "mlflow server --host 127.0.0.1 --port 5000"
+    assert job["spec"]["clusterSelector"]["ray.io/cluster"] == cluster["metadata"]["name"]
+
+
+def test_the_runtime_environment_is_one() -> None:
+    environment = RuntimeEnv(**read("runtime_env.yaml"))
+    assert environment.has_pip()
+
+
+def test_pip_installs_the_upload_within_the_tested_versions(tmp_path: Path) -> None:
+    """As Ray has it do it: the list as a file of requirements, the folder in the environment."""
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("\n".join(read("runtime_env.yaml")["pip"]["packages"]))
+    upload = tmp_path / "upload"
+    upload.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", "constraints.txt"):
+        shutil.copy(ROOT / name, upload)
+    shutil.copytree(ROOT / "hamu_ray", upload / "hamu_ray")
+    report = subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--dry-run", "--no-build-isolation", "--no-index",
+         "--disable-pip-version-check", "--no-deps", "--target", str(tmp_path / "target"), "-r", str(requirements)],
+        env={"PATH": "/usr/bin:/bin", "RAY_RUNTIME_ENV_CREATE_WORKING_DIR": str(upload)},
+        capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert "Would install hamu-ray-" in report.stdout, report.stdout + report.stderr
+
+
+@pytest.mark.parametrize("path", sorted(CLUSTER.iterdir()), ids=lambda path: path.name)
+def test_no_file_holds_a_credential_and_each_says_what_it_is_for(path: Path) -> None:
+    text = path.read_text()
+    assert without_credentials(text) == text
+    assert not re.search(r"(?i)(password|secret_?key|token):\s*['\"]?[a-z0-9+/]{16,}", text)
+    lines = text.splitlines()
+    assert lines[1 if lines[0].startswith("#!") else 0].startswith("# ")
+
+
+def shell_scripts() -> list[Path]:
+    files = [*ROOT.glob("scripts/**/*"), *CLUSTER.iterdir(), *ROOT.glob(".ci/*")]
+    return sorted(p for p in files if p.is_file() and re.match(rb"#!.*\b(ba)?sh\b", p.read_bytes()[:40]))
+
+
+def test_shell_scripts_are_clean() -> None:
+    scripts = shell_scripts()
+    assert {"slurm.sh", "setup", "sweep", "test", "run"} <= {path.name for path in scripts}
+    shellcheck = Path(sys.executable).with_name("shellcheck")
+    done = subprocess.run([shellcheck, *scripts], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
