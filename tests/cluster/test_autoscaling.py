@@ -23,6 +23,7 @@ LENGTH = {
     "duration": {"steps": STEPS},
     "checkpoint": {"every_steps": 5},
     "evaluation": {"every_steps": 30, "subset": 100},
+    "stop": {"collapse_ratio": None},
 }
 PAIR = {"count": 2, "cpus": 1.0}
 """It fills one node."""
