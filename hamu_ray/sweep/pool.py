@@ -37,11 +37,9 @@ def start_pool(
 ) -> ActorHandle:
     """Start the pool of a sweep of so many trials that are still to run, of which at most ``most`` run at once."""
     actor: Any = ray.remote(Pool)
-    pool: ActorHandle = actor.options(
+    return actor.options(
         num_cpus=0, resources=ON_THE_HEAD, max_concurrency=1000, max_restarts=-1, max_task_retries=-1
     ).remote(storage, name, rivals, most, trials, workers)
-    pool.tend.remote()
-    return pool
 
 
 class Pool:
@@ -74,6 +72,7 @@ class Pool:
         self._claims: list[PlacementGroup] = []
         self._entries: list[Entry] = []
         self._started = 0
+        self._tending: asyncio.Task | None = None
         self._queue: list[object] = []
         self._changed = asyncio.Condition()
 
@@ -83,6 +82,7 @@ class Pool:
         A trial that asks again, because its own process died, gets the slot that it has. First come, first served:
         many small groups do not keep a large one waiting for ever.
         """
+        self._tending = self._tending or asyncio.create_task(self._tend())
         ticket = object()
         async with self._changed:
             self._queue.append(ticket)
@@ -116,7 +116,7 @@ class Pool:
         """Hear how many trials are not over yet."""
         self._trials = trials
 
-    async def tend(self) -> None:
+    async def _tend(self) -> None:
         """Look after the slots, for as long as the sweep lasts."""
         while True:
             try:
@@ -131,6 +131,8 @@ class Pool:
 
     async def close(self) -> None:
         """Let all slots go; returns when Ray has their resources back."""
+        if self._tending is not None:
+            self._tending.cancel()
         self._trials = 0
         self._ask()
         await asyncio.gather(*(entry.slot.close.remote() for entry in self._entries), return_exceptions=True)

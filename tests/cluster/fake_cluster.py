@@ -52,6 +52,7 @@ class FakeCluster:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(self.token),
             "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+            "RAY_memory_monitor_refresh_ms": "0",  # the memory is the machine's business
             "OMP_NUM_THREADS": "1",
         }
         command = f"""ray start --head --block --node-ip-address=127.0.0.1 --port={self.port} --num-cpus=0

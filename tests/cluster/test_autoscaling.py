@@ -23,6 +23,7 @@ LENGTH = {
     "duration": {"steps": STEPS},
     "checkpoint": {"every_steps": 5},
     "evaluation": {"every_steps": 30, "subset": 100},
+    "stop": {"collapse_ratio": None},
 }
 PAIR = {"count": 2, "cpus": 1.0}
 """It fills one node."""
@@ -135,7 +136,7 @@ def test_nodes_come_for_the_trials_and_go_after_them(
 
 def test_trials_go_on_where_nodes_vanish(scaling: FakeCluster, shared: Path, tmp_path: Path) -> None:
     """One is killed, another told to leave."""
-    space = sweep(tmp_path, shared, 1, duration={"steps": 3 * STEPS})
+    space = sweep(tmp_path, shared, 1, duration={"steps": 6 * STEPS})
     scaling.submit("vanishing", space)
     both = scaling.until(lambda: checkpointed(space, shared)[1:] and scaling.raylets(), "two trials run", 400)
     killed, drained = list(both)[:2]
