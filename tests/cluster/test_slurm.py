@@ -18,7 +18,7 @@ import pytest
 
 from tests.sweep.sweep_processes import write_space
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 SCRIPT = Path(__file__).parents[2] / "cluster" / "slurm.sh"
 
@@ -65,7 +65,7 @@ def run(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
         env={**inherited, **own, **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
 
 
