@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from made_store import ORIGINAL, REFERENCE, STEPS, as_json, fill, points, sweep_config, uri_of
 from mlflow import MlflowClient
 
-from hamu_ray.sweep.archive import Archive, ArchivedSweep, nested
+from hamu_ray.sweep.archive import Archive, ArchivedSweep
+from hamu_ray.sweep.archived_trial import nested
 from hamu_ray.sweep.records import read_records
 from hamu_ray.sweep.summary import method_of
 from hamu_ray.sweep.tracking import Tracking, flatten

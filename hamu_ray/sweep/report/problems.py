@@ -9,7 +9,8 @@ from functools import cached_property
 from string import ascii_uppercase
 from typing import Any
 
-from hamu_ray.sweep.archive import ArchivedSweep, ArchivedTrial
+from hamu_ray.sweep.archive import ArchivedSweep
+from hamu_ray.sweep.archived_trial import ArchivedTrial
 from hamu_ray.sweep.front import Interval, Objective, mean_interval
 from hamu_ray.sweep.result import mean_measures
 from hamu_ray.sweep.summary import SweepSummary, method_of, settings_of, summarise
