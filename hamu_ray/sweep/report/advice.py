@@ -77,7 +77,7 @@ def next_steps(problem: Problem) -> Iterator[Advice]:
             have = "one seed" if len(problem.seeds) == 1 else f"{len(problem.seeds)} seeds"
             yield Advice(
                 f"All of this is from {have}. Before trusting a difference between methods, repeat the sweep over "
-                "three or more, with the same grids for each:",
+                "three or more:",
                 "--set 'space.seed={grid: [41, 42, 43]}'",
             )
     failed = [m for m in problem.members if m.ended == "failed"]
