@@ -10,6 +10,7 @@ from tempfile import gettempdir
 import ray
 import yaml
 from ray import tune
+from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from rich.console import Console
 
 from hamu_ray.config.files import ConfigError, load_sweep
@@ -177,6 +178,10 @@ def tune_trials(
             verbose=0,
             log_to_file=False,
         ),
+    )
+    # Tune would copy these into the trials' runtime environment, which Ray logs; nodes have credentials of their own.
+    ENV_VARS_TO_PROPAGATE.difference_update(
+        {name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
     )
     previous = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:

@@ -73,7 +73,7 @@ def made_by_one(uri: str) -> Iterator[None]:
 
 def ui_address(uri: str) -> str:
     """Return where the UI answers: a server, or what `ui_command` starts."""
-    return f"{uri}/" if is_server(uri) else f"http://127.0.0.1:{_free_port()}/"
+    return f"{_without_user(uri)}/" if is_server(uri) else f"http://127.0.0.1:{_free_port()}/"
 
 
 def ui_command(uri: str, experiment_id: str) -> str:
