@@ -42,7 +42,7 @@ class UnlearningSearch(Searcher):
     Cells that differ in the seed alone are one search: every sample is run with each of the seeds, and counts with
     the means of its objectives. A trial's number says which sample of which cell it is, so that after a restart
     the trials without a record come again, with the parameters that they had. A sample without finite objectives
-    counts as pruned if one of its trials was, and as failed otherwise: it never looks good.
+    counts as failed if one of its trials failed, and as pruned otherwise: it never looks good.
     """
 
     def __init__(
@@ -108,8 +108,9 @@ class UnlearningSearch(Searcher):
             return
         means = np.mean([values for _, values in over], axis=0)
         good = bool(np.isfinite(means).all())
-        pruned = any(status == Status.PRUNED for status, _ in over)
-        state = TrialState.COMPLETE if good else TrialState.PRUNED if pruned else TrialState.FAIL
+        failed = any(status == Status.FAILED for status, _ in over)
+        # Searchers shun what was pruned, and learn nothing from what failed: a collapse is the parameters' doing.
+        state = TrialState.COMPLETE if good else TrialState.FAIL if failed else TrialState.PRUNED
         study = self._study(self._alike[cell][0])
         study.tell(sample, means.tolist() if good else None, state, skip_if_finished=True)
 

@@ -99,8 +99,26 @@ def test_a_sample_counts_with_the_means_over_its_seeds(tmp_path: Path) -> None:
         for name in optuna.get_all_study_names(storage)
         for trial in optuna.load_study(study_name=name, storage=storage).trials
     ]
-    assert Counter(trial.state.name for trial in trials) == {"COMPLETE": 2, "FAIL": 2}
+    assert Counter(trial.state.name for trial in trials) == {"COMPLETE": 2, "PRUNED": 2}
     assert all(t.values == pytest.approx([0.42, 0.5]) for t in trials if t.state.name == "COMPLETE")
+
+
+def test_the_searcher_shuns_where_trials_collapse(tmp_path: Path) -> None:
+    config = SweepConfig.model_validate(
+        {"space": {"optimizer.learning_rate": {"uniform": [0.0, 1.0]}}, "search": {"samples": 40}}
+    )
+    search = UnlearningSearch(config, tmp_path, [], lambda: 1)
+    collapsed = []
+    for i in range(40):
+        given = search.suggest(str(i))
+        assert given is not None
+        rate = given[PARAMETERS]["optimizer.learning_rate"]
+        collapsed.append(rate > 0.5)
+        values = (math.nan, math.nan) if collapsed[-1] else (rate, rate)
+        status = Status.COLLAPSED if collapsed[-1] else Status.FINISHED
+        result = dict(zip(("forget_quality", "retain_utility"), values, strict=True))
+        search.on_trial_complete(str(i), {**result, STATUS: status})
+    assert sum(collapsed[20:]) <= 12  # all but two collapse where the searcher does not hear of it
 
 
 @pytest.mark.parametrize("algorithm", ["tpe", "random", "nsga2", "gp"])
