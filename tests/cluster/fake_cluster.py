@@ -3,10 +3,12 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -43,6 +45,7 @@ class FakeCluster:
         config["available_node_types"]["worker"]["max_workers"] = MOST_NODES
         file = folder / "cluster.yaml"
         file.write_text(yaml.safe_dump(config))
+        self.temporary = tempfile.mkdtemp(prefix="ray-")  # short: sockets' paths have little room
         self.token = folder / "token"
         self.token.write_text("0123456789abcdef" * 4)
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {
@@ -58,7 +61,7 @@ class FakeCluster:
         command = f"""ray start --head --block --node-ip-address=127.0.0.1 --port={self.port} --num-cpus=0
             --dashboard-port={self.dashboard} --dashboard-agent-listen-port=0 --object-store-memory=100000000
             --min-worker-port=0 --max-worker-port=0 --ray-client-server-port={self.dashboard + 500}
-            --temp-dir={folder / "ray"} --autoscaling-config={file}"""
+            --temp-dir={self.temporary} --autoscaling-config={file}"""
         with (folder / "head.log").open("w") as log:
             self.head = subprocess.Popen(
                 command.split(), env=self.environment, stdout=log, stderr=log, start_new_session=True
@@ -123,7 +126,7 @@ class FakeCluster:
         found = []
         for process in psutil.process_iter():
             try:
-                if any(str(self.folder / "ray") in word for word in process.cmdline()):
+                if any(self.temporary in word for word in process.cmdline()):
                     found.append(process)
             except psutil.Error:
                 continue
@@ -174,3 +177,4 @@ class FakeCluster:
                 process.kill()
             except psutil.Error:
                 continue
+        shutil.rmtree(self.temporary, ignore_errors=True)

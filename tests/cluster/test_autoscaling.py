@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 
@@ -88,6 +89,14 @@ def checkpointed(space: Path, storage: Path, step: int = 10) -> list[str]:
     return sorted(found)
 
 
+def has_workers(raylet: psutil.Process) -> bool:
+    """Whether a group's workers are on a node."""
+    try:
+        return any("RayTrainWorker" in " ".join(child.cmdline()) for child in raylet.children())
+    except psutil.Error:
+        return False
+
+
 def test_nobody_submits_without_the_token(scaling: FakeCluster) -> None:
     refused = scaling.job("list", RAY_AUTH_MODE="disabled")
     assert refused.returncode != 0
@@ -136,10 +145,15 @@ def test_nodes_come_for_the_trials_and_go_after_them(
 
 def test_trials_go_on_where_nodes_vanish(scaling: FakeCluster, shared: Path, tmp_path: Path) -> None:
     """One is killed, another told to leave."""
-    space = sweep(tmp_path, shared, 1, duration={"steps": 6 * STEPS})
+    space = sweep(tmp_path, shared, 1, duration={"steps": 16 * STEPS})
     scaling.submit("vanishing", space)
-    both = scaling.until(lambda: checkpointed(space, shared)[1:] and scaling.raylets(), "two trials run", 400)
-    killed, drained = list(both)[:2]
+
+    def two_at_work() -> dict[str, psutil.Process] | None:
+        at_work = {node: raylet for node, raylet in scaling.raylets().items() if has_workers(raylet)}
+        return at_work if len(at_work) == 2 and len(checkpointed(space, shared)) == 2 else None
+
+    both = scaling.until(two_at_work, "two trials run on two nodes", 400)
+    killed, drained = both
     os.kill(both[killed].pid, signal.SIGKILL)
     assert scaling.drain(drained).returncode == 0
     scaling.wait_for("vanishing", "SUCCEEDED", 500)
@@ -149,7 +163,7 @@ def test_trials_go_on_where_nodes_vanish(scaling: FakeCluster, shared: Path, tmp
 
 
 def test_a_stopped_job_is_resumed(scaling: FakeCluster, shared: Path, tmp_path: Path) -> None:
-    space = sweep(tmp_path, shared, 1, duration={"steps": 2 * STEPS})
+    space = sweep(tmp_path, shared, 1, duration={"steps": 8 * STEPS})
     scaling.submit("stopped", space)
     scaling.until(lambda: checkpointed(space, shared), "checkpoints", 400)
     scaling.job("stop", "stopped")
