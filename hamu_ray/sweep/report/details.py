@@ -107,7 +107,7 @@ def _blocks(member: Member) -> Blocks | None:
     if content is None:
         return None
     try:
-        with np.load(io.BytesIO(content)) as file:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             names = [str(name) for name in file["blocks"]]
             arrays = {name: file[name] for name in BLOCK_MEASURES if name in file}
     except (ValueError, OSError, KeyError, BadZipFile):  # cut off, or not ours
