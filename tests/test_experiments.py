@@ -166,8 +166,8 @@ def made_cifar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         made = datasets.Dataset.from_dict(rows, features)
         made.to_parquet(folder / "plain_text" / f"{split}-00000-of-00001.parquet")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "prepared")
-        patch.setenv("HF_DATASETS_CACHE", str(folder / "prepared"))
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder.parent / "prepared")
+        patch.setenv("HF_DATASETS_CACHE", str(folder.parent / "prepared"))
         yield folder
 
 
@@ -189,7 +189,12 @@ def resident(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Resident]:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_one_trial_of_each_for_real(name: str, data: Path, resident: Resident, tmp_path: Path) -> None:
     """The last cell of the grid, in the smallest form, with a seed whose models others may have trained."""
-    overrides = ["preset=smallest", f"data.path={data}", f"storage.path={resident.storage}"]
+    overrides = [
+        "preset=smallest",
+        f"data.path={data}",
+        f"storage.path={resident.storage}",
+        "stop.collapse_ratio=null",
+    ]
     config = load_sweep(FILES[name], overrides)
     check_sweep(config, name)
     *_, cell = config.cells()
