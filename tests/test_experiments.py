@@ -193,7 +193,6 @@ def test_one_trial_of_each_for_real(name: str, data: Path, resident: Resident, t
         "preset=smallest",
         f"data.path={data}",
         f"storage.path={resident.storage}",
-        "stop.collapse_ratio=null",
     ]
     config = load_sweep(FILES[name], overrides)
     check_sweep(config, name)
