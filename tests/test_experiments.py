@@ -189,11 +189,7 @@ def resident(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Resident]:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_one_trial_of_each_for_real(name: str, data: Path, resident: Resident, tmp_path: Path) -> None:
     """The last cell of the grid, in the smallest form, with a seed whose models others may have trained."""
-    overrides = [
-        "preset=smallest",
-        f"data.path={data}",
-        f"storage.path={resident.storage}",
-    ]
+    overrides = ["preset=smallest", f"data.path={data}", f"storage.path={resident.storage}"]
     config = load_sweep(FILES[name], overrides)
     check_sweep(config, name)
     *_, cell = config.cells()

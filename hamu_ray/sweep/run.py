@@ -60,10 +60,10 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
         tracking = Tracking.open(config.tracking.uri, config.tracking.experiment, local)
     except ValueError as error:
         raise ConfigError(f"tracking.uri: {error}") from error
-    if RAY_JOB in os.environ:
-        os.chdir(
-            gettempdir()
-        )  # nodes on one machine share a job's folder, and each that joins unpacks it anew
+    if (
+        RAY_JOB in os.environ
+    ):  # nodes on one machine share a job's folder, and each that joins unpacks it anew
+        os.chdir(gettempdir())
     connect(groups_of(config), str(storage_path(config.storage.path)), console)
     journal, delivery = Journal(folder), Delivery(folder, tracking)
     parameters = config.whole

@@ -82,9 +82,8 @@ def ui_command(uri: str, experiment_id: str) -> str:
         page = f"{_without_user(uri)}/#/experiments/{experiment_id}"
         return shlex.join([sys.executable, "-m", "webbrowser", page])
     mlflow = "mlflow" if shutil.which("mlflow") else str(Path(sys.executable).with_name("mlflow"))
-    store = (
-        shlex.quote(uri) if shown(uri) == uri else '"$MLFLOW_TRACKING_URI"'
-    )  # the one place for credentials
+    # A URI with credentials is in that variable: no other place takes them.
+    store = shlex.quote(uri) if shown(uri) == uri else '"$MLFLOW_TRACKING_URI"'
     return f"{shlex.quote(mlflow)} ui --backend-store-uri {store} --port {_free_port()}"
 
 
