@@ -6,15 +6,17 @@ Other rooms print through these methods and need no rich of their own.
 from collections.abc import Mapping, Sequence
 from typing import IO
 
-from rich import console, table, text
+from rich.console import Console as RichConsole
+from rich.table import Table
+from rich.text import Text
 
 FIELD_WIDTH = 8
 
 
-class Console(console.Console):
+class Console(RichConsole):
     """A rich console without automatic highlighting.
 
-    Texts given to `line`, `fields` and `verdict` are printed as they are: square brackets in an error or in a path
+    Texts given to `text`, `fields` and `verdict` are printed as they are: square brackets in an error or in a path
     are not markup, and long lines are not wrapped, so that paths can be copied.
     """
 
@@ -22,25 +24,25 @@ class Console(console.Console):
         """Print to the standard output, or to a file."""
         super().__init__(file=file, width=width, highlight=False)
 
-    def line(self, content: str, style: str = "") -> None:
+    def text(self, content: str, style: str = "") -> None:
         """Print one line in a style such as `bold` or `dim`."""
-        self.print(text.Text(content, style), soft_wrap=True)
+        self.print(Text(content, style), soft_wrap=True)
 
     def fields(self, fields: Mapping[str, str], width: int = FIELD_WIDTH) -> None:
         """Print named values below each other, the names padded to a width."""
         for name, value in fields.items():
-            self.line(f"{name:<{width}} {value}")
+            self.text(f"{name:<{width}} {value}")
 
     def verdict(self, status: str, detail: str, good: bool) -> None:
         """Print how something ended, the status in green or red."""
-        content = text.Text.assemble((status, "green" if good else "red"), f": {detail}")
+        content = Text.assemble((status, "green" if good else "red"), f": {detail}")
         self.print(content, soft_wrap=True)
 
     def columns(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print rows of texts below a header: the first column to the left, the others to the right."""
-        content = table.Table(box=None)
+        content = Table(box=None)
         for i, title in enumerate(header):
-            content.add_column(text.Text(title), justify="right" if i else "left")
+            content.add_column(Text(title), justify="right" if i else "left")
         for row in rows:
-            content.add_row(*map(text.Text, row))
+            content.add_row(*map(Text, row))
         self.print(content)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -11,7 +12,6 @@ from hamu_ray.config.sweep import Objective
 from hamu_ray.results.outcome import Report, Verdict
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import compact, describe, short
-from hamu_ray.terminal.console import Console
 
 STYLES = {Status.FINISHED: "green", Status.INTERRUPTED: "yellow", Status.PRUNED: "yellow"}
 

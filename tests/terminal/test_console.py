@@ -18,7 +18,7 @@ def printed(console: Console) -> list[str]:
 
 
 def test_lines_are_neither_wrapped_nor_read_as_markup(console):
-    console.line(PATH)
+    console.text(PATH)
     console.verdict("failed", PATH, good=False)
     assert printed(console) == [PATH, f"failed: {PATH}"]
 
