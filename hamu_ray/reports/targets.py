@@ -14,7 +14,7 @@ from hamu_ray.results.summary import summary_of
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import DEFAULT_LOCAL
 from hamu_ray.tracking import store
-from hamu_ray.tracking.client import Tracking
+from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.outbox import Delivery, OutboxSender
 from hamu_ray.tracking.reader import Archive, ArchivedSweep
 
@@ -98,7 +98,7 @@ def deliver(folder: Path, console: Console, page: bool) -> tuple[int, list[Archi
     config = load_sweep(folder / SWEEP_FILE)
     local = folder.parent.parent
     try:
-        tracking = Tracking.open(config.tracking.uri, config.tracking.experiment, local)
+        tracking = MlflowTracker.open(config.tracking.uri, config.tracking.experiment, local)
     except ValueError as error:
         raise ConfigError(f"tracking.uri: {error}") from error
     summary = summary_of(config, read_records(folder))

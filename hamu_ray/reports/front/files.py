@@ -11,7 +11,7 @@ from hamu_ray.results.summary import SweepSummary
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import storage_path
 from hamu_ray.tracking import store
-from hamu_ray.tracking.client import Tracking
+from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.ui_views import view_id
 
 
@@ -25,7 +25,7 @@ def write_files(summary: SweepSummary, folder: Path) -> list[Path]:
     ]
 
 
-def print_result(summary: SweepSummary, folder: Path, tracking: Tracking, console: Console) -> None:
+def print_result(summary: SweepSummary, folder: Path, tracking: MlflowTracker, console: Console) -> None:
     """Print the front, where its files are, and what to do next."""
     console.print(front_table(summary))
     lines = {
