@@ -76,9 +76,9 @@ TABLE: Mapping[str, Room] = {
         f"pandas rich safetensors {NUMBERS} {FILES}",
     ),
     "reports": Room(
-        "config results storage tracking",
-        "plotly matplotlib jinja2 numpy scipy yaml optuna rich",
-        f"pandas sklearn {NUMBERS} {FILES}",
+        "config results storage terminal tracking",
+        "plotly matplotlib jinja2 numpy scipy yaml optuna",
+        f"pandas sklearn rich {NUMBERS} {FILES}",
     ),
     "sweep": Room(
         "config preflight reports results storage terminal tracking workers",

@@ -51,7 +51,7 @@ def leave_result(
 
 
 def picture_in_ui(summary: SweepSummary, sweep: str) -> str:
-    """Return Markdown of the front's picture as MLflow's UI shows it, and of the way to its charts."""
+    """Return Markdown that shows the front's picture in MLflow's UI and links to its charts."""
     charts = relative_link(view_id(summary.objectives, sweep))
     return (
         f"![The front](get-artifact?path={SMALL_PICTURE}&run_uuid={RUN})\n\n[Charts of all trials]({charts})"
@@ -59,7 +59,7 @@ def picture_in_ui(summary: SweepSummary, sweep: str) -> str:
 
 
 def register_front(name: str, summary: SweepSummary, tracker: Tracker, sweep: str) -> None:
-    """Have the front's models registered as versions of a model, the knee under that alias."""
+    """Register the front's models as versions of a model, the knee's under the alias `knee`."""
     for trial in summary.front:
         folder = storage_path(trial.model_path).parent
         files = sorted(
@@ -72,7 +72,7 @@ def register_front(name: str, summary: SweepSummary, tracker: Tracker, sweep: st
 
 
 def totals(summary: SweepSummary) -> dict[str, float]:
-    """Return the sweep's metrics: the hypervolume, how the trials ended, and O's and R's measures."""
+    """Return the sweep's metrics: hypervolume, trials by status, and the original's and the reference's metrics."""
     ended = {f"trials_{status.value}": float(count) for status, count in summary.counts.items()}
     bases = {
         f"{name}.{metric}": value

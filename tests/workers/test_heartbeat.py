@@ -1,5 +1,7 @@
 """When a worker makes progress, and when a group hangs."""
 
+import copy
+import json
 import threading
 import time
 from typing import Any
@@ -98,7 +100,10 @@ def test_a_thread_that_waits_sends_nothing_and_one_that_works_does() -> None:
     def work(heartbeat: Heartbeat) -> None:
         end = time.monotonic() + 0.5
         while time.monotonic() < end:
-            sum(i * i for i in range(1000))
+            time.sleep(0.004)
+            json.dumps(sorted(range(1000)), indent=1)
+            time.sleep(0.004)
+            copy.deepcopy([{}] * 100)
 
     assert len(beats_while(work)) > 10
 
