@@ -1,5 +1,6 @@
 """What a sweep leaves: the front as a table, CSV, picture and MLflow run, and its configurations to run again."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def leave_result(
     if config.tracking.register_models is not None and status is Status.FINISHED:
         register_front(config.tracking.register_models, summary, tracker, sweep)
     tracker.describe(sweep, describe(summary, picture_in_ui(summary, sweep)))
-    tracker.finish(sweep, status)
+    tracker.finish(sweep, status, tags={"ended": time.time()})
     return summary
 
 

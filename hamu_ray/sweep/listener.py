@@ -9,6 +9,7 @@ from typing import Any
 from ray import tune
 from ray.actor import ActorHandle
 
+from hamu_ray.config.key_paths import flatten
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.reports.front.palette import colour_of
@@ -31,7 +32,6 @@ from hamu_ray.sweep.search import NUMBER, PARAMETERS
 from hamu_ray.sweep.trainable import NEWS
 from hamu_ray.terminal.progress import SweepView
 from hamu_ray.tracking.client import COLOUR
-from hamu_ray.tracking.encoding import flatten
 from hamu_ray.tracking.labels import labels_of
 from hamu_ray.tracking.outbox import Outbox, SentState
 from hamu_ray.workers.messages import Started
@@ -180,12 +180,12 @@ class SweepListener(tune.Callback):
         return records
 
     def _close(self, heard: TrialState) -> None:
-        record = make_record(heard, self.results)
+        seconds = time.monotonic() - heard.began
+        record = replace(make_record(heard, self.results), trial_seconds=seconds)
         self.usage.ended = time.monotonic()
         self.usage.worked += sum(s for s in (record.unlearning_seconds, record.evaluation_seconds) if s == s)
         place = self.results / TRIALS / heard.name
-        seconds = time.monotonic() - heard.began
-        self.outbox.log_metrics(heard.name, {"trial_seconds": seconds, **costs(heard.end)}, record.steps)
+        self.outbox.log_metrics(heard.name, record.costs, record.steps)
         files = [place / name for name in (RUN_FILE, OUTCOME_FILE, HARDNESS_FILE)]
         self.outbox.log_files(heard.name, [str(path) for path in files if path.exists()])
         tags = {"model_path": record.model_path, "on_front": "false", "node": ", ".join(record.nodes)}
@@ -220,19 +220,8 @@ def make_record(heard: TrialState, results: StoragePath) -> TrialRecord:
                 steps=end.steps,
                 unlearning_seconds=end.seconds,
                 evaluation_seconds=end.evaluation_seconds,
+                gradient_computations=end.gradient_computations,
+                exchange_bytes=end.exchange_bytes,
                 model_path=str(results / TRIALS / heard.name / MODEL_FILE),
             )
     return record
-
-
-def costs(end: Outcome | Failure | None) -> dict[str, float]:
-    """Return what a run cost, by the names of its metrics."""
-    if not isinstance(end, Outcome):
-        return {}
-    return {
-        "unlearning_seconds": end.seconds,
-        "steps": end.steps,
-        "gradient_computations": end.gradient_computations,
-        "evaluation_seconds": end.evaluation_seconds,
-        "exchange_bytes": end.exchange_bytes,
-    }

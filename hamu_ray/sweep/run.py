@@ -1,6 +1,7 @@
 """A sweep from its configuration to its front: the cluster, the slots, Tune, tracking, and what is left on disk."""
 
 import os
+import time
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -12,7 +13,6 @@ from hamu_ray.config.sweep import SweepConfig, trials_of
 from hamu_ray.preflight import RAY_JOB
 from hamu_ray.reports.front.files import print_result
 from hamu_ray.results.folder import SWEEP_FILE, SWEEPS, new_folder, read_records, resumable_folder
-from hamu_ray.results.front import Objective
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import local_folder, storage_path
@@ -24,7 +24,6 @@ from hamu_ray.sweep.tuner import tune_trials
 from hamu_ray.terminal.progress import SweepView
 from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.outbox import Delivery, Outbox, OutboxSender
-from hamu_ray.tracking.reader import Archive
 from hamu_ray.tracking.ui_views import view_of
 from hamu_ray.workers.capacity import usable_nodes
 from hamu_ray.workers.cluster import connect
@@ -53,11 +52,12 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
         os.chdir(gettempdir())
     connect(groups_of(config), str(storage_path(config.storage.path)), console)
     outbox, delivery = Outbox(folder), Delivery(folder, tracking)
-    outbox.start_sweep(folder.name, config.whole, {"algorithm": config.search.algorithm})
+    outbox.start_sweep(
+        folder.name, config.whole, {"algorithm": config.search.algorithm, "began": time.time()}
+    )
     outbox.log_files(folder.name, [folder / SWEEP_FILE])
-    objectives = [Objective(objective.metric, objective.mode) for objective in config.search.objectives]
     for sweep in (folder.name, None):
-        outbox.share_view(folder.name, **view_of(objectives, sweep))
+        outbox.share_view(folder.name, **view_of(config.search.objectives, sweep))
     sender = OutboxSender(delivery)
     records, usage, complete = run_trials(config, folder, outbox, console)
     ray.shutdown()
@@ -76,19 +76,19 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
             f"MLflow did not answer: {waiting} records wait; python -m hamu_ray.report {shown(folder)}"
         )
     else:
-        try_report(tracking, config.tracking.experiment, folder, delivery.runs[folder.name], console)
+        try_report(folder, tracking, delivery.runs[folder.name], console)
     if not complete:
         console.print("interrupted; to go on: the same command with --resume")
         return 130
     return 0 if any(record.status is Status.FINISHED for record in records) else 1
 
 
-def try_report(tracking: MlflowTracker, experiment: str, folder: Path, run_id: str, console: Console) -> None:
+def try_report(folder: Path, tracking: MlflowTracker, run_id: str, console: Console) -> None:
     """Write the sweep's report into its folder and keep it with its run; a sweep is no less for want of one."""
     try:
         from hamu_ray.reports.make import leave_report
 
-        page = leave_report(Archive.open(tracking.uri, folder), experiment, folder, tracking, run_id)
+        page = leave_report(folder, tracking, run_id)
         console.print(f"report   {shown(page)}", soft_wrap=True, markup=False)
     except Exception as error:  # whatever it is, the results are safe by now
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
