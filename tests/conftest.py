@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from hamu_ray.tracking.reader import ArchivedSweep
+    from hamu_ray.results.sweep_result import SweepResult
 
 settings.register_profile("shared machine", deadline=None)  # an example's time is the machine's business
 settings.load_profile("shared machine")
@@ -67,11 +67,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def study(store: Path) -> "ArchivedSweep":
+def study(store: Path) -> "SweepResult":
     """A sweep of three methods over three seeds, read back; its experiment and its name are `study`."""
-    from hamu_ray.tracking.reader import Archive
+    from hamu_ray.tracking.reader import MlflowReader
     from tests.made_store import fill, sweep_config, uri_of
 
     fill(store, sweep_config(), name="study", experiment="study")
-    (found,) = Archive.open(uri_of(store), store).sweeps("study")
+    (found,) = MlflowReader.open(uri_of(store), store).sweeps("study")
     return found

@@ -13,11 +13,12 @@ from urllib.request import urlopen
 
 import pytest
 
-from hamu_ray.results.front import Objective
+from hamu_ray.config.key_paths import flatten
+from hamu_ray.config.sweep import Objective
 from hamu_ray.results.trial import Status
 from hamu_ray.tracking import ui_views
 from hamu_ray.tracking.client import RUN_STATUS, MlflowTracker
-from hamu_ray.tracking.encoding import PARAMETER_LENGTH, TAG_LENGTH, flatten, metric_name
+from hamu_ray.tracking.encoding import PARAMETER_LENGTH, TAG_LENGTH, metric_name
 from tests.mlflow_server import clients
 
 NUMBERS = count()
@@ -152,7 +153,7 @@ class TestNotesAndFiles:
         assert note == f"![](get-artifact?path=a.png&run_uuid={sweep}) #/experiments/{tracking.experiment_id}"
 
     def test_a_view_is_saved_once(self, tracking, client, sweep):
-        view = ui_views.view_of((Objective("a"), Objective("b", "min")), "tiny")
+        view = ui_views.view_of((Objective(metric="a"), Objective(metric="b", mode="min")), "tiny")
         key = ui_views.TAG + view["identifier"]
         saved = []
         for _ in range(2):

@@ -48,7 +48,9 @@ def test_the_head_node_has_the_resource_that_is_asked_for(cluster: None) -> None
 
     heads = [node for node in ray.nodes() if HEAD_NODE.keys() <= node["Resources"].keys()]
     assert len(heads) == 1
-    assert ray.get(ray.remote(lambda: os.getpid()).options(num_cpus=0, resources=dict(HEAD_NODE)).remote()) > 0
+    assert (
+        ray.get(ray.remote(lambda: os.getpid()).options(num_cpus=0, resources=dict(HEAD_NODE)).remote()) > 0
+    )
 
 
 def test_a_kind_of_gpu_is_a_resource_of_that_name_and_amount() -> None:
