@@ -1,5 +1,6 @@
 """What a sweep leaves: the front as a table, CSV, picture and MLflow run, and its configurations to run again."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hamu_ray.results.summary import SweepSummary, method_of, summary_of
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.storage import storage_path
 from hamu_ray.tracking.client import RUN
-from hamu_ray.tracking.outbox import Outbox
+from hamu_ray.tracking.tracker import Tracker
 from hamu_ray.tracking.ui_views import relative_link, view_id
 
 SMALL_PICTURE = "front_small.png"
@@ -24,33 +25,33 @@ NOT_OF_THE_MODEL = {OUTCOME_FILE, HARDNESS_FILE, REPORTS_FILE, RECORD_FILE}
 
 def leave_result(
     config: SweepConfig,
-    journal: Outbox,
+    tracker: Tracker,
     sweep: str,
     folder: Path,
     records: Sequence[TrialRecord],
     status: Status,
 ) -> SweepSummary:
-    """Write the front's files and tell tracking; ``status`` is that of the sweep."""
+    """Write the front's files and log the result; ``status`` is that of the sweep."""
     summary = summary_of(config, records)
     files = write_files(summary, folder)
     small = write_png(folder / SMALL_PICTURE, summary, dpi=SCREEN_DPI)
-    journal.tell("log_files", sweep, paths=[*files, small])
+    tracker.log_files(sweep, [*files, small])
     front = {trial.trial_id for trial in summary.front}
     for trial in summary.trials:
         if trial.trial_id in front:
             source = storage_path(trial.model_path).with_name(RUN_FILE)
-            journal.tell("log_files", sweep, paths=[str(source)], artifact_path=f"front/{trial.trial_id}")
+            tracker.log_files(sweep, [str(source)], f"front/{trial.trial_id}")
         knee = summary.knee is not None and trial.trial_id == summary.knee.trial_id
         tags = {"on_front": str(trial.trial_id in front).lower(), "knee": str(knee).lower()}
-        journal.tell("set_tags", trial.trial_id, tags=tags)
+        tracker.set_tags(trial.trial_id, tags)
         record = folder / TRIALS / trial.trial_id / RECORD_FILE
         if record.exists():  # an interrupted trial has none
-            journal.tell("log_files", trial.trial_id, paths=[record])
-    journal.tell("log_metrics", sweep, metrics=totals(summary))
+            tracker.log_files(trial.trial_id, [record])
+    tracker.log_metrics(sweep, totals(summary))
     if config.tracking.register_models is not None and status is Status.FINISHED:
-        register_front(config.tracking.register_models, summary, journal, sweep)
-    journal.tell("describe", sweep, markdown=describe(summary, picture_in_ui(summary, sweep)))
-    journal.tell("finish", sweep, status=status)
+        register_front(config.tracking.register_models, summary, tracker, sweep)
+    tracker.describe(sweep, describe(summary, picture_in_ui(summary, sweep)))
+    tracker.finish(sweep, status, tags={"ended": time.time()})
     return summary
 
 
@@ -62,7 +63,7 @@ def picture_in_ui(summary: SweepSummary, sweep: str) -> str:
     )
 
 
-def register_front(name: str, summary: SweepSummary, journal: Outbox, sweep: str) -> None:
+def register_front(name: str, summary: SweepSummary, tracker: Tracker, sweep: str) -> None:
     """Have the front's models registered as versions of a model, the knee under that alias."""
     for trial in summary.front:
         folder = storage_path(trial.model_path).parent
@@ -72,9 +73,7 @@ def register_front(name: str, summary: SweepSummary, journal: Outbox, sweep: str
         objectives = {o.metric: trial.measures[o.metric] for o in summary.objectives}
         tags = {"sweep": sweep, "trial": trial.trial_id, "method": method_of(trial), **objectives}
         alias = "knee" if summary.place(trial) == "knee" else None
-        journal.tell(
-            "register_model", trial.trial_id, name=name, paths=list(map(str, files)), tags=tags, alias=alias
-        )
+        tracker.register_model(trial.trial_id, name, list(map(str, files)), tags, alias)
 
 
 def totals(summary: SweepSummary) -> dict[str, float]:

@@ -9,6 +9,7 @@ from typing import Any
 from ray import tune
 from ray.actor import ActorHandle
 
+from hamu_ray.config.key_paths import flatten
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.reports.front.palette import colour_of
@@ -31,7 +32,6 @@ from hamu_ray.sweep.search import NUMBER, PARAMETERS
 from hamu_ray.sweep.trainable import NEWS
 from hamu_ray.terminal.progress import SweepView
 from hamu_ray.tracking.client import COLOUR
-from hamu_ray.tracking.encoding import flatten
 from hamu_ray.tracking.labels import labels_of
 from hamu_ray.tracking.outbox import Outbox, SentState
 from hamu_ray.workers.messages import Started
@@ -44,8 +44,8 @@ class TrialState:
     name: str
     parameters: dict[str, Any]
     run: RunConfig
-    told: SentState
-    """What is in the journal already."""
+    sent: SentState
+    """What is in the outbox already."""
     curve: dict[int, Point] = field(default_factory=dict)
     """The two objectives by step."""
     began: float = field(default_factory=time.monotonic)
@@ -87,7 +87,7 @@ class SweepListener(tune.Callback):
         self,
         config: SweepConfig,
         sweep: str,
-        journal: Outbox,
+        outbox: Outbox,
         folder: Path,
         results: StoragePath,
         pool: ActorHandle,
@@ -96,14 +96,14 @@ class SweepListener(tune.Callback):
         """Record trials under the sweep's run, and their ends in its folder; workers leave theirs in ``results``."""
         self.config = config
         self.sweep = sweep
-        self.journal = journal
+        self.outbox = outbox
         self.folder = folder
         self.results = results
         self.pool = pool
         self.view = view
         self.open: dict[str, TrialState] = {}
         self.usage = Usage()
-        self._told = journal.told()
+        self._sent = outbox.sent_states()
 
     def __reduce__(self) -> tuple:
         """Stay in this process: Tune saves its callbacks, and these open files cannot be saved."""
@@ -118,12 +118,11 @@ class SweepListener(tune.Callback):
         run = self.config.resolve(parameters)
         labels = labels_of(run)
         colour = colour_of(run.method.name, self.config.methods)
-        self.open[trial.trial_id] = TrialState(name, parameters, run, self._told[name])
-        self.journal.tell(
-            "start_trial",
+        self.open[trial.trial_id] = TrialState(name, parameters, run, self._sent[name])
+        self.outbox.start_trial(
             name,
-            parent=self.sweep,
-            name=describe(parameters),
+            self.sweep,
+            describe(parameters),
             parameters={**flatten(run.model_dump(mode="json")), **labels},
             tags={**labels, "sweep": self.sweep, "status": "running", COLOUR: colour},
         )
@@ -149,16 +148,16 @@ class SweepListener(tune.Callback):
             self.usage.began = time.monotonic()
         heard.curve |= curve_of([report], self.config)
         evaluation = (report.step, len(report.measures))
-        if report.measures and evaluation not in heard.told.evaluations:
-            heard.told.evaluations.add(evaluation)
-            self.journal.tell("log_metrics", heard.name, metrics=report.measures, step=report.step)
+        if report.measures and evaluation not in heard.sent.evaluations:
+            heard.sent.evaluations.add(evaluation)
+            self.outbox.log_metrics(heard.name, report.measures, report.step)
         # After a restart from a checkpoint, steps come again that have been heard already.
-        fresh = [i for i, step in enumerate(report.history_steps) if step > heard.told.last_step]
+        fresh = [i for i, step in enumerate(report.history_steps) if step > heard.sent.last_step]
         if fresh:
             history = {name: [values[i] for i in fresh] for name, values in report.history.items()}
             steps = [report.history_steps[i] for i in fresh]
-            self.journal.tell("log_history", heard.name, history=history, steps=steps)
-            heard.told.last_step = steps[-1]
+            self.outbox.log_history(heard.name, history, steps)
+            heard.sent.last_step = steps[-1]
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Close the trial's run."""
@@ -175,23 +174,22 @@ class SweepListener(tune.Callback):
         """Mark the trials that the sweep's end interrupted; they have no record, so that they can be resumed."""
         records = [make_record(heard, self.results) for heard in self.open.values()]
         for record in records:
-            self.journal.tell("finish", record.trial_id, status=record.status, reason=record.reason)
+            self.outbox.finish(record.trial_id, record.status, record.reason)
             self.view.end(record)
         self.open.clear()
         return records
 
     def _close(self, heard: TrialState) -> None:
-        record = make_record(heard, self.results)
+        seconds = time.monotonic() - heard.began
+        record = replace(make_record(heard, self.results), trial_seconds=seconds)
         self.usage.ended = time.monotonic()
         self.usage.worked += sum(s for s in (record.unlearning_seconds, record.evaluation_seconds) if s == s)
         place = self.results / TRIALS / heard.name
-        seconds = time.monotonic() - heard.began
-        metrics = {"trial_seconds": seconds, **costs(heard.end)}
-        self.journal.tell("log_metrics", heard.name, metrics=metrics, step=record.steps)
+        self.outbox.log_metrics(heard.name, record.costs, record.steps)
         files = [place / name for name in (RUN_FILE, OUTCOME_FILE, HARDNESS_FILE)]
-        self.journal.tell("log_files", heard.name, paths=[str(path) for path in files if path.exists()])
+        self.outbox.log_files(heard.name, [str(path) for path in files if path.exists()])
         tags = {"model_path": record.model_path, "on_front": "false", "node": ", ".join(record.nodes)}
-        self.journal.tell("finish", heard.name, status=record.status, reason=record.reason, tags=tags)
+        self.outbox.finish(heard.name, record.status, record.reason, tags)
         write_record(self.folder, record)
         self.view.end(record)
         self.pool.expect.remote(self.view.total - self.view.ended)
@@ -222,19 +220,8 @@ def make_record(heard: TrialState, results: StoragePath) -> TrialRecord:
                 steps=end.steps,
                 unlearning_seconds=end.seconds,
                 evaluation_seconds=end.evaluation_seconds,
+                gradient_computations=end.gradient_computations,
+                exchange_bytes=end.exchange_bytes,
                 model_path=str(results / TRIALS / heard.name / MODEL_FILE),
             )
     return record
-
-
-def costs(end: Outcome | Failure | None) -> dict[str, float]:
-    """Return what a run cost, by the names of its metrics."""
-    if not isinstance(end, Outcome):
-        return {}
-    return {
-        "unlearning_seconds": end.seconds,
-        "steps": end.steps,
-        "gradient_computations": end.gradient_computations,
-        "evaluation_seconds": end.evaluation_seconds,
-        "exchange_bytes": end.exchange_bytes,
-    }

@@ -1,6 +1,7 @@
 """A sweep from its configuration to its front: the cluster, the slots, Tune, tracking, and what is left on disk."""
 
 import os
+import time
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -11,7 +12,6 @@ from hamu_ray.config.sweep import SweepConfig, trials_of
 from hamu_ray.preflight import RAY_JOB
 from hamu_ray.reports.front.files import print_result
 from hamu_ray.results.folder import SWEEP_FILE, SWEEPS, new_folder, read_records, resumable_folder
-from hamu_ray.results.front import Objective
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import local_folder, storage_path
@@ -22,9 +22,8 @@ from hamu_ray.sweep.search import UnlearningSearch
 from hamu_ray.sweep.tuner import tune_trials
 from hamu_ray.terminal.console import Console
 from hamu_ray.terminal.progress import SweepView
-from hamu_ray.tracking.client import Tracking
+from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.outbox import Delivery, Outbox, OutboxSender
-from hamu_ray.tracking.reader import Archive
 from hamu_ray.tracking.ui_views import view_of
 from hamu_ray.workers.capacity import usable_nodes
 from hamu_ray.workers.cluster import connect
@@ -44,7 +43,7 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
     local = local_folder(config.storage)
     folder = resumable_folder(config, local) if resume else new_folder(config, local)
     try:
-        tracking = Tracking.open(config.tracking.uri, config.tracking.experiment, local)
+        tracking = MlflowTracker.open(config.tracking.uri, config.tracking.experiment, local)
     except ValueError as error:
         raise ConfigError(f"tracking.uri: {error}") from error
     if (
@@ -52,25 +51,21 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
     ):  # nodes on one machine share a job's folder, and each that joins unpacks it anew
         os.chdir(gettempdir())
     connect(groups_of(config), str(storage_path(config.storage.path)), console)
-    journal, delivery = Outbox(folder), Delivery(folder, tracking)
-    parameters = config.whole
-    journal.tell(
-        "start_sweep", folder.name, parameters=parameters, tags={"algorithm": config.search.algorithm}
+    outbox, delivery = Outbox(folder), Delivery(folder, tracking)
+    outbox.start_sweep(
+        folder.name, config.whole, {"algorithm": config.search.algorithm, "began": time.time()}
     )
-    journal.tell("log_files", folder.name, paths=[folder / SWEEP_FILE])
-    objectives = [Objective(objective.metric, objective.mode) for objective in config.search.objectives]
+    outbox.log_files(folder.name, [folder / SWEEP_FILE])
     for sweep in (folder.name, None):
-        journal.tell("share_view", folder.name, **view_of(objectives, sweep))
-    courier = OutboxSender(delivery)
-    records, usage, complete = run_trials(config, folder, journal, console)
+        outbox.share_view(folder.name, **view_of(config.search.objectives, sweep))
+    sender = OutboxSender(delivery)
+    records, usage, complete = run_trials(config, folder, outbox, console)
     ray.shutdown()
     status = Status.FINISHED if complete else Status.INTERRUPTED
-    summary = leave_result(config, journal, folder.name, folder, records, status)
+    summary = leave_result(config, outbox, folder.name, folder, records, status)
     if usage.at_once:
-        journal.tell(
-            "log_metrics", folder.name, metrics={"sweep_seconds": usage.seconds, "busy_share": usage.share}
-        )
-    waiting = courier.close()
+        outbox.log_metrics(folder.name, {"sweep_seconds": usage.seconds, "busy_share": usage.share})
+    waiting = sender.close()
     print_result(summary, folder, tracking, console)
     if usage.at_once:
         console.print(
@@ -81,19 +76,19 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
             f"MLflow did not answer: {waiting} records wait; python -m hamu_ray.report {shown(folder)}"
         )
     else:
-        try_report(tracking, config.tracking.experiment, folder, delivery.runs[folder.name], console)
+        try_report(folder, tracking, delivery.runs[folder.name], console)
     if not complete:
         console.print("interrupted; to go on: the same command with --resume")
         return 130
     return 0 if any(record.status is Status.FINISHED for record in records) else 1
 
 
-def try_report(tracking: Tracking, experiment: str, folder: Path, run_id: str, console: Console) -> None:
+def try_report(folder: Path, tracking: MlflowTracker, run_id: str, console: Console) -> None:
     """Write the sweep's report into its folder and keep it with its run; a sweep is no less for want of one."""
     try:
         from hamu_ray.reports.make import leave_report
 
-        page = leave_report(Archive.open(tracking.uri, folder), experiment, folder, tracking, run_id)
+        page = leave_report(folder, tracking, run_id)
         console.print(f"report   {shown(page)}", soft_wrap=True, markup=False)
     except Exception as error:  # whatever it is, the results are safe by now
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
@@ -103,7 +98,7 @@ def try_report(tracking: Tracking, experiment: str, folder: Path, run_id: str, c
 
 
 def run_trials(
-    config: SweepConfig, folder: Path, journal: Outbox, console: Console
+    config: SweepConfig, folder: Path, outbox: Outbox, console: Console
 ) -> tuple[list[TrialRecord], Usage, bool]:
     """Run the trials that have no record yet.
 
@@ -126,7 +121,7 @@ def run_trials(
     pool = start_pool(str(storage), folder.name, rivals, config.search.concurrent, left, largest)
     with SweepView(console, total, len(before), config.search.objectives) as view:
         view.several_nodes = len(usable_nodes()) > 1
-        listener = SweepListener(config, folder.name, journal, folder, results, pool, view)
+        listener = SweepListener(config, folder.name, outbox, folder, results, pool, view)
         if len(before) < total:
             search = UnlearningSearch(config, folder, before, places)
             tune_trials(config, search, listener, folder, total - len(before))

@@ -13,7 +13,7 @@ from hamu_ray.storage import storage_path
 from hamu_ray.terminal.console import Console
 from hamu_ray.terminal.front import rendered
 from hamu_ray.tracking import store
-from hamu_ray.tracking.client import Tracking
+from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.ui_views import view_id
 
 
@@ -27,7 +27,7 @@ def write_files(summary: SweepSummary, folder: Path) -> list[Path]:
     ]
 
 
-def print_result(summary: SweepSummary, folder: Path, tracking: Tracking, console: Console) -> None:
+def print_result(summary: SweepSummary, folder: Path, tracking: MlflowTracker, console: Console) -> None:
     """Print the front, where its files are, and what to do next."""
     console.print(rendered(front_table(summary)))
     lines = {
