@@ -21,7 +21,7 @@ from hamu_ray.results.trial import TrialRecord
 from tests.cluster.fake_cluster import FakeCluster
 from tests.sweep_processes import write_space
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 
 STEPS = 240
 LENGTH = {
@@ -191,7 +191,9 @@ def test_nodes_come_for_the_trials_and_trials_go_on_where_nodes_vanish(
     records = assert_all_done_once(space, 6)
     assert most >= 2, "two trials at a time ask for two nodes"
     for node in disturbed:
-        assert any(on.endswith(node) for record in records for on in record.nodes[:-1]), "it went on elsewhere"
+        assert any(on.endswith(node) for record in records for on in record.nodes[:-1]), (
+            "it went on elsewhere"
+        )
     assert all(f"/{node[-6:]}" in log for record in records for node in record.nodes)
 
 

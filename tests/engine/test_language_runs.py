@@ -1,7 +1,6 @@
 """Language runs through the engine: what is saved, going on, any number of workers, and other programs' loaders."""
 
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.pairing.group import Alone, Distributed
 from hamu_ray.results.outcome import Status
 from tests.made_texts import LORA, text_run
+from tests.ports import free_port
 
 WAYS: dict[str, dict[str, Any]] = {
     "all": {},
@@ -92,7 +92,6 @@ def in_group(
     rank: int, size: int, port: int, runs: dict[str, RunConfig], storage: Path, folder: Path
 ) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=size)
     resident, group = Resident(storage, torch.device("cpu")), Distributed()
     drawn_from: list[bytes] = []
@@ -123,9 +122,7 @@ def two_workers(texts: Resident, text_corpus: Path, tmp_path_factory: pytest.Tem
     runs = runs_of_methods(text_corpus, batch={"micro": 3}, workers={"count": 2})
     with_dropout = {"model": {"lora": {**LORA, "dropout": 0.5}}, "workers": {"count": 2}}
     runs["dropout"] = text_run(text_corpus, **with_dropout)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     mp.spawn(in_group, args=(2, port, runs, texts.storage, folder), nprocs=2)
     return folder
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 from itertools import product
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch.multiprocessing as mp
 from hamu_ray.pairing.exchange import default_strategy, make_exchange, pack, unpack
 from hamu_ray.pairing.group import Distributed
 from hamu_ray.pairing.roles import Role, assign, roles_by_rank
+from tests.ports import free_port
 
 BOTH = (Role.RETAIN, Role.FORGET)
 NEEDED = (BOTH, (Role.RETAIN,), (Role.FORGET,))
@@ -33,7 +33,6 @@ def expected(role: Role, roles: tuple[Role, ...]) -> torch.Tensor:
 
 def in_group(rank: int, size: int, forget_workers: int | None, port: int, folder: Path) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=size)
     group = Distributed()
     found: dict[str, object] = {}
@@ -60,9 +59,7 @@ def in_group(rank: int, size: int, forget_workers: int | None, port: int, folder
 def test_the_workers_agree_on_the_sums_of_their_roles(
     size: int, forget_workers: int | None, tmp_path: Path
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     mp.spawn(in_group, args=(size, forget_workers, port, tmp_path), nprocs=size)
     by_rank = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(size)]
     assert all(found == by_rank[0] for found in by_rank), "every rank must have the same bits"

@@ -22,7 +22,7 @@ from hamu_ray.results.outcome import Status
 from hamu_ray.results.trial import TrialRecord
 from tests.sweep_processes import log_of, ray_processes, start, wait_until, write_space
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "mlflow.md"
 TRIALS = 4
