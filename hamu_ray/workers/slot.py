@@ -9,17 +9,18 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.train.torch import TorchTrainer
 
 from hamu_ray.config.run import WorkersConfig
 from hamu_ray.results.outcome import Failure, Outcome, Report, Verdict
 from hamu_ray.workers.capacity import ON_THE_HEAD, usable_nodes
 from hamu_ray.workers.messages import Event, Job, Started
-from hamu_ray.workers.trainer import make_trainer
+
+if TYPE_CHECKING:
+    from ray.train.torch import TorchTrainer
 
 RESTART_SECONDS = 1.0
 """Pause before a worker group whose controller died is started again."""
@@ -61,11 +62,14 @@ class Slot:
         self._closed = False
         self._ended = False
         self._changed = asyncio.Condition()
+        # Only here: the pool and the trials import this module too, and need neither Ray Train nor torch.
+        from hamu_ray.workers.trainer import make_trainer
+
         trainer = make_trainer(workers, storage, name, ray.get_runtime_context().current_actor)
         self._loop = asyncio.get_event_loop()
         threading.Thread(target=self._keep_up, args=(trainer,), daemon=True).start()
 
-    def _keep_up(self, trainer: TorchTrainer) -> None:
+    def _keep_up(self, trainer: "TorchTrainer") -> None:
         """Run the worker group, and run it again if its controller dies."""
         while not self._closed:
             try:
