@@ -23,11 +23,12 @@ from tests.sweep_processes import write_space
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 
-STEPS = 240
+STEPS = 160
 LENGTH = {
     "duration": {"steps": STEPS},
     "checkpoint": {"every_steps": 5},
     "evaluation": {"every_steps": STEPS // 2, "subset": 100},
+    "batch": {"retain": 16, "forget": 16},
     "stop": {"collapse_ratio": None},
 }
 PAIR = {"count": 2, "cpus": 1.0}
