@@ -85,7 +85,7 @@ def decide(
     confirmation = None
     if fresh:
         with redirect_stdout(sys.stderr if as_json else sys.stdout):
-            from hamu_ray.selection.confirm import confirm_trial  # loads Ray
+            from hamu_ray.selection.confirm import confirm_trial  # with the checks of a sweep
 
             confirmation = confirm_trial(folder, trial, fresh, bounds)
     if as_json:

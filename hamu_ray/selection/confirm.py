@@ -1,4 +1,4 @@
-"""Run a selected trial again with fresh seeds, as a sweep. Loads Ray."""
+"""Run a selected trial again with fresh seeds, as a sweep."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,6 @@ from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.selection.confirmation import Confirmation
 from hamu_ray.selection.rules import Bound
 from hamu_ray.storage import local_folder
-from hamu_ray.sweep.run import run_sweep
 
 SUFFIX = "-confirm"
 NAME_LENGTH = 100
@@ -23,6 +22,8 @@ def confirm_trial(
     sweep: Path, trial: TrialRecord, seeds: Sequence[int], bounds: Sequence[Bound]
 ) -> Confirmation:
     """Run the configuration of a trial of a sweep's folder with each seed, as another sweep beside it."""
+    from hamu_ray.sweep.run import run_sweep  # loads Ray and torch
+
     config = load_sweep(sweep / SWEEP_FILE)
     again = confirming_sweep(config, trial, seeds)
     check_sweep(again, again.name)

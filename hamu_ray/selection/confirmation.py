@@ -96,3 +96,7 @@ def check_seeds(number_of: int | None, given: str | None, used: Collection[int])
             f"--seeds {given}: the sweep has used {known[0]}; take one such as {fresh_seeds(used, 1)[0]}"
         )
     return seeds
+
+
+def _bounds(interval: Interval) -> str:
+    return f"[{number(interval.low)}, {number(interval.high)}]"
