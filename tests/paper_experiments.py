@@ -69,8 +69,8 @@ SHARED = {f"{task}/{name}" for task in ("cifar", "waterdrum_tofu") for name in (
 
 RECIPES: dict[str, dict[str, Any]] = {
     "cifar": {
-        "forget": {"kind": "class", "label": 0, "rho": 0.0},
-        "model.name": "resnet20",
+        "forget": {"kind": "class", "label": 0, "rho": 0.0, "swap_from": "rest"},
+        "model.name": "resnet20-projection",
         "model.freeze_batchnorm": True,
         "data.mean": [0.4914, 0.4822, 0.4465],
         "data.std": [0.2023, 0.1994, 0.2010],

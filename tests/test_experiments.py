@@ -87,7 +87,9 @@ def test_the_recipe_is_the_paper_s(task: str) -> None:
                 "cifar/job_grid": {"duration.epochs": 50},
                 "cifar/timing_all": {"duration.epochs": 1},
                 "waterdrum_tofu/timing_all": {"duration.epochs": 1},
-                "cifar/stopping_criterion": {"forget": {"kind": "class", "label": 0, "rho": 0.5}},
+                "cifar/stopping_criterion": {
+                    "forget": {"kind": "class", "label": 0, "rho": 0.5, "swap_from": "rest"}
+                },
             }.get(name, {})
 
 
