@@ -17,22 +17,21 @@ class ProjectionResNet20(ResNetForImageClassification):
     """
 
     def __init__(self, channels: int = 3, classes: int = 10) -> None:
-        super().__init__(
-            ResNetConfig(
-                num_channels=channels,
-                embedding_size=WIDTHS[0],
-                hidden_sizes=list(WIDTHS),
-                depths=[BLOCKS_PER_STAGE] * len(WIDTHS),
-                layer_type="basic",
-                downsample_in_first_stage=False,
-                num_labels=classes,
-            )
+        config = ResNetConfig(
+            num_channels=channels,
+            embedding_size=WIDTHS[0],
+            hidden_sizes=list(WIDTHS),
+            depths=[BLOCKS_PER_STAGE] * len(WIDTHS),
+            layer_type="basic",
+            downsample_in_first_stage=False,
         )
+        config.num_labels = classes
+        super().__init__(config)
         # The configuration of transformers has no stem but a 7x7 convolution of stride 2 with pooling.
         stem = ResNetConvLayer(channels, WIDTHS[0], kernel_size=3, stride=1)
         nn.init.kaiming_normal_(stem.convolution.weight, mode="fan_out", nonlinearity="relu")
         self.resnet.embedder.embedder = stem
-        self.resnet.embedder.pooler = nn.Identity()
+        self.resnet.embedder.add_module("pooler", nn.Identity())
 
     def forward(self, images: Tensor) -> Tensor:
         """Map normalised images ``(n, channels, h, w)`` to logits ``(n, classes)``."""
