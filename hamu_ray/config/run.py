@@ -99,6 +99,8 @@ class MethodConfig(Section):
     """One block per parameter tensor, or the whole model as one block."""
     infeasible: Literal["least_step", "skip", "stop"] = "least_step"
     """HAMU: what to do in a block whose constraint no step within the radius can meet."""
+    retain_weight: float = Field(default=0.5, ge=0, le=1)
+    """gdiff, kl, scrub, npo, simnpo, pcgrad: weight of the retain objective; the forget objective has the rest."""
 
     @field_validator("name")
     @classmethod

@@ -162,5 +162,6 @@ def step_settings(config: MethodConfig, method: Method) -> StepSettings:
         "normalise_split": config.normalise_split,
         "granularity": config.granularity,
         "infeasible": config.infeasible,
+        "retain_weight": config.retain_weight,
     }
     return StepSettings(**{name: value for name, value in values.items() if name in method.settings})

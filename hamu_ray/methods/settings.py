@@ -46,10 +46,18 @@ class StepSettings:
     it, or none (``"skip"``). With ``"stop"``, one such block holds the whole model still, so that a run can
     end there."""
 
+    retain_weight: float = 0.5
+    """Weight w of the retain objective in a weighted sum, 0 to 1; the forget objective has the rest, so that
+    another w changes the direction and not the scale. Published code that weighs the objectives c : 1 has
+    ``w = c / (1 + c)``."""
+
     def __post_init__(self) -> None:
         _check_number("radius", self.radius, at_least_zero=False)
         _check_number("constraint", self.constraint, at_least_zero=True)
         _check_number("constraint_ratio", self.constraint_ratio, at_least_zero=True)
+        _check_number("retain_weight", self.retain_weight, at_least_zero=True)
+        if self.retain_weight is None or self.retain_weight > 1:
+            raise ValueError(f"retain_weight must be between 0 and 1, found {self.retain_weight!r}")
         if self.constraint is not None and self.constraint_ratio is not None:
             raise ValueError(
                 "constraint and constraint_ratio exclude each other: give one of them, "
