@@ -48,8 +48,8 @@ class StepSettings:
 
     retain_weight: float = 0.5
     """Weight w of the retain objective in a weighted sum, 0 to 1; the forget objective has the rest, so that
-    another w changes the direction and not the scale. Published code that weighs the objectives c : 1 has
-    ``w = c / (1 + c)``."""
+    another w changes the direction and not the scale. Coefficients c_r and c_f of published code are ``w =
+    c_r / (c_r + c_f)`` at ``c_r + c_f`` times the learning rate."""
 
     def __post_init__(self) -> None:
         _check_number("radius", self.radius, at_least_zero=False)
