@@ -180,6 +180,9 @@ class StopConfig(Section):
     """When the retain loss of an evaluation exceeds this."""
     forget_loss_above: PositiveFloat | None = None
     """When the forget loss of an evaluation exceeds this: enough is forgotten."""
+    forget_level: Literal["reference"] | None = None
+    """`reference`: when the forget loss of an evaluation reaches the reference's own on the forget set. To go on
+    would forget more than a model that never saw the data, at a cost in skill. Needs evaluations in between."""
     collapse_ratio: PositiveFloat | None = 10.0
     """When the retain perplexity (exp of the loss) exceeds the original's by this factor: collapsed."""
 
@@ -304,4 +307,18 @@ class RunConfig(Section):
                 "reference.source: only a whole-class forget set (rho 0) can be judged without a reference; "
                 "take train or path"
             )
+        self._check_forget_level()
         return self
+
+    def _check_forget_level(self) -> None:
+        """Check that a run which ends at the reference's forget loss has a reference, and looks in between."""
+        if self.stop.forget_level is None:
+            return
+        if self.reference.source == "none":
+            raise ValueError(
+                "stop.forget_level: reference needs a reference; take reference.source train or path"
+            )
+        if not self.evaluation.enabled or self.evaluation.every_epochs is self.evaluation.every_steps is None:
+            raise ValueError(
+                "stop.forget_level: reference is looked for in evaluations; set evaluation.every_epochs or every_steps"
+            )

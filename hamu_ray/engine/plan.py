@@ -55,6 +55,8 @@ class Plan:
     workers: WorkersConfig
     evaluate_end: bool = True
     """Whether the finished model is measured."""
+    reference_forget_loss: float | None = None
+    """The forget loss of the reference on the forget set, which a run may be asked to end at; None without one."""
     select_by: tuple[str, ...] = ()
     """Measures whose sum decides which evaluation's weights are the result; empty takes the last weights."""
 
@@ -71,8 +73,13 @@ class Plan:
         return rate
 
 
-def unlearning_plan(run: RunConfig, splits: Mapping[str, Tensor]) -> Plan:
-    """Return the plan of unlearning ``splits["forget"]`` while retaining ``splits["retain"]``."""
+def unlearning_plan(
+    run: RunConfig, splits: Mapping[str, Tensor], reference: Mapping[str, float] | None = None
+) -> Plan:
+    """Return the plan of unlearning ``splits["forget"]`` while retaining ``splits["retain"]``.
+
+    ``reference`` holds the reference's measures, where there is one.
+    """
     method = configured(run.method)
     batches = {
         Role.RETAIN: Batches(splits["retain"], run.batch.retain, 2 * run.seed),
@@ -104,6 +111,7 @@ def unlearning_plan(run: RunConfig, splits: Mapping[str, Tensor]) -> Plan:
         evaluate_end=evaluation.enabled,
         checkpoint_every=run.checkpoint.every_steps,
         stop=run.stop,
+        reference_forget_loss=(reference or {}).get("forget_loss"),
         freeze_batchnorm=run.model.freeze_batchnorm,
         seed=run.seed,
         workers=run.workers,

@@ -96,6 +96,34 @@ def test_loss_above_stops_at_the_first_evaluation_that_sees_it(
     assert "mia_confidence" in stopped.outcome.measures, "measured in full at the end"
 
 
+def test_the_reference_s_forget_loss_ends_any_method(resident: Resident, folder: Path, bases: Bases) -> None:
+    forgetting = {"method": {"name": "gdiff"}, "optimizer": {"learning_rate": 0.1}, "duration": {"steps": 30}}
+    watched = {"evaluation": {"every_steps": 1, "subset": 1000}}
+    free = done(cheap_run(**forgetting, **watched), resident, folder)
+    level = bases[1].measures["forget_loss"]
+    losses = {r.step: r.measures["forget_loss"] for r in free.heard.of("unlearning") if r.measures}
+    reached = next(step for step, loss in losses.items() if loss >= level)
+    assert 1 < reached < 30
+    stopped = done(
+        cheap_run(**forgetting, **watched, stop={"forget_level": "reference"}),
+        resident,
+        folder.with_name("stopped"),
+    )
+    assert (stopped.outcome.status, stopped.outcome.steps) == (Status.FINISHED, reached)
+    assert stopped.outcome.reason == f"forget loss {losses[reached]:.4g} reached the reference's {level:.4g}"
+    assert "mia_confidence" in stopped.outcome.measures, "measured in full at the end"
+    assert stopped.outcome.measures["forget_loss"] < losses[29], "it would have gone on"
+    # A model that is there already has nothing to forget: no step is taken.
+    there = {"original": {"path": str(stopped.folder)}, "reference": {"path": str(bases[1].path)}}
+    at_once = done(
+        cheap_run(**forgetting, **watched, **there, stop={"forget_level": "reference"}),
+        resident,
+        folder.with_name("at-once"),
+    )
+    assert (at_once.outcome.status, at_once.outcome.steps) == (Status.FINISHED, 0)
+    assert same_bits(at_once.weights, stopped.weights)
+
+
 def assert_collapsed_honestly(run: Done) -> None:
     """A broken model is kept with finite weights, and none of its measures makes it look good."""
     assert run.outcome.status is Status.COLLAPSED
