@@ -51,7 +51,7 @@ def test_all_files_are_known() -> None:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_varies_what_the_paper_does(name: str) -> None:
     config = load_sweep(FILES[name])
-    space = {path: set(domain.grid or ()) for path, domain in config.space.items()}
+    space = {path: set(domain.grid or ()) for path, (domain,) in config.space.items()}
     assert space == {**EXPERIMENTS[name], "seed": SEEDS}
     assert (config.search.algorithm, trials_of(config)) == ("grid", trials(EXPERIMENTS[name]))
     for preset in ("small", "smallest"):
