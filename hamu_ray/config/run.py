@@ -10,7 +10,7 @@ from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.nearest import nearest
 from hamu_ray.config.schema import Section
 from hamu_ray.config.vision import DigitsData, ForgetClass
-from hamu_ray.methods import METHOD_NAMES, forget_objectives_of
+from hamu_ray.methods import METHOD_NAMES, forget_objectives_of, settings_of
 
 DEFAULT_CONSTRAINT_RATIO = 0.5
 """The original experiments' ratio of HAMU's constraint to the learning rate."""
@@ -102,6 +102,9 @@ class MethodConfig(Section):
     """One block per parameter tensor, or the whole model as one block."""
     infeasible: Literal["least_step", "skip", "stop"] = "least_step"
     """HAMU: what to do in a block whose constraint no step within the radius can meet."""
+    target: Literal["reference"] | None = None
+    """HAMU: `reference` forgets no further than to the reference's forget loss. As a step's forget loss nears it, the
+    constraint of hamu-q fades to nothing, and that of hamu-u grows to all that the radii allow."""
     retain_weight: float = Field(default=0.5, ge=0, le=1)
     """gdiff, kl, scrub, npo, simnpo, pcgrad: weight of the retain objective; the forget objective has the rest."""
 
@@ -308,7 +311,22 @@ class RunConfig(Section):
                 "take train or path"
             )
         self._check_forget_level()
+        self._check_target()
         return self
+
+    def _check_target(self) -> None:
+        """Check that a method which is to forget no further than the reference can know how far that is."""
+        if self.method.target is None or "target" not in settings_of(self.method.name):
+            return
+        if self.reference.source == "none":
+            raise ValueError(
+                "method.target: reference needs a reference; take reference.source train or path"
+            )
+        if self.method.forget_objective not in (None, "cross_entropy"):
+            raise ValueError(
+                f"method.target: reference is a cross-entropy, and {self.method.forget_objective} is what is raised; "
+                "set method.forget_objective or method.target to null"
+            )
 
     def _check_forget_level(self) -> None:
         """Check that a run which ends at the reference's forget loss has a reference, and looks in between."""

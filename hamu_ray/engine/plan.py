@@ -22,6 +22,7 @@ from hamu_ray.methods import (
     forget_objective,
     forget_objectives_of,
     get_method,
+    remaining_to_target,
 )
 from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.roles import Role
@@ -55,8 +56,10 @@ class Plan:
     workers: WorkersConfig
     evaluate_end: bool = True
     """Whether the finished model is measured."""
+    original_forget_loss: float | None = None
+    """The forget loss that a run starts from."""
     reference_forget_loss: float | None = None
-    """The forget loss of the reference on the forget set, which a run may be asked to end at; None without one."""
+    """The forget loss of the reference, which a run may be asked to end at; None without one."""
     select_by: tuple[str, ...] = ()
     """Measures whose sum decides which evaluation's weights are the result; empty takes the last weights."""
 
@@ -64,6 +67,15 @@ class Plan:
     def needed(self) -> tuple[Role, ...]:
         """The roles that the method needs, retain first."""
         return tuple(role for role in Role if role in self.sides)
+
+    def settings_at(self, forget_loss: Tensor) -> StepSettings:
+        """Return the settings of a step whose batch has a forget loss, 0-d: where there is a target, how far it is."""
+        if self.settings.target is None:
+            return self.settings
+        start, target = self.original_forget_loss, self.reference_forget_loss
+        assert start is not None, "unlearning starts from a model that was measured"
+        assert target is not None, "the configuration asks for a reference"
+        return replace(self.settings, remaining=remaining_to_target(forget_loss, start=start, target=target))
 
     def learning_rate(self, step: int) -> float:
         """The schedule's learning rate at a step, counted from 0."""
@@ -74,11 +86,14 @@ class Plan:
 
 
 def unlearning_plan(
-    run: RunConfig, splits: Mapping[str, Tensor], reference: Mapping[str, float] | None = None
+    run: RunConfig,
+    splits: Mapping[str, Tensor],
+    original: Mapping[str, float] | None = None,
+    reference: Mapping[str, float] | None = None,
 ) -> Plan:
     """Return the plan of unlearning ``splits["forget"]`` while retaining ``splits["retain"]``.
 
-    ``reference`` holds the reference's measures, where there is one.
+    ``original`` and ``reference`` are the measures of the two models, which some plans hang on.
     """
     method = configured(run.method)
     batches = {
@@ -111,6 +126,7 @@ def unlearning_plan(
         evaluate_end=evaluation.enabled,
         checkpoint_every=run.checkpoint.every_steps,
         stop=run.stop,
+        original_forget_loss=(original or {}).get("forget_loss"),
         reference_forget_loss=(reference or {}).get("forget_loss"),
         freeze_batchnorm=run.model.freeze_batchnorm,
         seed=run.seed,
@@ -168,6 +184,7 @@ def step_settings(config: MethodConfig, method: Method) -> StepSettings:
         "normalise_split": config.normalise_split,
         "granularity": config.granularity,
         "infeasible": config.infeasible,
+        "target": config.target,
         "retain_weight": config.retain_weight,
     }
     return StepSettings(**{name: value for name, value in values.items() if name in method.settings})

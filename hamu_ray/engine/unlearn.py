@@ -34,7 +34,7 @@ def unlearn(
         original, reference = base_models(run, task, group, on_report, resident.models)
     except Interrupted:
         return Outcome(Status.INTERRUPTED, "stopped from outside", 0, {}, 0.0, 0)
-    plan = unlearning_plan(run, task.splits, reference.measures if reference else None)
+    plan = unlearning_plan(run, task.splits, original.measures, reference.measures if reference else None)
     model = task.build_model(run.seed)
     load_model(model, original.path)
     model = task.unlearner(model, run.seed)
@@ -81,10 +81,10 @@ def unlearn(
 def weights_key(run: RunConfig, original: StoredModel, reference: StoredModel | None) -> str:
     """Return the hash of what determines a run's weights: a checkpoint of any other run is none of its own.
 
-    The reference is part of it where the run ends at its forget loss.
+    The reference is part of it where the run is to forget no further.
     """
     elsewhere = {"name", "workers", "storage", "tracking", "checkpoint", "original", "reference", "training"}
     bases = {"original": original.key}
-    if reference is not None and run.stop.forget_level is not None:
+    if reference is not None and (run.stop.forget_level or run.method.target):
         bases["reference"] = reference.key
     return key_of({**bases, "run": run.model_dump(mode="json", exclude=elsewhere)})

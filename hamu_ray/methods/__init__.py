@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from hamu_ray.methods.method import Method
     from hamu_ray.methods.objectives import Objective, Predictions
     from hamu_ray.methods.preference import forget_objective
+    from hamu_ray.methods.target import remaining_to_target
 
 __all__ = [
     "FORGET_OBJECTIVES",
@@ -57,6 +58,7 @@ __all__ = [
     "get_method",
     "gram_matrix",
     "keys_of",
+    "remaining_to_target",
     "settings_of",
 ]
 
@@ -73,6 +75,7 @@ _MODULES = {
     "equivalent_gradients": "equivalent",
     "forget_objective": "preference",
     "gram_matrix": "gram",
+    "remaining_to_target": "target",
 }
 """What needs torch, imported when it is first used: checking a configuration is to take less time than that."""
 

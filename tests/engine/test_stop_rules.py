@@ -124,6 +124,37 @@ def test_the_reference_s_forget_loss_ends_any_method(resident: Resident, folder:
     assert same_bits(at_once.weights, stopped.weights)
 
 
+@pytest.mark.parametrize(
+    ("name", "ratio", "infeasible"), [("hamu-q", 0.2, "least_step"), ("hamu-u", 0.02, "skip")]
+)
+def test_with_a_target_forgetting_ends_near_the_reference(
+    name: str, ratio: float, infeasible: str, resident: Resident, folder: Path, bases: Bases
+) -> None:
+    start, level = (base.measures["forget_loss"] for base in bases)
+    method = {"name": name, "constraint_ratio": ratio, "infeasible": infeasible}
+    forgetting = {
+        "optimizer": {"learning_rate": 0.1},
+        "duration": {"steps": 30},
+        "stop": {"collapse_ratio": None},
+    }
+    free = done(cheap_run(**forgetting, method=method), resident, folder)
+    held = done(
+        cheap_run(**forgetting, method={**method, "target": "reference"}),
+        resident,
+        folder.with_name("held"),
+    )
+    assert free.outcome.measures["forget_loss"] > 1.9 * level, "without a target it goes on"
+    assert held.outcome.measures["forget_loss"] == pytest.approx(level, rel=0.25)
+    assert held.outcome.measures["retain_loss"] < free.outcome.measures["retain_loss"]
+    losses = held.heard.history["step_forget_loss"]
+    remaining = [min(max((level - loss) / (level - start), 0), 1) for loss in losses]
+    asked = held.heard.history["constraint"]
+    if name == "hamu-q":
+        assert asked == pytest.approx([ratio * 0.1 * part for part in remaining], rel=1e-4, abs=1e-7)
+    else:
+        assert asked[0] == pytest.approx(ratio * 0.1, rel=0.01)
+
+
 def assert_collapsed_honestly(run: Done) -> None:
     """A broken model is kept with finite weights, and none of its measures makes it look good."""
     assert run.outcome.status is Status.COLLAPSED

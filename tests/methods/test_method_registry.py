@@ -27,7 +27,7 @@ from hamu_ray.methods import (
 NAMES = ["hamu-q", "hamu-u", "ft", "ga", "gdiff", "kl", "scrub", "npo", "simnpo", "gru", "pcgrad"]
 JD_NAMES = ["jd-upgrad", "jd-mgda", "jd-cagrad", "jd-dualproj", "jd-alignedmtl", "jd-imtlg"]
 NO_CONSTRAINT = {"retain_norm", "forget_norm", "gradient_dot", "gradient_cosine", "gradient_angle"}
-HAMU = {field.name for field in fields(StepSettings)} - {"retain_weight"}
+HAMU = {field.name for field in fields(StepSettings)} - {"retain_weight", "remaining"}
 CONSTRAINT = {"constraint", "infeasible_blocks", "stopping_margin"}
 
 
