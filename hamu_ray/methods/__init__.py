@@ -26,7 +26,7 @@ from hamu_ray.methods.registry import (
     keys_of,
     settings_of,
 )
-from hamu_ray.methods.settings import StepSettings
+from hamu_ray.methods.settings import CONSTRAINTS, StepSettings
 
 if TYPE_CHECKING:
     from hamu_ray.methods.decision import Branch, Constraint, Decision
@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from hamu_ray.methods.objectives import Objective, Predictions
     from hamu_ray.methods.preference import forget_objective
     from hamu_ray.methods.target import remaining_to_target
+    from hamu_ray.methods.trust_region import agreement, next_scale, promise_kept, promised_changes
 
 __all__ = [
+    "CONSTRAINTS",
     "FORGET_OBJECTIVES",
     "METHODS",
     "METHOD_NAMES",
@@ -49,6 +51,7 @@ __all__ = [
     "Objective",
     "Predictions",
     "StepSettings",
+    "agreement",
     "check_installed",
     "clip_gram",
     "combine",
@@ -58,6 +61,9 @@ __all__ = [
     "get_method",
     "gram_matrix",
     "keys_of",
+    "next_scale",
+    "promise_kept",
+    "promised_changes",
     "remaining_to_target",
     "settings_of",
 ]
@@ -71,11 +77,15 @@ _MODULES = {
     "Objective": "objectives",
     "Predictions": "objectives",
     "clip_gram": "gram",
+    "agreement": "trust_region",
     "combine": "gram",
     "equivalent_gradients": "equivalent",
     "forget_objective": "preference",
     "gram_matrix": "gram",
     "remaining_to_target": "target",
+    "next_scale": "trust_region",
+    "promise_kept": "trust_region",
+    "promised_changes": "trust_region",
 }
 """What needs torch, imported when it is first used: checking a configuration is to take less time than that."""
 
