@@ -52,6 +52,12 @@ SMALL_TRIALS = {
     "cifar/batch_size_ablation": 3 * 2 * 3,
     "waterdrum_tofu/batch_size_ablation": 3 * 2 * 3,
     "waterdrum_tofu/semantic_similarity_sweep": 2 * 9 * 3,
+    "ablations/digits": (2 * 2 + 6) * 3 * 2 * 4,
+    "ablations/digits_ratio": 2 * 2 * 3 * 2 * 4,
+    "ablations/cifar": (2 * 2 + 6) * 2 * 2 * 4,
+    "ablations/cifar_ratio": 2 * 2 * 2 * 2 * 4,
+    "ablations/tofu": (2 * 2 + 6) * 2 * 4,
+    "ablations/tofu_ratio": 2 * 2 * 2 * 4,
 }
 """Where they are not those of the whole experiment."""
 
@@ -61,6 +67,12 @@ OTHERS = {
     "cifar_small": 9 * 4,
     "waterdrum_tofu": 11 * 4,
     "tofu_small": 5 * 5,
+    "ablations/digits": (2 * 4 * 2 + 6) * 3 * 5 * 8,
+    "ablations/digits_ratio": 2 * 4 * 2 * 3 * 5 * 8,
+    "ablations/cifar": (2 * 4 * 2 + 6) * 2 * 5 * 8,
+    "ablations/cifar_ratio": 2 * 4 * 2 * 2 * 5 * 8,
+    "ablations/tofu": (2 * 4 * 2 + 6) * 5 * 8,
+    "ablations/tofu_ratio": 2 * 4 * 2 * 5 * 8,
 }
 """Trials of what is no experiment of the paper."""
 
