@@ -15,7 +15,7 @@ from hamu_ray.results.trial import Status
 from hamu_ray.tracking.client import Tracking, flatten
 from hamu_ray.tracking.encoding import nested
 from hamu_ray.tracking.reader import Archive, ArchivedSweep
-from tests.made_store import ORIGINAL, REFERENCE, STEPS, as_json, fill, points, sweep_config, uri_of
+from tests.made_store import ORIGINAL, REFERENCE, SPACE, STEPS, as_json, fill, points, sweep_config, uri_of
 
 
 @pytest.fixture
@@ -81,10 +81,12 @@ def test_trials_that_are_not_over(store: Path, archive: Archive) -> None:
     assert not sweep.summary().front
 
 
+@pytest.mark.parametrize("conditional", [False, True])
 def test_a_configuration_is_read_from_parameters_where_its_file_is_lost(
-    store: Path, archive: Archive
+    conditional: bool, store: Path, archive: Archive
 ) -> None:
-    config = sweep_config()
+    own = [{"grid": [0.1, 0.5], "when": {"method.name": "hamu-q"}}] if conditional else None
+    config = sweep_config({**SPACE, **({"method.constraint_ratio": own} if own else {})})
     document = config.model_dump(mode="json", by_alias=True, exclude_none=True)
     Tracking.open(uri_of(store), "bare", store).start_sweep("bare", document)
     (sweep,) = archive.sweeps(name="bare")

@@ -8,21 +8,15 @@ from torch import Tensor, nn
 
 from hamu_ray.config.model import ModelConfig
 from hamu_ray.tasks.hub import hub_or_cache, one_line
+from hamu_ray.tasks.vision.projection_resnet import ProjectionResNet20
 from hamu_ray.tasks.vision.resnet import ResNet20
 
 ImageShape = tuple[int, int, int]
 
 
-def _projection_resnet20(channels: int, classes: int) -> nn.Module:
-    # Imported here: other models can do without the seconds that transformers takes.
-    from hamu_ray.tasks.vision.projection_resnet import ProjectionResNet20
-
-    return ProjectionResNet20(channels, classes)
-
-
 MODELS: Mapping[str, Callable[[int, int], nn.Module]] = {
     "resnet20": ResNet20,
-    "resnet20-projection": _projection_resnet20,
+    "resnet20-projection": ProjectionResNet20,
 }
 """Names of the task's own models to what builds them from the numbers of channels and classes."""
 

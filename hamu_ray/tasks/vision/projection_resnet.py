@@ -1,13 +1,11 @@
 """ResNet-20 with projection shortcuts, as transformers' ResNet: the model of the HAMU paper's experiments."""
 
 from torch import Tensor, nn
-from transformers import ResNetConfig, ResNetForImageClassification
-from transformers.models.resnet.modeling_resnet import ResNetConvLayer
 
 from hamu_ray.tasks.vision.resnet import BLOCKS_PER_STAGE, WIDTHS
 
 
-class ProjectionResNet20(ResNetForImageClassification):
+class ProjectionResNet20(nn.Module):
     """transformers' ResNet of ResNet-20's size, with a 3x3 convolution without pooling for small images.
 
     Where a block changes the shape its shortcut is a 1x1 convolution with BatchNorm (option B of He et al. 2016,
@@ -17,6 +15,11 @@ class ProjectionResNet20(ResNetForImageClassification):
     """
 
     def __init__(self, channels: int = 3, classes: int = 10) -> None:
+        # Imported here: other models can do without the seconds that it takes.
+        from transformers import ResNetConfig, ResNetForImageClassification
+        from transformers.models.resnet.modeling_resnet import ResNetConvLayer
+
+        super().__init__()
         config = ResNetConfig(
             num_channels=channels,
             embedding_size=WIDTHS[0],
@@ -26,7 +29,8 @@ class ProjectionResNet20(ResNetForImageClassification):
             downsample_in_first_stage=False,
         )
         config.num_labels = classes
-        super().__init__(config)
+        network = ResNetForImageClassification(config)
+        self.resnet, self.classifier = network.resnet, network.classifier
         # The configuration of transformers has no stem but a 7x7 convolution of stride 2 with pooling.
         stem = ResNetConvLayer(channels, WIDTHS[0], kernel_size=3, stride=1)
         nn.init.kaiming_normal_(stem.convolution.weight, mode="fan_out", nonlinearity="relu")
@@ -35,4 +39,4 @@ class ProjectionResNet20(ResNetForImageClassification):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map normalised images ``(n, channels, h, w)`` to logits ``(n, classes)``."""
-        return super().forward(pixel_values=images).logits
+        return self.classifier(self.resnet(images).pooler_output)
