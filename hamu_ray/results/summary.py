@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hamu_ray.config.sweep import DEFAULT_OBJECTIVES, METHOD_NAME, Objective, SweepConfig
+from hamu_ray.config.search import DEFAULT_OBJECTIVES, Objective
+from hamu_ray.config.space import METHOD_NAME
+from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.front import (
     Interval,
     Point,
