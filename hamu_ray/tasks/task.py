@@ -42,6 +42,18 @@ class Outputs:
     examples: Tensor
 
 
+@dataclass(frozen=True)
+class Start:
+    """A checkpoint that a model takes its weights from, in place of the one that the configuration calls the model."""
+
+    key: str
+    """The configuration key that names it, such as `reference.start`."""
+    name: str
+    """What `from_pretrained` takes: a folder, or a name on the hub."""
+    new_head: bool = False
+    """Whether its head is replaced by a fresh one."""
+
+
 class Share(Protocol):
     """A worker's part of a computation over many examples. One process alone is rank 0 of 1."""
 
@@ -74,10 +86,11 @@ class Task(Protocol):
         """Hash of the data's content, by which models trained on them are found again."""
         ...
 
-    def build_model(self, seed: int) -> nn.Module:
+    def build_model(self, seed: int, start: Start | None = None) -> nn.Module:
         """Return a freshly initialised (or pretrained) model on the device; the seed decides its weights.
 
-        What requires a gradient is trained. The model built before is not to be used any more: a task may build
+        With ``start`` the weights are those of another checkpoint. Raises `ValueError`, in one line, for a
+        checkpoint that cannot be loaded, lacks weights, or does not fit the data. What requires a gradient is trained. The model built before is not to be used any more: a task may build
         this one out of it.
         """
         ...

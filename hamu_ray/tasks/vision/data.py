@@ -75,6 +75,15 @@ class VisionData:
             content.update(tensor.cpu().contiguous().numpy().data)
         return content.hexdigest()
 
+    def with_labels(self, order: Tensor) -> "VisionData":
+        """Return the data with other numbers for the classes, int64 ``(classes,)``; pixels are shared."""
+        names = [""] * len(order)
+        for number, name in zip(order.tolist(), self.class_names, strict=True):
+            names[number] = name
+        order = order.to(self.device)
+        train, test = (replace(part, labels=order[part.labels]) for part in (self.train, self.test))
+        return replace(self, train=train, test=test, class_names=tuple(names))
+
     def to(self, device: torch.device) -> "VisionData":
         """Return the data on a device."""
         return replace(self, train=self.train.to(device), test=self.test.to(device))
