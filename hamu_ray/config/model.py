@@ -4,7 +4,6 @@ from typing import Literal
 
 from hamu_ray.config.schema import Section
 
-
 OWN = ("resnet20",)
 """Names of the models that are built here."""
 

@@ -42,9 +42,23 @@ class Checkpoint:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """What `config.json` says; of an adapter what its base's says."""
-        base = self.base
-        return self.json(CONFIG) if base is None else base.config
+        """What `config.json` says; of an adapter what its base's says.
+
+        Raises `ValueError` where there is none: this is no checkpoint.
+        """
+        if self.base is not None:
+            return self.base.config
+        if found := self.json(CONFIG):
+            return found
+        if not self.local:
+            raise ValueError(
+                f"{self.key}: the hub has no {CONFIG} of {self.name}, or is out of reach; check the name"
+            )
+        there = Path(self.name).expanduser().exists()
+        problem = f"the folder has no {CONFIG}" if there else "no such folder"
+        raise ValueError(
+            f"{self.key}: {self.name}: {problem}; give a checkpoint as save_pretrained leaves it"
+        )
 
     @cached_property
     def adapter(self) -> dict[str, Any]:
@@ -118,11 +132,13 @@ class Checkpoint:
 
         An adapter's includes its base's.
         """
+        _ = self.config
         described = self.file(ADAPTER_CONFIG if self.adapter else CONFIG)
-        if described is None:
-            raise ValueError(f"{self.key}: {self.name} has no {CONFIG}; give a checkpoint of transformers")
+        assert described is not None
         if not self.local:
-            own = f"{self.name}@{described.parent.name}"  # the cache keeps each commit in a folder of its name
+            own = (
+                f"{self.name}@{described.parent.name}"  # the cache keeps each commit in a folder of its name
+            )
         else:
             own = ",".join(file_digest(path) for path in (described, *self.weights))
         below = self.base.identity if self.base else ""
@@ -134,12 +150,7 @@ class Checkpoint:
         Raises:
             ValueError: In one line with the key and the remedy.
         """
-        if self.local and not Path(self.name).expanduser().exists():
-            raise ValueError(f"{self.key}: {self.name}: no such folder; give a folder or a name on the hub")
-        if not self.config:
-            raise ValueError(
-                f"{self.key}: {self.name} has no {CONFIG}; give a checkpoint as save_pretrained leaves it"
-            )
+        _ = self.config
         if self.local:
             for path in self.weights:
                 if path.suffix == ".safetensors":
@@ -234,7 +245,9 @@ def same_weights(one: list[Path], other: list[Path]) -> bool:
     """
     if any(path.suffix != ".safetensors" for path in (*one, *other)):
         return [file_digest(path) for path in one] == [file_digest(path) for path in other]
-    left, right = ({name: at for path in files for name, at in tensors_of(path).items()} for files in (one, other))
+    left, right = (
+        {name: at for path in files for name, at in tensors_of(path).items()} for files in (one, other)
+    )
     if {name: at.form for name, at in left.items()} != {name: at.form for name, at in right.items()}:
         return False
     return all(

@@ -1,11 +1,11 @@
 """Models with every weight from a checkpoint: `from_pretrained` that leaves nothing to chance."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-from hamu_ray.tasks.checkpoints import Checkpoint
+from hamu_ray.tasks.checkpoints import CONFIG, Checkpoint
 from hamu_ray.tasks.hub import hub_or_cache, one_line
 
 NAMED = 3
@@ -47,27 +47,34 @@ def _loaded(
                 checkpoint.name, output_loading_info=True, ignore_mismatched_sizes=True, **options
             )
     except Exception as error:  # transformers and the hub's client raise many unrelated types
-        raise ValueError(f"{checkpoint.key}: {checkpoint.name} cannot be loaded: {one_line(error)}") from error
+        raise ValueError(
+            f"{checkpoint.key}: {checkpoint.name} cannot be loaded: {one_line(error)}"
+        ) from error
     fresh = {str(name) for name in info["missing_keys"]} | {str(name) for name, *_ in info["mismatched_keys"]}
     left_over = {str(name) for name in info["unexpected_keys"]}
-    prefix = f"{model.base_model_prefix}."
-    wrong = {name for name in fresh if name.startswith(prefix)} | (set() if new_head else left_over)
-    if new_head:
-        # A backbone's own pooler belongs to the head that it was saved with.
-        wrong |= {name for name in left_over if name.startswith(prefix) and ".pooler." not in name}
-    if wrong or info["error_msgs"]:
-        raise _incomplete(checkpoint, wrong or set(info["error_msgs"]), left_over)
+    backbone = f"{model.base_model_prefix}."
+    if new_head:  # a backbone's own pooler belongs to the head that it was saved with
+        left_over = {name for name in left_over if name.startswith(backbone) and ".pooler." not in name}
+    if wrong := {name for name in fresh if name.startswith(backbone)} | set(info["error_msgs"]):
+        raise _incomplete(checkpoint, wrong)
+    if left_over:
+        raise ValueError(
+            f"{checkpoint.key}: {checkpoint.name} has weights that the model of its {CONFIG} lacks: "
+            f"{_listed(left_over)}; give a checkpoint as save_pretrained leaves it"
+        )
     return model, fresh
 
 
-def _incomplete(checkpoint: Checkpoint, names: set[str], left_over: set[str] = frozenset()) -> ValueError:  # type: ignore[assignment]
-    known = sorted(names)
-    more = f" and {len(known) - NAMED} more" if len(known) > NAMED else ""
-    what = "has weights that the model lacks" if names <= left_over else "lacks weights, or has others of another shape"
+def _incomplete(checkpoint: Checkpoint, names: set[str]) -> ValueError:
     return ValueError(
-        f"{checkpoint.key}: {checkpoint.name} does not fit its own configuration: it {what}: "
-        f"{', '.join(known[:NAMED])}{more}; give a whole checkpoint, or ask for a new head where only that is missing"
+        f"{checkpoint.key}: {checkpoint.name} lacks weights of the model that its {CONFIG} describes, or has them in "
+        f"another shape: {_listed(names)}; give a whole checkpoint, or ask for a new head where only that is missing"
     )
+
+
+def _listed(names: Collection[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(sorted(names)[:NAMED]) + more
 
 
 def _with_its_adapter(model: nn.Module, checkpoint: Checkpoint) -> tuple[nn.Module, tuple[str, ...]]:
@@ -80,7 +87,9 @@ def _with_its_adapter(model: nn.Module, checkpoint: Checkpoint) -> tuple[nn.Modu
             adapted: Any = PeftModel.from_pretrained(model, checkpoint.name)
             weights = load_peft_weights(checkpoint.name, device="cpu")
     except Exception as error:  # peft and the hub's client raise many unrelated types
-        raise ValueError(f"{checkpoint.key}: {checkpoint.name} cannot be loaded: {one_line(error)}") from error
+        raise ValueError(
+            f"{checkpoint.key}: {checkpoint.name} cannot be loaded: {one_line(error)}"
+        ) from error
     check_adapter(checkpoint, adapted, weights)
     saved = adapted.peft_config["default"].modules_to_save or ()
     return adapted.merge_and_unload(), tuple(saved)

@@ -89,9 +89,9 @@ class Task(Protocol):
     def build_model(self, seed: int, start: Start | None = None) -> nn.Module:
         """Return a freshly initialised (or pretrained) model on the device; the seed decides its weights.
 
-        With ``start`` the weights are those of another checkpoint. Raises `ValueError`, in one line, for a
-        checkpoint that cannot be loaded, lacks weights, or does not fit the data. What requires a gradient is trained. The model built before is not to be used any more: a task may build
-        this one out of it.
+        With ``start`` the weights are those of another checkpoint. What requires a gradient is trained. The model
+        built before is not to be used any more: a task may build this one out of it. Raises `ValueError`, in one
+        line, for a checkpoint that cannot be loaded, lacks weights, or does not fit the data.
         """
         ...
 

@@ -1,35 +1,52 @@
 """Causal language models: a small one built here, or any that `transformers` can load; and their adapters."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hamu_ray.config.language import LanguageModelConfig, LoraConfig
+from hamu_ray.config.language import EMBEDDED, LanguageModelConfig, LoraConfig
 from hamu_ray.config.nearest import nearest
+from hamu_ray.tasks.checkpoints import Checkpoint
 from hamu_ray.tasks.hub import hub_or_cache, one_line
 from hamu_ray.tasks.language.data import Batch
 from hamu_ray.tasks.language.tokenizer import Encoder
+from hamu_ray.tasks.pretrained import check_adapter, pretrained
+from hamu_ray.tasks.task import Start
 
 FEED_FORWARD_RATIO = 3
 """Width of the embedded model's feed-forward layers over its own."""
 
 
 def build_language_model(
-    config: LanguageModelConfig, encoder: Encoder, seed: int, device: torch.device, *, frozen: bool = False
+    config: LanguageModelConfig,
+    encoder: Encoder,
+    seed: int,
+    device: torch.device,
+    *,
+    frozen: bool = False,
+    start: Start | None = None,
 ) -> nn.Module:
     """Return a model on the device; the seed decides random weights, whatever the device.
 
-    A checkpoint keeps its weights: in float32, or where they stay ``frozen`` in the configured precision. The
-    caller's generators are left alone. Raises `ValueError` for a name that is neither, and a model that is too
-    short for the data.
+    A checkpoint keeps its weights, those of ``start`` where it is given: in float32, or where they stay ``frozen``
+    in the configured precision. The caller's generators are left alone. Raises `ValueError` for a name that is
+    neither, and a model that is too short for the data, or has another vocabulary.
     """
     dtype = torch.bfloat16 if frozen and config.precision == "bfloat16" else torch.float32
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: Any = _embedded(config, encoder) if config.embedded else _checkpoint(config, dtype)
+        start = start or Start("model.name", config.name)
+        is_checkpoint = start.name != EMBEDDED
+        model: Any = _checkpoint(config, start, dtype) if is_checkpoint else _embedded(config, encoder)
+    rows = model.get_input_embeddings().num_embeddings
+    if rows < len(encoder.tokenizer):
+        raise ValueError(
+            f"{start.key}: {start.name} knows {rows} tokens, the tokenizer of {config.name} has "
+            f"{len(encoder.tokenizer)}; give a model with this vocabulary"
+        )
     context = getattr(model.config, "max_position_embeddings", None)
     if context is not None and encoder.config.max_length > context:
         raise ValueError(
@@ -67,30 +84,35 @@ def _embedded(config: LanguageModelConfig, encoder: Encoder) -> nn.Module:
     )
 
 
-def _checkpoint(config: LanguageModelConfig, dtype: torch.dtype) -> nn.Module:
+def _checkpoint(config: LanguageModelConfig, start: Start, dtype: torch.dtype) -> nn.Module:
     from transformers import AutoModelForCausalLM
 
+    checkpoint = Checkpoint(start.key, start.name)
     try:
-        with hub_or_cache(config.name):
-            return AutoModelForCausalLM.from_pretrained(
-                config.name,
-                dtype=dtype,
-                attn_implementation=config.attn_implementation,
-                trust_remote_code=config.trust_remote_code,
-            )
-    except Exception as error:  # transformers and the hub's client raise a zoo of types
+        _ = checkpoint.config
+    except ValueError as error:
+        problem = str(error).removeprefix(f"{start.key}: ")
         raise ValueError(
-            f"model.name: {config.name} is neither small-llama nor a transformers causal language model that can "
-            f"be loaded: {one_line(error)}"
+            f"{start.key}: {start.name} is neither {EMBEDDED} nor a transformers causal language model that can be "
+            f"loaded: {problem}"
         ) from error
+    return pretrained(
+        AutoModelForCausalLM,
+        checkpoint,
+        dtype=dtype,
+        attn_implementation=config.attn_implementation,
+        trust_remote_code=config.trust_remote_code,
+    )
 
 
-def with_adapter(model: nn.Module, config: LoraConfig, seed: int) -> nn.Module:
+def with_adapter(
+    model: nn.Module, config: LoraConfig, seed: int, key: str = "model.lora.adapter"
+) -> nn.Module:
     """Return the model with a fresh adapter, or the one that the configuration names, as all that is trained.
 
     An adapter that was there before goes: the model that had it is not to be used any more. The seed decides the
-    fresh one's weights, which change nothing at first. Raises `ValueError` for layers that are not there, and an
-    adapter that does not fit.
+    fresh one's weights, which change nothing at first; ``key`` is what names the adapter. Raises `ValueError` for
+    layers that are not there, and an adapter that does not fit.
     """
     from peft import LoraConfig as PeftConfig
     from peft import PeftModel, get_peft_model
@@ -110,7 +132,7 @@ def with_adapter(model: nn.Module, config: LoraConfig, seed: int) -> nn.Module:
             ),
         )
     if config.adapter is not None:
-        _load_adapter(adapted, config.adapter)
+        _load_adapter(adapted, config.adapter, key)
     return adapted
 
 
@@ -125,28 +147,17 @@ def _check_targets(model: nn.Module, config: LoraConfig) -> None:
             )
 
 
-def _load_adapter(model: Any, path: str) -> None:
-    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+def _load_adapter(model: Any, path: str, key: str) -> None:
+    from peft import set_peft_model_state_dict
     from peft.utils.save_and_load import load_peft_weights
 
     try:
         with hub_or_cache(path):
             weights = load_peft_weights(path, device="cpu")
     except Exception as error:  # peft and the hub's client raise a zoo of types
-        raise ValueError(f"model.lora.adapter: {path} cannot be loaded: {one_line(error)}") from error
-    expected: Mapping[str, Tensor] = get_peft_model_state_dict(model)
-    for name in sorted(set(weights) | set(expected)):
-        found, wanted = (held[name].shape if name in held else None for held in (weights, expected))
-        if found != wanted:
-            raise ValueError(
-                f"model.lora.adapter: {path} does not fit: {name} is "
-                f"{_shape(found)} there and {_shape(wanted)} here; change rank or target_modules"
-            )
+        raise ValueError(f"{key}: {path} cannot be loaded: {one_line(error)}") from error
+    check_adapter(Checkpoint(key, path), model, weights)
     set_peft_model_state_dict(model, weights)
-
-
-def _shape(shape: torch.Size | None) -> str:
-    return "missing" if shape is None else "x".join(map(str, shape))
 
 
 def answer_logits(model: Any, batch: Batch) -> Tensor:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from hamu_ray.config.language import LanguageModelConfig, TofuData
+from hamu_ray.config.language import LanguageModelConfig, LoraConfig, TofuData
 from hamu_ray.metrics import language_names
 from hamu_ray.metrics.undefined import reasons
+from hamu_ray.tasks.checkpoints import Checkpoint
 from hamu_ray.tasks.language.corpus import ForgetText, split_corpus
 from hamu_ray.tasks.language.data import LanguageData
 from hamu_ray.tasks.language.evaluation import Evaluation
@@ -20,7 +21,7 @@ from hamu_ray.tasks.language.measures import compare_items, compare_measures
 from hamu_ray.tasks.language.models import answer_logits, build_language_model, with_adapter
 from hamu_ray.tasks.language.scores import by_length
 from hamu_ray.tasks.modes import eval_mode
-from hamu_ray.tasks.task import Measured, Measures, Outputs, Share, Teacher
+from hamu_ray.tasks.task import Measured, Measures, Outputs, Share, Start, Teacher
 
 logger = logging.getLogger(__name__)
 
@@ -71,21 +72,37 @@ class LanguageTask:
             parts += [choices.answers, choices.right, choices.wrong]
         return hashlib.sha256("".join(texts.digest for texts in parts).encode()).hexdigest()
 
-    def build_model(self, seed: int) -> nn.Module:
+    def build_model(self, seed: int, start: Start | None = None) -> nn.Module:
         """Return a model to be trained as configured: a fresh or pretrained one whole, or an adapter on one.
 
         A pretrained base with an adapter is loaded once a worker: the model that was built before is not to be
-        used any more.
+        used any more. With adapters throughout, ``start`` is one, or the base itself: then it starts fresh.
         """
         if self._parameters == "all":
-            return self._built(seed)
-        assert self._model_config.lora is not None
+            return self._built(seed, start)
+        lora, key_of_adapter = self._adapter(start)
         key = ("base", self._model_config.model_dump_json(exclude={"lora"}))
         base = self.data.resident.get(key)
         if base is None:
             base = self._built(seed, frozen=True)
-        self.data.resident[key] = with_adapter(base, self._model_config.lora, seed)
+        self.data.resident[key] = with_adapter(base, lora, seed, key_of_adapter)
         return self.data.resident[key]
+
+    def _adapter(self, start: Start | None) -> tuple[LoraConfig, str]:
+        """Return the adapter to start from as a configuration, and the key that names it."""
+        lora = self._model_config.lora
+        assert lora is not None
+        if start is None:
+            return lora, "model.lora.adapter"
+        checkpoint = Checkpoint(start.key, start.name)
+        if checkpoint.adapter:
+            return lora.model_copy(update={"adapter": start.name}), start.key
+        if checkpoint.identity != Checkpoint("model.name", self._model_config.name).identity:
+            raise ValueError(
+                f"{start.key}: {start.name} is a whole model, and with training.parameters lora only adapters on "
+                "model.name are trained; give an adapter, make it model.name, or set training.parameters to all"
+            )
+        return lora.model_copy(update={"adapter": None}), start.key
 
     def unlearner(self, model: nn.Module, seed: int) -> nn.Module:
         """Return the model that unlearning changes: of one trained whole, the same or with a fresh adapter."""
@@ -167,9 +184,11 @@ class LanguageTask:
         base = base if self._parameters == "all" else None
         return exported(model, self._encodings.encoder.tokenizer, base)
 
-    def _built(self, seed: int, *, frozen: bool = False) -> nn.Module:
+    def _built(self, seed: int, start: Start | None = None, *, frozen: bool = False) -> nn.Module:
         encoder = self._encodings.encoder
-        return build_language_model(self._model_config, encoder, seed, self.device, frozen=frozen)
+        return build_language_model(
+            self._model_config, encoder, seed, self.device, frozen=frozen, start=start
+        )
 
     def _autocast(self) -> torch.autocast:
         low_precision = self._model_config.precision == "bfloat16"

@@ -1,11 +1,9 @@
 """Whether the data give what a configuration asks of them, found out without decoding an image or importing torch."""
 
-import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
-from hamu_ray.config.model import OWN, ModelConfig
+from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.vision import DataConfig, DigitsData, ForgetClass, ForgetConfig, ImagesData
 from hamu_ray.tasks.hub import hub_or_cache, is_local, one_line
 from hamu_ray.tasks.vision.classes import output_order
@@ -47,12 +45,6 @@ def check_model(config: DataConfig, model: ModelConfig) -> None:
     checkpoint = checkpoint_of(model)
     if checkpoint is None:
         return
-    if checkpoint.local and not Path(model.name).expanduser().exists():
-        raise ValueError(
-            f"model.name: {model.name}: no such folder; take {' or '.join(OWN)} or a transformers checkpoint"
-        )
-    if not checkpoint.local and (near := difflib.get_close_matches(model.name, OWN, n=1, cutoff=0.5)):
-        raise ValueError(f"model.name: {model.name} is no model of the vision task; did you mean {near[0]}?")
     checkpoint.check()
     preprocessing_of(config, model)
 

@@ -32,7 +32,9 @@ def output_order(names: Sequence[str], model: ModelConfig) -> NDArray[np.int64]:
 def order_of(names: Sequence[str], checkpoint: Checkpoint) -> NDArray[np.int64]:
     """Return a checkpoint's output for each class of the data set, int64 ``(classes,)``; raises `ValueError`."""
     theirs = class_names(checkpoint)
-    unnamed = all(PLACEHOLDER.fullmatch(name) for name in theirs) or list(names) == [*map(str, range(len(names)))]
+    unnamed = all(PLACEHOLDER.fullmatch(name) for name in theirs) or list(names) == [
+        *map(str, range(len(names)))
+    ]
     if len(theirs) == len(names) and unnamed:
         return np.arange(len(names))
     if sorted(theirs) != sorted(names) or len(set(theirs)) != len(theirs):

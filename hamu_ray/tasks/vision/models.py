@@ -10,6 +10,7 @@ from hamu_ray.tasks.checkpoints import Checkpoint
 from hamu_ray.tasks.pretrained import pretrained
 from hamu_ray.tasks.task import Start
 from hamu_ray.tasks.vision.classes import order_of
+from hamu_ray.tasks.vision.preprocessing import checkpoint_of
 from hamu_ray.tasks.vision.resnet import ResNet20
 
 ImageShape = tuple[int, int, int]
@@ -58,17 +59,21 @@ def _transformers_model(
     # Imported here: runs with the task's own models can do without the seconds that it takes.
     from transformers import AutoModelForImageClassification
 
-    start = start or Start("model.name", config.name, config.new_head)
-    checkpoint = Checkpoint(start.key, start.name)
-    if start.new_head:
-        labels = {"id2label": dict(enumerate(class_names)), "label2id": {n: i for i, n in enumerate(class_names)}}
+    checkpoint = Checkpoint(start.key, start.name) if start else checkpoint_of(config)
+    assert checkpoint is not None, "the task's own models are built elsewhere"
+    new_head = start.new_head if start else config.new_head
+    if new_head:
+        labels = {
+            "id2label": dict(enumerate(class_names)),
+            "label2id": {n: i for i, n in enumerate(class_names)},
+        }
     else:
         _check_same_order(checkpoint, class_names)
         labels = {}
     network = pretrained(
         AutoModelForImageClassification,
         checkpoint,
-        new_head=start.new_head,
+        new_head=new_head,
         trust_remote_code=config.trust_remote_code,
         dtype=torch.float32,
         **labels,

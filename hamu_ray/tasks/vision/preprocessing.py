@@ -1,12 +1,13 @@
 """How images become a model's inputs: as a checkpoint's image processor says, or the configuration. Needs no torch."""
 
+import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hamu_ray.config.model import ModelConfig
+from hamu_ray.config.model import OWN, ModelConfig
 from hamu_ray.config.vision import DataConfig, ImagesData
 from hamu_ray.tasks.checkpoints import PREPROCESSOR, Checkpoint
 
@@ -36,8 +37,21 @@ class Preprocessing:
 
 
 def checkpoint_of(model: ModelConfig) -> Checkpoint | None:
-    """Return the checkpoint that a model is, None for one of the task's own."""
-    return None if model.own else Checkpoint("model.name", model.name)
+    """Return the checkpoint that a model is, None for one of the task's own; raises `ValueError` for neither."""
+    if model.own:
+        return None
+    checkpoint = Checkpoint("model.name", model.name)
+    try:
+        _ = checkpoint.config
+    except ValueError as error:
+        near = difflib.get_close_matches(model.name, OWN, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"own models: {', '.join(OWN)}"
+        problem = str(error).removeprefix("model.name: ")
+        raise ValueError(
+            f"model.name: {model.name} is neither a model of the vision task ({hint}) nor a transformers image "
+            f"classifier that can be loaded: {problem}"
+        ) from error
+    return checkpoint
 
 
 def preprocessing_of(data: DataConfig, model: ModelConfig) -> Preprocessing:
@@ -61,14 +75,16 @@ def preprocessing_of(data: DataConfig, model: ModelConfig) -> Preprocessing:
             if own is not None and not _close(own, theirs):
                 raise _contradiction(f"data.{key}", list(own), checkpoint, list(theirs))
         size = given.image_size
-        if size is not None and resizes and (theirs := _square(described)) != size:
-            raise _contradiction("data.image_size", size, checkpoint, theirs or described.get("size"))
+        if size is not None and resizes and (square := _square(described)) != size:
+            raise _contradiction("data.image_size", size, checkpoint, square or described.get("size"))
         if size is not None and not resizes:
             return Preprocessing(mean, std, size, None)
     return Preprocessing(mean, std, None, file if resizes else None)
 
 
-def _normalisation(described: dict[str, Any], checkpoint: Checkpoint) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _normalisation(
+    described: dict[str, Any], checkpoint: Checkpoint
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the mean and standard deviation that a processor normalises with, for pixels scaled to 0..1."""
     channels = int(checkpoint.config.get("num_channels", 3))
     if not described.get("do_normalize", True):
@@ -78,7 +94,11 @@ def _normalisation(described: dict[str, Any], checkpoint: Checkpoint) -> tuple[t
     # A processor normalises what it has scaled by its own factor, pixels of 0..255 where it scales nothing.
     factor = described.get("rescale_factor", 1 / 255) if described.get("do_rescale", True) else 1.0
     unit = 1 / (255 * float(factor))
-    return (mean, std) if abs(unit - 1) < CLOSE else (tuple(m * unit for m in mean), tuple(s * unit for s in std))
+    return (
+        (mean, std)
+        if abs(unit - 1) < CLOSE
+        else (tuple(m * unit for m in mean), tuple(s * unit for s in std))
+    )
 
 
 def _square(described: dict[str, Any]) -> int | None:
