@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.vision import ForgetClass, ForgetConfig
 from hamu_ray.metrics import comparison, names
+from hamu_ray.metrics.measured import Measures
 from hamu_ray.metrics.undefined import Undefined, reasons
 from hamu_ray.tasks.modes import eval_mode
-from hamu_ray.tasks.task import Measures, Outputs, Share, Start, Teacher
+from hamu_ray.tasks.task import Outputs, Share, Start, Teacher
 from hamu_ray.tasks.vision.classes import output_order
 from hamu_ray.tasks.vision.data import Examples, VisionData, indices_on
 from hamu_ray.tasks.vision.export import exported
