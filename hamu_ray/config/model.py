@@ -27,7 +27,7 @@ class ModelConfig(Section):
     """Let a `transformers` checkpoint run code of its own."""
 
     @property
-    def own(self) -> bool:
+    def embedded(self) -> bool:
         """Whether the model is built here, rather than a checkpoint."""
         return self.name in OWN
 

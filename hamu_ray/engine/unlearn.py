@@ -3,14 +3,13 @@
 from torch import nn
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.engine.base_models import CHEAP, Interrupted, base_models
+from hamu_ray.engine.base_models import CHEAP, Interrupted, base_models, built
 from hamu_ray.engine.checkpoint import Checkpoints
 from hamu_ray.engine.loop import Loop, OnReport
 from hamu_ray.engine.plan import unlearning_plan
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.run_folder import write_for_others, write_result
 from hamu_ray.engine.store import StoredModel, key_of
-from hamu_ray.engine.tensors import load_model
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.pairing.group import Group
 from hamu_ray.results.folder import REPORTS_FILE
@@ -35,9 +34,7 @@ def unlearn(
     except Interrupted:
         return Outcome(Status.INTERRUPTED, "stopped from outside", 0, {}, 0.0, 0)
     plan = unlearning_plan(run, task.splits)
-    model = task.build_model(run.seed)
-    load_model(model, original.path)
-    model = task.unlearner(model, run.seed)
+    model = task.unlearner(built(task, run.seed, original.source), run.seed)
 
     def compared(measures: Measures) -> Measures:
         known = reference.measures if reference else None
@@ -73,7 +70,7 @@ def unlearn(
     outcome = loop.run()
     if group.rank == 0:
         write_atomically(folder / REPORTS_FILE, dump_reports([*bases, *loop.history.reports]))
-        write_for_others(folder, run, outcome, task.export(model, str(original.path.parent)), bases)
+        write_for_others(folder, run, outcome, task.export(model, original.folder), bases)
         write_result(folder, run, model, outcome, loop.history)
     return outcome
 

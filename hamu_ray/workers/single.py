@@ -65,7 +65,7 @@ def train_models(run: RunConfig) -> int:
     found = {"original": original, **({"reference": reference} if reference else {})}
     console.print(measures_table({name: model.measures for name, model in found.items()}))
     for name, model in found.items():
-        console.print(f"{name:<10} {shown(model.path)}")
+        console.print(f"{name:<10} {model.place}")
     return 0
 
 

@@ -82,7 +82,8 @@ class LanguageTask:
         if self._parameters == "all":
             return self._built(seed, start)
         lora, key_of_adapter = self._adapter(start)
-        key = ("base", self._model_config.model_dump_json(exclude={"lora"}))
+        content = Checkpoint("model.name", self._model_config.name).identity
+        key = ("base", self._model_config.model_dump_json(exclude={"lora"}), content)
         base = self.data.resident.get(key)
         if base is None:
             base = self._built(seed, frozen=True)

@@ -42,7 +42,7 @@ def build_vision_model(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if not config.own:
+        if not config.embedded:
             model = _transformers_model(config, image_shape, class_names, start)
         elif start is None:
             model = MODELS[config.name](image_shape[0], len(class_names))

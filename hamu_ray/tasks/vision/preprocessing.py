@@ -38,15 +38,19 @@ class Preprocessing:
 
 def checkpoint_of(model: ModelConfig) -> Checkpoint | None:
     """Return the checkpoint that a model is, None for one of the task's own; raises `ValueError` for neither."""
-    if model.own:
+    if model.embedded:
         return None
     checkpoint = Checkpoint("model.name", model.name)
+    if checkpoint.local and not Path(model.name).expanduser().exists():
+        raise ValueError(
+            f"model.name: {model.name}: no such folder; take {' or '.join(OWN)} or a transformers checkpoint"
+        )
     try:
         _ = checkpoint.config
     except ValueError as error:
         near = difflib.get_close_matches(model.name, OWN, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"own models: {', '.join(OWN)}"
-        problem = str(error).removeprefix("model.name: ")
+        problem = str(error).removeprefix("model.name: ").removeprefix(f"{model.name}: ")
         raise ValueError(
             f"model.name: {model.name} is neither a model of the vision task ({hint}) nor a transformers image "
             f"classifier that can be loaded: {problem}"

@@ -155,7 +155,7 @@ class VisionTask:
 
     def export(self, model: nn.Module, base: str | None) -> Mapping[str, bytes]:
         """Return a transformers model's configuration and image processor; none for the task's own models."""
-        return {} if self._model_config.own else exported(model, self.data, self._model_config)
+        return {} if self._model_config.embedded else exported(model, self.data, self._model_config)
 
     def _measured(self, subset: int | None) -> dict[str, tuple[Examples, Tensor]]:
         """Return where each split's images are found and their positions there."""
