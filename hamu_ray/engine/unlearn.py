@@ -1,5 +1,7 @@
 """One unlearning run from its configuration to its result on disk, in this process's part of a group."""
 
+from dataclasses import replace
+
 from torch import nn
 
 from hamu_ray.config.run import RunConfig
@@ -15,6 +17,7 @@ from hamu_ray.pairing.group import Group
 from hamu_ray.results.folder import REPORTS_FILE
 from hamu_ray.results.outcome import Outcome, Report, Status, dump_reports
 from hamu_ray.storage import StoragePath, write_atomically
+from hamu_ray.tasks.start import reference_origin
 
 
 def unlearn(
@@ -67,10 +70,12 @@ def unlearn(
         original=original.measures,
         checkpoints=Checkpoints(folder / "checkpoints" / weights_key(run, original), group),
     )
-    outcome = loop.run()
+    origin = reference_origin(run)
+    outcome = replace(loop.run(), reference_kind=origin.kind, reference_origin=str(origin))
     if group.rank == 0:
         write_atomically(folder / REPORTS_FILE, dump_reports([*bases, *loop.history.reports]))
-        write_for_others(folder, run, outcome, task.export(model, original.folder), bases)
+        files = task.export(model, original.folder)
+        write_for_others(folder, run, outcome, files, bases, task.loading(model))
         write_result(folder, run, model, outcome, loop.history)
     return outcome
 

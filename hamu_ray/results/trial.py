@@ -33,6 +33,10 @@ class TrialRecord:
     """The two objectives at each step where the run was evaluated."""
     nodes: Sequence[str] = ()
     """Where its workers were, one node after the other where it moved: each an address and Ray's id of it."""
+    reference_kind: str = ""
+    """Why the reference should never have met the data to forget (`Outcome.reference_kind`)."""
+    reference_origin: str = ""
+    """The same in words."""
     steps: int = 0
     unlearning_seconds: float = float("nan")
     evaluation_seconds: float = float("nan")

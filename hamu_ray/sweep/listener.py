@@ -190,7 +190,13 @@ class SweepListener(tune.Callback):
         self.journal.tell("log_metrics", heard.name, metrics=metrics, step=record.steps)
         files = [place / name for name in (RUN_FILE, OUTCOME_FILE, HARDNESS_FILE)]
         self.journal.tell("log_files", heard.name, paths=[str(path) for path in files if path.exists()])
-        tags = {"model_path": record.model_path, "on_front": "false", "node": ", ".join(record.nodes)}
+        tags = {
+            "model_path": record.model_path,
+            "on_front": "false",
+            "node": ", ".join(record.nodes),
+            "reference": record.reference_kind,
+            "reference_origin": record.reference_origin,
+        }
         self.journal.tell("finish", heard.name, status=record.status, reason=record.reason, tags=tags)
         write_record(self.folder, record)
         self.view.end(record)
@@ -222,6 +228,8 @@ def make_record(heard: TrialState, results: StoragePath) -> TrialRecord:
                 steps=end.steps,
                 unlearning_seconds=end.seconds,
                 evaluation_seconds=end.evaluation_seconds,
+                reference_kind=end.reference_kind,
+                reference_origin=end.reference_origin,
                 model_path=str(results / TRIALS / heard.name / MODEL_FILE),
             )
     return record

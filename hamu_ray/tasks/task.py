@@ -114,6 +114,10 @@ class Task(Protocol):
         """Return the measures that relate a model to the original and to the retain-only reference."""
         ...
 
+    def loading(self, model: nn.Module) -> str:
+        """Return the Python that loads this model from the folder that it is left in, for people."""
+        ...
+
     def export(self, model: nn.Module, base: str | None) -> Mapping[str, bytes]:
         """Return the files, by name, that other programs need beside the model's weights; none where there are none.
 

@@ -71,6 +71,8 @@ def read_trial(run: "Run", document: Mapping[str, Any], config: SweepConfig | No
         measures={} if status in UNMEASURED else measured,
         reason=UNFINISHED if running else tags.get("reason", ""),
         model_path=tags.get("model_path", ""),
+        reference_kind=tags.get("reference", ""),
+        reference_origin=tags.get("reference_origin", ""),
         steps=int(_number(metrics.get("steps"), 0.0)),
         unlearning_seconds=metrics.get("unlearning_seconds", math.nan),
         evaluation_seconds=metrics.get("evaluation_seconds", math.nan),

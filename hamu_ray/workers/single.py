@@ -32,6 +32,8 @@ def run_single(run: RunConfig, output: str | None) -> int:
     console.print(measures_table({**view.bases, "unlearned": end.measures}))
     style = "green" if end.status is Status.FINISHED else "red"
     console.print(f"[{style}]{end.status}[/{style}]: {end.reason} ({end.steps} steps in {end.seconds:.1f} s)")
+    if end.reference_origin:
+        console.print(f"the reference {end.reference_origin}", markup=False, soft_wrap=True)
     console.print(f"model  {shown(folder / MODEL_FILE)}")
     return {Status.FINISHED: 0, Status.INTERRUPTED: 130}.get(end.status, 1)
 

@@ -17,7 +17,7 @@ from hamu_ray.tasks.checkpoints import Checkpoint
 from hamu_ray.tasks.language.corpus import ForgetText, split_corpus
 from hamu_ray.tasks.language.data import LanguageData
 from hamu_ray.tasks.language.evaluation import Evaluation
-from hamu_ray.tasks.language.export import exported
+from hamu_ray.tasks.language.export import LOADING, exported
 from hamu_ray.tasks.language.measures import compare_items, compare_measures
 from hamu_ray.tasks.language.models import answer_logits, build_language_model, with_adapter
 from hamu_ray.tasks.language.scores import by_length
@@ -177,6 +177,10 @@ class LanguageTask:
             compared |= compare_items(measures.per_item, reference.per_item)
         self._log_reasons(compared)
         return compared
+
+    def loading(self, model: nn.Module) -> str:
+        """Return the Python that loads this model from the folder that it is left in."""
+        return LOADING
 
     def export(self, model: nn.Module, base: str | None) -> Mapping[str, bytes]:
         """Return the files that `transformers` or `peft` need beside the weights to load this model as theirs.

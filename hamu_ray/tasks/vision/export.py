@@ -31,6 +31,21 @@ def exported(model: nn.Module, data: VisionData, config: ModelConfig) -> Mapping
     return files if own is None else {**files, PREPROCESSOR: own.read_bytes()}
 
 
+def loading_code(model: nn.Module, data: VisionData, config: ModelConfig) -> str:
+    """Return the Python that loads a model from the folder that it is left in."""
+    if not config.embedded:
+        return (
+            "from transformers import AutoImageProcessor, AutoModelForImageClassification\n"
+            'model, processor = AutoModelForImageClassification.from_pretrained("."), '
+            'AutoImageProcessor.from_pretrained(".")\n'
+        )
+    channels, classes, name = data.image_shape[0], len(data.class_names), type(model).__name__
+    return (
+        f"from {type(model).__module__} import {name}; from safetensors.torch import load_model\n"
+        f'load_model(model := {name}({channels}, {classes}), "model.safetensors")\n'
+    )
+
+
 def _processor(data: VisionData) -> Any:
     """Return an image processor that prepares images as the data were."""
     from transformers import ViTImageProcessor

@@ -16,7 +16,7 @@ from hamu_ray.tasks.modes import eval_mode
 from hamu_ray.tasks.task import Outputs, Share, Start, Teacher
 from hamu_ray.tasks.vision.classes import output_order
 from hamu_ray.tasks.vision.data import Examples, VisionData, indices_on
-from hamu_ray.tasks.vision.export import exported
+from hamu_ray.tasks.vision.export import exported, loading_code
 from hamu_ray.tasks.vision.forget import split_examples
 from hamu_ray.tasks.vision.measures import ALL, CHEAP, all_measures, cheap_measures
 from hamu_ray.tasks.vision.models import build_vision_model, logits_of
@@ -152,6 +152,10 @@ class VisionTask:
             )
         self._log_reasons(compared)
         return compared
+
+    def loading(self, model: nn.Module) -> str:
+        """Return the Python that loads this model from the folder that it is left in."""
+        return loading_code(model, self.data, self._model_config)
 
     def export(self, model: nn.Module, base: str | None) -> Mapping[str, bytes]:
         """Return a transformers model's configuration and image processor; none for the task's own models."""
