@@ -58,10 +58,11 @@ class ImagesData(Section):
     @model_validator(mode="after")
     def _channels_agree(self) -> "ImagesData":
         given = [len(numbers) for numbers in (self.mean, self.std) if numbers is not None]
-        if len(set(given)) > 1 or not set(given) <= {1, 3}:
+        channels = given if len(given) != 1 else [given[0], 3]  # one alone goes with the usual numbers for colour
+        if len(set(channels)) > 1 or not set(channels) <= {1, 3}:
             raise ValueError(
                 "mean and std need one number per channel each, 1 for grey images or 3 for colour, "
-                f"found {' and '.join(map(str, given))}"
+                f"found {' and '.join(str(len(n) if n is not None else 3) for n in (self.mean, self.std))}"
             )
         if self.std is not None and min(self.std) <= 0:
             raise ValueError(f"std must be above zero in every channel, found {list(self.std)}")

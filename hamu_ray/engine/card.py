@@ -23,19 +23,8 @@ def model_card(run: RunConfig, outcome: Outcome, bases: Mapping[str, Measures], 
         f"| {name} | {' | '.join(_number(measures.get(name)) for measures in columns.values())} |"
         for name in names
     ]
-    sections = (
-        "data",
-        "forget",
-        "model",
-        "training",
-        "original",
-        "reference",
-        "method",
-        "optimizer",
-        "batch",
-        "duration",
-        "seed",
-    )
+    what = ("data", "forget", "model", "training", "original", "reference")
+    how = ("method", "optimizer", "batch", "duration", "seed")
     settings = run.model_dump(mode="json", by_alias=True, include={*what, *how})
     reference = (
         f" The reference is a model without the data to forget: it {outcome.reference_origin}."

@@ -1,13 +1,20 @@
 """What can be known of a sweep before anything expensive starts."""
 
+from collections.abc import Mapping
+
 import yaml
 from rich.console import Console
 
 from hamu_ray.config.sweep import SweepConfig, trials_of
 
 
-def preview(config: SweepConfig, console: Console | None = None) -> None:
-    """Print what a sweep would run: how many trials, on what, and the first configuration in full."""
+def preview(
+    config: SweepConfig, console: Console | None = None, fixed: Mapping[str, str] | None = None
+) -> None:
+    """Print what a sweep would run: how many trials, on what, and the first configuration in full.
+
+    ``fixed`` are keys that the file varies and the command fixed, with the text of its `--set`.
+    """
     console = console or Console(highlight=False)
     workers = config.workers
     gpus = f" and {workers.gpus:g} GPU" if workers.gpus else ""
@@ -22,6 +29,11 @@ def preview(config: SweepConfig, console: Console | None = None) -> None:
     for path, domain in config.space.items():
         kind, values = next(iter(domain.model_dump(exclude_none=True, by_alias=True).items()))
         console.print(f"  {path}: {kind} {list(values)}")
+    for key, text in (fixed or {}).items():
+        set_itself = text.partition("=")[0].strip() == key
+        console.print(
+            f"  {key}: {'fixed' if set_itself else 'no longer varied'} by --set {text}", markup=False
+        )
     console.print("first configuration")
     run = config.resolve(config.example(next(config.cells()))).model_dump(mode="json")
     for line in yaml.safe_dump(run, sort_keys=False).splitlines():

@@ -92,7 +92,8 @@ def _with_its_adapter(model: nn.Module, checkpoint: Checkpoint) -> tuple[nn.Modu
         ) from error
     check_adapter(checkpoint, adapted, weights)
     saved = adapted.peft_config["default"].modules_to_save or ()
-    return adapted.merge_and_unload(), tuple(saved)
+    merged: nn.Module = adapted.merge_and_unload()
+    return merged.requires_grad_(True), tuple(saved)  # peft had frozen what lies below the adapter
 
 
 def check_adapter(checkpoint: Checkpoint, model: Any, weights: Mapping[str, Tensor]) -> None:

@@ -93,6 +93,8 @@ def describe(summary: SweepSummary, picture: str = "") -> str:
     parts = [f"**{_headline(summary)}** {counts_line(summary)}{_front_notes(summary)}"]
     if rows or anchors:
         parts.append(_markdown_table(header, rows + anchors))
+    if summary.reference_origins:
+        parts.append(f"The reference {'; or '.join(summary.reference_origins)}.")
     if picture:
         parts.append(picture)
     if summary.front:

@@ -116,7 +116,7 @@ def _processed(file: Path) -> Callable[[np.ndarray], np.ndarray]:
     as_it_is = {"do_rescale": False, "do_normalize": False, "input_data_format": "channels_last"}
 
     def processed(image: np.ndarray) -> np.ndarray:
-        pixels: Tensor = processor(images=image, return_tensors="pt", **as_it_is)["pixel_values"][0]
+        pixels: Tensor = processor(images=image.copy(), return_tensors="pt", **as_it_is)["pixel_values"][0]
         if pixels.dtype != torch.uint8:
             raise ValueError(
                 f"model.name: the image processor in {file.parent} returns {pixels.dtype} for uint8 images; set its "
