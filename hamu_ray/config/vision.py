@@ -58,7 +58,9 @@ class ImagesData(Section):
     @model_validator(mode="after")
     def _channels_agree(self) -> "ImagesData":
         given = [len(numbers) for numbers in (self.mean, self.std) if numbers is not None]
-        channels = given if len(given) != 1 else [given[0], 3]  # one alone goes with the usual numbers for colour
+        channels = (
+            given if len(given) != 1 else [given[0], 3]
+        )  # one alone goes with the usual numbers for colour
         if len(set(channels)) > 1 or not set(channels) <= {1, 3}:
             raise ValueError(
                 "mean and std need one number per channel each, 1 for grey images or 3 for colour, "
