@@ -16,10 +16,10 @@ from hamu_ray.config.document import ConfigError, first_line
 from hamu_ray.config.nearest import nearest
 from hamu_ray.config.run import RunConfig, StorageConfig
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.engine.files import DEFAULT_LOCAL, local_folder, storage_path, write_atomically
 from hamu_ray.methods import check_installed
-from hamu_ray.sweep import stores
+from hamu_ray.storage import DEFAULT_LOCAL, local_folder, storage_path, write_atomically
 from hamu_ray.tasks import check_data, metric_names
+from hamu_ray.tracking import store
 
 MODEL_FILE = "model.safetensors"
 """As `hamu_ray.engine.store` names it, which needs torch."""
@@ -171,14 +171,14 @@ def _check_tracking(given: str | None, storage: Path) -> None:
     """Check that the tracking store answers."""
     from_environment = not given and os.environ.get("MLFLOW_TRACKING_URI")
     key = "tracking.uri (from MLFLOW_TRACKING_URI)" if from_environment else "tracking.uri"
-    uri = stores.store_uri(given, storage)
+    uri = store.store_uri(given, storage)
     try:
         scheme = urlsplit(uri).scheme.partition("+")[0]
         if scheme and scheme not in SCHEMES:
             raise ValueError(
-                f"{stores.shown(uri)} is no tracking store; begin it with one of {', '.join(SCHEMES[:6])}, or "
+                f"{store.shown(uri)} is no tracking store; begin it with one of {', '.join(SCHEMES[:6])}, or "
                 "give none to use a SQLite file"
             )
-        stores.probe(uri)
+        store.probe(uri)
     except ValueError as error:
         raise ValueError(f"{key}: {first_line(error)}") from error

@@ -32,7 +32,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
 
-    from hamu_ray.sweep.report.targets import report  # only now: a wrong option is answered at once
+    from hamu_ray.reports.targets import report
 
     return report(arguments.targets, arguments.tracking, arguments.output)
 

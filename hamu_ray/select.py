@@ -14,7 +14,7 @@ def main() -> int:
     folder = sweep_folder(arguments.sweep)
     config = load_sweep(folder / "sweep.yaml")
 
-    from hamu_ray.sweep.decision import decide  # only now: a mistake above is answered at once
+    from hamu_ray.selection.answer import decide
 
     return decide(
         config,

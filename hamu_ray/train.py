@@ -19,7 +19,7 @@ def main() -> int:
 
     check_run(run, arguments.config)
 
-    from hamu_ray.sweep.single import train_models
+    from hamu_ray.workers.single import train_models
 
     return train_models(run)
 

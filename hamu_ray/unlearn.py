@@ -21,7 +21,7 @@ def main() -> int:
 
     check_run(run, arguments.config)
 
-    from hamu_ray.sweep.single import run_single
+    from hamu_ray.workers.single import run_single
 
     return run_single(run, arguments.output)
 

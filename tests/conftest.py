@@ -20,7 +20,7 @@ def cluster() -> Iterator[None]:
     """A Ray cluster of this process."""
     import ray
 
-    from hamu_ray.sweep.cluster import ENVIRONMENT
+    from hamu_ray.workers.cluster import ENVIRONMENT
 
     os.environ |= {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
     ray.init(num_cpus=CLUSTER_CPUS, include_dashboard=False, log_to_driver=False)

@@ -17,16 +17,15 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from hamu_ray.config.files import ConfigError, load, load_run, load_sweep
-from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.engine.outcome import Report, Status, Verdict
+from hamu_ray.config.sweep import SweepConfig, trials_of
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.pairing.group import Alone
 from hamu_ray.preflight import check_sweep, distinct_runs
-from hamu_ray.sweep.preview import trials_of
-from hamu_ray.sweep.run import new_folder, resumable_folder
+from hamu_ray.results.folder import new_folder, resumable_folder
+from hamu_ray.results.outcome import Report, Status, Verdict
 from tests.paper_experiments import BOTH, EXPERIMENTS, OTHERS, RECIPES, SEEDS, SHARED, SMALL_TRIALS, trials
-from tests.sweep.sweep_processes import log_of, start
+from tests.sweep_processes import log_of, start
 
 FOLDER = Path(__file__).parents[1] / "search_spaces"
 FILES = {str(path.relative_to(FOLDER).with_suffix("")): path for path in sorted(FOLDER.rglob("*.yaml"))}

@@ -1,10 +1,15 @@
-"""Who may know whom: imports point one way, and the core runs on a bare torch machine."""
+"""Who may know whom: one table of rooms, the rooms that each may import, and the frameworks it may use and load.
+
+CONTRIBUTING.md draws the same table.
+"""
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -12,49 +17,156 @@ import hamu_ray
 
 PACKAGE = Path(hamu_ray.__file__).parent
 
-MAY_IMPORT = {
-    "methods": set(),
-    "metrics": set(),
-    "config": {"methods"},
-    "pairing": {"methods"},
-    "tasks": {"config", "metrics"},
-    "engine": {"config", "methods", "pairing", "tasks"},
+FRAMEWORKS = {
+    *("torch", "torchvision", "torchjd", "transformers", "peft", "datasets", "huggingface_hub", "tokenizers"),
+    *(
+        "safetensors",
+        "sklearn",
+        "scipy",
+        "numpy",
+        "pandas",
+        "ray",
+        "optuna",
+        "mlflow",
+        "plotly",
+        "matplotlib",
+    ),
+    *("jinja2", "rich", "pydantic", "yaml", "upath", "fsspec", "rouge_score"),
 }
-"""Rooms to the other rooms that they may know. Sweep and the commands, above them all, may know any."""
+"""Packages that make a room's dependencies: each belongs to few rooms."""
 
-CORE_CODE = """
+
+class Room(NamedTuple):
+    """A row of the table; words are separated by spaces."""
+
+    knows: str
+    """Other rooms that it may import."""
+    uses: str
+    """Frameworks that its own files may import, within functions too."""
+    loads: str = ""
+    """Frameworks that its import may load beyond those of `uses`: through the rooms that it knows."""
+
+
+NUMBERS = "numpy scipy"
+FILES = "pydantic yaml upath fsspec"
+
+TABLE: Mapping[str, Room] = {
+    "methods": Room("", "torch torchjd", NUMBERS),
+    "metrics": Room("", "torch scipy sklearn numpy rouge_score"),
+    "pairing": Room("methods", "torch", NUMBERS),
+    "config": Room("methods", "pydantic yaml upath"),
+    "storage": Room("config", "upath", FILES),
+    "results": Room("config storage metrics", "numpy scipy yaml", FILES),
+    "tasks": Room(
+        "config metrics",
+        "torch torchvision transformers peft datasets huggingface_hub tokenizers safetensors sklearn numpy",
+        f"{NUMBERS} {FILES}",
+    ),
+    "engine": Room(
+        "config methods metrics pairing results storage tasks",
+        "torch safetensors numpy yaml",
+        f"{NUMBERS} {FILES}",
+    ),
+    "tracking": Room("config methods metrics results storage", "mlflow pydantic yaml", f"{NUMBERS} {FILES}"),
+    "terminal": Room("config metrics results storage", "rich", f"{NUMBERS} {FILES}"),
+    "preflight": Room("config methods storage tasks tracking", "", f"{NUMBERS} {FILES}"),
+    "workers": Room(
+        "config engine pairing results storage terminal",
+        "ray torch rich",
+        f"pandas safetensors {NUMBERS} {FILES}",
+    ),
+    "reports": Room(
+        "config results storage tracking",
+        "plotly matplotlib jinja2 numpy scipy yaml optuna rich",
+        f"pandas sklearn {NUMBERS} {FILES}",
+    ),
+    "sweep": Room(
+        "config preflight reports results storage terminal tracking workers",
+        "ray optuna numpy rich yaml",
+        f"pandas torch safetensors plotly matplotlib {NUMBERS} {FILES}",
+    ),
+    "selection": Room("config preflight results storage sweep terminal", "rich", f"{NUMBERS} {FILES}"),
+    "command": Room("config", "", FILES),
+    "tune": Room("command config preflight sweep", "", FILES),
+    "unlearn": Room("command config preflight workers", "", FILES),
+    "train": Room("command config preflight workers", "", FILES),
+    "select": Room("command config selection", "", FILES),
+    "report": Room("command config reports", "", FILES),
+}
+"""Rooms from the mathematics at the bottom to the commands at the top."""
+
+LOADED = """
 import importlib, pkgutil, sys
-import hamu_ray
-for room in sys.argv[1:]:
-    package = importlib.import_module(f"hamu_ray.{room}")
-    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        importlib.import_module(module.name)
-print(sorted({name.partition(".")[0] for name in sys.modules} & {"ray", "mlflow", "optuna"}))
+room = importlib.import_module(f"hamu_ray.{sys.argv[1]}")
+for module in pkgutil.walk_packages(getattr(room, "__path__", []), f"{room.__name__}."):
+    importlib.import_module(module.name)
+print(*{name.partition(".")[0] for name in sys.modules})
 """
 
 
-def imported_by(path: Path) -> Iterator[str]:
-    """Yield the full names of what a file imports, within functions too."""
+def files_of(room: str) -> list[Path]:
+    return sorted((PACKAGE / room).rglob("*.py")) or [PACKAGE / f"{room}.py"]
+
+
+def imported_by(path: Path) -> Iterator[list[str]]:
+    """Yield what a file imports as parts of the full name, within functions too."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from (alias.name.split(".") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative imports hide where they point"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (f"{node.module}.{alias.name}".split(".") for alias in node.names)
 
 
-@pytest.mark.parametrize("room", MAY_IMPORT)
-def test_imports_point_one_way(room: str) -> None:
-    files = list((PACKAGE / room).rglob("*.py"))
-    assert files
-    for path in files:
-        names = [name.split(".") for name in imported_by(path)]
-        rooms = {parts[1] for parts in names if parts[0] == "hamu_ray" and len(parts) > 1}
-        assert rooms <= MAY_IMPORT[room] | {room}, path
-        assert not {parts[0] for parts in names} & {"ray", "mlflow", "optuna"}, path
+@cache
+def modules() -> dict[str, set[str]]:
+    """Return the modules of the package, each with those that it imports; packages only hand names on."""
+    names = {
+        ".".join(["hamu_ray", *path.relative_to(PACKAGE).with_suffix("").parts]): path
+        for path in PACKAGE.rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    found: dict[str, set[str]] = {}
+    for name, path in names.items():
+        imported = list(imported_by(path))
+        candidates = {".".join(parts) for parts in imported} | {".".join(parts[:-1]) for parts in imported}
+        found[name] = candidates & names.keys() - {name}
+    return found
 
 
-def test_the_core_loads_no_framework_of_sweeps() -> None:
-    command = [sys.executable, "-c", CORE_CODE, *MAY_IMPORT]
+def test_every_room_has_a_row() -> None:
+    entries = (path for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file())
+    assert {path.stem for path in entries} - {"__init__"} == set(TABLE)
+
+
+def test_the_table_goes_one_way() -> None:
+    above: list[str] = []
+    for room, row in TABLE.items():
+        assert set(row.knows.split()) <= set(above), f"{room} knows a room that does not stand above its row"
+        above.append(room)
+
+
+@pytest.mark.parametrize("room", TABLE)
+def test_files_import_what_the_table_allows(room: str) -> None:
+    row = TABLE[room]
+    for path in files_of(room):
+        parts = list(imported_by(path))
+        rooms = {p[1] for p in parts if p[0] == "hamu_ray" and len(p) > 1} - {room}
+        assert rooms <= set(row.knows.split()), path
+        assert {p[0] for p in parts} & FRAMEWORKS <= set(row.uses.split()), path
+
+
+@pytest.mark.parametrize("room", TABLE)
+def test_an_import_loads_what_the_table_allows(room: str) -> None:
+    command = [sys.executable, "-c", LOADED, room]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"
+    row = TABLE[room]
+    assert set(result.stdout.split()) & FRAMEWORKS <= set(f"{row.uses} {row.loads}".split())
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {name: set(imported) for name, imported in modules().items()}
+    while leaves := [name for name, imported in graph.items() if not imported & graph.keys()]:
+        for name in leaves:
+            del graph[name]
+    assert not graph, "in circles, or above one"

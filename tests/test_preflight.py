@@ -14,8 +14,8 @@ from hamu_ray import preflight
 from hamu_ray.config.document import ConfigError
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.engine.store import MODEL_FILE
 from hamu_ray.preflight import check_run, check_sweep, distinct_runs
+from hamu_ray.results.folder import MODEL_FILE
 
 
 @pytest.fixture(autouse=True)
@@ -141,7 +141,7 @@ def test_a_server_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_server_that_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hamu_ray.sweep.stores.PROBE_SECONDS", 0.1)
+    monkeypatch.setattr("hamu_ray.tracking.store.PROBE_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as server:
         uri = f"http://127.0.0.1:{server.getsockname()[1]}"
         assert "timed out" in error_of(run_of(tmp_path, tracking={"uri": uri}))

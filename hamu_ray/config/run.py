@@ -12,6 +12,9 @@ from hamu_ray.config.schema import Section
 from hamu_ray.config.vision import DigitsData, ForgetClass
 from hamu_ray.methods import METHOD_NAMES, forget_objectives_of
 
+DEFAULT_CONSTRAINT_RATIO = 0.5
+"""The original experiments' ratio of HAMU's constraint to the learning rate."""
+
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 

@@ -273,3 +273,8 @@ class SweepConfig(RunConfig):
             if key not in seen:
                 seen.add(key)
                 yield kept
+
+
+def trials_of(config: SweepConfig) -> int:
+    """Return the number of trials: cells of the grids, times samples of each."""
+    return len(list(config.cells())) * config.search.samples

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import yaml
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.engine.outcome import Outcome
-from hamu_ray.tasks.task import Measures
+from hamu_ray.metrics.measured import Measures
+from hamu_ray.results.outcome import Outcome
 
 CARD_FILE = "README.md"
 

@@ -6,74 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
-from hamu_ray.engine.files import StoragePath, local_copy, write_atomically
 from hamu_ray.engine.history import History
-from hamu_ray.engine.outcome import dump_reports, load_reports
 from hamu_ray.engine.state import changing_state, put_state
 from hamu_ray.engine.step import PairedStep
+from hamu_ray.engine.tensors import load_tensors, save_tensors
 from hamu_ray.pairing.group import Group
+from hamu_ray.results.outcome import dump_reports, load_reports
+from hamu_ray.storage import StoragePath
 
 logger = logging.getLogger(__name__)
 
 KEEP = 2
 """Checkpoints that are kept: the newest, and the one before in case the newest is damaged."""
-
-
-def save_tensors(
-    path: StoragePath, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
-) -> None:
-    """Write tensors as safetensors in their standard memory order; shared memory is written for each name.
-
-    Marked as PyTorch's, which `transformers` asks for.
-    """
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_atomically(path, save(plain, metadata={"format": "pt", **(metadata or {})}))
-
-
-def load_tensors(path: StoragePath) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a safetensors file: tensors and metadata.
-
-    Raises:
-        ValueError: The file is not there, or not whole.
-    """
-    try:
-        with local_copy(path) as copy, safe_open(copy, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path}: not a whole safetensors file: {error}") from error
-
-
-def is_whole(path: StoragePath) -> bool:
-    """Whether a safetensors file is there with all of its bytes; reads only its head.
-
-    The head is JSON behind its own length in 8 bytes, and says where in the rest each tensor ends.
-    """
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            head = json.loads(file.read(length)) if length < size else {}
-        ends = [entry["data_offsets"][1] for name, entry in head.items() if name != "__metadata__"]
-    except (OSError, ValueError):
-        return False
-    return bool(ends) and size == 8 + length + max(ends)
-
-
-def load_model(model: nn.Module, path: StoragePath) -> None:
-    """Load what can change of a model in place; parameters keep their memory order and device.
-
-    Raises:
-        ValueError: The file's tensors are not the model's: names the file and the first difference.
-    """
-    tensors, _ = load_tensors(path)
-    try:
-        put_state(model, tensors)
-    except ValueError as error:
-        raise ValueError(f"{path}: does not fit the model: {error}") from error
 
 
 @dataclass(frozen=True)

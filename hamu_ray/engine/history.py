@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hamu_ray.engine.outcome import Report
 from hamu_ray.methods import Decision
+from hamu_ray.results.outcome import Report
 
 
 @dataclass

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from hamu_ray.engine.checkpoint import Checkpoints, Progress
 from hamu_ray.engine.history import History
-from hamu_ray.engine.outcome import Outcome, Report, Status, Verdict
 from hamu_ray.engine.plan import Plan
 from hamu_ray.engine.state import changing_state, put_state
 from hamu_ray.engine.step import CRITERION, INFEASIBLE, NON_FINITE, RUNNING, PairedStep
+from hamu_ray.metrics.measured import Measures
 from hamu_ray.pairing.group import Group
-from hamu_ray.tasks.task import Measures, Task, Teacher
+from hamu_ray.results.outcome import Outcome, Report, Status, Verdict
+from hamu_ray.tasks.task import Task, Teacher
 
 LOG_EVERY = 10
 """Steps between reads of the diagnostics: one transfer from the device each."""

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from hamu_ray.config.run import (
+    DEFAULT_CONSTRAINT_RATIO,
     MethodConfig,
     OptimizerConfig,
     RunConfig,
@@ -25,12 +26,9 @@ from hamu_ray.methods import (
 from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.roles import Role
 
-DEFAULT_CONSTRAINT_RATIO = 0.5
-"""The original experiments' ratio of HAMU's constraint to the learning rate."""
-
 
 @dataclass(frozen=True)
-class Side:
+class ObjectiveBatches:
     """One objective of a run: what is minimised or raised, and on which batches."""
 
     objective: Objective
@@ -44,7 +42,7 @@ class Plan:
     phase: str
     method: Method
     settings: StepSettings
-    sides: Mapping[Role, Side]
+    sides: Mapping[Role, ObjectiveBatches]
     optimizer: OptimizerConfig
     micro_batch_size: int | None
     steps: int
@@ -82,7 +80,7 @@ def unlearning_plan(run: RunConfig, splits: Mapping[str, Tensor]) -> Plan:
     }
     objectives = {Role.RETAIN: method.retain, Role.FORGET: method.forget}
     sides = {
-        role: Side(objective, batches[role])
+        role: ObjectiveBatches(objective, batches[role])
         for role, objective in objectives.items()
         if objective is not None
     }
@@ -125,7 +123,7 @@ def training_plan(run: RunConfig, phase: str, examples: Tensor, select_by: tuple
         phase=phase,
         method=method,
         settings=StepSettings(),
-        sides={Role.RETAIN: Side(method.retain, batches)},
+        sides={Role.RETAIN: ObjectiveBatches(method.retain, batches)},
         optimizer=run.training.optimizer,
         micro_batch_size=run.training.micro_batch_size,
         steps=run.training.epochs * batches.per_pass,

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import torch
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.engine.files import StoragePath
 from hamu_ray.engine.store import ModelStore
+from hamu_ray.storage import StoragePath
 from hamu_ray.tasks.registry import TaskData, build_task, load_data
 from hamu_ray.tasks.task import Task, Teacher
 
@@ -22,7 +22,7 @@ KEPT = 4
 """How many of each kind stay; the least recently used makes room."""
 
 
-class Kept:
+class LruCache:
     """Values by key, made when first asked for; the least recently used one is dropped."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Resident:
         self.models = ModelStore(storage / "models")
         self.cache = storage / "data" if isinstance(storage, Path) else DEFAULT_CACHE
         self.device = device
-        self._data, self._tasks, self._teachers = Kept(), Kept(), Kept()
+        self._data, self._tasks, self._teachers = LruCache(), LruCache(), LruCache()
 
     def task(self, run: RunConfig) -> Task:
         """Return the task of a run.

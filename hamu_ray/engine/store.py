@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import nn
 
-from hamu_ray.engine.checkpoint import is_whole, save_tensors
-from hamu_ray.engine.files import StoragePath, write_atomically
 from hamu_ray.engine.state import changing_state
-from hamu_ray.tasks.task import Measured, Measures
+from hamu_ray.engine.tensors import is_whole, save_tensors
+from hamu_ray.metrics.measured import Measured, Measures
+from hamu_ray.results.folder import MODEL_FILE
+from hamu_ray.storage import StoragePath, write_atomically
 
-MODEL_FILE = "model.safetensors"
 MEASURES_FILE = "measures.json"
 ITEMS_FILE = "items.json"
 RECIPE_FILE = "recipe.json"

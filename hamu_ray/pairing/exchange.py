@@ -19,7 +19,7 @@ Wire = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
-class Met:
+class ExchangedGradients:
     """The two gradients in the segment of the parameters that this worker updates."""
 
     retain: Tensor
@@ -34,7 +34,7 @@ class Exchange(Protocol):
     segment: slice
     """The part of the padded flat parameters that this worker updates."""
 
-    def meet(self, local: dict[Role, Tensor]) -> Met:
+    def meet(self, local: dict[Role, Tensor]) -> ExchangedGradients:
         """Return the gradients in this worker's segment, from the buffers that the workers computed."""
         ...
 
@@ -63,7 +63,7 @@ class AllGather:
         self._roles = roles
         self._absent: Tensor | None = None
 
-    def meet(self, local: dict[Role, Tensor]) -> Met:
+    def meet(self, local: dict[Role, Tensor]) -> ExchangedGradients:
         """Return both gradients whole; a role that nobody has is a gradient of zeros."""
         if self.group.size == 1:
             sums = local
@@ -72,7 +72,7 @@ class AllGather:
             gathered = unpack(self.group.all_gather(pack(mine, self.wire)), self.wire)
             sums = sum_by_role(gathered, [roles[0] for roles in self._roles])
         retain, forget = (self._or_zeros(sums, role, local) for role in Role)
-        return Met(retain[:-1], forget[:-1], torch.stack((retain[-1], forget[-1])))
+        return ExchangedGradients(retain[:-1], forget[:-1], torch.stack((retain[-1], forget[-1])))
 
     def total(self, gram: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
         """Return both as they are: this worker has seen all."""
@@ -106,7 +106,7 @@ class Segments:
         self.segment = slice(group.rank * self._length, (group.rank + 1) * self._length)
         self._roles = [ranks_roles[0] for ranks_roles in roles]
 
-    def meet(self, local: dict[Role, Tensor]) -> Met:
+    def meet(self, local: dict[Role, Tensor]) -> ExchangedGradients:
         """Return this rank's segment of both gradients, and its own part of the losses."""
         ((role, mine),) = local.items()
         pieces = mine[:-1].view(self.group.size, self._length)
@@ -114,7 +114,7 @@ class Segments:
         sums = sum_by_role(received, self._roles)
         absent = torch.zeros_like(received[0])
         losses = torch.stack([mine[-1] if own is role else mine.new_zeros(()) for own in Role])
-        return Met(sums.get(Role.RETAIN, absent), sums.get(Role.FORGET, absent), losses)
+        return ExchangedGradients(sums.get(Role.RETAIN, absent), sums.get(Role.FORGET, absent), losses)
 
     def total(self, gram: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
         """Sum over the ranks: a few numbers per block."""

@@ -11,31 +11,40 @@ from ray.actor import ActorHandle
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.engine.files import StoragePath
-from hamu_ray.engine.outcome import Outcome, Report, Status
-from hamu_ray.engine.store import MODEL_FILE
-from hamu_ray.engine.unlearn import HARDNESS_FILE, OUTCOME_FILE, RUN_FILE
-from hamu_ray.sweep.front import Point
-from hamu_ray.sweep.journal import Journal, Told
-from hamu_ray.sweep.labels import colour_of, labels_of
-from hamu_ray.sweep.progress import SweepView, describe
-from hamu_ray.sweep.records import TRIALS, write_record
+from hamu_ray.reports.front.palette import colour_of
+from hamu_ray.results.folder import (
+    HARDNESS_FILE,
+    MODEL_FILE,
+    OUTCOME_FILE,
+    RUN_FILE,
+    TRIALS,
+    trial_name,
+    write_record,
+)
+from hamu_ray.results.front import Point
+from hamu_ray.results.outcome import Failure, Outcome, Report, Status
+from hamu_ray.results.pruning import curve_of
+from hamu_ray.results.trial import TrialRecord
+from hamu_ray.results.wording import describe
+from hamu_ray.storage import StoragePath
 from hamu_ray.sweep.search import NUMBER, PARAMETERS
-from hamu_ray.sweep.slot import Failure, Taken
-from hamu_ray.sweep.texts import flatten
-from hamu_ray.sweep.tracking import COLOUR
-from hamu_ray.sweep.trainable import NEWS, curve_of, trial_name
-from hamu_ray.sweep.trial import TrialRecord
+from hamu_ray.sweep.trainable import NEWS
+from hamu_ray.terminal.progress import SweepView
+from hamu_ray.tracking.client import COLOUR
+from hamu_ray.tracking.encoding import flatten
+from hamu_ray.tracking.labels import labels_of
+from hamu_ray.tracking.outbox import Outbox, SentState
+from hamu_ray.workers.messages import Started
 
 
 @dataclass
-class Heard:
+class TrialState:
     """What has been heard of a trial so far."""
 
     name: str
     parameters: dict[str, Any]
     run: RunConfig
-    told: Told
+    told: SentState
     """What is in the journal already."""
     curve: dict[int, Point] = field(default_factory=dict)
     """The two objectives by step."""
@@ -78,7 +87,7 @@ class SweepListener(tune.Callback):
         self,
         config: SweepConfig,
         sweep: str,
-        journal: Journal,
+        journal: Outbox,
         folder: Path,
         results: StoragePath,
         pool: ActorHandle,
@@ -92,7 +101,7 @@ class SweepListener(tune.Callback):
         self.results = results
         self.pool = pool
         self.view = view
-        self.open: dict[str, Heard] = {}
+        self.open: dict[str, TrialState] = {}
         self.usage = Usage()
         self._told = journal.told()
 
@@ -109,7 +118,7 @@ class SweepListener(tune.Callback):
         run = self.config.resolve(parameters)
         labels = labels_of(run)
         colour = colour_of(run.method.name, self.config.methods)
-        self.open[trial.trial_id] = Heard(name, parameters, run, self._told[name])
+        self.open[trial.trial_id] = TrialState(name, parameters, run, self._told[name])
         self.journal.tell(
             "start_trial",
             name,
@@ -125,12 +134,12 @@ class SweepListener(tune.Callback):
         for news in result.get(NEWS, []):
             if isinstance(news, Report):
                 self._hear(heard, news)
-            elif isinstance(news, Taken):
+            elif isinstance(news, Started):
                 heard.nodes += [node for node in news.nodes if node not in heard.nodes]
             else:
                 heard.end = news
 
-    def _hear(self, heard: Heard, report: Report) -> None:
+    def _hear(self, heard: TrialState, report: Report) -> None:
         self.view.news(heard.name, heard.parameters, report)
         if report.phase != "unlearning":
             if not report.total_steps:
@@ -171,7 +180,7 @@ class SweepListener(tune.Callback):
         self.open.clear()
         return records
 
-    def _close(self, heard: Heard) -> None:
+    def _close(self, heard: TrialState) -> None:
         record = make_record(heard, self.results)
         self.usage.ended = time.monotonic()
         self.usage.worked += sum(s for s in (record.unlearning_seconds, record.evaluation_seconds) if s == s)
@@ -188,7 +197,7 @@ class SweepListener(tune.Callback):
         self.pool.expect.remote(self.view.total - self.view.ended)
 
 
-def make_record(heard: Heard, results: StoragePath) -> TrialRecord:
+def make_record(heard: TrialState, results: StoragePath) -> TrialRecord:
     """Return the record of a trial from what was heard of it."""
     record = TrialRecord(
         trial_id=heard.name,

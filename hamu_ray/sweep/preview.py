@@ -3,12 +3,7 @@
 import yaml
 from rich.console import Console
 
-from hamu_ray.config.sweep import SweepConfig
-
-
-def trials_of(config: SweepConfig) -> int:
-    """Return the number of trials: cells of the grids, times samples of each."""
-    return len(list(config.cells())) * config.search.samples
+from hamu_ray.config.sweep import SweepConfig, trials_of
 
 
 def preview(config: SweepConfig, console: Console | None = None) -> None:

@@ -16,8 +16,8 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from hamu_ray.config.sweep import Domain, Scalar, SearchConfig, SweepConfig
-from hamu_ray.engine.outcome import Status
-from hamu_ray.sweep.trial import TrialRecord
+from hamu_ray.results.outcome import Status
+from hamu_ray.results.trial import TrialRecord
 
 STATUS = "status"
 """The key of a Tune result under which the searcher finds how the trial ended."""

@@ -1,7 +1,6 @@
 """What a Tune trial does: hand its configuration to a slot, and pass the slot's news on."""
 
 import math
-from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -10,13 +9,14 @@ from ray import tune
 from ray.actor import ActorHandle
 
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.engine.files import StoragePath, storage_path
-from hamu_ray.engine.outcome import Outcome, Report, Status
-from hamu_ray.sweep.front import Point
-from hamu_ray.sweep.pruning import Curve
-from hamu_ray.sweep.records import TRIALS, read_outcome, read_reports
+from hamu_ray.results.folder import TRIALS, read_outcome, read_reports, trial_name
+from hamu_ray.results.front import Point
+from hamu_ray.results.outcome import Failure, Outcome, Report, Status
+from hamu_ray.results.pruning import curve_of, curve_to_beat
+from hamu_ray.storage import StoragePath, storage_path
 from hamu_ray.sweep.search import NUMBER, PARAMETERS, STATUS
-from hamu_ray.sweep.slot import Failure, Job, News, Taken
+from hamu_ray.workers.messages import Job
+from hamu_ray.workers.slot import follow
 
 MOST_LOSSES = 20
 """How many slots a trial may lose, with their nodes or otherwise. It is never the trial that kills one."""
@@ -56,16 +56,6 @@ def take_up(trial: str, place: StoragePath, pool: ActorHandle, sweep: SweepConfi
     return end
 
 
-def curve_to_beat(end: Outcome | Failure, curve: Curve) -> Curve | None:
-    """Return a trial's curve if others are to be held against it."""
-    return curve if isinstance(end, Outcome) and end.status is Status.FINISHED else None
-
-
-def trial_name(number: int) -> str:
-    """Return what a trial is called, in folders, tables and tracking."""
-    return f"{number:04d}"
-
-
 def do_in_pool(job: Job, pool: ActorHandle, sweep: SweepConfig) -> Outcome | Failure:
     """Do a job in a slot of the pool, which has it back afterwards unless it died."""
     lent: Any = ray.get(pool.acquire.remote(job.trial, job.run))
@@ -86,36 +76,3 @@ def do_in_pool(job: Job, pool: ActorHandle, sweep: SweepConfig) -> Outcome | Fai
         return SlotLost(f"its slot died: {str(error).splitlines()[0]}")
     ray.get(pool.release.remote(job.trial, curve=curve_to_beat(end, curve)))
     return end
-
-
-def curve_of(reports: Iterable[Report], sweep: SweepConfig) -> dict[int, Point]:
-    """Return the sweep's two objectives at the steps where they were measured."""
-    first, second = (objective.metric for objective in sweep.search.objectives)
-    return {
-        report.step: (report.measures[first], report.measures[second])
-        for report in reports
-        if report.phase == "unlearning" and {first, second} <= report.measures.keys()
-    }
-
-
-def follow(
-    job: Job,
-    slot: ActorHandle,
-    tell: Callable[[list[Report]], None],
-    taken: Callable[[Taken], None] = lambda taken: None,
-) -> Outcome | Failure:
-    """Submit a job to a slot, tell where it is taken up and its reports as they come; return its end."""
-    ray.get(slot.submit.remote(job))
-    heard = 0
-    while True:
-        news: list[News] = ray.get(slot.news.remote(job.trial, heard))
-        heard += len(news)
-        for item in news:
-            if isinstance(item, Taken):
-                taken(item)
-        reports = [item for item in news if isinstance(item, Report)]
-        if reports:
-            tell(reports)
-        end = news[-1]
-        if isinstance(end, Outcome | Failure):
-            return end

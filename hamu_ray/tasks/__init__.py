@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 from hamu_ray.tasks.registry import build_task, check_data, load_data, metric_names
 
 if TYPE_CHECKING:
-    from hamu_ray.tasks.task import Measures, Outputs, Share, Task, Teacher
+    from hamu_ray.metrics.measured import Measures
+    from hamu_ray.tasks.task import Outputs, Share, Task, Teacher
 
 __all__ = [
     "Measures",

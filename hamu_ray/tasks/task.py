@@ -1,28 +1,13 @@
 """What the engine asks of a task: data that stays on the device, models, and measures."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-Measures = dict[str, float]
-"""Names of metrics to their values; NaN (`hamu_ray.metrics.Undefined`) where a measure is not defined."""
-
-
-class Measured(Measures):
-    """Measures with values of single items behind them, which a comparison with another model needs."""
-
-    def __init__(
-        self,
-        measures: Mapping[str, float] | Iterable[tuple[str, float]] = (),
-        per_item: Mapping[str, list[float]] | None = None,
-    ) -> None:
-        """Take the measures, and lists of numbers by name."""
-        super().__init__(measures)
-        self.per_item = dict(per_item or {})
-
+from hamu_ray.metrics.measured import Measures
 
 Teacher = Callable[[Tensor], Tensor]
 """Training examples (int64, CPU) to a frozen model's logits on them, float ``(items, classes)``."""

@@ -11,11 +11,11 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from hamu_ray.engine.outcome import Status
-from hamu_ray.sweep.records import read_records
-from hamu_ray.sweep.trial import TrialRecord
+from hamu_ray.results.folder import read_records
+from hamu_ray.results.outcome import Status
+from hamu_ray.results.trial import TrialRecord
 from tests.cluster.fake_cluster import FakeCluster
-from tests.sweep.sweep_processes import write_space
+from tests.sweep_processes import write_space
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 

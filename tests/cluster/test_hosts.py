@@ -16,11 +16,11 @@ import yaml
 from safetensors.torch import load_file
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.engine.outcome import Outcome, Verdict
 from hamu_ray.engine.resident import Resident
-from hamu_ray.engine.store import MODEL_FILE
 from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.pairing.group import Alone
+from hamu_ray.results.folder import MODEL_FILE
+from hamu_ray.results.outcome import Outcome, Verdict
 from tests.cluster.fake_cluster import BIN, ROOT
 from tests.runs import small_run
 

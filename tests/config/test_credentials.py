@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from hamu_ray.config.credentials import without_credentials
 from hamu_ray.config.files import ConfigError, load_run
-from hamu_ray.sweep.slot import Failure
-from hamu_ray.sweep.stores import store_uri, ui_command
+from hamu_ray.results.outcome import Failure
+from hamu_ray.tracking.store import store_uri, ui_command
 
 SECRET = "hunter2-hunter2"
 WITH_SECRET = [

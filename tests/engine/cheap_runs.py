@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.engine.checkpoint import load_tensors
 from hamu_ray.engine.loop import OnReport
-from hamu_ray.engine.outcome import Outcome, Report, Verdict
 from hamu_ray.engine.resident import Resident
-from hamu_ray.engine.store import MODEL_FILE
+from hamu_ray.engine.tensors import load_tensors
 from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.pairing.group import Alone
+from hamu_ray.results.folder import MODEL_FILE
+from hamu_ray.results.outcome import Outcome, Report, Verdict
 
 CHEAP: Mapping[str, Any] = {
     "training": {
@@ -41,7 +41,7 @@ def cheap_run(**sections: Any) -> RunConfig:
 
 
 @dataclass
-class Heard:
+class ReportList:
     """A listener that keeps all reports, and has enough (or dies) at a step of unlearning."""
 
     enough_at: int | None = None
@@ -74,7 +74,7 @@ class Done:
     """A run that has ended."""
 
     outcome: Outcome
-    heard: Heard
+    heard: ReportList
     folder: Path
 
     @property
@@ -84,8 +84,8 @@ class Done:
 
 def done(run: RunConfig, resident: Resident, folder: Path, heard: OnReport | None = None) -> Done:
     """Run in this process, alone."""
-    heard = heard or Heard()
-    assert isinstance(heard, Heard)
+    heard = heard or ReportList()
+    assert isinstance(heard, ReportList)
     return Done(unlearn(run, resident, Alone(), folder, heard), heard, folder)
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from cheap_runs import Heard, cheap_run
+from cheap_runs import ReportList, cheap_run
 
+from hamu_ray.engine.base_models import base_models
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.store import StoredModel
-from hamu_ray.engine.unlearn import base_models
 from hamu_ray.pairing.group import Alone
 
 
@@ -31,7 +31,7 @@ def resident(tmp_path_factory: pytest.TempPathFactory) -> Resident:
 def bases(resident: Resident) -> tuple[StoredModel, StoredModel]:
     """The original model and the reference of every cheap run that says nothing else."""
     run = cheap_run()
-    original, reference = base_models(run, resident.task(run), Alone(), Heard(), resident.models)
+    original, reference = base_models(run, resident.task(run), Alone(), ReportList(), resident.models)
     assert reference is not None
     return original, reference
 

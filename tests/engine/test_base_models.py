@@ -3,15 +3,16 @@ from typing import Any
 
 import pytest
 import torch
-from cheap_runs import Heard, cheap_run, done, same_bits
+from cheap_runs import ReportList, cheap_run, done, same_bits
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.engine.checkpoint import load_tensors, save_tensors
-from hamu_ray.engine.outcome import Status, Verdict
+from hamu_ray.engine.base_models import base_models
 from hamu_ray.engine.resident import Resident
-from hamu_ray.engine.store import MODEL_FILE, StoredModel
-from hamu_ray.engine.unlearn import base_models
+from hamu_ray.engine.store import StoredModel
+from hamu_ray.engine.tensors import load_tensors, save_tensors
 from hamu_ray.pairing.group import Alone
+from hamu_ray.results.folder import MODEL_FILE
+from hamu_ray.results.outcome import Status, Verdict
 from hamu_ray.tasks.vision.measures import CHEAP
 
 Bases = tuple[StoredModel, StoredModel]
@@ -21,7 +22,7 @@ ONE_STEP = {"epochs": 1, "batch_size": 2000, "select": "last"}
 
 def bases_of(run: RunConfig, resident: Resident) -> tuple[StoredModel, StoredModel | None, set[str]]:
     """Return the original, the reference, and which of them were trained."""
-    heard = Heard()
+    heard = ReportList()
     original, reference = base_models(run, resident.task(run), Alone(), heard, resident.models)
     return original, reference, {report.phase for report in heard.reports}
 
@@ -86,7 +87,7 @@ def test_select_best_returns_the_best_epoch_whole(tmp_path: Path) -> None:
         "optimizer": {"name": "sgd", "learning_rate": 3.0, "schedule": "constant"},
     }
     run = cheap_run(training={**training, "select": "best"}, reference={"source": "none"})
-    heard = Heard()
+    heard = ReportList()
     best, _ = base_models(run, resident.task(run), Alone(), heard, resident.models)
     epochs = [report.measures for report in heard.reports if report.measures][:4]
     scores = [measures["retain_accuracy"] + measures["forget_accuracy"] for measures in epochs]
@@ -100,7 +101,7 @@ def test_select_best_returns_the_best_epoch_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("phase", ["original", "reference"])
 def test_a_training_that_is_cut_off_is_not_kept(phase: str, tmp_path: Path) -> None:
-    class Enough(Heard):
+    class Enough(ReportList):
         def __call__(self, report: Any) -> Verdict:
             super().__call__(report)
             return Verdict.INTERRUPT if report.phase == phase else Verdict.GO_ON

@@ -9,17 +9,18 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from cheap_runs import Heard, done, same_bits
+from cheap_runs import ReportList, done, same_bits
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.engine.checkpoint import load_model, load_tensors
-from hamu_ray.engine.outcome import Status
+from hamu_ray.engine.base_models import base_models
 from hamu_ray.engine.plan import unlearning_plan
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.state import changing_state
 from hamu_ray.engine.step import PairedStep
-from hamu_ray.engine.unlearn import base_models, unlearn
+from hamu_ray.engine.tensors import load_model, load_tensors
+from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.pairing.group import Alone, Distributed
+from hamu_ray.results.outcome import Status
 from tests.made_texts import LORA, text_run
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -53,7 +54,7 @@ def test_only_what_can_change_is_saved(
     *_, newest = sorted((tmp_path / "run").glob("checkpoints/*/step-*"))
     in_checkpoint = {name.partition(".")[2] for name in load_tensors(newest)[0] if name.startswith("model.")}
     assert in_checkpoint == set(ended.weights)
-    original, _ = base_models(run, texts.task(run), Alone(), Heard(), texts.models)
+    original, _ = base_models(run, texts.task(run), Alone(), ReportList(), texts.models)
     stored = load_tensors(original.path)[0]
     is_adapter = [all(".lora_" in name for name in names) for names in (ended.weights, stored)]
     assert is_adapter == {"all": [False, False], "lora throughout": [True, True]}.get(way, [True, False])
@@ -73,7 +74,7 @@ def test_resumed_is_as_undisturbed(
     run = run_of(way, text_corpus, text_checkpoint, optimizer={"momentum": 0.9}, **sections)
     undisturbed = done(run, texts, tmp_path / "undisturbed")
     with pytest.raises(ConnectionError):
-        done(run, texts, tmp_path / "run", Heard(dies_at=4))
+        done(run, texts, tmp_path / "run", ReportList(dies_at=4))
     resumed = done(run, Resident(texts.storage, torch.device("cpu")), tmp_path / "run")
     assert resumed.outcome.resumed_at == 2
     assert resumed.heard.history == undisturbed.heard.history
@@ -93,7 +94,7 @@ def in_group(
     dist.init_process_group("gloo", rank=rank, world_size=size)
     resident, group = Resident(storage, torch.device("cpu")), Distributed()
     for method, run in runs.items():
-        heard = Heard()
+        heard = ReportList()
         unlearn(run, resident, group, folder / method, heard)
         if rank == 0:
             torch.save([heard.history, heard.reports[-1].measures], folder / method / "heard.pt")
@@ -136,7 +137,7 @@ def test_other_programs_load_what_is_left(
     run = run_of(way, text_corpus, text_checkpoint)
     done(run, texts, tmp_path / "run")
     task: Any = texts.task(run)
-    original, _ = base_models(run, task, Alone(), Heard(), texts.models)
+    original, _ = base_models(run, task, Alone(), ReportList(), texts.models)
     model = task.build_model(run.seed)
     load_model(model, original.path)
     examples = torch.tensor([0])
@@ -165,7 +166,7 @@ def test_the_original_may_be_a_file_of_other_programs(
 ) -> None:
     """What `save_pretrained` of a model leaves, or of an adapter."""
     trained = run_of(way, text_corpus, text_checkpoint)
-    original, _ = base_models(trained, texts.task(trained), Alone(), Heard(), texts.models)
+    original, _ = base_models(trained, texts.task(trained), Alone(), ReportList(), texts.models)
     folder = tmp_path / "theirs"
     if way == "all":
         from transformers import AutoModelForCausalLM
@@ -174,7 +175,7 @@ def test_the_original_may_be_a_file_of_other_programs(
     name = "model.safetensors" if way == "all" else "adapter_model.safetensors"
     given = (folder if way == "all" else original.path.parent) / name
     run = run_of(way, text_corpus, text_checkpoint, original={"source": "path", "path": str(given)})
-    found, _ = base_models(run, texts.task(run), Alone(), Heard(), texts.models)
+    found, _ = base_models(run, texts.task(run), Alone(), ReportList(), texts.models)
     assert found.measures == pytest.approx(original.measures, nan_ok=True)
 
 
@@ -208,7 +209,7 @@ def test_micro_batches_of_like_lengths_add_up(
             method={"name": method},
         )
         task = texts.task(run)
-        original, _ = base_models(run, task, Alone(), Heard(), texts.models)
+        original, _ = base_models(run, task, Alone(), ReportList(), texts.models)
         model = task.build_model(run.seed)
         load_model(model, original.path)
         model = task.unlearner(model, run.seed)
@@ -224,7 +225,7 @@ def test_the_recipe_of_an_original_knows_an_adapter_only_if_it_is_trained(
 ) -> None:
     def key(way: str, **sections: Any) -> str:
         run = run_of(way, text_corpus, text_checkpoint, **sections)
-        return base_models(run, texts.task(run), Alone(), Heard(), texts.models)[0].key
+        return base_models(run, texts.task(run), Alone(), ReportList(), texts.models)[0].key
 
     wider: dict[str, Any] = {"model": {"lora": {**LORA, "rank": 3}}}
     assert key("all") == key("lora on an original trained whole", **wider)

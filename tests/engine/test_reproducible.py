@@ -6,7 +6,7 @@ from cheap_runs import cheap_run, done, same_bits
 
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.store import StoredModel
-from hamu_ray.engine.unlearn import HARDNESS_FILE
+from hamu_ray.results.folder import HARDNESS_FILE
 
 
 @pytest.mark.parametrize("method", ["hamu-q", "scrub"])

@@ -9,11 +9,11 @@ import yaml
 from cheap_runs import cheap_run, done
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.engine.checkpoint import load_model, load_tensors
 from hamu_ray.engine.resident import Resident
-from hamu_ray.engine.store import MODEL_FILE, StoredModel
-from hamu_ray.engine.unlearn import OUTCOME_FILE, RUN_FILE
+from hamu_ray.engine.store import StoredModel
+from hamu_ray.engine.tensors import load_model, load_tensors
 from hamu_ray.pairing.group import Alone
+from hamu_ray.results.folder import MODEL_FILE, OUTCOME_FILE, RUN_FILE
 
 
 @pytest.mark.parametrize("channels_last", [True, False])

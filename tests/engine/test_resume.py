@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cheap_runs import Done, Heard, cheap_run, done, same_bits
+from cheap_runs import Done, ReportList, cheap_run, done, same_bits
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.engine.outcome import Status
 from hamu_ray.engine.resident import Resident
-from hamu_ray.engine.unlearn import HARDNESS_FILE
+from hamu_ray.results.folder import HARDNESS_FILE
+from hamu_ray.results.outcome import Status
 
 CASES: dict[str, dict[str, Any]] = {
     "sgd": {},
@@ -54,7 +54,7 @@ def test_resumed_is_as_undisturbed(case: str, resident: Resident, folder: Path) 
     run = run_of(case)
     undisturbed = done(run, resident, folder.with_name("undisturbed"))
     with pytest.raises(ConnectionError):
-        done(run, resident, folder, Heard(dies_at=4))
+        done(run, resident, folder, ReportList(dies_at=4))
     resumed = done(run, another_process(resident), folder)
     assert resumed.outcome.resumed_at == 2
     assert resumed.heard.history == undisturbed.heard.history, "a new listener hears of all steps"
@@ -63,7 +63,7 @@ def test_resumed_is_as_undisturbed(case: str, resident: Resident, folder: Path) 
 
 def test_stopped_from_outside_and_started_again(resident: Resident, folder: Path) -> None:
     run = run_of("momentum")
-    stopped = done(run, resident, folder, Heard(enough_at=4))
+    stopped = done(run, resident, folder, ReportList(enough_at=4))
     assert stopped.outcome.status is Status.INTERRUPTED
     assert stopped.outcome.measures == {}
     assert_same_end(done(run, resident, folder), done(run, resident, folder.with_name("undisturbed")))
@@ -76,7 +76,7 @@ def test_a_damaged_checkpoint_is_passed_over(
     """The newest gives way to the one before it, that to the start; and both to new ones."""
     run = run_of("momentum")
     with pytest.raises(ConnectionError):
-        done(run, resident, folder, Heard(dies_at=6))
+        done(run, resident, folder, ReportList(dies_at=6))
     files = checkpoints(folder)
     assert [file.stem for file in files] == ["step-000000002", "step-000000004"]
     for file in files[-damaged:]:
@@ -92,18 +92,18 @@ def test_a_damaged_checkpoint_is_passed_over(
 def test_a_damaged_later_checkpoint_does_not_push_out_new_ones(resident: Resident, folder: Path) -> None:
     run = run_of("sgd")
     with pytest.raises(ConnectionError):
-        done(run, resident, folder, Heard(dies_at=6))
+        done(run, resident, folder, ReportList(dies_at=6))
     for file in checkpoints(folder):
         file.write_bytes(b"")
     with pytest.raises(ConnectionError):
-        done(run, resident, folder, Heard(dies_at=4))
+        done(run, resident, folder, ReportList(dies_at=4))
     assert [file.stem for file in checkpoints(folder)] == ["step-000000002"]
     assert done(run, resident, folder).outcome.resumed_at == 2
 
 
 def test_checkpoints_of_another_run_are_left_alone(resident: Resident, folder: Path) -> None:
     with pytest.raises(ConnectionError):
-        done(run_of("sgd"), resident, folder, Heard(dies_at=4))
+        done(run_of("sgd"), resident, folder, ReportList(dies_at=4))
     assert done(run_of("cosine"), resident, folder).outcome.resumed_at == 0
     elsewhere = run_of("sgd").model_copy(update={"name": "renamed"})
     assert done(elsewhere, resident, folder).outcome.resumed_at == 2

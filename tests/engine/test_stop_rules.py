@@ -6,10 +6,10 @@ import pytest
 import torch
 from cheap_runs import Done, cheap_run, done, same_bits
 
-from hamu_ray.engine.checkpoint import load_tensors, save_tensors
-from hamu_ray.engine.outcome import Status
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.store import StoredModel
+from hamu_ray.engine.tensors import load_tensors, save_tensors
+from hamu_ray.results.outcome import Status
 
 Bases = tuple[StoredModel, StoredModel]
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from cheap_runs import Heard, cheap_run, done, same_bits
+from cheap_runs import ReportList, cheap_run, done, same_bits
 from upath import UPath
 
 from hamu_ray.config.run import StorageConfig
-from hamu_ray.engine.checkpoint import is_whole, load_tensors, save_tensors
-from hamu_ray.engine.files import StoragePath, local_copy, local_folder, storage_path, write_atomically
 from hamu_ray.engine.resident import Resident
+from hamu_ray.engine.tensors import is_whole, load_tensors, save_tensors
+from hamu_ray.storage import StoragePath, local_copy, local_folder, storage_path, write_atomically
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -85,7 +85,7 @@ def test_a_run_goes_on_from_checkpoints_behind_a_url(tmp_path: Path) -> None:
     root = storage_path("memory://bucket/runs")
     undisturbed = done(run, Resident(tmp_path, torch.device("cpu")), tmp_path / "run")
     with pytest.raises(ConnectionError):
-        done(run, Resident(root, torch.device("cpu")), root / "run", Heard(dies_at=6))
+        done(run, Resident(root, torch.device("cpu")), root / "run", ReportList(dies_at=6))
     assert sorted(path.name for path in root.glob("run/checkpoints/*/*")) == [
         "step-000000002.safetensors",
         "step-000000004.safetensors",

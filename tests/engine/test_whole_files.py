@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from hamu_ray.engine.checkpoint import load_model, load_tensors, save_tensors
-from hamu_ray.engine.files import write_atomically
-from hamu_ray.engine.store import MEASURES_FILE, MODEL_FILE, ModelStore
+from hamu_ray.engine.store import MEASURES_FILE, ModelStore
+from hamu_ray.engine.tensors import load_model, load_tensors, save_tensors
+from hamu_ray.results.folder import MODEL_FILE
+from hamu_ray.storage import write_atomically
 
 
 def test_a_write_that_is_cut_off_leaves_what_was_there(

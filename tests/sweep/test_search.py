@@ -11,9 +11,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.engine.outcome import Status
+from hamu_ray.results.outcome import Status
+from hamu_ray.results.trial import TrialRecord
 from hamu_ray.sweep.search import NUMBER, PARAMETERS, STATUS, STUDY_FILE, UnlearningSearch, suggest
-from hamu_ray.sweep.trial import TrialRecord
 
 SPACE = {
     "method.gamma": {"uniform": [0.0, 1.0]},

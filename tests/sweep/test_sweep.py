@@ -15,13 +15,12 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors.torch import load_file
-from sweep_processes import log_of, ray_processes, start, wait_until, write_space
 
 from hamu_ray.config.files import load_run
-from hamu_ray.engine.outcome import Status
-from hamu_ray.engine.store import MODEL_FILE
-from hamu_ray.sweep.records import read_records
-from hamu_ray.sweep.trial import TrialRecord
+from hamu_ray.results.folder import MODEL_FILE, read_records
+from hamu_ray.results.outcome import Status
+from hamu_ray.results.trial import TrialRecord
+from tests.sweep_processes import log_of, ray_processes, start, wait_until, write_space
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from hamu_ray.metrics import language_names
 from hamu_ray.metrics.language_names import EVALUATION_SETS
+from hamu_ray.metrics.measured import Measured
 from hamu_ray.metrics.tofu import Alternatives
 from hamu_ray.metrics.tokens import TokenScores
 from hamu_ray.tasks.language.corpus import TextSplit
@@ -24,7 +25,7 @@ from hamu_ray.tasks.language.measures import (
 )
 from hamu_ray.tasks.language.models import answer_logits
 from hamu_ray.tasks.language.scores import answer_scores, greedy_answers
-from hamu_ray.tasks.task import Measured, Share
+from hamu_ray.tasks.task import Share
 
 ITEMS = tuple(language_names.truth_ratio_of("forget", geometric=geometric) for geometric in MEANS)
 """What `forget_items` holds where there are wrong answers to the forget set's questions."""

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from hamu_ray.metrics import comparison, language_names, memorization, names, text_membership, tofu
 from hamu_ray.metrics.language_names import EVALUATION_SETS, MINK, MINK_PERCENT, MINKPP, SPLITS
+from hamu_ray.metrics.measured import Measures
 from hamu_ray.metrics.membership import auc_loss
 from hamu_ray.metrics.rouge import rouge_recall
 from hamu_ray.metrics.tofu import Alternatives
 from hamu_ray.metrics.tokens import Floats, TokenScores
 from hamu_ray.metrics.undefined import Undefined
-from hamu_ray.tasks.task import Measures
 
 ItemValues = dict[str, list[float]]
 """Values of each item by name, as plain lists, which JSON keeps beside a model's measures."""

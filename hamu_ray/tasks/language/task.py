@@ -11,6 +11,7 @@ from torch.func import functional_call
 
 from hamu_ray.config.language import LanguageModelConfig, TofuData
 from hamu_ray.metrics import language_names
+from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.metrics.undefined import reasons
 from hamu_ray.tasks.language.corpus import ForgetText, split_corpus
 from hamu_ray.tasks.language.data import LanguageData
@@ -20,7 +21,7 @@ from hamu_ray.tasks.language.measures import compare_items, compare_measures
 from hamu_ray.tasks.language.models import answer_logits, build_language_model, with_adapter
 from hamu_ray.tasks.language.scores import by_length
 from hamu_ray.tasks.modes import eval_mode
-from hamu_ray.tasks.task import Measured, Measures, Outputs, Share, Teacher
+from hamu_ray.tasks.task import Outputs, Share, Teacher
 
 logger = logging.getLogger(__name__)
 

@@ -13,9 +13,10 @@ from hamu_ray.metrics.classification import (
     mean_loss,
     true_class_confidences,
 )
+from hamu_ray.metrics.measured import Measures
 from hamu_ray.metrics.membership import auc_loss, mia_confidence
 from hamu_ray.metrics.undefined import Undefined
-from hamu_ray.tasks.task import Measures, Outputs
+from hamu_ray.tasks.task import Outputs
 
 CHEAP = (
     *(of(split) for split in names.SPLITS for of in (names.accuracy_of, names.loss_of, names.entropy_of)),

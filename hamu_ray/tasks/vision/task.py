@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.vision import ForgetClass, ForgetConfig
 from hamu_ray.metrics import comparison, names
+from hamu_ray.metrics.measured import Measures
 from hamu_ray.metrics.undefined import Undefined, reasons
 from hamu_ray.tasks.modes import eval_mode
-from hamu_ray.tasks.task import Measures, Outputs, Share, Teacher
+from hamu_ray.tasks.task import Outputs, Share, Teacher
 from hamu_ray.tasks.vision.data import Examples, VisionData, indices_on
 from hamu_ray.tasks.vision.forget import split_examples
 from hamu_ray.tasks.vision.measures import ALL, CHEAP, all_measures, cheap_measures

@@ -1,0 +1,49 @@
+"""The files that a run leaves in its folder."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import yaml
+from torch import nn
+
+from hamu_ray.config.run import RunConfig
+from hamu_ray.engine.card import CARD_FILE, model_card
+from hamu_ray.engine.history import History
+from hamu_ray.engine.state import changing_state
+from hamu_ray.engine.tensors import save_tensors
+from hamu_ray.results.folder import HARDNESS_FILE, MODEL_FILE, OUTCOME_FILE, RUN_FILE
+from hamu_ray.results.outcome import Outcome, Report
+from hamu_ray.storage import StoragePath, write_atomically
+
+
+def write_result(
+    folder: StoragePath, run: RunConfig, model: nn.Module, outcome: Outcome, history: History
+) -> None:
+    """Write the model, the run's configuration and per-block diagnostics, and the outcome last of all."""
+    (folder / OUTCOME_FILE).unlink(missing_ok=True)
+    save_tensors(folder / MODEL_FILE, changing_state(model), {"steps": str(outcome.steps)})
+    configuration = run.model_dump(mode="json", by_alias=True)
+    write_atomically(folder / RUN_FILE, yaml.safe_dump(configuration, sort_keys=False).encode())
+    if history.past:
+        content = BytesIO()
+        arrays: dict[str, Any] = history.by_block()
+        np.savez_compressed(content, **arrays)
+        write_atomically(folder / HARDNESS_FILE, content.getvalue())
+    write_atomically(folder / OUTCOME_FILE, json.dumps(asdict(outcome), indent=2).encode())
+
+
+def write_for_others(
+    folder: StoragePath,
+    run: RunConfig,
+    outcome: Outcome,
+    files: Mapping[str, bytes],
+    bases: Sequence[Report],
+) -> None:
+    """Write what other programs need beside the weights, and a model card for people."""
+    card = model_card(run, outcome, {base.phase: base.measures for base in bases[:-1]})
+    for name, content in {**files, CARD_FILE: card.encode()}.items():
+        write_atomically(folder / name, content)

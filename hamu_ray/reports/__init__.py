@@ -1,0 +1,1 @@
+"""The front as pictures and tables, and the report page."""

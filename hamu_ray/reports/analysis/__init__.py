@@ -1,0 +1,1 @@
+"""What can be compared in a report, and how."""

@@ -1,0 +1,122 @@
+"""How sure a difference between methods is: hypervolume over seeds, its intervals, and paired tests."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy import stats
+
+from hamu_ray.reports.analysis.problems import Problem
+from hamu_ray.results.front import Interval, mean_interval
+from hamu_ray.results.summary import method_of
+from hamu_ray.results.trial import Status
+
+RESULTS = frozenset({Status.FINISHED, Status.INFEASIBLE, Status.COLLAPSED, Status.PRUNED})
+"""How trials end that say something of their method; an error or an interrupt says nothing."""
+
+LEAST_FOR_WILCOXON = 6
+"""Pairs below which no signed-rank test can reach 0.05: its least two-sided p-value is 2 / 2^n."""
+
+VARIANTS = "hamu"
+"""How the names of the methods begin that are held against the others."""
+
+
+@dataclass(frozen=True)
+class MethodVolume:
+    """A method's hypervolume, of each seed's own front."""
+
+    method: str
+    by_seed: dict[int, float]
+    """0 where all trials ended without a point on a front; a seed without a trial that ended is left out."""
+    share: float
+    """Of the best box that the mean covers."""
+    interval: Interval
+    trials: int
+    """That these are of."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two methods' hypervolumes, paired by seed."""
+
+    variant: str
+    baseline: str
+    pairs: int
+    difference: Interval
+    """Variant less baseline."""
+    p_value: float
+    """Of the paired t test, two-sided; NaN where it is not defined."""
+    wilcoxon: float
+    """Of the signed-rank test; NaN with fewer than `LEAST_FOR_WILCOXON` pairs."""
+    adjusted: float = field(default=math.nan)
+    """The t test's p-value after Holm's correction over all comparisons."""
+
+
+def volumes(problem: Problem) -> list[MethodVolume]:
+    """Return each method's hypervolume by seed, the best mean first."""
+    found = []
+    for method in problem.methods:
+        ended = [
+            m
+            for m in problem.members
+            if method_of(m.record) == method and not m.trial.running and m.record.status in RESULTS
+        ]
+        if not ended:
+            continue
+        by_seed = {
+            seed: problem.of_trials(m for m in ended if m.seed == seed).hypervolume
+            for seed in sorted({m.seed for m in ended})
+        }
+        interval = mean_interval(list(by_seed.values()))
+        box = _box(problem)
+        share = interval.mean / box if box > 0 else math.nan
+        found.append(MethodVolume(method, by_seed, share, interval, len(ended)))
+    return sorted(found, key=lambda volume: (-volume.interval.mean, volume.method))
+
+
+def _box(problem: Problem) -> float:
+    """Return the area between the worst and the best corner."""
+    corner = problem.summary.best_corner
+    worst = [0.0 if objective.maximise else 1.0 for objective in problem.objectives]
+    return abs(corner[0] - worst[0]) * abs(corner[1] - worst[1])
+
+
+def comparisons(found: Sequence[MethodVolume]) -> list[Comparison]:
+    """Return every HAMU variant against every other method, where two seeds or more pair them."""
+    pairs = list(_comparisons(found))
+    adjusted = holm([one.p_value for one in pairs])
+    return [replace(one, adjusted=p) for one, p in zip(pairs, adjusted, strict=True)]
+
+
+def _comparisons(found: Sequence[MethodVolume]) -> Iterator[Comparison]:
+    for variant in (one for one in found if one.method.startswith(VARIANTS)):
+        for baseline in (one for one in found if not one.method.startswith(VARIANTS)):
+            seeds = variant.by_seed.keys() & baseline.by_seed.keys()
+            if len(seeds) > 1:
+                ours, theirs = ([one.by_seed[seed] for seed in sorted(seeds)] for one in (variant, baseline))
+                yield _compare(variant.method, baseline.method, np.array(ours), np.array(theirs))
+
+
+def _compare(variant: str, baseline: str, ours: np.ndarray, theirs: np.ndarray) -> Comparison:
+    gains = ours - theirs
+    # Differences that are all alike have no spread to test against.
+    spread = np.ptp(gains) > 1e-12
+    p_value = float(stats.ttest_rel(ours, theirs).pvalue) if spread else math.nan
+    many = len(gains) >= LEAST_FOR_WILCOXON and np.any(gains != 0)
+    wilcoxon = float(stats.wilcoxon(gains).pvalue) if many else math.nan
+    return Comparison(variant, baseline, len(gains), mean_interval(gains), p_value, wilcoxon)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values after Holm's step-down correction (Holm 1979); NaN stays NaN and counts as no test.
+
+    The i-th smallest of m, counted from 0, is multiplied by m - i; none falls below one before it, none exceeds 1.
+    """
+    order = sorted((i for i, p in enumerate(p_values) if not math.isnan(p)), key=lambda i: p_values[i])
+    adjusted = [math.nan] * len(p_values)
+    highest = 0.0
+    for place, i in enumerate(order):
+        highest = max(highest, min(1.0, p_values[i] * (len(order) - place)))
+        adjusted[i] = highest
+    return adjusted

@@ -1,0 +1,107 @@
+"""Which parameters decide whether a trial is good: PED-ANOVA over a study rebuilt from the records."""
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+from hamu_ray.config.sweep import Domain
+from hamu_ray.reports.analysis.problems import Problem
+from hamu_ray.results.front import Objective
+from hamu_ray.results.summary import method_of
+from hamu_ray.results.trial import Status, TrialRecord
+
+LEAST_TRIALS = 12
+"""Below this many finished trials a quarter of them is no sample."""
+
+TOP = 0.25
+"""The share of trials that count as good."""
+
+EVERYTHING = "all methods"
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Shares of the parameters, which sum to one, for each objective."""
+
+    scope: str
+    """A method, or all of them."""
+    trials: int
+    shares: dict[str, dict[str, float]]
+    """Objective to parameter to share."""
+
+
+def importances(problem: Problem) -> tuple[list[Importance], list[str]]:
+    """Return the importances over all methods and within each, and why some are not there, in sentences."""
+    records = [m.record for m in problem.members if m.record.status is Status.FINISHED]
+    scopes = {EVERYTHING: records}
+    if len(problem.methods) > 1:
+        scopes |= {name: [r for r in records if method_of(r) == name] for name in problem.methods}
+    domains = {
+        path: domain
+        for sweep in {m.sweep.run_id: m.sweep for m in problem.members}.values()
+        if sweep.config is not None
+        for path, domain in sweep.config.space.items()
+    }
+    found: list[Importance] = []
+    few, constant = [], []
+    for scope, trials in scopes.items():
+        paths = {path: list(_values(trials, path)) for path in domains}
+        varied = {path: values for path, values in paths.items() if len(set(values)) > 1}
+        if len(trials) < LEAST_TRIALS:
+            few.append(f"{scope} ({len(trials)})")
+        elif len(varied) < 2:
+            constant.append(scope)
+        else:
+            distributions = {path: distribution(domains[path], values) for path, values in varied.items()}
+            shares = {o.metric: _shares(trials, o, distributions) for o in problem.objectives}
+            found.append(Importance(scope, len(trials), shares))
+    missing = [f"with fewer than {LEAST_TRIALS} finished trials, {', '.join(few)}"] if few else []
+    missing += [f"with fewer than two parameters that varied, {', '.join(constant)}"] if constant else []
+    return found, missing
+
+
+def _values(trials: Sequence[TrialRecord], path: str) -> Iterator[object]:
+    return (trial.parameters[path] for trial in trials if path in trial.parameters)
+
+
+def distribution(domain: Domain, values: Sequence[object]) -> BaseDistribution:
+    """Return a domain for Optuna; one that other sweeps went beyond is widened to what they sampled."""
+    numbers = [float(v) for v in values if isinstance(v, int | float)]
+    if domain.integers is not None:
+        first, last = domain.integers
+        return IntDistribution(min(first, int(min(numbers))), max(last, int(max(numbers))))
+    bounds = domain.loguniform or domain.uniform
+    if bounds is not None:
+        low, high = min(bounds[0], min(numbers)), max(bounds[1], max(numbers))
+        return FloatDistribution(low, high, log=domain.loguniform is not None)
+    return CategoricalDistribution(list(dict.fromkeys([*domain.examples, *values])))  # type: ignore[list-item]
+
+
+def _shares(
+    trials: Sequence[TrialRecord], objective: Objective, distributions: dict[str, BaseDistribution]
+) -> dict[str, float]:
+    """Return each parameter's share in whether a trial is among the best quarter in one objective."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize" if objective.maximise else "minimize")
+    for trial in trials:
+        value = trial.measures.get(objective.metric, math.nan)
+        if math.isfinite(value):
+            own = {path: v for path, v in trial.parameters.items() if path in distributions}
+            study.add_trial(
+                optuna.trial.create_trial(
+                    value=value, params=own, distributions={path: distributions[path] for path in own}
+                )
+            )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=TOP))

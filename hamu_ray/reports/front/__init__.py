@@ -1,0 +1,1 @@
+"""The front of a sweep: what is drawn, and its drawings."""

@@ -1,0 +1,42 @@
+"""The files of a front, and its summary on the terminal."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from hamu_ray.reports.front.picture import write_html, write_png
+from hamu_ray.reports.front.tables import front_table, write_csv
+from hamu_ray.results.folder import RUN_FILE
+from hamu_ray.results.summary import SweepSummary
+from hamu_ray.results.wording import shown
+from hamu_ray.storage import storage_path
+from hamu_ray.tracking import store
+from hamu_ray.tracking.client import Tracking
+from hamu_ray.tracking.ui_views import view_id
+
+
+def write_files(summary: SweepSummary, folder: Path) -> list[Path]:
+    """Write the front and all trials as tables, and the picture."""
+    return [
+        write_csv(folder / "front.csv", summary, summary.front),
+        write_csv(folder / "trials.csv", summary, summary.trials),
+        write_png(folder / "front.png", summary),
+        write_html(folder / "front.html", summary),
+    ]
+
+
+def print_result(summary: SweepSummary, folder: Path, tracking: Tracking, console: Console) -> None:
+    """Print the front, where its files are, and what to do next."""
+    console.print(front_table(summary))
+    lines = {
+        "picture": f"{shown(folder / 'front.png')}, interactive: {shown(folder / 'front.html')}",
+        "tables": f"{shown(folder / 'front.csv')}, {shown(folder / 'trials.csv')}",
+    }
+    if summary.knee is not None:
+        run = shown(storage_path(summary.knee.model_path).with_name(RUN_FILE))
+        lines["knee"] = f"python -m hamu_ray.unlearn {run}"
+    lines["MLflow"] = store.shown(tracking.uri)
+    lines["UI"] = tracking.ui_command()
+    lines["charts"] = tracking.view_link(view_id(summary.objectives, folder.name))
+    for name, text in lines.items():
+        console.print(f"{name:<8} {text}", soft_wrap=True, markup=False)

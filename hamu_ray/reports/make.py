@@ -1,0 +1,106 @@
+"""A report on disk: the page, with its tables and pictures beside it."""
+
+import csv
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hamu_ray.reports.analysis.comparison import comparisons, volumes
+from hamu_ray.reports.analysis.problems import Problem, problems_of
+from hamu_ray.reports.front.picture import write_png
+from hamu_ray.reports.front.tables import write_csv
+from hamu_ray.reports.page.page import render
+from hamu_ray.storage import write_atomically
+from hamu_ray.tracking.client import Tracking
+from hamu_ray.tracking.reader import Archive, ArchivedSweep
+
+REPORT_FILE = "report.html"
+
+
+def write_report(sweeps: Sequence[ArchivedSweep], title: str, folder: Path, own: bool = False) -> Path:
+    """Write the report of some sweeps and return the page's path.
+
+    Args:
+        sweeps: to report on; none give a page that says so.
+        title: what was asked for.
+        folder: where the files go.
+        own: the folder is the sweep's own, which has its front and its trials already.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    problems = problems_of(sweeps)
+    page = folder / REPORT_FILE
+    write_atomically(page, render(sweeps, title, problems).encode())
+    if not problems:
+        return page
+    for i, problem in enumerate(problems if not own else ()):
+        suffix = "" if len(problems) == 1 else f"-{i + 1}"
+        write_png(folder / f"front{suffix}.png", problem.summary)
+        write_csv(folder / f"front{suffix}.csv", problem.summary, problem.summary.front)
+        trials = problem.of_trials(problem.members)
+        write_csv(folder / f"trials{suffix}.csv", trials, trials.trials)
+    write_rows(folder / "hypervolume.csv", (row for p in problems for row in volume_rows(p)))
+    write_rows(folder / "comparisons.csv", (row for p in problems for row in comparison_rows(p)))
+    write_rows(folder / "measures.csv", (row for p in problems for row in measure_rows(p)))
+    return page
+
+
+def leave_report(archive: Archive, experiment: str, folder: Path, tracking: Tracking, run_id: str) -> Path:
+    """Write the report of a sweep into its folder, and keep it with the sweep's run."""
+    sweeps = [s for s in archive.sweeps(experiment, folder.name) if s.run_id == run_id]
+    page = write_report(sweeps, folder.name, folder, own=True)
+    tracking.log_files(run_id, page)
+    return page
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows as CSV, in full precision, empty where a number is not defined; no file where there is no row."""
+    rows = list(rows)
+    if not rows:
+        return
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        for row in rows:
+            blank = {key: "" for key, value in row.items() if isinstance(value, float) and math.isnan(value)}
+            writer.writerow(row | blank)
+
+
+def volume_rows(problem: Problem) -> Iterator[dict[str, Any]]:
+    """Yield the hypervolume of each method and seed."""
+    for one in volumes(problem):
+        for seed, value in one.by_seed.items():
+            yield {"problem": problem.title, "method": one.method, "seed": seed, "hypervolume": value}
+
+
+def comparison_rows(problem: Problem) -> Iterator[dict[str, Any]]:
+    """Yield the paired comparisons of methods."""
+    for one in comparisons(volumes(problem)):
+        yield {
+            "problem": problem.title,
+            "variant": one.variant,
+            "baseline": one.baseline,
+            "pairs": one.pairs,
+            "difference": one.difference.mean,
+            "low": one.difference.low,
+            "high": one.difference.high,
+            "p_paired_t": one.p_value,
+            "p_holm": one.adjusted,
+            "p_wilcoxon": one.wilcoxon,
+        }
+
+
+def measure_rows(problem: Problem) -> Iterator[dict[str, Any]]:
+    """Yield every measure of the original, the reference and the methods' knees."""
+    models = [("original", "", problem.original), ("reference", "", problem.reference)]
+    models += [(method, one.record.trial_id, one.record.measures) for method, one in problem.knees.items()]
+    for model, trial, measures in models:
+        for name, value in measures.items():
+            yield {
+                "problem": problem.title,
+                "model": model,
+                "trial": trial,
+                "measure": name,
+                "value": value,
+                "less_reference": value - problem.reference.get(name, math.nan),
+            }

@@ -1,0 +1,135 @@
+"""What a report says first: the answer in a sentence, and what to do next."""
+
+import math
+import shlex
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hamu_ray.reports.analysis.comparison import MethodVolume
+from hamu_ray.reports.analysis.problems import Configuration, Problem
+from hamu_ray.results.folder import RUN_FILE
+from hamu_ray.results.wording import counted, last_word, number, setting, share, words
+from hamu_ray.tracking import store
+
+EDGE = 0.05
+"""A value within this share of a domain's end (on its scale) lies at the end."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Something to do, and the command that does it, if there is one."""
+
+    text: str
+    command: str = ""
+
+
+def headline(problem: Problem) -> str:
+    """Return the answer: the best balance found."""
+    knee = problem.knee
+    if knee is None:
+        running = sum(m.trial.running for m in problem.members)
+        if running:
+            return f"No result yet: {counted(running, 'trial')} not over"
+        return "No trial finished: there is no front"
+    first, second = (
+        f"{words(o.metric)} {number(interval.mean)}"
+        for o, interval in zip(problem.objectives, knee.intervals, strict=True)
+    )
+    method = knee.method.replace("-", "\u2011")  # not to be broken over lines
+    return f"Best balance: {method}, with {first} and {second}"
+
+
+def lede(problem: Problem, volumes: list[MethodVolume]) -> str:
+    """Return two or three sentences that put the answer in its place."""
+    summary, knee = problem.summary, problem.knee
+    if knee is None:
+        ended = Counter(m.ended for m in problem.members)
+        return (
+            f"{counted(len(problem.members), 'trial')}: "
+            + ", ".join(f"{n} {how}" for how, n in ended.items())
+            + "."
+        )
+    points = "the only point" if len(problem.front) == 1 else f"the knee of {len(problem.front)} points"
+    sentences = [f"It is {points} on the front of {counted(len(problem.members), 'trial')}."]
+    gap = knee.record.measures.get("avg_gap", math.nan)
+    if math.isfinite(gap):
+        sentences.append(f"On average it is {number(gap)} away from a model that never saw the data.")
+    corner = ", ".join(number(value) for value in summary.best_corner)
+    sentences.append(f"The front covers {share(summary.hypervolume_share)} of the box up to ({corner}).")
+    if len(volumes) > 1:
+        best, second = volumes[:2]
+        tied = math.isclose(best.interval.mean, second.interval.mean, abs_tol=5e-5)
+        verb = "share the largest hypervolume" if tied else "has the largest hypervolume of one method"
+        who = f"{best.method} and {second.method}" if tied else best.method
+        sentences.append(f"{who} {verb}, {number(best.interval.mean)}.")
+    return " ".join(sentences)
+
+
+def next_steps(problem: Problem) -> Iterator[Advice]:
+    """Yield what to do with this result."""
+    knee = problem.knee
+    if knee is not None:
+        yield Advice("Use the knee, or run its configuration again:", rerun_command(knee))
+        yield from _edges(problem, knee)
+        if len(problem.seeds) < 3:
+            have = "one seed" if len(problem.seeds) == 1 else f"{len(problem.seeds)} seeds"
+            yield Advice(
+                f"All of this is from {have}. Before trusting a difference between methods, repeat the sweep over "
+                "three or more:",
+                "--set 'space.seed={grid: [41, 42, 43]}'",
+            )
+    failed = [m for m in problem.members if m.ended == "failed"]
+    if failed:
+        reason, times = Counter(
+            m.record.reason.splitlines()[0][:120] for m in failed if m.record.reason
+        ).most_common(1)[0]
+        yield Advice(f"{counted(len(failed), 'trial')} failed; the commonest reason ({times}): {reason}")
+    if knee is None and not failed and not any(m.trial.running for m in problem.members):
+        yield Advice(
+            "Every trial ended early. Lower optimizer.learning_rate or take fewer steps, so that the model keeps its "
+            "skill, and look at the reasons below."
+        )
+    for sweep in {m.sweep.run_id: m.sweep for m in problem.members}.values():
+        waiting = (sweep.expected or 0) - sum(not trial.running for trial in sweep.trials)
+        if waiting > 0 and not sweep.running:
+            yield Advice(
+                f"{sweep.name}: {counted(waiting, 'trial')} of {sweep.expected} never ended. To go on with it, "
+                "repeat its command with --resume."
+            )
+
+
+def rerun_command(configuration: Configuration) -> str:
+    """Return the commands that fetch a configuration and run it."""
+    member = configuration.members[0]
+    uri = store.shown(member.sweep.archive.uri)
+    fetch = shlex.join(
+        ["mlflow", "artifacts", "download", "-r", member.trial.run_id, "-a", RUN_FILE, "-d", "."]
+    )
+    fetch = f"MLFLOW_TRACKING_URI={shlex.quote(uri)} {fetch}"
+    return f"{fetch}\npython -m hamu_ray.unlearn {RUN_FILE}"
+
+
+def model_folder(configuration: Configuration) -> str:
+    """Return where the model of a configuration's first seed was left; empty where it left none."""
+    path = configuration.members[0].record.model_path
+    return path.rpartition("/")[0] or str(Path(path).parent) if path else ""
+
+
+def _edges(problem: Problem, knee: Configuration) -> Iterator[Advice]:
+    """Yield the sampled parameters that lie at an end of their domain: better values may lie beyond."""
+    config = knee.members[0].sweep.config
+    for path, value in knee.settings.items():
+        domain = config.space.get(path) if config else None
+        bounds = (domain.loguniform or domain.uniform) if domain else None
+        if domain is None or bounds is None or not isinstance(value, int | float):
+            continue
+        scale = math.log if domain.loguniform else float
+        place = (scale(value) - scale(bounds[0])) / (scale(bounds[1]) - scale(bounds[0]))
+        if not EDGE <= place <= 1 - EDGE:
+            end = "lower" if place < EDGE else "upper"
+            yield Advice(
+                f"The knee's {last_word(path)} {setting(value)} lies at the {end} end of what was tried "
+                f"({bounds[0]:g} to {bounds[1]:g}): search beyond it."
+            )

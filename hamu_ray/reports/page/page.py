@@ -1,0 +1,183 @@
+"""The page: everything put together and rendered as one HTML file that needs no network."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from hamu_ray.reports.analysis.comparison import comparisons, volumes
+from hamu_ray.reports.analysis.details import Details, fetch
+from hamu_ray.reports.analysis.importance import importances
+from hamu_ray.reports.analysis.problems import Problem, letters, problems_of
+from hamu_ray.reports.page import advice, rows
+from hamu_ray.reports.page.charts import (
+    Figure,
+    MethodStyle,
+    front_chart,
+    importance_chart,
+    looks,
+    volume_chart,
+)
+from hamu_ray.reports.page.step_charts import hardness_charts, heat_maps, learning_charts
+from hamu_ray.results import wording
+from hamu_ray.tracking import store
+from hamu_ray.tracking.reader import ArchivedSweep
+
+PACKAGE = "hamu_ray.reports.page"
+LISTED = 200
+"""Trials that did not finish are listed openly up to here; all are in the table of all trials."""
+
+
+@dataclass
+class Charts:
+    """The figures of a page by their names."""
+
+    figures: dict[str, Figure] = field(default_factory=dict)
+
+    def add(self, figure: Figure) -> str:
+        """Keep a figure; return its name."""
+        name = f"f{len(self.figures)}"
+        self.figures[name] = figure
+        return name
+
+
+def render(sweeps: Sequence[ArchivedSweep], target: str, problems: Sequence[Problem] | None = None) -> str:
+    """Return the page of some sweeps, of none too."""
+    problems = problems_of(sweeps) if problems is None else problems
+    methods = looks(sorted({method for problem in problems for method in problem.methods}))
+    charts = Charts()
+    views = [_view(problem, f"p{i}", methods, charts) for i, problem in enumerate(problems)]
+    environment = Environment(
+        loader=PackageLoader(PACKAGE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"words": wording.words, "number": wording.number, "spread": wording.spread}
+    environment.filters |= {"last_word": wording.last_word}
+    environment.filters |= {"p_value": wording.p_value, "signed": wording.signed, "share": wording.share}
+    return environment.get_template("page.html").render(
+        target=target,
+        title=target,
+        views=views,
+        sweeps=rows.sweep_rows(sweeps, letters(sweeps)) if sweeps else [],
+        stores=sorted({store.shown(sweep.archive.uri) for sweep in sweeps}),
+        methods=methods,
+        made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        data=Markup(as_script(charts.figures)),
+        style=_file("style.css"),
+        program=_file("page.js"),
+        plotly=_plotly(),
+    )
+
+
+def _view(problem: Problem, name: str, methods: Mapping[str, MethodStyle], charts: Charts) -> dict[str, Any]:
+    """Return all that the template shows of a problem."""
+    details = fetch(problem)
+    own = {method: methods[method] for method in problem.methods}
+    front, scene = front_chart(problem, {m: look for m, look in methods.items()})
+    found = volumes(problem)
+    pairs = comparisons(found)
+    shares, missing = importances(problem)
+    columns, measure_rows = rows.measure_table(problem)
+    ends, method_rows = rows.method_rows(problem)
+    trials = rows.trial_rows(problem)
+    unfinished = [row for row in trials if not row.finished]
+    return {
+        "id": name,
+        "problem": problem,
+        "headline": advice.headline(problem),
+        "lede": advice.lede(problem, found),
+        "advice": list(advice.next_steps(problem)),
+        "methods": own,
+        "front": charts.add(front) if problem.configurations or scene.others or scene.anchors else None,
+        "notes": scene.notes,
+        "definitions": scene.definitions,
+        "several": any(len(one.seeds) > 1 for one in problem.configurations),
+        "rows": [_front_row(problem, one, details) for one in reversed(problem.front)],
+        "setting_keys": _setting_keys(problem),
+        "volumes": found,
+        "volume_chart": charts.add(volume_chart(found, methods)) if found else None,
+        "volume_seeds": sorted({seed for volume in found for seed in volume.by_seed}),
+        "comparisons": pairs,
+        "wilcoxon": any(math.isfinite(pair.wilcoxon) for pair in pairs),
+        "columns": columns,
+        "measure_rows": measure_rows,
+        "learning": [charts.add(one) for one in learning_charts(problem, details, methods)]
+        if details.drawn
+        else [],
+        "left_out": details.left_out,
+        "hardness": [(t, note, charts.add(one)) for t, note, one in hardness_charts(details, methods)],
+        "heat_maps": {
+            f"{method}, {problem.knees[method].members[0].record.trial_id}": [
+                (title, charts.add(one)) for title, one in heat_maps(blocks)
+            ]
+            for method, blocks in details.blocks.items()
+        },
+        "ends": ends,
+        "method_rows": method_rows,
+        "costs": rows.COSTS,
+        "reasons": rows.reason_rows(problem),
+        "trials": trials,
+        "unfinished": unfinished[:LISTED],
+        "more_unfinished": max(0, len(unfinished) - LISTED),
+        "importances": [(one, charts.add(importance_chart(one))) for one in shares],
+        "no_importance": missing,
+    }
+
+
+def _setting_keys(problem: Problem) -> list[str]:
+    return list(dict.fromkeys(key for one in problem.front for key in one.settings))
+
+
+def _front_row(problem: Problem, one: Any, details: Details) -> dict[str, Any]:
+    """Return a front point with its configuration."""
+    knee = problem.knee is not None and one is problem.knee
+    return {
+        "configuration": one,
+        "name": one.record.trial_id,
+        "knee": knee,
+        "settings": {key: wording.setting(value) for key, value in one.settings.items()},
+        "yaml": details.runs.get(one.record.trial_id, ""),
+        "command": advice.rerun_command(one),
+        "folder": advice.model_folder(one),
+    }
+
+
+def as_script(document: Any) -> str:
+    """Return JSON that can stand in a script element: it holds no `<`, `>` or `&`, and no number that is none."""
+    text = json.dumps(_plain(document), allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _plain(value: Any) -> Any:
+    """Return nested data with None for numbers that are not finite, and floats to seven digits."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return float(f"{value:.7g}") if math.isfinite(value) else None
+    return value
+
+
+@cache
+def _file(name: str) -> Markup:
+    return Markup((files(PACKAGE) / "templates" / name).read_text(encoding="utf-8"))
+
+
+@cache
+def _plotly() -> Markup:
+    from plotly.offline import get_plotlyjs
+
+    return Markup(get_plotlyjs())

@@ -1,0 +1,238 @@
+"""The page's tables: measures beside the reference's, ends and costs of methods, and every trial."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from statistics import fmean
+
+from hamu_ray.reports.analysis.problems import Configuration, Member, Problem
+from hamu_ray.results.summary import method_of, settings_of
+from hamu_ray.results.trial import Status
+from hamu_ray.results.wording import NONE, SHORT, defined, duration, number, settings, signed
+from hamu_ray.tracking.reader import ArchivedSweep
+
+HEADLINES = (
+    "avg_gap",
+    "unlearning_accuracy",
+    "retain_accuracy",
+    "test_accuracy",
+    "mia_confidence",
+    "forget_prob",
+    "retain_prob",
+    "model_utility",
+    "forget_quality_ks_log10",
+    "privleak",
+)
+"""Measures that are shown at first, behind the objectives; the others on demand."""
+
+ENDS = (*map(str, Status), "running")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What stands in a table, and what it is sorted by."""
+
+    text: str
+    value: float | str
+    note: str = ""
+    """Small, below the text."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A measure's column."""
+
+    name: str
+    short: str
+    definition: str
+    better: str
+    headline: bool
+
+
+@dataclass(frozen=True)
+class MeasureRow:
+    """The measures of the original, the reference, or a method's knee."""
+
+    name: str
+    detail: str
+    method: str
+    cells: list[Cell]
+
+
+def measure_table(problem: Problem) -> tuple[list[Column], list[MeasureRow]]:
+    """Return all measures of O, R and each method's knee, with the differences to R."""
+    task = str((problem.members[0].record.configuration.get("model") or {}).get("task", ""))
+    objectives = [objective.metric for objective in problem.objectives]
+    sources = [problem.reference, problem.original, *(k.record.measures for k in problem.knees.values())]
+    present = dict.fromkeys(name for measures in sources for name in measures)
+    first = [name for name in (*objectives, *HEADLINES) if name in present]
+    names = list(dict.fromkeys([*first, *present]))
+    columns = [Column(n, SHORT.get(n, ""), *defined(n, task), headline=n in first) for n in names]
+    rows = [
+        MeasureRow(
+            title, detail, "", _measure_cells(measures, names, problem.reference if title == "O" else {})
+        )
+        for title, detail, measures in (
+            ("O", "original, before unlearning", problem.original),
+            ("R", "retain-only reference", problem.reference),
+        )
+        if measures
+    ]
+    for method, knee in problem.knees.items():
+        cells = _measure_cells(knee.record.measures, names, problem.reference, knee)
+        rows.append(MeasureRow(method, knee_detail(knee), method, cells))
+    return columns, rows
+
+
+def knee_detail(knee: Configuration) -> str:
+    """Return a configuration's name, seeds and settings in one line."""
+    seeds = f"{len(knee.seeds)} seeds" if len(knee.seeds) > 1 else f"seed {knee.seeds[0]}"
+    return ", ".join(part for part in (knee.record.trial_id, seeds, settings(knee.settings)) if part)
+
+
+def _measure_cells(
+    measures: Mapping[str, float],
+    names: Sequence[str],
+    reference: Mapping[str, float],
+    knee: Configuration | None = None,
+) -> list[Cell]:
+    cells = []
+    for name in names:
+        value = measures.get(name, math.nan)
+        note = ""
+        if name in reference and math.isfinite(value) and name != "avg_gap":
+            note = signed(value - reference[name])
+        text = number(value)
+        if knee is not None and len(knee.seeds) > 1 and math.isfinite(value):
+            interval = knee.interval(name)
+            text += f" ± {number(interval.high - interval.mean)}" if math.isfinite(interval.high) else ""
+        cells.append(Cell(text, value, note))
+    return cells
+
+
+@dataclass(frozen=True)
+class MethodRow:
+    """How a method's trials ended, and what they cost."""
+
+    method: str
+    ends: list[int]
+    """By `ENDS`."""
+    costs: list[Cell]
+
+
+COSTS = (
+    "steps a trial",
+    "gradients a trial",
+    "s a step",
+    "steps, s a trial",
+    "evaluation, s a trial",
+    "all trials",
+)
+
+
+def method_rows(problem: Problem) -> tuple[list[str], list[MethodRow]]:
+    """Return the ends that occur, and a row for each method."""
+    grouped: dict[str, list[Member]] = defaultdict(list)
+    for member in problem.members:
+        grouped[method_of(member.record)].append(member)
+    counts = {method: Counter(m.ended for m in members) for method, members in grouped.items()}
+    ends = [end for end in ENDS if any(counted[end] for counted in counts.values())]
+    rows = [
+        MethodRow(method, [counts[method][end] for end in ends], _costs(grouped[method]))
+        for method in sorted(grouped)
+    ]
+    return ends, rows
+
+
+def _costs(members: Sequence[Member]) -> list[Cell]:
+    def values(name: str) -> list[float]:
+        return [m.trial.costs[name] for m in members if name in m.trial.costs]
+
+    def mean(found: Sequence[float]) -> float:
+        return fmean(found) if found else math.nan
+
+    steps, seconds = values("steps"), values("unlearning_seconds")
+    a_step = math.fsum(seconds) / math.fsum(steps) if math.fsum(steps) else math.nan
+    total = values("trial_seconds")
+    whole = [mean(steps), mean(values("gradient_computations"))]
+    times = [a_step, mean(seconds), mean(values("evaluation_seconds"))]
+    cells = [Cell(f"{v:,.0f}" if math.isfinite(v) else NONE, v) for v in whole]
+    cells += [Cell(f"{v:.3g}" if math.isfinite(v) else NONE, v) for v in times]
+    return [*cells, Cell(duration(math.fsum(total)) if total else NONE, math.fsum(total))]
+
+
+def reason_rows(problem: Problem) -> list[tuple[str, str, int]]:
+    """Return how and why trials ended, and how many did, the commonest first."""
+    counted = Counter((m.ended, " ".join(m.record.reason.split())[:160]) for m in problem.members)
+    return [(ended, reason, count) for (ended, reason), count in counted.most_common()]
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """A trial in the list of all."""
+
+    trial: str
+    method: str
+    seed: int
+    ended: str
+    finished: bool
+    objectives: list[Cell]
+    settings: str
+    reason: str
+    run_id: str
+
+
+def trial_rows(problem: Problem) -> list[TrialRow]:
+    """Return every trial, whatever became of it."""
+    return [
+        TrialRow(
+            trial=m.record.trial_id,
+            method=method_of(m.record),
+            seed=m.seed,
+            ended=m.ended,
+            finished=m.record.status is Status.FINISHED,
+            objectives=[Cell(number(value), value) for value in problem.summary.point(m.record.measures)],
+            settings=settings(settings_of(m.record, without_seed=True)),
+            reason=" ".join(m.record.reason.split())[:300],
+            run_id=m.trial.run_id,
+        )
+        for m in problem.members
+    ]
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """A sweep among those of the report."""
+
+    letter: str
+    name: str
+    experiment: str
+    began: str
+    took: str
+    trials: str
+    algorithm: str
+    state: str
+
+
+def sweep_rows(sweeps: Sequence[ArchivedSweep], letters: Mapping[str, str]) -> list[SweepRow]:
+    """Return the sweeps that the report is made from."""
+    rows = []
+    for sweep in sweeps:
+        over = sum(not trial.running for trial in sweep.trials)
+        state = "running, or its driver died" if sweep.running else "over"
+        began = math.isfinite(sweep.began)
+        rows.append(
+            SweepRow(
+                letter=letters[sweep.run_id],
+                name=sweep.name,
+                experiment=sweep.experiment,
+                began=f"{datetime.fromtimestamp(sweep.began, UTC):%Y-%m-%d %H:%M} UTC" if began else NONE,
+                took=duration(sweep.ended - sweep.began),
+                trials=f"{over} of {sweep.expected}" if sweep.expected else str(over),
+                algorithm=str((sweep.document.get("search") or {}).get("algorithm", NONE)),
+                state=state,
+            )
+        )
+    return rows

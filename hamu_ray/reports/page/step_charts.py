@@ -1,0 +1,184 @@
+"""The charts over steps: learning curves, measures of hardness, and heat maps of the blocks."""
+
+import base64
+import math
+from collections.abc import Iterator, Mapping
+from html import escape
+
+import numpy as np
+
+from hamu_ray.reports.analysis.details import SEEDS_DRAWN, STEP_METRICS, Blocks, Details
+from hamu_ray.reports.analysis.problems import Problem
+from hamu_ray.reports.page.charts import INK, MUTED, Figure, MethodStyle, axis, figure
+from hamu_ray.results.wording import words
+
+STEP_TITLES: Mapping[str, tuple[str, str]] = {
+    "gradient_cosine": ("Cosine of the gradients", "cos(r, f)"),
+    "gradient_dot": ("Dot product of the gradients", "r · f"),
+    "retain_norm": ("Norm of the retain gradient", "|r|"),
+    "forget_norm": ("Norm of the forget gradient", "|f|"),
+    "stopping_margin": ("HAMU's stopping margin", "sum of terms less B"),
+    "infeasible_blocks": ("Blocks that cannot meet the constraint", "blocks"),
+}
+"""Title and axis of each diagnostic of steps."""
+
+STEP_NOTES: Mapping[str, str] = {
+    "gradient_cosine": "Above 0, a step that forgets more also retains less, at first order.",
+    "gradient_dot": "The same, with the gradients' sizes: the first-order harm of forgetting.",
+    "retain_norm": "After clipping.",
+    "forget_norm": "After clipping.",
+    "stopping_margin": "Below 0, both objectives can no longer be served at once.",
+    "infeasible_blocks": "No step within their radius forgets as much as asked for.",
+}
+
+BLOCK_TITLES: Mapping[str, tuple[str, str]] = {
+    "angle": ("angle between the gradients", "degrees"),
+    "retain_forget": ("dot product of the gradients", "log₁₀|r · f|, with its sign"),
+    "feasibility": ("constraint needed over available", "B / (R |f|), log₁₀"),
+    "stopping_term": ("stopping term", "log₁₀"),
+}
+"""What a heat map shows, and its unit."""
+
+LEAST = 1e-12
+"""Magnitudes below this count as zero on logarithmic scales."""
+
+
+def learning_charts(problem: Problem, details: Details, methods: Mapping[str, MethodStyle]) -> list[Figure]:
+    """Return a chart for each objective: knees in full, other points of the front thin, O and R as levels."""
+    charts = []
+    for i, objective in enumerate(problem.objectives):
+        data, last = [], 1
+        knees = set(problem.knees)
+        for one in details.drawn:
+            knee = one is problem.knees.get(one.method) and one.method in knees
+            look = methods[one.method]
+            for member in one.members[:SEEDS_DRAWN]:
+                curve = details.curves.get(member.record.trial_id) or {}
+                steps = sorted(curve)
+                last = max([last, *steps])
+                style: Figure = {"line": {"color": look.colour, "width": 2 if knee else 1, "dash": look.dash}}
+                style |= {"opacity": 1.0 if knee else 0.45}
+                marks = {"marker": {"symbol": look.symbol, "size": 7, "color": look.colour}} if knee else {}
+                name = f"{one.method} {member.record.trial_id}" + (" (knee)" if knee else "")
+                data.append(
+                    {
+                        "type": "scatter",
+                        "mode": "lines+markers" if knee else "lines",
+                        "x": steps,
+                        "y": [curve[step][i] for step in steps],
+                        "name": escape(name),
+                        "meta": {"method": one.method},
+                        "hovertemplate": "step %{x}: %{y:.4f}<extra>%{fullData.name}</extra>",
+                        **style,
+                        **marks,
+                    }
+                )
+        data += _levels(problem, objective.metric, last)
+        axes = {"xaxis": axis("step", rangemode="tozero"), "yaxis": axis(words(objective.metric))}
+        charts.append(figure(data, 360, hovermode="closest", **axes))
+    return charts
+
+
+def _levels(problem: Problem, metric: str, last: int) -> Iterator[Figure]:
+    """Yield the original's and the reference's values as level lines with their letters."""
+    for letter, measures, dash in (("O", problem.original, "dot"), ("R", problem.reference, "dash")):
+        value = measures.get(metric, math.nan)
+        if math.isfinite(value):
+            yield {
+                "type": "scatter",
+                "mode": "lines+text",
+                "x": [0, last],
+                "y": [value, value],
+                "text": ["", letter],
+                "textposition": "bottom left" if letter == "O" else "top left",
+                "cliponaxis": False,
+                "textfont": {"color": INK},
+                "line": {"color": MUTED, "width": 1.2, "dash": dash},
+                "name": letter,
+                "hovertemplate": f"{letter} %{{y:.4f}}<extra></extra>",
+            }
+
+
+def hardness_charts(details: Details, methods: Mapping[str, MethodStyle]) -> list[tuple[str, str, Figure]]:
+    """Return title, note and chart of every diagnostic of steps that the knees have."""
+    charts = []
+    for metric in STEP_METRICS:
+        data = []
+        for method, histories in details.steps.items():
+            history = histories.get(metric)
+            if history and any(map(math.isfinite, history.values())):
+                look = methods[method]
+                data.append(
+                    {
+                        "type": "scatter",
+                        "mode": "lines",
+                        "x": list(history),
+                        "y": list(history.values()),
+                        "name": escape(method),
+                        "meta": {"method": method},
+                        "line": {"color": look.colour, "width": 1.6, "dash": look.dash},
+                        "hovertemplate": "step %{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
+                    }
+                )
+        if data:
+            title, unit = STEP_TITLES[metric]
+            zero = {"zeroline": True, "zerolinecolor": MUTED, "zerolinewidth": 1}
+            axes = {"xaxis": axis("step"), "yaxis": axis(unit, tickformat="~g", **zero)}
+            charts.append((title, STEP_NOTES[metric], figure(data, 280, hovermode="closest", **axes)))
+    return charts
+
+
+def heat_maps(blocks: Blocks) -> Iterator[tuple[str, Figure]]:
+    """Yield title and chart of each diagnostic of a trial's blocks."""
+    for measure, values in blocks.values.items():
+        title, unit = BLOCK_TITLES[measure]
+        yield title, _heat_map(blocks, values, measure, unit)
+
+
+def _heat_map(blocks: Blocks, values: np.ndarray, measure: str, unit: str) -> Figure:
+    """Return steps from left to right, blocks from the input down, on a scale whose middle is neutral if it has one."""
+    scale: Figure = {"colorscale": "Viridis"}
+    hover = "%{z:.3g}"
+    if measure == "angle":
+        reach = float(np.nanmax(np.abs(values - 90), initial=1.0))
+        scale = {"colorscale": _diverging(), "zmin": 90 - reach, "zmax": 90 + reach}
+        hover = "%{z:.1f}°"
+    elif measure == "retain_forget":
+        top = float(np.nanmax(np.abs(values), initial=LEAST))
+        floor = max(top * 1e-6, LEAST)
+        values = np.sign(values) * np.log10(np.maximum(np.abs(values) / floor, 1))
+        reach = float(np.nanmax(np.abs(values), initial=1.0)) or 1.0
+        scale = {"colorscale": _diverging(), "reversescale": True, "zmin": -reach, "zmax": reach}
+        unit, hover = f"decades from ±{floor:.0e}", "%{z:.2f}"
+    else:
+        values = np.log10(np.maximum(values, LEAST))
+        hover = "10^%{z:.2f}"
+    grid = np.ascontiguousarray(values.T, dtype="<f4")
+    z = {
+        "dtype": "f4",
+        "bdata": base64.b64encode(grid.tobytes()).decode(),
+        "shape": f"{grid.shape[0]}, {grid.shape[1]}",
+    }
+    trace = {
+        "type": "heatmap",
+        "x": blocks.steps,
+        "y": [escape(name) for name in blocks.names],
+        "z": z,
+        "hovertemplate": "%{y}<br>step %{x}: " + hover + "<extra></extra>",
+        "colorbar": {"title": {"text": unit, "side": "right"}, "thickness": 12, "outlinewidth": 0},
+        **scale,
+    }
+    rows = {
+        "type": "category",
+        "autorange": "reversed",
+        "automargin": True,
+        "tickfont": {"size": 10},
+        "ticks": "",
+    }
+    height = min(1100, max(260, 110 + 13 * len(blocks.names)))
+    return figure([trace], height, xaxis=axis("step"), yaxis=rows)
+
+
+def _diverging() -> list[list[object]]:
+    """Return orange for conflict, blue for agreement, neutral between."""
+    return [[0.0, "#D55E00"], [0.25, "#F0B27A"], [0.5, "#F4F4F2"], [0.75, "#7FB2D9"], [1.0, "#0072B2"]]

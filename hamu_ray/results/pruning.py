@@ -1,0 +1,55 @@
+"""Giving up trials that others have left far behind, both objectives looked at."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.results.front import Directions, Point
+from hamu_ray.results.outcome import Failure, Outcome, Report, Status
+
+Curve = Mapping[int, Point]
+"""A trial's two objectives at each step where it was evaluated."""
+
+
+@dataclass(frozen=True)
+class ReferenceCurves:
+    """Finished trials, which a running one is held against. Plain data: it travels with the job."""
+
+    metrics: tuple[str, str]
+    maximise: Directions
+    margin: float
+    grace_steps: int
+    curves: tuple[Curve, ...] = ()
+
+    def beat(self, step: int, measures: Mapping[str, float]) -> bool:
+        """Whether one of them was better by more than the margin in both objectives at this very step.
+
+        A measure that is missing or NaN is beaten by nobody: what it means is for other rules to say.
+        """
+        if step < self.grace_steps or any(metric not in measures for metric in self.metrics):
+            return False
+        signs = [1.0 if maximise else -1.0 for maximise in self.maximise]
+        mine = [measures[metric] for metric in self.metrics]
+        return any(
+            all(
+                sign * (theirs - own) > self.margin
+                for sign, theirs, own in zip(signs, curve[step], mine, strict=True)
+            )
+            for curve in self.curves
+            if step in curve
+        )
+
+
+def curve_of(reports: Iterable[Report], sweep: SweepConfig) -> dict[int, Point]:
+    """Return the sweep's two objectives at the steps where they were measured."""
+    first, second = (objective.metric for objective in sweep.search.objectives)
+    return {
+        report.step: (report.measures[first], report.measures[second])
+        for report in reports
+        if report.phase == "unlearning" and {first, second} <= report.measures.keys()
+    }
+
+
+def curve_to_beat(end: Outcome | Failure, curve: Curve) -> Curve | None:
+    """Return a trial's curve if others are to be held against it."""
+    return curve if isinstance(end, Outcome) and end.status is Status.FINISHED else None

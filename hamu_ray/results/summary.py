@@ -1,0 +1,174 @@
+"""What came out of a sweep: the front, who is not on it and why."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.results.front import (
+    Interval,
+    Objective,
+    Point,
+    hypervolume,
+    hypervolume_share,
+    knee,
+    mean_interval,
+    non_dominated,
+)
+from hamu_ray.results.trial import Status, TrialRecord
+
+METHOD = "method.name"
+SEED = "seed"
+DEFAULT_OBJECTIVES = (Objective("forget_quality"), Objective("retain_utility"))
+KEPT_SKILL = "retain_utility"
+"""The measure whose best value is taken to be the original model's."""
+
+
+@dataclass(frozen=True)
+class SweepSummary:
+    """The result of a sweep. Only finished trials with finite objectives can be on its front."""
+
+    objectives: tuple[Objective, Objective]
+    trials: tuple[TrialRecord, ...]
+    """All, in the order given."""
+    front: tuple[TrialRecord, ...]
+    """Along the front, from the worst to the best first objective."""
+    knee: TrialRecord | None
+    hypervolume: float
+    hypervolume_share: float
+    """Of the box up to `best_corner`."""
+    best_corner: Point
+    original: Mapping[str, float] = field(default_factory=dict)
+    """The original model's measures; empty when there is none."""
+    reference: Mapping[str, float] = field(default_factory=dict)
+    """The retain-only reference's measures; empty when there is none."""
+
+    @property
+    def counts(self) -> dict[Status, int]:
+        """How many trials ended in which way, zeros included."""
+        counted = Counter(trial.status for trial in self.trials)
+        return {status: counted[status] for status in Status}
+
+    def point(self, measures: Mapping[str, float]) -> Point:
+        """Return the two objectives' values among some measures, NaN where missing."""
+        first, second = (float(measures.get(objective.metric, math.nan)) for objective in self.objectives)
+        return first, second
+
+    def place(self, trial: TrialRecord) -> str:
+        """Return `knee`, `front` or nothing."""
+        if self.knee is not None and trial.trial_id == self.knee.trial_id:
+            return "knee"
+        return "front" if any(trial.trial_id == other.trial_id for other in self.front) else ""
+
+
+@dataclass(frozen=True)
+class SeedGroup:
+    """Finished trials that differ in their seed alone."""
+
+    method: str
+    parameters: dict[str, Any]
+    trials: int
+    intervals: tuple[Interval, Interval]
+    """Mean and 95 % interval of the two objectives."""
+
+
+def summarise(
+    records: Iterable[TrialRecord],
+    objectives: Sequence[tuple[str, str]] = DEFAULT_OBJECTIVES,
+    original: Mapping[str, float] | None = None,
+    reference: Mapping[str, float] | None = None,
+) -> SweepSummary:
+    """Return the summary of a sweep, also of one that still runs or in which nothing finished.
+
+    The hypervolume is taken from the corner (0 to maximise, 1 to minimise) up to the best corner: 1
+    (0 to minimise), but for `retain_utility` the original model's value where it is known.
+
+    Args:
+        records: the trials' ends.
+        objectives: two pairs of a measure's name and `max` or `min`.
+        original: the original model's measures.
+        reference: the measures of the retain-only reference.
+    """
+    first, second = (Objective(metric, _mode(mode)) for metric, mode in objectives)
+    trials, original = tuple(records), dict(original or {})
+    finished = [trial for trial in trials if trial.status is Status.FINISHED]
+    measures = [[float(t.measures.get(o.metric, math.nan)) for o in (first, second)] for t in finished]
+    maximise = (first.maximise, second.maximise)
+    on_front = [i for i, marked in enumerate(non_dominated(measures, maximise)) if marked]
+    on_front.sort(key=lambda i: (measures[i][0] if first.maximise else -measures[i][0], finished[i].trial_id))
+    front, points = tuple(finished[i] for i in on_front), [measures[i] for i in on_front]
+    worst = (0.0 if first.maximise else 1.0, 0.0 if second.maximise else 1.0)
+    best = (_best(first, original), _best(second, original))
+    return SweepSummary(
+        objectives=(first, second),
+        trials=trials,
+        front=front,
+        knee=front[knee(points, maximise)] if front else None,
+        hypervolume=hypervolume(points, worst, maximise),
+        hypervolume_share=hypervolume_share(points, best, worst, maximise),
+        best_corner=best,
+        original=original,
+        reference=dict(reference or {}),
+    )
+
+
+def method_of(trial: TrialRecord) -> str:
+    """Return the trial's method: sampled, or the run's."""
+    configured = trial.configuration.get("method", {})
+    return str(trial.parameters.get(METHOD, configured.get("name", "unknown")))
+
+
+def settings_of(trial: TrialRecord, without_seed: bool = False) -> dict[str, Any]:
+    """Return the sampled parameters other than the method (and the seed)."""
+    left_out = {METHOD, SEED} if without_seed else {METHOD}
+    return {key: value for key, value in trial.parameters.items() if key not in left_out}
+
+
+def over_seeds(summary: SweepSummary) -> list[SeedGroup]:
+    """Return the objectives' means over seeds, for each setting that finished with two seeds or more."""
+    groups: dict[tuple[str, str], list[TrialRecord]] = defaultdict(list)
+    for trial in summary.trials:
+        if trial.status is Status.FINISHED and SEED in trial.parameters:
+            settings = sorted(settings_of(trial, without_seed=True).items())
+            groups[method_of(trial), repr(settings)].append(trial)
+    found = []
+    for (method, _), trials in groups.items():
+        if len(trials) > 1:
+            firsts, seconds = zip(*(summary.point(trial.measures) for trial in trials), strict=True)
+            intervals = mean_interval(firsts), mean_interval(seconds)
+            found.append(SeedGroup(method, settings_of(trials[0], without_seed=True), len(trials), intervals))
+    return found
+
+
+def _mode(mode: str) -> Any:
+    if mode not in ("max", "min"):
+        raise ValueError(f"an objective's mode must be max or min, found {mode!r}")
+    return mode
+
+
+def _best(objective: Objective, original: Mapping[str, float]) -> float:
+    known = float(original.get(objective.metric, math.nan)) if objective.metric == KEPT_SKILL else math.nan
+    return known if math.isfinite(known) else float(objective.maximise)
+
+
+def summary_of(config: SweepConfig, records: Sequence[TrialRecord]) -> SweepSummary:
+    """Return the summary of a sweep's trials against the means of its original and reference models."""
+    return summarise(
+        records,
+        [(objective.metric, objective.mode) for objective in config.search.objectives],
+        mean_measures([record.original for record in records]),
+        mean_measures([record.reference for record in records]),
+    )
+
+
+def mean_measures(measured: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return the mean of each measure over the trials that have it; they differ where seeds or splits vary."""
+    present = [measures for measures in measured if measures]
+    names = {name: None for measures in present for name in measures}
+    means = {}
+    for name in names:
+        values = [measures[name] for measures in present if name in measures]
+        means[name] = math.fsum(values) / len(values)
+    return means

@@ -1,0 +1,1 @@
+"""Choosing a point of a front, and confirming it with fresh seeds."""

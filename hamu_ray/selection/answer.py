@@ -1,0 +1,249 @@
+"""What a user decides on after a sweep: a point of its front, all that is known of it, and what others would cost."""
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from hamu_ray.config.files import ConfigError
+from hamu_ray.config.nearest import nearest
+from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.results.folder import REPORTS_FILE, RUN_FILE, read_records, read_reports
+from hamu_ray.results.summary import SeedGroup, SweepSummary, method_of, over_seeds, settings_of, summary_of
+from hamu_ray.results.trial import TrialRecord
+from hamu_ray.results.wording import compact, describe, shown
+from hamu_ray.selection.confirmation import Confirmation, check_seeds, confirm_trial
+from hamu_ray.selection.rules import Bound, best, differences, nearest_miss, neighbours
+from hamu_ray.storage import StoragePath, storage_path
+from hamu_ray.terminal.measures import measures_table
+
+HARDNESS = ("gradient_cosine", "gradient_angle", "infeasible_blocks", "stopping_margin")
+"""Diagnostics of the last step that say how hard it had become to go on."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A trial of a front, beside what one needs to judge it."""
+
+    summary: SweepSummary
+    trial: TrialRecord
+    bounds: Sequence[Bound]
+    seeds: SeedGroup | None
+    """The trials with its settings and other seeds, where the sweep has such."""
+    hardness: Mapping[str, float]
+
+    @property
+    def folder(self) -> StoragePath:
+        """Where its model and its configuration are."""
+        return storage_path(self.trial.model_path).parent
+
+
+def decide(
+    config: SweepConfig,
+    folder: Path,
+    asked: Sequence[tuple[str, str, float]] = (),
+    confirm: int | None = None,
+    seeds: str | None = None,
+    as_json: bool = False,
+) -> int:
+    """Select a point of the front, print it, and confirm it where asked to.
+
+    Returns 0, or 1 where no point keeps the bounds or the confirmation did not.
+
+    Raises:
+        ConfigError: A bound or the seeds make no sense, or the sweep has no front.
+    """
+    console = Console(highlight=False)
+    records = read_records(folder)
+    summary = summary_of(config, records)
+    if not summary.front:
+        raise ConfigError(
+            f"{shown(folder)}: none of its {len(records)} trials is on a front; give another sweep"
+        )
+    bounds = bounds_of(summary, asked)
+    used = {int(record.configuration["seed"]) for record in records}
+    fresh = check_seeds(confirm, seeds, used)
+    trial = best(summary, bounds)
+    if trial is None:
+        closest = nearest_miss(summary, bounds)
+        assert closest is not None
+        print(
+            f"no point of the front keeps {' and '.join(map(str, bounds))}; the nearest is trial {closest.trial_id} "
+            f"({describe(closest.parameters)}): {objectives_line(summary, closest.measures)}",
+            file=sys.stderr if as_json else sys.stdout,
+        )
+        return 1
+    decision = Decision(summary, trial, bounds, group_of(summary, trial), hardness_of(trial))
+    if not as_json:
+        print_decision(decision, folder, console)
+    confirmation = None
+    if fresh:
+        with redirect_stdout(sys.stderr if as_json else sys.stdout):
+            confirmation = confirm_trial(config, trial, fresh, bounds)
+    if as_json:
+        print(json.dumps(as_document(decision, folder, confirmation), indent=2, default=str))
+    elif confirmation:
+        confirmation.print(console)
+    return 0 if confirmation is None or confirmation.holds else 1
+
+
+def bounds_of(summary: SweepSummary, asked: Sequence[tuple[str, str, float]]) -> list[Bound]:
+    """Return the bounds that were asked for; raises `ConfigError` for one that no objective can have."""
+    known = {objective.metric: objective for objective in summary.objectives}
+    bounds: dict[str, Bound] = {}
+    for kind, metric, value in asked:
+        if metric not in known:
+            raise ConfigError(f"--{kind} {metric}: no objective of this sweep; {nearest(metric, known)}")
+        mode = "min" if known[metric].maximise else "max"
+        if kind != mode:
+            better = "more" if known[metric].maximise else "less"
+            raise ConfigError(
+                f"--{kind} {metric}: {better} of it is better; give --{mode} {metric}={value:g}"
+            )
+        if not math.isfinite(value) or metric in bounds:
+            raise ConfigError(f"--{kind} {metric}: give one finite number")
+        bounds[metric] = Bound(known[metric], value)
+    return list(bounds.values())
+
+
+def group_of(summary: SweepSummary, trial: TrialRecord) -> SeedGroup | None:
+    """Return the trials that differ from this one in their seed alone, where there are such."""
+    settings = settings_of(trial, without_seed=True)
+    for group in over_seeds(summary):
+        if (group.method, group.parameters) == (method_of(trial), settings):
+            return group
+    return None
+
+
+def hardness_of(trial: TrialRecord) -> dict[str, float]:
+    """Return the diagnostics of the last step; empty where the run's reports are gone."""
+    folder = storage_path(trial.model_path).parent
+    if not (folder / REPORTS_FILE).is_file():
+        return {}
+    last: dict[str, float] = {}
+    for report in read_reports(folder):
+        last |= {name: values[-1] for name, values in report.history.items() if values and name in HARDNESS}
+    return last
+
+
+def objectives_line(summary: SweepSummary, measures: Mapping[str, float]) -> str:
+    """Return the objectives' values in words."""
+    return ", ".join(
+        f"{objective.metric} {compact(measures.get(objective.metric, math.nan))}"
+        for objective in summary.objectives
+    )
+
+
+def print_decision(decision: Decision, folder: Path, console: Console) -> None:
+    """Print the point, how to use it, what was measured, and its neighbours on the front."""
+    summary, trial, run = decision.summary, decision.trial, decision.folder / RUN_FILE
+    reason = " and ".join(map(str, decision.bounds))
+    lines = {
+        "sweep": shown(folder),
+        "trial": f"{trial.trial_id} {describe(trial.parameters)}"
+        + (f": keeps {reason}" if reason else ": the knee of the front"),
+        "status": f"{trial.status}: {trial.reason} ({trial.steps} steps in {trial.unlearning_seconds:.1f} s)",
+        "model": shown(storage_path(trial.model_path)),
+        "load": how_to_load(decision),
+        "again": f"python -m hamu_ray.unlearn {shown(run)}",
+    }
+    for name, text in lines.items():
+        console.print(
+            f"{name:<9}[bold]{escape(text)}[/bold]" if name == "trial" else f"{name:<9}{escape(text)}",
+            soft_wrap=True,
+        )
+    gaps = {
+        metric: abs(value - summary.reference[metric])
+        for metric, value in trial.measures.items()
+        if metric in summary.reference
+    }
+    columns = {"selected": trial.measures, "original": trial.original, "reference": trial.reference}
+    console.print(measures_table({name: m for name, m in {**columns, "gap to it": gaps}.items() if m}))
+    for line in (*neighbour_lines(decision), *known_lines(decision)):
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def neighbour_lines(decision: Decision) -> list[str]:
+    """Return a line for each neighbour: what one would gain and pay by taking it."""
+    summary, trial = decision.summary, decision.trial
+    lines = []
+    for other in neighbours(summary, trial):
+        if other is not None:
+            changes = differences(summary, trial, other.measures)
+            words = ", ".join(
+                f"{'gains' if change > 0 else 'pays'} {compact(abs(change))} {objective.metric}"
+                for objective, change in zip(summary.objectives, changes, strict=True)
+            )
+            lines.append(f"next     trial {other.trial_id} {describe(other.parameters)}: {words}")
+    return lines or ["next     no other point on the front"]
+
+
+def known_lines(decision: Decision) -> list[str]:
+    """Return what is known of the seeds and of the last step."""
+    if decision.seeds is None:
+        lines = ["seeds    one; --confirm N runs it again with others"]
+    else:
+        spreads = ", ".join(
+            f"{objective.metric} {compact(i.mean)} [{compact(i.low)}, {compact(i.high)}]"
+            for objective, i in zip(decision.summary.objectives, decision.seeds.intervals, strict=True)
+        )
+        lines = [f"seeds    {decision.seeds.trials} in the sweep (mean, 95 % interval): {spreads}"]
+    if decision.hardness:
+        ends = ", ".join(
+            f"{name.replace('_', ' ')} {compact(value)}" for name, value in decision.hardness.items()
+        )
+        lines.append(f"hardness {ends} at the last step")
+    return lines
+
+
+def how_to_load(decision: Decision) -> str:
+    """Return what reads the model in Python."""
+    if (decision.folder / "config.json").is_file():
+        return f"a folder for transformers' from_pretrained: {shown(decision.folder)}"
+    if (decision.folder / "adapter_config.json").is_file():
+        return f"a folder for peft's from_pretrained: {shown(decision.folder)}"
+    return f'safetensors.torch.load_file("{shown(storage_path(decision.trial.model_path))}")'
+
+
+def as_document(decision: Decision, folder: Path, confirmation: Confirmation | None) -> dict[str, Any]:
+    """Return all of it as plain data; what is undefined is null."""
+    summary, trial, seeds = decision.summary, decision.trial, decision.seeds
+    document = {
+        "sweep": str(folder),
+        "trial": trial.trial_id,
+        "status": trial.status,
+        "reason": trial.reason,
+        "parameters": trial.parameters,
+        "configuration": str(decision.folder / RUN_FILE),
+        "model": trial.model_path,
+        "objectives": [objective._asdict() for objective in summary.objectives],
+        "bounds": {bound.objective.metric: bound.value for bound in decision.bounds},
+        "measures": trial.measures,
+        "original": trial.original,
+        "reference": trial.reference,
+        "neighbours": [
+            {"trial": other.trial_id, "parameters": other.parameters, "measures": other.measures}
+            for other in neighbours(summary, trial)
+            if other is not None
+        ],
+        "seeds": seeds and {"trials": seeds.trials, "intervals": [i._asdict() for i in seeds.intervals]},
+        "hardness": dict(decision.hardness),
+        "confirmation": confirmation and confirmation.as_document(),
+    }
+    return without_nan(document)
+
+
+def without_nan(value: Any) -> Any:
+    """Return plain data with None for every NaN: JSON has none."""
+    if isinstance(value, Mapping):
+        return {key: without_nan(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

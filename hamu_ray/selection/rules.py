@@ -1,0 +1,99 @@
+"""Which point of a front to take: the best in one objective among those that keep a bound on the other."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, count, islice
+
+from hamu_ray.results.front import Interval, Objective, knee
+from hamu_ray.results.summary import SweepSummary
+from hamu_ray.results.trial import TrialRecord
+
+LARGEST_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What an objective must reach: at least the value where more is better, at most where less is."""
+
+    objective: Objective
+    value: float
+
+    def shortfall(self, value: float) -> float:
+        """Return by how much a value misses the bound, zero or less where it keeps it; NaN misses by infinity."""
+        missing = self.value - value if self.objective.maximise else value - self.value
+        return math.inf if math.isnan(missing) else missing
+
+    def __str__(self) -> str:
+        sign = ">=" if self.objective.maximise else "<="
+        return f"{self.objective.metric} {sign} {self.value:g}"
+
+
+def best(summary: SweepSummary, bounds: Sequence[Bound]) -> TrialRecord | None:
+    """Return the trial of the front to take, or None where no point of it keeps the bounds.
+
+    With a bound on one objective that is the best in the other. Without one, or with one on each, it is the knee of
+    the points that are left.
+    """
+    kept = [trial for trial in summary.front if shortfall(trial, bounds) <= 0]
+    if not kept:
+        return None
+    if not bounds:
+        return summary.knee
+    bounded = {bound.objective.metric for bound in bounds}
+    free = [objective for objective in summary.objectives if objective.metric not in bounded]
+    if free:
+        return max(kept, key=lambda trial: better(free[0], trial.measures[free[0].metric]))
+    first, second = summary.objectives
+    points = [summary.point(trial.measures) for trial in kept]
+    return kept[knee(points, (first.maximise, second.maximise))]
+
+
+def nearest_miss(summary: SweepSummary, bounds: Sequence[Bound]) -> TrialRecord | None:
+    """Return the front's trial that misses the bounds by least; None where the front is empty."""
+    return min(summary.front, key=lambda trial: shortfall(trial, bounds), default=None)
+
+
+def shortfall(trial: TrialRecord, bounds: Iterable[Bound]) -> float:
+    """Return by how much a trial misses the bound that it misses most."""
+    values = (bound.shortfall(trial.measures.get(bound.objective.metric, math.nan)) for bound in bounds)
+    return max(values, default=-math.inf)
+
+
+def better(objective: Objective, value: float) -> float:
+    """Return the value, negated where less is better."""
+    return value if objective.maximise else -value
+
+
+def neighbours(summary: SweepSummary, trial: TrialRecord) -> tuple[TrialRecord | None, TrialRecord | None]:
+    """Return the front's next points on both sides: worse and better in the first objective."""
+    first = summary.objectives[0]
+    here = better(first, trial.measures[first.metric])
+    below = [t for t in summary.front if better(first, t.measures[first.metric]) < here]
+    above = [t for t in summary.front if better(first, t.measures[first.metric]) > here]
+    return (below[-1] if below else None), (above[0] if above else None)
+
+
+def fresh_seeds(used: Iterable[int], number: int) -> list[int]:
+    """Return the first seeds above all that were used, or below where none is left there."""
+    taken = set(used)
+    top = max(taken, default=0)
+    candidates = chain(range(top + 1, LARGEST_SEED + 1), count())
+    return list(islice((seed for seed in candidates if seed not in taken), number))
+
+
+def verdict(bound: Bound, interval: Interval) -> str:
+    """Return whether a bound holds over seeds: by the whole interval, on average alone, or not."""
+    edge = interval.low if bound.objective.maximise else interval.high
+    if bound.shortfall(edge) <= 0:
+        return "holds"
+    return "holds on average alone" if bound.shortfall(interval.mean) <= 0 else "does not hold"
+
+
+def differences(summary: SweepSummary, trial: TrialRecord, other: Mapping[str, float]) -> tuple[float, float]:
+    """Return what one gains in the two objectives by other measures; a loss is negative, whichever way is better."""
+    first, second = (
+        better(o, other.get(o.metric, math.nan)) - better(o, trial.measures[o.metric])
+        for o in summary.objectives
+    )
+    return first, second

@@ -1,0 +1,18 @@
+"""Measures of models side by side."""
+
+from rich.table import Table
+
+from hamu_ray.metrics.measured import Measures
+from hamu_ray.results.wording import compact
+
+
+def measures_table(columns: dict[str, Measures]) -> Table:
+    """Return measures side by side."""
+    table = Table(box=None)
+    table.add_column("")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for metric in {metric: None for measures in columns.values() for metric in measures}:
+        cells = [compact(measures[metric]) if metric in measures else "" for measures in columns.values()]
+        table.add_row(metric, *cells)
+    return table

@@ -1,0 +1,140 @@
+"""What a person sees of a sweep: a line for every trial that ends, and bars for what runs, where someone watches."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from hamu_ray.config.sweep import Objective
+from hamu_ray.results.outcome import Report, Verdict
+from hamu_ray.results.trial import Status, TrialRecord
+from hamu_ray.results.wording import compact, describe, short
+
+STYLES = {Status.FINISHED: "green", Status.INTERRUPTED: "yellow", Status.PRUNED: "yellow"}
+
+
+def make_bars(console: Console) -> Progress:
+    """Return progress bars that are drawn where a person watches, and nowhere else."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+class Phases:
+    """A bar for the phase that a run is in; the training of a base model is announced by a line of its own."""
+
+    def __init__(self, console: Console, bars: Progress) -> None:
+        """Draw among other bars."""
+        self._console, self._bars = console, bars
+        self._tasks: dict[tuple[str, str], TaskID] = {}
+
+    def hear(self, name: str, label: str, report: Report) -> None:
+        """Show how far a run is."""
+        if not report.total_steps:
+            return
+        training = report.phase != "unlearning"
+        text = f"training the {report.phase} model" if training else label
+        if (name, report.phase) not in self._tasks:
+            if training:
+                self._console.print(f"[dim]{text} ({report.total_steps} steps)[/dim]")
+            self._tasks[name, report.phase] = self._bars.add_task(text, total=report.total_steps)
+        task = self._tasks[name, report.phase]
+        self._bars.update(
+            task, completed=report.step, visible=not (training and report.step == report.total_steps)
+        )
+
+    def end(self, name: str) -> None:
+        """Remove a run's bars."""
+        for key in [key for key in self._tasks if key[0] == name]:
+            self._bars.remove_task(self._tasks.pop(key))
+
+
+class RunView:
+    """The terminal's view of one run."""
+
+    def __init__(self, console: Console) -> None:
+        """Nothing to show yet."""
+        self._bars = make_bars(console)
+        self._phases = Phases(console, self._bars)
+        self.bases: dict[str, dict[str, float]] = {}
+        """Measures of the original and the reference."""
+
+    def __enter__(self) -> "RunView":
+        """Start drawing."""
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop drawing."""
+        self._bars.stop()
+
+    def hear(self, report: Report) -> Verdict:
+        """Show a report; the run goes on."""
+        if not report.total_steps:
+            self.bases[report.phase] = report.measures
+        self._phases.hear("run", "unlearning", report)
+        return Verdict.GO_ON
+
+    def hear_all(self, reports: Sequence[Report]) -> None:
+        """Show some reports."""
+        for report in reports:
+            self.hear(report)
+
+
+class SweepView:
+    """The terminal's view of a sweep. Lines also go to logs; bars are drawn on a terminal alone."""
+
+    def __init__(
+        self, console: Console, total: int, ended: int, objectives: tuple[Objective, Objective]
+    ) -> None:
+        """Show a sweep of so many trials, of which some have ended before."""
+        self.console = console
+        self.total = total
+        self.ended = ended
+        self.objectives = objectives
+        self.several_nodes = False
+        """Whether a line also says where its trial ran."""
+        self._bars = make_bars(console)
+        self._phases = Phases(console, self._bars)
+        self._overall = self._bars.add_task("sweep", total=total)
+
+    def __enter__(self) -> "SweepView":
+        """Start drawing."""
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop drawing."""
+        self._bars.stop()
+
+    def news(self, trial_id: str, parameters: Mapping[str, Any], report: Report) -> None:
+        """Show how far a trial is."""
+        self._phases.hear(trial_id, describe(parameters), report)
+
+    def end(self, record: TrialRecord) -> None:
+        """Print a trial's end."""
+        self.ended += 1
+        self._phases.end(record.trial_id)
+        self._bars.update(self._overall, completed=self.ended)
+        measures = record.measures
+        values = "  ".join(
+            f"{o.metric.replace('_', ' ')} {compact(measures.get(o.metric, math.nan))}"
+            for o in self.objectives
+        )
+        style = STYLES.get(record.status, "red")
+        reason = "" if record.status is Status.FINISHED else f": {record.reason}"
+        self.console.print(
+            f"[dim]{self.ended:>4}/{self.total}[/dim]  {describe(record.parameters):<44}  "
+            f"{values if measures else ''}  [{style}]{record.status}[/{style}]{escape(reason)}"
+            + (f"  [dim]on {', '.join(map(short, record.nodes))}[/dim]" if self.several_nodes else ""),
+            soft_wrap=True,
+        )

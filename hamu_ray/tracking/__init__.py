@@ -1,0 +1,1 @@
+"""MLflow: writing sweeps through an outbox, and reading them back."""

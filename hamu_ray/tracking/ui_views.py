@@ -1,0 +1,145 @@
+"""Saved views of the experiment in MLflow's UI: the front as a chart, the objectives by step, the table's columns.
+
+The UI keeps the state of its page in a tag of the experiment, and opens it by a link or from its menu "Views". No
+interface of MLflow writes such a tag; this is what the UI of MLflow 3.17 itself writes. A UI that reads it otherwise
+says that it cannot, and shows its usual page.
+"""
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from hamu_ray.results.front import Objective
+
+TAG = "mlflow.sharedViewState."
+PACKED = "deflate;"
+LABELS = ("method", "rho", "seed", "constraint_ratio", "learning_rate")
+"""Columns of the table of runs, as `hamu_ray.tracking.labels` names them."""
+DIAGNOSTICS = ("gradient_cosine",)
+"""Charted by step beside the objectives: how much the two gradients are at odds."""
+FRONT, REST = "front", "rest"
+"""Identifiers of the sections of charts."""
+CARD_HEIGHT = 420
+
+
+def view_id(objectives: Sequence[Objective], sweep: str | None = None) -> str:
+    """Return what the link to a view names: that of a sweep, or that of all sweeps with these objectives."""
+    return "hamu_ray-" + (sweep or "-".join(objective.metric for objective in objectives))
+
+
+def view_of(objectives: Sequence[Objective], sweep: str | None = None) -> dict[str, Any]:
+    """Return the identifier, name and state of a view on the trials of a sweep, or of all sweeps."""
+    first, second = objectives
+    words = f"{first.metric} against {second.metric}".replace("_", " ")
+    return {
+        "identifier": view_id(objectives, sweep),
+        "name": f"{sweep or 'All sweeps'}: {words}",
+        "state": _state(first, second, sweep),
+    }
+
+
+def pack(name: str, state: Mapping[str, Any], created_ms: int) -> str:
+    """Return the value of a view's tag: JSON whose state is zlib-compressed JSON in base64."""
+    packed = base64.b64encode(zlib.compress(json.dumps(dict(state)).encode())).decode()
+    return json.dumps(
+        {"name": name, "createdAt": created_ms, "updatedAt": created_ms, "state": PACKED + packed}
+    )
+
+
+def unpack(value: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the state in a view's tag."""
+    document = json.loads(value)
+    packed = document["state"].removeprefix(PACKED)
+    return document["name"], json.loads(zlib.decompress(base64.b64decode(packed)))
+
+
+def link(address: str, experiment_id: str, identifier: str) -> str:
+    """Return the page of the UI at an address that opens a view as charts beside the table of runs."""
+    query = urlencode({"viewStateShareKey": identifier, "compareRunsMode": "CHART"})
+    return f"{address}#/experiments/{experiment_id}/runs?{query}"
+
+
+def relative_link(identifier: str) -> str:
+    """Return the same within a description in the UI, where `{experiment_id}` stands for the experiment."""
+    return link("", "{experiment_id}", identifier)
+
+
+def _state(first: Objective, second: Objective, sweep: str | None) -> dict[str, Any]:
+    """Return the state of the page. Ordered by a metric, since ordered by time the UI folds trials into sweeps."""
+    metrics = [first.metric, second.metric]
+    labels = [label for label in LABELS if label != "method"]
+    columns = ["params.`method`", *(f"metrics.`{metric}`" for metric in metrics)]
+    columns += [*(f"params.`{label}`" for label in labels), "tags.`status`", "tags.`on_front`"]
+    return {
+        "searchFilter": f"tags.sweep = '{sweep}' and tags.kind = 'trial'" if sweep else "tags.kind = 'trial'",
+        "orderByKey": f"metrics.`{second.metric}`",
+        "orderByAsc": second.mode == "min",
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": columns,
+        "columnOrder": [],
+        "columnWidths": {},
+        "runsHiddenMode": "SHOW_ALL",
+        "compareRunCharts": [
+            _scatter(first.metric, second.metric),
+            *map(_line, [*metrics, *DIAGNOSTICS]),
+        ],
+        "compareRunSections": [
+            {**_section(FRONT, "Front"), "columns": 2, "cardHeight": CARD_HEIGHT},
+            {**_section(REST, "Model metrics"), "display": False},
+            {**_section("system", "System metrics"), "display": False},
+        ],
+        "viewMaximized": False,
+        "runListHidden": False,
+        "isAccordionReordered": True,
+        "useGroupedValuesInCharts": True,
+        "hideEmptyCharts": True,
+        "groupBy": None,
+        "groupsExpanded": {},
+        "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
+    }
+
+
+def _section(identifier: str, name: str) -> dict[str, Any]:
+    return {"uuid": identifier, "name": name, "display": True, "isReordered": False, "deleted": False}
+
+
+def _card(identifier: str, kind: str, title: str) -> dict[str, Any]:
+    return {
+        "uuid": identifier,
+        "type": kind,
+        "displayName": title.replace("_", " "),
+        "metricSectionId": FRONT,
+        "runsCountToCompare": 100,
+        "deleted": False,
+        "isGenerated": False,
+    }
+
+
+def _scatter(first: str, second: str) -> dict[str, Any]:
+    axes = {"xaxis": {"key": first, "type": "METRIC"}, "yaxis": {"key": second, "type": "METRIC"}}
+    return {**_card("scatter", "SCATTER", f"{second} against {first}"), **axes}
+
+
+def _line(metric: str) -> dict[str, Any]:
+    return {
+        **_card(f"line-{metric}", "LINE", f"{metric} by step"),
+        "metricKey": metric,
+        "selectedMetricKeys": [metric],
+        "lineSmoothness": 0,
+        "xAxisScaleType": "linear",
+        "scaleType": "linear",
+        "range": {},
+        "xAxisKey": "step",
+        "selectedXAxisMetricKey": "",
+        "yAxisKey": "metric",
+        "yAxisExpressions": [],
+        "ignoreOutliers": False,
+        "useGlobalXaxisKey": True,
+        "useGlobalLineSmoothing": True,
+    }

@@ -1,0 +1,211 @@
+"""Sweeps in real MLflow stores, written the way a driver writes them, with made-up numbers."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from hamu_ray.config.sweep import Scalar, SweepConfig
+from hamu_ray.results.folder import TRIALS, write_record
+from hamu_ray.results.trial import Status, TrialRecord
+from hamu_ray.results.wording import describe
+from hamu_ray.sweep.finish import leave_result
+from hamu_ray.tracking.client import Tracking
+from hamu_ray.tracking.outbox import Delivery, Outbox, OutboxSender
+
+SPACE: Mapping[str, Any] = {
+    "method.name": {"grid": ["hamu-q", "gdiff", "ga"]},
+    "optimizer.learning_rate": {"grid": [0.003, 0.03, 0.3]},
+    "method.constraint_ratio": {"grid": [0.1, 0.5]},
+    "seed": {"grid": [41, 42, 43]},
+}
+GOOD = {"hamu-q": 0.97, "hamu-u": 0.95, "gdiff": 0.9, "ga": 0.75}
+BLOCKS = ("stem.weight", "layer1.weight", "layer2.weight", "head.weight", "head.bias")
+STEPS = 12
+REFERENCE = {
+    "forget_quality": 1.0,
+    "retain_utility": 0.985,
+    "avg_gap": 0.0,
+    "retain_accuracy": 0.985,
+    "forget_accuracy": 0.02,
+    "mia_confidence": 0.9,
+}
+ORIGINAL = {
+    "forget_quality": 0.02,
+    "retain_utility": 0.99,
+    "avg_gap": 0.45,
+    "retain_accuracy": 0.99,
+    "forget_accuracy": 1.0,
+    "mia_confidence": 0.1,
+}
+
+
+def sweep_config(space: Mapping[str, Any] = SPACE, **sections: Any) -> SweepConfig:
+    """A search space over runs on digits."""
+    document: dict[str, Any] = {
+        "name": "made",
+        "seed": 41,
+        "data": {"name": "digits"},
+        "forget": {"kind": "class", "label": 0, "rho": 0.0},
+        "batch": {"retain": 64, "forget": 64},
+        "duration": {"steps": STEPS},
+        "space": dict(space),
+        **sections,
+    }
+    return SweepConfig.model_validate(document)
+
+
+def points(config: SweepConfig) -> list[dict[str, Scalar]]:
+    """The trials' parameters: the grids' cells, with values drawn for what is no grid."""
+    rng = np.random.default_rng(config.search.seed)
+    found = []
+    for cell in (cell for _ in range(config.search.samples) for cell in config.cells()):
+        point = dict(cell)
+        for path, domain in config.space.items():
+            bounds = domain.loguniform or domain.uniform
+            if bounds and config.applies(path, point):
+                low, high = np.log(bounds) if domain.loguniform else bounds
+                value = rng.uniform(low, high)
+                point[path] = float(np.exp(value) if domain.loguniform else value)
+        found.append(point)
+    return found
+
+
+def made_record(number: int, config: SweepConfig, parameters: dict[str, Scalar], folder: Path) -> TrialRecord:
+    """A trial's end: the better the method and the nearer its learning rate to 0.03, the better."""
+    run = config.resolve(parameters)
+    rng = np.random.default_rng([run.seed, number])
+    off = abs(math.log10(run.optimizer.learning_rate / 0.03))
+    good = GOOD.get(run.method.name, 0.85)
+    quality = float(np.clip(good - 0.25 * off + rng.normal(0, 0.01), 0, 1))
+    utility = float(np.clip(0.99 - 0.3 * (1 - good) - 0.1 * off**2 + rng.normal(0, 0.01), 0, 1))
+    status, reason = Status.FINISHED, "all steps taken"
+    if run.method.name == "ga" and off > 0.9:
+        status, reason, utility = Status.COLLAPSED, "retain perplexity more than 10 times the original's", 0.1
+    measures = {
+        "forget_quality": quality,
+        "retain_utility": utility,
+        "avg_gap": (1 - quality) / 2,
+        "retain_accuracy": utility,
+        "forget_accuracy": 1 - quality,
+        "mia_confidence": 0.1 + 0.8 * quality,
+    }
+    if run.seed == 43:
+        measures["auc_loss_forget_test"] = math.nan
+    return TrialRecord(
+        trial_id=f"{number:04d}",
+        status=status,
+        parameters=dict(parameters),
+        configuration=run.model_dump(mode="json"),
+        measures=measures,
+        original=dict(ORIGINAL),
+        reference=dict(REFERENCE),
+        reason=reason,
+        model_path=str(folder / TRIALS / f"{number:04d}" / "model.safetensors"),
+        curve={0: (0.02, 0.99), STEPS // 2: (quality / 2, utility), STEPS: (quality, utility)},
+        steps=STEPS,
+        unlearning_seconds=1.5 + 0.1 * run.seed,
+        evaluation_seconds=0.5,
+    )
+
+
+def tell_trial(journal: Outbox, sweep: str, record: TrialRecord, folder: Path, hardness: bool) -> None:
+    """Tell what a driver tells of a trial, and leave the files that workers leave."""
+    name, steps = record.trial_id, list(range(1, STEPS + 1))
+    run = record.configuration
+    tags = {"method": run["method"]["name"], "seed": str(run["seed"]), "status": "running"}
+    journal.tell(
+        "start_trial", name, parent=sweep, name=describe(record.parameters), parameters=run, tags=tags
+    )
+    for step, (first, second) in record.curve.items():
+        metrics = {"forget_quality": first, "retain_utility": second}
+        journal.tell("log_metrics", name, metrics=metrics, step=step)
+    journal.tell("log_metrics", name, metrics=record.measures, step=record.steps)
+    history = {
+        "gradient_cosine": [math.cos(step / 4) for step in steps],
+        "gradient_dot": [math.cos(step / 4) / step for step in steps],
+        "retain_norm": [1 / step for step in steps],
+        "forget_norm": [2 / step for step in steps],
+    }
+    if run["method"]["name"].startswith("hamu"):
+        history["stopping_margin"] = [1 / step - 0.1 for step in steps]
+        history["infeasible_blocks"] = [float(step > 9) for step in steps]
+    journal.tell("log_history", name, history=history, steps=steps)
+    costs = {
+        "trial_seconds": 3.0,
+        "unlearning_seconds": record.unlearning_seconds,
+        "steps": float(record.steps),
+        "gradient_computations": 2.0 * record.steps,
+        "evaluation_seconds": record.evaluation_seconds,
+        "exchange_bytes": 1024.0,
+    }
+    journal.tell("log_metrics", name, metrics=costs, step=record.steps)
+    place = folder / TRIALS / name
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "run.yaml").write_text(yaml.safe_dump(run, sort_keys=False))
+    if hardness:
+        write_hardness(place / "hardness.npz", run["method"]["name"].startswith("hamu"))
+        journal.tell("log_files", name, paths=[str(place / "run.yaml"), str(place / "hardness.npz")])
+    tags = {"model_path": record.model_path, "on_front": "false"}
+    journal.tell("finish", name, status=record.status, reason=record.reason, tags=tags)
+    write_record(folder, record)
+
+
+def write_hardness(path: Path, constrained: bool) -> None:
+    """Write diagnostics of every block and step; the angle of block b at step s is 10 b + s degrees."""
+    grid = np.add.outer(np.arange(1, STEPS + 1), 10 * np.arange(len(BLOCKS))).astype(np.float32)
+    arrays = {"angle": grid, "retain_forget": np.cos(np.deg2rad(grid)), "branch": np.ones_like(grid)}
+    arrays |= {"retain_retain": np.ones_like(grid), "forget_forget": np.ones_like(grid)}
+    if constrained:
+        arrays |= {"feasibility": grid / 100, "stopping_term": 1 / grid}
+    np.savez_compressed(path, blocks=np.array(BLOCKS), **arrays)
+
+
+def fill(
+    storage: Path,
+    config: SweepConfig,
+    *,
+    name: str = "made-20260101-120000",
+    experiment: str = "made",
+    status: Status = Status.FINISHED,
+    records: Sequence[TrialRecord] | None = None,
+    running: Sequence[dict[str, Scalar]] = (),
+    hardness: bool = True,
+    tags: Mapping[str, str] | None = None,
+) -> Tracking:
+    """Write a sweep as its driver would, with the records given or made-up ones, and some trials not over."""
+    folder = storage / "sweeps" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    document = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    tracking = Tracking.open(uri_of(storage), experiment, storage)
+    journal = Outbox(folder)
+    journal.tell("start_sweep", name, parameters=document, tags={"algorithm": "random", **(tags or {})})
+    journal.tell("log_files", name, paths=[str(folder / "sweep.yaml")])
+    if records is None:
+        records = [made_record(i, config, point, folder) for i, point in enumerate(points(config))]
+    for record in records:
+        tell_trial(journal, name, record, folder, hardness)
+    for number, parameters in enumerate(running, start=len(records)):
+        run = config.resolve(parameters).model_dump(mode="json")
+        told = {"name": describe(parameters), "parameters": run, "tags": {"status": "running"}}
+        journal.tell("start_trial", f"{number:04d}", parent=name, **told)
+    if not running:
+        leave_result(config, journal, name, folder, list(records), status)
+    assert OutboxSender(Delivery(folder, tracking)).close() == 0
+    return tracking
+
+
+def uri_of(storage: Path) -> str:
+    """The tracking URI of a storage path's store."""
+    return f"sqlite:///{storage / 'mlflow.db'}"
+
+
+def as_json(record: TrialRecord) -> dict[str, Any]:
+    """A record as its file holds it: NaN equals NaN."""
+    return json.loads(json.dumps(asdict(record)).replace("NaN", '"NaN"'))

@@ -1,0 +1,44 @@
+"""MLflow's own server on a store, as the command for the UI starts it."""
+
+import os
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hamu_ray.tracking import store
+from hamu_ray.tracking.client import Tracking
+
+
+@contextmanager
+def serving(tracking: Tracking, folder: Path) -> Iterator[str]:
+    """Within, the UI that `ui_command` opens on the store is at this URI."""
+    command = [*shlex.split(tracking.ui_command()), "--workers", "1"]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with open(folder / "log", "w") as log:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+    uri = f"http://127.0.0.1:{command[command.index('--port') + 1]}"
+    try:
+        for _ in range(300):
+            try:
+                store.probe(uri)
+                break
+            except ValueError:
+                time.sleep(0.2)
+        yield uri
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=20)
+
+
+def clients(tracking: Tracking) -> Any:
+    """Return MLflow's own client of the store."""
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=tracking.uri)

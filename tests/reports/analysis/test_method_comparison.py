@@ -1,0 +1,89 @@
+"""Tests between methods against hand-computed and brute-force ones."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hamu_ray.reports.analysis.comparison import Comparison, MethodVolume, comparisons, holm, volumes
+from hamu_ray.reports.analysis.problems import problems_of
+from hamu_ray.results.front import Interval, hypervolume
+from hamu_ray.results.summary import method_of
+from hamu_ray.tracking.reader import ArchivedSweep
+
+NAN = math.nan
+P_VALUES = st.lists(st.floats(0, 1), max_size=5)
+
+
+def volume(method: str, *values: float) -> MethodVolume:
+    return MethodVolume(method, dict(enumerate(values)), NAN, Interval(NAN, NAN, NAN), len(values))
+
+
+@settings(max_examples=60)
+@given(P_VALUES)
+def test_holm_is_the_closed_bonferroni_test(p_values: list[float]) -> None:
+    """The adjusted p-value of one is the largest Bonferroni p-value of all sets of hypotheses that hold it."""
+    for i, adjusted in enumerate(holm(p_values)):
+        sets = (
+            chosen
+            for size in range(1, len(p_values) + 1)
+            for chosen in itertools.combinations(range(len(p_values)), size)
+            if i in chosen
+        )
+        closed = max(min(1.0, len(chosen) * min(p_values[k] for k in chosen)) for chosen in sets)
+        assert adjusted == pytest.approx(closed)
+
+
+def test_undefined_p_values_are_no_tests() -> None:
+    assert holm([0.01, NAN, 0.02]) == pytest.approx([0.02, NAN, 0.02], nan_ok=True)
+
+
+def test_each_variant_against_each_baseline() -> None:
+    found = comparisons(
+        [volume("hamu-q", 0.9, 0.8, 0.85), volume("hamu-u", 0.7, 0.6), volume("ga", 0.5, 0.5, 0.4)]
+    )
+    assert [(one.variant, one.baseline, one.pairs) for one in found] == [
+        ("hamu-q", "ga", 3),
+        ("hamu-u", "ga", 2),
+    ]
+    gains = np.array([0.4, 0.3, 0.45])
+    t = gains.mean() / (gains.std(ddof=1) / math.sqrt(3))
+    # Student's t with two degrees of freedom has a closed form.
+    assert found[0].p_value == pytest.approx(1 - t / math.sqrt(2 + t**2))
+    assert found[0].difference.mean == pytest.approx(gains.mean())
+    assert math.isnan(found[0].wilcoxon), "three pairs cannot reach 0.05"
+
+
+def test_wilcoxon_where_enough_seeds_permit_it() -> None:
+    ours, theirs = [0.9 + 0.01 * i for i in range(6)], [0.5 - 0.01 * i for i in range(6)]
+    (one,) = comparisons([volume("hamu-q", *ours), volume("ga", *theirs)])
+    assert one.wilcoxon == pytest.approx(2 / 2**6), "all signs alike: two of all 2^n are as extreme"
+
+
+def test_differences_that_do_not_vary_are_not_tested() -> None:
+    (one,) = comparisons([volume("hamu-q", 0.5, 0.5), volume("ga", 0.0, 0.0)])
+    assert math.isnan(one.p_value)
+    assert math.isnan(one.adjusted)
+    assert isinstance(one, Comparison)
+
+
+def test_nothing_to_compare() -> None:
+    assert comparisons([volume("hamu-q", 0.5, 0.6), volume("hamu-u", 0.5, 0.4)]) == []
+    assert comparisons([volume("hamu-q", 0.5), volume("ga", 0.5)]) == []
+
+
+def test_volumes_are_of_each_seeds_own_trials(study: ArchivedSweep) -> None:
+    (problem,) = problems_of([study])
+    found = volumes(problem)
+    assert [one.interval.mean for one in found] == sorted((one.interval.mean for one in found), reverse=True)
+    for one in found:
+        for seed, value in one.by_seed.items():
+            points = [
+                problem.summary.point(m.record.measures)
+                for m in problem.members
+                if (method_of(m.record), m.seed, m.ended) == (one.method, seed, "finished")
+            ]
+            assert value == pytest.approx(hypervolume(points))

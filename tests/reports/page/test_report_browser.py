@@ -1,0 +1,123 @@
+"""The page in a real browser: charts are drawn, tables sort, nothing is asked of the network, a phone shows it all."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hamu_ray.reports.page.page import render
+from hamu_ray.tracking.reader import ArchivedSweep
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="needs Chromium: chromium, chromium-browser or google-chrome"
+)
+
+DRAW_ALL = "dispatchEvent(new Event('beforeprint')); dispatchEvent(new Event('afterprint'))"
+"""What makes charts be drawn that are not in sight."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # Root has no sandbox, as in most containers; the page is our own.
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def file(study: ArchivedSweep, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(render([study], "study"))
+    return path
+
+
+@pytest.fixture(scope="module", params=[(1280, "light"), (390, "dark")], ids=["desk", "phone"])
+def page(request: pytest.FixtureRequest, browser, file: Path) -> Iterator:
+    width, scheme = request.param
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page = context.new_page()
+    page.complaints = []
+    page.on("console", lambda message: page.complaints.append(message.text))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("request", lambda request: page.complaints.append(request.url))
+    page.goto(file.as_uri())
+    page.wait_for_selector(".main-svg")
+    page.evaluate(DRAW_ALL)
+    page.wait_for_function(
+        "document.querySelectorAll('.chart').length === document.querySelectorAll('.js-plotly-plot').length"
+    )
+    yield page
+    assert page.complaints == [file.as_uri()], "no error, no request but for the page itself"
+    context.close()
+
+
+def test_charts_are_drawn(page) -> None:
+    charts = page.query_selector_all(".chart")
+    assert len(charts) >= 10
+    for chart in charts:
+        assert chart.query_selector(".main-svg")
+        assert chart.query_selector(".trace, .point, .hm image, .heatmaplayer image"), (
+            "a chart without a trace"
+        )
+
+
+def test_nothing_overflows_sideways(page) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def test_a_heading_sorts_its_table(page) -> None:
+    table = page.locator("section[id$=volume] table.sortable").first
+    heading = table.locator("thead th", has_text="mean")
+
+    def means() -> list[float]:
+        column = heading.evaluate("head => head.cellIndex + 1")
+        return [float(text) for text in table.locator(f"tbody td:nth-child({column})").all_inner_texts()]
+
+    heading.locator("button").click()
+    assert heading.get_attribute("aria-sort") == "descending"
+    assert means() == sorted(means(), reverse=True)
+    heading.locator("button").click()
+    assert heading.get_attribute("aria-sort") == "ascending"
+    assert means() == sorted(means())
+    assert len(set(means())) > 1
+
+
+def test_a_method_is_hidden_in_all_charts(page) -> None:
+    hidden = "[...document.querySelectorAll('.chart')].flatMap(c => c.data).filter(t => t.visible === false).length"
+    pressed = "[...document.querySelectorAll('.legend button[data-method=gdiff]')].map(b => b.ariaPressed)"
+    button = page.locator(".legend button", has_text="gdiff").first
+    assert page.evaluate(hidden) == 0
+    button.click()
+    assert page.evaluate(hidden) > 3
+    assert set(page.evaluate(pressed)) == {"false"}
+    button.click()
+    assert page.evaluate(hidden) == 0
+
+
+def test_charts_follow_the_theme(page) -> None:
+    inks = []
+    for _ in range(3):  # light, dark, and the system's again
+        page.locator("#theme").click()
+        inks.append(page.evaluate("document.querySelector('.chart').layout.font.color"))
+    assert inks[:2] == ["#1d2023", "#e9eaea"]
+    assert inks[2] in inks[:2]
+
+
+def test_another_heat_map_is_chosen(page) -> None:
+    unit = "document.querySelector('[id$=heat-chart]').data[0].colorbar.title.text"
+    assert page.evaluate(unit) == "degrees"
+    page.locator("select[id$=heat]").select_option(index=1)
+    assert page.evaluate(unit) != "degrees"
+
+
+def test_more_measures_are_shown_on_demand(page) -> None:
+    extra = page.locator("table.measures th.extra").first
+    assert not extra.is_visible()
+    page.locator("button.more").click()
+    assert extra.is_visible()

@@ -1,0 +1,109 @@
+"""What the command takes, where it looks, and what it says where it finds nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+from rich.console import Console
+
+from hamu_ray.config.files import ConfigError
+from hamu_ray.reports.make import REPORT_FILE
+from hamu_ray.reports.targets import REPORTS, file_name, report
+from hamu_ray.storage import write_atomically
+from hamu_ray.sweep.run import try_report
+from hamu_ray.tracking.client import Tracking
+from hamu_ray.tracking.outbox import SENT_FILE
+from hamu_ray.tracking.reader import Archive, ArchivedSweep
+from tests.made_store import fill, sweep_config, uri_of
+
+SPACE = {"method.name": {"grid": ["hamu-q", "gdiff"]}}
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, and no store in the environment."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("by_environment", [False, True])
+def test_an_experiment(
+    study: ArchivedSweep, elsewhere: Path, by_environment: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if by_environment:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", study.archive.uri)
+    assert report(["study"], None if by_environment else study.archive.uri, None) == 0
+    page = elsewhere / "runs" / REPORTS / "study" / REPORT_FILE
+    assert "Best balance" in page.read_text()
+
+
+def test_several_sweeps_by_name(store: Path, elsewhere: Path) -> None:
+    for name in ("one-20260101", "two-20260102"):
+        fill(store, sweep_config(SPACE), name=name, experiment="several", hardness=False)
+    assert report(["one-20260101", "two-20260102", "one-20260101"], uri_of(store), "out") == 0
+    text = (elsewhere / "out" / REPORT_FILE).read_text()
+    assert "A.0000" in text
+    assert "B.0001" in text
+    assert "C.0000" not in text, "a sweep that is named twice is there once"
+
+
+def test_an_experiment_without_sweeps(store: Path, elsewhere: Path) -> None:
+    Tracking.open(uri_of(store), "void", store)
+    assert report(["void"], uri_of(store), "out") == 0
+    assert "No sweep here yet" in (elsewhere / "out" / REPORT_FILE).read_text()
+
+
+def test_an_unknown_target_names_those_that_exist(study: ArchivedSweep, elsewhere: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^studi: no experiment.* experiments study.* sweeps study"
+    ) as error:
+        report(["studi"], study.archive.uri, None)
+    assert "\n" not in str(error.value)
+    assert not list(elsewhere.iterdir())
+
+
+def test_no_store(elsewhere: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^--tracking: there is no MLflow store sqlite:.*runs/mlflow.db"):
+        report(["study"], None, None)
+
+
+def test_a_folder_is_delivered_and_drawn_first(store: Path, elsewhere: Path) -> None:
+    fill(store, sweep_config(SPACE, tracking={"experiment": "late"}), name="late", experiment="late")
+    folder = store / "sweeps" / "late"
+    sent = json.loads((folder / SENT_FILE).read_text())
+    journal = (folder / "tracking.jsonl").read_bytes()
+    last = journal.rstrip(b"\n").rfind(b"\n") + 1
+    write_atomically(folder / SENT_FILE, json.dumps({**sent, "offset": last}).encode())
+    (folder / "front.png").unlink()
+
+    assert report([str(folder)], None, None) == 0
+    assert (folder / "front.png").exists()
+    assert json.loads((folder / SENT_FILE).read_text())["offset"] == len(journal)
+    assert "Best balance" in (folder / REPORT_FILE).read_text()
+    client = MlflowClient(tracking_uri=uri_of(store))
+    assert REPORT_FILE in {file.path for file in client.list_artifacts(sent["runs"]["late"])}
+
+
+def test_a_report_that_cannot_be_made_fails_no_sweep(
+    store: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = sweep_config(SPACE)
+    tracking = fill(store, config, name="broken", experiment="broken", hardness=False)
+    folder = store / "sweeps" / "broken"
+    (folder / REPORT_FILE).mkdir()  # in its place, so that no file can be written
+    run_id = Archive.open(uri_of(store), store).sweeps("broken")[0].run_id
+    try_report(tracking, "broken", folder, run_id, Console(width=10_000))
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
+    assert printed.startswith("no report (")
+    assert f"python -m hamu_ray.report {folder}" in printed
+
+
+def test_names_of_folders() -> None:
+    assert file_name("a/b c, d") == "a-b-c--d"
+    assert file_name("../..") == "-"
+    assert file_name("") == "report"
+    assert yaml.safe_load(file_name("plain-1.0_x")) == "plain-1.0_x"

@@ -1,0 +1,157 @@
+"""The command that selects a point of a front, on a folder as a sweep leaves it."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hamu_ray import select
+from hamu_ray.config.files import ConfigError
+from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.results.folder import REPORTS_FILE, TRIALS, read_records, write_record
+from hamu_ray.results.outcome import Report, dump_reports
+from hamu_ray.results.trial import Status, TrialRecord
+from hamu_ray.selection.confirmation import SUFFIX, check_seeds, confirming_sweep
+from tests.runs import small_run
+
+POINTS = [(0.2, 0.99), (0.6, 0.95), (0.9, 0.8), (0.99, 0.5), (0.5, 0.5)]
+"""The last is not on the front."""
+COLLAPSED = (1.0, 0.999)
+REFERENCE = {"forget_quality": 1.0, "retain_utility": 0.98}
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    folder = tmp_path / "sweeps" / "small-20260101-120000"
+    space = {"optimizer.learning_rate": {"loguniform": [1e-3, 1e-1]}, "seed": {"grid": [41, 42]}}
+    config = SweepConfig.model_validate(small_run(tmp_path, space=space))
+    folder.mkdir(parents=True)
+    (folder / "sweep.yaml").write_text(
+        yaml.safe_dump(config.model_dump(mode="json", by_alias=True, exclude_none=True))
+    )
+    for i, (quality, utility) in enumerate([*POINTS, COLLAPSED]):
+        parameters = {"optimizer.learning_rate": 0.01 * (i + 1), "seed": 41 + i % 2}
+        name = f"{i:04d}"
+        place = folder / TRIALS / name
+        record = TrialRecord(
+            name,
+            Status.FINISHED if i < len(POINTS) else Status.COLLAPSED,
+            parameters,
+            config.resolve(parameters).model_dump(mode="json"),
+            {"forget_quality": quality, "retain_utility": utility},
+            original={"forget_quality": 0.0, "retain_utility": 1.0},
+            reference=REFERENCE,
+            reason="all steps taken",
+            model_path=str(place / "model.safetensors"),
+            steps=6,
+        )
+        write_record(folder, record)
+        history = {"gradient_cosine": [0.5, -0.25 - i / 100], "forget_norm": [1.0, 1.0]}
+        (place / REPORTS_FILE).write_bytes(
+            dump_reports([Report("unlearning", 6, 6, history=history, history_steps=[5, 6])])
+        )
+    return folder
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["select", *arguments])
+    return select.main()
+
+
+@pytest.mark.parametrize(
+    ("bounds", "trial"),
+    [
+        (["--min-retain-utility", "0.9"], "0001"),
+        (["--min-retain-utility", "0.8"], "0002"),
+        (["--min-forget-quality", "0.5"], "0001"),
+        (["--min", "forget_quality=0.95"], "0003"),
+        (["--min-forget-quality", "0.5", "--min-retain-utility", "0.9"], "0001"),
+        ([], "0002"),
+    ],
+)
+def test_the_point_that_keeps_the_bound(sweep, bounds, trial, monkeypatch, capsys):
+    assert run(monkeypatch, str(sweep), "--json", *bounds) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["trial"] == trial
+    assert document["configuration"] == str(sweep / TRIALS / trial / "run.yaml")
+    assert document["reference"] == REFERENCE
+    assert document["hardness"] == {"gradient_cosine": pytest.approx(-0.25 - int(trial) / 100)}
+    near = {other["trial"] for other in document["neighbours"]}
+    assert near == {f"{i:04d}" for i in (int(trial) - 1, int(trial) + 1) if 0 <= i < 4}
+
+
+def test_what_a_person_reads(sweep, monkeypatch, capsys):
+    assert run(monkeypatch, str(sweep), "--min-retain-utility", "0.9") == 0
+    text = capsys.readouterr().out
+    for words in (
+        "0001 lr 0.02 seed 42: keeps retain_utility >= 0.9",
+        "model.safetensors",
+        "python -m hamu_ray.unlearn",
+        "next     trial 0002 lr 0.03 seed 41: gains 0.3 forget_quality, pays 0.15 retain_utility",
+        "next     trial 0000 lr 0.01 seed 41: pays 0.4 forget_quality, gains 0.04 retain_utility",
+        "hardness gradient cosine -0.26 at the last step",
+    ):
+        assert words in text
+    assert "gap to it" in text
+
+
+def test_no_point_keeps_the_bound(sweep, monkeypatch, capsys):
+    assert run(monkeypatch, str(sweep), "--min-retain-utility", "0.995") == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "no point of the front keeps retain_utility >= 0.995" in line
+    assert "trial 0000" in line
+    assert "retain_utility 0.99" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--max", "retain_utility=0.9"], "more of it is better; give --min retain_utility=0.9"),
+        (["--min", "retain_utilty=0.9"], "did you mean retain_utility"),
+        (["--min", "retain_utility"], "give METRIC=VALUE"),
+        (["--min", "retain_utility=0.9", "--min-retain-utility", "0.8"], "give one finite number"),
+        (["--seeds", "44,x"], "whole numbers"),
+        (["--seeds", "43,42"], "has used 42; take one such as 43"),
+        (["--confirm", "0"], "1 or more"),
+    ],
+)
+def test_mistakes(sweep, arguments, words, monkeypatch):
+    with pytest.raises(ConfigError, match=words):
+        run(monkeypatch, str(sweep), *arguments)
+
+
+def test_the_newest_sweep_is_the_default(sweep, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="no sweep in runs/sweeps"):
+        run(monkeypatch)
+    with pytest.raises(ConfigError, match="not a sweep's folder"):
+        run(monkeypatch, "elsewhere")
+    (tmp_path / "runs").symlink_to(tmp_path)
+    assert run(monkeypatch) == 0
+    assert "sweep    runs/sweeps/small-20260101-120000" in capsys.readouterr().out
+
+
+def test_a_confirming_sweep_is_the_trial_with_other_seeds(sweep):
+    config = select.load_sweep(sweep / "sweep.yaml")
+    record = read_records(sweep)[1]
+    again = confirming_sweep(config, record, check_seeds(3, None, {41, 42}))
+    assert again.name == config.name + SUFFIX
+    runs = [again.resolve(cell) for cell in again.cells()]
+    assert [each.seed for each in runs] == [43, 44, 45]
+    expected = {**record.configuration, "name": again.name}
+    for each in runs:
+        assert {**each.model_dump(mode="json"), "seed": record.configuration["seed"]} == expected
+
+
+def test_the_options_stay():
+    actions = [
+        action for action in select.make_parser()._actions if not isinstance(action, argparse._HelpAction)
+    ]
+    names = {name for action in actions for name in action.option_strings or [action.dest]}
+    assert names == {
+        *("sweep", "--min-forget-quality", "--min-retain-utility", "--min", "--max"),
+        *("--confirm", "--seeds", "--json"),
+    }

@@ -1,0 +1,36 @@
+"""What tests of tracking share: one MLflow store and one server on it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hamu_ray.tracking.client import Tracking
+from tests.mlflow_server import clients, serving
+
+
+@pytest.fixture(scope="package")
+def mlflow_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("a folder with spaces")
+
+
+@pytest.fixture(scope="package")
+def tracking(mlflow_folder: Path) -> Iterator[Tracking]:
+    """An experiment in a SQLite store, whatever the surroundings say."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setenv("MLFLOW_RUN_ID", "of-someone-else")
+        yield Tracking.open(None, "digits", mlflow_folder)
+
+
+@pytest.fixture(scope="package")
+def client(tracking: Tracking) -> Any:
+    return clients(tracking)
+
+
+@pytest.fixture(scope="package")
+def server(tracking: Tracking, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URI of the UI that `ui_command` opens on the store."""
+    with serving(tracking, tmp_path_factory.mktemp("server")) as uri:
+        yield uri

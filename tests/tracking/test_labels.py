@@ -1,0 +1,48 @@
+import pytest
+
+from hamu_ray.config.run import RunConfig
+from hamu_ray.reports.front.palette import OKABE_ITO, colour_of
+from hamu_ray.reports.front.scene import compose
+from hamu_ray.results.summary import summarise
+from hamu_ray.results.wording import describe
+from hamu_ray.tracking.labels import labels_of
+from tests.made_records import METHODS, sweep
+
+
+@pytest.mark.parametrize(
+    ("method", "ratio"),
+    [
+        ({"name": "hamu-q", "constraint_ratio": 0.3}, {"constraint_ratio": 0.3}),
+        ({"name": "hamu-u"}, {"constraint_ratio": 0.5}),
+        ({"name": "hamu-q", "constraint": 0.1}, {}),
+        ({"name": "gdiff", "constraint_ratio": 0.3}, {}),
+    ],
+)
+def test_a_ratio_is_there_where_the_method_has_it(method, ratio):
+    run = RunConfig.model_validate({"seed": 7, "method": method, "optimizer": {"learning_rate": 0.02}})
+    common = {"method": method["name"], "seed": 7, "rho": 0.0, "learning_rate": 0.02}
+    assert labels_of(run) == {**common, **ratio}
+
+
+def test_rho_is_there_where_the_forget_set_has_it():
+    run = RunConfig.model_validate({"forget": {"kind": "random", "share": 0.1}})
+    assert "rho" not in labels_of(run)
+
+
+def test_a_name_fits_into_a_list():
+    parameters = {
+        "seed": 41,
+        "method.constraint_ratio": 0.4,
+        "optimizer.learning_rate": 0.012,
+        "method.name": "hamu-q",
+    }
+    assert describe(parameters) == "hamu-q lr 0.012 ratio 0.4 seed 41"
+
+
+def test_colours_are_those_of_the_picture_and_all_differ():
+    scene = compose(summarise(sweep()))
+    colours = {method: colour_of(method, METHODS) for method in METHODS}
+    assert len(set(colours.values())) == len(METHODS) > len(OKABE_ITO)
+    filled = {series.method: series.colour for series in scene.series if series.filled}
+    assert filled
+    assert {method: colours[method] for method in filled} == filled

@@ -1,0 +1,102 @@
+"""Tracking that is down for a while loses nothing: a real MLflow server is killed and started again."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+from mlflow import MlflowClient
+
+from hamu_ray.tracking.client import Tracking
+from hamu_ray.tracking.outbox import Delivery, Outbox, OutboxSender
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+STEPS = 30
+
+
+class Server:
+    """An MLflow server on a SQLite file, in processes of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db", "--workers", "1"]
+        command += ["--artifacts-destination", str(self.folder / "artifacts")]
+        with (self.folder / "server.log").open("a") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                urlopen(f"{self.uri}/health", timeout=2).close()
+                return
+            except (URLError, OSError):
+                assert self.process.poll() is None, (self.folder / "server.log").read_text()
+                assert time.monotonic() < deadline, (self.folder / "server.log").read_text()
+                time.sleep(0.2)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+def test_a_killed_server_gets_what_it_missed(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr("hamu_ray.tracking.outbox.RETRY_SECONDS", 0.5)
+    folder = tmp_path / "sweep"
+    journal = Outbox(folder)
+    courier = OutboxSender(Delivery(folder, Tracking.open(server.uri, "killed", tmp_path)))
+    journal.tell("start_sweep", "sweep", parameters={"seed": 1})
+    journal.tell("start_trial", "0000", parent="sweep", name="first", parameters={"method": "gdiff"})
+    for step in range(1, STEPS + 1):
+        journal.tell("log_metrics", "0000", metrics={"loss": 1 / step}, step=step)
+        if step == STEPS // 3:
+            server.kill()
+        time.sleep(0.02)
+    assert courier.close() > 0, "what the dead server did not take waits"
+
+    (tmp_path / "note.txt").write_text("told while nobody listened")
+    journal.tell("log_files", "0000", paths=[str(tmp_path / "note.txt")])
+    journal.tell("finish", "0000", status="finished")
+    journal.tell("finish", "sweep", status="finished")
+    server.start()
+    delivery = Delivery(folder, Tracking.open(server.uri, "killed", tmp_path))  # as a later process does
+    assert OutboxSender(delivery).close() == 0
+
+    client = MlflowClient(tracking_uri=server.uri)
+    experiment = client.get_experiment_by_name("killed")
+    assert experiment is not None
+    runs = {run.data.tags["kind"]: run for run in client.search_runs([experiment.experiment_id])}
+    assert sorted(runs) == ["sweep", "trial"], "each run once"
+    trial = runs["trial"].info
+    history = client.get_metric_history(trial.run_id, "loss")
+    assert sorted(metric.step for metric in history) == list(range(1, STEPS + 1)), "every step once"
+    assert [file.path for file in client.list_artifacts(trial.run_id)] == ["note.txt"]
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert Delivery(folder, delivery.tracking).waiting == 0

@@ -1,0 +1,75 @@
+"""How many groups of workers fit on which nodes."""
+
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hamu_ray.config.run import WorkersConfig
+from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.sweep.plan import groups_of
+from hamu_ray.workers.capacity import fit_together, groups_that_fit
+
+
+def workers(
+    count: int = 2, cpus: float = 1.0, gpus: float = 0.0, accelerator: str | None = None
+) -> WorkersConfig:
+    return WorkersConfig(count=count, cpus=cpus, gpus=gpus, accelerator=accelerator)
+
+
+@pytest.mark.parametrize(
+    ("group", "nodes", "groups"),
+    [
+        (workers(), [{"CPU": 2.0}], 1),
+        (workers(), [{"CPU": 1.0}, {"CPU": 1.0}], 1),
+        (workers(cpus=2.0), [{"CPU": 3.0}, {"CPU": 3.0}, {"CPU": 3.0}], 1),
+        (workers(cpus=4.0), [{"CPU": 3.0}] * 8, 0),
+        (workers(cpus=0.1), [{"CPU": 0.6}], 3),
+        (workers(gpus=0.25), [{"CPU": 16.0, "GPU": 1.0}], 2),
+        (workers(gpus=1.0), [{"CPU": 16.0}, {"CPU": 4.0, "GPU": 2.0}], 1),
+        (workers(), [{"memory": 1e9}], 0),
+        (workers(gpus=1.0, accelerator="A100"), [{"CPU": 9.0, "GPU": 4.0}], 0),
+        (
+            workers(gpus=1.0, accelerator="A100"),
+            [{"CPU": 9.0, "GPU": 4.0, "accelerator_type:A100": 1.0}] * 2,
+            4,
+        ),
+    ],
+)
+def test_groups_that_fit(group: WorkersConfig, nodes: list[dict[str, float]], groups: int) -> None:
+    assert groups_that_fit(group, nodes) == groups
+    assert fit_together([group] * groups, nodes)
+    assert not fit_together([group] * (groups + 1), nodes)
+
+
+@given(
+    sizes=st.lists(st.tuples(st.sampled_from([1, 2, 4]), st.sampled_from([1.0, 2.0])), max_size=3),
+    nodes=st.lists(st.integers(0, 4), min_size=1, max_size=3),
+)
+def test_what_is_said_to_fit_fits(sizes: list[tuple[int, float]], nodes: list[int]) -> None:
+    groups = [workers(count, cpus) for count, cpus in sizes]
+    single = [group.cpus for group in groups for _ in range(group.count)]
+    if not fit_together(groups, [{"CPU": float(cpus)} for cpus in nodes]):
+        return
+    placings = product(range(len(nodes)), repeat=len(single))
+    assert any(
+        all(
+            sum(c for c, at in zip(single, placing, strict=True) if at == n) <= nodes[n]
+            for n in range(len(nodes))
+        )
+        for placing in placings
+    )
+
+
+def test_the_groups_of_a_sweep() -> None:
+    sweep = SweepConfig.model_validate(
+        {
+            "workers": {"count": 2, "cpus": 0.5},
+            "space": {
+                "workers.count": {"grid": [1, 2, 4]},
+                "optimizer.learning_rate": {"loguniform": [0.1, 0.2]},
+            },
+        }
+    )
+    assert [(group.count, group.cpus) for group in groups_of(sweep)] == [(1, 0.5), (2, 0.5), (4, 0.5)]

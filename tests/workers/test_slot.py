@@ -1,0 +1,187 @@
+"""Worker groups: the same numbers at any size, kept warm, and nothing lost when a process dies."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hamu_ray.config.run import RunConfig, WorkersConfig
+from hamu_ray.engine.resident import Resident
+from hamu_ray.engine.unlearn import unlearn
+from hamu_ray.methods import METHODS
+from hamu_ray.pairing.group import Alone
+from hamu_ray.results.folder import MODEL_FILE
+from hamu_ray.results.outcome import Failure, Outcome, Report, Status, Verdict
+from hamu_ray.results.pruning import ReferenceCurves
+from hamu_ray.workers.messages import Job
+from hamu_ray.workers.slot import follow, start_slot
+from tests.runs import small_run
+from tests.sweep_processes import ray_processes
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+
+LONG = {"duration": {"steps": 60}, "checkpoint": {"every_steps": 10}}
+"""Long enough to kill something in the middle of it."""
+
+
+@pytest.fixture(scope="module")
+def slots(cluster: None, storage: Path) -> Iterator[Any]:
+    """Start slots by number of workers, once each."""
+    import ray
+
+    started: dict[int, Any] = {}
+
+    def slot(count: int) -> Any:
+        if count not in started:
+            workers = WorkersConfig(count=count, cpus=0.5)
+            started[count] = start_slot(workers, str(storage), f"test-slot-{count}")
+        return started[count]
+
+    yield slot
+    for actor in started.values():
+        ray.get(actor.close.remote())
+        ray.kill(actor)
+
+
+def configure(storage: Path, count: int = 1, **sections: Any) -> RunConfig:
+    workers = {"count": count, "cpus": 0.5}
+    return RunConfig.model_validate(small_run(storage, workers=workers, **sections))
+
+
+def weights(folder: Path) -> torch.Tensor:
+    tensors = load_file(folder / MODEL_FILE)
+    return torch.cat([tensors[name].double().flatten() for name in sorted(tensors)])
+
+
+def alone(storage: Path, folder: Path, **sections: Any) -> tuple[Outcome, list[Report]]:
+    reports: list[Report] = []
+    torch.set_num_threads(1)
+    resident = Resident(storage, torch.device("cpu"))
+    outcome = unlearn(
+        configure(storage, **sections),
+        resident,
+        Alone(),
+        folder,
+        lambda r: reports.append(r) or Verdict.GO_ON,
+    )
+    return outcome, reports
+
+
+def losses(reports: list[Report]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for report in reports:
+        for name, values in report.history.items():
+            if name.endswith("_loss") and report.phase == "unlearning":
+                found.setdefault(name, []).extend(values)
+    return found
+
+
+def do(slot: Any, run: RunConfig, folder: Path, attempts: int = 2) -> tuple[Outcome | Failure, list[Report]]:
+    reports: list[Report] = []
+    end = follow(Job(str(folder), run, str(folder), attempts), slot, reports.extend)
+    return end, reports
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("count", [2, 4])
+def test_the_number_of_workers_does_not_change_the_numbers(
+    slots: Any, storage: Path, tmp_path: Path, count: int, optimizer: str
+) -> None:
+    for method in METHODS:
+        sections = {
+            "method": {"name": method, "constraint_ratio": 0.1},
+            "optimizer": {"name": optimizer, "learning_rate": 1e-2 if optimizer == "sgd" else 1e-4},
+            "batch": {"retain": 63, "forget": 34, "micro": 10 if method in ("hamu-q", "ft") else None},
+        }
+        one, one_reports = alone(storage, tmp_path / method / "1", **sections)
+        many, reports = do(
+            slots(count), configure(storage, count, **sections), tmp_path / method / str(count)
+        )
+        assert isinstance(many, Outcome), many
+        assert (many.status, many.steps) == (one.status, one.steps)
+        expected = weights(tmp_path / method / "1")
+        difference = (weights(tmp_path / method / str(count)) - expected).norm() / expected.norm()
+        assert difference <= 1e-5, f"{method}: {difference:.1e}"
+        for name, values in losses(one_reports).items():
+            assert losses(reports)[name] == pytest.approx(values, rel=1e-5, abs=1e-7), f"{method}: {name}"
+
+
+def test_a_warm_group_takes_the_next_job_at_once(slots: Any, storage: Path, tmp_path: Path) -> None:
+    run = configure(storage, 2, duration={"steps": 1})
+    do(slots(2), run, tmp_path / "first")
+    pids = workers_of(slots)
+    began = time.monotonic()
+    end, _ = do(slots(2), run, tmp_path / "second")
+    assert isinstance(end, Outcome)
+    assert workers_of(slots) == pids, "the same processes serve both"
+    assert time.monotonic() - began < 10, "a cold group takes longer than this to start alone"
+
+
+def test_a_job_that_cannot_be_prepared_fails_alone(slots: Any, storage: Path, tmp_path: Path) -> None:
+    do(slots(2), configure(storage, 2, duration={"steps": 1}), tmp_path / "first")
+    pids = workers_of(slots)
+    end, _ = do(slots(2), configure(storage, 2, forget={"kind": "class", "label": 77}), tmp_path / "bad")
+    assert isinstance(end, Failure)
+    assert "77" in end.reason
+    end, _ = do(slots(2), configure(storage, 2, duration={"steps": 1}), tmp_path / "good")
+    assert isinstance(end, Outcome)
+    assert workers_of(slots) == pids
+
+
+@pytest.mark.parametrize("victim", ["RayTrainWorker", "TrainController"])
+def test_a_killed_process_changes_nothing(slots: Any, storage: Path, tmp_path: Path, victim: str) -> None:
+    run = configure(storage, 2, **LONG)
+    undisturbed, _ = do(slots(2), run, tmp_path / "undisturbed")
+    killed: list[int] = []
+
+    def kill(reports: list[Report]) -> None:
+        if not killed and reports[-1].phase == "unlearning" and reports[-1].step >= 20:
+            process = ray_processes(victim)[-1]
+            killed.append(process.pid)
+            os.kill(process.pid, signal.SIGKILL)
+
+    end = follow(Job(f"killed {victim}", run, str(tmp_path / "killed"), 2), slots(2), kill)
+    assert killed
+    assert isinstance(end, Outcome), end
+    assert isinstance(undisturbed, Outcome)
+    assert end.status is Status.FINISHED
+    assert torch.equal(weights(tmp_path / "killed"), weights(tmp_path / "undisturbed"))
+    assert end.measures == pytest.approx(undisturbed.measures, nan_ok=True, abs=0)
+
+
+def test_a_job_far_behind_its_rivals_is_pruned(slots: Any, storage: Path, tmp_path: Path) -> None:
+    """At the first evaluation at which one of them was far better; on all ranks, and the slot stays in use."""
+    run = configure(storage, 2, duration={"steps": 12}, evaluation={"every_steps": 3, "subset": 50})
+    names = ("forget_quality", "retain_utility")
+    unbeaten = ReferenceCurves(names, (True, True), 0.1, 0, ({6: (-9.0, 9.0)},))
+    beaten = ReferenceCurves(names, (True, True), 0.1, 0, ({6: (9.0, 9.0)}, {3: (0.0, 9.0)}))
+    for rivals, status, steps in ((beaten, Status.PRUNED, 6), (unbeaten, Status.FINISHED, 12)):
+        job = Job(f"against {status}", run, str(tmp_path / status), 2, rivals)
+        end = follow(job, slots(2), lambda reports: None)
+        assert isinstance(end, Outcome), end
+        assert (end.status, end.steps) == (status, steps)
+        assert set(names) <= end.measures.keys()
+
+
+def test_a_job_that_kills_its_workers_fails_after_its_attempts(
+    slots: Any, storage: Path, tmp_path: Path
+) -> None:
+    def kill(reports: list[Report]) -> None:
+        if reports[-1].phase == "unlearning" and reports[-1].history_steps:
+            os.kill(ray_processes("RayTrainWorker")[0].pid, signal.SIGKILL)
+
+    end = follow(Job("deadly", configure(storage, 2, **LONG), str(tmp_path), 1), slots(2), kill)
+    assert isinstance(end, Failure)
+    assert "died" in end.reason
+    after, _ = do(slots(2), configure(storage, 2, duration={"steps": 1}), tmp_path / "after")
+    assert isinstance(after, Outcome), "the slot serves the next job"
+
+
+def workers_of(slots: Any) -> list[int]:
+    return [process.pid for process in ray_processes("RayTrainWorker")]
