@@ -91,7 +91,9 @@ class ForgetWhere(ForgetSection):
     def _some_condition(self) -> "ForgetWhere":
         tests = sum(test is not None for test in (self.equals, self.one_of, self.matches))
         if tests != (self.column is not None):
-            raise ValueError("give a column with exactly one of equals, in, matches, or conditions that have them")
+            raise ValueError(
+                "give a column with exactly one of equals, in, matches, or conditions that have them"
+            )
         if not self.every:
             raise ValueError("column: missing; name the column that decides, or give conditions")
         return self
@@ -131,5 +133,7 @@ def _checked_pattern(pattern: str | None) -> str | None:
     try:
         re.compile(pattern or "")
     except re.error as error:
-        raise ValueError(f"{pattern!r} is not a regular expression: {error}; put \\ before . ( [ * +") from error
+        raise ValueError(
+            f"{pattern!r} is not a regular expression: {error}; put \\ before . ( [ * +"
+        ) from error
     return pattern

@@ -19,7 +19,9 @@ def _items(arguments: Any) -> Any:
     if isinstance(arguments, tuple):
         return arguments
     if not isinstance(arguments, dict) or not all(isinstance(name, str) for name in arguments):
-        raise ValueError(f"expected keys and values, such as {{enable_thinking: false}}, found {arguments!r:.60}")
+        raise ValueError(
+            f"expected keys and values, such as {{enable_thinking: false}}, found {arguments!r:.60}"
+        )
     return tuple(sorted(arguments.items()))
 
 
@@ -116,7 +118,9 @@ class TextSection(Section):
         if self.template == "plain" or self.question_column is None:
             for key in ("system_prompt", "template_arguments"):
                 if getattr(self, key):
-                    raise ValueError(f"{key}: belongs to a chat template, and there is none; put it into prompt")
+                    raise ValueError(
+                        f"{key}: belongs to a chat template, and there is none; put it into prompt"
+                    )
         return self
 
     @model_validator(mode="after")

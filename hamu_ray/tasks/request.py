@@ -1,7 +1,7 @@
 """What a request names: rows of the split that the user gave, by index, column value, identifier or file name."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,8 @@ class Source:
     """int64, sorted: the rows that limits leave; None for all."""
     limit: str = "data.train_limit"
     """The key that leaves rows out."""
+    remedy: str = "raise it or set it to null"
+    """What to do with it where it leaves out a row that is to be forgotten."""
 
     @classmethod
     def of(cls, name: str, *parts: "Dataset", used: Indices | None = None, limit: str) -> "Source":
@@ -67,7 +69,7 @@ def requested(config: AnyNamed, source: Source) -> Indices:
     if len(left_out):
         raise ValueError(
             f"{source.limit}: leaves out {len(left_out)} of the {len(rows)} rows that forget names, such as row "
-            f"{left_out[0]}; raise it or set it to null"
+            f"{left_out[0]}; {source.remedy}"
         )
     return np.searchsorted(source.used, rows)
 
@@ -132,7 +134,9 @@ def _rows_of_ids(config: ForgetIds, source: Source) -> Indices:
 def _rows_of_files(config: ForgetFiles, source: Source) -> Indices:
     paths = [path for part in source.parts for path in image_files(part)]
     if not any(paths):
-        raise ValueError(f"forget.kind: the images of {source.name} have no file names; take indices or where")
+        raise ValueError(
+            f"forget.kind: the images of {source.name} have no file names; take indices or where"
+        )
     by_name: dict[str, list[int]] = {}
     for row, path in enumerate(paths):
         by_name.setdefault(PurePath(path).name, []).append(row)
@@ -140,7 +144,9 @@ def _rows_of_files(config: ForgetFiles, source: Source) -> Indices:
     for wanted in config.names:
         parts = PurePath(wanted).parts
         rows = [
-            row for row in by_name.get(PurePath(wanted).name, []) if PurePath(paths[row]).parts[-len(parts) :] == parts
+            row
+            for row in by_name.get(PurePath(wanted).name, [])
+            if PurePath(paths[row]).parts[-len(parts) :] == parts
         ]
         if len(rows) != 1:
             problem = (
@@ -200,7 +206,9 @@ def numbered_lines(path: Path, what: str) -> list[tuple[int, str]]:
         ) from error
     found = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
     if not found:
-        raise ValueError(f"forget.path: {path} is empty: there is nothing to forget; write {what} on each line")
+        raise ValueError(
+            f"forget.path: {path} is empty: there is nothing to forget; write {what} on each line"
+        )
     return found
 
 
@@ -208,4 +216,3 @@ def listed(items: Iterable[str], total: int) -> str:
     """Return some items in a line, and how many more there are."""
     some = list(items)
     return ", ".join(some) + (f" and {total - len(some)} more" if total > len(some) else "")
-

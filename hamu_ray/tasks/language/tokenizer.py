@@ -32,7 +32,7 @@ def load_tokenizer(config: LanguageModelConfig, texts: Sequence[str], cache: Pat
     try:
         with hub_or_cache(config.name):
             return AutoTokenizer.from_pretrained(config.name, trust_remote_code=config.trust_remote_code)
-    except Exception as error:  # transformers and the hub's client raise a zoo of types
+    except Exception as error:  # transformers and the hub's client raise many unrelated types
         raise ValueError(
             f"model.name: the tokenizer of {config.name} cannot be loaded: {one_line(error)}"
         ) from error

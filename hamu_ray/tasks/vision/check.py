@@ -34,9 +34,9 @@ def check_vision(
         if isinstance(config, ImagesData) and not is_local(config.path):
             _check_description(config, choices)
             return
-        labels, names = training_labels(config)
+        labels, names, source = training_labels(config)
     for forget, seed in choices:
-        split_examples(labels, names, forget, seed)
+        split_examples(labels, names, forget, seed, source)
 
 
 def _check_description(config: ImagesData, choices: Sequence[tuple[ForgetConfig, int]]) -> None:

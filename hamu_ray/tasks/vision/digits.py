@@ -5,7 +5,7 @@ import torch
 
 from hamu_ray.config.vision import DigitsData
 from hamu_ray.tasks.vision.data import Examples, VisionData, as_pixels
-from hamu_ray.tasks.vision.labels import DIGITS, digits_content, digits_rows
+from hamu_ray.tasks.vision.labels import DIGITS, digits_content, digits_rows, digits_source
 
 MEAN, STD = (0.3053,), (0.3759,)
 """Of all 1,797 images with their pixels scaled to 0..1."""
@@ -23,4 +23,5 @@ def load_digits_data(config: DigitsData) -> VisionData:
     def examples(rows: np.ndarray) -> Examples:
         return Examples(as_pixels(pixels[rows]), torch.from_numpy(labels[rows]))
 
-    return VisionData(examples(train), examples(test), DIGITS, MEAN, STD)
+    source = digits_source(len(labels), train)
+    return VisionData(examples(train), examples(test), DIGITS, MEAN, STD, source)

@@ -36,7 +36,7 @@ def load_images_data(config: ImagesData, cache: Path | None) -> VisionData:
             f"data.image_size: training and test images of {config.path} differ in size "
             f"({_size(trained)} and {_size(tested)}): set the size that all are to have"
         )
-    return VisionData(trained, tested, names, config.mean, config.std)
+    return VisionData(trained, tested, names, config.mean, config.std, train.source)
 
 
 def _size(examples: Examples) -> str:

@@ -40,7 +40,7 @@ class VisionTask:
         """
         self.data = data
         self.device = data.device
-        split = split_examples(data.train.labels.cpu().numpy(), data.class_names, forget, seed)
+        split = split_examples(data.train.labels.cpu().numpy(), data.class_names, forget, seed, data.source)
         self._splits = {"retain": torch.from_numpy(split.retain), "forget": torch.from_numpy(split.forget)}
         self._forgotten_class = split.forgotten_class
         self._model_config = model
