@@ -13,8 +13,11 @@ from hamu_ray.config.language import TextSection
 from hamu_ray.config.vision import DataConfig, DigitsData
 from hamu_ray.metrics.language_names import LANGUAGE
 from hamu_ray.metrics.names import ENGINE, VISION, Metric
+from hamu_ray.tasks.forecast import Forecast
 from hamu_ray.tasks.language.check import check_language
+from hamu_ray.tasks.language.forecast import forecast_language
 from hamu_ray.tasks.vision.check import check_vision
+from hamu_ray.tasks.vision.forecast import forecast_vision
 
 if TYPE_CHECKING:
     import torch
@@ -32,9 +35,10 @@ class TaskData(Protocol):
 
 @dataclass(frozen=True)
 class TaskKind:
-    """What makes a task: how its data are checked and loaded, what is built on them and what is measured."""
+    """What makes a task: how its data are checked, forecast and loaded, what is built on them and what is measured."""
 
     check: Callable[[Any, Sequence[tuple[Any, int]], Any], None]
+    forecast: Callable[[Any, Any, int, Any, Path | None], Forecast]
     load: Callable[[Any, Path | None], Any]
     build: Callable[..., "Task"]
     metrics: Mapping[str, Metric]
@@ -67,8 +71,8 @@ def _build_language(data: "LanguageData", **options: Any) -> "Task":
 
 
 TASKS: Mapping[str, TaskKind] = {
-    "vision": TaskKind(check_vision, _load_vision, _build_vision, VISION),
-    "language": TaskKind(check_language, _load_language, _build_language, LANGUAGE),
+    "vision": TaskKind(check_vision, forecast_vision, _load_vision, _build_vision, VISION),
+    "language": TaskKind(check_language, forecast_language, _load_language, _build_language, LANGUAGE),
 }
 
 
@@ -80,6 +84,17 @@ def check_data(
     Raises `ValueError` with one line that names the key and the remedy.
     """
     TASKS[config.task].check(config, choices, model)
+
+
+def forecast_data(
+    config: AnyData, forget: AnyForget, seed: int, model: AnyModel, cache: Path | None = None
+) -> Forecast:
+    """Return what a run with these sections will forget, retain and test.
+
+    ``cache`` is a folder for what takes long to prepare. Raises `ValueError` with one line that names the key and the
+    remedy.
+    """
+    return TASKS[config.task].forecast(config, forget, seed, model, cache)
 
 
 def load_data(config: AnyData, device: "torch.device", cache: Path | None = None) -> TaskData:

@@ -14,8 +14,10 @@ from hamu_ray.config.language import (
     TextSection,
 )
 from hamu_ray.config.nearest import nearest
+from hamu_ray.tasks.forecast import check_overlap
 from hamu_ray.tasks.hub import is_local, one_line
 from hamu_ray.tasks.language.corpus import Corpus, ForgetText, load_corpus, split_corpus
+from hamu_ray.tasks.language.forecast import overlaps
 from hamu_ray.tasks.language.rows import check_path
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -41,11 +43,18 @@ def check_language(
     check_path(config)
     check_model(config, model)
     corpora: dict[str | None, Corpus] = {}
+    compared: set[tuple[str | None, bytes]] = set()
     for forget, seed in choices:
         split = forget.split if isinstance(forget, ForgetSplit) else None
         if split not in corpora:
             corpora[split] = load_corpus(config, forget)
-        split_corpus(corpora[split], forget, seed)
+        parts = split_corpus(corpora[split], forget, seed)
+        key = (split, parts.forget.tobytes())
+        if (
+            not forget.allow_overlap and key not in compared
+        ):  # what a request names is the same for every seed
+            check_overlap(overlaps(corpora[split], parts), "texts")
+            compared.add(key)
 
 
 def check_model(config: TextSection, model: LanguageModelConfig) -> None:

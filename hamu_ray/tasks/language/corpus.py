@@ -49,6 +49,18 @@ class Corpus:
         """All examples, which the indices of a split are of."""
         return self.kept + self.duplicates + self.forget + self.test
 
+    def place(self, index: int) -> str:
+        """Return where one of `rows` stands in the user's data."""
+        row = index
+        if row < len(self.kept):
+            return f"row {row if self.source.used is None else self.source.used[row]}"
+        row -= len(self.kept)
+        for name, part in (("duplicates", self.duplicates), ("forget", self.forget), ("test", self.test)):
+            if row < len(part):
+                return f"row {row} of the {name} split"
+            row -= len(part)
+        raise IndexError(index)
+
     @cached_property
     def texts(self) -> tuple[str, ...]:
         """All texts that a vocabulary is learned from."""

@@ -127,8 +127,8 @@ class Encoder:
             ]
         except ValueError as error:
             raise ValueError(
-                f"data.answer_column: a text holds a special token that the tokenizer cannot take for text: {one_line(error)}; "
-                "take it out"
+                "data.answer_column: a text holds a special token that the tokenizer cannot take for text; take it "
+                f"out: {one_line(error)}"
             ) from error
 
     def _encoded(self, number: int, prompt: list[int], whole: list[int]) -> Encoded:

@@ -86,7 +86,8 @@ def grouped(texts: Sequences, numbers: Tensor, size: int) -> list[Tensor]:
     """
     places = texts.lengths[numbers].argsort(stable=True)
     ends = texts.windows[numbers[places]].cumsum(0).tolist()
-    sizes, before = [], 0
+    sizes: list[int] = []
+    before = 0
     for place, end in enumerate(ends):
         if not sizes or (end - before > size and sizes[-1]):
             sizes.append(0)

@@ -30,8 +30,8 @@ def split_examples(
     """Return the images to forget and those to retain.
 
     ``labels`` is int64 ``(n,)`` of the training images. What a request names is looked up in ``source``, the rows
-    that these images are of; without one, the images are all rows and have no columns. The seed decides every draw. Draws for different rho
-    and equal seed nest: a larger share swaps the same images and more.
+    that these images are of; without one, the images are all rows and have no columns. The seed decides every draw.
+    Draws for different rho and equal seed nest: a larger share swaps the same images and more.
 
     Raises `ValueError` for a class or row that does not exist, and where one of the parts is empty.
     """
