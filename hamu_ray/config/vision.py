@@ -4,6 +4,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from hamu_ray.config.forget import (
+    DrawnForgetSection,
+    ForgetFiles,
+    ForgetIds,
+    ForgetIndices,
+    ForgetRandom,
+    ForgetWhere,
+)
 from hamu_ray.config.schema import Section
 
 Channels = Annotated[tuple[float, ...], Field(strict=False)]
@@ -26,7 +34,7 @@ class ImagesData(Section):
     """Any image-classification data set that `datasets.load_dataset` can load, from the hub or a folder."""
 
     task: ClassVar[str] = "vision"
-    forget_kinds: ClassVar[tuple[str, ...]] = ("class", "random", "indices")
+    forget_kinds: ClassVar[tuple[str, ...]] = ("class", "random", "indices", "where", "ids", "files")
     usual: ClassVar[tuple[Channels, Channels]] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     """Mean and standard deviation where neither the file nor a checkpoint gives them."""
     name: Literal["images"] = "images"
@@ -83,7 +91,7 @@ class Cifar10Data(ImagesData):
 DataConfig = Annotated[DigitsData | ImagesData | Cifar10Data, Field(discriminator="name")]
 
 
-class ForgetClass(Section):
+class ForgetClass(DrawnForgetSection):
     """A class is forgotten; a share rho of it is swapped for images drawn from all the rest."""
 
     kind: Literal["class"] = "class"
@@ -94,21 +102,7 @@ class ForgetClass(Section):
     1: as many images drawn at random from the whole training set."""
 
 
-class ForgetRandom(Section):
-    """A random share of the training set is forgotten."""
-
-    kind: Literal["random"] = "random"
-    share: float = Field(default=0.1, gt=0, lt=1)
-    """Share of the training images."""
-
-
-class ForgetIndices(Section):
-    """The training examples whose positions a file lists are forgotten."""
-
-    kind: Literal["indices"] = "indices"
-    path: str
-    """Text file with a position (from 0) on each line, among the training images that are used:
-    with `train_limit` those that are left."""
-
-
-ForgetConfig = Annotated[ForgetClass | ForgetRandom | ForgetIndices, Field(discriminator="kind")]
+ForgetConfig = Annotated[
+    ForgetClass | ForgetRandom | ForgetIndices | ForgetWhere | ForgetIds | ForgetFiles,
+    Field(discriminator="kind"),
+]

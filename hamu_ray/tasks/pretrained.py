@@ -90,13 +90,13 @@ def _with_its_adapter(model: nn.Module, checkpoint: Checkpoint) -> tuple[nn.Modu
         raise ValueError(
             f"{checkpoint.key}: {checkpoint.name} cannot be loaded: {one_line(error)}"
         ) from error
-    check_adapter(checkpoint, adapted, weights)
+    check_weights(checkpoint, adapted, weights)
     saved = adapted.peft_config["default"].modules_to_save or ()
     merged: nn.Module = adapted.merge_and_unload()
     return merged.requires_grad_(True), tuple(saved)  # peft had frozen what lies below the adapter
 
 
-def check_adapter(checkpoint: Checkpoint, model: Any, weights: Mapping[str, Tensor]) -> None:
+def check_weights(checkpoint: Checkpoint, model: Any, weights: Mapping[str, Tensor]) -> None:
     """Check that an adapter's weights are those of a model with an adapter; raises `ValueError`."""
     from peft import get_peft_model_state_dict
 
@@ -106,7 +106,7 @@ def check_adapter(checkpoint: Checkpoint, model: Any, weights: Mapping[str, Tens
         if found != wanted:
             raise ValueError(
                 f"{checkpoint.key}: {checkpoint.name} does not fit: {name} is {_shape(found)} there and "
-                f"{_shape(wanted)} here; change rank or target_modules"
+                f"{_shape(wanted)} here; give the adapter of this model"
             )
 
 

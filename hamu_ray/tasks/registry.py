@@ -14,8 +14,11 @@ from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.vision import DataConfig, DigitsData
 from hamu_ray.metrics.language_names import LANGUAGE
 from hamu_ray.metrics.names import ENGINE, VISION, Metric
+from hamu_ray.tasks.forecast import Forecast
 from hamu_ray.tasks.language.check import check_language
+from hamu_ray.tasks.language.forecast import forecast_language
 from hamu_ray.tasks.vision.check import check_vision
+from hamu_ray.tasks.vision.forecast import forecast_vision
 from hamu_ray.tasks.vision.preprocessing import preprocessing_of
 
 if TYPE_CHECKING:
@@ -34,9 +37,10 @@ class TaskData(Protocol):
 
 @dataclass(frozen=True)
 class TaskKind:
-    """What makes a task: how its data are checked, told apart and loaded, what is built on them and measured."""
+    """What makes a task: how its data are checked, forecast, told apart and loaded, what is built and measured."""
 
     check: Callable[[Any, Sequence[tuple[Any, int]], Any], None]
+    forecast: Callable[[Any, Any, int, Any, Path | None], Forecast]
     data_key: Callable[[Any, Any], str]
     load: Callable[[Any, Any, Path | None], Any]
     build: Callable[..., "Task"]
@@ -82,8 +86,10 @@ def _build_language(data: "LanguageData", **options: Any) -> "Task":
 
 
 TASKS: Mapping[str, TaskKind] = {
-    "vision": TaskKind(check_vision, _vision_key, _load_vision, _build_vision, VISION),
-    "language": TaskKind(check_language, _language_key, _load_language, _build_language, LANGUAGE),
+    "vision": TaskKind(check_vision, forecast_vision, _vision_key, _load_vision, _build_vision, VISION),
+    "language": TaskKind(
+        check_language, forecast_language, _language_key, _load_language, _build_language, LANGUAGE
+    ),
 }
 
 
@@ -100,6 +106,17 @@ def check_data(
 def data_key(config: AnyData, model: AnyModel) -> str:
     """Return what the loaded data depend on, as text: of images also how a checkpoint prepares them."""
     return TASKS[config.task].data_key(config, model)
+
+
+def forecast_data(
+    config: AnyData, forget: AnyForget, seed: int, model: AnyModel, cache: Path | None = None
+) -> Forecast:
+    """Return what a run with these sections will forget, retain and test.
+
+    ``cache`` is a folder for what takes long to prepare. Raises `ValueError` with one line that names the key and the
+    remedy.
+    """
+    return TASKS[config.task].forecast(config, forget, seed, model, cache)
 
 
 def load_data(

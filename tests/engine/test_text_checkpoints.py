@@ -120,7 +120,7 @@ def test_any_family_through_original_unlearning_and_home(
     assert ended.outcome.reference_kind == Origin.SHARED
     plain: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "run").eval()
     task: Any = texts.task(run)
-    train = task._train
+    train = task._texts
     start, length, prompt = int(train.starts[0]), int(train.lengths[0]), int(train.prompts[0])
     tokens = train.tokens[start : start + length]
     logits = plain(input_ids=tokens[None]).logits[0, prompt - 1 : -1]

@@ -3,10 +3,13 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from hamu_ray.config.forget import AnyNamed
 from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.vision import DataConfig, DigitsData, ForgetClass, ForgetConfig, ImagesData
+from hamu_ray.tasks.forecast import check_overlap
 from hamu_ray.tasks.hub import hub_or_cache, is_local, one_line
 from hamu_ray.tasks.vision.classes import output_order
+from hamu_ray.tasks.vision.forecast import overlaps
 from hamu_ray.tasks.vision.forget import class_number, split_examples
 from hamu_ray.tasks.vision.labels import DIGITS, check_columns, check_folder, training_labels
 from hamu_ray.tasks.vision.preprocessing import checkpoint_of, preprocessing_of
@@ -19,7 +22,8 @@ def check_vision(
 
     Of a model whether its files are whole, and fit the data: preprocessing, and names of classes.
 
-    Of a data set on the hub only the description is looked at: the labels would have to be downloaded.
+    Of a data set on the hub only the description is looked at, unless a request names rows: the labels would have to
+    be downloaded.
 
     Raises `ValueError` with one line that names the key and the remedy.
     """
@@ -30,14 +34,17 @@ def check_vision(
     if model is not None:
         check_model(config, model)
     with _no_progress_bars(config):
-        if isinstance(config, ImagesData) and not is_local(config.path):
+        requests = any(isinstance(forget, AnyNamed) for forget, _ in choices)
+        if isinstance(config, ImagesData) and not is_local(config.path) and not requests:
             _check_description(config, choices, model)
             return
-        labels, names = training_labels(config)
-    if model is not None:
-        output_order(names, model)
-    for forget, seed in choices:
-        split_examples(labels, names, forget, seed)
+        labels, names, source = training_labels(config)
+        if model is not None:
+            output_order(names, model)
+        for forget, seed in choices:
+            split = split_examples(labels, names, forget, seed, source)
+            if not forget.allow_overlap:
+                check_overlap(overlaps(config, split), "images")
 
 
 def check_model(config: DataConfig, model: ModelConfig) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hamu_ray.tasks.request import Source
+
 
 @dataclass(frozen=True, eq=False)
 class Examples:
@@ -54,6 +56,8 @@ class VisionData:
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    source: Source | None = None
+    """The rows that the training images are of, in which a request finds them."""
 
     @property
     def device(self) -> torch.device:

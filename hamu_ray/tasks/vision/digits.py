@@ -6,7 +6,7 @@ import torch
 from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.vision import DigitsData
 from hamu_ray.tasks.vision.data import Examples, VisionData, as_pixels
-from hamu_ray.tasks.vision.labels import DIGITS, digits_content, digits_rows
+from hamu_ray.tasks.vision.labels import DIGITS, digits_content, digits_rows, digits_source
 from hamu_ray.tasks.vision.pixels import resizer
 from hamu_ray.tasks.vision.preprocessing import Preprocessing, preprocessing_of
 
@@ -29,4 +29,5 @@ def load_digits_data(config: DigitsData, preprocessing: Preprocessing | None = N
     def examples(rows: np.ndarray) -> Examples:
         return Examples(as_pixels(pixels[rows]), torch.from_numpy(labels[rows]))
 
-    return VisionData(examples(train), examples(test), DIGITS, preprocessing.mean, preprocessing.std)
+    source = digits_source(len(labels), train)
+    return VisionData(examples(train), examples(test), DIGITS, preprocessing.mean, preprocessing.std, source)

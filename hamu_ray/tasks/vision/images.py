@@ -42,7 +42,7 @@ def load_images_data(
             f"data.image_size: training and test images of {config.path} differ in size "
             f"({_size(trained)} and {_size(tested)}): set the size that all are to have"
         )
-    return VisionData(trained, tested, names, preprocessing.mean, preprocessing.std)
+    return VisionData(trained, tested, names, preprocessing.mean, preprocessing.std, train.source)
 
 
 def _size(examples: Examples) -> str:

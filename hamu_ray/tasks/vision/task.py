@@ -42,7 +42,7 @@ class VisionTask:
         """
         self.device = data.device
         self._fingerprint = data.fingerprint
-        split = split_examples(data.train.labels.cpu().numpy(), data.class_names, forget, seed)
+        split = split_examples(data.train.labels.cpu().numpy(), data.class_names, forget, seed, data.source)
         self._splits = {"retain": torch.from_numpy(split.retain), "forget": torch.from_numpy(split.forget)}
         order = torch.from_numpy(output_order(data.class_names, model))
         self.data = data.with_labels(order)  # the model's own numbers of the classes from here on
