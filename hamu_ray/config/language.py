@@ -164,9 +164,17 @@ class TofuData(TextSection):
     duplicates: Literal["none", "exact", "semantic"] = "none"
     """What is added to the retain set, and so to the original model's training: copies of the forget set, or
     the same facts in other words. Either makes forgetting harder."""
+    test_subset: str | None = None
+    """Configuration whose split `train` holds the test examples, such as `holdout10` of `locuslab/TOFU`: a published
+    original never met them. null holds out `test_share` of the examples to retain, which such a model has met."""
     utility: Literal["model_utility", "retain_prob"] = "model_utility"
     """What `retain_utility` is where the evaluation sets are there. A model that learned nothing but TOFU knows
     no real author, for which `model_utility` is always next to nothing."""
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether test examples are held out of those to retain."""
+        return self.test_subset is None
 
     @model_validator(mode="after")
     def _layout_has_duplicates(self) -> "TofuData":
@@ -185,6 +193,11 @@ class TextData(TextSection):
     """Split of the training examples; with a forget set that is a split of its own, those to retain."""
     test_split: str | None = None
     """Split of the test examples; null holds out `test_share` of the examples to retain."""
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether test examples are held out of those to retain."""
+        return self.test_split is None
 
 
 class ForgetSplit(ForgetSection):

@@ -1,5 +1,6 @@
 """What base models start from, and whether it may have met the data that are to be forgotten. Needs no torch."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,6 +17,8 @@ from hamu_ray.tasks.checkpoints import (
     same_weights,
 )
 from hamu_ray.tasks.hub import is_local
+
+logger = logging.getLogger(__name__)
 
 MODEL_FILE = WHOLE[0]
 
@@ -123,6 +126,13 @@ def check_given_models(run: RunConfig) -> None:
     Raises:
         ValueError: In one line with the key and the remedy.
     """
+    if run.original.path is not None and getattr(run.data, "holds_out", False):
+        logger.warning(
+            "the test examples are held out of those to retain, which the original (%s) may have been trained on: "
+            "name others with data.%s",
+            run.original.path,
+            "test_subset" if run.data.name == "tofu" else "test_split",
+        )
     for key, name in given_models(run):
         checkpoint = checkpoint_at(run, key, name)
         if checkpoint is None:

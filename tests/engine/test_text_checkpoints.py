@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
+import yaml
 from cheap_runs import ReportList, done, same_bits
 
 from hamu_ray.config.language import ForgetSplit, LanguageModelConfig
@@ -18,7 +20,7 @@ from hamu_ray.pairing.group import Alone
 from hamu_ray.tasks.language.corpus import load_corpus
 from hamu_ray.tasks.language.tokenizer import load_tokenizer
 from hamu_ray.tasks.start import Origin
-from tests.made_texts import LORA, text_run, tofu
+from tests.made_texts import LORA, pairs, text_run, tofu
 
 SIZES: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 
@@ -273,3 +275,65 @@ def test_a_name_on_the_hub_is_a_model_by_its_commit(
         )
         keys.append(base_models(run, texts.task(run), Alone(), ReportList(), texts.models)[0].key)
     assert keys[0] != keys[1]
+
+
+def write_tofu(folder: Path) -> Path:
+    """Write a data set in the layout of `locuslab/TOFU`, with a hold-out of authors that are in no other part."""
+    parts = {"forget01": pairs(4, "Bo"), "retain99": pairs(12, "Ada"), "holdout01": pairs(5, "Eve")}
+    folder.mkdir()
+    configs = []
+    for name, rows in parts.items():
+        pd.DataFrame(rows).to_parquet(folder / f"{name}.parquet")
+        configs.append({"config_name": name, "data_files": [{"split": "train", "path": f"{name}.parquet"}]})
+    (folder / "README.md").write_text(f"---\n{yaml.safe_dump({'configs': configs})}---\n")
+    return folder
+
+
+def test_a_published_tofu_original_is_judged_on_texts_that_it_never_met(
+    published: Callable[..., Path], texts: Resident, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was trained on all of forget and retain: its test texts come from the hold-out, not from these."""
+    data = {"layout": "locuslab", "test_subset": "holdout01"}
+    corpus = write_tofu(tmp_path / "tofu")
+    run = text_run(corpus, data=data, model={"name": str(published("llama"))}, training={"epochs": 60})
+    task: Any = texts.task(run)
+    full = train_on_everything(task, run, texts, tmp_path / "published")
+    tuned = run.model_copy(
+        update={
+            "original": run.original.model_copy(update={"source": "path", "path": str(full)}),
+            "reference": run.reference.model_copy(update={"start": str(published("llama"))}),
+        }
+    )
+    ended = done(tuned, texts, tmp_path / "run")
+    assert ended.outcome.reference_kind == Origin.DECLARED
+    encoder, sequences = task._encodings.encoder, task._texts
+    starts, lengths, prompts = (
+        sequences.starts.tolist(),
+        sequences.lengths.tolist(),
+        sequences.prompts.tolist(),
+    )
+
+    def told(index: int) -> str:
+        begin, end = starts[index] + prompts[index], starts[index] + lengths[index]
+        return encoder.decode(sequences.tokens[begin:end].tolist())
+
+    test = {told(index) for index in task._test.tolist()}
+    trained = {told(index) for split in task.splits.values() for index in split.tolist()}
+    assert len(test) == 5
+    assert all(text.startswith("Eve") for text in test)
+    assert not test & trained
+    original = next(ended.heard.of("original")).measures
+    assert original["forget_prob"] > 0.5 > original["test_prob"], "it learned what it was trained on by heart"
+    assert "held out of those to retain" not in caplog.text
+    done(
+        tuned.model_copy(update={"data": tuned.data.model_copy(update={"test_subset": None})}),
+        texts,
+        tmp_path / "x",
+    )
+    assert "held out of those to retain" in caplog.text
+
+
+def train_on_everything(task: Any, run: RunConfig, texts: Resident, folder: Path) -> Path:
+    """Publish a model that was trained on all of forget and retain: a stored original in a folder of its own."""
+    original, _ = base_models(run, task, Alone(), ReportList(), texts.models)
+    return shutil.copytree(original.folder, folder)

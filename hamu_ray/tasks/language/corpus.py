@@ -198,9 +198,12 @@ def _tofu(config: TofuData, forget: ForgetText) -> Corpus:
     if config.duplicates != "none":
         name = f"{config.duplicates}_duplicate"
         copies = rows_of(config, part(name), name).first(config.forget_limit)
+    test = NOTHING
+    if config.test_subset is not None:
+        test = load_rows(config, config.test_subset, "train", "test_subset")
     every = {name: _tofu_choices(config, name) for name in SETS}
     choices = {name: found for name, found in every.items() if found is not None}
-    return Corpus(kept, source, config.test_share, copies, named, choices=choices)
+    return Corpus(kept, source, config.test_share, copies, named, test, choices)
 
 
 def _tofu_choices(config: TofuData, name: str) -> Choices | None:
