@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from hamu_ray.config.document import first_line
 from hamu_ray.config.files import ConfigError, load_sweep
 from hamu_ray.reports.front.files import print_result, write_files
 from hamu_ray.reports.make import leave_report, write_report
@@ -15,7 +16,7 @@ from hamu_ray.results.wording import shown
 from hamu_ray.storage import DEFAULT_LOCAL
 from hamu_ray.tracking import store
 from hamu_ray.tracking.client import Tracking
-from hamu_ray.tracking.outbox import Delivery, OutboxSender
+from hamu_ray.tracking.outbox import OUTBOX_FILE, Delivery, OutboxSender
 from hamu_ray.tracking.reader import Archive, ArchivedSweep
 
 SWEEP_FILE = "sweep.yaml"
@@ -97,12 +98,23 @@ def deliver(folder: Path, console: Console, page: bool) -> tuple[int, list[Archi
     """
     config = load_sweep(folder / SWEEP_FILE)
     local = folder.parent.parent
+    # First what can go wrong without a store: opening one makes it where there is none.
+    if not (folder / OUTBOX_FILE).is_file():
+        raise ConfigError(
+            f"{shown(folder)}: holds no {OUTBOX_FILE}, so nothing of this sweep was recorded; name the folder that the "
+            "sweep left"
+        )
+    try:
+        summary = summary_of(config, read_records(folder))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"{shown(folder)}: a record of a trial cannot be read: {first_line(error)}"
+        ) from error
+    write_files(summary, folder)
     try:
         tracking = Tracking.open(config.tracking.uri, config.tracking.experiment, local)
     except ValueError as error:
         raise ConfigError(f"tracking.uri: {error}") from error
-    summary = summary_of(config, read_records(folder))
-    write_files(summary, folder)
     delivery = Delivery(folder, tracking)
     before = delivery.waiting
     waiting = OutboxSender(delivery).close()
