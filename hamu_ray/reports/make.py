@@ -12,7 +12,7 @@ from hamu_ray.reports.front.picture import write_png
 from hamu_ray.reports.front.tables import write_csv
 from hamu_ray.reports.page.page import render
 from hamu_ray.storage import write_atomically
-from hamu_ray.tracking.client import Tracking
+from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.reader import Archive, ArchivedSweep
 
 REPORT_FILE = "report.html"
@@ -45,7 +45,9 @@ def write_report(sweeps: Sequence[ArchivedSweep], title: str, folder: Path, own:
     return page
 
 
-def leave_report(archive: Archive, experiment: str, folder: Path, tracking: Tracking, run_id: str) -> Path:
+def leave_report(
+    archive: Archive, experiment: str, folder: Path, tracking: MlflowTracker, run_id: str
+) -> Path:
     """Write the report of a sweep into its folder, and keep it with the sweep's run."""
     sweeps = [s for s in archive.sweeps(experiment, folder.name) if s.run_id == run_id]
     page = write_report(sweeps, folder.name, folder, own=True)

@@ -4,22 +4,20 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from rich.console import Console
-
 from hamu_ray.config.document import first_line
 from hamu_ray.config.files import ConfigError, load_sweep
 from hamu_ray.reports.front.files import print_result, write_files
 from hamu_ray.reports.make import leave_report, write_report
-from hamu_ray.results.folder import read_records
+from hamu_ray.results.folder import OUTBOX_FILE, SWEEP_FILE, read_records
 from hamu_ray.results.summary import summary_of
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import DEFAULT_LOCAL
+from hamu_ray.terminal.console import Console
 from hamu_ray.tracking import store
-from hamu_ray.tracking.client import Tracking
-from hamu_ray.tracking.outbox import OUTBOX_FILE, Delivery, OutboxSender
+from hamu_ray.tracking.client import MlflowTracker
+from hamu_ray.tracking.outbox import Delivery, OutboxSender
 from hamu_ray.tracking.reader import Archive, ArchivedSweep
 
-SWEEP_FILE = "sweep.yaml"
 REPORTS = "reports"
 NAMED = 12
 """Names that a message lists, at most."""
@@ -31,7 +29,7 @@ def report(targets: Sequence[str], tracking: str | None, output: str | None) -> 
     Raises:
         ConfigError: A target is none, or a store cannot be opened.
     """
-    console = Console(highlight=False)
+    console = Console()
     folders = [Path(target).absolute() for target in targets if is_folder(target)]
     names = [target for target in targets if not is_folder(target)]
     sweeps = [sweep for name in names for sweep in named(name, open_archive(tracking))]
@@ -46,7 +44,7 @@ def report(targets: Sequence[str], tracking: str | None, output: str | None) -> 
     title = ", ".join([*names, *(folder.name for folder in folders)])
     place = Path(output) if output else Path(DEFAULT_LOCAL) / REPORTS / file_name(title)
     page = write_report(list(distinct.values()), title, place.absolute())
-    console.print(f"report   {shown(page)}", soft_wrap=True, markup=False)
+    console.fields({"report": shown(page)})
     return 1 if waiting else 0
 
 
@@ -112,7 +110,7 @@ def deliver(folder: Path, console: Console, page: bool) -> tuple[int, list[Archi
         ) from error
     write_files(summary, folder)
     try:
-        tracking = Tracking.open(config.tracking.uri, config.tracking.experiment, local)
+        tracking = MlflowTracker.open(config.tracking.uri, config.tracking.experiment, local)
     except ValueError as error:
         raise ConfigError(f"tracking.uri: {error}") from error
     delivery = Delivery(folder, tracking)
@@ -123,6 +121,6 @@ def deliver(folder: Path, console: Console, page: bool) -> tuple[int, list[Archi
     found = archive.sweeps(config.tracking.experiment, folder.name)
     if page and found:
         path = leave_report(archive, config.tracking.experiment, folder, tracking, delivery.runs[folder.name])
-        console.print(f"report   {shown(path)}", soft_wrap=True, markup=False)
-    console.print(f"sent     {before - waiting} records to MLflow, {waiting} wait")
+        console.fields({"report": shown(path)})
+    console.fields({"sent": f"{before - waiting} records to MLflow, {waiting} wait"})
     return waiting, found

@@ -34,6 +34,12 @@ HARDNESS_FILE = "hardness.npz"
 
 REPORTS_FILE = "reports.json"
 
+OUTBOX_FILE = "tracking.jsonl"
+"""In the sweep's folder: the calls to the tracking store, one JSON document per line."""
+
+SENT_FILE = "tracking.sent.json"
+"""In the sweep's folder: how much of the outbox is delivered."""
+
 TRIALS = "trials"
 RECORD_FILE = "record.json"
 

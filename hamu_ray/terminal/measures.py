@@ -1,4 +1,4 @@
-"""Measures of models side by side."""
+"""Metrics of several models side by side."""
 
 from rich.table import Table
 
@@ -7,7 +7,7 @@ from hamu_ray.results.wording import compact
 
 
 def measures_table(columns: dict[str, Measures]) -> Table:
-    """Return measures side by side."""
+    """Return a column for each model and a row for each metric; a cell is empty where a model lacks the metric."""
     table = Table(box=None)
     table.add_column("")
     for name in columns:

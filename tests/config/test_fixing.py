@@ -1,13 +1,14 @@
 """`--set` on a key that a space varies."""
 
+from io import StringIO
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from hamu_ray.config.document import ConfigError
 from hamu_ray.config.files import load_sweep, read_source
 from hamu_ray.sweep.preview import preview
+from hamu_ray.terminal.console import Console
 
 SPACE = """name: x
 space:
@@ -64,9 +65,9 @@ def test_the_other_keys_of_a_domain_go_on(file: Path) -> None:
 
 def test_the_dry_run_shows_what_is_fixed(file: Path) -> None:
     overrides = ["method.name=gdiff", "batch.retain=3"]
-    console = Console(record=True, width=200)
-    preview(load_sweep(file, overrides), console, read_source(file, overrides).fixed)
-    lines = [line.strip() for line in console.export_text().splitlines()]
+    printed = StringIO()
+    preview(load_sweep(file, overrides), Console(printed, width=200), read_source(file, overrides).fixed)
+    lines = [line.strip() for line in printed.getvalue().splitlines()]
     assert "method.name: fixed by --set method.name=gdiff" in lines
     assert "method.constraint_ratio: no longer varied by --set method.name=gdiff" in lines
     assert "batch.retain: fixed by --set batch.retain=3" in lines

@@ -11,10 +11,10 @@ from rich.console import Console
 from hamu_ray.config.files import ConfigError
 from hamu_ray.reports.make import REPORT_FILE
 from hamu_ray.reports.targets import REPORTS, file_name, report
+from hamu_ray.results.folder import OUTBOX_FILE, SENT_FILE
 from hamu_ray.storage import write_atomically
 from hamu_ray.sweep.run import try_report
-from hamu_ray.tracking.client import Tracking
-from hamu_ray.tracking.outbox import OUTBOX_FILE, SENT_FILE
+from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.reader import Archive, ArchivedSweep
 from tests.made_store import fill, sweep_config, uri_of
 
@@ -51,7 +51,7 @@ def test_several_sweeps_by_name(store: Path, elsewhere: Path) -> None:
 
 
 def test_an_experiment_without_sweeps(store: Path, elsewhere: Path) -> None:
-    Tracking.open(uri_of(store), "void", store)
+    MlflowTracker.open(uri_of(store), "void", store)
     assert report(["void"], uri_of(store), "out") == 0
     assert "No sweep here yet" in (elsewhere / "out" / REPORT_FILE).read_text()
 

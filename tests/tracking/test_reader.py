@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from hamu_ray.results.folder import read_records
 from hamu_ray.results.summary import method_of
 from hamu_ray.results.trial import Status
-from hamu_ray.tracking.client import Tracking, flatten
+from hamu_ray.tracking.client import MlflowTracker, flatten
 from hamu_ray.tracking.encoding import nested
 from hamu_ray.tracking.reader import Archive, ArchivedSweep
 from tests.made_store import ORIGINAL, REFERENCE, STEPS, as_json, fill, points, sweep_config, uri_of
@@ -86,7 +86,7 @@ def test_a_configuration_is_read_from_parameters_where_its_file_is_lost(
 ) -> None:
     config = sweep_config()
     document = config.model_dump(mode="json", by_alias=True, exclude_none=True)
-    Tracking.open(uri_of(store), "bare", store).start_sweep("bare", document)
+    MlflowTracker.open(uri_of(store), "bare", store).start_sweep("bare", document)
     (sweep,) = archive.sweeps(name="bare")
     assert sweep.config == config
     assert sweep.expected == 36
@@ -96,7 +96,7 @@ def test_extra_parameters_for_the_ui_are_no_part_of_a_configuration(store: Path,
     config = sweep_config()
     point = points(config)[0]
     run = config.resolve(point).model_dump(mode="json")
-    tracking = Tracking.open(uri_of(store), "short", store)
+    tracking = MlflowTracker.open(uri_of(store), "short", store)
     parent = tracking.start_sweep("s", config.model_dump(mode="json", by_alias=True, exclude_none=True))
     short = {"method": "hamu-q", "rho": 0.0, "constraint_ratio": 0.1, "learning_rate": 0.003}
     trial = tracking.start_trial("0000", parent, "x", {**flatten(run), **short})
@@ -107,7 +107,7 @@ def test_extra_parameters_for_the_ui_are_no_part_of_a_configuration(store: Path,
 
 
 def test_runs_of_others_are_passed_over(store: Path, archive: Archive) -> None:
-    tracking = Tracking.open(uri_of(store), "of others", store)
+    tracking = MlflowTracker.open(uri_of(store), "of others", store)
     MlflowClient(tracking_uri=uri_of(store)).create_run(tracking.experiment_id, run_name="somebody's")
     assert archive.sweeps("of others") == []
     assert {"Default", "of others"} <= set(archive.experiments())
