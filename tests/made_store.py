@@ -12,6 +12,7 @@ import yaml
 
 from hamu_ray.config.sweep import Scalar, SweepConfig
 from hamu_ray.results.folder import TRIALS, write_record
+from hamu_ray.results.outcome import Report, dump_reports
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import describe
 from hamu_ray.sweep.finish import leave_result
@@ -28,6 +29,8 @@ SPACE: Mapping[str, Any] = {
 GOOD = {"hamu-q": 0.97, "hamu-u": 0.95, "gdiff": 0.9, "ga": 0.75}
 BLOCKS = ("stem.weight", "layer1.weight", "layer2.weight", "head.weight", "head.bias")
 STEPS = 12
+BEGAN = 1767268800.5
+OBJECTIVES = ("forget_quality", "retain_utility")
 REFERENCE = {
     "forget_quality": 1.0,
     "retain_utility": 0.985,
@@ -112,6 +115,9 @@ def made_record(number: int, config: SweepConfig, parameters: dict[str, Scalar],
         steps=STEPS,
         unlearning_seconds=1.5 + 0.1 * run.seed,
         evaluation_seconds=0.5,
+        gradient_computations=2.0 * STEPS,
+        exchange_bytes=1024.0,
+        trial_seconds=3.0,
     )
 
 
@@ -134,18 +140,14 @@ def log_trial(outbox: Outbox, sweep: str, record: TrialRecord, folder: Path, har
         history["stopping_margin"] = [1 / step - 0.1 for step in steps]
         history["infeasible_blocks"] = [float(step > 9) for step in steps]
     outbox.log_history(name, history, steps)
-    costs = {
-        "trial_seconds": 3.0,
-        "unlearning_seconds": record.unlearning_seconds,
-        "steps": float(record.steps),
-        "gradient_computations": 2.0 * record.steps,
-        "evaluation_seconds": record.evaluation_seconds,
-        "exchange_bytes": 1024.0,
-    }
-    outbox.log_metrics(name, costs, record.steps)
+    outbox.log_metrics(name, record.costs, record.steps)
     place = folder / TRIALS / name
     place.mkdir(parents=True, exist_ok=True)
     (place / "run.yaml").write_text(yaml.safe_dump(run, sort_keys=False))
+    objectives = {step: dict(zip(OBJECTIVES, point, strict=True)) for step, point in record.curve.items()}
+    reports = [Report("unlearning", step, STEPS, measures) for step, measures in objectives.items()]
+    reports.append(Report("unlearning", STEPS, STEPS, record.measures, history, steps))
+    (place / "reports.json").write_bytes(dump_reports(reports))
     if hardness:
         write_hardness(place / "hardness.npz", run["method"]["name"].startswith("hamu"))
         outbox.log_files(name, [place / "run.yaml", place / "hardness.npz"])
@@ -183,7 +185,7 @@ def fill(
     (folder / "sweep.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     tracking = MlflowTracker.open(uri_of(storage), experiment, storage)
     outbox = Outbox(folder)
-    outbox.start_sweep(name, document, {"algorithm": "random", **(tags or {})})
+    outbox.start_sweep(name, document, {"algorithm": "random", "began": BEGAN, **(tags or {})})
     outbox.log_files(name, [folder / "sweep.yaml"])
     if records is None:
         records = [made_record(i, config, point, folder) for i, point in enumerate(points(config))]

@@ -8,15 +8,16 @@ from hamu_ray.config.document import first_line
 from hamu_ray.config.files import ConfigError, load_sweep
 from hamu_ray.reports.front.files import print_result, write_files
 from hamu_ray.reports.make import leave_report, write_report
-from hamu_ray.results.folder import OUTBOX_FILE, SWEEP_FILE, read_records
-from hamu_ray.results.summary import summary_of
+from hamu_ray.results.folder import OUTBOX_FILE, SWEEP_FILE
+from hamu_ray.results.reader import read_sweep
+from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import DEFAULT_LOCAL
 from hamu_ray.terminal.console import Console
 from hamu_ray.tracking import store
 from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.outbox import Delivery, OutboxSender
-from hamu_ray.tracking.reader import Archive, ArchivedSweep
+from hamu_ray.tracking.reader import MlflowReader
 
 REPORTS = "reports"
 NAMED = 12
@@ -32,15 +33,15 @@ def report(targets: Sequence[str], tracking: str | None, output: str | None) -> 
     console = Console()
     folders = [Path(target).absolute() for target in targets if is_folder(target)]
     names = [target for target in targets if not is_folder(target)]
-    sweeps = [sweep for name in names for sweep in named(name, open_archive(tracking))]
+    sweeps = [sweep for name in names for sweep in named(name, open_reader(tracking))]
     waiting = 0
     for folder in folders:
         left, found = deliver(folder, console, page=output is None and len(targets) == 1)
         waiting += left
-        sweeps += found
+        sweeps.append(found)
     if output is None and len(folders) == len(targets) == 1:
         return 1 if waiting else 0
-    distinct = {(sweep.archive.uri, sweep.run_id): sweep for sweep in sweeps}
+    distinct = {sweep.key: sweep for sweep in sweeps}
     title = ", ".join([*names, *(folder.name for folder in folders)])
     place = Path(output) if output else Path(DEFAULT_LOCAL) / REPORTS / file_name(title)
     page = write_report(list(distinct.values()), title, place.absolute())
@@ -53,26 +54,26 @@ def is_folder(target: str) -> bool:
     return (Path(target) / SWEEP_FILE).is_file()
 
 
-def open_archive(tracking: str | None) -> Archive:
+def open_reader(tracking: str | None) -> MlflowReader:
     """Open the store to look in; raises `ConfigError`."""
     try:
-        return Archive.open(tracking, Path(DEFAULT_LOCAL))
+        return MlflowReader.open(tracking, Path(DEFAULT_LOCAL))
     except ValueError as error:
         raise ConfigError(f"--tracking: {error}") from error
 
 
-def named(name: str, archive: Archive) -> list[ArchivedSweep]:
+def named(name: str, reader: MlflowReader) -> list[SweepResult]:
     """Return an experiment's sweeps, or those of a name; raises `ConfigError` where there is neither."""
-    experiments = archive.experiments()
+    experiments = reader.experiments()
     if name in experiments:
-        return archive.sweeps(experiment=name)
-    found = archive.sweeps(name=name)
+        return reader.sweeps(experiment=name)
+    found = reader.sweeps(name=name)
     if found:
         return found
-    held = [place for place in experiments if archive.names(place)]
+    held = [place for place in experiments if reader.names(place)]
     raise ConfigError(
-        f"{name}: no experiment, sweep or sweep's folder of this name; {store.shown(archive.uri)} has the "
-        f"experiments {listed(held, name)} and the sweeps {listed(archive.names(), name)}"
+        f"{name}: no experiment, sweep or sweep's folder of this name; {store.shown(reader.uri)} has the "
+        f"experiments {listed(held, name)} and the sweeps {listed(reader.names(), name)}"
     )
 
 
@@ -88,11 +89,11 @@ def file_name(title: str) -> str:
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in title)[:100].strip(".") or "report"
 
 
-def deliver(folder: Path, console: Console, page: bool) -> tuple[int, list[ArchivedSweep]]:
-    """Write a sweep's files again from its records, and send what tracking has not got.
+def deliver(folder: Path, console: Console, page: bool) -> tuple[int, SweepResult]:
+    """Write the files of a sweep again from its folder, and deliver the rest of its outbox.
 
-    Returns how many records wait, and the sweep as MLflow has it. With ``page``, its own report is written into its
-    folder and kept with its run.
+    Returns how many calls were not delivered, and the sweep. With ``page``, its report is written into its folder and
+    logged to its run.
     """
     config = load_sweep(folder / SWEEP_FILE)
     local = folder.parent.parent
@@ -103,7 +104,7 @@ def deliver(folder: Path, console: Console, page: bool) -> tuple[int, list[Archi
             "sweep left"
         )
     try:
-        summary = summary_of(config, read_records(folder))
+        summary = read_sweep(folder).summary
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(
             f"{shown(folder)}: a record of a trial cannot be read: {first_line(error)}"
@@ -117,10 +118,8 @@ def deliver(folder: Path, console: Console, page: bool) -> tuple[int, list[Archi
     before = delivery.waiting
     waiting = OutboxSender(delivery).close()
     print_result(summary, folder, tracking, console)
-    archive = Archive.open(tracking.uri, local)
-    found = archive.sweeps(config.tracking.experiment, folder.name)
-    if page and found:
-        path = leave_report(archive, config.tracking.experiment, folder, tracking, delivery.runs[folder.name])
+    if page and folder.name in delivery.runs:
+        path = leave_report(folder, tracking, delivery.runs[folder.name])
         console.fields({"report": shown(path)})
     console.fields({"sent": f"{before - waiting} records to MLflow, {waiting} wait"})
-    return waiting, found
+    return waiting, read_sweep(folder)

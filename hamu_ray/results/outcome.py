@@ -85,6 +85,18 @@ class Outcome:
     ``assumed`` where nothing but the configuration's word stands for that."""
     reference_origin: str = ""
     """The same in words, to follow after `the reference`."""
+    steps_outside_guarantee: int | None = None
+    """Steps whose equivalent gradient left a block's radius or missed the whole model's constraint, over the whole
+    run; None for methods that guarantee nothing."""
+
+    @property
+    def guaranteed(self) -> bool | None:
+        """Whether every step was within the method's guarantee; None for methods that guarantee nothing.
+
+        It is plain SGD's steps that are guaranteed, to first order, on their own batches. What momentum, weight
+        decay or AdamW leave of it, `promise_kept` in the history shows.
+        """
+        return None if self.steps_outside_guarantee is None else self.steps_outside_guarantee == 0
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The results of a sweep: the front as table, CSV and picture, in its folder and in tracking."""
 
+import time
 from collections.abc import Sequence
 
 from hamu_ray.reports.front.files import write_files
@@ -46,7 +47,7 @@ def leave_result(
     if registered is not None and status is Status.FINISHED:
         register_front(registered, summary, tracker, sweep)
     tracker.describe(sweep, describe(summary, picture_in_ui(summary, sweep)))
-    tracker.finish(sweep, status)
+    tracker.finish(sweep, status, tags={"ended": time.time()})
     return summary
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from ray import tune
 from ray.actor import ActorHandle
 
+from hamu_ray.config.key_paths import flatten
 from hamu_ray.config.run import RunConfig
 from hamu_ray.reports.front.palette import colour_of
 from hamu_ray.results.folder import (
@@ -26,11 +27,9 @@ from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import describe
 from hamu_ray.storage import StoragePath
 from hamu_ray.sweep.plan import SweepPlan
-from hamu_ray.sweep.search import NUMBER, PARAMETERS
-from hamu_ray.sweep.trainable import EVENTS
+from hamu_ray.sweep.trainable import EVENTS, NUMBER, PARAMETERS
 from hamu_ray.terminal.progress import SweepView
 from hamu_ray.tracking.client import COLOUR
-from hamu_ray.tracking.encoding import flatten
 from hamu_ray.tracking.labels import labels_of
 from hamu_ray.tracking.outbox import Outbox, SentState
 from hamu_ray.workers.messages import Started
@@ -172,12 +171,12 @@ class SweepListener(tune.Callback):
         return records
 
     def _finish(self, state: TrialState) -> None:
-        record = make_record(state, self.plan.results)
+        seconds = time.monotonic() - state.began
+        record = replace(make_record(state, self.plan.results), trial_seconds=seconds)
         self.usage.ended = time.monotonic()
         self.usage.worked += sum(s for s in (record.unlearning_seconds, record.evaluation_seconds) if s == s)
         folder = self.plan.results / TRIALS / state.name
-        seconds = time.monotonic() - state.began
-        self.outbox.log_metrics(state.name, {"trial_seconds": seconds, **costs(state.end)}, record.steps)
+        self.outbox.log_metrics(state.name, record.costs, record.steps)
         files = [folder / name for name in (RUN_FILE, OUTCOME_FILE, HARDNESS_FILE)]
         self.outbox.log_files(state.name, [str(path) for path in files if path.exists()])
         tags = {
@@ -220,19 +219,8 @@ def make_record(state: TrialState, results: StoragePath) -> TrialRecord:
                 evaluation_seconds=end.evaluation_seconds,
                 reference_kind=end.reference_kind,
                 reference_origin=end.reference_origin,
+                gradient_computations=end.gradient_computations,
+                exchange_bytes=end.exchange_bytes,
                 model_path=str(results / TRIALS / state.name / MODEL_FILE),
             )
     return record
-
-
-def costs(end: Outcome | Failure | None) -> dict[str, float]:
-    """Return what a run cost, by the names of the metrics; nothing for a run that failed."""
-    if not isinstance(end, Outcome):
-        return {}
-    return {
-        "unlearning_seconds": end.seconds,
-        "steps": end.steps,
-        "gradient_computations": end.gradient_computations,
-        "evaluation_seconds": end.evaluation_seconds,
-        "exchange_bytes": end.exchange_bytes,
-    }

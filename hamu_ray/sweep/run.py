@@ -1,6 +1,7 @@
 """A sweep from its configuration to its front: connect to the cluster, track, run the trials, write the results."""
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import gettempdir
@@ -12,7 +13,6 @@ from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.preflight import RAY_JOB
 from hamu_ray.reports.front.files import print_result
 from hamu_ray.results.folder import SWEEP_FILE, read_records
-from hamu_ray.results.front import Objective
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import local_folder
@@ -25,7 +25,6 @@ from hamu_ray.terminal.console import Console
 from hamu_ray.terminal.progress import SweepView
 from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.outbox import Delivery, Outbox, OutboxSender
-from hamu_ray.tracking.reader import Archive
 from hamu_ray.tracking.ui_views import view_of
 from hamu_ray.workers.capacity import ConcurrencyLimit, usable_nodes
 from hamu_ray.workers.cluster import connect
@@ -66,7 +65,7 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
             f"MLflow did not answer: {waiting} records wait; python -m hamu_ray.report {shown(plan.folder)}"
         )
     else:
-        try_report(tracker, config.tracking.experiment, plan.folder, delivery.runs[plan.name], console)
+        try_report(plan.folder, tracker, delivery.runs[plan.name], console)
     if status is Status.INTERRUPTED:
         console.print("interrupted; to go on: the same command with --resume")
         return 130
@@ -98,11 +97,11 @@ def leave_job_folder() -> None:
 
 def start_tracking(plan: SweepPlan, outbox: Outbox) -> None:
     """Start the sweep's run, with its configuration and the views of its front."""
-    outbox.start_sweep(plan.name, plan.config.whole, {"algorithm": plan.config.search.algorithm})
+    tags = {"algorithm": plan.config.search.algorithm, "began": time.time()}
+    outbox.start_sweep(plan.name, plan.config.whole, tags)
     outbox.log_files(plan.name, [plan.folder / SWEEP_FILE])
-    objectives = [Objective(objective.metric, objective.mode) for objective in plan.objectives]
     for sweep in (plan.name, None):
-        outbox.share_view(plan.name, **view_of(objectives, sweep))
+        outbox.share_view(plan.name, **view_of(plan.objectives, sweep))
 
 
 def run_trials(plan: SweepPlan, outbox: Outbox, console: Console) -> tuple[list[TrialRecord], Usage]:
@@ -136,12 +135,12 @@ def is_complete(plan: SweepPlan, records: Sequence[TrialRecord]) -> bool:
     return not interrupted and (len(records) == plan.trials or plan.config.search.time_budget is not None)
 
 
-def try_report(tracker: MlflowTracker, experiment: str, folder: Path, run_id: str, console: Console) -> None:
+def try_report(folder: Path, tracker: MlflowTracker, run_id: str, console: Console) -> None:
     """Write the sweep's report into its folder and log it; a sweep without a report is still complete."""
     try:
         from hamu_ray.reports.make import leave_report
 
-        page = leave_report(Archive.open(tracker.uri, folder), experiment, folder, tracker, run_id)
+        page = leave_report(folder, tracker, run_id)
         console.print(f"report   {shown(page)}", soft_wrap=True, markup=False)
     except Exception as error:  # whatever it is, the results are on disk by now
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__

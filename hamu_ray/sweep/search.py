@@ -17,12 +17,7 @@ from ray.tune.search import Searcher
 from hamu_ray.config.sweep import Domain, Scalar, SearchConfig, SweepConfig
 from hamu_ray.results.outcome import Status
 from hamu_ray.sweep.plan import SweepPlan
-
-STATUS = "status"
-"""Key of a Tune result: how the trial ended."""
-
-NUMBER, PARAMETERS = "number", "parameters"
-"""Keys of a Tune trial's configuration: its number, which names it everywhere, and the sampled values."""
+from hamu_ray.sweep.trainable import NUMBER, PARAMETERS, STATUS
 
 SEED = "seed"
 """A grid of seeds repeats each sample; it has no studies of its own."""

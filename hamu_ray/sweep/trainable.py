@@ -11,7 +11,6 @@ from hamu_ray.results.folder import TRIALS, read_outcome, read_reports, trial_na
 from hamu_ray.results.outcome import Failure, Outcome, Report, Status
 from hamu_ray.storage import StoragePath
 from hamu_ray.sweep.plan import SweepPlan
-from hamu_ray.sweep.search import NUMBER, PARAMETERS, STATUS
 from hamu_ray.workers.messages import Job, Started
 from hamu_ray.workers.slot import follow
 
@@ -19,7 +18,13 @@ MOST_SLOT_LOSSES = 20
 """How many slots a trial may lose, with their nodes or otherwise: it is never the trial that ends a slot."""
 
 EVENTS = "events"
-"""Key of a Tune result that holds the slot's events."""
+"""Key of a Tune result: the slot's events."""
+
+STATUS = "status"
+"""Key of a Tune result: how the trial ended."""
+
+NUMBER, PARAMETERS = "number", "parameters"
+"""Keys of a Tune trial's configuration: its number, which names it everywhere, and the sampled values."""
 
 
 class SlotLost(Failure):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from hamu_ray.config.run import RunConfig
+from hamu_ray.config.run import MODEL_FILE, RunConfig
 from hamu_ray.tasks.checkpoints import (
     ADAPTER,
     ADAPTER_CONFIG,
@@ -19,8 +19,6 @@ from hamu_ray.tasks.checkpoints import (
 from hamu_ray.tasks.hub import is_local
 
 logger = logging.getLogger(__name__)
-
-MODEL_FILE = WHOLE[0]
 
 
 class Origin(StrEnum):

@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from hamu_ray.metrics.measured import Measures
-from hamu_ray.results.wording import compact
+from hamu_ray.results.wording import number
 
 
 def measures_table(columns: dict[str, Measures]) -> Table:
@@ -13,6 +13,6 @@ def measures_table(columns: dict[str, Measures]) -> Table:
     for name in columns:
         table.add_column(name, justify="right")
     for metric in {metric: None for measures in columns.values() for metric in measures}:
-        cells = [compact(measures[metric]) if metric in measures else "" for measures in columns.values()]
+        cells = [number(measures[metric]) if metric in measures else "" for measures in columns.values()]
         table.add_row(metric, *cells)
     return table

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hamu_ray.config.credentials import without_credentials
+from hamu_ray.config.key_paths import flatten
 from hamu_ray.results.trial import Status
 from hamu_ray.storage import local_copy, storage_path
 from hamu_ray.tracking import model_versions, store, ui_views
@@ -26,7 +27,6 @@ from hamu_ray.tracking.encoding import (
     PARAMETER_LENGTH,
     TAG_LENGTH,
     cut,
-    flatten,
     metric_name,
     tag_texts,
     text,

@@ -15,8 +15,6 @@ from ray.actor import ActorHandle
 from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.autoscaler.v2.utils import is_autoscaler_v2
 from ray.experimental.internal_kv import _internal_kv_get
-from ray.train.v2._internal.constants import WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR
-from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 
 HEAD_NODE: Mapping[str, float] = {HEAD_NODE_RESOURCE_NAME: 0.0001}
 """Resources of an actor that must run on the head node.
@@ -34,7 +32,7 @@ The option `accelerator_type` of tasks and actors is public, but placement group
 ACCELERATOR_AMOUNT = 0.001
 """The amount of it that Ray's option `accelerator_type` requests."""
 
-WORKER_HEALTH_CHECK = WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR
+WORKER_HEALTH_CHECK = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
 """Environment variable: after how many seconds without an answer Ray Train takes a worker for dead.
 
 Ray names the variable in its error message and documents it nowhere; without it, it waits for ten minutes.
@@ -96,6 +94,8 @@ def keep_credentials_out_of_tune() -> None:
     Ray logs runtime environments in plain text (https://github.com/ray-project/ray/issues/28276), and Tune has no
     option for the variables that it copies. Nodes have credentials of their own.
     """
+    from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE  # Tune is loaded in the driver alone
+
     ENV_VARS_TO_PROPAGATE.difference_update(
         {name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
     )

@@ -10,11 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.train.torch import TorchTrainer
 
 from hamu_ray.config.run import WorkersConfig
 from hamu_ray.results.outcome import Failure, Outcome, Report, Verdict
@@ -22,7 +21,9 @@ from hamu_ray.workers.capacity import usable_nodes
 from hamu_ray.workers.heartbeat import HANG_SECONDS, HEALTH_CHECK_SECONDS, HangDetector, heartbeat_interval
 from hamu_ray.workers.messages import Event, Job, Started
 from hamu_ray.workers.ray_private import HEAD_NODE, WORKER_HEALTH_CHECK, cluster_environment, this_actor
-from hamu_ray.workers.trainer import make_trainer
+
+if TYPE_CHECKING:
+    from ray.train.torch import TorchTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -68,12 +69,15 @@ class Slot:
         self._detector = HangDetector(hang_seconds)
         self._death = ""
         interval = heartbeat_interval(hang_seconds)
+        # Imported here: the pool and the trials import this module too, and need neither Ray Train nor torch.
+        from hamu_ray.workers.trainer import make_trainer
+
         trainer = make_trainer(workers, storage, name, this_actor(), interval)
         self._loop = asyncio.get_event_loop()
         asyncio.run_coroutine_threadsafe(self._end_hung_groups(interval), self._loop)
         threading.Thread(target=self._keep_running, args=(trainer,), daemon=True).start()
 
-    def _keep_running(self, trainer: TorchTrainer) -> None:
+    def _keep_running(self, trainer: "TorchTrainer") -> None:
         """Run the worker group, again whenever its controller dies."""
         while not self._closed:
             try:

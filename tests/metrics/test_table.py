@@ -4,10 +4,9 @@ import pytest
 
 from hamu_ray.metrics import table
 from hamu_ray.metrics.table import BLOCK, COSTS, MODEL, OF_TRIALS, STEP, SWEEP, is_model_metric, kind_of
-from hamu_ray.results.outcome import Outcome, Status
+from hamu_ray.results.outcome import Status
 from hamu_ray.results.summary import summarise
 from hamu_ray.sweep.finish import totals
-from hamu_ray.sweep.listener import costs
 from tests.made_records import record
 
 
@@ -52,5 +51,6 @@ def test_the_numbers_of_a_sweep() -> None:
 
 
 def test_the_costs_of_a_trial() -> None:
-    end = Outcome(Status.FINISHED, "", 1, {}, 1.0, 2)
-    assert {*costs(end), "trial_seconds"} == set(COSTS)
+    costs = {name: 1.0 for name in COSTS}
+    assert record("a", 0.5, 0.5, **{**costs, "steps": 1}).costs == costs
+    assert record("a", 0.5, 0.5).costs == {}

@@ -11,8 +11,7 @@ from hamu_ray.results.folder import TRIALS, read_outcome, read_records
 from hamu_ray.results.outcome import Outcome, Report, Status, Verdict
 from hamu_ray.results.pruning import ReferenceCurves
 from hamu_ray.sweep.scheduler import PruningScheduler
-from hamu_ray.sweep.search import NUMBER
-from hamu_ray.sweep.trainable import EVENTS
+from hamu_ray.sweep.trainable import EVENTS, NUMBER
 from tests.sweep_processes import log_of, start, write_space
 
 REFERENCE = ReferenceCurves(("quality", "loss"), (True, False), margin=0.1, grace_steps=0)
@@ -77,7 +76,7 @@ def test_a_resumed_sweep_goes_on_comparing() -> None:
 @pytest.mark.timeout(300)
 def test_a_sweep_prunes_what_is_far_behind(tmp_path: Path) -> None:
     """Gradient ascent with a rate that ruins the model, after one that leaves it as it was."""
-    steps = 3000
+    steps = 600
     search = {
         "algorithm": "grid",
         "concurrent": 1,

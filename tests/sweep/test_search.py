@@ -15,7 +15,8 @@ from hamu_ray.results.folder import write_record
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.sweep.plan import plan_sweep
-from hamu_ray.sweep.search import NUMBER, PARAMETERS, STATUS, STUDY_FILE, UnlearningSearch, suggest
+from hamu_ray.sweep.search import STUDY_FILE, UnlearningSearch, suggest
+from hamu_ray.sweep.trainable import NUMBER, PARAMETERS, STATUS
 
 SPACE = {
     "method.gamma": {"uniform": [0.0, 1.0]},

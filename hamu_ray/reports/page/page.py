@@ -23,8 +23,7 @@ from hamu_ray.reports.page import advice, rows
 from hamu_ray.reports.page.charts import front_of, importance_chart, volume_chart
 from hamu_ray.reports.page.step_charts import hardness_charts, heat_maps, learning_charts
 from hamu_ray.results import wording
-from hamu_ray.tracking import store
-from hamu_ray.tracking.reader import ArchivedSweep
+from hamu_ray.results.sweep_result import SweepResult
 
 PACKAGE = "hamu_ray.reports.page"
 LISTED = 200
@@ -44,7 +43,7 @@ class Charts:
         return name
 
 
-def render(sweeps: Sequence[ArchivedSweep], target: str, problems: Sequence[Problem] | None = None) -> str:
+def render(sweeps: Sequence[SweepResult], target: str, problems: Sequence[Problem] | None = None) -> str:
     """Return the page of some sweeps, of none too."""
     problems = problems_of(sweeps) if problems is None else problems
     methods = styles_of(sorted({method for problem in problems for method in problem.methods}))
@@ -65,7 +64,7 @@ def render(sweeps: Sequence[ArchivedSweep], target: str, problems: Sequence[Prob
         title=target,
         views=views,
         sweeps=rows.sweep_rows(sweeps, letters(sweeps)) if sweeps else [],
-        stores=sorted({store.shown(sweep.archive.uri) for sweep in sweeps}),
+        stores=sorted({sweep.source.address for sweep in sweeps}),
         methods=methods,
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         data=Markup(as_script(charts.figures)),
