@@ -4,7 +4,6 @@ Imports neither torch nor ray nor mlflow, and what is quick to check comes first
 seconds.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from itertools import islice
@@ -14,11 +13,12 @@ from uuid import uuid4
 
 from hamu_ray.config.document import ConfigError, first_line
 from hamu_ray.config.nearest import nearest
-from hamu_ray.config.run import MODEL_FILE, RunConfig, StorageConfig
+from hamu_ray.config.run import RunConfig, StorageConfig
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.methods import check_installed
 from hamu_ray.storage import DEFAULT_LOCAL, local_folder, storage_path, write_atomically
 from hamu_ray.tasks import check_data, metric_names
+from hamu_ray.tasks.start import check_given_models
 from hamu_ray.tracking import store
 
 RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -81,8 +81,8 @@ def _check(runs: Sequence[RunConfig], methods: Sequence[str], source: str) -> No
     try:
         _check_methods(methods)
         local = _check_storage(run.storage)
-        for key, path in _given_models(runs):
-            _check_model_file(key, Path(path))
+        for each in runs:
+            check_given_models(each)
         _check_tracking(run.tracking.uri, local)
         for data in dict.fromkeys(each.data for each in runs):
             check_data(data, [(each.forget, each.seed) for each in runs if each.data == data], run.model)
@@ -130,38 +130,6 @@ def _check_writable(key: str, place: str) -> None:
         raise ValueError(
             f"{key}: cannot write to {place}: {first_line(error)}; choose another with --set {key}=FOLDER"
         ) from error
-
-
-def _given_models(runs: Sequence[RunConfig]) -> dict[tuple[str, str], None]:
-    """Return each key and path of a model that is given, once."""
-    models = [
-        (key, model)
-        for run in runs
-        for key, model in (("original", run.original), ("reference", run.reference))
-    ]
-    return {(f"{key}.path", model.path): None for key, model in models if model.path is not None}
-
-
-def _check_model_file(key: str, path: Path) -> None:
-    """Check that a file is there and begins as a safetensors file does: a length, and so much JSON."""
-    file = path / MODEL_FILE if path.is_dir() else path
-    try:
-        with file.open("rb") as content:
-            length = int.from_bytes(content.read(8), "little")
-            is_tensors = 0 < length < file.stat().st_size and isinstance(
-                json.loads(content.read(length)), dict
-            )
-    except FileNotFoundError:
-        missing = "no such file" if file == path else f"the folder has no {MODEL_FILE}"
-        raise ValueError(
-            f"{key}: {path}: {missing}; give a {MODEL_FILE} or a folder that holds one"
-        ) from None
-    except OSError as error:
-        raise ValueError(f"{key}: {path} cannot be read: {first_line(error)}; give another file") from error
-    except ValueError:
-        is_tensors = False
-    if not is_tensors:
-        raise ValueError(f"{key}: {file} is not a safetensors file; give a {MODEL_FILE}")
 
 
 def _check_tracking(given: str | None, storage: Path) -> None:

@@ -1,7 +1,7 @@
 """``python -m hamu_ray.tune SPACE.yaml``: a whole sweep, from nothing to the front."""
 
 from hamu_ray.command import make_parser, run_command
-from hamu_ray.config.files import load_sweep
+from hamu_ray.config.files import load_sweep, read_source
 
 
 def main() -> int:
@@ -23,7 +23,7 @@ def main() -> int:
     if arguments.dry_run:
         from hamu_ray.sweep.preview import preview
 
-        preview(config)
+        preview(config, fixed=read_source(arguments.config, arguments.overrides).fixed)
         return 0
 
     from hamu_ray.sweep.run import run_sweep

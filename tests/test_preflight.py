@@ -95,10 +95,6 @@ def test_a_method_whose_packages_are_missing(
     check_run(run_of(tmp_path, method={"name": "pcgrad"}), "x.yaml")
 
 
-def test_the_name_of_a_model_file_is_the_engines() -> None:
-    assert preflight.MODEL_FILE == MODEL_FILE
-
-
 @pytest.mark.parametrize("section", ["original", "reference"])
 def test_given_models(tmp_path: Path, section: str) -> None:
     given = tmp_path / "given"

@@ -267,7 +267,7 @@ def test_overrides_change_what_they_name(tmp_path: Path) -> None:
         "space.method.constraint_ratio={uniform: [0.1, 0.9]}",
     )
     assert (config.optimizer.learning_rate, config.seed) == (1e-3, 7)
-    assert set(config.space) == {"optimizer.learning_rate", "method.constraint_ratio"}
+    assert set(config.space) == {"method.constraint_ratio"}, "what is set does not vary"
 
 
 @pytest.mark.parametrize("section", ["space: {}", "search: {samples: 3}"])

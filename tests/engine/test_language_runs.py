@@ -171,13 +171,13 @@ def test_other_programs_load_what_is_left(
             model = task.unlearner(model, run.seed)
             load_model(model, folder / "model.safetensors")
         expected = task.forward(model.eval(), examples).logits
-        start, length = int(task._train.starts[0]), int(task._train.lengths[0])
-        tokens = task._train.tokens[start : start + length]
+        start, length = int(task._texts.starts[0]), int(task._texts.lengths[0])
+        tokens = task._texts.tokens[start : start + length]
         loaders: list[Any] = [AutoModelForCausalLM]
         loaders += [AutoPeftModelForCausalLM] if (folder / "adapter_config.json").exists() else []
         for loader in loaders:
             loaded = loader.from_pretrained(folder).eval()
-            logits = loaded(input_ids=tokens[None]).logits[0, int(task._train.prompts[0]) - 1 : -1]
+            logits = loaded(input_ids=tokens[None]).logits[0, int(task._texts.prompts[0]) - 1 : -1]
             torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
         assert (
             AutoTokenizer.from_pretrained(folder).get_vocab() == task._encodings.encoder.tokenizer.get_vocab()
