@@ -132,10 +132,11 @@ def test_an_attention_that_the_model_lacks_is_named(text_corpus: Path, tmp_path:
     config = LanguageModelConfig(name=str(tmp_path), attn_implementation="eager")
     build_language_model(config, encoder, 0, torch.device("cpu"))
     with pytest.raises(
-        ValueError, match=r"^model\.attn_implementation: .* does not take flash_attention_2 here: "
+        ValueError,
+        match=r"^model\.attn_implementation: .* does not take sdpa here: .*; take another, such as eager$",
     ):
         build_language_model(
-            config.model_copy(update={"attn_implementation": "flash_attention_2"}),
+            config.model_copy(update={"attn_implementation": "sdpa"}),
             encoder,
             0,
             torch.device("cpu"),
