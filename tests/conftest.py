@@ -3,9 +3,13 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from hamu_ray.results.sweep_result import SweepResult
 
 settings.register_profile("shared machine", deadline=None)  # an example's time is the machine's business
 settings.load_profile("shared machine")
@@ -54,3 +58,20 @@ def text_checkpoint(text_corpus: Path) -> Path:
     from tests.made_texts import write_checkpoint
 
     return write_checkpoint(text_corpus.with_name("checkpoint"), text_corpus, chat=True)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A storage path whose MLflow store the tests fill, each an experiment of its own: to make one takes seconds."""
+    return tmp_path_factory.mktemp("report_store")
+
+
+@pytest.fixture(scope="session")
+def study(store: Path) -> "SweepResult":
+    """A sweep of three methods over three seeds, read back; its experiment and its name are `study`."""
+    from hamu_ray.tracking.reader import MlflowReader
+    from tests.made_store import fill, sweep_config, uri_of
+
+    fill(store, sweep_config(), name="study", experiment="study")
+    (found,) = MlflowReader.open(uri_of(store), store).sweeps("study")
+    return found

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from hamu_ray.tracking import store
-from hamu_ray.tracking.client import Tracking
+from hamu_ray.tracking.client import MlflowTracker
 
 
 @contextmanager
-def serving(tracking: Tracking, folder: Path) -> Iterator[str]:
+def serving(tracking: MlflowTracker, folder: Path) -> Iterator[str]:
     """Within, the UI that `ui_command` opens on the store is at this URI."""
     command = [*shlex.split(tracking.ui_command()), "--workers", "1"]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -37,7 +37,7 @@ def serving(tracking: Tracking, folder: Path) -> Iterator[str]:
         process.wait(timeout=20)
 
 
-def clients(tracking: Tracking) -> Any:
+def clients(tracking: MlflowTracker) -> Any:
     """Return MLflow's own client of the store."""
     from mlflow import MlflowClient
 

@@ -18,7 +18,7 @@ from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.folder import REPORTS_FILE, RUN_FILE, read_records, read_reports
 from hamu_ray.results.summary import SeedGroup, SweepSummary, method_of, over_seeds, settings_of, summary_of
 from hamu_ray.results.trial import TrialRecord
-from hamu_ray.results.wording import compact, describe, shown
+from hamu_ray.results.wording import describe, number, shown
 from hamu_ray.selection.confirmation import Confirmation, check_seeds, confirm_trial
 from hamu_ray.selection.rules import Bound, best, differences, nearest_miss, neighbours
 from hamu_ray.storage import StoragePath, storage_path
@@ -136,7 +136,7 @@ def hardness_of(trial: TrialRecord) -> dict[str, float]:
 def objectives_line(summary: SweepSummary, measures: Mapping[str, float]) -> str:
     """Return the objectives' values in words."""
     return ", ".join(
-        f"{objective.metric} {compact(measures.get(objective.metric, math.nan))}"
+        f"{objective.metric} {number(measures.get(objective.metric, math.nan))}"
         for objective in summary.objectives
     )
 
@@ -178,7 +178,7 @@ def neighbour_lines(decision: Decision) -> list[str]:
         if other is not None:
             changes = differences(summary, trial, other.measures)
             words = ", ".join(
-                f"{'gains' if change > 0 else 'pays'} {compact(abs(change))} {objective.metric}"
+                f"{'gains' if change > 0 else 'pays'} {number(abs(change))} {objective.metric}"
                 for objective, change in zip(summary.objectives, changes, strict=True)
             )
             lines.append(f"next     trial {other.trial_id} {describe(other.parameters)}: {words}")
@@ -191,13 +191,13 @@ def known_lines(decision: Decision) -> list[str]:
         lines = ["seeds    one; --confirm N runs it again with others"]
     else:
         spreads = ", ".join(
-            f"{objective.metric} {compact(i.mean)} [{compact(i.low)}, {compact(i.high)}]"
+            f"{objective.metric} {number(i.mean)} [{number(i.low)}, {number(i.high)}]"
             for objective, i in zip(decision.summary.objectives, decision.seeds.intervals, strict=True)
         )
         lines = [f"seeds    {decision.seeds.trials} in the sweep (mean, 95 % interval): {spreads}"]
     if decision.hardness:
         ends = ", ".join(
-            f"{name.replace('_', ' ')} {compact(value)}" for name, value in decision.hardness.items()
+            f"{name.replace('_', ' ')} {number(value)}" for name, value in decision.hardness.items()
         )
         lines.append(f"hardness {ends} at the last step")
     return lines
@@ -223,7 +223,7 @@ def as_document(decision: Decision, folder: Path, confirmation: Confirmation | N
         "parameters": trial.parameters,
         "configuration": str(decision.folder / RUN_FILE),
         "model": trial.model_path,
-        "objectives": [objective._asdict() for objective in summary.objectives],
+        "objectives": [objective.model_dump() for objective in summary.objectives],
         "bounds": {bound.objective.metric: bound.value for bound in decision.bounds},
         "measures": trial.measures,
         "original": trial.original,

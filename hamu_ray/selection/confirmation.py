@@ -8,12 +8,12 @@ from rich.console import Console
 from rich.table import Table
 
 from hamu_ray.config.files import ConfigError
-from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.config.sweep import Objective, SweepConfig
 from hamu_ray.preflight import check_sweep
 from hamu_ray.results.folder import read_records
-from hamu_ray.results.front import Interval, Objective, mean_interval
+from hamu_ray.results.front import Interval, mean_interval
 from hamu_ray.results.trial import Status, TrialRecord
-from hamu_ray.results.wording import compact
+from hamu_ray.results.wording import number
 from hamu_ray.selection.rules import LARGEST_SEED, Bound, fresh_seeds, verdict
 from hamu_ray.storage import local_folder
 
@@ -53,8 +53,8 @@ class Confirmation:
         for title in ("confirmed", "selected", "mean of fresh seeds", "95 % interval"):
             table.add_column(title, justify="left" if title == "confirmed" else "right")
         for objective, value, interval in zip(self.objectives, self.selected, self.intervals, strict=True):
-            spread = f"[{compact(interval.low)}, {compact(interval.high)}]"
-            table.add_row(objective.metric, compact(value), compact(interval.mean), spread)
+            spread = f"[{number(interval.low)}, {number(interval.high)}]"
+            table.add_row(objective.metric, number(value), number(interval.mean), spread)
         console.print(table, markup=False)
         console.print(
             f"seeds    {', '.join(map(str, self.seeds))}: {self.finished} of {len(self.seeds)} finished"
@@ -115,7 +115,7 @@ def confirm_trial(
     folder = newest_folder(again.name, local_folder(again.storage))
     assert folder is not None
     records = [record for record in read_records(folder) if record.status is Status.FINISHED]
-    objectives = [Objective(objective.metric, objective.mode) for objective in config.search.objectives]
+    objectives = config.search.objectives
     return Confirmation(
         sweep=str(folder),
         seeds=seeds,

@@ -13,19 +13,20 @@ from urllib.request import urlopen
 
 import pytest
 
-from hamu_ray.results.front import Objective
+from hamu_ray.config.key_paths import flatten
+from hamu_ray.config.sweep import Objective
 from hamu_ray.results.trial import Status
 from hamu_ray.tracking import ui_views
-from hamu_ray.tracking.client import RUN_STATUS, Tracking
-from hamu_ray.tracking.encoding import PARAMETER_LENGTH, TAG_LENGTH, flatten, metric_name
+from hamu_ray.tracking.client import RUN_STATUS, MlflowTracker
+from hamu_ray.tracking.encoding import PARAMETER_LENGTH, TAG_LENGTH, metric_name
 from tests.mlflow_server import clients
 
 NUMBERS = count()
 
 OPEN = """
 import sys
-from hamu_ray.tracking.client import Tracking
-print(Tracking.open(*sys.argv[1:]).experiment_id)
+from hamu_ray.tracking.client import MlflowTracker
+print(MlflowTracker.open(*sys.argv[1:]).experiment_id)
 """
 
 
@@ -152,7 +153,7 @@ class TestNotesAndFiles:
         assert note == f"![](get-artifact?path=a.png&run_uuid={sweep}) #/experiments/{tracking.experiment_id}"
 
     def test_a_view_is_saved_once(self, tracking, client, sweep):
-        view = ui_views.view_of((Objective("a"), Objective("b", "min")), "tiny")
+        view = ui_views.view_of((Objective(metric="a"), Objective(metric="b", mode="min")), "tiny")
         key = ui_views.TAG + view["identifier"]
         saved = []
         for _ in range(2):
@@ -189,14 +190,15 @@ class TestOpening:
     def test_an_experiment_is_found_again(self, tracking, mlflow_folder, monkeypatch):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.uri)
         assert (
-            Tracking.open(None, "digits", mlflow_folder / "elsewhere").experiment_id == tracking.experiment_id
+            MlflowTracker.open(None, "digits", mlflow_folder / "elsewhere").experiment_id
+            == tracking.experiment_id
         )
 
     def test_deleted_experiments_are_named(self, client, tracking, mlflow_folder):
-        doomed = Tracking.open(tracking.uri, "doomed", mlflow_folder)
+        doomed = MlflowTracker.open(tracking.uri, "doomed", mlflow_folder)
         client.delete_experiment(doomed.experiment_id)
         with pytest.raises(ValueError, match=r"'doomed'.*mlflow experiments restore"):
-            Tracking.open(tracking.uri, "doomed", mlflow_folder)
+            MlflowTracker.open(tracking.uri, "doomed", mlflow_folder)
 
     def test_another_process_may_create_the_experiment_meanwhile(
         self, tracking, client, mlflow_folder, monkeypatch
@@ -206,7 +208,9 @@ class TestOpening:
         seen = MlflowClient.get_experiment_by_name
         answers = [lambda *_: None, seen]
         monkeypatch.setattr(MlflowClient, "get_experiment_by_name", lambda *args: answers.pop(0)(*args))
-        assert Tracking.open(tracking.uri, "digits", mlflow_folder).experiment_id == tracking.experiment_id
+        assert (
+            MlflowTracker.open(tracking.uri, "digits", mlflow_folder).experiment_id == tracking.experiment_id
+        )
 
     @pytest.mark.slow
     def test_two_processes_may_race(self, tmp_path):
@@ -219,7 +223,7 @@ class TestOpening:
     def test_an_unreachable_server_is_said_at_once(self, tmp_path):
         begin = time.monotonic()
         with pytest.raises(ValueError, match="Connection refused") as error:
-            Tracking.open(f"http://127.0.0.1:{closed_port()}", "digits", tmp_path)
+            MlflowTracker.open(f"http://127.0.0.1:{closed_port()}", "digits", tmp_path)
         assert time.monotonic() - begin < 3
         assert "\n" not in str(error.value)
 
@@ -229,13 +233,13 @@ class TestOpening:
             listener.listen()
             begin = time.monotonic()
             with pytest.raises(ValueError, match="timed out"):
-                Tracking.open(f"http://127.0.0.1:{listener.getsockname()[1]}", "digits", tmp_path)
+                MlflowTracker.open(f"http://127.0.0.1:{listener.getsockname()[1]}", "digits", tmp_path)
         assert time.monotonic() - begin < 3
 
     def test_an_unreachable_database_keeps_its_password(self, tmp_path):
         uri = f"postgresql://me:secret@127.0.0.1:{closed_port()}/runs"
         with pytest.raises(ValueError, match=r"//\*\*\*@127.0.0.1") as error:
-            Tracking.open(uri, "digits", tmp_path)
+            MlflowTracker.open(uri, "digits", tmp_path)
         assert "secret" not in str(error.value)
 
     @pytest.mark.parametrize("name", ["file", "file/folder"])
@@ -243,9 +247,9 @@ class TestOpening:
         (tmp_path / "file").write_text("no folder, and no database")
         begin = time.monotonic()
         with pytest.raises(ValueError, match="cannot use the MLflow store sqlite") as error:
-            Tracking.open(f"sqlite:///{tmp_path / name}", "digits", tmp_path)
+            MlflowTracker.open(f"sqlite:///{tmp_path / name}", "digits", tmp_path)
         with pytest.raises(ValueError, match="cannot use the MLflow store sqlite"):
-            Tracking.open(None, "digits", tmp_path / "file")
+            MlflowTracker.open(None, "digits", tmp_path / "file")
         assert time.monotonic() - begin < 3
         assert "\n" not in str(error.value)
 
@@ -253,7 +257,7 @@ class TestOpening:
 @pytest.mark.slow
 class TestServer:
     def test_the_same_through_a_server(self, server, tracking, tmp_path):
-        remote = Tracking.open(server, "digits", tmp_path)
+        remote = MlflowTracker.open(server, "digits", tmp_path)
         assert remote.experiment_id == tracking.experiment_id
         sweep = remote.start_sweep("remote", {"a": 1})
         trial = remote.start_trial("t_0", sweep, "nested", {f"p{i}": i for i in range(120)})
@@ -273,7 +277,7 @@ class TestServer:
             assert answer.read() == b"a\n1\n"
 
     def test_a_servers_own_experiment(self, server, tmp_path):
-        remote = Tracking.open(server + "/", "made remotely", tmp_path)
+        remote = MlflowTracker.open(server + "/", "made remotely", tmp_path)
         run = remote.start_sweep("another", {})
         (tmp_path / "front.csv").write_text("a\n1\n")
         remote.log_files(run, tmp_path / "front.csv")

@@ -11,7 +11,7 @@ from hamu_ray.reports.front.picture import write_png
 from hamu_ray.results.summary import method_of, summarise
 from hamu_ray.results.wording import describe
 from hamu_ray.sweep.finish import SCREEN_DPI, SMALL_PICTURE, picture_in_ui
-from hamu_ray.tracking.client import COLOUR, Tracking
+from hamu_ray.tracking.client import COLOUR, MlflowTracker
 from hamu_ray.tracking.labels import labels_of
 from hamu_ray.tracking.ui_views import link, view_id, view_of
 from tests.made_records import sweep as made_up_sweep
@@ -35,9 +35,9 @@ def summary():
 
 
 @pytest.fixture(scope="module")
-def made(tracking, mlflow_folder, summary) -> Tracking:
+def made(tracking, mlflow_folder, summary) -> MlflowTracker:
     """An experiment with a sweep as the driver leaves it."""
-    tracking = Tracking.open(tracking.uri, "made", mlflow_folder)
+    tracking = MlflowTracker.open(tracking.uri, "made", mlflow_folder)
     parent = tracking.start_sweep(SWEEP, {})
     tracking.share_view(parent, **view_of(summary.objectives, SWEEP))
     methods = sorted({method_of(record) for record in summary.trials})

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 import pytest
 from mlflow import MlflowClient
 
-from hamu_ray.tracking.client import Tracking
+from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.outbox import Delivery, Outbox, OutboxSender
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -70,24 +70,24 @@ def test_a_killed_server_gets_what_it_missed(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr("hamu_ray.tracking.outbox.RETRY_SECONDS", 0.5)
     folder = tmp_path / "sweep"
-    journal = Outbox(folder)
-    courier = OutboxSender(Delivery(folder, Tracking.open(server.uri, "killed", tmp_path)))
-    journal.tell("start_sweep", "sweep", parameters={"seed": 1})
-    journal.tell("start_trial", "0000", parent="sweep", name="first", parameters={"method": "gdiff"})
+    outbox = Outbox(folder)
+    sender = OutboxSender(Delivery(folder, MlflowTracker.open(server.uri, "killed", tmp_path)))
+    outbox.start_sweep("sweep", {"seed": 1})
+    outbox.start_trial("0000", "sweep", "first", {"method": "gdiff"})
     for step in range(1, STEPS + 1):
-        journal.tell("log_metrics", "0000", metrics={"loss": 1 / step}, step=step)
+        outbox.log_metrics("0000", {"loss": 1 / step}, step)
         if step == STEPS // 3:
             server.kill()
         time.sleep(0.02)
-    assert courier.close() > 0, "what the dead server did not take waits"
+    assert sender.close() > 0, "what the dead server did not take waits"
 
-    (tmp_path / "note.txt").write_text("told while nobody listened")
-    journal.tell("log_files", "0000", paths=[str(tmp_path / "note.txt")])
-    journal.tell("finish", "0000", status="finished")
-    journal.tell("finish", "sweep", status="finished")
+    (tmp_path / "note.txt").write_text("recorded while the server was down")
+    outbox.log_files("0000", [tmp_path / "note.txt"])
+    outbox.finish("0000", "finished")
+    outbox.finish("sweep", "finished")
     server.start()
-    delivery = Delivery(folder, Tracking.open(server.uri, "killed", tmp_path))  # as a later process does
-    assert OutboxSender(delivery).close() == 0
+    tracker = MlflowTracker.open(server.uri, "killed", tmp_path)  # as a later process does
+    assert OutboxSender(Delivery(folder, tracker)).close() == 0
 
     client = MlflowClient(tracking_uri=server.uri)
     experiment = client.get_experiment_by_name("killed")
@@ -99,4 +99,4 @@ def test_a_killed_server_gets_what_it_missed(
     assert sorted(metric.step for metric in history) == list(range(1, STEPS + 1)), "every step once"
     assert [file.path for file in client.list_artifacts(trial.run_id)] == ["note.txt"]
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
-    assert Delivery(folder, delivery.tracking).waiting == 0
+    assert Delivery(folder, tracker).waiting == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hamu_ray.reports.page.page import render
-from hamu_ray.tracking.reader import ArchivedSweep
+from hamu_ray.results.sweep_result import SweepResult
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -31,7 +31,7 @@ def browser() -> Iterator:
 
 
 @pytest.fixture(scope="module")
-def file(study: ArchivedSweep, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def file(study: SweepResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(render([study], "study"))
     return path
