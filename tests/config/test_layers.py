@@ -129,7 +129,12 @@ def test_other_data_inherit_nothing_of_their_section(files: Path) -> None:
     )
     same = sweep(files, "extends: data.yaml\ndata: {test_limit: 4}\nforget: {rho: 0.5}\n")
     assert same.data.model_dump()["train_limit"] == 5
-    assert same.forget.model_dump() == {"kind": "class", "label": 3, "rho": 0.5}
+    assert same.forget.model_dump() == {
+        "kind": "class",
+        "label": 3,
+        "rho": 0.5,
+        "allow_overlap": True,
+    }
     other = sweep(files, "extends: data.yaml\ndata: {name: digits}\nforget: {kind: random, share: 0.2}\n")
     assert (other.data.name, other.forget.kind) == ("digits", "random")
 
