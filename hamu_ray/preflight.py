@@ -5,19 +5,21 @@ seconds.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 from hamu_ray.config.document import ConfigError, first_line
+from hamu_ray.config.forget import DrawnForgetSection
 from hamu_ray.config.nearest import nearest
 from hamu_ray.config.run import RunConfig, StorageConfig
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.methods import check_installed
 from hamu_ray.storage import DEFAULT_LOCAL, local_folder, storage_path, write_atomically
-from hamu_ray.tasks import check_data, metric_names
+from hamu_ray.tasks import check_data, forecast_data, metric_names
+from hamu_ray.tasks.hub import is_local
 from hamu_ray.tasks.start import check_given_models
 from hamu_ray.tracking import store
 
@@ -73,6 +75,30 @@ def check_sweep(config: SweepConfig, source: str) -> None:
 def distinct_runs(config: SweepConfig) -> list[RunConfig]:
     """Return runs of a sweep with all of its data, forget sets and given models among them, up to a bound."""
     return list(islice(config.variants(DECIDES_SPLIT_OR_MODELS), CHECKED_COMBINATIONS))
+
+
+def forecast_lines(runs: Sequence[RunConfig], source: str) -> Iterator[str]:
+    """Yield what each forget set of these runs holds, as lines of text: how much, the first of it, its hash.
+
+    Of forget sets that differ by their seed alone, the first.
+
+    Raises:
+        ConfigError: In one line with the file, the key and the remedy.
+    """
+    distinct = {(run.data, run.forget): run for run in reversed(runs)}
+    for run in reversed(distinct.values()):
+        settings = run.forget.model_dump(mode="json", exclude_defaults=True)
+        yield f"forget set {' '.join(f'{key}={value}' for key, value in {'kind': run.forget.kind, **settings}.items())}"
+        path = getattr(run.data, "path", None)
+        if isinstance(run.forget, DrawnForgetSection) and path is not None and not is_local(path):
+            yield "drawn when the data are loaded"  # of a data set on the hub, which this alone would download
+            continue
+        try:
+            yield from forecast_data(
+                run.data, run.forget, run.seed, run.model, local_folder(run.storage) / "data"
+            ).lines()
+        except ValueError as error:
+            raise ConfigError(f"{source}: {first_line(error)}") from error
 
 
 def _check(runs: Sequence[RunConfig], methods: Sequence[str], source: str) -> None:

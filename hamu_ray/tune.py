@@ -17,9 +17,15 @@ def main() -> int:
     arguments = parser.parse_args()
     config = load_sweep(arguments.config, arguments.overrides)
 
-    from hamu_ray.preflight import check_sweep  # only now: a mistake above is answered at once
+    from hamu_ray.preflight import (  # only now: a mistake above is answered at once
+        check_sweep,
+        distinct_runs,
+        forecast_lines,
+    )
 
     check_sweep(config, arguments.config)
+    for line in forecast_lines(distinct_runs(config), arguments.config):
+        print(line)
     if arguments.dry_run:
         from hamu_ray.sweep.preview import preview
 

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from hamu_ray.config.forget import DrawnForgetSection, ForgetSection
+
 SHOWN = 5
 """Examples, and overlaps, that are shown."""
 
@@ -32,7 +34,7 @@ class Forecast:
     digest: str
     """SHA-256 of the forget set's content, in the order of its rows."""
     overlaps: Sequence[str] = ()
-    """A line for each example of the retain or test set whose content is also to be forgotten."""
+    """A line for each example of the retain or test set whose content is also to be forgotten, if that is allowed."""
 
     def lines(self) -> Iterator[str]:
         """Yield the forecast as lines of text."""
@@ -54,6 +56,11 @@ class Forecast:
             yield f"overlap    {line}"
         if len(self.overlaps) > SHOWN:
             yield f"overlap    and {len(self.overlaps) - SHOWN} more"
+
+
+def allowed(forget: ForgetSection) -> bool:
+    """Whether a request allows overlaps, which are then listed: others are refused, and a draw may have any."""
+    return forget.allow_overlap and not isinstance(forget, DrawnForgetSection)
 
 
 def check_overlap(overlaps: Sequence[str], unit: str) -> None:

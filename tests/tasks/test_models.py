@@ -42,7 +42,7 @@ def test_resnet20_is_that_of_he_et_al() -> None:
 
 
 def test_the_hamu_papers_resnet20_has_projections_where_the_shape_changes() -> None:
-    model = build_vision_model(ModelConfig(name="resnet20-projection"), CIFAR, 10, seed=1)
+    model = build_vision_model(ModelConfig(name="resnet20-projection"), CIFAR, TEN, seed=1)
     parameters = dict(model.named_parameters())
     assert (sum(p.numel() for p in parameters.values()), len(parameters)) == (272_474, 65)
     shortcuts = {name: tuple(p.shape) for name, p in parameters.items() if "shortcut.convolution" in name}
@@ -73,7 +73,7 @@ def test_a_checkpoint_that_transformers_saved_fits_projection_resnet20(tmp_path:
     other.resnet.embedder.embedder.convolution = nn.Conv2d(3, 16, 3, padding=1, bias=False)
     other.resnet.embedder.pooler = nn.Identity()
     other.save_pretrained(tmp_path)
-    model = build_vision_model(ModelConfig(name="resnet20-projection"), CIFAR, 10, seed=1)
+    model = build_vision_model(ModelConfig(name="resnet20-projection"), CIFAR, TEN, seed=1)
     load_model(model, tmp_path / "model.safetensors")
     images = torch.randn(4, *CIFAR)
     torch.testing.assert_close(model.eval()(images), other.eval()(images).logits, rtol=1e-4, atol=1e-5)

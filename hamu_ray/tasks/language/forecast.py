@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from hamu_ray.config.language import LanguageModelConfig, TextSection
-from hamu_ray.tasks.forecast import SHOWN, Forecast, Side, shortened
+from hamu_ray.tasks.forecast import SHOWN, Forecast, Side, allowed, shortened
 from hamu_ray.tasks.language.corpus import Corpus, ForgetText, TextSplit, load_corpus, split_corpus
 from hamu_ray.tasks.language.encoder import Encoder
 from hamu_ray.tasks.language.tokenizer import load_tokenizer
@@ -42,7 +42,7 @@ def forecast_language(
             for index in split.forget[:SHOWN].tolist()
         ],
         digest=content.hexdigest(),
-        overlaps=overlaps(corpus, split),
+        overlaps=overlaps(corpus, split) if allowed(forget) else (),
     )
 
 

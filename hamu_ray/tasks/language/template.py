@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 from hamu_ray.config.language import TextSection
@@ -15,6 +15,18 @@ SLOTS = re.compile(f"{QUESTION}|{ANSWER}")
 
 BLANK = "\t\t"
 """White space around a slot, by which a template shows whether it strips what it is given."""
+
+
+DATES = "hamu_ray_dates"
+
+PINNED = (
+    f"{{%- macro strftime_now(format) -%}}{{{{ {DATES}[format] if format in {DATES} "
+    "else raise_exception('a date format that is not written in the template') }}{%- endmacro -%}"
+)
+"""Takes the place of the function by which templates ask for today's date, of which `transformers` lets none in."""
+
+FORMATS = re.compile(r"""'([^'\n]*%[^'\n]*)'|"([^"\n]*%[^"\n]*)\"""")
+"""Texts of a template that may be formats of dates."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +75,12 @@ def chat_template(tokenizer: Any, config: TextSection, system: str | None) -> Te
     Raises `ValueError` for a template that cannot be rendered, or does not hold question and answer once each.
     """
     name = tokenizer.name_or_path or "the tokenizer"
-    day = date.fromisoformat(config.template_date)
-    arguments = {
-        "strftime_now": datetime(day.year, day.month, day.day).strftime,
-        **dict(config.template_arguments),
-    }
+    template = tokenizer.get_chat_template()
+    arguments: dict[str, Any] = dict(config.template_arguments)
+    if "strftime_now" in template:
+        day = date.fromisoformat(config.template_date)
+        arguments[DATES] = {text: day.strftime(text) for found in FORMATS.findall(template) for text in found}
+        template = PINNED + template
 
     def rendered(blank: str, *, answered: bool) -> str:
         messages = [{"role": "user", "content": f"{blank}{QUESTION}{blank}"}]
@@ -77,11 +90,13 @@ def chat_template(tokenizer: Any, config: TextSection, system: str | None) -> Te
             messages.append({"role": "assistant", "content": f"{blank}{ANSWER}{blank}"})
         try:
             return tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=not answered, **arguments
+                messages,
+                chat_template=template,
+                tokenize=False,
+                add_generation_prompt=not answered,
+                **arguments,
             )
-        except (
-            Exception
-        ) as error:  # a template may raise what it likes, and jinja raises many unrelated types
+        except Exception as error:  # jinja raises many unrelated types
             key = "system_prompt" if system is not None else "template"
             raise ValueError(
                 f"data.{key}: the chat template of {name} cannot be used: {one_line(error)}; set it to "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.vision import DataConfig, DigitsData, ForgetConfig, ImagesData
-from hamu_ray.tasks.forecast import SHOWN, Forecast, Side, shortened
+from hamu_ray.tasks.forecast import SHOWN, Forecast, Side, allowed, shortened
 from hamu_ray.tasks.overlap import equal_matches
 from hamu_ray.tasks.request import Indices, image_files
 from hamu_ray.tasks.vision.forget import ForgetSplit, split_examples
@@ -54,7 +54,7 @@ def forecast_vision(
         },
         first=[line(index) for index in split.forget[:SHOWN].tolist()],
         digest=content.hexdigest(),
-        overlaps=overlaps(config, split),
+        overlaps=overlaps(config, split) if allowed(forget) else (),
     )
 
 
