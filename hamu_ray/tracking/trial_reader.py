@@ -33,6 +33,17 @@ DIAGNOSTICS = frozenset(
         "constraint",
         "infeasible_blocks",
         "stopping_margin",
+        "hardness",
+        "blocks_outside_radius",
+        "largest_step_radii",
+        "constraint_shortfall",
+        "promised_retain_change",
+        "promised_forget_change",
+        "actual_retain_change",
+        "actual_forget_change",
+        "promise_kept",
+        "radius_scale",
+        "step_refused",
     }
 )
 """Metrics of a trial that are of its steps, not of its model."""
