@@ -26,7 +26,6 @@ from hamu_ray.methods import (
 from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.roles import Role
 
-
 LOG_EVERY = 10
 """Steps between the host's reads of the diagnostics, one transfer from the device each; and between looks at
 whether a step's promise was kept, an extra forward pass each."""

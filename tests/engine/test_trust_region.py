@@ -3,12 +3,14 @@
 import math
 from pathlib import Path
 
+import pytest
 from cheap_runs import cheap_run, done
 
 from hamu_ray.engine.resident import Resident
 from hamu_ray.results.outcome import Status
 
 
+@pytest.mark.timeout(300)  # trains its own original and reference
 def test_a_run_that_diverges_ends_within_the_guarantee_with_a_trust_region(
     resident: Resident, folder: Path
 ) -> None:
