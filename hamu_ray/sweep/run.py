@@ -6,7 +6,6 @@ from pathlib import Path
 from tempfile import gettempdir
 
 import ray
-from rich.console import Console
 
 from hamu_ray.config.files import ConfigError
 from hamu_ray.config.sweep import SweepConfig, trials_of
@@ -21,6 +20,7 @@ from hamu_ray.sweep.listener import SweepListener, Usage
 from hamu_ray.sweep.plan import ConcurrencyLimit, groups_of, rivals_of
 from hamu_ray.sweep.search import UnlearningSearch
 from hamu_ray.sweep.tuner import tune_trials
+from hamu_ray.terminal.console import Console
 from hamu_ray.terminal.progress import SweepView
 from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.outbox import Delivery, Outbox, OutboxSender
@@ -39,7 +39,7 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
     Raises:
         ConfigError: There is nothing to resume, tracking cannot be opened, or the cluster cannot hold a trial.
     """
-    console = Console(highlight=False)
+    console = Console()
     local = local_folder(config.storage)
     folder = resumable_folder(config, local) if resume else new_folder(config, local)
     try:
