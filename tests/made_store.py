@@ -16,6 +16,7 @@ from hamu_ray.results.outcome import Report, dump_reports
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import describe
 from hamu_ray.sweep.finish import leave_result
+from hamu_ray.sweep.plan import plan_sweep
 from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.outbox import Delivery, Outbox, OutboxSender
 
@@ -194,7 +195,7 @@ def fill(
         run = config.resolve(parameters).model_dump(mode="json")
         outbox.start_trial(f"{number:04d}", name, describe(parameters), run, {"status": "running"})
     if not running:
-        leave_result(config, outbox, name, folder, list(records), status)
+        leave_result(plan_sweep(config, folder), outbox, list(records), status)
     assert OutboxSender(Delivery(folder, tracking)).close() == 0
     return tracking
 

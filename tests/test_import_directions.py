@@ -72,8 +72,8 @@ TABLE: Mapping[str, Room] = {
     "preflight": Room("config methods storage tasks tracking", "", f"{NUMBERS} {FILES}"),
     "workers": Room(
         "config engine pairing results storage terminal",
-        "ray torch rich",
-        f"pandas safetensors {NUMBERS} {FILES}",
+        "ray torch",
+        f"pandas rich safetensors {NUMBERS} {FILES}",
     ),
     "reports": Room(
         "config results storage terminal tracking",
@@ -82,8 +82,8 @@ TABLE: Mapping[str, Room] = {
     ),
     "sweep": Room(
         "config preflight reports results storage terminal tracking workers",
-        "ray optuna numpy rich yaml",
-        f"pandas torch safetensors plotly matplotlib {NUMBERS} {FILES}",
+        "ray optuna numpy yaml",
+        f"pandas rich torch safetensors plotly matplotlib {NUMBERS} {FILES}",
     ),
     "selection": Room("config preflight results storage sweep terminal", "", f"rich {NUMBERS} {FILES}"),
     "command": Room("config", "", FILES),

@@ -66,7 +66,8 @@ def _draw_points(axes: Axes, scene: FrontPlot) -> None:
             size: dict[str, Any] = {"s": 42, "linewidths": 0.3, "alpha": 0.6, "zorder": 3}
             if plotted.on_front:
                 size = {"s": 90, "linewidths": 1.1, "zorder": 5}
-            axes.scatter(*plotted.point, **size, **style)
+            x, y = plotted.point
+            axes.scatter(x, y, **size, **style)
     if scene.others:
         xs, ys = zip(*(point for _, point in scene.others), strict=True)
         cross: dict[str, Any] = {"s": 40, "marker": "x", "color": MUTED, "linewidths": 1.1, "zorder": 2.5}
