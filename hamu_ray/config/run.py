@@ -132,9 +132,7 @@ class MethodConfig(Section):
     def _one_constraint(self) -> "MethodConfig":
         given = [name for name in CONSTRAINTS if getattr(self, name) is not None]
         if len(given) > 1:
-            raise ValueError(
-                f"give one of {', '.join(CONSTRAINTS)}, found {' and '.join(given)}: set others to null"
-            )
+            raise ValueError(f"give one of {', '.join(CONSTRAINTS)}, found {' and '.join(given)}: set others to null")
         return self
 
 

@@ -94,9 +94,7 @@ class Loop:
                 self.checkpoints.save(stepper, progress, self.history)
         best.restore(self.model)
         outside = stepper.steps_outside_guarantee()
-        return self._end(
-            progress, ending or (Status.FINISHED, "all steps taken"), computed, measures, outside
-        )
+        return self._end(progress, ending or (Status.FINISHED, "all steps taken"), computed, measures, outside)
 
     def _end(
         self, progress: Progress, ending: Ending, computed: int, measures: Measures, outside: int | None

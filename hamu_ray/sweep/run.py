@@ -41,33 +41,12 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
         ConfigError: There is nothing to resume, tracking cannot be opened, or the cluster cannot hold a trial.
     """
     console = Console()
-<<<<<<< HEAD
-    local = local_folder(config.storage)
-    folder = resumable_folder(config, local) if resume else new_folder(config, local)
-    try:
-        tracking = MlflowTracker.open(config.tracking.uri, config.tracking.experiment, local)
-    except ValueError as error:
-        raise ConfigError(f"tracking.uri: {error}") from error
-    if (
-        RAY_JOB in os.environ
-    ):  # nodes on one machine share a job's folder, and each that joins unpacks it anew
-        os.chdir(gettempdir())
-    connect(groups_of(config), str(storage_path(config.storage.path)), console)
-    outbox, delivery = Outbox(folder), Delivery(folder, tracking)
-    outbox.start_sweep(
-        folder.name, config.whole, {"algorithm": config.search.algorithm, "began": time.time()}
-    )
-    outbox.log_files(folder.name, [folder / SWEEP_FILE])
-    for sweep in (folder.name, None):
-        outbox.share_view(folder.name, **view_of(config.search.objectives, sweep))
-=======
     plan = plan_sweep(config, open_folder(config, resume))
     tracker = open_tracker(config)
     leave_job_folder()
     connect(plan.groups, str(plan.storage), console.text)
     outbox, delivery = Outbox(plan.folder), Delivery(plan.folder, tracker)
     start_tracking(plan, outbox)
->>>>>>> main
     sender = OutboxSender(delivery)
     records, usage = run_trials(plan, outbox, console)
     ray.shutdown()
