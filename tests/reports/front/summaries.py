@@ -1,5 +1,6 @@
 """Summaries to draw: many methods, few trials, none."""
 
+from hamu_ray.config.sweep import Objective
 from hamu_ray.results.summary import summarise
 from hamu_ray.results.trial import Status
 from tests.made_records import ORIGINAL, REFERENCE, record, sweep
@@ -14,6 +15,6 @@ SUMMARIES = {
     "no trial": summarise([]),
     "minimised": summarise(
         [record("a", 0, 0.9, measures={"avg_gap": 0.2}), record("b", 0, 0.8, measures={"avg_gap": 0.1})],
-        [("avg_gap", "min"), ("retain_utility", "max")],
+        [Objective(metric="avg_gap", mode="min"), Objective(metric="retain_utility")],
     ),
 }
