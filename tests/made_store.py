@@ -16,6 +16,7 @@ from hamu_ray.results.outcome import Report, dump_reports
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import describe
 from hamu_ray.sweep.finish import leave_result
+from hamu_ray.sweep.plan import plan_sweep
 from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.outbox import Delivery, Outbox, OutboxSender
 
@@ -28,6 +29,7 @@ SPACE: Mapping[str, Any] = {
 GOOD = {"hamu-q": 0.97, "hamu-u": 0.95, "gdiff": 0.9, "ga": 0.75}
 BLOCKS = ("stem.weight", "layer1.weight", "layer2.weight", "head.weight", "head.bias")
 STEPS = 12
+BEGAN = 1767268800.5
 OBJECTIVES = ("forget_quality", "retain_utility")
 REFERENCE = {
     "forget_quality": 1.0,
@@ -183,7 +185,7 @@ def fill(
     (folder / "sweep.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     tracking = MlflowTracker.open(uri_of(storage), experiment, storage)
     outbox = Outbox(folder)
-    outbox.start_sweep(name, document, {"algorithm": "random", **(tags or {})})
+    outbox.start_sweep(name, document, {"algorithm": "random", "began": BEGAN, **(tags or {})})
     outbox.log_files(name, [folder / "sweep.yaml"])
     if records is None:
         records = [made_record(i, config, point, folder) for i, point in enumerate(points(config))]
@@ -193,7 +195,7 @@ def fill(
         run = config.resolve(parameters).model_dump(mode="json")
         outbox.start_trial(f"{number:04d}", name, describe(parameters), run, {"status": "running"})
     if not running:
-        leave_result(config, outbox, name, folder, list(records), status)
+        leave_result(plan_sweep(config, folder), outbox, list(records), status)
     assert OutboxSender(Delivery(folder, tracking)).close() == 0
     return tracking
 

@@ -25,16 +25,24 @@ def serving(tracking: MlflowTracker, folder: Path) -> Iterator[str]:
         )
     uri = f"http://127.0.0.1:{command[command.index('--port') + 1]}"
     try:
-        for _ in range(300):
-            try:
-                store.probe(uri)
-                break
-            except ValueError:
-                time.sleep(0.2)
+        deadline = time.monotonic() + 300
+        while not answers(uri):
+            assert process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < deadline, (folder / "log").read_text()
+            time.sleep(0.2)
         yield uri
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(timeout=20)
+
+
+def answers(uri: str) -> bool:
+    """Whether a server answers."""
+    try:
+        store.probe(uri)
+    except ValueError:
+        return False
+    return True
 
 
 def clients(tracking: MlflowTracker) -> Any:

@@ -10,7 +10,10 @@ from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.nearest import nearest
 from hamu_ray.config.schema import Section
 from hamu_ray.config.vision import DigitsData, ForgetClass
-from hamu_ray.methods import METHOD_NAMES, forget_objectives_of
+from hamu_ray.methods import CONSTRAINTS, METHOD_NAMES, forget_objectives_of
+
+MODEL_FILE = "model.safetensors"
+"""The weights of a model: of a run, and of a checkpoint in the format of Hugging Face."""
 
 DEFAULT_CONSTRAINT_RATIO = 0.5
 """The original experiments' ratio of HAMU's constraint to the learning rate."""
@@ -61,7 +64,7 @@ class ModelSource(Section):
     source: Literal["train", "path", "none"] = "train"
     """`train` by the recipe in `training` (once, then found again), take from `path`, or do without."""
     path: str | None = None
-    """A `model.safetensors`, or a folder that holds one."""
+    """A safetensors file, or a folder that holds a `MODEL_FILE`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -92,16 +95,22 @@ class MethodConfig(Section):
     """HAMU: first-order gain to guarantee per step, as a ratio of the learning rate (0.5 unless `constraint`)."""
     constraint: float | None = Field(default=None, ge=0)
     """HAMU: the same as an absolute change of the loss."""
+    constraint_fraction: float | None = Field(default=None, ge=0, le=1)
+    """HAMU: the same as a fraction of the most that the radii allow; with `constraint_split: exact` never infeasible."""
     radius: Literal["lr"] | PositiveFloat = "lr"
     """HAMU: longest step of a block: `lr` = learning rate x norm of its gradient, or a number."""
-    constraint_split: Literal["uniform", "grad_norm", "softmax_dot"] = "grad_norm"
-    """HAMU: how the constraint is shared out over blocks."""
+    constraint_split: Literal["exact", "uniform", "grad_norm", "softmax_dot"] = "grad_norm"
+    """HAMU: how the constraint is shared out over blocks: at the least cost for the whole model, or by fixed rules."""
     normalise_split: bool = True
     """HAMU: whether the shares are made to add up to the constraint."""
     granularity: Literal["tensor", "model"] = "tensor"
     """One block per parameter tensor, or the whole model as one block."""
-    infeasible: Literal["least_step", "skip", "stop"] = "least_step"
-    """HAMU: what to do in a block whose constraint no step within the radius can meet."""
+    infeasible: Literal["least_step", "best_effort", "skip", "stop", "finish"] = "least_step"
+    """HAMU: what to do in a block whose constraint no step within the radius can meet: leave the radius, go as far as
+    it allows, stay; or end the run there, as infeasible (`stop`) or with this model as its result (`finish`)."""
+    trust_region: bool = False
+    """HAMU: halve radius and constraint when less than a quarter of a step's promise came true, double them up to
+    `radius` when more than three quarters did; an extra forward pass a step."""
 
     @field_validator("name")
     @classmethod
@@ -121,8 +130,9 @@ class MethodConfig(Section):
 
     @model_validator(mode="after")
     def _one_constraint(self) -> "MethodConfig":
-        if self.constraint_ratio is not None and self.constraint is not None:
-            raise ValueError("give constraint_ratio or constraint, not both: set the other to null")
+        given = [name for name in CONSTRAINTS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one of {', '.join(CONSTRAINTS)}, found {' and '.join(given)}: set others to null")
         return self
 
 
@@ -172,8 +182,9 @@ class EvaluationConfig(Section):
 class StopConfig(Section):
     """When to end before the duration is over. Non-finite losses always end a run."""
 
-    criterion: bool = False
-    """At HAMU's stopping criterion: the constraint can no longer be met at first order."""
+    criterion: bool | Literal["exact"] = False
+    """At HAMU's stopping criterion, the constraint can no longer be met at no first-order cost: true as the paper has
+    it, block by block; `exact` for the whole model."""
     retain_loss_above: PositiveFloat | None = None
     """When the retain loss of an evaluation exceeds this."""
     forget_loss_above: PositiveFloat | None = None

@@ -54,6 +54,7 @@ class Checkpoints:
             return
         tensors = {f"model.{name}": tensor for name, tensor in changing_state(stepper.model).items()}
         tensors |= {f"optimizer.{key}": value for key, value in optimizer.items()}
+        tensors |= {f"state.{key}": value for key, value in stepper.state.items()}
         tensors["history"] = torch.cat(history.past)
         tensors["reports"] = torch.frombuffer(bytearray(dump_reports(history.reports)), dtype=torch.uint8)
         metadata = {
@@ -84,10 +85,12 @@ class Checkpoints:
         return Progress()
 
     def _load(self, stepper: PairedStep, tensors: Mapping[str, Tensor]) -> None:
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "state": {}}
         for name, tensor in tensors.items():
             kind, _, key = name.partition(".")
             if kind in parts:
                 parts[kind][key] = tensor
         put_state(stepper.model, parts["model"])
         stepper.load_optimizer_state(parts["optimizer"])
+        for key, value in parts["state"].items():
+            stepper.state[key].copy_(value)

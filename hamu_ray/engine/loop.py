@@ -10,16 +10,20 @@ from torch import Tensor, nn
 
 from hamu_ray.engine.checkpoint import Checkpoints, Progress
 from hamu_ray.engine.history import History
-from hamu_ray.engine.plan import Plan
+from hamu_ray.engine.plan import LOG_EVERY, Plan
 from hamu_ray.engine.state import changing_state, put_state
-from hamu_ray.engine.step import CRITERION, INFEASIBLE, NON_FINITE, RUNNING, PairedStep
+from hamu_ray.engine.step import (
+    CRITERION,
+    INFEASIBLE,
+    NON_FINITE,
+    OUT_OF_REACH,
+    RUNNING,
+    PairedStep,
+)
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.pairing.group import Group
 from hamu_ray.results.outcome import Outcome, Report, Status, Verdict
 from hamu_ray.tasks.task import Task, Teacher
-
-LOG_EVERY = 10
-"""Steps between reads of the diagnostics: one transfer from the device each."""
 
 Measure = Callable[[nn.Module, bool], Measures]
 """Measures a model, in full or only what is cheap."""
@@ -30,6 +34,7 @@ OnReport = Callable[[Report], Verdict]
 STOP_REASONS = {
     NON_FINITE: (Status.COLLAPSED, "a loss or gradient was not finite"),
     INFEASIBLE: (Status.INFEASIBLE, "the constraint could not be met within the radius"),
+    OUT_OF_REACH: (Status.FINISHED, "a block's constraint could not be met within its radius"),
     CRITERION: (Status.FINISHED, "stopping criterion: the constraint can no longer be met at first order"),
 }
 
@@ -88,10 +93,16 @@ class Loop:
             if ending is None and self.checkpoints and _due(progress.steps, self.plan.checkpoint_every):
                 self.checkpoints.save(stepper, progress, self.history)
         best.restore(self.model)
-        return self._end(progress, ending or (Status.FINISHED, "all steps taken"), computed, measures)
+        outside = stepper.steps_outside_guarantee()
+        return self._end(progress, ending or (Status.FINISHED, "all steps taken"), computed, measures, outside)
 
-    def _end(self, progress: Progress, ending: Ending, computed: int, measures: Measures) -> Outcome:
-        """Measure in full, unless the run was cut off or is only timed, and sum up; ``measures`` are the latest."""
+    def _end(
+        self, progress: Progress, ending: Ending, computed: int, measures: Measures, outside: int | None
+    ) -> Outcome:
+        """Measure in full, unless the run was cut off or is only timed, and sum up.
+
+        ``measures`` are the latest, ``outside`` is the number of steps outside the method's guarantee.
+        """
         status, reason = ending
         if self.plan.evaluate_end and status not in (Status.INTERRUPTED, Status.PRUNED):
             measures = self._measure(full=True)
@@ -110,6 +121,7 @@ class Loop:
             resumed_at=self._restored,
             evaluation_seconds=self._evaluating,
             exchange_bytes=sent,
+            steps_outside_guarantee=outside,
         )
 
     def _next_pause(self, done: int) -> int:

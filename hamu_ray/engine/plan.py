@@ -27,6 +27,11 @@ from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.roles import Role
 
 
+LOG_EVERY = 10
+"""Steps between the host's reads of the diagnostics, one transfer from the device each; and between looks at
+whether a step's promise was kept, an extra forward pass each."""
+
+
 @dataclass(frozen=True)
 class ObjectiveBatches:
     """One objective of a run: what is minimised or raised, and on which batches."""
@@ -53,6 +58,8 @@ class Plan:
     freeze_batchnorm: bool
     seed: int
     workers: WorkersConfig
+    promise_every: int | None = None
+    """Steps between looks at what first-order promises came to; None never looks."""
     evaluate_end: bool = True
     """Whether the finished model is measured."""
     select_by: tuple[str, ...] = ()
@@ -69,6 +76,11 @@ class Plan:
         if self.optimizer.schedule == "cosine":
             return rate * 0.5 * (1 + math.cos(math.pi * step / self.steps))
         return rate
+
+    def looks_at_promise(self, step: int) -> bool:
+        """Whether what a step promised is compared with what it did: the first, the last, and in between."""
+        every = self.promise_every
+        return every is not None and (step == 0 or (step + 1) % every == 0 or step + 1 == self.steps)
 
 
 def unlearning_plan(run: RunConfig, splits: Mapping[str, Tensor]) -> Plan:
@@ -92,10 +104,11 @@ def unlearning_plan(run: RunConfig, splits: Mapping[str, Tensor]) -> Plan:
     evaluation = run.evaluation
     every_epochs = evaluation.every_epochs
     evaluate_every = every_epochs * steps_per_epoch if every_epochs else evaluation.every_steps
+    settings = step_settings(run.method, method)
     return Plan(
         phase="unlearning",
         method=method,
-        settings=step_settings(run.method, method),
+        settings=settings,
         sides=sides,
         optimizer=run.optimizer,
         micro_batch_size=run.batch.micro,
@@ -103,6 +116,7 @@ def unlearning_plan(run: RunConfig, splits: Mapping[str, Tensor]) -> Plan:
         evaluate_every=evaluate_every if evaluation.enabled else None,
         evaluate_end=evaluation.enabled,
         checkpoint_every=run.checkpoint.every_steps,
+        promise_every=1 if settings.trust_region else LOG_EVERY,
         stop=run.stop,
         freeze_batchnorm=run.model.freeze_batchnorm,
         seed=run.seed,
@@ -150,15 +164,17 @@ def configured(config: MethodConfig) -> Method:
 def step_settings(config: MethodConfig, method: Method) -> StepSettings:
     """Return the settings that the method reads; others keep their defaults."""
     ratio = config.constraint_ratio
-    if ratio is None and config.constraint is None:
+    if ratio is config.constraint is config.constraint_fraction is None:
         ratio = DEFAULT_CONSTRAINT_RATIO
     values: dict[str, Any] = {
         "radius": None if config.radius == "lr" else config.radius,
         "constraint": config.constraint,
         "constraint_ratio": ratio,
+        "constraint_fraction": config.constraint_fraction,
         "constraint_split": config.constraint_split,
         "normalise_split": config.normalise_split,
         "granularity": config.granularity,
         "infeasible": config.infeasible,
+        "trust_region": config.trust_region,
     }
     return StepSettings(**{name: value for name, value in values.items() if name in method.settings})

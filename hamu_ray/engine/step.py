@@ -1,18 +1,31 @@
 """One step: both gradients, the method's decision, the optimizer. Nothing here waits for the device."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
 from hamu_ray.config.run import OptimizerConfig
 from hamu_ray.engine.plan import Plan
-from hamu_ray.methods import Blocks, Decision, Predictions, clip_gram, combine, gram_matrix
+from hamu_ray.methods import (
+    Blocks,
+    Decision,
+    Predictions,
+    agreement,
+    clip_gram,
+    combine,
+    gram_matrix,
+    next_scale,
+    promise_kept,
+    promised_changes,
+)
 from hamu_ray.pairing.exchange import make_exchange
 from hamu_ray.pairing.flat import FlatParameters
 from hamu_ray.pairing.group import Group
 from hamu_ray.pairing.roles import Role, assign
 from hamu_ray.tasks.task import Task, Teacher
 
-RUNNING, NON_FINITE, INFEASIBLE, CRITERION = range(4)
+RUNNING, NON_FINITE, INFEASIBLE, CRITERION, OUT_OF_REACH = range(5)
 """Why no further step is taken; kept on the device, so that no step has to ask."""
 
 
@@ -47,25 +60,48 @@ class PairedStep:
         self.segment = nn.Parameter(self.flat.values[segment])
         self.optimizer = make_optimizer(self.segment, plan.optimizer)
         self.stop = torch.tensor(RUNNING, device=task.device)
+        self.state = {
+            "radius_scale": torch.ones((), dtype=torch.float64, device=task.device),
+            "steps_outside_guarantee": torch.zeros((), dtype=torch.int64, device=task.device),
+        }
+        """What steps hand on to the next, 0-d; the same on every rank."""
+        self._losses_before = torch.zeros(len(Role), dtype=torch.float64, device=task.device)
         self._before = torch.empty_like(self.segment, requires_grad=False)
         self._update = torch.zeros_like(self._before)
+        self._values_before = torch.empty_like(self.flat.values if plan.settings.trust_region else self.stop)
 
     def __call__(self, step: int) -> tuple[dict[str, Tensor], Decision]:
         """Take a step (counted from 0) and return its diagnostics as 0-d tensors, and the decision behind it."""
-        # Seeding every step makes dropout a function of the step, so that a resumed run needs no generator state.
-        torch.manual_seed((self.plan.seed * 1_000_003 + step) * 1_009 + self.group.rank)
-        for role in self.part.roles:
-            self._accumulate(role, step)
+        self._seed(step)
+        self._losses_before.zero_()
+        for index, role in enumerate(Role):
+            if role in self.part.roles:
+                self._accumulate(role, step, self._losses_before[index])
         with torch.no_grad():
             return self._apply({role: gradient.buffer for role, gradient in self.gradients.items()}, step)
 
-    def _accumulate(self, role: Role, step: int) -> None:
-        """Sum this worker's share of a role's gradient, divided by the global batch's number of items or examples."""
-        side, gradient = self.plan.sides[role], self.gradients[role]
+    def _seed(self, step: int) -> None:
+        """Make dropout a function of the step, so that a resumed run needs no generator state."""
+        torch.manual_seed((self.plan.seed * 1_000_003 + step) * 1_009 + self.group.rank)
+
+    def _accumulate(self, role: Role, step: int, total: Tensor) -> None:
+        """Sum this worker's share of a role's gradient, and of its loss into ``total`` in float64."""
+        gradient = self.gradients[role]
+        gradient.reset()
+        for loss in self._losses(role, step):
+            loss.backward()
+            gradient.add_loss(loss)
+            total += loss.detach()
+
+    def _losses(self, role: Role, step: int) -> Iterator[Tensor]:
+        """Yield the losses of this worker's micro-batches, 0-d float64, which sum to its share of the role's.
+
+        They are divided by the global batch's number of items or examples.
+        """
+        side = self.plan.sides[role]
         batch = side.batches(step)
         share = self.part.shard(batch)
         scale = 1.0 / (self.task.count(batch) if side.objective.unit == "item" else len(batch))
-        gradient.reset()
         for examples in self.task.parts(share, self.plan.micro_batch_size or max(len(share), 1)):
             if len(examples) == 0:
                 continue
@@ -74,9 +110,7 @@ class PairedStep:
             predictions = Predictions(
                 outputs.logits, outputs.labels, outputs.examples, len(examples), teacher
             )
-            loss = side.objective.loss(predictions).sum() * scale
-            loss.backward()
-            gradient.add_loss(loss)
+            yield side.objective.loss(predictions).sum(dtype=torch.float64) * scale
 
     def _apply(self, local: dict[Role, Tensor], step: int) -> tuple[dict[str, Tensor], Decision]:
         """Decide on the weights of the two gradients, and let the optimizer take the combined one."""
@@ -86,16 +120,74 @@ class PairedStep:
         retain, forget = met.retain[:count], met.forget[:count]
         gram, losses = self.exchange.total(gram_matrix(retain, forget, self.blocks), met.losses)
         norms = gram.sum(0).diagonal().sqrt()
-        gram, scales = clip_gram(gram, self.plan.optimizer.clip_norm)
-        decision = self.plan.method.weighting(gram, rate, self.plan.settings)
+        clipped, scales = clip_gram(gram, self.plan.optimizer.clip_norm)
+        decision = self.plan.method.weighting(clipped, rate, self.plan.settings)
+        if self.plan.settings.trust_region:
+            decision = decision.scaled(self.state["radius_scale"])
         self._update_stop(decision, losses)
-        combine(decision.weights * scales, retain, forget, self.blocks, out=self._update[:count])
+        if self.plan.settings.trust_region:
+            self._values_before.copy_(self.flat.values)
+        weights = decision.weights * scales
+        combine(weights, retain, forget, self.blocks, out=self._update[:count])
         self._step(rate)
         self.exchange.publish(self.flat.values)
         by_role = dict(zip(Role, zip(losses, norms, strict=True), strict=True))
         diagnostics = {f"step_{role}_loss": by_role[role][0] for role in self.plan.needed}
         diagnostics |= {f"{role}_norm_before_clipping": by_role[role][1] for role in self.plan.needed}
-        return {**diagnostics, **decision.totals()}, decision
+        diagnostics |= decision.totals()
+        taken = self.stop == RUNNING
+        if self.plan.promise_every is not None:
+            promised = promised_changes(gram, weights, rate)
+            actual = torch.full_like(promised, torch.nan)
+            if self.plan.looks_at_promise(step):
+                before, after = self._losses_before_and_after(step)
+                actual = (after - before).masked_fill(~taken, torch.nan)
+            diagnostics |= self._promises(promised, actual, decision)
+            if self.plan.settings.trust_region and decision.constraint is not None:
+                agreed = agreement(promised, actual, before, gram, decision.constraint)
+                diagnostics |= self._trust(agreed, taken)
+                taken = taken & (agreed > 0)
+        if decision.within_guarantee is not None:
+            self.state["steps_outside_guarantee"] += taken & ~decision.within_guarantee
+        return diagnostics, decision
+
+    def _promises(self, promised: Tensor, actual: Tensor, decision: Decision) -> dict[str, Tensor]:
+        """Return what the step promised of both losses, and what came of it.
+
+        NaN stands for what was not looked at, or was not done because a stop rule fired.
+        """
+        pairs = dict(zip(Role, zip(promised, actual, strict=True), strict=True))
+        diagnostics = {f"promised_{role}_change": pairs[role][0] for role in self.plan.needed}
+        diagnostics |= {f"actual_{role}_change": pairs[role][1] for role in self.plan.needed}
+        if decision.constraint is not None:
+            diagnostics["promise_kept"] = promise_kept(promised, actual, decision.constraint)
+        return diagnostics
+
+    def _trust(self, agreed: Tensor, taken: Tensor) -> dict[str, Tensor]:
+        """Set the radius of the next step, and take back one of which nothing came as promised.
+
+        The optimizer's state stays as it is: momentum and moments are of gradients that were there.
+        """
+        scale, refused = self.state["radius_scale"], taken & ~(agreed > 0)
+        self.state["radius_scale"] = torch.where(taken, next_scale(scale, agreed), scale)
+        self.flat.values.copy_(torch.where(refused, self._values_before, self.flat.values))
+        return {"radius_scale": scale, "step_refused": refused}
+
+    def _losses_before_and_after(self, step: int) -> Tensor:
+        """Return both objectives on the step's batches before and after it ``(2, roles)``, over all workers.
+
+        The same dropout as in the step, and nothing of the model changes: not its running statistics either.
+        """
+        buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+        after = torch.zeros_like(self._losses_before)
+        self._seed(step)
+        for index, role in enumerate(Role):
+            if role in self.part.roles:
+                for loss in self._losses(role, step):
+                    after[index] += loss
+        for buffer, kept in buffers:
+            buffer.copy_(kept)
+        return self.group.all_gather(torch.stack((self._losses_before, after))).sum(0)
 
     def _step(self, rate: float) -> None:
         """Let the optimizer change this worker's segment, or nothing once a stop rule has fired."""
@@ -104,6 +196,10 @@ class PairedStep:
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()
         self.segment.copy_(torch.where(self.stop == RUNNING, self.segment, self._before))
+
+    def steps_outside_guarantee(self) -> int | None:
+        """Return how many steps were not within the method's guarantee, None if it has none; waits for the device."""
+        return int(self.state["steps_outside_guarantee"]) if self.plan.method.has_guarantee else None
 
     def optimizer_state(self) -> dict[str, Tensor]:
         """Return the optimizer's state of all parameters, whatever the number of workers that share it.
@@ -129,10 +225,13 @@ class PairedStep:
     def _update_stop(self, decision: Decision, losses: Tensor) -> None:
         """Keep the first reason to stop."""
         reason = torch.zeros_like(self.stop)
-        if self.plan.stop.criterion and decision.criterion_met is not None:
-            reason = torch.where(decision.criterion_met, CRITERION, reason)
-        if self.plan.settings.infeasible == "stop":
-            reason = torch.where(decision.infeasible_blocks > 0, INFEASIBLE, reason)
+        exact = self.plan.stop.criterion == "exact"
+        met = decision.exact_criterion_met if exact else decision.criterion_met
+        if self.plan.stop.criterion and met is not None:
+            reason = torch.where(met, CRITERION, reason)
+        if self.plan.settings.infeasible in ("stop", "finish"):
+            ending = INFEASIBLE if self.plan.settings.infeasible == "stop" else OUT_OF_REACH
+            reason = torch.where(decision.infeasible_blocks > 0, ending, reason)
         finite = torch.isfinite(losses).all() & decision.finite
         reason = torch.where(finite, reason, NON_FINITE)
         self.stop = torch.where(self.stop == RUNNING, reason, self.stop)

@@ -26,7 +26,7 @@ from hamu_ray.methods.registry import (
     keys_of,
     settings_of,
 )
-from hamu_ray.methods.settings import StepSettings
+from hamu_ray.methods.settings import CONSTRAINTS, StepSettings
 
 if TYPE_CHECKING:
     from hamu_ray.methods.decision import Branch, Constraint, Decision
@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from hamu_ray.methods.method import Method
     from hamu_ray.methods.objectives import Objective, Predictions
     from hamu_ray.methods.preference import forget_objective
+    from hamu_ray.methods.trust_region import agreement, next_scale, promise_kept, promised_changes
 
 __all__ = [
+    "CONSTRAINTS",
     "FORGET_OBJECTIVES",
     "METHODS",
     "METHOD_NAMES",
@@ -56,7 +58,11 @@ __all__ = [
     "forget_objectives_of",
     "get_method",
     "gram_matrix",
+    "agreement",
     "keys_of",
+    "next_scale",
+    "promise_kept",
+    "promised_changes",
     "settings_of",
 ]
 
@@ -69,10 +75,14 @@ _MODULES = {
     "Objective": "objectives",
     "Predictions": "objectives",
     "clip_gram": "gram",
+    "agreement": "trust_region",
     "combine": "gram",
     "equivalent_gradients": "equivalent",
     "forget_objective": "preference",
     "gram_matrix": "gram",
+    "next_scale": "trust_region",
+    "promise_kept": "trust_region",
+    "promised_changes": "trust_region",
 }
 """What needs torch, imported when it is first used: checking a configuration is to take less time than that."""
 

@@ -20,6 +20,10 @@ solution is
 This is the paper's closed form, written in q and t because they have no scale: comparing them means the same
 for huge and for tiny gradients. The weights are those of the equivalent gradient -d / lr, computed from R /
 lr and B / lr, so that a radius and a constraint in units of the learning rate hold at rate zero too.
+
+How the constraint of the whole model comes to a B in every block is the split: fixed shares
+(`hamu_ray.methods.shares`), or the q of every block that together cost the whole model least
+(`hamu_ray.methods.whole_model`), which may be below 0 in blocks where others gain more cheaply.
 """
 
 from dataclasses import dataclass, replace
@@ -31,42 +35,15 @@ from hamu_ray.methods.decision import Branch, Constraint, Decision
 from hamu_ray.methods.method import Method
 from hamu_ray.methods.objectives import cross_entropy
 from hamu_ray.methods.registry import settings_of
-from hamu_ray.methods.settings import ConstraintSplit, StepSettings
+from hamu_ray.methods.settings import CONSTRAINTS, StepSettings
+from hamu_ray.methods.shares import constraint_shares
+from hamu_ray.methods.whole_model import cost_of_quotas, least_cost_quotas, norm_ratio
 
 _COLINEAR_SINE_SQUARED = 1e-12
 """At angles below 1e-6 rad the part of r off f is within the rounding of float32 gradients: it has no
 direction."""
-
-
-def constraint_shares(gram: Tensor, split: ConstraintSplit, *, normalise: bool) -> Tensor:
-    """Return each block's share of the constraint.
-
-    The shares before they are made to sum to one are ``1 / blocks`` (uniform), ``|r| |f|`` (grad_norm), and
-    ``exp(-r.f)`` relative to the block where that is largest (softmax_dot; dividing by the largest keeps it
-    finite). Without normalisation they are used as they are: with grad_norm and the radius in units of the
-    learning rate, every block's q is then the constraint ratio itself; with softmax_dot, the block with the
-    least conflict has to meet the whole constraint.
-
-    Args:
-        gram: float64 ``(blocks, 2, 2)``.
-        split: How to share.
-        normalise: Whether to divide the shares by their sum. Where all are zero, they become uniform: a
-            constraint does not vanish because a gradient did.
-
-    Returns:
-        ``(blocks,)`` float64, not negative.
-    """
-    uniform = gram.new_full((len(gram),), 1 / len(gram))
-    if split == "uniform":
-        return uniform
-    if split == "grad_norm":
-        shares = gram.diagonal(dim1=-2, dim2=-1).sqrt().prod(-1)
-    else:
-        shares = torch.exp((-gram[:, 0, 1]) - (-gram[:, 0, 1]).max())
-    if not normalise:
-        return shares
-    total = shares.sum()
-    return torch.where(total > 0, shares / total, uniform)
+_ROUNDING = 1e-12
+"""A need is within what is available up to this, relatively; both are sums in float64."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,76 +55,135 @@ class _Problem:
     cosine: Tensor
     """Of the angle between the gradients; 0 where one of them is zero."""
     sine_squared: Tensor
+    sine: Tensor
     reach: Tensor
     """R / lr."""
-    needed: Tensor
-    """B / lr."""
-    feasibility: Tensor
+    available: Tensor
+    """R |f| / lr."""
+
+    def quotas(self, *needed: Tensor) -> tuple[Tensor, ...]:
+        """Return every block's q at the least cost: of the problem, where its B / lr is given; of its reverse.
+
+        The reverse problem: the most of what f measures, at no first-order rise of what r does. Its q are of r.
+        """
+        ratio = norm_ratio(self.forget_norm, self.retain_norm)
+        needs = (*needed, self.available.new_zeros(()))
+        rows = slice(2 - len(needs), 2)
+        ratios = torch.stack((ratio, 1 / ratio)[rows])
+        available = torch.stack((self.available, self.reach * self.retain_norm)[rows])
+        return least_cost_quotas(ratios, self.cosine, self.sine, available, torch.stack(needs)).unbind(0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Split:
+    """What every block is asked for ``(blocks,)``; float64."""
+
+    quota: Tensor
     """q, needed over available; 0 where nothing is needed, infinite where something is and nothing is
     available."""
-    constraint: Constraint
-    """The record of the same for the decision, in absolute terms."""
+    needed: Tensor
+    """B / lr."""
+    feasible: Tensor
+    """Bool; with the exact split the same in all blocks."""
+    free: Tensor
+    """0-d: the most that the whole model can gain at no first-order cost, / lr."""
 
 
-def _pose(gram: Tensor, lr: float | Tensor, settings: StepSettings) -> _Problem:
+def _plane(gram: Tensor, rate: Tensor, settings: StepSettings) -> _Problem:
     """Bring the problem of HAMU-Q into its plane. See `_Problem`."""
-    rate = lr.double() if isinstance(lr, Tensor) else gram.new_full((), lr)
-    per_rate = torch.where(rate > 0, 1 / rate, 0.0)
-    if settings.constraint_ratio is not None:
-        total_needed = gram.new_full((), settings.constraint_ratio)
-        total = total_needed * rate
-    elif settings.constraint is not None:
-        total = gram.new_full((), settings.constraint)
-        total_needed = total * per_rate
-    else:
-        raise ValueError("HAMU needs constraint_ratio or constraint, found neither: give one of them")
     retain_norm, forget_norm = gram.diagonal(dim1=-2, dim2=-1).sqrt().unbind(-1)
     both = retain_norm * forget_norm
-    cosine = torch.where(both == 0, 0.0, gram[:, 0, 1] / both).clamp(-1.0, 1.0)
+    cosine = (gram[:, 0, 1] / both).masked_fill(both == 0, 0.0).clamp(-1.0, 1.0)
     sine_squared = 1 - cosine.square()
-    reach = retain_norm if settings.radius is None else (settings.radius * per_rate).expand_as(retain_norm)
-    shares = constraint_shares(gram, settings.constraint_split, normalise=settings.normalise_split)
-    needed = total_needed * shares
-    available = reach * forget_norm
-    feasibility = torch.where(needed == 0, 0.0, needed / available)
-    constraint = Constraint(
-        total=total,
-        needed=needed * rate,
-        radius=reach * rate,
-        feasibility=feasibility,
-        feasible=feasibility <= 1,
-        stopping_terms=available * sine_squared.sqrt() * rate,
+    reach = retain_norm
+    if settings.radius is not None:
+        reach = _per_rate(gram.new_full((), settings.radius), rate).expand_as(retain_norm)
+    return _Problem(
+        retain_norm, forget_norm, cosine, sine_squared, sine_squared.sqrt(), reach, reach * forget_norm
     )
-    return _Problem(retain_norm, forget_norm, cosine, sine_squared, reach, needed, feasibility, constraint)
 
 
-def _branch(problem: _Problem, settings: StepSettings) -> Tensor:
-    """Return the `Branch` of every block ``(blocks,)``, int64."""
-    infeasible = ~problem.constraint.feasible
+def _per_rate(value: Tensor, rate: Tensor) -> Tensor:
+    """Return a value over the learning rate; 0 at rate 0."""
+    return (value / rate).masked_fill(rate == 0, 0.0)
+
+
+def _total(problem: _Problem, rate: Tensor, settings: StepSettings) -> tuple[Tensor, Tensor]:
+    """Return B of the whole model, 0-d, and B / lr."""
+    if settings.constraint is not None:
+        total = rate.new_full((), settings.constraint)
+        return total, _per_rate(total, rate)
+    if settings.constraint_fraction is not None:
+        needed = settings.constraint_fraction * problem.available.sum()
+    elif settings.constraint_ratio is not None:
+        needed = rate.new_full((), settings.constraint_ratio)
+    else:
+        raise ValueError(f"HAMU needs one of {', '.join(CONSTRAINTS)}, found none: give one")
+    return needed * rate, needed
+
+
+def _share_out(gram: Tensor, problem: _Problem, needed: Tensor, settings: StepSettings) -> _Split:
+    """Share the whole model's B / lr out over the blocks."""
+    available = problem.available
+    if settings.constraint_split == "exact":
+        quota, reverse = problem.quotas(needed)
+        in_all = available.sum()
+        met = needed <= in_all * (1 + _ROUNDING)
+        # Out of reach: of every block the same multiple of what it can.
+        quota = torch.where(met, quota, needed / in_all).masked_fill(available == 0, 0.0)
+        feasible, asked = met.expand_as(quota), quota * available
+    else:
+        (reverse,) = problem.quotas()
+        asked = needed * constraint_shares(
+            gram, available, settings.constraint_split, normalise=settings.normalise_split
+        )
+        quota = (asked / available).masked_fill(asked == 0, 0.0)
+        feasible = quota <= 1 + _ROUNDING
+    # The reverse problem's cost is of ascending f's loss, hence negative.
+    free = -(available * cost_of_quotas(reverse, problem.cosine, problem.sine)).sum()
+    return _Split(quota, asked, feasible, free)
+
+
+def _act(problem: _Problem, split: _Split, settings: StepSettings) -> tuple[Tensor, Tensor]:
+    """Return the `Branch` of every block ``(blocks,)``, int64, and the part of the available that it gains."""
+    infeasible, none = ~split.feasible, problem.available == 0
     colinear = (problem.sine_squared <= _COLINEAR_SINE_SQUARED) | (problem.retain_norm == 0)
-    branch = torch.where(colinear, Branch.COLINEAR, Branch.RECTIFIED)
-    branch = torch.where(problem.cosine <= -problem.feasibility, Branch.DIRECT, branch)
-    branch = torch.where(infeasible, Branch.INFEASIBLE, branch)
-    # Along a zero gradient no step meets a constraint, however long.
-    skipped = infeasible & (problem.forget_norm == 0)
-    if settings.infeasible == "skip":
-        skipped = infeasible
-    elif settings.infeasible == "stop":
+    branch = torch.full_like(infeasible, Branch.RECTIFIED, dtype=torch.int64)
+    branch = branch.masked_fill(colinear, Branch.COLINEAR)
+    gained = split.quota
+    if settings.infeasible == "best_effort":
+        # Where nothing can be gained, what is left is to serve the other objective.
+        gained = gained.masked_fill(infeasible, 1.0).masked_fill(infeasible & none, 0.0)
+        infeasible = infeasible & ~none
+    direct = problem.cosine <= -gained
+    gained = torch.where(direct, -problem.cosine, gained)
+    branch = branch.masked_fill(direct, Branch.DIRECT)
+    if settings.infeasible == "best_effort":
+        return branch.masked_fill(infeasible, Branch.BEST_EFFORT), gained.masked_fill(infeasible, 1.0)
+    skipped = infeasible
+    if settings.infeasible == "least_step":
+        branch = branch.masked_fill(infeasible, Branch.INFEASIBLE)
+        # Along a zero gradient no step meets a constraint, however long; and a zero radius has no multiples.
+        skipped = infeasible & none
+    elif settings.infeasible != "skip":
         skipped = infeasible.any().expand_as(infeasible)
-    return torch.where(skipped, Branch.SKIPPED, branch)
+    return branch.masked_fill(skipped, Branch.SKIPPED), gained.masked_fill(skipped, 0.0)
 
 
-def _weights(problem: _Problem, branch: Tensor) -> Tensor:
-    """Return the weights ``(blocks, 2)`` of -d / lr; the values not selected may be infinite or NaN."""
+def _weights(problem: _Problem, branch: Tensor, gained: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the weights ``(blocks, 2)`` of -d / lr, and the length of d in radii ``(blocks,)``.
+
+    The values not selected may be infinite or NaN.
+    """
     direct, rectified = branch == Branch.DIRECT, branch == Branch.RECTIFIED
-    descent = torch.where(problem.retain_norm == 0, 0.0, problem.reach / problem.retain_norm)
-    ascent = problem.needed / problem.forget_norm.square()
-    ascent = torch.where((problem.needed == 0) | (branch == Branch.SKIPPED), 0.0, ascent)
-    turn = torch.sqrt((1 - problem.feasibility.square()) / problem.sine_squared)
-    correction = turn * problem.cosine * problem.reach / problem.forget_norm
-    a = torch.where(direct, descent, torch.where(rectified, descent * turn, 0.0))
-    b = torch.where(direct, 0.0, -torch.where(rectified, ascent + correction, ascent))
-    return torch.stack((a, b), dim=-1)
+    descent = (problem.reach / problem.retain_norm).masked_fill(problem.retain_norm == 0, 0.0)
+    per_gain = problem.reach / problem.forget_norm
+    turn = torch.sqrt((1 - gained.square()).clamp(min=0.0) / problem.sine_squared)
+    along = (gained * per_gain).masked_fill(gained == 0, 0.0)
+    a = torch.where(direct, descent, (descent * turn).masked_fill(~rectified, 0.0))
+    b = torch.where(rectified, along + turn * problem.cosine * per_gain, along).masked_fill(direct, 0.0)
+    length = gained.abs().masked_fill(direct | rectified, 1.0)
+    return torch.stack((a, -b), dim=-1), length
 
 
 def quality_weighting(gram: Tensor, lr: float | Tensor, settings: StepSettings) -> Decision:
@@ -156,19 +192,37 @@ def quality_weighting(gram: Tensor, lr: float | Tensor, settings: StepSettings) 
     Args:
         gram: float64 ``(blocks, 2, 2)``, of the gradients of the two losses.
         lr: The schedule's current learning rate, a float or a 0-d tensor on the same device.
-        settings: All are read; with ``radius`` None the radius is ``lr |r|``.
+        settings: All are read but the trust region, which is the caller's; with ``radius`` None the radius is
+            ``lr |r|``.
 
     Returns:
         The decision, with its `Constraint`. Where all entries of ``gram`` are finite, so are the weights.
 
     Raises:
-        ValueError: If the settings have neither ``constraint`` nor ``constraint_ratio``.
+        ValueError: If the settings have none of ``constraint``, ``constraint_ratio``, ``constraint_fraction``.
     """
-    problem = _pose(gram, lr, settings)
-    branch = _branch(problem, settings)
-    return Decision(
-        weights=_weights(problem, branch), gram=gram, branch=branch, constraint=problem.constraint
+    rate = lr.double() if isinstance(lr, Tensor) else gram.new_full((), lr)
+    problem = _plane(gram, rate, settings)
+    total, needed = _total(problem, rate, settings)
+    split = _share_out(gram, problem, needed, settings)
+    if not settings.normalise_split and settings.constraint_split != "exact":
+        total = split.needed.sum() * rate
+    branch, gained = _act(problem, split, settings)
+    weights, length = _weights(problem, branch, gained)
+    constraint = Constraint(
+        guaranteed="forget",
+        total=total,
+        needed=split.needed * rate,
+        radius=problem.reach * rate,
+        available=problem.available * rate,
+        feasibility=split.quota,
+        feasible=split.feasible,
+        free=split.free * rate,
+        stopping_terms=problem.available * problem.sine.masked_fill(problem.cosine <= 0, 1.0) * rate,
+        gained=gained * problem.available * rate,
+        step_radii=length,
     )
+    return Decision(weights=weights, gram=gram, branch=branch, constraint=constraint)
 
 
 def utility_weighting(gram: Tensor, lr: float | Tensor, settings: StepSettings) -> Decision:
@@ -180,7 +234,9 @@ def utility_weighting(gram: Tensor, lr: float | Tensor, settings: StepSettings) 
     Args, returns and raises as `quality_weighting`; with ``radius`` None the radius is ``lr |f|``.
     """
     swapped = quality_weighting(gram.flip(-2, -1), lr, settings)
-    return replace(swapped, gram=gram, weights=-swapped.weights.flip(-1))
+    assert swapped.constraint is not None
+    constraint = replace(swapped.constraint, guaranteed="retain")
+    return replace(swapped, gram=gram, weights=-swapped.weights.flip(-1), constraint=constraint)
 
 
 _SOURCE = "Chen et al. 2026, arXiv 2606.02119"

@@ -36,6 +36,11 @@ class Method:
     """Names of the fields of `StepSettings` that the weighting, or its caller on its behalf, reads. A
     registered method takes them from its line in `registry.py`, where they can be read without torch."""
 
+    @property
+    def has_guarantee(self) -> bool:
+        """Whether its steps promise something: their decisions have a constraint."""
+        return "constraint" in self.settings
+
 
 @dataclass(frozen=True)
 class FixedWeights:

@@ -4,9 +4,12 @@ import math
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
-ConstraintSplit = Literal["uniform", "grad_norm", "softmax_dot"]
+ConstraintSplit = Literal["exact", "uniform", "grad_norm", "softmax_dot"]
 Granularity = Literal["tensor", "model"]
-Infeasible = Literal["least_step", "skip", "stop"]
+Infeasible = Literal["least_step", "best_effort", "skip", "stop", "finish"]
+
+CONSTRAINTS = ("constraint", "constraint_ratio", "constraint_fraction")
+"""The settings that say how much HAMU is to guarantee; it needs one of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +20,8 @@ class StepSettings:
     The learning rate is not among them: it is the schedule's current one, and passed anew for every step.
 
     Raises:
-        ValueError: If a value is out of its range, or both ``constraint`` and ``constraint_ratio`` are given.
+        ValueError: If a value is out of its range, or more than one of ``constraint``, ``constraint_ratio`` and
+            ``constraint_fraction`` is given.
     """
 
     radius: float | None = None
@@ -31,30 +35,46 @@ class StepSettings:
     constraint_ratio: float | None = None
     """The same as a ratio of the current learning rate."""
 
+    constraint_fraction: float | None = None
+    """The same as a fraction, 0 to 1, of the most that the radii allow, ``A = sum of R |f|`` over blocks. It
+    means the same at any learning rate, step and model, and with the exact split it is never infeasible."""
+
     constraint_split: ConstraintSplit = "grad_norm"
-    """How B is shared out over blocks: equally, in proportion to ``|r| |f|``, or by a softmax of ``-r.f``."""
+    """How B is shared out over blocks: at the least cost for the whole model (``"exact"``, see
+    `hamu_ray.methods.whole_model`), or beforehand: equally, in proportion to ``|r| |f|``, or by a softmax of
+    ``-r.f`` (see `hamu_ray.methods.shares`)."""
 
     normalise_split: bool = True
-    """Whether the shares are made to sum to one; see `hamu_ray.methods.hamu.constraint_shares` for what
-    they are otherwise. A uniform split always sums to one."""
+    """Whether shares that are fixed beforehand are made to sum to one; see
+    `hamu_ray.methods.shares.constraint_shares` for what they are otherwise. Uniform shares always do."""
 
     granularity: Granularity = "tensor"
     """One block per parameter tensor, or the whole model as one block."""
 
     infeasible: Infeasible = "least_step"
-    """What a block does whose constraint no step within the radius meets: take the shortest step that meets
-    it, or none (``"skip"``). With ``"stop"``, one such block holds the whole model still, so that a run can
-    end there."""
+    """What a block does whose constraint no step within the radius meets (with the exact split, all blocks
+    where the whole model's cannot be met): take the shortest step that meets it, which leaves the radius; the
+    step within the radius that gains most (``"best_effort"``); or none (``"skip"``). With ``"stop"`` and
+    ``"finish"`` one such block holds the whole model still, so that a run can end there: as infeasible, or as
+    finished, with the model at that point as its result, as the original code does."""
+
+    trust_region: bool = False
+    """Whether the step is scaled, radius and constraint alike, by how well the first-order promises of the
+    steps before came true; see `hamu_ray.methods.trust_region`. Kept by the caller, from step to step."""
 
     def __post_init__(self) -> None:
         _check_number("radius", self.radius, at_least_zero=False)
         _check_number("constraint", self.constraint, at_least_zero=True)
         _check_number("constraint_ratio", self.constraint_ratio, at_least_zero=True)
-        if self.constraint is not None and self.constraint_ratio is not None:
+        _check_number("constraint_fraction", self.constraint_fraction, at_least_zero=True)
+        if self.constraint_fraction is not None and self.constraint_fraction > 1:
             raise ValueError(
-                "constraint and constraint_ratio exclude each other: give one of them, "
-                f"found {self.constraint} and {self.constraint_ratio}"
+                f"constraint_fraction must be at most 1, all that the radii allow, found {self.constraint_fraction}"
             )
+        given = {name: getattr(self, name) for name in CONSTRAINTS if getattr(self, name) is not None}
+        if len(given) > 1:
+            found = " and ".join(f"{name}={value}" for name, value in given.items())
+            raise ValueError(f"{', '.join(CONSTRAINTS)} exclude each other: give one of them, found {found}")
         for name, choices in (
             ("constraint_split", get_args(ConstraintSplit)),
             ("granularity", get_args(Granularity)),

@@ -10,18 +10,24 @@ class FlatParameters:
     """All trainable parameters of a model in one float32 buffer.
 
     The model's parameters become views of it in their own memory order, so that the model computes with what the
-    optimizer changes, without a copy per tensor. The buffer is padded with zeros to a whole number of equal segments,
+    optimizer changes, without a copy per tensor. One with gaps in memory, such as a slice of a larger tensor, gets
+    the standard order instead. The buffer is padded with zeros to a whole number of equal segments,
     one per worker that updates a part of its own.
     """
 
     def __init__(self, model: nn.Module, segments: int = 1) -> None:
-        """Move the model's trainable parameters into one buffer."""
+        """Move the model's trainable parameters into one buffer.
+
+        Raises:
+            ValueError: There is none, or one holds the same element in several places, as an expanded tensor.
+        """
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         if not named:
             raise ValueError("the model has no trainable parameter")
         self.names = [name for name, _ in named]
         self.parameters = [parameter for _, parameter in named]
         self.shapes = [parameter.shape for parameter in self.parameters]
+        self._strides = [_dense_strides(name, parameter) for name, parameter in named]
         self.count = sum(parameter.numel() for parameter in self.parameters)
         self.padded = -(-self.count // segments) * segments
         self.values = torch.zeros(self.padded, device=self.parameters[0].device)
@@ -32,14 +38,26 @@ class FlatParameters:
     def views(self, buffer: Tensor) -> Sequence[Tensor]:
         """Return the parts of a flat buffer that belong to the parameters, in their shapes and memory orders."""
         views, offset = [], 0
-        for parameter in self.parameters:
-            views.append(buffer.as_strided(parameter.shape, parameter.stride(), offset))
-            offset += parameter.numel()
+        for shape, strides in zip(self.shapes, self._strides, strict=True):
+            views.append(buffer.as_strided(shape, strides, offset))
+            offset += shape.numel()
         return views
 
     def gradient(self) -> "FlatGradient":
         """Return a new gradient buffer that fits these parameters."""
         return FlatGradient(self)
+
+
+def _dense_strides(name: str, parameter: Tensor) -> tuple[int, ...]:
+    """Return the strides of a parameter in a run of memory as long as it has elements."""
+    span = 1 + sum((size - 1) * stride for size, stride in zip(parameter.shape, parameter.stride(), strict=True))
+    if 0 < span < parameter.numel():
+        raise ValueError(
+            f"parameter {name} of shape {tuple(parameter.shape)} has elements that share memory (strides "
+            f"{parameter.stride()}), which cannot be changed one by one: replace it by its clone()"
+        )
+    # What has gaps gets the standard order, everything else keeps its own.
+    return torch.empty_like(parameter, device="meta", memory_format=torch.preserve_format).stride()
 
 
 class FlatGradient:

@@ -8,11 +8,14 @@ from pathlib import Path
 import yaml
 
 from hamu_ray.config.files import ConfigError, load_sweep
+from hamu_ray.config.run import MODEL_FILE
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.outcome import Outcome, Report, Status, load_reports
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath, write_atomically
+
+__all__ = ["MODEL_FILE"]
 
 SWEEPS = "sweeps"
 """Folder of all sweeps."""
@@ -22,7 +25,6 @@ SWEEP_FILE = "sweep.yaml"
 TIME = "[0-9]" * 8 + "-" + "[0-9]" * 6
 """Pattern of the end of a sweep folder's name: the name of another sweep may begin with this one's."""
 
-MODEL_FILE = "model.safetensors"
 OUTCOME_FILE = "outcome.json"
 """How a run ended. Written last: a folder that has it is complete."""
 RUN_FILE = "run.yaml"

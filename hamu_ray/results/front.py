@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
 
 Point = tuple[float, float]
 Directions = tuple[bool, bool]
@@ -105,6 +104,10 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     mean = float(sample.mean())
     if sample.size == 1:
         return Interval(mean, float("nan"), float("nan"))
+    from scipy.special import (
+        stdtrit,  # only here: its import takes longer than all else that reading a sweep needs
+    )
+
     error = float(sample.std(ddof=1)) / np.sqrt(sample.size)
     half_width = float(stdtrit(sample.size - 1, (1 + confidence) / 2) * error)
     return Interval(mean, mean - half_width, mean + half_width)

@@ -80,6 +80,18 @@ class Outcome:
     """Wall time of the measurements, in the process that ended the run."""
     exchange_bytes: float = 0.0
     """Bytes that each worker sent to the others in a step, and received from them, on average over the steps."""
+    steps_outside_guarantee: int | None = None
+    """Steps whose equivalent gradient left a block's radius or missed the whole model's constraint, over the whole
+    run; None for methods that guarantee nothing."""
+
+    @property
+    def guaranteed(self) -> bool | None:
+        """Whether every step was within the method's guarantee; None for methods that guarantee nothing.
+
+        It is plain SGD's steps that are guaranteed, to first order, on their own batches. What momentum, weight
+        decay or AdamW leave of it, `promise_kept` in the history shows.
+        """
+        return None if self.steps_outside_guarantee is None else self.steps_outside_guarantee == 0
 
 
 @dataclass(frozen=True)

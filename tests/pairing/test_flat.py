@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import nn
 
@@ -44,3 +45,33 @@ def test_frozen_and_tied_parameters_are_left_out() -> None:
     model[1].weight = model[0].weight
     model[0].bias.requires_grad_(False)
     assert FlatParameters(model).names == ["0.weight", "1.bias"]
+
+
+def test_a_parameter_with_gaps_in_memory_leaves_its_neighbours_alone() -> None:
+    """Every second column of a larger tensor, and one that is transposed, between two ordinary ones."""
+    model = nn.ParameterList(
+        [
+            torch.randn(3),
+            torch.randn(4, 6)[:, ::2],
+            torch.randn(2, 5).t(),
+            torch.randn(2, 2, 2),
+            torch.randn(7),
+        ]
+    )
+    before = [parameter.detach().clone() for parameter in model]
+    flat = FlatParameters(model)
+    assert all(torch.equal(parameter, value) for parameter, value in zip(model, before, strict=True))
+    assert model[2].stride() == (1, 5), "a dense parameter keeps its memory order"
+    gradient = flat.gradient()
+    gradient.reset()
+    (loss,) = (sum((i * parameter).sum() for i, parameter in enumerate(model, start=1)),)
+    loss.backward()
+    assert sorted(gradient.buffer[:-1].tolist()) == sorted(
+        float(i) for i, parameter in enumerate(model, start=1) for _ in range(parameter.numel())
+    )
+
+
+def test_a_parameter_whose_elements_share_memory_is_refused() -> None:
+    model = nn.ParameterList([torch.randn(3), torch.randn(1, 4).expand(3, 4)])
+    with pytest.raises(ValueError, match=r"parameter 1 of shape \(3, 4\).*clone"):
+        FlatParameters(model)

@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from hamu_ray.config.sweep import Objective
 from hamu_ray.results.summary import method_of, over_seeds, summarise
 from hamu_ray.results.trial import Status
 from tests.made_records import ORIGINAL, record, small_summary
@@ -43,14 +44,11 @@ class TestSummarise:
             record("a", 0, 0.9, measures={"avg_gap": 0.2}),
             record("b", 0, 0.8, measures={"avg_gap": 0.3}),
         ]
-        summary = summarise(trials, [("avg_gap", "min"), ("retain_utility", "max")], original=ORIGINAL)
+        objectives = Objective(metric="avg_gap", mode="min"), Objective(metric="retain_utility")
+        summary = summarise(trials, objectives, original=ORIGINAL)
         assert [trial.trial_id for trial in summary.front] == ["a"]
         assert summary.best_corner == (0, 0.981)
         assert summary.hypervolume == pytest.approx(0.8 * 0.9)
-
-    def test_unknown_mode(self):
-        with pytest.raises(ValueError, match="max or min, found 'most'"):
-            summarise([], [("a", "most"), ("b", "max")])
 
     def test_method_sampled_or_configured(self):
         trial = record("a", 1, 1, "npo")

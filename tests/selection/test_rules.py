@@ -34,7 +34,11 @@ modes = st.tuples(st.sampled_from(["max", "min"]), st.sampled_from(["max", "min"
 
 def summary_of(points: list, directions: tuple[str, str]) -> SweepSummary:
     records = [record(f"{i:02d}", x, y, status=status) for i, (x, y, status) in enumerate(points)]
-    return summarise(records, list(zip(METRICS, directions, strict=True)))
+    first, second = (
+        Objective.model_validate({"metric": metric, "mode": mode})
+        for metric, mode in zip(METRICS, directions, strict=True)
+    )
+    return summarise(records, (first, second))
 
 
 def oriented(summary: SweepSummary, trial) -> tuple[float, float]:

@@ -1,7 +1,5 @@
 """MLflow's UI in a browser: the link to a sweep's charts, trials nested in their sweep, the picture, a comparison."""
 
-import os
-
 import numpy as np
 import pytest
 
@@ -17,15 +15,14 @@ from hamu_ray.tracking.ui_views import link, view_id, view_of
 from tests.made_records import sweep as made_up_sweep
 from tests.mlflow_server import clients
 
-CHROMIUM = "/usr/bin/chromium"
 SWEEP = "made-20260101-120000"
 METHODS = ("hamu-q", "scrub", "ga")
 """One of them collapses at times."""
 
 pytestmark = [
-    pytest.mark.timeout(300),
-    pytest.mark.slow,
-    pytest.mark.skipif(not os.path.exists(CHROMIUM), reason=f"needs {CHROMIUM} (apt-get install chromium)"),
+    pytest.mark.timeout(900),
+    pytest.mark.server,
+    pytest.mark.browser,
 ]
 
 
@@ -54,15 +51,6 @@ def made(tracking, mlflow_folder, summary) -> MlflowTracker:
     tracking.describe(parent, picture_in_ui(summary, SWEEP))
     tracking.finish(parent, "finished")
     return tracking
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from hamu_ray.config.sweep import METHOD_NAME
 from hamu_ray.reports.analysis.comparison import MethodVolume
 from hamu_ray.reports.analysis.importance import Importance
 from hamu_ray.reports.analysis.problems import Problem
@@ -63,7 +64,7 @@ def importance_chart(importance: Importance) -> Figure:
     """Return the shares of each parameter, for both objectives."""
     (first, ours), (second, theirs) = importance.shares.items()
     paths = sorted(dict.fromkeys([*ours, *theirs]), key=lambda path: ours.get(path, 0) + theirs.get(path, 0))
-    labels = [escape(last_word(path) if path != "method.name" else "method") for path in paths]
+    labels = [escape(last_word(path) if path != METHOD_NAME else "method") for path in paths]
     data = []
     for metric, shares, colour, pattern in (
         (second, theirs, "var(--c1)", "/"),

@@ -15,6 +15,6 @@ SUMMARIES = {
     "no trial": summarise([]),
     "minimised": summarise(
         [record("a", 0, 0.9, measures={"avg_gap": 0.2}), record("b", 0, 0.8, measures={"avg_gap": 0.1})],
-        [Objective(metric="avg_gap", mode="min"), Objective(metric="retain_utility")],
+        (Objective(metric="avg_gap", mode="min"), Objective(metric="retain_utility")),
     ),
 }

@@ -1,0 +1,98 @@
+"""The constraint shared out over the blocks at the least cost: one multiplier for the whole model.
+
+HAMU's problem for the whole model, with r and f the gradients of every block i and R its radius,
+
+    minimise  sum_i r_i.d_i   subject to   sum_i f_i.d_i >= B   and   |d_i| <= R_i  for every i
+
+has the solution ``d_i(mu) = -R_i (r_i - mu f_i) / |r_i - mu f_i|`` with one multiplier mu >= 0 for all blocks.
+With the unit vectors u = r/|r| and v = f/|f|, the cosine c and sine s of the angle between them, and x = mu
+|f|/|r|, what the block gains of what it could is
+
+    q(mu) = f.d / (R |f|) = (x - c) / sqrt((x - c)^2 + s^2)
+
+which never falls as mu grows, from -c (the descent of r alone) to 1 (the ascent of f alone). So the problem is
+to find q for every block, its quota: HAMU's closed form (see `hamu_ray.methods.hamu`) then gives the block's
+step. mu is found by sections: the sum of the gains is computed at many values of mu at once, a few times over,
+between the neighbours that enclose the wanted sum. Quotas between those of the two ends of the last, narrow
+interval, in one proportion for all blocks, meet the wanted sum exactly. Where nearly colinear blocks jump from
+-1 to 1 within it, this is what shares the jump out; elsewhere the ends all but coincide.
+"""
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+_SECTIONS = 128
+"""Intervals that a search interval is divided into, all ends of which are tried at once."""
+_ROUNDS = 5
+_LOG_RANGE = 256.0
+"""The multiplier is sought from exp(-256) to exp(256), wider than the ratios of float32 gradients. The last
+interval is ``2 * 256 / 128^5 = 1.5e-8`` wide relative to mu, and its ends' mixture costs at most a quarter of
+that times ``mu * (the gains' difference) <= 2 sum_i R_i |r_i|`` more than the best."""
+_START = math.exp(-_LOG_RANGE)
+"""The low end of the whole range, which stands for zero."""
+_LEAST_NORM = 1e-200
+_RATIOS = (1e-150, 1e150)
+"""Range of |f|/|r|; a zero gradient gets an end of it. Products with the multiplier stay finite."""
+_LEAST = 1e-300
+"""Stands for zero where it would be divided by."""
+
+
+@lru_cache(maxsize=8)
+def _factors(device: torch.device) -> tuple[Tensor, ...]:
+    """Return what the low end of an interval is multiplied by in every round ``(tried, 1)``, and at last."""
+    width = 2 * _LOG_RANGE
+    steps = torch.arange(1, _SECTIONS, dtype=torch.float64).unsqueeze(-1)
+    factors = []
+    for _ in range(_ROUNDS):
+        width /= _SECTIONS
+        factors.append(torch.exp(width * steps))
+    ends = torch.exp(width * torch.arange(2, dtype=torch.float64).unsqueeze(-1))
+    return tuple(factor.to(device) for factor in (*factors, ends))
+
+
+def norm_ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """Return the ratio of two norms ``(blocks,)``, within bounds where one of them is zero."""
+    ratio = numerator.clamp(min=_LEAST_NORM) / denominator.clamp(min=_LEAST_NORM)
+    return ratio.clamp(*_RATIOS)
+
+
+def least_cost_quotas(
+    ratio: Tensor, cosine: Tensor, sine: Tensor, available: Tensor, needed: Tensor
+) -> Tensor:
+    """Return every block's quota in each of several problems over the same blocks.
+
+    Args:
+        ratio: |f|/|r| of every block in every problem, ``(problems, blocks)`` float64; see `norm_ratio`.
+        cosine: Of the angle between the block's gradients ``(blocks,)``.
+        sine: Of the same, not negative.
+        available: R |f| ``(problems, blocks)``.
+        needed: B of each problem ``(problems,)``, in the same units.
+
+    Returns:
+        ``(problems, blocks)`` float64 within -cosine and 1: ``sum(quota * available)`` is B, or more where the
+        descent of r alone gains more. Where B is more than is available, all but 1. Never waits for the
+        device; the same input gives the same bits.
+    """
+    *factors, ends = _factors(available.device)
+    turned, sine, ratio, column = -cosine, sine.clamp(min=_LEAST), ratio.unsqueeze(1), available.unsqueeze(2)
+    needed = needed.view(-1, 1, 1)
+    low = torch.full_like(needed, _START)
+    for factor in factors:
+        tried = low * factor
+        ahead = torch.addcmul(turned, tried, ratio)
+        gains = torch.bmm(ahead.div_(torch.hypot(ahead, sine)), column)
+        low = torch.where(gains < needed, tried, low).amax(1, keepdim=True)
+    tried = low * ends
+    ahead = torch.addcmul(turned, tried, ratio)
+    quotas = torch.where(tried <= _START, turned, ahead.div_(torch.hypot(ahead, sine)))
+    lowest, highest = torch.bmm(quotas, column).unbind(1)
+    part = (needed.squeeze(1) - lowest) / (highest - lowest).clamp(min=_LEAST)
+    return torch.lerp(*quotas.unbind(1), part.clamp(0.0, 1.0))
+
+
+def cost_of_quotas(quotas: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Return ``r.d / (R |r|)`` of the cheapest steps of length R that gain the quotas, shaped like them."""
+    return cosine * quotas - sine * (1 - quotas.square()).clamp(min=0.0).sqrt()
