@@ -186,10 +186,7 @@ def test_unknown_names_get_a_hint():
         ({"constraint_ratio": float("nan")}, "constraint_ratio must be"),
         ({"constraint_ratio": True}, "constraint_ratio must be"),
         ({"constraint": 1.0, "constraint_ratio": 0.5}, "exclude each other"),
-        (
-            {"constraint_fraction": 0.3, "constraint_ratio": 0.5},
-            "found constraint_ratio=0.5 and constraint_fraction",
-        ),
+        ({"constraint_fraction": 0.3, "constraint_ratio": 0.5}, "found constraint_ratio=0.5 and constraint_fraction"),
         ({"constraint_fraction": 1.1}, "constraint_fraction must be at most 1"),
         ({"constraint_split": "equal"}, 'constraint_split must be one of "exact", "uniform", "grad_norm"'),
         ({"granularity": "layer"}, "granularity must be one of"),
