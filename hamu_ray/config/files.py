@@ -23,7 +23,8 @@ from hamu_ray.config.explain import explain, shown
 from hamu_ray.config.keys import keys_of_domain
 from hamu_ray.config.layers import PRESET, Layer, merge, read_stack, source_of
 from hamu_ray.config.run import RunConfig
-from hamu_ray.config.sweep import Scalar, SweepConfig
+from hamu_ray.config.space import Scalar
+from hamu_ray.config.sweep import SweepConfig
 
 __all__ = ["ConfigError", "load", "load_run", "load_sweep", "read_yaml"]
 
@@ -96,7 +97,9 @@ def read_source(path: str | Path, overrides: Sequence[str] = ()) -> Source:
 
 def _change(document: dict[str, Any], key: str, value: Any) -> None:
     """Set a key; null in place of a section or domain removes it, as in a file that extends another."""
-    if value is None and isinstance(value_at(document, key), dict):
+    if value is None and isinstance(
+        value_at(document, key), dict | list if key.startswith(f"{SPACE}.") else dict
+    ):
         *sections, last = split_path(key)
         del (value_at(document, ".".join(sections)) if sections else document)[last]
     else:
@@ -105,9 +108,8 @@ def _change(document: dict[str, Any], key: str, value: Any) -> None:
 
 def _checked_sweep(source: Source) -> SweepConfig:
     config = _validated(SweepConfig, source)
-    for key, domain in config.space.items():
-        for value in domain.examples:
-            _check_resolves(config, source, config.example({key: value}), (key,))
+    for path, point in config.points():
+        _check_resolves(config, source, point, (path,))
     for cell in islice(config.cells(), CHECKED_CELLS):
         example = config.example(cell)
         _check_resolves(config, source, example, tuple(example))

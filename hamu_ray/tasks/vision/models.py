@@ -8,11 +8,16 @@ from torch import Tensor, nn
 
 from hamu_ray.config.model import ModelConfig
 from hamu_ray.tasks.hub import hub_or_cache, one_line
+from hamu_ray.tasks.vision.projection_resnet import ProjectionResNet20
 from hamu_ray.tasks.vision.resnet import ResNet20
 
 ImageShape = tuple[int, int, int]
 
-MODELS: Mapping[str, Callable[[int, int], nn.Module]] = {"resnet20": ResNet20}
+
+MODELS: Mapping[str, Callable[[int, int], nn.Module]] = {
+    "resnet20": ResNet20,
+    "resnet20-projection": ProjectionResNet20,
+}
 """Names of the task's own models to what builds them from the numbers of channels and classes."""
 
 
