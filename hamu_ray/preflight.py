@@ -14,15 +14,12 @@ from uuid import uuid4
 
 from hamu_ray.config.document import ConfigError, first_line
 from hamu_ray.config.nearest import nearest
-from hamu_ray.config.run import RunConfig, StorageConfig
+from hamu_ray.config.run import MODEL_FILE, RunConfig, StorageConfig
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.methods import check_installed
 from hamu_ray.storage import DEFAULT_LOCAL, local_folder, storage_path, write_atomically
 from hamu_ray.tasks import check_data, metric_names
 from hamu_ray.tracking import store
-
-MODEL_FILE = "model.safetensors"
-"""As `hamu_ray.engine.store` names it, which needs torch."""
 
 RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Ray sets this variable for what was submitted as a job."""

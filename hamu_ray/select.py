@@ -4,7 +4,9 @@ import argparse
 from pathlib import Path
 
 from hamu_ray.command import run_command
-from hamu_ray.config.files import ConfigError, load_sweep
+from hamu_ray.config.files import ConfigError
+from hamu_ray.results.folder import SWEEP_FILE, SWEEPS
+from hamu_ray.storage import DEFAULT_LOCAL
 
 
 def main() -> int:
@@ -12,12 +14,10 @@ def main() -> int:
     parser = make_parser()
     arguments = parser.parse_args()
     folder = sweep_folder(arguments.sweep)
-    config = load_sweep(folder / "sweep.yaml")
 
     from hamu_ray.selection.answer import decide
 
     return decide(
-        config,
         folder,
         asked=bounds_asked(arguments),
         confirm=arguments.confirm,
@@ -64,10 +64,13 @@ def sweep_folder(given: str | None) -> Path:
     """Return the folder of a sweep, or of the newest one in `runs`."""
     if given is not None:
         folder = Path(given).absolute()
-        if not (folder / "sweep.yaml").is_file():
-            raise ConfigError(f"{given}: not a sweep's folder: it has no sweep.yaml")
+        if not (folder / SWEEP_FILE).is_file():
+            raise ConfigError(f"{given}: not a sweep's folder: it has no {SWEEP_FILE}")
         return folder
-    files = sorted(Path("runs/sweeps").absolute().glob("*/sweep.yaml"), key=lambda path: path.stat().st_mtime)
+    files = sorted(
+        (Path(DEFAULT_LOCAL) / SWEEPS).absolute().glob(f"*/{SWEEP_FILE}"),
+        key=lambda path: path.stat().st_mtime,
+    )
     if not files:
         raise ConfigError("no sweep in runs/sweeps; name the folder of one")
     return files[-1].parent

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from hamu_ray.results.summary import SweepSummary, summarise
 from hamu_ray.results.trial import Status, TrialRecord
 
 METHODS = ("ft", "ga", "gd", "npo", "simnpo", "scrub", "hamu-q", "hamu-u", "torchjd-upgrad")
@@ -53,3 +54,17 @@ def sweep(per_method=5, seed=0, tight=False) -> list[TrialRecord]:
                 )
             )
     return records
+
+
+def small_summary() -> SweepSummary:
+    """Return a summary of seven trials: three on the front, two below it or undefined, two that did not finish."""
+    trials = [
+        record("a", 0.9, 0.5, parameters={"method.constraint_ratio": 0.25}, model_path="/models/a"),
+        record("b", 0.5, 0.9, "ft", measures={"avg_gap": 0.125, "TA": 0.9}),
+        record("c", 0.8, 0.8, reason="all steps"),
+        record("d", 0.4, 0.4),
+        record("e", 1.0, 1.0, status=Status.COLLAPSED, reason="perplexity"),
+        record("f", math.nan, 1.0, status=Status.FAILED, reason="boom | bang\nmore"),
+        record("g", math.nan, 1.0),
+    ]
+    return summarise(trials, original=ORIGINAL, reference=REFERENCE)

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import yaml
 
-from hamu_ray.config.sweep import Scalar, SweepConfig
+from hamu_ray.config.space import Scalar
+from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.folder import TRIALS, write_record
+from hamu_ray.results.outcome import Report, dump_reports
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import describe
 from hamu_ray.sweep.finish import leave_result
-from hamu_ray.tracking.client import Tracking
+from hamu_ray.sweep.plan import plan_sweep
+from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.outbox import Delivery, Outbox, OutboxSender
 
 SPACE: Mapping[str, Any] = {
@@ -27,6 +30,8 @@ SPACE: Mapping[str, Any] = {
 GOOD = {"hamu-q": 0.97, "hamu-u": 0.95, "gdiff": 0.9, "ga": 0.75}
 BLOCKS = ("stem.weight", "layer1.weight", "layer2.weight", "head.weight", "head.bias")
 STEPS = 12
+BEGAN = 1767268800.5
+OBJECTIVES = ("forget_quality", "retain_utility")
 REFERENCE = {
     "forget_quality": 1.0,
     "retain_utility": 0.985,
@@ -112,21 +117,21 @@ def made_record(number: int, config: SweepConfig, parameters: dict[str, Scalar],
         steps=STEPS,
         unlearning_seconds=1.5 + 0.1 * run.seed,
         evaluation_seconds=0.5,
+        gradient_computations=2.0 * STEPS,
+        exchange_bytes=1024.0,
+        trial_seconds=3.0,
     )
 
 
-def tell_trial(journal: Outbox, sweep: str, record: TrialRecord, folder: Path, hardness: bool) -> None:
-    """Tell what a driver tells of a trial, and leave the files that workers leave."""
+def log_trial(outbox: Outbox, sweep: str, record: TrialRecord, folder: Path, hardness: bool) -> None:
+    """Log what a driver logs of a trial, and leave the files that workers leave."""
     name, steps = record.trial_id, list(range(1, STEPS + 1))
     run = record.configuration
     tags = {"method": run["method"]["name"], "seed": str(run["seed"]), "status": "running"}
-    journal.tell(
-        "start_trial", name, parent=sweep, name=describe(record.parameters), parameters=run, tags=tags
-    )
+    outbox.start_trial(name, sweep, describe(record.parameters), run, tags)
     for step, (first, second) in record.curve.items():
-        metrics = {"forget_quality": first, "retain_utility": second}
-        journal.tell("log_metrics", name, metrics=metrics, step=step)
-    journal.tell("log_metrics", name, metrics=record.measures, step=record.steps)
+        outbox.log_metrics(name, {"forget_quality": first, "retain_utility": second}, step)
+    outbox.log_metrics(name, record.measures, record.steps)
     history = {
         "gradient_cosine": [math.cos(step / 4) for step in steps],
         "gradient_dot": [math.cos(step / 4) / step for step in steps],
@@ -136,24 +141,20 @@ def tell_trial(journal: Outbox, sweep: str, record: TrialRecord, folder: Path, h
     if run["method"]["name"].startswith("hamu"):
         history["stopping_margin"] = [1 / step - 0.1 for step in steps]
         history["infeasible_blocks"] = [float(step > 9) for step in steps]
-    journal.tell("log_history", name, history=history, steps=steps)
-    costs = {
-        "trial_seconds": 3.0,
-        "unlearning_seconds": record.unlearning_seconds,
-        "steps": float(record.steps),
-        "gradient_computations": 2.0 * record.steps,
-        "evaluation_seconds": record.evaluation_seconds,
-        "exchange_bytes": 1024.0,
-    }
-    journal.tell("log_metrics", name, metrics=costs, step=record.steps)
+    outbox.log_history(name, history, steps)
+    outbox.log_metrics(name, record.costs, record.steps)
     place = folder / TRIALS / name
     place.mkdir(parents=True, exist_ok=True)
     (place / "run.yaml").write_text(yaml.safe_dump(run, sort_keys=False))
+    objectives = {step: dict(zip(OBJECTIVES, point, strict=True)) for step, point in record.curve.items()}
+    reports = [Report("unlearning", step, STEPS, measures) for step, measures in objectives.items()]
+    reports.append(Report("unlearning", STEPS, STEPS, record.measures, history, steps))
+    (place / "reports.json").write_bytes(dump_reports(reports))
     if hardness:
         write_hardness(place / "hardness.npz", run["method"]["name"].startswith("hamu"))
-        journal.tell("log_files", name, paths=[str(place / "run.yaml"), str(place / "hardness.npz")])
+        outbox.log_files(name, [place / "run.yaml", place / "hardness.npz"])
     tags = {"model_path": record.model_path, "on_front": "false"}
-    journal.tell("finish", name, status=record.status, reason=record.reason, tags=tags)
+    outbox.finish(name, record.status, record.reason, tags)
     write_record(folder, record)
 
 
@@ -178,26 +179,25 @@ def fill(
     running: Sequence[dict[str, Scalar]] = (),
     hardness: bool = True,
     tags: Mapping[str, str] | None = None,
-) -> Tracking:
+) -> MlflowTracker:
     """Write a sweep as its driver would, with the records given or made-up ones, and some trials not over."""
     folder = storage / "sweeps" / name
     folder.mkdir(parents=True, exist_ok=True)
     document = config.model_dump(mode="json", by_alias=True, exclude_none=True)
     (folder / "sweep.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
-    tracking = Tracking.open(uri_of(storage), experiment, storage)
-    journal = Outbox(folder)
-    journal.tell("start_sweep", name, parameters=document, tags={"algorithm": "random", **(tags or {})})
-    journal.tell("log_files", name, paths=[str(folder / "sweep.yaml")])
+    tracking = MlflowTracker.open(uri_of(storage), experiment, storage)
+    outbox = Outbox(folder)
+    outbox.start_sweep(name, document, {"algorithm": "random", "began": BEGAN, **(tags or {})})
+    outbox.log_files(name, [folder / "sweep.yaml"])
     if records is None:
         records = [made_record(i, config, point, folder) for i, point in enumerate(points(config))]
     for record in records:
-        tell_trial(journal, name, record, folder, hardness)
+        log_trial(outbox, name, record, folder, hardness)
     for number, parameters in enumerate(running, start=len(records)):
         run = config.resolve(parameters).model_dump(mode="json")
-        told = {"name": describe(parameters), "parameters": run, "tags": {"status": "running"}}
-        journal.tell("start_trial", f"{number:04d}", parent=name, **told)
+        outbox.start_trial(f"{number:04d}", name, describe(parameters), run, {"status": "running"})
     if not running:
-        leave_result(config, journal, name, folder, list(records), status)
+        leave_result(plan_sweep(config, folder), outbox, list(records), status)
     assert OutboxSender(Delivery(folder, tracking)).close() == 0
     return tracking
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from hamu_ray.tracking import store
-from hamu_ray.tracking.client import Tracking
+from hamu_ray.tracking.client import MlflowTracker
 
 
 @contextmanager
-def serving(tracking: Tracking, folder: Path) -> Iterator[str]:
+def serving(tracking: MlflowTracker, folder: Path) -> Iterator[str]:
     """Within, the UI that `ui_command` opens on the store is at this URI."""
     command = [*shlex.split(tracking.ui_command()), "--workers", "1"]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -25,19 +25,27 @@ def serving(tracking: Tracking, folder: Path) -> Iterator[str]:
         )
     uri = f"http://127.0.0.1:{command[command.index('--port') + 1]}"
     try:
-        for _ in range(300):
-            try:
-                store.probe(uri)
-                break
-            except ValueError:
-                time.sleep(0.2)
+        deadline = time.monotonic() + 300
+        while not answers(uri):
+            assert process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < deadline, (folder / "log").read_text()
+            time.sleep(0.2)
         yield uri
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(timeout=20)
 
 
-def clients(tracking: Tracking) -> Any:
+def answers(uri: str) -> bool:
+    """Whether a server answers."""
+    try:
+        store.probe(uri)
+    except ValueError:
+        return False
+    return True
+
+
+def clients(tracking: MlflowTracker) -> Any:
     """Return MLflow's own client of the store."""
     from mlflow import MlflowClient
 

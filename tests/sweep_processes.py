@@ -51,7 +51,7 @@ def log_of(space: Path) -> Path:
 
 
 def wait_until(
-    condition: Callable[[], Any], driver: subprocess.Popen, space: Path, seconds: float = 180
+    condition: Callable[[], Any], driver: subprocess.Popen, space: Path, seconds: float = 900
 ) -> Any:
     """Return the condition's first true value; fails with the log when the driver ends or time is up."""
     deadline = time.monotonic() + seconds

@@ -56,7 +56,7 @@ TABLE: Mapping[str, Room] = {
     "pairing": Room("methods", "torch", NUMBERS),
     "config": Room("methods", "pydantic yaml upath"),
     "storage": Room("config", "upath", FILES),
-    "results": Room("config storage metrics", "numpy scipy yaml", FILES),
+    "results": Room("config storage metrics", "numpy scipy yaml pydantic", FILES),
     "tasks": Room(
         "config metrics",
         "torch torchvision transformers peft datasets huggingface_hub tokenizers safetensors sklearn numpy",
@@ -72,25 +72,25 @@ TABLE: Mapping[str, Room] = {
     "preflight": Room("config methods storage tasks tracking", "", f"{NUMBERS} {FILES}"),
     "workers": Room(
         "config engine pairing results storage terminal",
-        "ray torch rich",
-        f"pandas safetensors {NUMBERS} {FILES}",
+        "ray torch",
+        f"pandas rich safetensors {NUMBERS} {FILES}",
     ),
     "reports": Room(
-        "config results storage tracking",
-        "plotly matplotlib jinja2 numpy scipy yaml optuna rich",
-        f"pandas sklearn {NUMBERS} {FILES}",
+        "config results storage terminal tracking",
+        "plotly matplotlib jinja2 numpy scipy yaml optuna",
+        f"pandas sklearn rich {NUMBERS} {FILES}",
     ),
     "sweep": Room(
         "config preflight reports results storage terminal tracking workers",
-        "ray optuna numpy rich yaml",
-        f"pandas torch safetensors plotly matplotlib {NUMBERS} {FILES}",
+        "ray optuna numpy yaml",
+        f"pandas rich torch safetensors plotly matplotlib {NUMBERS} {FILES}",
     ),
-    "selection": Room("config preflight results storage sweep terminal", "rich", f"{NUMBERS} {FILES}"),
+    "selection": Room("config preflight results storage sweep terminal", "", f"rich {NUMBERS} {FILES}"),
     "command": Room("config", "", FILES),
     "tune": Room("command config preflight sweep", "", FILES),
     "unlearn": Room("command config preflight workers", "", FILES),
     "train": Room("command config preflight workers", "", FILES),
-    "select": Room("command config selection", "", FILES),
+    "select": Room("command config results selection storage", "", f"numpy {FILES}"),
     "report": Room("command config reports", "", FILES),
 }
 """Rooms from the mathematics at the bottom to the commands at the top."""

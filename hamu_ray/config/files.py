@@ -23,7 +23,8 @@ from hamu_ray.config.explain import explain, shown
 from hamu_ray.config.keys import keys_of_domain
 from hamu_ray.config.layers import PRESET, Layer, merge, read_stack, source_of
 from hamu_ray.config.run import RunConfig
-from hamu_ray.config.sweep import Scalar, SweepConfig
+from hamu_ray.config.space import Scalar
+from hamu_ray.config.sweep import SweepConfig
 
 __all__ = ["ConfigError", "load", "load_run", "load_sweep", "read_yaml"]
 

@@ -12,6 +12,9 @@ from hamu_ray.config.schema import Section
 from hamu_ray.config.vision import DigitsData, ForgetClass
 from hamu_ray.methods import settings_of
 
+MODEL_FILE = "model.safetensors"
+"""The weights of a model: of a run, and of a checkpoint in the format of Hugging Face."""
+
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 
@@ -58,7 +61,7 @@ class ModelSource(Section):
     source: Literal["train", "path", "none"] = "train"
     """`train` by the recipe in `training` (once, then found again), take from `path`, or do without."""
     path: str | None = None
-    """A `model.safetensors`, or a folder that holds one."""
+    """A safetensors file, or a folder that holds a `MODEL_FILE`."""
 
     @model_validator(mode="before")
     @classmethod

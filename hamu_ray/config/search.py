@@ -13,6 +13,14 @@ class Objective(Section):
     metric: str
     mode: Literal["max", "min"] = "max"
 
+    @property
+    def maximise(self) -> bool:
+        """Whether higher values are better."""
+        return self.mode == "max"
+
+
+DEFAULT_OBJECTIVES = (Objective(metric="forget_quality"), Objective(metric="retain_utility"))
+
 
 class PruningConfig(Section):
     """When to give a trial up that finished ones have left far behind. Pruned trials are never on the front."""
@@ -42,10 +50,7 @@ class SearchConfig(Section):
     """Seconds after which no new trial starts; null has no limit."""
     pruning: PruningConfig | None = None
     """Null lets every trial run to its end."""
-    objectives: Annotated[tuple[Objective, Objective], Field(strict=False)] = (
-        Objective(metric="forget_quality"),
-        Objective(metric="retain_utility"),
-    )
+    objectives: Annotated[tuple[Objective, Objective], Field(strict=False)] = DEFAULT_OBJECTIVES
 
     @field_validator("objectives")
     @classmethod

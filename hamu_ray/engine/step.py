@@ -68,6 +68,7 @@ class PairedStep:
         self._losses_before = torch.zeros(len(Role), dtype=torch.float64, device=task.device)
         self._before = torch.empty_like(self.segment, requires_grad=False)
         self._update = torch.zeros_like(self._before)
+        self._values_before = torch.empty_like(self.flat.values if plan.settings.trust_region else self.stop)
 
     def __call__(self, step: int) -> tuple[dict[str, Tensor], Decision]:
         """Take a step (counted from 0) and return its diagnostics as 0-d tensors, and the decision behind it."""
@@ -125,6 +126,8 @@ class PairedStep:
         if self.plan.settings.trust_region:
             decision = decision.scaled(self.state["radius_scale"])
         self._update_stop(decision, losses)
+        if self.plan.settings.trust_region:
+            self._values_before.copy_(self.flat.values)
         weights = decision.weights * scales
         combine(weights, retain, forget, self.blocks, out=self._update[:count])
         self._step(rate)
@@ -132,38 +135,44 @@ class PairedStep:
         by_role = dict(zip(Role, zip(losses, norms, strict=True), strict=True))
         diagnostics = {f"step_{role}_loss": by_role[role][0] for role in self.plan.needed}
         diagnostics |= {f"{role}_norm_before_clipping": by_role[role][1] for role in self.plan.needed}
-        diagnostics |= {**decision.totals(), **self._promises(step, gram, weights, decision)}
+        diagnostics |= decision.totals()
+        taken = self.stop == RUNNING
+        if self.plan.promise_every is not None:
+            promised = promised_changes(gram, weights, rate)
+            actual = torch.full_like(promised, torch.nan)
+            if self.plan.looks_at_promise(step):
+                before, after = self._losses_before_and_after(step)
+                actual = (after - before).masked_fill(~taken, torch.nan)
+            diagnostics |= self._promises(promised, actual, decision)
+            if self.plan.settings.trust_region and decision.constraint is not None:
+                agreed = agreement(promised, actual, before, gram, decision.constraint)
+                diagnostics |= self._trust(agreed, taken)
+                taken = taken & (agreed > 0)
         if decision.within_guarantee is not None:
-            outside = ~decision.within_guarantee & (self.stop == RUNNING)
-            self.state["steps_outside_guarantee"] += outside
+            self.state["steps_outside_guarantee"] += taken & ~decision.within_guarantee
         return diagnostics, decision
 
-    def _promises(self, step: int, gram: Tensor, weights: Tensor, decision: Decision) -> dict[str, Tensor]:
-        """Return what the step promised of both losses, and where the plan looks at it, what came of it.
+    def _promises(self, promised: Tensor, actual: Tensor, decision: Decision) -> dict[str, Tensor]:
+        """Return what the step promised of both losses, and what came of it.
 
         NaN stands for what was not looked at, or was not done because a stop rule fired.
         """
-        if self.plan.promise_every is None:
-            return {}
-        promised = promised_changes(gram, weights, self.plan.learning_rate(step))
-        actual, kept = torch.full_like(promised, torch.nan), promised.new_full((), torch.nan)
-        looked = self.plan.looks_at_promise(step)
-        if looked:
-            before, after = self._losses_before_and_after(step)
-            actual = (after - before).masked_fill(self.stop != RUNNING, torch.nan)
-        pairs = zip(Role, promised, actual, strict=True)
-        named = {role: {f"promised_{role}_change": p, f"actual_{role}_change": a} for role, p, a in pairs}
-        diagnostics = {name: value for role in self.plan.needed for name, value in named[role].items()}
-        if decision.constraint is None:
-            return diagnostics
-        if looked:
-            kept = promise_kept(promised, actual, decision.constraint)
-        diagnostics["promise_kept"] = kept
-        if self.plan.settings.trust_region:
-            scale = diagnostics["radius_scale"] = self.state["radius_scale"]
-            agreed = agreement(promised, actual, before, gram, decision.constraint)
-            self.state["radius_scale"] = torch.where(self.stop == RUNNING, next_scale(scale, agreed), scale)
+        pairs = dict(zip(Role, zip(promised, actual, strict=True), strict=True))
+        diagnostics = {f"promised_{role}_change": pairs[role][0] for role in self.plan.needed}
+        diagnostics |= {f"actual_{role}_change": pairs[role][1] for role in self.plan.needed}
+        if decision.constraint is not None:
+            diagnostics["promise_kept"] = promise_kept(promised, actual, decision.constraint)
         return diagnostics
+
+    def _trust(self, agreed: Tensor, taken: Tensor) -> dict[str, Tensor]:
+        """Set the radius of the next step, and take back one of which nothing came as promised.
+
+        The optimizer's state stays as it is: momentum and moments are of gradients that were there.
+        """
+        scale, refused = self.state["radius_scale"], taken & ~(agreed > 0)
+        self.state["radius_scale"] = torch.where(taken, next_scale(scale, agreed), scale)
+        self.flat.values.copy_(torch.where(refused, self._values_before, self.flat.values))
+        return {"radius_scale": scale, "step_refused": refused}
 
     def _losses_before_and_after(self, step: int) -> Tensor:
         """Return both objectives on the step's batches before and after it ``(2, roles)``, over all workers.

@@ -23,33 +23,44 @@ def equivalent_gradients(
     radius: float | Literal["lr"] = "lr",
     constraint: float | None = None,
     constraint_ratio: float | None = None,
+    constraint_fraction: float | None = None,
     constraint_split: ConstraintSplit = "grad_norm",
     normalise_split: bool = True,
     granularity: Granularity = "tensor",
     infeasible: Infeasible = "least_step",
     clip_norm: float | None = None,
 ) -> tuple[list[Tensor], Decision]:
-    """Return the gradients that plain SGD turns into the method's step: ``parameter -= lr * gradient``.
+    """Apply a method's weighting to two gradients: what plain SGD turns into its step is returned.
 
-    The same code as in a run: flat buffers, Gram matrices, the method's weighting, the combination. Options
-    that a method does not read (see ``Method.settings``) are checked and then left unused. Any other
-    optimizer than plain SGD gives up HAMU's guarantees per step.
+    ``parameter -= lr * gradient`` is the method's step. The same code as in a run: flat buffers, Gram matrices,
+    the method's weighting, the combination. Options that a method does not read (see ``Method.settings``) are
+    checked and then left unused. Any other optimizer than plain SGD gives up HAMU's guarantees per step.
 
         gradients, decision = equivalent_gradients("hamu-q", retain, forget, lr=1e-3, constraint_ratio=0.5)
 
+    The weighting is only half of a method. The other half is what was differentiated, which nothing here can
+    see: ``METHODS[method].retain`` and ``.forget`` are the losses whose gradients the caller must pass, of the
+    retain and of the forget set. For most methods both are the cross-entropy. ``"kl"``, ``"scrub"``, ``"npo"``
+    and ``"simnpo"`` weigh as ``"gdiff"`` does and differ from it in their losses alone: on gradients of the
+    cross-entropy they are gdiff. ``"ft"`` looks at the retain gradient only, ``"ga"`` at the forget gradient.
+
     Args:
-        method: Name of a method, e.g. ``"hamu-q"``; see `METHODS`.
-        retain: Gradients of the retain objective's loss, one tensor per parameter.
-        forget: Gradients of the forget objective's loss (not negated), of the same shapes.
+        method: Name of the method whose weighting is applied, e.g. ``"hamu-q"``; see `METHODS`.
+        retain: Gradients of ``METHODS[method].retain``, the loss on the retain set, one tensor per parameter.
+        forget: Gradients of ``METHODS[method].forget``, the loss on the forget set, not negated, of the same
+            shapes.
         lr: Learning rate of the step, above 0.
         radius: Longest step of a block in units of the weights, or ``"lr"``: learning rate x norm of the
             block's effective retain gradient (r for HAMU-Q, -f for HAMU-U).
         constraint: HAMU's least first-order change of the guaranteed loss, over the whole model.
-        constraint_ratio: The same as a ratio of the learning rate. HAMU needs one of the two.
-        constraint_split: How the constraint is shared out over blocks.
-        normalise_split: Whether the shares are made to sum to one.
+        constraint_ratio: The same as a ratio of the learning rate.
+        constraint_fraction: The same as a fraction of the most that the radii allow. HAMU needs one of the three.
+        constraint_split: How the constraint is shared out over blocks: at the least cost for the whole model, or
+            by fixed shares.
+        normalise_split: Whether fixed shares are made to sum to one.
         granularity: A block per tensor, or the whole model as one.
-        infeasible: What a block does whose constraint no step within the radius meets.
+        infeasible: What a block does whose constraint no step within the radius meets; see `StepSettings`. With
+            ``"stop"`` and ``"finish"``, all gradients are 0 then.
         clip_norm: Largest total norm of each gradient, clipped before anything else; None for no clipping.
 
     Returns:
@@ -70,6 +81,7 @@ def equivalent_gradients(
         radius=None if radius == "lr" else radius,
         constraint=constraint,
         constraint_ratio=constraint_ratio,
+        constraint_fraction=constraint_fraction,
         constraint_split=constraint_split,
         normalise_split=normalise_split,
         granularity=granularity,

@@ -113,11 +113,13 @@ def _of_split(split: str) -> Iterator[Metric]:
     lost: Literal["lower", "neither"] = "lower" if split in ("retain", "test") else "neither"
     answers = f"the {split} answers"
     yield Metric(
-        loss_of(split), f"Mean cross-entropy of the tokens of {answers}; exp of it: perplexity", lost
+        loss_of(split), f"Mean cross-entropy of the tokens of {answers}; exp of it: perplexity", lost, "nats"
     )
     yield Metric(prob_of(split), f"Mean over {answers} of exp(-mean cross-entropy of the tokens)", kept)
     yield Metric(accuracy_of(split), f"Share of tokens of {answers} whose most likely token is right", kept)
-    yield Metric(token_log_prob_of(split), f"Mean log-probability of the tokens of {answers}: -loss", kept)
+    yield Metric(
+        token_log_prob_of(split), f"Mean log-probability of the tokens of {answers}: -loss", kept, "nats"
+    )
     yield Metric(token_prob_of(split), f"Mean probability of the tokens of {answers}", kept)
     yield Metric(exact_memorization_of(split), f"The literature's name of {accuracy_of(split)}", kept)
     yield Metric(
@@ -129,6 +131,7 @@ def _of_split(split: str) -> Iterator[Metric]:
         mink_of(split),
         f"Mean over {answers} of Min-K%: mean of the {MINK_PERCENT} % lowest log-probabilities",
         kept,
+        "nats",
     )
     yield Metric(rouge_of(split), f"Mean ROUGE-L recall of {answers} in the greedily generated ones", kept)
 
@@ -183,4 +186,4 @@ LANGUAGE: Mapping[str, Metric] = names.table(
         "higher",
     ),
 )
-"""What the language task measures."""
+"""Metrics of the language task."""

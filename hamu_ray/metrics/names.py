@@ -1,7 +1,9 @@
-"""Every metric key, what it means and which direction is better. M: the model, R: the retain-only reference.
+"""Metrics of all tasks and of vision: key, definition, direction, unit. M: the model, R: the retain-only reference.
+
+`hamu_ray.metrics.table` collects them with all other reported numbers.
 
 The unlearning literature's UA, RA and TA (SalUn, arXiv:2310.12508) are `unlearning_accuracy`,
-`retain_accuracy` and `test_accuracy`; accuracies are shares in 0..1 and losses are in nats.
+`retain_accuracy` and `test_accuracy`.
 """
 
 from collections.abc import Mapping
@@ -27,16 +29,23 @@ EVALUATION_SECONDS = "evaluation_seconds"
 EXCHANGE_BYTES = "exchange_bytes"
 
 
+Kind = Literal["model", "step", "block", "cost", "sweep"]
+"""What a number describes: a model, one step, one block in one step, the cost of a trial, or a whole sweep."""
+
+
 @dataclass(frozen=True)
 class Metric:
-    """What a metric key stands for.
+    """A reported number.
 
     ``better`` is ``neither`` where a good value is one near R's, not an extreme one.
     """
 
     name: str
     definition: str
-    better: Literal["higher", "lower", "neither"]
+    better: Literal["higher", "lower", "neither"] = "neither"
+    unit: str = ""
+    """Empty for dimensionless numbers, such as fractions in 0..1 and counts."""
+    kind: Kind = "model"
 
 
 def accuracy_of(split: str) -> str:
@@ -60,24 +69,47 @@ def table(*metrics: Metric) -> dict[str, Metric]:
 
 
 ENGINE: Mapping[str, Metric] = table(
-    Metric(UNLEARNING_SECONDS, "Wall time of the unlearning steps alone, no evaluation, no loading", "lower"),
-    Metric(EVALUATION_SECONDS, "Wall time of measuring the model during and after unlearning", "lower"),
-    Metric(STEPS, "Optimizer steps taken", "neither"),
-    Metric(GRADIENT_COMPUTATIONS, "Gradients of a global batch computed, both objectives counted", "lower"),
-    Metric(EXCHANGE_BYTES, "Bytes that each worker sent, and received, per step", "lower"),
+    Metric(
+        UNLEARNING_SECONDS,
+        "Wall time of the unlearning steps alone, no evaluation, no loading",
+        "lower",
+        "s",
+        "cost",
+    ),
+    Metric(
+        EVALUATION_SECONDS,
+        "Wall time of measuring the model during and after unlearning",
+        "lower",
+        "s",
+        "cost",
+    ),
+    Metric(STEPS, "Optimizer steps taken", kind="cost"),
+    Metric(
+        GRADIENT_COMPUTATIONS,
+        "Gradients of a global batch computed, both objectives counted",
+        "lower",
+        kind="cost",
+    ),
+    Metric(
+        EXCHANGE_BYTES, "Bytes that each worker sent, and received, per step", "lower", "bytes/step", "cost"
+    ),
 )
-"""What the engine reports for every task."""
+"""Costs that the engine reports for every task."""
 
 VISION: Mapping[str, Metric] = table(
     Metric(accuracy_of("retain"), "RA: share of retain images whose most likely class is right", "higher"),
-    Metric(loss_of("retain"), "Mean cross-entropy on the retain images", "lower"),
-    Metric(entropy_of("retain"), "Mean entropy of the predicted classes on the retain images", "neither"),
+    Metric(loss_of("retain"), "Mean cross-entropy on the retain images", "lower", "nats"),
+    Metric(
+        entropy_of("retain"), "Mean entropy of the predicted classes on the retain images", "neither", "nats"
+    ),
     Metric(accuracy_of("forget"), "Share of forget images whose most likely class is right", "neither"),
-    Metric(loss_of("forget"), "Mean cross-entropy on the forget images", "neither"),
-    Metric(entropy_of("forget"), "Mean entropy of the predicted classes on the forget images", "neither"),
+    Metric(loss_of("forget"), "Mean cross-entropy on the forget images", "neither", "nats"),
+    Metric(
+        entropy_of("forget"), "Mean entropy of the predicted classes on the forget images", "neither", "nats"
+    ),
     Metric(accuracy_of("test"), "TA: share of test images whose most likely class is right", "higher"),
-    Metric(loss_of("test"), "Mean cross-entropy on the test images", "lower"),
-    Metric(entropy_of("test"), "Mean entropy of the predicted classes on the test images", "neither"),
+    Metric(loss_of("test"), "Mean cross-entropy on the test images", "lower", "nats"),
+    Metric(entropy_of("test"), "Mean entropy of the predicted classes on the test images", "neither", "nats"),
     Metric(TEST_FORGOTTEN_CLASS_ACCURACY, "Accuracy on the test images of the class to forget", "neither"),
     Metric(TEST_KEPT_CLASSES_ACCURACY, "Accuracy on the test images of all other classes", "higher"),
     Metric(UNLEARNING_ACCURACY, "UA: 1 - accuracy on the forget images; good is near R's", "neither"),
@@ -100,4 +132,4 @@ VISION: Mapping[str, Metric] = table(
     Metric(FORGET_QUALITY, "1 - |forget accuracy of M - forget accuracy of R|", "higher"),
     Metric(RETAIN_UTILITY, "Accuracy of M on the retain images", "higher"),
 )
-"""What the vision task measures."""
+"""Metrics of the vision task."""

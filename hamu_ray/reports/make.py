@@ -11,14 +11,15 @@ from hamu_ray.reports.analysis.problems import Problem, problems_of
 from hamu_ray.reports.front.picture import write_png
 from hamu_ray.reports.front.tables import write_csv
 from hamu_ray.reports.page.page import render
+from hamu_ray.results.reader import read_sweep
+from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.storage import write_atomically
-from hamu_ray.tracking.client import Tracking
-from hamu_ray.tracking.reader import Archive, ArchivedSweep
+from hamu_ray.tracking.tracker import Tracker
 
 REPORT_FILE = "report.html"
 
 
-def write_report(sweeps: Sequence[ArchivedSweep], title: str, folder: Path, own: bool = False) -> Path:
+def write_report(sweeps: Sequence[SweepResult], title: str, folder: Path, own: bool = False) -> Path:
     """Write the report of some sweeps and return the page's path.
 
     Args:
@@ -45,11 +46,10 @@ def write_report(sweeps: Sequence[ArchivedSweep], title: str, folder: Path, own:
     return page
 
 
-def leave_report(archive: Archive, experiment: str, folder: Path, tracking: Tracking, run_id: str) -> Path:
-    """Write the report of a sweep into its folder, and keep it with the sweep's run."""
-    sweeps = [s for s in archive.sweeps(experiment, folder.name) if s.run_id == run_id]
-    page = write_report(sweeps, folder.name, folder, own=True)
-    tracking.log_files(run_id, page)
+def leave_report(folder: Path, tracker: Tracker, run: str) -> Path:
+    """Write the report of the sweep in a folder beside its front, and log it to the sweep's run."""
+    page = write_report([read_sweep(folder)], folder.name, folder, own=True)
+    tracker.log_files(run, [page])
     return page
 
 

@@ -4,21 +4,20 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from rich.console import Console
-
 from hamu_ray.config.files import ConfigError, load_sweep
 from hamu_ray.reports.front.files import print_result, write_files
 from hamu_ray.reports.make import leave_report, write_report
-from hamu_ray.results.folder import read_records
-from hamu_ray.results.summary import summary_of
+from hamu_ray.results.folder import SWEEP_FILE
+from hamu_ray.results.reader import read_sweep
+from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import DEFAULT_LOCAL
+from hamu_ray.terminal.console import Console
 from hamu_ray.tracking import store
-from hamu_ray.tracking.client import Tracking
+from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.outbox import Delivery, OutboxSender
-from hamu_ray.tracking.reader import Archive, ArchivedSweep
+from hamu_ray.tracking.reader import MlflowReader
 
-SWEEP_FILE = "sweep.yaml"
 REPORTS = "reports"
 NAMED = 12
 """Names that a message lists, at most."""
@@ -30,22 +29,22 @@ def report(targets: Sequence[str], tracking: str | None, output: str | None) -> 
     Raises:
         ConfigError: A target is none, or a store cannot be opened.
     """
-    console = Console(highlight=False)
+    console = Console()
     folders = [Path(target).absolute() for target in targets if is_folder(target)]
     names = [target for target in targets if not is_folder(target)]
-    sweeps = [sweep for name in names for sweep in named(name, open_archive(tracking))]
+    sweeps = [sweep for name in names for sweep in named(name, open_reader(tracking))]
     waiting = 0
     for folder in folders:
         left, found = deliver(folder, console, page=output is None and len(targets) == 1)
         waiting += left
-        sweeps += found
+        sweeps.append(found)
     if output is None and len(folders) == len(targets) == 1:
         return 1 if waiting else 0
-    distinct = {(sweep.archive.uri, sweep.run_id): sweep for sweep in sweeps}
+    distinct = {sweep.key: sweep for sweep in sweeps}
     title = ", ".join([*names, *(folder.name for folder in folders)])
     place = Path(output) if output else Path(DEFAULT_LOCAL) / REPORTS / file_name(title)
     page = write_report(list(distinct.values()), title, place.absolute())
-    console.print(f"report   {shown(page)}", soft_wrap=True, markup=False)
+    console.fields({"report": shown(page)})
     return 1 if waiting else 0
 
 
@@ -54,26 +53,26 @@ def is_folder(target: str) -> bool:
     return (Path(target) / SWEEP_FILE).is_file()
 
 
-def open_archive(tracking: str | None) -> Archive:
+def open_reader(tracking: str | None) -> MlflowReader:
     """Open the store to look in; raises `ConfigError`."""
     try:
-        return Archive.open(tracking, Path(DEFAULT_LOCAL))
+        return MlflowReader.open(tracking, Path(DEFAULT_LOCAL))
     except ValueError as error:
         raise ConfigError(f"--tracking: {error}") from error
 
 
-def named(name: str, archive: Archive) -> list[ArchivedSweep]:
+def named(name: str, reader: MlflowReader) -> list[SweepResult]:
     """Return an experiment's sweeps, or those of a name; raises `ConfigError` where there is neither."""
-    experiments = archive.experiments()
+    experiments = reader.experiments()
     if name in experiments:
-        return archive.sweeps(experiment=name)
-    found = archive.sweeps(name=name)
+        return reader.sweeps(experiment=name)
+    found = reader.sweeps(name=name)
     if found:
         return found
-    held = [place for place in experiments if archive.names(place)]
+    held = [place for place in experiments if reader.names(place)]
     raise ConfigError(
-        f"{name}: no experiment, sweep or sweep's folder of this name; {store.shown(archive.uri)} has the "
-        f"experiments {listed(held, name)} and the sweeps {listed(archive.names(), name)}"
+        f"{name}: no experiment, sweep or sweep's folder of this name; {store.shown(reader.uri)} has the "
+        f"experiments {listed(held, name)} and the sweeps {listed(reader.names(), name)}"
     )
 
 
@@ -89,28 +88,26 @@ def file_name(title: str) -> str:
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in title)[:100].strip(".") or "report"
 
 
-def deliver(folder: Path, console: Console, page: bool) -> tuple[int, list[ArchivedSweep]]:
-    """Write a sweep's files again from its records, and send what tracking has not got.
+def deliver(folder: Path, console: Console, page: bool) -> tuple[int, SweepResult]:
+    """Write the files of a sweep again from its folder, and deliver the rest of its outbox.
 
-    Returns how many records wait, and the sweep as MLflow has it. With ``page``, its own report is written into its
-    folder and kept with its run.
+    Returns how many calls were not delivered, and the sweep. With ``page``, its report is written into its folder and
+    logged to its run.
     """
     config = load_sweep(folder / SWEEP_FILE)
     local = folder.parent.parent
     try:
-        tracking = Tracking.open(config.tracking.uri, config.tracking.experiment, local)
+        tracking = MlflowTracker.open(config.tracking.uri, config.tracking.experiment, local)
     except ValueError as error:
         raise ConfigError(f"tracking.uri: {error}") from error
-    summary = summary_of(config, read_records(folder))
+    summary = read_sweep(folder).summary
     write_files(summary, folder)
     delivery = Delivery(folder, tracking)
     before = delivery.waiting
     waiting = OutboxSender(delivery).close()
     print_result(summary, folder, tracking, console)
-    archive = Archive.open(tracking.uri, local)
-    found = archive.sweeps(config.tracking.experiment, folder.name)
-    if page and found:
-        path = leave_report(archive, config.tracking.experiment, folder, tracking, delivery.runs[folder.name])
-        console.print(f"report   {shown(path)}", soft_wrap=True, markup=False)
-    console.print(f"sent     {before - waiting} records to MLflow, {waiting} wait")
-    return waiting, found
+    if page and folder.name in delivery.runs:
+        path = leave_report(folder, tracking, delivery.runs[folder.name])
+        console.fields({"report": shown(path)})
+    console.fields({"sent": f"{before - waiting} records to MLflow, {waiting} wait"})
+    return waiting, read_sweep(folder)

@@ -1,4 +1,4 @@
-"""What is remembered of a sweep's trials: outcomes, which workers write into the storage, and the driver's records."""
+"""Names and formats of the files in a run's folder and in a sweep's folder."""
 
 import json
 from dataclasses import asdict
@@ -8,38 +8,46 @@ from pathlib import Path
 import yaml
 
 from hamu_ray.config.files import ConfigError, load_sweep
+from hamu_ray.config.run import MODEL_FILE
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.results.front import Point
 from hamu_ray.results.outcome import Outcome, Report, Status, load_reports
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath, write_atomically
 
-SWEEPS = "sweeps"
+__all__ = ["MODEL_FILE"]
 
+SWEEPS = "sweeps"
+"""Folder of all sweeps."""
 SWEEP_FILE = "sweep.yaml"
+"""The resolved configuration of a sweep."""
 
 TIME = "[0-9]" * 8 + "-" + "[0-9]" * 6
-"""The end of a folder's name, as a pattern: another sweep's name may begin with this one's."""
-
-
-MODEL_FILE = "model.safetensors"
-
+"""Pattern of the end of a sweep folder's name: the name of another sweep may begin with this one's."""
 
 OUTCOME_FILE = "outcome.json"
-
+"""How a run ended. Written last: a folder that has it is complete."""
 RUN_FILE = "run.yaml"
-
+"""The resolved configuration of a run."""
 HARDNESS_FILE = "hardness.npz"
-
+"""Diagnostics of every block in every step."""
 REPORTS_FILE = "reports.json"
+"""All reports of a run."""
+
+OUTBOX_FILE = "tracking.jsonl"
+"""In the sweep's folder: the calls to the tracking store, one JSON document per line."""
+
+SENT_FILE = "tracking.sent.json"
+"""In the sweep's folder: how much of the outbox is delivered."""
 
 TRIALS = "trials"
+"""Folder of a sweep's trials."""
 RECORD_FILE = "record.json"
+"""The driver's record of a trial that has ended."""
 
 
 def read_outcome(folder: StoragePath) -> Outcome | None:
-    """Return how the run in a folder ended, or None where it is not over."""
+    """Return how the run in a folder ended, or None if it has not ended or was interrupted."""
     try:
         document = json.loads((folder / OUTCOME_FILE).read_text())
     except FileNotFoundError:
@@ -49,7 +57,7 @@ def read_outcome(folder: StoragePath) -> Outcome | None:
 
 
 def read_reports(folder: StoragePath) -> list[Report]:
-    """Return all that the run in a folder, which is over, has reported."""
+    """Return all reports of the run in a folder."""
     return load_reports((folder / REPORTS_FILE).read_bytes())
 
 
@@ -60,36 +68,37 @@ def write_record(sweep: Path, record: TrialRecord) -> None:
 
 
 def read_records(sweep: Path) -> list[TrialRecord]:
-    """Return the records of the trials that are over, in order of their names."""
-    documents = [json.loads(path.read_text()) for path in sorted((sweep / TRIALS).glob(f"*/{RECORD_FILE}"))]
-    return [
-        TrialRecord(
-            **{**document, "status": Status(document["status"]), "curve": _curve(document.get("curve", {}))}
-        )
-        for document in documents
-    ]
+    """Return the records of the trials that have ended, in order of their names."""
+    return [load_record(path.read_bytes()) for path in sorted((sweep / TRIALS).glob(f"*/{RECORD_FILE}"))]
 
 
-def _curve(document: dict[str, list[float]]) -> dict[int, Point]:
-    """Return a curve from JSON, whose keys are texts."""
-    return {int(step): (first, second) for step, (first, second) in document.items()}
+def read_record(sweep: Path, trial: str) -> TrialRecord | None:
+    """Return the record of a trial, or None if it has not ended."""
+    path = sweep / TRIALS / trial / RECORD_FILE
+    return load_record(path.read_bytes()) if path.is_file() else None
+
+
+def load_record(content: bytes) -> TrialRecord:
+    """Return a record from the content of its file; fields that an earlier version did not write are unknown."""
+    document = json.loads(content)
+    curve = {int(step): (first, second) for step, (first, second) in document.get("curve", {}).items()}
+    return TrialRecord(**{**document, "status": Status(document["status"]), "curve": curve})
 
 
 def trial_name(number: int) -> str:
-    """Return what a trial is called, in folders, tables and tracking."""
+    """Return the name of a trial in folders, tables and tracking."""
     return f"{number:04d}"
 
 
 def new_folder(config: SweepConfig, local: Path) -> Path:
-    """Make the folder of a new sweep, with its resolved configuration, which runs the same sweep again."""
+    """Create the folder of a new sweep, with its resolved configuration, which runs the same sweep again."""
     folder = local / SWEEPS / f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    document = config.whole
-    write_atomically(folder / SWEEP_FILE, yaml.safe_dump(document, sort_keys=False).encode())
+    write_atomically(folder / SWEEP_FILE, yaml.safe_dump(config.whole, sort_keys=False).encode())
     return folder
 
 
 def newest_folder(name: str, local: Path) -> Path | None:
-    """Return the folder of the newest sweep of a name, if there is one."""
+    """Return the folder of the newest sweep of a name, or None."""
     files = sorted((local / SWEEPS).glob(f"{name}-{TIME}/{SWEEP_FILE}"))
     return files[-1].parent if files else None
 

@@ -1,14 +1,13 @@
-"""The front of two objectives: who is on it, how much it covers, where it bends. Pure numpy.
+"""The Pareto front of two objectives: its points, hypervolume and knee, and intervals of means. Pure functions.
 
 Points are rows (first objective, second objective). `maximise` says for each whether more is better; inside,
 an objective to minimise is negated, so that every formula below reads as maximisation.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 Point = tuple[float, float]
 Directions = tuple[bool, bool]
@@ -17,18 +16,6 @@ MAXIMISE_BOTH: Directions = (True, True)
 
 LINE_TOLERANCE = 1e-9
 """Points this close to the line through the front's ends, against the ends' own box, count as on it."""
-
-
-class Objective(NamedTuple):
-    """A measure that a sweep optimises, by its name, and which way is better."""
-
-    metric: str
-    mode: Literal["max", "min"] = "max"
-
-    @property
-    def maximise(self) -> bool:
-        """Whether more is better."""
-        return self.mode == "max"
 
 
 class Interval(NamedTuple):
@@ -40,10 +27,10 @@ class Interval(NamedTuple):
 
 
 def non_dominated(points: ArrayLike, maximise: Directions = MAXIMISE_BOTH) -> NDArray[np.bool_]:
-    """Mark the points that no other point beats: as good in both objectives and better in one.
+    """Mark the non-dominated points: no other point is as good in both objectives and better in one.
 
-    Equal points do not beat each other: all copies of a front point are marked. A point with a NaN or an
-    infinite coordinate is never marked and beats nobody.
+    Equal points do not dominate each other: all copies of a front point are marked. A point with a NaN or infinite
+    coordinate is never marked and dominates none.
     """
     values = _oriented(points, maximise)
     finite: NDArray[np.bool_] = np.all(np.isfinite(values), axis=1)
@@ -74,10 +61,10 @@ def hypervolume_share(
     reference: Point = (0.0, 0.0),
     maximise: Directions = MAXIMISE_BOTH,
 ) -> float:
-    """Return the hypervolume as a share of the box between the reference and the best corner.
+    """Return the hypervolume as a fraction of the box between the reference and the best corner.
 
-    With the default objectives the corner is (1, the original model's retain utility). The share exceeds 1
-    when a point lies beyond the corner, and is NaN when the corner does not beat the reference.
+    With the default objectives the corner is (1, the original model's retain utility). The fraction exceeds
+    1 when a point lies beyond the corner, and is NaN when the corner does not beat the reference.
     """
     box = hypervolume([best_corner], reference, maximise)
     return hypervolume(points, reference, maximise) / box if box > 0 else float("nan")
@@ -117,8 +104,12 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     mean = float(sample.mean())
     if sample.size == 1:
         return Interval(mean, float("nan"), float("nan"))
+    from scipy.special import (
+        stdtrit,  # only here: its import takes longer than all else that reading a sweep needs
+    )
+
     error = float(sample.std(ddof=1)) / np.sqrt(sample.size)
-    half_width = float(stats.t.ppf((1 + confidence) / 2, df=sample.size - 1) * error)
+    half_width = float(stdtrit(sample.size - 1, (1 + confidence) / 2) * error)
     return Interval(mean, mean - half_width, mean + half_width)
 
 

@@ -1,9 +1,8 @@
-"""Giving up trials that others have left far behind, both objectives looked at."""
+"""Pruning: which trials finished ones have left far behind, in both objectives."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.front import Directions, Point
 from hamu_ray.results.outcome import Failure, Outcome, Report, Status
 
@@ -13,7 +12,7 @@ Curve = Mapping[int, Point]
 
 @dataclass(frozen=True)
 class ReferenceCurves:
-    """Finished trials, which a running one is held against. Plain data: it travels with the job."""
+    """The curves of finished trials, with which running ones are compared."""
 
     metrics: tuple[str, str]
     maximise: Directions
@@ -22,9 +21,9 @@ class ReferenceCurves:
     curves: tuple[Curve, ...] = ()
 
     def beat(self, step: int, measures: Mapping[str, float]) -> bool:
-        """Whether one of them was better by more than the margin in both objectives at this very step.
+        """Return whether one of them was better by more than the margin in both objectives at this very step.
 
-        A measure that is missing or NaN is beaten by nobody: what it means is for other rules to say.
+        A metric that is missing or NaN is never beaten: what it means is decided by other rules.
         """
         if step < self.grace_steps or any(metric not in measures for metric in self.metrics):
             return False
@@ -40,9 +39,9 @@ class ReferenceCurves:
         )
 
 
-def curve_of(reports: Iterable[Report], sweep: SweepConfig) -> dict[int, Point]:
-    """Return the sweep's two objectives at the steps where they were measured."""
-    first, second = (objective.metric for objective in sweep.search.objectives)
+def curve_of(reports: Iterable[Report], metrics: tuple[str, str]) -> dict[int, Point]:
+    """Return a sweep's two objectives at the steps where they were evaluated."""
+    first, second = metrics
     return {
         report.step: (report.measures[first], report.measures[second])
         for report in reports
@@ -51,5 +50,5 @@ def curve_of(reports: Iterable[Report], sweep: SweepConfig) -> dict[int, Point]:
 
 
 def curve_to_beat(end: Outcome | Failure, curve: Curve) -> Curve | None:
-    """Return a trial's curve if others are to be held against it."""
+    """Return a trial's curve if others are compared with it: that of a trial that finished."""
     return curve if isinstance(end, Outcome) and end.status is Status.FINISHED else None

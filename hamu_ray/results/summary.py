@@ -1,4 +1,4 @@
-"""What came out of a sweep: the front, who is not on it and why."""
+"""The summary of a sweep: its Pareto front, its knee, the hypervolume, and means over seeds."""
 
 import math
 from collections import Counter, defaultdict
@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hamu_ray.config.search import DEFAULT_OBJECTIVES, Objective
+from hamu_ray.config.space import METHOD_NAME
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.front import (
     Interval,
-    Objective,
     Point,
     hypervolume,
     hypervolume_share,
@@ -19,16 +20,14 @@ from hamu_ray.results.front import (
 )
 from hamu_ray.results.trial import Status, TrialRecord
 
-METHOD = "method.name"
 SEED = "seed"
-DEFAULT_OBJECTIVES = (Objective("forget_quality"), Objective("retain_utility"))
 KEPT_SKILL = "retain_utility"
-"""The measure whose best value is taken to be the original model's."""
+"""The metric whose best value is assumed to be the original model's."""
 
 
 @dataclass(frozen=True)
 class SweepSummary:
-    """The result of a sweep. Only finished trials with finite objectives can be on its front."""
+    """A sweep's trials and their Pareto front. Only finished trials with finite objectives can be on it."""
 
     objectives: tuple[Objective, Objective]
     trials: tuple[TrialRecord, ...]
@@ -41,18 +40,18 @@ class SweepSummary:
     """Of the box up to `best_corner`."""
     best_corner: Point
     original: Mapping[str, float] = field(default_factory=dict)
-    """The original model's measures; empty when there is none."""
+    """The original model's metrics; empty without one."""
     reference: Mapping[str, float] = field(default_factory=dict)
-    """The retain-only reference's measures; empty when there is none."""
+    """The retain-only reference's metrics; empty without one."""
 
     @property
     def counts(self) -> dict[Status, int]:
-        """How many trials ended in which way, zeros included."""
+        """The number of trials by status, zeros included."""
         counted = Counter(trial.status for trial in self.trials)
         return {status: counted[status] for status in Status}
 
     def point(self, measures: Mapping[str, float]) -> Point:
-        """Return the two objectives' values among some measures, NaN where missing."""
+        """Return the values of the two objectives among metrics, NaN where missing."""
         first, second = (float(measures.get(objective.metric, math.nan)) for objective in self.objectives)
         return first, second
 
@@ -65,7 +64,7 @@ class SweepSummary:
 
 @dataclass(frozen=True)
 class SeedGroup:
-    """Finished trials that differ in their seed alone."""
+    """Finished trials that differ only in their seeds."""
 
     method: str
     parameters: dict[str, Any]
@@ -76,22 +75,22 @@ class SeedGroup:
 
 def summarise(
     records: Iterable[TrialRecord],
-    objectives: Sequence[tuple[str, str]] = DEFAULT_OBJECTIVES,
+    objectives: tuple[Objective, Objective] = DEFAULT_OBJECTIVES,
     original: Mapping[str, float] | None = None,
     reference: Mapping[str, float] | None = None,
 ) -> SweepSummary:
-    """Return the summary of a sweep, also of one that still runs or in which nothing finished.
+    """Return the summary of a sweep, which may still run and need not have a finished trial.
 
     The hypervolume is taken from the corner (0 to maximise, 1 to minimise) up to the best corner: 1
     (0 to minimise), but for `retain_utility` the original model's value where it is known.
 
     Args:
-        records: the trials' ends.
-        objectives: two pairs of a measure's name and `max` or `min`.
-        original: the original model's measures.
-        reference: the measures of the retain-only reference.
+        records: its trials.
+        objectives: of the sweep.
+        original: metrics of the original model.
+        reference: metrics of the retain-only reference.
     """
-    first, second = (Objective(metric, _mode(mode)) for metric, mode in objectives)
+    first, second = objectives
     trials, original = tuple(records), dict(original or {})
     finished = [trial for trial in trials if trial.status is Status.FINISHED]
     measures = [[float(t.measures.get(o.metric, math.nan)) for o in (first, second)] for t in finished]
@@ -115,19 +114,19 @@ def summarise(
 
 
 def method_of(trial: TrialRecord) -> str:
-    """Return the trial's method: sampled, or the run's."""
+    """Return the name of a trial's method, sampled or fixed."""
     configured = trial.configuration.get("method", {})
-    return str(trial.parameters.get(METHOD, configured.get("name", "unknown")))
+    return str(trial.parameters.get(METHOD_NAME, configured.get("name", "unknown")))
 
 
 def settings_of(trial: TrialRecord, without_seed: bool = False) -> dict[str, Any]:
-    """Return the sampled parameters other than the method (and the seed)."""
-    left_out = {METHOD, SEED} if without_seed else {METHOD}
+    """Return the sampled hyperparameters other than the method (and the seed)."""
+    left_out = {METHOD_NAME, SEED} if without_seed else {METHOD_NAME}
     return {key: value for key, value in trial.parameters.items() if key not in left_out}
 
 
 def over_seeds(summary: SweepSummary) -> list[SeedGroup]:
-    """Return the objectives' means over seeds, for each setting that finished with two seeds or more."""
+    """Return means of the objectives over seeds, for each setting that finished with two seeds or more."""
     groups: dict[tuple[str, str], list[TrialRecord]] = defaultdict(list)
     for trial in summary.trials:
         if trial.status is Status.FINISHED and SEED in trial.parameters:
@@ -142,29 +141,23 @@ def over_seeds(summary: SweepSummary) -> list[SeedGroup]:
     return found
 
 
-def _mode(mode: str) -> Any:
-    if mode not in ("max", "min"):
-        raise ValueError(f"an objective's mode must be max or min, found {mode!r}")
-    return mode
-
-
 def _best(objective: Objective, original: Mapping[str, float]) -> float:
     known = float(original.get(objective.metric, math.nan)) if objective.metric == KEPT_SKILL else math.nan
     return known if math.isfinite(known) else float(objective.maximise)
 
 
 def summary_of(config: SweepConfig, records: Sequence[TrialRecord]) -> SweepSummary:
-    """Return the summary of a sweep's trials against the means of its original and reference models."""
+    """Return the summary of a sweep, with the mean metrics of its original and reference models."""
     return summarise(
         records,
-        [(objective.metric, objective.mode) for objective in config.search.objectives],
+        config.search.objectives,
         mean_measures([record.original for record in records]),
         mean_measures([record.reference for record in records]),
     )
 
 
 def mean_measures(measured: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Return the mean of each measure over the trials that have it; they differ where seeds or splits vary."""
+    """Return the mean of each metric over the models that have it; they differ where seeds or splits vary."""
     present = [measures for measures in measured if measures]
     names = {name: None for measures in present for name in measures}
     means = {}

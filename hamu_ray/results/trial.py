@@ -1,9 +1,11 @@
-"""What a sweep knows of a trial when it is over."""
+"""How a trial of a sweep ended."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hamu_ray.metrics.table import COSTS
 from hamu_ray.results.outcome import Status
 
 __all__ = ["Status", "TrialRecord"]
@@ -11,28 +13,42 @@ __all__ = ["Status", "TrialRecord"]
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """A trial's end: plain data, written as JSON next to the model."""
+    """A trial as plain data. The driver writes it as JSON when the trial ends."""
 
     trial_id: str
     status: Status
     parameters: dict[str, Any]
-    """The sampled values by key path, such as ``{"method.name": "hamu-q", "optimizer.learning_rate": 0.01}``."""
+    """Sampled values by key path, such as ``{"optimizer.learning_rate": 0.01}``."""
     configuration: dict[str, Any]
     """The whole resolved run, as `RunConfig.model_dump(mode="json")`."""
     measures: dict[str, float] = field(default_factory=dict)
-    """Final measures, NaN where undefined."""
+    """Final metrics of the model, NaN where undefined."""
     original: dict[str, float] = field(default_factory=dict)
-    """The original model's measures, compared like the trial's."""
+    """The original model's metrics, computed like the trial's."""
     reference: dict[str, float] = field(default_factory=dict)
-    """The retain-only reference's; empty where there is none."""
+    """The retain-only reference's metrics; empty without a reference."""
     reason: str = ""
-    """Why it ended: the stop rule, or the error's first line."""
+    """Why it ended: the stop rule, or the first line of the error."""
     model_path: str = ""
-    """The unlearned `model.safetensors`; empty where the trial left none."""
+    """The file of the unlearned model; empty where the trial left none."""
     curve: Mapping[int, tuple[float, float]] = field(default_factory=dict)
-    """The two objectives at each step where the run was evaluated."""
+    """The two objectives by step, at the steps where the model was evaluated."""
     nodes: Sequence[str] = ()
-    """Where its workers were, one node after the other where it moved: each an address and Ray's id of it."""
+    """Nodes of its workers, in order of use: each an address and Ray's id of the node."""
     steps: int = 0
-    unlearning_seconds: float = float("nan")
-    evaluation_seconds: float = float("nan")
+    unlearning_seconds: float = math.nan
+    evaluation_seconds: float = math.nan
+    gradient_computations: float = math.nan
+    exchange_bytes: float = math.nan
+    """Per step and worker."""
+    trial_seconds: float = math.nan
+    running: bool = False
+    """Whether it has not ended; the status is then `INTERRUPTED`."""
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """Its costs by the names of `hamu_ray.metrics.table.COSTS`; those that are not known are left out."""
+        known = {name: float(getattr(self, name)) for name in COSTS}
+        if not self.steps and math.isnan(self.unlearning_seconds):
+            del known["steps"]
+        return {name: value for name, value in known.items() if math.isfinite(value)}

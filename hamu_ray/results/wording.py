@@ -1,4 +1,7 @@
-"""How numbers and names read on the page, and what measures mean."""
+"""Numbers, hyperparameters, paths and metrics as text for people.
+
+`number` is for metrics, `setting` for sampled values; all others are for one kind of value each.
+"""
 
 import math
 from collections.abc import Mapping
@@ -6,33 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from hamu_ray.config.space import METHOD_NAME, METHOD_PREFIX
-from hamu_ray.metrics.language_names import LANGUAGE
-from hamu_ray.metrics.names import ENGINE, VISION, Metric
+from hamu_ray.metrics.table import OBJECTIVES, metric_of
 from hamu_ray.results.front import Interval
 from hamu_ray.storage import StoragePath
 
-DEFINITIONS = {
-    "forget_quality": "1 - |score on the forget set - the retain-only reference's|; 1 = as if never seen",
-    "retain_utility": "score on the retain set; 1 = perfect",
-    "avg_gap": "mean distance to the retain-only reference; 0 = none",
-}
-"""Small print under the axes' titles."""
-
+DEFINITIONS = {name: metric.definition for name, metric in OBJECTIVES.items()}
+"""Definitions of objectives by name, for subtitles of axes."""
 
 SHORT_KEYS = {"learning_rate": "lr", "constraint_ratio": "ratio"}
-"""Words of keys that are too long for a list."""
+"""Abbreviations of the last words of key paths."""
 
 NONE = "\N{EN DASH}"
-"""Stands for a number that is not there."""
-
-TABLES: Mapping[str, Mapping[str, Metric]] = {"vision": VISION, "language": LANGUAGE}
+"""Text of an undefined number."""
 
 SHORT = {
     "unlearning_accuracy": "UA",
     "retain_accuracy": "RA",
     "test_accuracy": "TA",
 }
-"""What the literature calls a measure, behind its own name."""
+"""The literature's abbreviations of metrics."""
 
 
 def words(name: str) -> str:
@@ -51,7 +46,7 @@ def last_word(path: str) -> str:
 
 
 def number(value: Any) -> str:
-    """Return a measure with the digits that a person reads."""
+    """Return a number with about four significant digits, `NONE` where it is missing or not finite."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return NONE if value is None else str(value)
     if not math.isfinite(value):
@@ -64,7 +59,7 @@ def number(value: Any) -> str:
 
 
 def setting(value: Any) -> str:
-    """Return a sampled value with three digits."""
+    """Return a sampled value, with three significant digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
@@ -89,7 +84,7 @@ def spread(interval: Interval) -> str:
 
 
 def share(value: float) -> str:
-    """Return a share in percent."""
+    """Return a fraction in percent."""
     return f"{value:.1%}".replace("%", " %") if math.isfinite(value) else NONE
 
 
@@ -118,22 +113,16 @@ def counted(count: int, noun: str) -> str:
 
 
 def defined(measure: str, task: str) -> tuple[str, str]:
-    """Return what a measure means, as far as it is documented, and which way is better."""
-    for table in (TABLES.get(task, {}), ENGINE):
-        if measure in table:
-            metric = table[measure]
-            better = {"higher": "higher is better", "lower": "lower is better"}
-            return metric.definition, better.get(metric.better, "no direction of its own")
-    return DEFINITIONS.get(measure, ""), ""
-
-
-def compact(value: Any) -> str:
-    """Return a value with the digits that a person reads."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    """Return a metric's definition and the direction that is better; empty where the table does not have it."""
+    metric = metric_of(measure, task) or metric_of(measure)
+    if metric is None:
+        return "", ""
+    better = {"higher": "higher is better", "lower": "lower is better"}
+    return metric.definition, better.get(metric.better, "no direction of its own")
 
 
 def shown(path: StoragePath) -> str:
-    """Return a path as a person at the terminal would type it."""
+    """Return a path as typed at a terminal: relative to the working directory where it lies within."""
     if isinstance(path, Path) and path.is_relative_to(Path.cwd()):
         return str(path.relative_to(Path.cwd()))
     return str(path)
@@ -145,7 +134,7 @@ def describe(parameters: Mapping[str, Any]) -> str:
     for path in sorted(parameters, key=lambda path: (path == "seed", path.startswith(METHOD_PREFIX))):
         if path != METHOD_NAME:
             word = path.rpartition(".")[2]
-            words += [SHORT_KEYS.get(word, word), compact(parameters[path])]
+            words += [SHORT_KEYS.get(word, word), setting(parameters[path])]
     return " ".join(words)
 
 

@@ -1,4 +1,4 @@
-"""What a user decides on after a sweep: a point of its front, all that is known of it, and what others would cost."""
+"""Select a point of a sweep's Pareto front, and print its metrics and what its neighbours would gain and lose."""
 
 import json
 import math
@@ -9,34 +9,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-
 from hamu_ray.config.files import ConfigError
 from hamu_ray.config.nearest import nearest
-from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.results.folder import REPORTS_FILE, RUN_FILE, read_records, read_reports
-from hamu_ray.results.summary import SeedGroup, SweepSummary, method_of, over_seeds, settings_of, summary_of
+from hamu_ray.results.folder import RUN_FILE
+from hamu_ray.results.reader import read_sweep
+from hamu_ray.results.summary import SeedGroup, SweepSummary, method_of, over_seeds, settings_of
+from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import TrialRecord
-from hamu_ray.results.wording import compact, describe, shown
-from hamu_ray.selection.confirmation import Confirmation, check_seeds, confirm_trial
+from hamu_ray.results.wording import describe, number, shown
+from hamu_ray.selection.confirmation import Confirmation, check_seeds
 from hamu_ray.selection.rules import Bound, best, differences, nearest_miss, neighbours
 from hamu_ray.storage import StoragePath, storage_path
+from hamu_ray.terminal.console import Console
 from hamu_ray.terminal.measures import measures_table
 
 HARDNESS = ("gradient_cosine", "gradient_angle", "infeasible_blocks", "stopping_margin")
-"""Diagnostics of the last step that say how hard it had become to go on."""
+"""Diagnostics whose values in the last step are printed."""
 
 
 @dataclass(frozen=True)
-class Decision:
-    """A trial of a front, beside what one needs to judge it."""
+class Selection:
+    """A trial selected from a front, with what is needed to judge it."""
 
     summary: SweepSummary
     trial: TrialRecord
     bounds: Sequence[Bound]
     seeds: SeedGroup | None
-    """The trials with its settings and other seeds, where the sweep has such."""
+    """The trials that differ only in their seeds, if there are several."""
     hardness: Mapping[str, float]
 
     @property
@@ -46,7 +45,6 @@ class Decision:
 
 
 def decide(
-    config: SweepConfig,
     folder: Path,
     asked: Sequence[tuple[str, str, float]] = (),
     confirm: int | None = None,
@@ -60,18 +58,18 @@ def decide(
     Raises:
         ConfigError: A bound or the seeds make no sense, or the sweep has no front.
     """
-    console = Console(highlight=False)
-    records = read_records(folder)
-    summary = summary_of(config, records)
+    console = Console()
+    sweep = read_sweep(folder)
+    summary = sweep.summary
     if not summary.front:
         raise ConfigError(
-            f"{shown(folder)}: none of its {len(records)} trials is on a front; give another sweep"
+            f"{shown(folder)}: none of its {len(sweep.trials)} trials is on a front; give another sweep"
         )
     bounds = bounds_of(summary, asked)
-    used = {int(record.configuration["seed"]) for record in records}
+    used = {int(trial.configuration["seed"]) for trial in sweep.trials}
     fresh = check_seeds(confirm, seeds, used)
-    trial = best(summary, bounds)
-    if trial is None:
+    found = best(summary, bounds)
+    if found is None:
         closest = nearest_miss(summary, bounds)
         assert closest is not None
         print(
@@ -80,15 +78,18 @@ def decide(
             file=sys.stderr if as_json else sys.stdout,
         )
         return 1
-    decision = Decision(summary, trial, bounds, group_of(summary, trial), hardness_of(trial))
+    trial = sweep.source.record(found.trial_id) or found
+    selection = Selection(summary, trial, bounds, group_of(summary, found), hardness_of(sweep, found))
     if not as_json:
-        print_decision(decision, folder, console)
+        print_selection(selection, folder, console)
     confirmation = None
     if fresh:
         with redirect_stdout(sys.stderr if as_json else sys.stdout):
-            confirmation = confirm_trial(config, trial, fresh, bounds)
+            from hamu_ray.selection.confirm import confirm_trial  # with the checks of a sweep
+
+            confirmation = confirm_trial(folder, trial, fresh, bounds)
     if as_json:
-        print(json.dumps(as_document(decision, folder, confirmation), indent=2, default=str))
+        print(json.dumps(as_document(selection, folder, confirmation), indent=2, default=str))
     elif confirmation:
         confirmation.print(console)
     return 0 if confirmation is None or confirmation.holds else 1
@@ -122,43 +123,35 @@ def group_of(summary: SweepSummary, trial: TrialRecord) -> SeedGroup | None:
     return None
 
 
-def hardness_of(trial: TrialRecord) -> dict[str, float]:
-    """Return the diagnostics of the last step; empty where the run's reports are gone."""
-    folder = storage_path(trial.model_path).parent
-    if not (folder / REPORTS_FILE).is_file():
-        return {}
-    last: dict[str, float] = {}
-    for report in read_reports(folder):
-        last |= {name: values[-1] for name, values in report.history.items() if values and name in HARDNESS}
-    return last
+def hardness_of(sweep: SweepResult, trial: TrialRecord) -> dict[str, float]:
+    """Return diagnostics of the last step; empty where the run's reports were not kept."""
+    histories = {name: sweep.source.history(trial.trial_id, name) for name in HARDNESS}
+    return {name: history[max(history)] for name, history in histories.items() if history}
 
 
 def objectives_line(summary: SweepSummary, measures: Mapping[str, float]) -> str:
-    """Return the objectives' values in words."""
+    """Return the objectives with their values."""
     return ", ".join(
-        f"{objective.metric} {compact(measures.get(objective.metric, math.nan))}"
+        f"{objective.metric} {number(measures.get(objective.metric, math.nan))}"
         for objective in summary.objectives
     )
 
 
-def print_decision(decision: Decision, folder: Path, console: Console) -> None:
+def print_selection(selection: Selection, folder: Path, console: Console) -> None:
     """Print the point, how to use it, what was measured, and its neighbours on the front."""
-    summary, trial, run = decision.summary, decision.trial, decision.folder / RUN_FILE
-    reason = " and ".join(map(str, decision.bounds))
+    summary, trial, run = selection.summary, selection.trial, selection.folder / RUN_FILE
+    reason = " and ".join(map(str, selection.bounds))
     lines = {
         "sweep": shown(folder),
         "trial": f"{trial.trial_id} {describe(trial.parameters)}"
         + (f": keeps {reason}" if reason else ": the knee of the front"),
         "status": f"{trial.status}: {trial.reason} ({trial.steps} steps in {trial.unlearning_seconds:.1f} s)",
         "model": shown(storage_path(trial.model_path)),
-        "load": how_to_load(decision),
+        "load": how_to_load(selection),
         "again": f"python -m hamu_ray.unlearn {shown(run)}",
     }
     for name, text in lines.items():
-        console.print(
-            f"{name:<9}[bold]{escape(text)}[/bold]" if name == "trial" else f"{name:<9}{escape(text)}",
-            soft_wrap=True,
-        )
+        console.text(f"{name:<9}{text}", style="bold" if name == "trial" else "")
     gaps = {
         metric: abs(value - summary.reference[metric])
         for metric, value in trial.measures.items()
@@ -166,65 +159,65 @@ def print_decision(decision: Decision, folder: Path, console: Console) -> None:
     }
     columns = {"selected": trial.measures, "original": trial.original, "reference": trial.reference}
     console.print(measures_table({name: m for name, m in {**columns, "gap to it": gaps}.items() if m}))
-    for line in (*neighbour_lines(decision), *known_lines(decision)):
-        console.print(line, soft_wrap=True, markup=False)
+    for line in (*neighbour_lines(selection), *known_lines(selection)):
+        console.text(line)
 
 
-def neighbour_lines(decision: Decision) -> list[str]:
+def neighbour_lines(selection: Selection) -> list[str]:
     """Return a line for each neighbour: what one would gain and pay by taking it."""
-    summary, trial = decision.summary, decision.trial
+    summary, trial = selection.summary, selection.trial
     lines = []
     for other in neighbours(summary, trial):
         if other is not None:
             changes = differences(summary, trial, other.measures)
             words = ", ".join(
-                f"{'gains' if change > 0 else 'pays'} {compact(abs(change))} {objective.metric}"
+                f"{'gains' if change > 0 else 'pays'} {number(abs(change))} {objective.metric}"
                 for objective, change in zip(summary.objectives, changes, strict=True)
             )
             lines.append(f"next     trial {other.trial_id} {describe(other.parameters)}: {words}")
     return lines or ["next     no other point on the front"]
 
 
-def known_lines(decision: Decision) -> list[str]:
+def known_lines(selection: Selection) -> list[str]:
     """Return what is known of the seeds and of the last step."""
-    if decision.seeds is None:
+    if selection.seeds is None:
         lines = ["seeds    one; --confirm N runs it again with others"]
     else:
         spreads = ", ".join(
-            f"{objective.metric} {compact(i.mean)} [{compact(i.low)}, {compact(i.high)}]"
-            for objective, i in zip(decision.summary.objectives, decision.seeds.intervals, strict=True)
+            f"{objective.metric} {number(i.mean)} [{number(i.low)}, {number(i.high)}]"
+            for objective, i in zip(selection.summary.objectives, selection.seeds.intervals, strict=True)
         )
-        lines = [f"seeds    {decision.seeds.trials} in the sweep (mean, 95 % interval): {spreads}"]
-    if decision.hardness:
+        lines = [f"seeds    {selection.seeds.trials} in the sweep (mean, 95 % interval): {spreads}"]
+    if selection.hardness:
         ends = ", ".join(
-            f"{name.replace('_', ' ')} {compact(value)}" for name, value in decision.hardness.items()
+            f"{name.replace('_', ' ')} {number(value)}" for name, value in selection.hardness.items()
         )
         lines.append(f"hardness {ends} at the last step")
     return lines
 
 
-def how_to_load(decision: Decision) -> str:
+def how_to_load(selection: Selection) -> str:
     """Return what reads the model in Python."""
-    if (decision.folder / "config.json").is_file():
-        return f"a folder for transformers' from_pretrained: {shown(decision.folder)}"
-    if (decision.folder / "adapter_config.json").is_file():
-        return f"a folder for peft's from_pretrained: {shown(decision.folder)}"
-    return f'safetensors.torch.load_file("{shown(storage_path(decision.trial.model_path))}")'
+    if (selection.folder / "config.json").is_file():
+        return f"a folder for transformers' from_pretrained: {shown(selection.folder)}"
+    if (selection.folder / "adapter_config.json").is_file():
+        return f"a folder for peft's from_pretrained: {shown(selection.folder)}"
+    return f'safetensors.torch.load_file("{shown(storage_path(selection.trial.model_path))}")'
 
 
-def as_document(decision: Decision, folder: Path, confirmation: Confirmation | None) -> dict[str, Any]:
+def as_document(selection: Selection, folder: Path, confirmation: Confirmation | None) -> dict[str, Any]:
     """Return all of it as plain data; what is undefined is null."""
-    summary, trial, seeds = decision.summary, decision.trial, decision.seeds
+    summary, trial, seeds = selection.summary, selection.trial, selection.seeds
     document = {
         "sweep": str(folder),
         "trial": trial.trial_id,
         "status": trial.status,
         "reason": trial.reason,
         "parameters": trial.parameters,
-        "configuration": str(decision.folder / RUN_FILE),
+        "configuration": str(selection.folder / RUN_FILE),
         "model": trial.model_path,
-        "objectives": [objective._asdict() for objective in summary.objectives],
-        "bounds": {bound.objective.metric: bound.value for bound in decision.bounds},
+        "objectives": [objective.model_dump() for objective in summary.objectives],
+        "bounds": {bound.objective.metric: bound.value for bound in selection.bounds},
         "measures": trial.measures,
         "original": trial.original,
         "reference": trial.reference,
@@ -234,7 +227,7 @@ def as_document(decision: Decision, folder: Path, confirmation: Confirmation | N
             if other is not None
         ],
         "seeds": seeds and {"trials": seeds.trials, "intervals": [i._asdict() for i in seeds.intervals]},
-        "hardness": dict(decision.hardness),
+        "hardness": dict(selection.hardness),
         "confirmation": confirmation and confirmation.as_document(),
     }
     return without_nan(document)

@@ -1,29 +1,23 @@
-"""A selected trial again, with seeds that its sweep never used: the best of many looks better than it is."""
+"""The outcome of a confirmation: a selected trial, run again with seeds that its sweep did not use.
+
+The best of many trials is partly lucky, so its own metrics are biased upwards; fresh seeds are not.
+"""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from hamu_ray.config.files import ConfigError
-from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.preflight import check_sweep
-from hamu_ray.results.folder import read_records
-from hamu_ray.results.front import Interval, Objective, mean_interval
-from hamu_ray.results.trial import Status, TrialRecord
-from hamu_ray.results.wording import compact
+from hamu_ray.config.search import Objective
+from hamu_ray.results.front import Interval
+from hamu_ray.results.wording import number
 from hamu_ray.selection.rules import LARGEST_SEED, Bound, fresh_seeds, verdict
-from hamu_ray.storage import local_folder
-
-SUFFIX = "-confirm"
-NAME_LENGTH = 100
+from hamu_ray.terminal.console import Console
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """What came out with fresh seeds."""
+    """The results of a selected trial with fresh seeds."""
 
     sweep: str
     """Folder of the sweep that ran them."""
@@ -38,7 +32,7 @@ class Confirmation:
 
     @property
     def verdicts(self) -> dict[str, str]:
-        """What became of each bound."""
+        """Whether each bound holds, by its text."""
         found = dict(zip((o.metric for o in self.objectives), self.intervals, strict=True))
         return {str(bound): verdict(bound, found[bound.objective.metric]) for bound in self.bounds}
 
@@ -49,18 +43,20 @@ class Confirmation:
 
     def print(self, console: Console) -> None:
         """Print the objectives beside those of the selected trial, and what became of the bounds."""
-        table = Table(box=None)
-        for title in ("confirmed", "selected", "mean of fresh seeds", "95 % interval"):
-            table.add_column(title, justify="left" if title == "confirmed" else "right")
-        for objective, value, interval in zip(self.objectives, self.selected, self.intervals, strict=True):
-            spread = f"[{compact(interval.low)}, {compact(interval.high)}]"
-            table.add_row(objective.metric, compact(value), compact(interval.mean), spread)
-        console.print(table, markup=False)
-        console.print(
-            f"seeds    {', '.join(map(str, self.seeds))}: {self.finished} of {len(self.seeds)} finished"
-        )
+        rows = [
+            (
+                objective.metric,
+                number(value),
+                number(interval.mean),
+                f"[{number(interval.low)}, {number(interval.high)}]",
+            )
+            for objective, value, interval in zip(self.objectives, self.selected, self.intervals, strict=True)
+        ]
+        console.columns(("confirmed", "selected", "mean of fresh seeds", "95 % interval"), rows)
+        seeds = f"{', '.join(map(str, self.seeds))}: {self.finished} of {len(self.seeds)} finished"
+        console.fields({"seeds": seeds})
         for bound, words in self.verdicts.items():
-            console.print(f"bound    {bound} {words}")
+            console.fields({"bound": f"{bound} {words}"})
 
     def as_document(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -102,43 +98,5 @@ def check_seeds(number_of: int | None, given: str | None, used: Collection[int])
     return seeds
 
 
-def confirm_trial(
-    config: SweepConfig, trial: TrialRecord, seeds: Sequence[int], bounds: Sequence[Bound]
-) -> Confirmation:
-    """Run a trial's configuration with each seed, as a sweep of its own beside the trial's."""
-    from hamu_ray.results.folder import newest_folder
-    from hamu_ray.sweep.run import run_sweep
-
-    again = confirming_sweep(config, trial, seeds)
-    check_sweep(again, again.name)
-    run_sweep(again, resume=False)
-    folder = newest_folder(again.name, local_folder(again.storage))
-    assert folder is not None
-    records = [record for record in read_records(folder) if record.status is Status.FINISHED]
-    objectives = [Objective(objective.metric, objective.mode) for objective in config.search.objectives]
-    return Confirmation(
-        sweep=str(folder),
-        seeds=seeds,
-        finished=len(records),
-        objectives=objectives,
-        selected=[trial.measures[o.metric] for o in objectives],
-        intervals=[mean_interval([record.measures[o.metric] for record in records]) for o in objectives],
-        bounds=bounds,
-    )
-
-
-def confirming_sweep(config: SweepConfig, trial: TrialRecord, seeds: Sequence[int]) -> SweepConfig:
-    """Return the sweep over fresh seeds of a trial's configuration, where and as its own sweep ran."""
-    where = config.model_dump(mode="json", include={"storage", "tracking"})
-    where["tracking"]["register_models"] = None  # the selected model is the one to keep
-    objectives = [objective.model_dump() for objective in config.search.objectives]
-    search = {"algorithm": "grid", "objectives": objectives, "retries": config.search.retries}
-    return SweepConfig.model_validate(
-        {
-            **trial.configuration,
-            **where,
-            "name": config.name[: NAME_LENGTH - len(SUFFIX)] + SUFFIX,
-            "space": {"seed": {"grid": list(seeds)}},
-            "search": {**search, "concurrent": config.search.concurrent},
-        }
-    )
+def _bounds(interval: Interval) -> str:
+    return f"[{number(interval.low)}, {number(interval.high)}]"

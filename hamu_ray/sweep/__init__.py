@@ -1,1 +1,1 @@
-"""The sweep: Tune trials, searchers, worker groups kept warm, MLflow tracking, the front, what is left of it."""
+"""A sweep on Ray Tune: plan, Optuna search, pruning, trials, tracking of their events, and the results."""

@@ -1,16 +1,15 @@
-"""The driver's ear: what trials report goes to tracking, to the terminal and into the sweep's records."""
+"""Tune callback that forwards trial updates to tracking, to the terminal and to the sweep's records."""
 
 import math
 import time
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.actor import ActorHandle
 
+from hamu_ray.config.key_paths import flatten
 from hamu_ray.config.run import RunConfig
-from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.reports.front.palette import colour_of
 from hamu_ray.results.folder import (
     HARDNESS_FILE,
@@ -27,11 +26,10 @@ from hamu_ray.results.pruning import curve_of
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import describe
 from hamu_ray.storage import StoragePath
-from hamu_ray.sweep.search import NUMBER, PARAMETERS
-from hamu_ray.sweep.trainable import NEWS
+from hamu_ray.sweep.plan import SweepPlan
+from hamu_ray.sweep.trainable import EVENTS, NUMBER, PARAMETERS
 from hamu_ray.terminal.progress import SweepView
 from hamu_ray.tracking.client import COLOUR
-from hamu_ray.tracking.encoding import flatten
 from hamu_ray.tracking.labels import labels_of
 from hamu_ray.tracking.outbox import Outbox, SentState
 from hamu_ray.workers.messages import Started
@@ -39,178 +37,169 @@ from hamu_ray.workers.messages import Started
 
 @dataclass
 class TrialState:
-    """What has been heard of a trial so far."""
+    """What the driver knows of a trial that runs."""
 
     name: str
     parameters: dict[str, Any]
     run: RunConfig
-    told: SentState
-    """What is in the journal already."""
+    sent: SentState
+    """What is in the outbox already."""
     curve: dict[int, Point] = field(default_factory=dict)
     """The two objectives by step."""
     began: float = field(default_factory=time.monotonic)
     bases: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Measures of the original and of the reference."""
+    """Metrics of the original model and of the reference."""
     nodes: list[str] = field(default_factory=list)
-    """Those that its workers were on."""
+    """The nodes on which its workers have run."""
     end: Outcome | Failure | None = None
 
 
 @dataclass
 class Usage:
-    """What the time of a sweep went into."""
+    """What a sweep's time was spent on."""
 
     began: float = math.nan
-    """When the first trial's unlearning began, by the monotonic clock."""
+    """When the first trial began to unlearn, by the monotonic clock."""
     ended: float = math.nan
     """When the last trial ended."""
     worked: float = 0.0
-    """Seconds of gradient steps and evaluation, of all trials that ended."""
+    """Seconds of gradient steps and evaluation, over all trials that ended."""
     at_once: int = 0
-    """Most trials that ran at the same time."""
+    """The most trials that ran at the same time."""
 
     @property
     def seconds(self) -> float:
-        """From the first trial's first step to the last trial's end; NaN where none ran."""
+        """Seconds from the first trial's first step to the last trial's end; NaN if none ran."""
         return self.ended - self.began
 
     @property
     def share(self) -> float:
-        """The share of it that went into gradient steps and evaluation."""
+        """The fraction of that time that was spent on gradient steps and evaluation."""
         return self.worked / (self.seconds * self.at_once) if self.at_once else math.nan
 
 
 class SweepListener(tune.Callback):
-    """Hears every trial in the driver, which alone writes to tracking."""
+    """The callback. It runs in the driver, which alone writes to tracking."""
 
-    def __init__(
-        self,
-        config: SweepConfig,
-        sweep: str,
-        journal: Outbox,
-        folder: Path,
-        results: StoragePath,
-        pool: ActorHandle,
-        view: SweepView,
-    ) -> None:
-        """Record trials under the sweep's run, and their ends in its folder; workers leave theirs in ``results``."""
-        self.config = config
-        self.sweep = sweep
-        self.journal = journal
-        self.folder = folder
-        self.results = results
+    def __init__(self, plan: SweepPlan, outbox: Outbox, pool: ActorHandle, view: SweepView) -> None:
+        """Track trials as children of the sweep's run, and write their records into the sweep's folder."""
+        self.plan = plan
+        self.outbox = outbox
         self.pool = pool
         self.view = view
-        self.open: dict[str, TrialState] = {}
+        self.running: dict[str, TrialState] = {}
+        """The trials that run, by Tune's ids."""
         self.usage = Usage()
-        self._told = journal.told()
+        self._sent = outbox.sent_states()
 
     def __reduce__(self) -> tuple:
-        """Stay in this process: Tune saves its callbacks, and these open files cannot be saved."""
+        """Stay in this process: Tune pickles its callbacks into its own checkpoint, which is never read."""
         return tune.Callback, ()
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """Open the trial's run."""
-        if trial.trial_id in self.open:
+        """Start the trial's run in tracking. Tune calls this again when it restarts the trial's process."""
+        if trial.trial_id in self.running:
             return
-        self.usage.at_once = max(self.usage.at_once, len(self.open) + 1)
+        self.usage.at_once = max(self.usage.at_once, len(self.running) + 1)
         name, parameters = trial_name(trial.config[NUMBER]), trial.config[PARAMETERS]
-        run = self.config.resolve(parameters)
+        run = self.plan.config.resolve(parameters)
         labels = labels_of(run)
-        colour = colour_of(run.method.name, self.config.methods)
-        self.open[trial.trial_id] = TrialState(name, parameters, run, self._told[name])
-        self.journal.tell(
-            "start_trial",
+        colour = colour_of(run.method.name, self.plan.config.methods)
+        self.running[trial.trial_id] = TrialState(name, parameters, run, self._sent[name])
+        self.outbox.start_trial(
             name,
-            parent=self.sweep,
-            name=describe(parameters),
+            self.plan.name,
+            describe(parameters),
             parameters={**flatten(run.model_dump(mode="json")), **labels},
-            tags={**labels, "sweep": self.sweep, "status": "running", COLOUR: colour},
+            tags={**labels, "sweep": self.plan.name, "status": "running", COLOUR: colour},
         )
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
-        """Pass a trial's news on."""
-        heard = self.open[trial.trial_id]
-        for news in result.get(NEWS, []):
-            if isinstance(news, Report):
-                self._hear(heard, news)
-            elif isinstance(news, Started):
-                heard.nodes += [node for node in news.nodes if node not in heard.nodes]
-            else:
-                heard.end = news
+        """Forward a trial's events."""
+        state = self.running[trial.trial_id]
+        for event in result.get(EVENTS, []):
+            match event:
+                case Report():
+                    self._forward(state, event)
+                case Started(nodes):
+                    state.nodes += [node for node in nodes if node not in state.nodes]
+                case Outcome() | Failure():
+                    state.end = event
 
-    def _hear(self, heard: TrialState, report: Report) -> None:
-        self.view.news(heard.name, heard.parameters, report)
+    def _forward(self, state: TrialState, report: Report) -> None:
+        self.view.news(state.name, state.parameters, report)
         if report.phase != "unlearning":
             if not report.total_steps:
-                heard.bases[report.phase] = report.measures
+                state.bases[report.phase] = report.measures
             return
         if math.isnan(self.usage.began):
             self.usage.began = time.monotonic()
-        heard.curve |= curve_of([report], self.config)
+        state.curve |= curve_of([report], self.plan.metrics)
         evaluation = (report.step, len(report.measures))
-        if report.measures and evaluation not in heard.told.evaluations:
-            heard.told.evaluations.add(evaluation)
-            self.journal.tell("log_metrics", heard.name, metrics=report.measures, step=report.step)
-        # After a restart from a checkpoint, steps come again that have been heard already.
-        fresh = [i for i, step in enumerate(report.history_steps) if step > heard.told.last_step]
+        if report.measures and evaluation not in state.sent.evaluations:
+            state.sent.evaluations.add(evaluation)
+            self.outbox.log_metrics(state.name, report.measures, report.step)
+        # A run that goes on from a checkpoint reports steps again that are in the outbox.
+        fresh = [i for i, step in enumerate(report.history_steps) if step > state.sent.last_step]
         if fresh:
             history = {name: [values[i] for i in fresh] for name, values in report.history.items()}
             steps = [report.history_steps[i] for i in fresh]
-            self.journal.tell("log_history", heard.name, history=history, steps=steps)
-            heard.told.last_step = steps[-1]
+            self.outbox.log_history(state.name, history, steps)
+            state.sent.last_step = steps[-1]
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """Close the trial's run."""
-        self._close(self.open.pop(trial.trial_id))
+        """Finish the trial's run and write its record."""
+        self._finish(self.running.pop(trial.trial_id))
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """Close the run of a trial whose own process died too often, and free its slot."""
-        heard = self.open.pop(trial.trial_id)
-        heard.end = heard.end or Failure("its trial actor died")
-        self.pool.release.remote(heard.name, False)
-        self._close(heard)
+        """Finish the run of a trial whose own process died too often, and drop its slot."""
+        state = self.running.pop(trial.trial_id)
+        state.end = state.end or Failure("its trial actor died")
+        self.pool.release.remote(state.name, False)
+        self._finish(state)
 
     def interrupt(self) -> list[TrialRecord]:
-        """Mark the trials that the sweep's end interrupted; they have no record, so that they can be resumed."""
-        records = [make_record(heard, self.results) for heard in self.open.values()]
+        """Finish the runs of trials that still run as interrupted; return records of them.
+
+        The records are not written, so that a resumed sweep runs these trials to their end.
+        """
+        records = [make_record(state, self.plan.results) for state in self.running.values()]
         for record in records:
-            self.journal.tell("finish", record.trial_id, status=record.status, reason=record.reason)
+            self.outbox.finish(record.trial_id, record.status, record.reason)
             self.view.end(record)
-        self.open.clear()
+        self.running.clear()
         return records
 
-    def _close(self, heard: TrialState) -> None:
-        record = make_record(heard, self.results)
+    def _finish(self, state: TrialState) -> None:
+        seconds = time.monotonic() - state.began
+        record = replace(make_record(state, self.plan.results), trial_seconds=seconds)
         self.usage.ended = time.monotonic()
         self.usage.worked += sum(s for s in (record.unlearning_seconds, record.evaluation_seconds) if s == s)
-        place = self.results / TRIALS / heard.name
-        seconds = time.monotonic() - heard.began
-        metrics = {"trial_seconds": seconds, **costs(heard.end)}
-        self.journal.tell("log_metrics", heard.name, metrics=metrics, step=record.steps)
-        files = [place / name for name in (RUN_FILE, OUTCOME_FILE, HARDNESS_FILE)]
-        self.journal.tell("log_files", heard.name, paths=[str(path) for path in files if path.exists()])
+        folder = self.plan.results / TRIALS / state.name
+        self.outbox.log_metrics(state.name, record.costs, record.steps)
+        files = [folder / name for name in (RUN_FILE, OUTCOME_FILE, HARDNESS_FILE)]
+        self.outbox.log_files(state.name, [str(path) for path in files if path.exists()])
         tags = {"model_path": record.model_path, "on_front": "false", "node": ", ".join(record.nodes)}
-        self.journal.tell("finish", heard.name, status=record.status, reason=record.reason, tags=tags)
-        write_record(self.folder, record)
+        self.outbox.finish(state.name, record.status, record.reason, tags)
+        write_record(self.plan.folder, record)
         self.view.end(record)
-        self.pool.expect.remote(self.view.total - self.view.ended)
+        self.pool.set_remaining.remote(self.view.total - self.view.ended)
 
 
-def make_record(heard: TrialState, results: StoragePath) -> TrialRecord:
-    """Return the record of a trial from what was heard of it."""
+def make_record(state: TrialState, results: StoragePath) -> TrialRecord:
+    """Return a trial's record; of one that has not ended, as interrupted."""
     record = TrialRecord(
-        trial_id=heard.name,
+        trial_id=state.name,
         status=Status.INTERRUPTED,
-        parameters=heard.parameters,
-        configuration=heard.run.model_dump(mode="json"),
-        original=heard.bases.get("original", {}),
-        reference=heard.bases.get("reference", {}),
-        curve=heard.curve,
-        nodes=heard.nodes,
+        parameters=state.parameters,
+        configuration=state.run.model_dump(mode="json"),
+        original=state.bases.get("original", {}),
+        reference=state.bases.get("reference", {}),
+        curve=state.curve,
+        nodes=state.nodes,
         reason="the sweep ended before it",
     )
-    match heard.end:
+    match state.end:
         case Failure(reason):
             return replace(record, status=Status.FAILED, reason=reason)
         case Outcome() as end:
@@ -222,19 +211,8 @@ def make_record(heard: TrialState, results: StoragePath) -> TrialRecord:
                 steps=end.steps,
                 unlearning_seconds=end.seconds,
                 evaluation_seconds=end.evaluation_seconds,
-                model_path=str(results / TRIALS / heard.name / MODEL_FILE),
+                gradient_computations=end.gradient_computations,
+                exchange_bytes=end.exchange_bytes,
+                model_path=str(results / TRIALS / state.name / MODEL_FILE),
             )
     return record
-
-
-def costs(end: Outcome | Failure | None) -> dict[str, float]:
-    """Return what a run cost, by the names of its metrics."""
-    if not isinstance(end, Outcome):
-        return {}
-    return {
-        "unlearning_seconds": end.seconds,
-        "steps": end.steps,
-        "gradient_computations": end.gradient_computations,
-        "evaluation_seconds": end.evaluation_seconds,
-        "exchange_bytes": end.exchange_bytes,
-    }

@@ -1,18 +1,114 @@
-"""What a sweep is to do, worked out once from its configuration."""
+"""What a sweep is made of, worked out once from its configuration and handed to everything that runs it."""
 
-import math
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from hamu_ray.config.run import WorkersConfig
+from hamu_ray.config.search import Objective
+from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.results.folder import SWEEPS, new_folder, read_records, resumable_folder
 from hamu_ray.results.pruning import ReferenceCurves
 from hamu_ray.results.trial import Status, TrialRecord
-from hamu_ray.workers.capacity import LOOK_SECONDS, groups_that_fit, node_resources
+from hamu_ray.storage import StoragePath, local_folder, storage_path
 
 
-def rivals_of(config: SweepConfig, before: Sequence[TrialRecord]) -> ReferenceCurves | None:
-    """Return whom trials are held against at the start, or None where none is to be pruned."""
+@dataclass(frozen=True)
+class SweepPlan:
+    """A sweep's trials, worker groups, objectives and folders. It does not change while the sweep runs."""
+
+    config: SweepConfig
+    folder: Path
+    """The sweep's folder on the driver's machine: configuration, records, study, outbox, front."""
+    storage: StoragePath
+    """The storage that all nodes share."""
+    cells: Sequence[Mapping[str, Scalar]]
+    """The cells of the grids. Trial number n is sample ``n // len(cells)`` of cell ``n % len(cells)``."""
+    groups: Sequence[WorkersConfig]
+    """The different worker groups that trials run on."""
+    records: Sequence[TrialRecord]
+    """The trials that ended before: those of a sweep that is resumed."""
+    reference: ReferenceCurves | None
+    """What running trials are compared with to prune them, at the start; None where none is pruned."""
+
+    @property
+    def name(self) -> str:
+        """The sweep's name in tracking and in the storage: that of its folder, with the time of its start."""
+        return self.folder.name
+
+    @property
+    def results(self) -> StoragePath:
+        """Where workers leave the trials' models and outcomes."""
+        return self.storage / SWEEPS / self.name
+
+    @property
+    def trials(self) -> int:
+        """The number of trials."""
+        return len(self.cells) * self.config.search.samples
+
+    @property
+    def remaining(self) -> int:
+        """The number of trials that have no record yet."""
+        return self.trials - len(self.records)
+
+    @property
+    def objectives(self) -> tuple[Objective, Objective]:
+        """The two metrics that the sweep optimises."""
+        return self.config.search.objectives
+
+    @property
+    def metrics(self) -> tuple[str, str]:
+        """The names of the objectives' metrics."""
+        first, second = self.objectives
+        return first.metric, second.metric
+
+    @property
+    def concurrent(self) -> int | None:
+        """The most trials at once; None for as many as the cluster holds."""
+        return self.config.search.concurrent
+
+    @property
+    def largest_group(self) -> WorkersConfig:
+        """The worker group with the most workers."""
+        return max(self.groups, key=lambda group: group.count)
+
+
+def plan_sweep(config: SweepConfig, folder: Path) -> SweepPlan:
+    """Return the plan of a sweep in a folder, which need not exist yet."""
+    records = read_records(folder)
+    return SweepPlan(
+        config=config,
+        folder=folder,
+        storage=storage_path(config.storage.path),
+        cells=tuple(config.cells()),
+        groups=worker_groups(config),
+        records=tuple(records),
+        reference=reference_curves(config, records),
+    )
+
+
+def open_folder(config: SweepConfig, resume: bool) -> Path:
+    """Return the folder of the sweep to resume, or make that of a new sweep.
+
+    Raises:
+        ConfigError: There is no such sweep, or it has another configuration.
+    """
+    local = local_folder(config.storage)
+    return resumable_folder(config, local) if resume else new_folder(config, local)
+
+
+def worker_groups(config: SweepConfig) -> tuple[WorkersConfig, ...]:
+    """Return the different worker groups that a sweep's trials run on."""
+    groups: list[WorkersConfig] = []
+    for run in config.variants("workers."):
+        if run.workers not in groups:
+            groups.append(run.workers)
+    return tuple(groups)
+
+
+def reference_curves(config: SweepConfig, records: Sequence[TrialRecord]) -> ReferenceCurves | None:
+    """Return the curves of the trials that finished before; None where the configuration does not prune."""
     if config.search.pruning is None:
         return None
     first, second = config.search.objectives
@@ -21,34 +117,5 @@ def rivals_of(config: SweepConfig, before: Sequence[TrialRecord]) -> ReferenceCu
         maximise=(first.mode == "max", second.mode == "max"),
         margin=config.search.pruning.margin,
         grace_steps=config.search.pruning.grace_steps,
-        curves=tuple(record.curve for record in before if record.status is Status.FINISHED and record.curve),
+        curves=tuple(record.curve for record in records if record.status is Status.FINISHED and record.curve),
     )
-
-
-def groups_of(sweep: SweepConfig) -> list[WorkersConfig]:
-    """Return the different groups of workers that a sweep's trials run on."""
-    found: list[WorkersConfig] = []
-    for run in sweep.variants("workers."):
-        if run.workers not in found:
-            found.append(run.workers)
-    return found
-
-
-class ConcurrencyLimit:
-    """How many trials may run at once: what the cluster holds now, so that more run when nodes join."""
-
-    def __init__(self, sweep: SweepConfig) -> None:
-        """Count groups of the sweep's workers (of its smallest, where they vary), up to the configured number."""
-        self._groups = groups_of(sweep)
-        self._most = sweep.search.concurrent
-        self._counted = 0
-        self._looked = -math.inf
-
-    def __call__(self) -> int:
-        """Return the number; it is one at least, which then waits for the nodes."""
-        if time.monotonic() - self._looked > LOOK_SECONDS:
-            self._looked = time.monotonic()
-            nodes = node_resources()
-            fits = max(groups_that_fit(workers, nodes) for workers in self._groups)
-            self._counted = max(1, min(fits, self._most or fits))
-        return self._counted

@@ -1,138 +1,149 @@
-"""A sweep from its configuration to its front: the cluster, the slots, Tune, tracking, and what is left on disk."""
+"""A sweep from its configuration to its front: connect to the cluster, track, run the trials, write the results."""
 
 import os
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import gettempdir
 
 import ray
-from rich.console import Console
 
 from hamu_ray.config.files import ConfigError
-from hamu_ray.config.sweep import SweepConfig, trials_of
+from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.preflight import RAY_JOB
 from hamu_ray.reports.front.files import print_result
-from hamu_ray.results.folder import SWEEP_FILE, SWEEPS, new_folder, read_records, resumable_folder
-from hamu_ray.results.front import Objective
+from hamu_ray.results.folder import SWEEP_FILE, read_records
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import shown
-from hamu_ray.storage import local_folder, storage_path
+from hamu_ray.storage import local_folder
 from hamu_ray.sweep.finish import leave_result
 from hamu_ray.sweep.listener import SweepListener, Usage
-from hamu_ray.sweep.plan import ConcurrencyLimit, groups_of, rivals_of
+from hamu_ray.sweep.plan import SweepPlan, open_folder, plan_sweep
 from hamu_ray.sweep.search import UnlearningSearch
 from hamu_ray.sweep.tuner import tune_trials
+from hamu_ray.terminal.console import Console
 from hamu_ray.terminal.progress import SweepView
-from hamu_ray.tracking.client import Tracking
+from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.outbox import Delivery, Outbox, OutboxSender
-from hamu_ray.tracking.reader import Archive
 from hamu_ray.tracking.ui_views import view_of
-from hamu_ray.workers.capacity import usable_nodes
+from hamu_ray.workers.capacity import ConcurrencyLimit, usable_nodes
 from hamu_ray.workers.cluster import connect
 from hamu_ray.workers.pool import start_pool
 from hamu_ray.workers.slot import CLOSE_SECONDS
 
 
 def run_sweep(config: SweepConfig, resume: bool) -> int:
-    """Run a sweep to its end, or to the interrupt, and leave its front.
+    """Run a sweep to its end, or to the interrupt, and write its front.
 
-    Returns the exit code: 0 when all trials are over, 1 when none of them finished, 130 after an interrupt.
+    Returns the exit code: 0 when all trials have ended, 1 when none of them finished, 130 after an interrupt.
 
     Raises:
         ConfigError: There is nothing to resume, tracking cannot be opened, or the cluster cannot hold a trial.
     """
-    console = Console(highlight=False)
-    local = local_folder(config.storage)
-    folder = resumable_folder(config, local) if resume else new_folder(config, local)
-    try:
-        tracking = Tracking.open(config.tracking.uri, config.tracking.experiment, local)
-    except ValueError as error:
-        raise ConfigError(f"tracking.uri: {error}") from error
-    if (
-        RAY_JOB in os.environ
-    ):  # nodes on one machine share a job's folder, and each that joins unpacks it anew
-        os.chdir(gettempdir())
-    connect(groups_of(config), str(storage_path(config.storage.path)), console)
-    journal, delivery = Outbox(folder), Delivery(folder, tracking)
-    parameters = config.whole
-    journal.tell(
-        "start_sweep", folder.name, parameters=parameters, tags={"algorithm": config.search.algorithm}
-    )
-    journal.tell("log_files", folder.name, paths=[folder / SWEEP_FILE])
-    objectives = [Objective(objective.metric, objective.mode) for objective in config.search.objectives]
-    for sweep in (folder.name, None):
-        journal.tell("share_view", folder.name, **view_of(objectives, sweep))
-    courier = OutboxSender(delivery)
-    records, usage, complete = run_trials(config, folder, journal, console)
+    console = Console()
+    plan = plan_sweep(config, open_folder(config, resume))
+    tracker = open_tracker(config)
+    leave_job_folder()
+    connect(plan.groups, str(plan.storage), console.text)
+    outbox, delivery = Outbox(plan.folder), Delivery(plan.folder, tracker)
+    start_tracking(plan, outbox)
+    sender = OutboxSender(delivery)
+    records, usage = run_trials(plan, outbox, console)
     ray.shutdown()
-    status = Status.FINISHED if complete else Status.INTERRUPTED
-    summary = leave_result(config, journal, folder.name, folder, records, status)
+    status = Status.FINISHED if is_complete(plan, records) else Status.INTERRUPTED
+    summary = leave_result(plan, outbox, records, status)
     if usage.at_once:
-        journal.tell(
-            "log_metrics", folder.name, metrics={"sweep_seconds": usage.seconds, "busy_share": usage.share}
-        )
-    waiting = courier.close()
-    print_result(summary, folder, tracking, console)
+        outbox.log_metrics(plan.name, {"sweep_seconds": usage.seconds, "busy_share": usage.share})
+    waiting = sender.close()
+    print_result(summary, plan.folder, tracker, console)
     if usage.at_once:
         console.print(
             f"time     {usage.seconds:.0f} s from the first step on, {usage.share:.0%} of it in steps and evaluation"
         )
     if waiting:
         console.print(
-            f"MLflow did not answer: {waiting} records wait; python -m hamu_ray.report {shown(folder)}"
+            f"MLflow did not answer: {waiting} records wait; python -m hamu_ray.report {shown(plan.folder)}"
         )
     else:
-        try_report(tracking, config.tracking.experiment, folder, delivery.runs[folder.name], console)
-    if not complete:
+        try_report(plan.folder, tracker, delivery.runs[plan.name], console)
+    if status is Status.INTERRUPTED:
         console.print("interrupted; to go on: the same command with --resume")
         return 130
     return 0 if any(record.status is Status.FINISHED for record in records) else 1
 
 
-def try_report(tracking: Tracking, experiment: str, folder: Path, run_id: str, console: Console) -> None:
-    """Write the sweep's report into its folder and keep it with its run; a sweep is no less for want of one."""
+def open_tracker(config: SweepConfig) -> MlflowTracker:
+    """Open the tracking store.
+
+    Raises:
+        ConfigError: It cannot be opened.
+    """
+    try:
+        return MlflowTracker.open(
+            config.tracking.uri, config.tracking.experiment, local_folder(config.storage)
+        )
+    except ValueError as error:
+        raise ConfigError(f"tracking.uri: {error}") from error
+
+
+def leave_job_folder() -> None:
+    """Change the working directory of a submitted job, whose own folder Ray replaces whenever a node joins.
+
+    Nodes on one machine share that folder.
+    """
+    if RAY_JOB in os.environ:
+        os.chdir(gettempdir())
+
+
+def start_tracking(plan: SweepPlan, outbox: Outbox) -> None:
+    """Start the sweep's run, with its configuration and the views of its front."""
+    tags = {"algorithm": plan.config.search.algorithm, "began": time.time()}
+    outbox.start_sweep(plan.name, plan.config.whole, tags)
+    outbox.log_files(plan.name, [plan.folder / SWEEP_FILE])
+    for sweep in (plan.name, None):
+        outbox.share_view(plan.name, **view_of(plan.objectives, sweep))
+
+
+def run_trials(plan: SweepPlan, outbox: Outbox, console: Console) -> tuple[list[TrialRecord], Usage]:
+    """Run the trials that have no record yet.
+
+    Returns the records of all trials, the interrupted ones last, and what the time was spent on.
+    """
+    limit = ConcurrencyLimit(plan.groups, plan.concurrent)
+    console.print(
+        f"sweep {plan.config.name}: {plan.trials} trials, {limit()} at a time with {plan.config.workers.count} workers "
+        f"each; results in {shown(plan.folder)}"
+        + ("" if plan.results == plan.folder else f", models in {plan.results}")
+    )
+    if plan.records:
+        console.print(f"resumed: {len(plan.records)} trials are over")
+    pool = start_pool(str(plan.storage), plan.name, plan.concurrent, plan.remaining, plan.largest_group)
+    with SweepView(console, plan.trials, len(plan.records), plan.objectives) as view:
+        view.several_nodes = len(usable_nodes()) > 1
+        listener = SweepListener(plan, outbox, pool, view)
+        if plan.remaining:
+            tune_trials(plan, UnlearningSearch(plan, limit), listener, pool)
+        interrupted = listener.interrupt()
+    ray.wait([pool.close.remote()], timeout=CLOSE_SECONDS)
+    ray.kill(pool)
+    return [*read_records(plan.folder), *interrupted], listener.usage
+
+
+def is_complete(plan: SweepPlan, records: Sequence[TrialRecord]) -> bool:
+    """Return whether a sweep is over: no trial was interrupted, and all have run or the time budget is spent."""
+    interrupted = any(record.status is Status.INTERRUPTED for record in records)
+    return not interrupted and (len(records) == plan.trials or plan.config.search.time_budget is not None)
+
+
+def try_report(folder: Path, tracker: MlflowTracker, run_id: str, console: Console) -> None:
+    """Write the sweep's report into its folder and log it; a sweep without a report is still complete."""
     try:
         from hamu_ray.reports.make import leave_report
 
-        page = leave_report(Archive.open(tracking.uri, folder), experiment, folder, tracking, run_id)
+        page = leave_report(folder, tracker, run_id)
         console.print(f"report   {shown(page)}", soft_wrap=True, markup=False)
-    except Exception as error:  # whatever it is, the results are safe by now
+    except Exception as error:  # whatever it is, the results are on disk by now
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         console.print(
             f"no report ({reason}); to make it: python -m hamu_ray.report {shown(folder)}", markup=False
         )
-
-
-def run_trials(
-    config: SweepConfig, folder: Path, journal: Outbox, console: Console
-) -> tuple[list[TrialRecord], Usage, bool]:
-    """Run the trials that have no record yet.
-
-    Returns the records of all, what the time went into, and whether the sweep is complete.
-    """
-    total = trials_of(config)
-    before = read_records(folder)
-    places = ConcurrencyLimit(config)
-    storage = storage_path(config.storage.path)
-    results = storage / SWEEPS / folder.name
-    console.print(
-        f"sweep {config.name}: {total} trials, {places()} at a time with {config.workers.count} workers each; "
-        f"results in {shown(folder)}" + ("" if results == folder else f", models in {results}")
-    )
-    if before:
-        console.print(f"resumed: {len(before)} trials are over")
-    largest = max(groups_of(config), key=lambda group: group.count)
-    left = total - len(before)
-    rivals = rivals_of(config, before)
-    pool = start_pool(str(storage), folder.name, rivals, config.search.concurrent, left, largest)
-    with SweepView(console, total, len(before), config.search.objectives) as view:
-        view.several_nodes = len(usable_nodes()) > 1
-        listener = SweepListener(config, folder.name, journal, folder, results, pool, view)
-        if len(before) < total:
-            search = UnlearningSearch(config, folder, before, places)
-            tune_trials(config, search, listener, folder, total - len(before))
-        interrupted = listener.interrupt()
-    ray.wait([pool.close.remote()], timeout=CLOSE_SECONDS)
-    ray.kill(pool)
-    after = read_records(folder)
-    complete = len(after) == total or (config.search.time_budget is not None and not interrupted)
-    return [*after, *interrupted], listener.usage, complete

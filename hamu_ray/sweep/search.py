@@ -1,10 +1,9 @@
-"""The searcher: Optuna on both objectives at once, for each cell of the grids on its own, remembered in a file."""
+"""The Tune searcher: a multi-objective Optuna study for each cell of the grids, stored in the sweep's folder."""
 
 import math
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,145 +18,134 @@ from hamu_ray.config.search import SearchConfig
 from hamu_ray.config.space import Domain, Scalar
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.outcome import Status
-from hamu_ray.results.trial import TrialRecord
-
-STATUS = "status"
-"""The key of a Tune result under which the searcher finds how the trial ended."""
-
-NUMBER, PARAMETERS = "number", "parameters"
-"""Keys of what a Tune trial is given: its number, which names it everywhere, and the sampled values."""
+from hamu_ray.sweep.plan import SweepPlan
+from hamu_ray.sweep.trainable import NUMBER, PARAMETERS, STATUS
 
 SEED = "seed"
-"""A grid of seeds repeats what was sampled: it is not a question of its own."""
+"""A grid of seeds repeats each sample; it has no studies of its own."""
 
 STUDY_FILE = "optuna.log"
 
 DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 
 MOST_RANDOM = 10
-"""Samples that a model-based searcher draws at random first, at most; never more than half of all."""
+"""The most samples that a model-based searcher draws at random first; never more than half of all."""
 
 
 class UnlearningSearch(Searcher):
-    """A search of its own for each cell of the grids, so that one method's trials do not decide another's.
+    """A separate study for each cell of the grids, so that one method's trials do not influence another's.
 
-    Cells that differ in the seed alone are one search: every sample is run with each of the seeds, and counts with
-    the means of its objectives. A trial's number says which sample of which cell it is, so that after a restart
-    the trials without a record come again, with the parameters that they had. A sample without finite objectives
+    Cells that differ in the seed alone share a study: every sample is run with each of the seeds, and its values are
+    the means of the objectives over them. A trial's number says which sample of which cell it is, so that after a
+    restart the trials without a record are run with the parameters that they had. A sample without finite objectives
     counts as failed if one of its trials failed, and as pruned otherwise: it never looks good.
     """
 
-    def __init__(
-        self, config: SweepConfig, folder: Path, records: Iterable[TrialRecord], places: Callable[[], int]
-    ) -> None:
-        """Open or make the studies of a sweep's folder.
-
-        ``records`` are those of the trials that are over; ``places`` tells how many may run at once.
-        """
+    def __init__(self, plan: SweepPlan, limit: Callable[[], int]) -> None:
+        """Open the studies in the sweep's folder, or create them; ``limit`` returns how many trials may run at once."""
         super().__init__()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        self._config = config
-        self._places = places
-        self._cells = list(config.cells())
-        self._alike = cells_but_for_the_seed(self._cells)
-        self._storage = JournalStorage(JournalFileBackend(str(folder / STUDY_FILE)))
+        self._plan = plan
+        self._limit = limit
+        self._peers = cells_but_for_the_seed(plan.cells)
+        self._storage = JournalStorage(JournalFileBackend(str(plan.folder / STUDY_FILE)))
         self._studies: dict[int, optuna.Study] = {}
         self._running: dict[str, int] = {}
         self._ends: dict[int, tuple[Status, list[float]]] = {}
-        for record in records:
-            values = [record.measures.get(o.metric, math.nan) for o in config.search.objectives]
+        for record in plan.records:
+            values = [record.measures.get(metric, math.nan) for metric in plan.metrics]
             self._end(int(record.trial_id), record.status, values)
-        total = len(self._cells) * config.search.samples
-        self._waiting = deque(number for number in range(total) if number not in self._ends)
+        self._waiting = deque(number for number in range(plan.trials) if number not in self._ends)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the next trial's number and parameters; None while all places are taken."""
-        if len(self._running) >= self._places():
+        """Return the next trial's number and parameters; None while as many run as may."""
+        if len(self._running) >= self._limit():
             return None
         number = self._waiting.popleft()
         self._running[trial_id] = number
         return {NUMBER: number, PARAMETERS: self._parameters(number)}
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """Hear of a trial's end."""
+        """Record a trial's end."""
         found = {} if error or result is None else result
-        values = [found.get(objective.metric, math.nan) for objective in self._config.search.objectives]
+        values = [found.get(metric, math.nan) for metric in self._plan.metrics]
         self._end(self._running.pop(trial_id), found.get(STATUS, Status.FAILED), values)
 
     def save(self, checkpoint_path: str) -> None:
-        """Do nothing: all is in the studies and the records."""
+        """Do nothing: the studies and the records hold the state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Do nothing: a sweep that goes on makes its searcher from the studies and the records."""
+        """Do nothing: a resumed sweep makes its searcher from the studies and the records."""
 
     def _parameters(self, number: int) -> dict[str, Scalar]:
         """Return the values of a trial, sampled now if no other trial has the same sample."""
-        sample, cell = divmod(number, len(self._cells))
-        study = self._study(self._alike[cell][0])
+        sample, cell = divmod(number, len(self._plan.cells))
+        study = self._study(self._peers[cell][0])
         while len(study.trials) <= sample:
-            suggest(study.ask(), self._config, self._cells[cell])
+            suggest(study.ask(), self._plan.config, self._plan.cells[cell])
         sampled = study.trials[sample].params
-        values = self._cells[cell] | {
+        drawn = {
             path: sampled[name]
-            for path, domains in self._config.space.items()
+            for path, domains in self._plan.config.space.items()
             for domain in domains
             if (name := parameter_name(path, domain, domains)) in sampled
         }
-        return {path: values[path] for path in self._config.in_order if path in values}
+        values = {**self._plan.cells[cell], **drawn}
+        return {path: values[path] for path in self._plan.config.in_order if path in values}
 
     def _end(self, number: int, status: Status, values: list[float]) -> None:
-        """Note a trial's end, and tell the study of it when it was the last with its sample."""
+        """Record a trial's end, and pass the sample on to its study when all of its trials have ended."""
         self._ends[number] = status, values
-        sample, cell = divmod(number, len(self._cells))
-        ends = [self._ends.get(sample * len(self._cells) + other) for other in self._alike[cell]]
+        sample, cell = divmod(number, len(self._plan.cells))
+        ends = [self._ends.get(sample * len(self._plan.cells) + other) for other in self._peers[cell]]
         over = [end for end in ends if end is not None]
         if len(over) < len(ends):
             return
         means = np.mean([values for _, values in over], axis=0)
         good = bool(np.isfinite(means).all())
         failed = any(status == Status.FAILED for status, _ in over)
-        # Searchers shun what was pruned, and learn nothing from what failed: a collapse is the parameters' doing.
+        # Samplers avoid regions that were pruned and ignore failures. A collapse is due to the parameters.
         state = TrialState.COMPLETE if good else TrialState.FAIL if failed else TrialState.PRUNED
-        study = self._study(self._alike[cell][0])
+        study = self._study(self._peers[cell][0])
         study.tell(sample, means.tolist() if good else None, state, skip_if_finished=True)
 
     def _study(self, cell: int) -> optuna.Study:
-        """Return the study of a cell and of those that differ from it in the seed alone."""
+        """Return the study that a cell shares with those that differ from it in the seed alone."""
         if cell not in self._studies:
             self._studies[cell] = self._open_study(cell)
         return self._studies[cell]
 
     def _open_study(self, cell: int) -> optuna.Study:
-        name = f"{self._config.name}/{cell}"
+        name = f"{self._plan.config.name}/{cell}"
         study = optuna.create_study(
             storage=self._storage,
             study_name=name,
-            directions=[DIRECTIONS[objective.mode] for objective in self._config.search.objectives],
+            directions=[DIRECTIONS[objective.mode] for objective in self._plan.config.search.objectives],
             load_if_exists=True,
         )
-        # Another seed after a restart, or the sampler would draw again what it drew at the start.
-        entropy = (self._config.search.seed, cell, len(study.trials))
+        # Another seed after a restart: with the same, the sampler would draw the same values again.
+        entropy = (self._plan.config.search.seed, cell, len(study.trials))
         study.sampler = make_sampler(
-            self._config.search, int(np.random.SeedSequence(entropy).generate_state(1)[0])
+            self._plan.config.search, int(np.random.SeedSequence(entropy).generate_state(1)[0])
         )
         return study
 
 
 def cells_but_for_the_seed(cells: Sequence[Mapping[str, Scalar]]) -> list[list[int]]:
-    """Return, for each cell, which cells are equal to it but for the seed, itself among them."""
+    """Return, for each cell, the indices of the cells that equal it but for the seed, its own among them."""
     keys = [tuple((path, value) for path, value in cell.items() if path != SEED) for cell in cells]
-    alike: dict[tuple[tuple[str, Scalar], ...], list[int]] = {}
+    peers: dict[tuple[tuple[str, Scalar], ...], list[int]] = {}
     for i, key in enumerate(keys):
-        alike.setdefault(key, []).append(i)
-    return [alike[key] for key in keys]
+        peers.setdefault(key, []).append(i)
+    return [peers[key] for key in keys]
 
 
 def make_sampler(search: SearchConfig, seed: int) -> optuna.samplers.BaseSampler:
     """Return the Optuna sampler of a search algorithm."""
     match search.algorithm:
         case "tpe":
-            # Grouped: where the method is sampled too, each combination of parameters is modelled on its own.
+            # Grouped: if the method is sampled too, each combination of parameters has a model of its own.
             return optuna.samplers.TPESampler(
                 seed=seed,
                 multivariate=True,
@@ -174,7 +162,7 @@ def make_sampler(search: SearchConfig, seed: int) -> optuna.samplers.BaseSampler
 
 
 def suggest(trial: optuna.Trial, config: SweepConfig, cell: Mapping[str, Scalar]) -> None:
-    """Sample what the grids' cell leaves open: method and forget objective first, then all that the two have."""
+    """Sample what the grids' cell leaves open: method and forget objective first, then what those two read."""
     values = dict(cell)
     for path in config.in_order:
         domain = None if path in cell else config.domain(path, values)

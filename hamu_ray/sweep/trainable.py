@@ -1,78 +1,77 @@
-"""What a Tune trial does: hand its configuration to a slot, and pass the slot's news on."""
+"""The Tune trainable: submit the trial's run to a slot, and report the slot's events to the driver."""
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import ray
 from ray import tune
 from ray.actor import ActorHandle
 
-from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.folder import TRIALS, read_outcome, read_reports, trial_name
-from hamu_ray.results.front import Point
 from hamu_ray.results.outcome import Failure, Outcome, Report, Status
-from hamu_ray.results.pruning import curve_of, curve_to_beat
-from hamu_ray.storage import StoragePath, storage_path
-from hamu_ray.sweep.search import NUMBER, PARAMETERS, STATUS
-from hamu_ray.workers.messages import Job
+from hamu_ray.storage import StoragePath
+from hamu_ray.sweep.plan import SweepPlan
+from hamu_ray.workers.messages import Job, Started
 from hamu_ray.workers.slot import follow
 
-MOST_LOSSES = 20
-"""How many slots a trial may lose, with their nodes or otherwise. It is never the trial that kills one."""
+MOST_SLOT_LOSSES = 20
+"""How many slots a trial may lose, with their nodes or otherwise: it is never the trial that ends a slot."""
 
-NEWS = "news"
-"""The key of a Tune result under which the driver finds a slot's news."""
+EVENTS = "events"
+"""Key of a Tune result: the slot's events."""
+
+STATUS = "status"
+"""Key of a Tune result: how the trial ended."""
+
+NUMBER, PARAMETERS = "number", "parameters"
+"""Keys of a Tune trial's configuration: its number, which names it everywhere, and the sampled values."""
 
 
 class SlotLost(Failure):
-    """A job ended with its slot; another slot goes on with it."""
+    """The slot died before the job ended; the job goes on in another one."""
 
 
-def run_trial(config: dict[str, Any], sweep: SweepConfig, pool: ActorHandle, results: str) -> None:
+def run_trial(config: dict[str, Any], plan: SweepPlan, pool: ActorHandle) -> None:
     """Run one trial to its end. A trial that fails is a result, not an error: it never stops the sweep."""
     trial = trial_name(config[NUMBER])
-    place = storage_path(results) / TRIALS / trial
-    job = Job(trial, sweep.resolve(config[PARAMETERS]), str(place), attempts=sweep.search.retries + 1)
-    end: Outcome | Failure | None = take_up(trial, place, pool, sweep)
+    folder = plan.results / TRIALS / trial
+    search = plan.config.search
+    job = Job(trial, plan.config.resolve(config[PARAMETERS]), str(folder), attempts=search.retries + 1)
+    end: Outcome | Failure | None = replay_ended_run(trial, folder, pool)
     attempts = losses = 0
-    while not isinstance(end, Outcome) and attempts < job.attempts and losses < MOST_LOSSES:
-        end = do_in_pool(job, pool, sweep)
+    while not isinstance(end, Outcome) and attempts < job.attempts and losses < MOST_SLOT_LOSSES:
+        end = run_in_pool(job, pool)
         attempts += not isinstance(end, SlotLost)
         losses += isinstance(end, SlotLost)
     status = end.status if isinstance(end, Outcome) else Status.FAILED
     measures = end.measures if isinstance(end, Outcome) and status is Status.FINISHED else {}
-    values = {o.metric: measures.get(o.metric, math.nan) for o in sweep.search.objectives}
-    tune.report({**values, STATUS: status, NEWS: [end]})
+    values = {metric: measures.get(metric, math.nan) for metric in plan.metrics}
+    tune.report({**values, STATUS: status, EVENTS: [end]})
 
 
-def take_up(trial: str, place: StoragePath, pool: ActorHandle, sweep: SweepConfig) -> Outcome | None:
-    """Return how a run ended that was over before its end was heard, if so; tell what it had reported."""
-    end = read_outcome(place)
+def replay_ended_run(trial: str, folder: StoragePath, pool: ActorHandle) -> Outcome | None:
+    """Return the outcome of a run that ended while nobody followed it, and report again all that it reported."""
+    end = read_outcome(folder)
     if end is not None:
-        reports = read_reports(place)
-        tune.report({NEWS: reports})
-        ray.get(pool.release.remote(trial, curve=curve_to_beat(end, curve_of(reports, sweep))))
+        tune.report({EVENTS: read_reports(folder)})
+        ray.get(pool.release.remote(trial))
     return end
 
 
-def do_in_pool(job: Job, pool: ActorHandle, sweep: SweepConfig) -> Outcome | Failure:
-    """Do a job in a slot of the pool, which has it back afterwards unless it died."""
-    lent: Any = ray.get(pool.acquire.remote(job.trial, job.run))
-    slot, rivals = lent
-    curve: dict[int, Point] = {}
+def run_in_pool(job: Job, pool: Any) -> Outcome | Failure:
+    """Run a job in a slot of the pool and give the slot back."""
+    slot: Any = ray.get(pool.acquire.remote(job.trial, job.run))
 
-    def tell(reports: list[Report]) -> None:
-        curve.update(curve_of(reports, sweep))
-        tune.report({NEWS: reports})
+    def on_start(started: Started) -> None:
+        tune.report({EVENTS: [started]})
 
-    end: Outcome | Failure
+    def on_reports(reports: list[Report]) -> None:
+        tune.report({EVENTS: reports})
+
     try:
-        end = follow(
-            replace(job, rivals=rivals), slot, tell, taken=lambda taken: tune.report({NEWS: [taken]})
-        )
+        end = follow(job, slot, on_reports, on_start)
     except ray.exceptions.RayActorError as error:
         ray.get(pool.release.remote(job.trial, usable=False))
         return SlotLost(f"its slot died: {str(error).splitlines()[0]}")
-    ray.get(pool.release.remote(job.trial, curve=curve_to_beat(end, curve)))
+    ray.get(pool.release.remote(job.trial))
     return end

@@ -1,18 +1,18 @@
-"""Measures of models side by side."""
+"""Metrics of several models side by side."""
 
 from rich.table import Table
 
 from hamu_ray.metrics.measured import Measures
-from hamu_ray.results.wording import compact
+from hamu_ray.results.wording import number
 
 
 def measures_table(columns: dict[str, Measures]) -> Table:
-    """Return measures side by side."""
+    """Return a column for each model and a row for each metric; a cell is empty where a model lacks the metric."""
     table = Table(box=None)
     table.add_column("")
     for name in columns:
         table.add_column(name, justify="right")
     for metric in {metric: None for measures in columns.values() for metric in measures}:
-        cells = [compact(measures[metric]) if metric in measures else "" for measures in columns.values()]
+        cells = [number(measures[metric]) if metric in measures else "" for measures in columns.values()]
         table.add_row(metric, *cells)
     return table

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from hamu_ray.config.search import Objective
 from hamu_ray.results.outcome import Report, Verdict
 from hamu_ray.results.trial import Status, TrialRecord
-from hamu_ray.results.wording import compact, describe, short
+from hamu_ray.results.wording import describe, number, short
 
 STYLES = {Status.FINISHED: "green", Status.INTERRUPTED: "yellow", Status.PRUNED: "yellow"}
 
@@ -127,7 +127,7 @@ class SweepView:
         self._bars.update(self._overall, completed=self.ended)
         measures = record.measures
         values = "  ".join(
-            f"{o.metric.replace('_', ' ')} {compact(measures.get(o.metric, math.nan))}"
+            f"{o.metric.replace('_', ' ')} {number(measures.get(o.metric, math.nan))}"
             for o in self.objectives
         )
         style = STYLES.get(record.status, "red")

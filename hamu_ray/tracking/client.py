@@ -1,11 +1,10 @@
-"""MLflow, written by the driver alone: one parent run a sweep, one nested run a trial.
+"""The MLflow tracker: one parent run per sweep, one nested run per trial. Only the driver writes.
 
-Everything goes through one `MlflowClient`, never through the fluent API: so no active run, no thread and no
-`MLFLOW_RUN_ID` of the surroundings decides where a number lands. Callers hold run ids as opaque strings, and
-all that is written is plain data, so that calls can be put in a queue.
+All calls go through one `MlflowClient`, never through the fluent API, so that neither an active run nor a thread nor
+`MLFLOW_RUN_ID` in the environment decides which run a number is logged to.
 
-mlflow is imported when a store is opened and not before: its import takes seconds, reads the variables set in
-`QUIET`, and is not worth waiting for when the server is down.
+mlflow is imported when a store is opened and not before: the import takes seconds and reads the environment variables
+in `QUIET`, and it is not needed when the server is down.
 """
 
 import getpass
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hamu_ray.config.credentials import without_credentials
+from hamu_ray.config.key_paths import flatten
 from hamu_ray.results.trial import Status
 from hamu_ray.storage import local_copy, storage_path
 from hamu_ray.tracking import model_versions, store, ui_views
@@ -27,11 +27,11 @@ from hamu_ray.tracking.encoding import (
     PARAMETER_LENGTH,
     TAG_LENGTH,
     cut,
-    flatten,
     metric_name,
     tag_texts,
     text,
 )
+from hamu_ray.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -44,16 +44,16 @@ QUIET = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
 }
-"""Environment of mlflow unless set otherwise: it calls nobody, is silent, gives up within a minute."""
+"""Environment variables of mlflow, unless set otherwise: no telemetry, no output, failure within a minute."""
 
 METRICS_PER_BATCH = 1000
 PARAMETERS_PER_BATCH = 100
 COLOUR = "mlflow.runColor"
-"""The tag of a run's colour in the UI's charts."""
+"""Tag: the colour of a run in the charts of the UI."""
 RUN, EXPERIMENT = "{run_id}", "{experiment_id}"
-"""Stand for the ids in a description."""
+"""Placeholders for the ids in a description."""
 MODEL_FOLDER = "model"
-"""Where a run's artifacts hold a registered model."""
+"""Artifact folder of a run's registered model."""
 
 RUN_STATUS = {
     Status.FINISHED: "FINISHED",
@@ -63,13 +63,13 @@ RUN_STATUS = {
     Status.INTERRUPTED: "KILLED",
     Status.PRUNED: "KILLED",
 }
-"""MLflow's run status: FINISHED for those that can stand on the front; the tag `status` says it all."""
+"""MLflow's run status: FINISHED for trials that can be on the front. The tag `status` has the exact `Status`."""
 
 Item = TypeVar("Item")
 
 
-class Tracking:
-    """An experiment in an MLflow store. Made by `Tracking.open`."""
+class MlflowTracker(Tracker):
+    """A `Tracker` that writes to an experiment of an MLflow store. Created by `MlflowTracker.open`."""
 
     def __init__(self, client: "MlflowClient", uri: str, experiment_id: str) -> None:
         self.uri = uri
@@ -77,16 +77,16 @@ class Tracking:
         self._client = client
 
     @classmethod
-    def open(cls, uri: str | None, experiment: str, storage_path: Path | str) -> "Tracking":
-        """Open an experiment, making the store and the experiment where they do not exist.
+    def open(cls, uri: str | None, experiment: str, storage_path: Path | str) -> "MlflowTracker":
+        """Open an experiment; create the store and the experiment if they do not exist.
 
         Args:
-            uri: tracking URI; None takes `MLFLOW_TRACKING_URI`, or else a SQLite file in the storage path.
+            uri: tracking URI; None uses `MLFLOW_TRACKING_URI`, or else a SQLite file in the storage path.
             experiment: the experiment's name.
-            storage_path: where that file goes, and the artifacts of every store but a server.
+            storage_path: folder of that file, and of the artifacts of every store other than a server.
 
         Raises:
-            ValueError: in one line and within seconds, when the store cannot be reached or written.
+            ValueError: the store cannot be reached or written. One line, raised within seconds.
         """
         storage_path = Path(storage_path).expanduser().absolute()
         uri = store.store_uri(uri, storage_path)
@@ -95,7 +95,9 @@ class Tracking:
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
 
-        logging.getLogger("mlflow.store.db").setLevel(logging.WARNING)  # two lines for every new database
+        logging.getLogger("mlflow.store.db").setLevel(
+            logging.WARNING
+        )  # it logs two lines for every new database
         artifacts = None if store.is_server(uri) else storage_path / "artifacts"
         try:
             if artifacts is not None:
@@ -103,7 +105,7 @@ class Tracking:
             with store.made_by_one(uri):
                 client = MlflowClient(tracking_uri=uri)
                 experiment_id = _find_or_create(client, experiment, artifacts)
-        except Exception as error:  # mlflow, sqlalchemy and drivers each raise their own
+        except Exception as error:  # mlflow, sqlalchemy and drivers raise many unrelated types
             reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
             where = f"MLflow experiment {experiment!r} in {store.shown(uri)}"
             raise ValueError(f"cannot open {where}: {without_credentials(reason[0])}") from error
@@ -112,7 +114,7 @@ class Tracking:
     def start_sweep(
         self, sweep: str, parameters: Mapping[str, Any], tags: Mapping[str, Any] | None = None
     ) -> str:
-        """Start a sweep's run, or take it up where there is one of that name; return its id."""
+        """Start the run of a sweep, or reopen the one of that name; return its id."""
         found = self._find(f"tags.sweep = '{sweep}' and tags.kind = 'sweep'")
         if found is not None:
             self._client.update_run(found, status="RUNNING")
@@ -127,38 +129,36 @@ class Tracking:
         parameters: Mapping[str, Any],
         tags: Mapping[str, Any] | None = None,
     ) -> str:
-        """Start a trial's run, nested in the sweep's, or take it up where there is one; return its id.
+        """Start the run of a trial, nested in the sweep's, or reopen the one of that trial; return its id.
 
         Args:
-            trial: what the sweep calls it, kept as the tag `trial`.
-            parent: run id of the sweep.
-            name: shown in the UI.
+            trial: the trial's name within the sweep, stored as the tag `trial`.
+            parent: id of the sweep's run.
+            name: display name in the UI.
             parameters: flat or nested; nested keys become paths such as `optimizer.learning_rate`.
-            tags: more of them.
+            tags: further tags.
         """
         own = {"kind": "trial", "trial": trial, "mlflow.parentRunId": parent}
         found = self._find(f"tags.trial = '{trial}' and tags.`mlflow.parentRunId` = '{parent}'")
         return found or self._start(name, parameters, {**own, **(tags or {})})
 
     def log_metrics(
-        self, run_id: str, metrics: Mapping[str, float], step: int = 0, time_ms: int | None = None
+        self, run: str, metrics: Mapping[str, float], step: int = 0, time_ms: int | None = None
     ) -> None:
-        """Write one value each of some metrics."""
-        self.log_history(run_id, {name: [value] for name, value in metrics.items()}, [step], time_ms)
+        """Log one value of each metric at a step."""
+        self.log_history(run, {name: [value] for name, value in metrics.items()}, [step], time_ms)
 
     def log_history(
         self,
-        run_id: str,
+        run: str,
         history: Mapping[str, Sequence[float]],
         steps: Sequence[int],
         time_ms: int | None = None,
     ) -> None:
-        """Write metrics of many steps in as few calls as MLflow allows, as of a time (epoch; default: now).
+        """Log the values of metrics at several steps in as few requests as MLflow allows.
 
-        Written again with the same time, a value is there once.
-
-        NaN is kept as NaN. An infinite value becomes NaN as well: SQL stores would turn it into 1.8e308, and
-        every chart with it into a flat line.
+        Values logged again with the same time are stored once. NaN stays NaN; an infinite value becomes NaN as well,
+        because SQL stores would turn it into 1.8e308, which makes every chart a flat line.
         """
         from mlflow.entities import Metric
 
@@ -169,42 +169,40 @@ class Tracking:
             for step, value in zip(steps, values, strict=True)
         )
         for batch in _batches(metrics, METRICS_PER_BATCH):
-            self._client.log_batch(run_id, metrics=batch)
+            self._client.log_batch(run, metrics=batch)
 
-    def set_tags(self, run_id: str, tags: Mapping[str, Any]) -> None:
-        """Set tags on a run; long values are cut."""
+    def set_tags(self, run: str, tags: Mapping[str, Any]) -> None:
+        """Set tags on a run; long values are truncated."""
         from mlflow.entities import RunTag
 
         entities = (RunTag(metric_name(key), value) for key, value in tag_texts(tags).items())
         for batch in _batches(entities, PARAMETERS_PER_BATCH):
-            self._client.log_batch(run_id, tags=batch)
+            self._client.log_batch(run, tags=batch)
 
-    def describe(self, run_id: str, markdown: str) -> None:
-        """Set the description that the UI shows, with this run's ids for `RUN` and `EXPERIMENT`.
+    def describe(self, run: str, markdown: str) -> None:
+        """Set the description that the UI shows, with the ids of the run in place of `RUN` and `EXPERIMENT`.
 
-        One that is too long is cut, and kept whole as a file.
+        A description that is too long is truncated, and logged in full as a file.
         """
-        markdown = markdown.replace(RUN, run_id).replace(EXPERIMENT, self.experiment_id)
+        markdown = markdown.replace(RUN, run).replace(EXPERIMENT, self.experiment_id)
         if len(markdown) > TAG_LENGTH:
-            self._client.log_text(run_id, markdown, "description.md")
+            self._client.log_text(run, markdown, "description.md")
             note = "\n\n(Cut here: the whole text is the artifact description.md.)\n"
             markdown = markdown[: TAG_LENGTH - len(note)].rpartition("\n")[0] + note
-        self._client.set_tag(run_id, "mlflow.note.content", markdown)
+        self._client.set_tag(run, "mlflow.note.content", markdown)
 
-    def log_files(
-        self, run_id: str, paths: Path | str | Sequence[Path | str], artifact_path: str = ""
-    ) -> None:
-        """Copy files, and what folders hold, to a run's artifacts, into the folder `artifact_path` there."""
+    def log_files(self, run: str, paths: Path | str | Sequence[Path | str], artifact_path: str = "") -> None:
+        """Copy files, and the contents of folders, to the folder ``artifact_path`` of a run's artifacts."""
         for path in [paths] if isinstance(paths, str | Path) else paths:
             place = storage_path(path)
             if place.is_dir():
-                self._client.log_artifacts(run_id, str(place), artifact_path or None)
+                self._client.log_artifacts(run, str(place), artifact_path or None)
                 continue
             with local_copy(place) as copy:
-                self._client.log_artifact(run_id, str(copy), artifact_path or None)
+                self._client.log_artifact(run, str(copy), artifact_path or None)
 
-    def share_view(self, run_id: str, identifier: str, name: str, state: Mapping[str, Any]) -> None:
-        """Save a view (`hamu_ray.tracking.ui_views`) in the experiment of a run, unless it is there as it is."""
+    def share_view(self, run: str, identifier: str, name: str, state: Mapping[str, Any]) -> None:
+        """Save a view (`hamu_ray.tracking.ui_views`) in the experiment, unless it is there unchanged."""
         tag = ui_views.TAG + identifier
         there = self._client.get_experiment(self.experiment_id).tags.get(tag)
         if there is None or ui_views.unpack(there) != (name, state):
@@ -213,35 +211,33 @@ class Tracking:
 
     def register_model(
         self,
-        run_id: str,
+        run: str,
         name: str,
         paths: Sequence[Path | str],
         tags: Mapping[str, Any],
         alias: str | None = None,
     ) -> None:
-        """Keep a model's files with its run, as a version of a registered model, which an alias may point to."""
-        self.log_files(run_id, paths, MODEL_FOLDER)
-        version = model_versions.register(self._client, name, run_id, MODEL_FOLDER, tag_texts(tags))
+        """Log a model's files and register them as a version of the model ``name``, optionally with an alias."""
+        self.log_files(run, paths, MODEL_FOLDER)
+        version = model_versions.register(self._client, name, run, MODEL_FOLDER, tag_texts(tags))
         if alias is not None:
             self._client.set_registered_model_alias(name, alias, version)
 
-    def finish(
-        self, run_id: str, status: str, reason: str = "", tags: Mapping[str, Any] | None = None
-    ) -> None:
-        """End a run with a `Status`, in the tags `status` and `reason`."""
-        self.set_tags(run_id, {"status": status, "reason": reason, **(tags or {})})
-        self._client.set_terminated(run_id, RUN_STATUS[Status(status)])
+    def finish(self, run: str, status: str, reason: str = "", tags: Mapping[str, Any] | None = None) -> None:
+        """End a run; the tags `status` and `reason` say how."""
+        self.set_tags(run, {"status": status, "reason": reason, **(tags or {})})
+        self._client.set_terminated(run, RUN_STATUS[Status(status)])
 
     def ui_command(self) -> str:
         """Return the shell command that opens the MLflow UI on this store."""
         return store.ui_command(self.uri, self.experiment_id)
 
     def view_link(self, identifier: str) -> str:
-        """Return the address at which that UI shows a saved view."""
+        """Return the address of a saved view in that UI."""
         return ui_views.link(store.ui_address(self.uri), self.experiment_id, identifier)
 
     def _find(self, condition: str) -> str | None:
-        """Return the id of the experiment's run that meets a condition, if there is one."""
+        """Return the id of a run of the experiment that matches a filter, or None."""
         runs = self._client.search_runs([self.experiment_id], condition, max_results=1)
         return str(runs[0].info.run_id) if runs else None
 
@@ -267,7 +263,7 @@ class Tracking:
 
 
 def _find_or_create(client: "MlflowClient", name: str, artifacts: Path | None) -> str:
-    """Return the experiment's id. Another process may create it at the same moment."""
+    """Return the experiment's id. Another process may create it at the same time."""
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)

@@ -1,7 +1,8 @@
-"""What tracking is to be told, on disk before it is sent: a server that is down delays a record and loses nothing.
+"""A transactional outbox in front of the tracking store: while the store is down, records are delayed, never lost.
 
-The driver only appends lines to a file. A thread of its own sends them in order, waits where the store does not answer,
-and remembers how far it came, so that another process can go on from there.
+`Outbox` appends each tracking call to a file in the sweep's folder. `OutboxSender`, a thread, delivers the calls in
+order, retries while the store does not answer, and saves how far it came, so that another process can continue from
+there.
 """
 
 import json
@@ -9,105 +10,192 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hamu_ray.config.credentials import without_credentials
+from hamu_ray.results.folder import OUTBOX_FILE, SENT_FILE
 from hamu_ray.storage import write_atomically
-from hamu_ray.tracking.client import Tracking
+from hamu_ray.tracking.tracker import Tracker
 
-OUTBOX_FILE = "tracking.jsonl"
-SENT_FILE = "tracking.sent.json"
-
-PAUSE_SECONDS = 0.5
-"""Between looks at the journal."""
+POLL_SECONDS = 0.5
+"""Pause between two checks of the file for new calls."""
 RETRY_SECONDS = 5.0
-"""Between tries while the store does not answer."""
+"""Pause between two attempts while the store does not answer."""
 
-STARTS = {"start_sweep", "start_trial"}
-"""Calls that return the store's id of a run."""
-TIMED = {"log_metrics", "log_history"}
-"""Calls that carry the time of what they tell, not that of their sending."""
+Start = Literal["start_sweep", "start_trial"]
+"""Calls that return the id of a run."""
+Call = Literal[
+    "log_metrics",
+    "log_history",
+    "set_tags",
+    "describe",
+    "log_files",
+    "share_view",
+    "register_model",
+    "finish",
+]
+"""Calls on a run that was started before."""
 
 logger = logging.getLogger(__name__)
 
 
-class Outbox:
-    """The file of calls. One process writes it."""
+@dataclass
+class SentState:
+    """The steps and evaluations of a run that are in the outbox. After a restart, trials report them again."""
+
+    last_step: int = 0
+    """The last step whose diagnostics were logged."""
+    evaluations: set[tuple[int, int]] = field(default_factory=set)
+    """Step and number of metrics of each: a step may be evaluated in part first, and in full later."""
+
+
+class Outbox(Tracker):
+    """A `Tracker` that appends its calls to a file of the sweep's folder. One process writes it.
+
+    Run ids are the sweep's own names of its runs; `Delivery` replaces them by those of the store.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """Write (or go on writing) the journal of a sweep's folder."""
+        """Open the outbox of a sweep's folder, or create it."""
         self.path = folder / OUTBOX_FILE
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
-    def tell(self, call: str, run: str, **arguments: Any) -> None:
-        """Note a call of `Tracking` on a run, which is named by the sweep's own name for it."""
-        if call in TIMED:
-            arguments["time_ms"] = int(time.time() * 1000)
-        line = without_credentials(
-            json.dumps({"call": call, "run": run, "arguments": arguments}, default=str)
-        )
+    def start_sweep(
+        self, sweep: str, parameters: Mapping[str, Any], tags: Mapping[str, Any] | None = None
+    ) -> str:
+        """Record the call; return the name of the sweep."""
+        self._append("start_sweep", sweep, parameters=parameters, tags=tags)
+        return sweep
+
+    def start_trial(
+        self,
+        trial: str,
+        parent: str,
+        name: str,
+        parameters: Mapping[str, Any],
+        tags: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Record the call; return the name of the trial."""
+        self._append("start_trial", trial, parent=parent, name=name, parameters=parameters, tags=tags)
+        return trial
+
+    def log_metrics(
+        self, run: str, metrics: Mapping[str, float], step: int = 0, time_ms: int | None = None
+    ) -> None:
+        """Record the call with the time of recording, not that of its delivery."""
+        self._append("log_metrics", run, metrics=metrics, step=step, time_ms=_time_or_now(time_ms))
+
+    def log_history(
+        self,
+        run: str,
+        history: Mapping[str, Sequence[float]],
+        steps: Sequence[int],
+        time_ms: int | None = None,
+    ) -> None:
+        """Record the call with the time of recording, not that of its delivery."""
+        self._append("log_history", run, history=history, steps=steps, time_ms=_time_or_now(time_ms))
+
+    def set_tags(self, run: str, tags: Mapping[str, Any]) -> None:
+        """Record the call."""
+        self._append("set_tags", run, tags=tags)
+
+    def describe(self, run: str, markdown: str) -> None:
+        """Record the call."""
+        self._append("describe", run, markdown=markdown)
+
+    def log_files(self, run: str, paths: Sequence[Path | str], artifact_path: str = "") -> None:
+        """Record the call; the files are read when it is delivered."""
+        self._append("log_files", run, paths=list(map(str, paths)), artifact_path=artifact_path)
+
+    def share_view(self, run: str, identifier: str, name: str, state: Mapping[str, Any]) -> None:
+        """Record the call."""
+        self._append("share_view", run, identifier=identifier, name=name, state=state)
+
+    def register_model(
+        self,
+        run: str,
+        name: str,
+        paths: Sequence[Path | str],
+        tags: Mapping[str, Any],
+        alias: str | None = None,
+    ) -> None:
+        """Record the call; the files are read when it is delivered."""
+        files = list(map(str, paths))
+        self._append("register_model", run, name=name, paths=files, tags=tags, alias=alias)
+
+    def finish(self, run: str, status: str, reason: str = "", tags: Mapping[str, Any] | None = None) -> None:
+        """Record the call."""
+        self._append("finish", run, status=status, reason=reason, tags=tags)
+
+    def sent_states(self) -> dict[str, SentState]:
+        """Return the steps and evaluations that the file holds, by the names of the runs."""
+        states: dict[str, SentState] = defaultdict(SentState)
+        for line in self.path.read_text().splitlines() if self.path.exists() else ():
+            record = json.loads(line)
+            state, arguments = states[record["run"]], record["arguments"]
+            if record["call"] == "log_history":
+                state.last_step = arguments["steps"][-1]
+            elif record["call"] == "log_metrics" and "step" in arguments:
+                state.evaluations.add((arguments["step"], len(arguments["metrics"])))
+        return states
+
+    def _append(self, call: Start | Call, run: str, **arguments: Any) -> None:
+        record = {"call": call, "run": run, "arguments": arguments}
+        line = without_credentials(json.dumps(record, default=str))
         with self.path.open("a") as file:
             file.write(line + "\n")
 
-    def told(self) -> dict[str, "SentState"]:
-        """Return what the journal holds of each run's steps."""
-        found: dict[str, SentState] = defaultdict(SentState)
-        for line in self.path.read_text().splitlines() if self.path.exists() else ():
-            line = json.loads(line)
-            told, arguments = found[line["run"]], line["arguments"]
-            if line["call"] == "log_history":
-                told.last_step = arguments["steps"][-1]
-            elif line["call"] == "log_metrics" and "step" in arguments:
-                told.evaluations.add((arguments["step"], len(arguments["metrics"])))
-        return found
-
-
-@dataclass
-class SentState:
-    """What tracking has been told of a run. After a restart, steps and evaluations come again."""
-
-    last_step: int = 0
-    """Of those whose diagnostics it has."""
-    evaluations: set[tuple[int, int]] = field(default_factory=set)
-    """Step and number of measures of each: one step may be measured in part, and then in full."""
-
 
 class Delivery:
-    """Sends a journal's calls to tracking, each once, in order."""
+    """Delivers the calls of an outbox to a tracker, each once, in order."""
 
-    def __init__(self, folder: Path, tracking: Tracking) -> None:
-        """Go on where an earlier delivery of this folder ended."""
-        self.tracking = tracking
-        self._journal = folder / OUTBOX_FILE
+    def __init__(self, folder: Path, tracker: Tracker) -> None:
+        """Continue where an earlier delivery of this folder ended."""
+        self._starts: Mapping[Start, Callable[..., str]] = {
+            "start_sweep": tracker.start_sweep,
+            "start_trial": tracker.start_trial,
+        }
+        self._calls: Mapping[Call, Callable[..., None]] = {
+            "log_metrics": tracker.log_metrics,
+            "log_history": tracker.log_history,
+            "set_tags": tracker.set_tags,
+            "describe": tracker.describe,
+            "log_files": tracker.log_files,
+            "share_view": tracker.share_view,
+            "register_model": tracker.register_model,
+            "finish": tracker.finish,
+        }
+        self._outbox = folder / OUTBOX_FILE
         self._sent = folder / SENT_FILE
         state = json.loads(self._sent.read_text()) if self._sent.exists() else {}
         self._offset: int = state.get("offset", 0)
         self.runs: dict[str, str] = state.get("runs", {})
-        """The store's run ids by the sweep's names for them."""
+        """The tracker's run ids by the outbox's."""
 
     def send(self) -> None:
-        """Send all that is there. Raises what the store raises; what is sent by then stays sent."""
+        """Deliver all calls. Raises what the tracker raises; calls delivered by then are not repeated."""
         try:
             for call, end in self._unsent():
-                self._make(**call)
+                self._deliver(**call)
                 self._offset = end
         finally:
-            self._remember()
+            state = {"offset": self._offset, "runs": self.runs}
+            write_atomically(self._sent, json.dumps(state).encode())
 
     @property
     def waiting(self) -> int:
-        """The number of calls not sent yet."""
+        """The number of calls not delivered yet."""
         return sum(1 for _ in self._unsent())
 
     def _unsent(self) -> Iterator[tuple[dict[str, Any], int]]:
-        """Yield the calls after the offset, with the offset behind each; a half-written last line waits."""
-        if not self._journal.exists():
+        """Yield the calls after the offset, with the offset behind each; a partial last line is left for later."""
+        if not self._outbox.exists():
             return
         end = self._offset
-        with self._journal.open("rb") as file:
+        with self._outbox.open("rb") as file:
             file.seek(end)
             for line in file:
                 if not line.endswith(b"\n"):
@@ -115,23 +203,18 @@ class Delivery:
                 end += len(line)
                 yield json.loads(line), end
 
-    def _make(self, call: str, run: str, arguments: dict[str, Any]) -> None:
-        """Make one call. A run that was started just before a crash is found again by its name."""
-        make = getattr(self.tracking, call)
+    def _deliver(self, call: Start | Call, run: str, arguments: dict[str, Any]) -> None:
+        """Deliver one call. A run that was started just before a crash is found again by its name."""
         if "parent" in arguments:
             arguments["parent"] = self.runs[arguments["parent"]]
-        if call in STARTS:
-            self.runs[run] = make(run, **arguments)
+        if call == "start_sweep" or call == "start_trial":
+            self.runs[run] = self._starts[call](run, **arguments)
         else:
-            make(self.runs[run], **arguments)
-
-    def _remember(self) -> None:
-        state = {"offset": self._offset, "runs": self.runs}
-        write_atomically(self._sent, json.dumps(state).encode())
+            self._calls[call](self.runs[run], **arguments)
 
 
 class OutboxSender:
-    """A thread that delivers while the sweep goes on."""
+    """A thread that delivers an outbox while the sweep runs."""
 
     def __init__(self, delivery: Delivery) -> None:
         """Start delivering."""
@@ -143,21 +226,26 @@ class OutboxSender:
     def _run(self) -> None:
         while True:
             closing = self._closing.is_set()
-            pause = PAUSE_SECONDS if self._try() else RETRY_SECONDS
+            pause = POLL_SECONDS if self._try_to_send() else RETRY_SECONDS
             if closing:
                 return
             self._closing.wait(pause)
 
-    def _try(self) -> bool:
+    def _try_to_send(self) -> bool:
         try:
             self._delivery.send()
-        except Exception as error:  # mlflow, sqlalchemy, requests and drivers each raise their own
+        except Exception as error:  # mlflow, sqlalchemy, requests and drivers raise many unrelated types
             logger.warning("tracking waits: %s", without_credentials(str(error).splitlines()[0]))
             return False
         return True
 
     def close(self) -> int:
-        """Deliver what is there, if the store answers; return the number of calls that are left waiting."""
+        """Deliver what is left, if the store answers; return the number of calls that were not delivered."""
         self._closing.set()
         self._thread.join()
         return self._delivery.waiting
+
+
+def _time_or_now(time_ms: int | None) -> int:
+    """Return a time in milliseconds since the epoch."""
+    return int(time.time() * 1000) if time_ms is None else time_ms

@@ -1,14 +1,14 @@
-"""Sweeps read back from MLflow: what a driver once recorded, from any store and long after the driver ended.
+"""Sweeps read back from MLflow, from any store and long after their drivers have ended.
 
-Nothing is written here. Runs that no sweep of this package made are passed over. What a listing of runs holds comes
-at once; histories and files are asked for one run at a time.
+Nothing is written here, and runs that no sweep of this package created are ignored. A listing of runs gives the result
+of a sweep in a few requests; histories and files are read for one trial at a time, through `MlflowSource`.
 """
 
-import json
 import math
 import os
+import shlex
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,88 +16,42 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
-from hamu_ray.config.sweep import SweepConfig, trials_of
-from hamu_ray.results.folder import RECORD_FILE
-from hamu_ray.results.front import Objective, Point
-from hamu_ray.results.summary import DEFAULT_OBJECTIVES, SweepSummary, summarise
+from hamu_ray.config.key_paths import nested
+from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.results.folder import RECORD_FILE, RUN_FILE, SWEEP_FILE, load_record
+from hamu_ray.results.outcome import Status
+from hamu_ray.results.recorded_run import RecordedRun, record_of, result_of
+from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.tracking import store
 from hamu_ray.tracking.client import QUIET
-from hamu_ray.tracking.encoding import nested, value_of
-from hamu_ray.tracking.trial_reader import ArchivedTrial, read_trial
+from hamu_ray.tracking.encoding import value_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-SWEEP_ARTIFACT = "sweep.yaml"
 PAGE = 1000
-"""Runs that are read in one call."""
+"""Runs per request."""
 
 
-@dataclass(frozen=True)
-class ArchivedSweep:
-    """A sweep as its runs tell it."""
-
-    archive: "Archive" = field(repr=False)
-    name: str
-    experiment: str
-    run_id: str
-    running: bool
-    began: float
-    """Seconds since the epoch."""
-    ended: float
-    """NaN while it runs."""
-    document: dict[str, Any]
-    """The resolved configuration as plain data."""
-    config: SweepConfig | None
-    """The same, checked; None where this version of the schema does not take it."""
-    trials: tuple[ArchivedTrial, ...]
-    original: dict[str, float]
-    """Means of the original models' measures."""
-    reference: dict[str, float]
-    metrics: dict[str, float]
-    """The sweep's own, such as `busy_share`."""
-
-    @property
-    def records(self) -> tuple[TrialRecord, ...]:
-        """The trials' records, by their names."""
-        return tuple(trial.record for trial in self.trials)
-
-    @property
-    def objectives(self) -> tuple[Objective, Objective]:
-        """What the sweep optimised."""
-        given = self.document.get("search", {}).get("objectives") or DEFAULT_OBJECTIVES
-        first, second = (Objective(*one) if isinstance(one, tuple) else Objective(**one) for one in given)
-        return first, second
-
-    @property
-    def expected(self) -> int | None:
-        """How many trials the configuration asks for; None where it is not known."""
-        return trials_of(self.config) if self.config else None
-
-    def summary(self) -> SweepSummary:
-        """Return the sweep's front, as it was when the sweep ended or is by now."""
-        return summarise(self.records, self.objectives, self.original, self.reference)
-
-
-class Archive:
-    """The sweeps of an MLflow store."""
+class MlflowReader:
+    """Reads the sweeps of an MLflow store."""
 
     def __init__(self, client: "MlflowClient", uri: str) -> None:
         self.uri = uri
         self._client = client
 
     @classmethod
-    def open(cls, uri: str | None, storage_path: Path | str) -> "Archive":
-        """Open a store to read; makes none where there is none.
+    def open(cls, uri: str | None, storage_path: Path | str) -> "MlflowReader":
+        """Open a store to read; creates none.
 
         Args:
-            uri: tracking URI; None takes `MLFLOW_TRACKING_URI`, or else a SQLite file in the storage path.
-            storage_path: where that file is looked for.
+            uri: tracking URI; None uses `MLFLOW_TRACKING_URI`, or else a SQLite file in the storage path.
+            storage_path: folder of that file.
 
         Raises:
-            ValueError: in one line and within seconds, when there is no store or it cannot be read.
+            ValueError: there is no store, or it cannot be read. One line, raised within seconds.
         """
         uri = store.store_uri(uri, Path(storage_path).expanduser().absolute())
         if uri.startswith(store.SQLITE) and not store.sqlite_file(uri).is_file():
@@ -122,53 +76,29 @@ class Archive:
                 return found
 
     def names(self, experiment: str | None = None) -> list[str]:
-        """Return the names of the sweeps, of one experiment or of all, the oldest first."""
-        return [run.data.tags.get("sweep", run.info.run_name) for run, _ in self._parents(experiment)]
+        """Return the names of the sweeps of one experiment or of all, the oldest first."""
+        return [_name(run) for run, _ in self._parents(experiment)]
 
-    def sweeps(self, experiment: str | None = None, name: str | None = None) -> list[ArchivedSweep]:
-        """Return sweeps with all their trials, the oldest first: those of an experiment, or of a name, or all."""
+    def sweeps(self, experiment: str | None = None, name: str | None = None) -> list[SweepResult]:
+        """Return the sweeps of one experiment or of all, or those of a name, the oldest first."""
         return [
             self._sweep(run, where)
             for run, where in self._parents(experiment)
             if name is None or name in (run.data.tags.get("sweep"), run.info.run_name)
         ]
 
-    def history(self, run_id: str, metric: str) -> dict[int, float]:
-        """Return a metric's values by step; the last where a step was written twice."""
-        found = self._client.get_metric_history(run_id, metric)
-        return {m.step: m.value for m in sorted(found, key=lambda m: (m.step, m.timestamp))}
-
-    def curve(self, run_id: str, objectives: Sequence[Objective]) -> dict[int, Point]:
-        """Return two objectives at the steps where both were measured."""
-        first, second = (self.history(run_id, objective.metric) for objective in objectives)
-        return {step: (first[step], second[step]) for step in first if step in second}
-
-    def artifact(self, run_id: str, path: str) -> bytes | None:
-        """Return the content of a run's file, or None where it cannot be had."""
-        with tempfile.TemporaryDirectory(prefix="hamu_ray-") as folder:
-            try:
-                return Path(self._client.download_artifacts(run_id, path, folder)).read_bytes()
-            except Exception:  # mlflow and every artifact store raise their own for what is not there
-                return None
-
-    def bases(self, run_id: str) -> tuple[dict[str, float], dict[str, float]]:
-        """Return the measures of a trial's own original and reference models; empty where they were not kept."""
-        content = self.artifact(run_id, RECORD_FILE)
-        record = json.loads(content) if content else {}
-        return record.get("original", {}), record.get("reference", {})
-
     def _parents(self, experiment: str | None) -> Iterator[tuple["Run", str]]:
         """Yield the runs of sweeps with the names of their experiments, the oldest first."""
         places = self.experiments()
         if experiment is not None:
             places = {experiment: places[experiment]} if experiment in places else {}
+        runs = self._runs(list(places.values()), "tags.kind = 'sweep'") if places else []
         names = {identity: name for name, identity in places.items()}
-        runs = self._runs(list(names), "tags.kind = 'sweep'") if names else []
         for run in sorted(runs, key=lambda run: (run.info.start_time or 0, run.info.run_id)):
             yield run, names[run.info.experiment_id]
 
     def _runs(self, experiments: list[str], condition: str) -> Iterator["Run"]:
-        """Yield the runs that meet a condition, page by page."""
+        """Yield the runs that match a filter, page by page."""
         token = None
         while True:
             page = self._client.search_runs(experiments, condition, max_results=PAGE, page_token=token)
@@ -177,31 +107,22 @@ class Archive:
             if not token:
                 return
 
-    def _sweep(self, run: "Run", experiment: str) -> ArchivedSweep:
+    def _sweep(self, run: "Run", experiment: str) -> SweepResult:
         document = self._document(run)
-        config = _checked(document)
+        config = _validated(document)
         children = self._runs([run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
-        trials = [read_trial(child, document, config) for child in children if "trial" in child.data.tags]
-        metrics = dict(run.data.metrics)
-        return ArchivedSweep(
-            archive=self,
-            name=run.data.tags.get("sweep", run.info.run_name),
-            experiment=experiment,
-            run_id=run.info.run_id,
-            running=run.info.status == "RUNNING",
-            began=(run.info.start_time or math.nan) / 1000,
-            ended=(run.info.end_time or math.nan) / 1000,
-            document=document,
-            config=config,
-            trials=tuple(sorted(trials, key=lambda trial: trial.record.trial_id)),
-            original=_with_prefix(metrics, "original."),
-            reference=_with_prefix(metrics, "reference."),
-            metrics={name: value for name, value in metrics.items() if "." not in name},
-        )
+        trials, run_ids = [], {}
+        for child in children:
+            name = child.data.tags.get("trial")
+            if name is not None:
+                trials.append(record_of(_recorded(child, name), document, config))
+                run_ids[name] = child.info.run_id
+        source = MlflowSource(self._client, self.uri, run_ids)
+        return result_of(_recorded(run, _name(run)), trials, document, experiment, source)
 
     def _document(self, run: "Run") -> dict[str, Any]:
-        """Return a sweep's configuration: its file, or what its parameters say where the file was not kept."""
-        content = self.artifact(run.info.run_id, SWEEP_ARTIFACT)
+        """Return a sweep's configuration from its file, or from its parameters where the file was not kept."""
+        content = read_artifact(self._client, run.info.run_id, SWEEP_FILE)
         if content is not None:
             return dict(yaml.safe_load(content))
         flat = {name: value_of(text) for name, text in run.data.params.items()}
@@ -216,12 +137,77 @@ class Archive:
         return {**nested(flat), "space": space}
 
 
-def _checked(document: Mapping[str, Any]) -> SweepConfig | None:
+@dataclass(frozen=True)
+class MlflowSource:
+    """Reads single trials of a sweep from MLflow."""
+
+    client: "MlflowClient" = field(repr=False)
+    uri: str
+    run_ids: Mapping[str, str]
+    """Of the trials, by their names."""
+
+    @property
+    def address(self) -> str:
+        """The tracking URI without credentials."""
+        return store.shown(self.uri)
+
+    def record(self, trial: str) -> TrialRecord | None:
+        """Return the record that the driver logged at the end of the sweep."""
+        content = self.file(trial, RECORD_FILE)
+        return load_record(content) if content else None
+
+    def history(self, trial: str, metric: str) -> dict[int, float]:
+        """Return the values of a metric by step; the last where a step was logged twice."""
+        found = self.client.get_metric_history(self.run_ids[trial], metric)
+        return {m.step: m.value for m in sorted(found, key=lambda m: (m.step, m.timestamp))}
+
+    def file(self, trial: str, name: str) -> bytes | None:
+        """Return the content of an artifact of a trial's run."""
+        return read_artifact(self.client, self.run_ids[trial], name)
+
+    def run_id(self, trial: str) -> str:
+        """Return the id of a trial's run."""
+        return self.run_ids[trial]
+
+    def rerun_command(self, trial: str) -> str:
+        """Return the commands that download a trial's configuration and run it again."""
+        fetch = ["mlflow", "artifacts", "download", "-r", self.run_ids[trial], "-a", RUN_FILE, "-d", "."]
+        uri = shlex.quote(self.address)
+        return f"MLFLOW_TRACKING_URI={uri} {shlex.join(fetch)}\npython -m hamu_ray.unlearn {RUN_FILE}"
+
+
+def read_artifact(client: "MlflowClient", run_id: str, path: str) -> bytes | None:
+    """Return the content of an artifact, or None where it cannot be read."""
+    with tempfile.TemporaryDirectory(prefix="hamu_ray-") as folder:
+        try:
+            return Path(client.download_artifacts(run_id, path, folder)).read_bytes()
+        except Exception:  # mlflow and its artifact stores raise many unrelated types for a missing file
+            return None
+
+
+def _name(run: "Run") -> str:
+    """Return the name of a sweep's run."""
+    return str(run.data.tags.get("sweep", run.info.run_name))
+
+
+def _recorded(run: "Run", name: str) -> RecordedRun:
+    """Return a run as plain data. MLflow's status FAILED counts where the tag `status` says nothing."""
+    tags = dict(run.data.tags)
+    if run.info.status == "FAILED" and tags.get("status") not in set(Status):
+        tags["status"] = Status.FAILED.value
+    return RecordedRun(
+        name=name,
+        parameters={path: value_of(text) for path, text in run.data.params.items()},
+        metrics=dict(run.data.metrics),
+        tags=tags,
+        running=run.info.status == "RUNNING",
+        began=(run.info.start_time or math.nan) / 1000,
+        ended=(run.info.end_time or math.nan) / 1000,
+    )
+
+
+def _validated(document: Mapping[str, Any]) -> SweepConfig | None:
     try:
         return SweepConfig.model_validate(document)
     except ValidationError:  # written by another version
         return None
-
-
-def _with_prefix(metrics: Mapping[str, float], prefix: str) -> dict[str, float]:
-    return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}

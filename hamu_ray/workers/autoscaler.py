@@ -1,10 +1,8 @@
-"""What an autoscaler, where there is one, can bring: asked for by placement groups, which cost nothing to hold."""
+"""Requests to the cluster's autoscaler, as placement groups: a pending one makes it start nodes and costs nothing."""
 
-import json
 import time
 from collections.abc import Callable
 
-import ray
 from ray.util.placement_group import (
     PlacementGroup,
     placement_group,
@@ -13,57 +11,39 @@ from ray.util.placement_group import (
 )
 
 from hamu_ray.config.run import WorkersConfig
-from hamu_ray.workers.capacity import LOOK_SECONDS, bundle_of, described, usable_nodes
+from hamu_ray.workers.capacity import POLL_SECONDS, bundle_of, describe_workers, usable_nodes
+from hamu_ray.workers.ray_private import pending_nodes
 
 PATIENCE_SECONDS = 25.0
-"""An autoscaler that has started no node for so long has none to start: it decides every few seconds."""
-
-UNMANAGED = "node_"
-"""How Ray names the type of a node that no autoscaler started."""
+"""An autoscaler decides every few seconds; one that starts no node for this long has none to start."""
 
 
-def nodes_on_their_way() -> int | None:
-    """Return how many nodes the autoscaler is starting, or None where the cluster has no autoscaler."""
-    from ray.autoscaler.v2.sdk import get_cluster_status
-    from ray.autoscaler.v2.utils import is_autoscaler_v2
-    from ray.experimental.internal_kv import _internal_kv_get
-
-    if is_autoscaler_v2():
-        status = get_cluster_status(ray.get_runtime_context().gcs_address)
-        types = {node.ray_node_type_name for node in status.active_nodes + status.idle_nodes}
-        coming = len(status.pending_nodes) + sum(launch.count for launch in status.pending_launches)
-    else:
-        said = json.loads(_internal_kv_get("__autoscaling_status") or "{}").get("autoscaler_report") or {}
-        types = set((said.get("node_type_mapping") or {}).values())
-        here = {node["NodeID"] for node in ray.nodes()}
-        coming = sum(node[0] not in here for node in said.get("pending_nodes") or ())
-        coming += sum((said.get("pending_launches") or {}).values())
-    return coming if any(not kind.startswith(UNMANAGED) for kind in types) else None
-
-
-def ask_for(workers: WorkersConfig) -> PlacementGroup:
-    """Ask for room for a group of workers: an autoscaler starts the nodes that this placement group needs."""
+def request_room(workers: WorkersConfig) -> PlacementGroup:
+    """Request room for a worker group; an autoscaler starts the nodes that this placement group needs."""
     return placement_group([bundle_of(workers)] * workers.count, strategy="PACK")
 
 
-def is_there(claim: PlacementGroup) -> bool:
-    """Whether there is room for what was asked for."""
-    return bool(placement_group_table(claim).get("state") == "CREATED")
+def is_ready(request: PlacementGroup) -> bool:
+    """Return whether the requested room has been reserved."""
+    return bool(placement_group_table(request).get("state") == "CREATED")
 
 
-def room_for(workers: WorkersConfig, say: Callable[[str], None]) -> PlacementGroup | None:
-    """Wait for the nodes that a group of workers needs; return what keeps them, or None when none are brought."""
-    claim = ask_for(workers)
-    told, last, patience = None, None, time.monotonic() + PATIENCE_SECONDS
-    while not claim.wait(LOOK_SECONDS):
-        coming = nodes_on_their_way()
-        now = (coming, len(usable_nodes()))
-        if coming or now != last:
-            last, patience = now, time.monotonic() + PATIENCE_SECONDS
-        if time.monotonic() > patience:
-            remove_placement_group(claim)
+def wait_for_room(workers: WorkersConfig, log: Callable[[str], None]) -> PlacementGroup | None:
+    """Wait until there is room for a worker group.
+
+    Returns the placement group that reserves it, which the caller removes; None when no node is being started.
+    """
+    request = request_room(workers)
+    logged, seen, deadline = None, None, time.monotonic() + PATIENCE_SECONDS
+    while not request.wait(POLL_SECONDS):
+        pending = pending_nodes()
+        state = (pending, len(usable_nodes()))
+        if pending or state != seen:
+            seen, deadline = state, time.monotonic() + PATIENCE_SECONDS
+        if time.monotonic() > deadline:
+            remove_placement_group(request)
             return None
-        if coming != told:
-            told = coming
-            say(f"waiting for nodes: {described(workers)}; {coming or 'none'} on their way")
-    return claim
+        if pending != logged:
+            logged = pending
+            log(f"waiting for nodes: {describe_workers(workers)}; {pending or 'none'} are starting")
+    return request

@@ -1,51 +1,48 @@
-"""How many worker groups the cluster holds. A group may be spread over nodes; a worker may not."""
+"""How many worker groups the cluster can hold. A group may be spread over nodes, a worker may not."""
 
+import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import ray
 
 from hamu_ray.config.run import WorkersConfig
+from hamu_ray.workers.ray_private import ACCELERATOR, ACCELERATOR_AMOUNT, draining_nodes
 
 Resources = Mapping[str, float]
-"""What a node has, or has left: ``CPU``, ``GPU`` and others by name."""
+"""Resources of a node by Ray's names for them: ``CPU``, ``GPU`` and custom ones."""
 
-ON_THE_HEAD = {"node:__internal_head__": 0.0001}
-"""For what only waits and hands on: it stays on the head, takes nothing from workers and keeps no node from leaving."""
-
-ACCELERATOR = "accelerator_type:"
-"""How the resource begins by which Ray marks a node's kind of GPU; a worker takes a thousandth of it."""
-
-LOOK_SECONDS = 2.0
-"""Between looks at the cluster."""
+POLL_SECONDS = 2.0
+"""Interval between reads of the cluster's state."""
 
 ROUNDING = 1e-6
-"""Fractions of a CPU do not add up exactly."""
+"""Tolerance for sums of fractional CPUs."""
 
 
 def usable_nodes() -> list[dict[str, Any]]:
-    """Return the nodes that are in the cluster now and have no notice to leave it."""
-    leaving = ray._private.state.state.get_draining_nodes()
-    return [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving]
+    """Return the nodes that are alive and are not being drained, as `ray.nodes` describes them."""
+    draining = draining_nodes()
+    return [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in draining]
 
 
 def node_resources() -> list[Resources]:
-    """Return the resources of those nodes."""
+    """Return the total resources of each usable node."""
     return [node["Resources"] for node in usable_nodes()]
 
 
 def bundle_of(workers: WorkersConfig) -> dict[str, float]:
-    """Return the resources that Ray sets aside for one worker of a group."""
+    """Return the resources that one worker of a group reserves."""
     bundle = {"CPU": workers.cpus}
     if workers.gpus:
         bundle["GPU"] = workers.gpus
     if workers.accelerator:
-        bundle[f"{ACCELERATOR}{workers.accelerator}"] = 0.001
+        bundle[f"{ACCELERATOR}{workers.accelerator}"] = ACCELERATOR_AMOUNT
     return bundle
 
 
-def described(workers: WorkersConfig) -> str:
-    """Return what a group asks the cluster for, in words."""
+def describe_workers(workers: WorkersConfig) -> str:
+    """Return a group's resources in words."""
     kind = f" ({workers.accelerator})" if workers.accelerator else ""
     return f"{workers.count} workers of {workers.cpus:g} CPU and {workers.gpus:g} GPU{kind}"
 
@@ -56,7 +53,7 @@ def groups_that_fit(workers: WorkersConfig, nodes: Iterable[Resources]) -> int:
 
 
 def fit_together(groups: Sequence[WorkersConfig], nodes: Iterable[Resources]) -> bool:
-    """Whether the nodes hold all of these groups at once, when the first node with room takes each worker."""
+    """Return whether the nodes hold all of these groups at once, each worker on the first node with room for it."""
     left = [dict(node) for node in nodes]
     for workers in groups:
         for _ in range(workers.count):
@@ -71,3 +68,23 @@ def fit_together(groups: Sequence[WorkersConfig], nodes: Iterable[Resources]) ->
 def _workers_on(node: Resources, workers: WorkersConfig) -> int:
     """Return how many of the workers a node holds."""
     return int(min(node.get(name, 0.0) / amount for name, amount in bundle_of(workers).items()) + ROUNDING)
+
+
+class ConcurrencyLimit:
+    """How many trials may run at once: as many groups as the cluster holds now, so that more run when nodes join."""
+
+    def __init__(self, groups: Sequence[WorkersConfig], most: int | None) -> None:
+        """Count groups of the smallest kind, up to ``most`` (None: no limit)."""
+        self._groups = groups
+        self._most = most
+        self._count = 0
+        self._counted_at = -math.inf
+
+    def __call__(self) -> int:
+        """Return the limit. It is at least 1: a trial that does not fit yet waits for nodes."""
+        if time.monotonic() - self._counted_at > POLL_SECONDS:
+            self._counted_at = time.monotonic()
+            nodes = node_resources()
+            fits = max(groups_that_fit(workers, nodes) for workers in self._groups)
+            self._count = max(1, min(fits, self._most or fits))
+        return self._count

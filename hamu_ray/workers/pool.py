@@ -1,10 +1,11 @@
-"""The slots of a sweep: handed to trials, kept warm in between, and never more than the cluster can hold."""
+"""The pool of a sweep's slots: lends them to trials, keeps them warm in between, and fits them to the cluster."""
 
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -12,103 +13,121 @@ from ray.actor import ActorHandle
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from hamu_ray.config.run import RunConfig, WorkersConfig
-from hamu_ray.results.pruning import Curve, ReferenceCurves
-from hamu_ray.workers.autoscaler import ask_for, is_there, nodes_on_their_way
-from hamu_ray.workers.capacity import LOOK_SECONDS, ON_THE_HEAD, fit_together, node_resources, usable_nodes
-from hamu_ray.workers.slot import start_slot
+from hamu_ray.results.outcome import Verdict
+from hamu_ray.workers.autoscaler import is_ready, request_room
+from hamu_ray.workers.capacity import POLL_SECONDS, fit_together, node_resources, usable_nodes
+from hamu_ray.workers.ray_private import HEAD_NODE, pending_nodes
+from hamu_ray.workers.slot import CLOSE_SECONDS, start_slot
 
 logger = logging.getLogger(__name__)
 
-MOST_CLAIMS = 100
-"""Room is asked for so many slots at once, where the number of trials at once has no limit."""
+MOST_REQUESTS = 100
+"""Room is requested for at most this many slots at once, where the number of concurrent trials has no limit."""
+
+LOST_SECONDS = 300.0
+"""A slot whose process does not answer for this long is taken for lost."""
 
 
 @dataclass(eq=False)
 class Entry:
-    """A slot, the workers that it has, and the trial that has it."""
+    """A slot, its workers, and the trial that has it."""
 
     slot: ActorHandle
     workers: WorkersConfig
     trial: str | None = None
+    nodes: Sequence[str] = ()
+    """Ray's ids of the nodes on which its workers run, as far as is known."""
+    answered: float = field(default_factory=time.monotonic)
+    """When the slot was last known to answer, by the monotonic clock."""
+
+    async def read_nodes(self, timeout: float) -> None:
+        """Ask the slot for its nodes; a slot that does not answer in time is asked again later.
+
+        Raises:
+            RayActorError: The slot is dead.
+        """
+        with contextlib.suppress(TimeoutError):
+            self.nodes = await asyncio.wait_for(self.slot.nodes.remote(), timeout)
+            self.answered = time.monotonic()
 
 
 def start_pool(
     storage: str,
     name: str,
-    rivals: ReferenceCurves | None,
     most: int | None,
     trials: int,
     workers: WorkersConfig,
+    lost_seconds: float = LOST_SECONDS,
 ) -> ActorHandle:
-    """Start the pool of a sweep of so many trials that are still to run, of which at most ``most`` run at once."""
+    """Start the pool of a sweep; see `Pool` for the arguments."""
     actor: Any = ray.remote(Pool)
     return actor.options(
-        num_cpus=0, resources=ON_THE_HEAD, max_concurrency=1000, max_restarts=-1, max_task_retries=-1
-    ).remote(storage, name, rivals, most, trials, workers)
+        num_cpus=0, resources=HEAD_NODE, max_concurrency=1000, max_restarts=-1, max_task_retries=-1
+    ).remote(storage, name, most, trials, workers, lost_seconds)
 
 
 class Pool:
-    """An actor. Hands slots to trials; where the cluster has no room, an idle slot of other workers makes some.
+    """The actor that lends slots to trials. Where the cluster has no room, it closes idle slots of other workers.
 
-    On a cluster that scales it asks for what more trials need, lets go of what fewer do not, and gives the slots up
-    whose nodes leave: their trials go on in others.
+    On a cluster that scales, it requests room for the trials to come, closes slots that no trial needs, and drops slots
+    whose nodes leave; their trials go on in other slots.
     """
 
     def __init__(
         self,
         storage: str,
         name: str,
-        rivals: ReferenceCurves | None,
         most: int | None,
         trials: int,
         workers: WorkersConfig,
+        lost_seconds: float = LOST_SECONDS,
     ) -> None:
         """Start without a slot.
 
-        ``rivals`` are finished trials of a sweep that goes on, None where none prune; ``workers`` the largest group
-        of the sweep, which the autoscaler is asked for.
+        Args:
+            storage: Where workers keep models.
+            name: The sweep's name, with which the names of its worker groups begin.
+            most: How many trials run at once; None for as many as the cluster holds.
+            trials: How many trials have not ended yet.
+            workers: The largest worker group of the sweep, for which room is requested.
+            lost_seconds: See `LOST_SECONDS`.
         """
         self._storage = storage
         self._name = name
-        self._rivals = rivals
-        self._most = most or MOST_CLAIMS
+        self._most = most or MOST_REQUESTS
         self._trials = trials
         self._workers = workers
-        self._claims: list[PlacementGroup] = []
+        self._lost_seconds = lost_seconds
+        self._requests: list[PlacementGroup] = []
         self._entries: list[Entry] = []
         self._started = 0
-        self._tending: asyncio.Task | None = None
+        self._maintenance: asyncio.Task | None = None
         self._queue: list[object] = []
         self._changed = asyncio.Condition()
 
-    async def acquire(self, trial: str, run: RunConfig) -> tuple[ActorHandle, ReferenceCurves | None]:
-        """Return a slot that fits the run, for this trial alone until it is released, and whom to beat.
+    async def acquire(self, trial: str, run: RunConfig) -> ActorHandle:
+        """Return a slot that fits the run; the trial alone uses it until it is released.
 
-        A trial that asks again, because its own process died, gets the slot that it has. First come, first served:
-        many small groups do not keep a large one waiting for ever.
+        A trial whose own process died and that asks again gets the slot that it has. Slots are granted in the order of
+        the requests: many small groups do not starve a large one.
         """
-        self._tending = self._tending or asyncio.create_task(self._tend())
+        self._maintenance = self._maintenance or asyncio.create_task(self._maintain())
         ticket = object()
         async with self._changed:
             self._queue.append(ticket)
             try:
-                while (entry := self._held(trial) or self._turn_of(ticket, run.workers)) is None:
+                while (entry := self._held(trial) or self._grant(ticket, run.workers)) is None:
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS)
+                        await asyncio.wait_for(self._changed.wait(), POLL_SECONDS)
             finally:
                 self._queue.remove(ticket)
                 self._changed.notify_all()
             entry.trial = trial
-            return entry.slot, self._rivals
+            return entry.slot
 
-    async def release(self, trial: str, usable: bool = True, curve: Curve | None = None) -> None:
-        """Take back the slot that a trial has, if any; one that is not usable any more is let go.
-
-        The curve of a trial that finished is what others are held against from now on.
-        """
+    async def release(self, trial: str, usable: bool = True) -> None:
+        """Take back the slot that a trial has, if any; drop it if it is not usable any more."""
         async with self._changed:
-            if curve and self._rivals:
-                self._rivals = replace(self._rivals, curves=(*self._rivals.curves, curve))
             entry = self._held(trial)
             if entry is not None:
                 self._entries.remove(entry)
@@ -117,76 +136,88 @@ class Pool:
                     self._entries.append(entry)  # the most recently used comes last
                 self._changed.notify_all()
 
-    async def expect(self, trials: int) -> None:
-        """Hear how many trials are not over yet."""
+    async def cancel(self, trial: str, verdict: Verdict) -> None:
+        """End a trial's job at its next report; see `Slot.cancel`. Does nothing if the trial has no slot."""
+        entry = self._held(trial)
+        if entry is not None:
+            entry.slot.cancel.remote(trial, verdict)
+
+    async def set_remaining(self, trials: int) -> None:
+        """Set how many trials have not ended yet."""
         self._trials = trials
 
-    async def _tend(self) -> None:
-        """Look after the slots, for as long as the sweep lasts."""
+    async def close(self) -> None:
+        """Close all slots; returns when Ray has their resources back, or when their time is up."""
+        if self._maintenance is not None:
+            self._maintenance.cancel()
+        self._trials = 0
+        self._request_room()
+        closing: list[Any] = [
+            asyncio.wait_for(entry.slot.close.remote(), CLOSE_SECONDS) for entry in self._entries
+        ]
+        await asyncio.gather(*closing, return_exceptions=True)
+
+    async def _maintain(self) -> None:
+        """Fit the slots to the cluster and to the trials, for as long as the sweep lasts."""
         while True:
             try:
-                await self._give_up_lost()
+                await self._drop_lost()
                 async with self._changed:
-                    self._let_idle_go()
+                    self._close_surplus()
                     self._changed.notify_all()
-                self._ask()
+                self._request_room()
             except Exception:  # what Ray's control store raises while it is away
-                logger.exception("cannot look at the cluster; trying again")
-            await asyncio.sleep(LOOK_SECONDS)
+                logger.exception("cannot read the cluster's state; trying again")
+            await asyncio.sleep(POLL_SECONDS)
 
-    async def close(self) -> None:
-        """Let all slots go; returns when Ray has their resources back."""
-        if self._tending is not None:
-            self._tending.cancel()
-        self._trials = 0
-        self._ask()
-        await asyncio.gather(*(entry.slot.close.remote() for entry in self._entries), return_exceptions=True)
-
-    async def _give_up_lost(self) -> None:
-        """Forget slots that died, and end those that have a worker on a node that left or is to leave."""
+    async def _drop_lost(self) -> None:
+        """Drop slots that died or do not answer, and those with a worker on a node that left or is being drained."""
         entries = list(self._entries)
-        places = await asyncio.gather(*(e.slot.nodes.remote() for e in entries), return_exceptions=True)
+        answers = await asyncio.gather(
+            *(entry.read_nodes(POLL_SECONDS) for entry in entries), return_exceptions=True
+        )
         usable = {node["NodeID"] for node in usable_nodes()}
-        for entry, nodes in zip(entries, places, strict=True):
-            if isinstance(nodes, BaseException) or not usable.issuperset(nodes):
+        for entry, answer in zip(entries, answers, strict=True):
+            silent = time.monotonic() - entry.answered > self._lost_seconds
+            if isinstance(answer, BaseException) or silent or not usable.issuperset(entry.nodes):
                 ray.kill(entry.slot)
                 if entry in self._entries:
                     self._entries.remove(entry)
 
-    def _let_idle_go(self) -> None:
-        """Close slots that no trial is left for, so that their nodes may go."""
+    def _close_surplus(self) -> None:
+        """Close idle slots that no trial is left for, so that their nodes can leave."""
         surplus = max(len(self._entries) - self._trials, 0)
         for entry in [entry for entry in self._entries if entry.trial is None][:surplus]:
             entry.slot.close.remote()
             self._entries.remove(entry)
 
-    def _ask(self) -> None:
-        """Ask the autoscaler, if there is one, for room for as many slots as trials could use.
+    def _request_room(self) -> None:
+        """Request room from the autoscaler, if there is one, for as many slots as trials could use.
 
-        What was asked for and is there keeps its node until a slot uses it, and is let go before it is in the way of
-        slots that are starting: Ray serves those first, which waited longer.
+        A request that is ready keeps its node until a slot uses it, and is withdrawn before it is in the way of slots
+        that are starting: Ray serves requests first, because they have waited longer.
         """
         wanted = max(min(self._trials, self._most) - len(self._entries), 0)
-        if wanted and nodes_on_their_way() is None:
+        if wanted and pending_nodes() is None:
             wanted = 0
-        ready = [claim for claim in self._claims if is_there(claim)]
+        ready = [request for request in self._requests if is_ready(request)]
         held = ready[: self._room_for(len(ready))]
-        kept = [*held, *(claim for claim in self._claims if claim not in ready)][:wanted]
-        for claim in self._claims:
-            if claim not in kept:
-                remove_placement_group(claim)
-        self._claims = kept
+        kept = [*held, *(request for request in self._requests if request not in ready)][:wanted]
+        for request in self._requests:
+            if request not in kept:
+                remove_placement_group(request)
+        self._requests = kept
         if len(held) == len(ready):
-            self._claims += [ask_for(self._workers) for _ in range(wanted - len(kept))]
+            self._requests += [request_room(self._workers) for _ in range(wanted - len(kept))]
 
     def _room_for(self, most: int) -> int:
-        """Return how many more slots there is room for, up to a number."""
-        nodes, there = node_resources(), [entry.workers for entry in self._entries]
-        fits = (n for n in range(most, 0, -1) if fit_together([*there, *[self._workers] * n], nodes))
+        """Return how many more slots there is room for, up to ``most``."""
+        nodes, present = node_resources(), [entry.workers for entry in self._entries]
+        fits = (n for n in range(most, 0, -1) if fit_together([*present, *[self._workers] * n], nodes))
         return next(fits, 0)
 
-    def _turn_of(self, ticket: object, workers: WorkersConfig) -> Entry | None:
-        """Return a slot for the first in the queue, if there is one or room for one."""
+    def _grant(self, ticket: object, workers: WorkersConfig) -> Entry | None:
+        """Return a slot for the first request in the queue, if one is idle or there is room for one."""
         return self._idle(workers) or self._new(workers) if self._queue[0] is ticket else None
 
     def _idle(self, workers: WorkersConfig) -> Entry | None:
@@ -196,7 +227,7 @@ class Pool:
         return next((e for e in self._entries if e.trial == trial), None)
 
     def _new(self, workers: WorkersConfig) -> Entry | None:
-        """Start a slot where there is room, or where idle slots make room, the least recently used first."""
+        """Start a slot where there is room, or where closing idle slots makes room, the least recently used first."""
         nodes = node_resources()
         idle = [entry for entry in self._entries if entry.trial is None]
         for count in range(len(idle) + 1):
@@ -205,8 +236,8 @@ class Pool:
                 return self._start(workers, kept, idle[:count])
         return None
 
-    def _start(self, workers: WorkersConfig, kept: Sequence[Entry], leaving: Sequence[Entry]) -> Entry:
-        for entry in leaving:
+    def _start(self, workers: WorkersConfig, kept: Sequence[Entry], closing: Sequence[Entry]) -> Entry:
+        for entry in closing:
             entry.slot.close.remote()
         self._started += 1
         slot = start_slot(workers, self._storage, f"{self._name}-slot-{self._started}")

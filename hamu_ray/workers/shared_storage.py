@@ -1,4 +1,4 @@
-"""Whether the storage is one and the same seen from every node: by what is written there, not by the nodes' names."""
+"""Check with marker files that every node sees the same storage; paths and host names cannot tell."""
 
 from uuid import uuid4
 
@@ -10,76 +10,76 @@ from hamu_ray.storage import StoragePath, storage_path, write_atomically
 from hamu_ray.workers.capacity import usable_nodes
 
 ANSWER_SECONDS = 600.0
-"""How long a node may take to install what a job brings along, start a process and answer."""
+"""Time limit for a node to install a job's environment, start a process and answer."""
 
 REMEDY = "give a folder that all nodes share, or a URL such as s3://bucket/runs, with --set storage.path=PATH"
 
 
 def write_marker(place: StoragePath) -> str:
-    """Write something that is nowhere else, and return it."""
-    sign = uuid4().hex
-    write_atomically(place, sign.encode())
-    return sign
+    """Write a random marker to a file and return it."""
+    marker = uuid4().hex
+    write_atomically(place, marker.encode())
+    return marker
 
 
-def sees(place: StoragePath, sign: str) -> bool:
-    """Whether this process reads at a place what another wrote there."""
+def sees_marker(place: StoragePath, marker: str) -> bool:
+    """Return whether this process reads the marker that another process wrote to a file."""
     try:
-        return place.read_text() == sign
+        return place.read_text() == marker
     except OSError:
         return False
 
 
-def unseen(storage: str, node: str) -> str:
-    """Return the complaint about a node whose storage is another than the driver's."""
+def not_shared(storage: str, node: str) -> str:
+    """Return the error message for a node that does not see the storage of the others."""
     return f"storage.path: node {node} does not see in {storage} what other nodes write there; {REMEDY}"
 
 
 def check_shared(storage: str) -> None:
-    """Check that every node reads in the storage what this process writes, and the other way round.
+    """Check that every node reads what this process writes to the storage, and the other way round.
 
     Raises:
-        ConfigError: Some node has a storage of its own.
+        ConfigError: A node cannot use the storage, or sees another one under the same path.
     """
     nodes = usable_nodes()
     if len(nodes) == 1:
         return
     folder = storage_path(storage) / f".shared-{uuid4().hex}"
-    signs = {node["NodeID"]: uuid4().hex for node in nodes}
-    sign = write_marker(folder / "driver")
+    replies = {node["NodeID"]: uuid4().hex for node in nodes}
+    marker = write_marker(folder / "driver")
     try:
-        asked = [
-            ray.remote(_answer)
+        tasks = [
+            ray.remote(_reply_on_node)
             .options(
                 num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             )
-            .remote(str(folder), sign, node["NodeID"], signs[node["NodeID"]])
+            .remote(str(folder), marker, node["NodeID"], replies[node["NodeID"]])
             for node in nodes
         ]
-        for node, answer in zip(nodes, asked, strict=True):
+        for node, task in zip(nodes, tasks, strict=True):
             name = f"{node['NodeManagerAddress']}/{node['NodeID']}"
             try:
-                problem = ray.get(answer, timeout=ANSWER_SECONDS)
+                problem = ray.get(task, timeout=ANSWER_SECONDS)
             except ray.exceptions.RayError as error:
                 if node["NodeID"] not in {other["NodeID"] for other in usable_nodes()}:
-                    continue  # it left
+                    continue  # it has left the cluster
                 problem = str(error).splitlines()[0]
             if problem:
                 raise ConfigError(f"storage.path: node {name} cannot use {storage}: {problem}; {REMEDY}")
-            if not sees(folder / node["NodeID"], signs[node["NodeID"]]):
-                raise ConfigError(unseen(storage, name))
+            if not sees_marker(folder / node["NodeID"], replies[node["NodeID"]]):
+                raise ConfigError(not_shared(storage, name))
     finally:
-        for name in ("driver", *signs):
+        for name in ("driver", *replies):
             (folder / name).unlink(missing_ok=True)
         folder.rmdir()
 
 
-def _answer(folder: str, sign: str, node: str, answer: str) -> str | None:
-    """On a node: return why the storage cannot be used; leave no answer where the driver's sign is not there."""
+def _reply_on_node(folder: str, marker: str, node: str, reply: str) -> str | None:
+    """On a node, write a reply if the driver's marker is there; return the error if the storage cannot be used."""
     try:
         place = storage_path(folder)
-        if sees(place / "driver", sign):
-            write_atomically(place / node, answer.encode())
+        if sees_marker(place / "driver", marker):
+            write_atomically(place / node, reply.encode())
     except Exception as error:  # each of fsspec's file systems raises its own
         return f"{type(error).__name__}: {error}"
     return None

@@ -1,211 +1,243 @@
-"""A slot: one worker group that lives as long as the sweep, and the mailbox that feeds it.
+"""A slot: a worker group that lives as long as the sweep, and the queue from which it takes its jobs.
 
-A trial that started workers of its own would wait for them far longer than many a trial takes. The slot's workers keep
-data, models and compiled code from trial to trial; a trial only hands in a job and reads the news of it.
+Starting workers for every trial would take far longer than many trials do. A slot's workers keep data, models and
+compiled code from trial to trial; a trial submits a job to the slot and reads the job's events.
 """
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.train.torch import TorchTrainer
 
 from hamu_ray.config.run import WorkersConfig
 from hamu_ray.results.outcome import Failure, Outcome, Report, Verdict
-from hamu_ray.workers.capacity import ON_THE_HEAD, usable_nodes
+from hamu_ray.workers.capacity import usable_nodes
+from hamu_ray.workers.heartbeat import HANG_SECONDS, HEALTH_CHECK_SECONDS, HangDetector, heartbeat_interval
 from hamu_ray.workers.messages import Event, Job, Started
-from hamu_ray.workers.trainer import make_trainer
+from hamu_ray.workers.ray_private import HEAD_NODE, WORKER_HEALTH_CHECK, cluster_environment, this_actor
+
+if TYPE_CHECKING:
+    from ray.train.torch import TorchTrainer
+
+logger = logging.getLogger(__name__)
 
 RESTART_SECONDS = 1.0
 """Pause before a worker group whose controller died is started again."""
 
-
 CLOSE_SECONDS = 20.0
-"""How long workers may take to end; a slot that ends by itself gives its nodes back at once."""
+"""Time limit for workers to end. A slot that ends by itself returns its resources at once."""
 
-STARTS = 3
-"""How often a worker group is started in vain before a job that waits for it suffers."""
+START_ATTEMPTS = 3
+"""Failed starts of a worker group before they count against the job that waits for it."""
 
 
 @dataclass
-class Progress:
-    """A job and what has been heard of it."""
+class QueuedJob:
+    """A job and the events so far."""
 
     job: Job
-    news: list[Event] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     fetched: bool = False
     deaths: int = 0
-    cancelled: bool = False
+    verdict: Verdict = Verdict.GO_ON
 
     @property
-    def over(self) -> bool:
-        """Whether nothing more will come."""
-        return bool(self.news) and isinstance(self.news[-1], Outcome | Failure)
+    def ended(self) -> bool:
+        """Whether the last event has come."""
+        return bool(self.events) and isinstance(self.events[-1], Outcome | Failure)
 
 
 class Slot:
-    """The mailbox of a worker group, an actor. Trials submit and read; workers fetch and post."""
+    """The actor between trials and a worker group. Trials submit jobs and read events; workers fetch and post."""
 
-    def __init__(self, workers: WorkersConfig, storage: str, name: str) -> None:
+    def __init__(self, workers: WorkersConfig, storage: str, name: str, hang_seconds: float) -> None:
         """Start the worker group; returns before it is up."""
-        self._waiting: list[Progress] = []
-        self._by_trial: dict[str, Progress] = {}
+        self._queue: list[QueuedJob] = []
+        self._by_trial: dict[str, QueuedJob] = {}
         self._finished = 0
         self._failed_starts = 0
         self._nodes: tuple[str, ...] = ()
         self._closed = False
         self._ended = False
         self._changed = asyncio.Condition()
-        trainer = make_trainer(workers, storage, name, ray.get_runtime_context().current_actor)
-        self._loop = asyncio.get_event_loop()
-        threading.Thread(target=self._keep_up, args=(trainer,), daemon=True).start()
+        self._detector = HangDetector(hang_seconds)
+        self._death = ""
+        interval = heartbeat_interval(hang_seconds)
+        # Imported here: the pool and the trials import this module too, and need neither Ray Train nor torch.
+        from hamu_ray.workers.trainer import make_trainer
 
-    def _keep_up(self, trainer: TorchTrainer) -> None:
-        """Run the worker group, and run it again if its controller dies."""
+        trainer = make_trainer(workers, storage, name, this_actor(), interval)
+        self._loop = asyncio.get_event_loop()
+        asyncio.run_coroutine_threadsafe(self._end_hung_groups(interval), self._loop)
+        threading.Thread(target=self._keep_running, args=(trainer,), daemon=True).start()
+
+    def _keep_running(self, trainer: "TorchTrainer") -> None:
+        """Run the worker group, again whenever its controller dies."""
         while not self._closed:
             try:
                 trainer.fit()
             except Exception as error:
                 reason = f"its worker group ended: {type(error).__name__}: {error}".splitlines()[0]
-                asyncio.run_coroutine_threadsafe(self._note_failed_start(reason), self._loop).result()
+                asyncio.run_coroutine_threadsafe(self._count_failed_start(reason), self._loop).result()
                 time.sleep(RESTART_SECONDS)
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
 
     async def _end(self) -> None:
         self._ended = True
+        await self._notify()
+
+    async def _end_hung_groups(self, interval: float) -> None:
+        """Kill the workers whenever all of them are silent for too long; Ray Train restarts the group."""
+        while not self._ended:
+            await asyncio.sleep(interval)
+            if self._queue and self._detector.hung:
+                self._death = f"its workers made no progress for {self._detector.silence:.0f} s"
+                logger.warning("job %s: %s", self._queue[0].job.trial, self._death)
+                for worker in self._detector.give_up():
+                    ray.kill(worker)
+
+    async def _count_failed_start(self, reason: str) -> None:
+        """Fail the pending job if its workers cannot be started."""
+        self._failed_starts += 1
+        if self._failed_starts >= START_ATTEMPTS:
+            await self._count_death(reason)
+
+    async def _count_death(self, reason: str) -> None:
+        """Count a death of the workers against the job that they were running."""
+        if self._queue:
+            queued = self._queue[0]
+            queued.deaths += 1
+            if queued.deaths >= queued.job.attempts:
+                await self.post(queued.job.trial, Failure(reason))
+
+    async def _notify(self) -> None:
         async with self._changed:
             self._changed.notify_all()
 
-    async def _note_failed_start(self, reason: str) -> None:
-        """Give the job up that waits for workers which cannot be started."""
-        self._failed_starts += 1
-        if self._failed_starts >= STARTS:
-            await self._note_death(reason)
-
-    async def _note_death(self, reason: str) -> None:
-        """Count a death of the workers against the job that they were at."""
-        if self._waiting:
-            progress = self._waiting[0]
-            progress.deaths += 1
-            if progress.deaths >= progress.job.attempts:
-                await self.post(progress.job.trial, Failure(reason))
-
-    async def _wait_for(self, condition: Any) -> None:
+    async def _wait_for(self, condition: Callable[[], bool]) -> None:
         async with self._changed:
             await self._changed.wait_for(condition)
 
-    # For trials
+    # Called by trials and by the pool
 
     async def submit(self, job: Job) -> None:
-        """Queue a job; submitting one again that is under way only attaches to it.
+        """Queue a job. If it is queued or running already, the caller is only attached to it.
 
-        What was heard of earlier trials' jobs is forgotten: a trial has the slot until it has read it all.
+        Events of earlier jobs are dropped: a trial keeps the slot until it has read all of its own.
         """
         known = self._by_trial.get(job.trial)
-        if known is None or (known.over and not isinstance(known.news[-1], Outcome)):
-            self._by_trial = {name: kept for name, kept in self._by_trial.items() if not kept.over}
-            self._by_trial[job.trial] = Progress(job)
-            self._waiting.append(self._by_trial[job.trial])
-        async with self._changed:
-            self._changed.notify_all()
+        if known is None or (known.ended and not isinstance(known.events[-1], Outcome)):
+            self._by_trial = {name: queued for name, queued in self._by_trial.items() if not queued.ended}
+            self._by_trial[job.trial] = QueuedJob(job)
+            self._queue.append(self._by_trial[job.trial])
+            self._detector.begin()
+        await self._notify()
 
-    async def news(self, trial: str, after: int) -> list[Event]:
-        """Return a job's news from number ``after`` on, waiting until there is some."""
-        progress = self._by_trial[trial]
-        await self._wait_for(lambda: len(progress.news) > after)
-        return progress.news[after:]
+    async def events(self, trial: str, after: int) -> list[Event]:
+        """Return a job's events from number ``after`` on; waits until there is one."""
+        queued = self._by_trial[trial]
+        await self._wait_for(lambda: len(queued.events) > after)
+        return queued.events[after:]
 
-    async def cancel(self, trial: str) -> None:
-        """Let a job end at its next report."""
-        self._by_trial[trial].cancelled = True
+    async def cancel(self, trial: str, verdict: Verdict) -> None:
+        """End a job at its next report, with the status that belongs to the verdict."""
+        if trial in self._by_trial:
+            self._by_trial[trial].verdict = verdict
 
     async def nodes(self) -> list[str]:
-        """Return Ray's ids of the nodes that the workers are on, once they are up."""
+        """Return Ray's ids of the nodes on which the workers run; empty until they are up."""
         return ids_of(self._nodes)
 
     async def close(self) -> None:
-        """Let the workers go once they are done; returns when Ray has their resources back."""
+        """End the workers after their job; returns when Ray has their resources back."""
         self._closed = True
-        async with self._changed:
-            self._changed.notify_all()
+        await self._notify()
         await self._wait_for(lambda: self._ended)
 
-    # For workers
+    # Called by workers
 
-    async def position(self, nodes: list[str]) -> int:
-        """Return the number of the job to start with: after a restart, the one that was under way.
+    async def enroll(self, rank: int, worker: ActorHandle) -> None:
+        """Register a worker of a group that is starting."""
+        self._detector.enroll(rank, worker)
 
-        Workers that a node took along when it left have not died of the job.
+    async def beat(self) -> None:
+        """Record a worker's heartbeat."""
+        self._detector.beat()
+
+    async def join(self, nodes: list[str]) -> int:
+        """Register a group that is up; return the number of its first job: after a restart, the one it died at.
+
+        Workers that died because their node left have not died of the job.
         """
         self._failed_starts = 0
-        left = set(ids_of(self._nodes)) - {node["NodeID"] for node in usable_nodes()}
+        gone = set(ids_of(self._nodes)) - {node["NodeID"] for node in usable_nodes()}
         self._nodes = tuple(nodes)
-        if self._waiting and self._waiting[0].fetched and not left:
-            await self._note_death("its workers died, as often as it may be tried")
+        reason, self._death = self._death or "its workers died, as often as it may be tried", ""
+        if self._queue and self._queue[0].fetched and not gone:
+            await self._count_death(reason)
         return self._finished
 
     async def fetch(self, number: int) -> Job | None:
-        """Return a job by its number, waiting until it is there; None when the slot is closed."""
-        await self._wait_for(lambda: len(self._waiting) > number - self._finished or self._closed)
+        """Return a job by its number; waits until it is queued. None when the slot is closed."""
+        await self._wait_for(lambda: len(self._queue) > number - self._finished or self._closed)
         if self._closed:
             return None
-        progress = self._waiting[number - self._finished]
-        progress.fetched = True
-        await self.post(progress.job.trial, Started(self._nodes))
-        return progress.job
+        queued = self._queue[number - self._finished]
+        queued.fetched = True
+        await self.post(queued.job.trial, Started(self._nodes))
+        return queued.job
 
-    async def post(self, trial: str, news: Event) -> Verdict:
-        """Take news of a job; answer whether to go on."""
-        progress = self._by_trial[trial]
-        if not progress.over:
-            progress.news.append(news)
-            if progress.over:
-                self._waiting.remove(progress)
+    async def post(self, trial: str, event: Event) -> Verdict:
+        """Record an event of a job; return whether the job goes on."""
+        queued = self._by_trial[trial]
+        if not queued.ended:
+            queued.events.append(event)
+            if queued.ended:
+                self._queue.remove(queued)
                 self._finished += 1
-        async with self._changed:
-            self._changed.notify_all()
-        return Verdict.INTERRUPT if progress.cancelled or self._closed else Verdict.GO_ON
+        await self._notify()
+        return Verdict.INTERRUPT if self._closed else queued.verdict
 
 
 def ids_of(nodes: Iterable[str]) -> list[str]:
-    """Return Ray's ids of nodes."""
+    """Return Ray's ids of nodes that are given as ``address/id``."""
     return [node.rpartition("/")[2] for node in nodes]
 
 
-def start_slot(workers: WorkersConfig, storage: str, name: str) -> ActorHandle:
-    """Start a slot; returns before its workers are up."""
+def start_slot(
+    workers: WorkersConfig, storage: str, name: str, hang_seconds: float = HANG_SECONDS
+) -> ActorHandle:
+    """Start a slot; returns before its workers are up. ``hang_seconds``: see `HangDetector`."""
     actor: Any = ray.remote(Slot)
-    # Ray Train frees a dead group's resources with the help of its state API, which gives up where several clusters
-    # run on one machine, unless this variable says which is meant. The group's processes inherit it.
-    environment = {"env_vars": {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}}
+    environment = {**cluster_environment(), WORKER_HEALTH_CHECK: str(HEALTH_CHECK_SECONDS)}
     return actor.options(
-        num_cpus=0, resources=ON_THE_HEAD, max_concurrency=64, runtime_env=environment
-    ).remote(workers, storage, name)
+        num_cpus=0, resources=HEAD_NODE, max_concurrency=1000, runtime_env={"env_vars": environment}
+    ).remote(workers, storage, name, hang_seconds)
 
 
 def follow(
     job: Job,
     slot: ActorHandle,
-    tell: Callable[[list[Report]], None],
-    taken: Callable[[Started], None] = lambda taken: None,
+    on_reports: Callable[[list[Report]], None],
+    on_start: Callable[[Started], None] = lambda started: None,
 ) -> Outcome | Failure:
-    """Submit a job to a slot, tell where it is taken up and its reports as they come; return its end."""
+    """Submit a job to a slot, call back with its events as they come, and return how it ended."""
     ray.get(slot.submit.remote(job))
-    heard = 0
+    count = 0
     while True:
-        news: list[Event] = ray.get(slot.news.remote(job.trial, heard))
-        heard += len(news)
-        for item in news:
-            if isinstance(item, Started):
-                taken(item)
-        reports = [item for item in news if isinstance(item, Report)]
+        events: list[Event] = ray.get(slot.events.remote(job.trial, count))
+        count += len(events)
+        for event in events:
+            if isinstance(event, Started):
+                on_start(event)
+        reports = [event for event in events if isinstance(event, Report)]
         if reports:
-            tell(reports)
-        end = news[-1]
-        if isinstance(end, Outcome | Failure):
+            on_reports(reports)
+        if isinstance(end := events[-1], Outcome | Failure):
             return end

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from ray.actor import ActorHandle
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -11,18 +12,25 @@ from hamu_ray.storage import storage_path
 from hamu_ray.workers.shared_storage import write_marker
 from hamu_ray.workers.worker import serve
 
+COLLECTIVE_TIMEOUT_SECONDS = 7 * 24 * 3600
+"""Time-out of PyTorch's collectives. It is not what detects a hang (`heartbeat` does): one worker waits in a collective
+for as long as another takes to train a base model."""
 
-def make_trainer(workers: WorkersConfig, storage: str, name: str, slot: Any) -> TorchTrainer:
-    """Return the Ray Train trainer of a slot's worker group."""
+
+def make_trainer(
+    workers: WorkersConfig, storage: str, name: str, slot: ActorHandle, heartbeat_seconds: float
+) -> TorchTrainer:
+    """Return the Ray Train trainer of a slot's worker group, which restarts the group whenever a worker dies."""
     resources = {"CPU": workers.cpus, **({"GPU": workers.gpus} if workers.gpus else {})}
-    place = storage_path(storage) / "ray" / f"{name}.sign"
+    place = storage_path(storage) / "ray" / f"{name}.marker"
     return TorchTrainer(
         serve,
         train_loop_config={
             "slot": slot,
             "storage": storage,
             "place": str(place),
-            "sign": write_marker(place),
+            "marker": write_marker(place),
+            "heartbeat_seconds": heartbeat_seconds,
         },
         scaling_config=ScalingConfig(
             num_workers=workers.count,
@@ -34,7 +42,7 @@ def make_trainer(workers: WorkersConfig, storage: str, name: str, slot: Any) -> 
         run_config=RunConfig(
             name=name, failure_config=FailureConfig(max_failures=-1), **train_storage(storage)
         ),
-        # NCCL refuses workers that share a GPU; None is NCCL for whole GPUs, and gloo for CPUs.
+        # NCCL refuses workers that share a GPU. None means NCCL for whole GPUs and gloo for CPUs.
         torch_config=TorchConfig(
             backend="gloo" if 0 < workers.gpus < 1 else None, timeout_s=COLLECTIVE_TIMEOUT_SECONDS
         ),
@@ -42,14 +50,10 @@ def make_trainer(workers: WorkersConfig, storage: str, name: str, slot: Any) -> 
 
 
 def train_storage(storage: str) -> dict[str, Any]:
-    """Return where Ray Train keeps what it needs itself: in the same storage, by the same file system."""
+    """Return Ray Train's own storage arguments: a folder of the same storage, through the same file system."""
     place = storage_path(storage) / "ray"
     if isinstance(place, Path):
         return {"storage_path": str(place)}
     from pyarrow.fs import FSSpecHandler, PyFileSystem
 
     return {"storage_path": place.path, "storage_filesystem": PyFileSystem(FSSpecHandler(place.fs))}
-
-
-COLLECTIVE_TIMEOUT_SECONDS = 6 * 3600
-"""One worker may wait for another that trains a base model; a dead worker is noticed by Ray long before."""

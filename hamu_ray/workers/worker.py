@@ -1,4 +1,4 @@
-"""What each Ray Train worker of a slot does: one job after the other, until the slot closes."""
+"""The training function of a slot's Ray Train workers: run one job after the other until the slot closes."""
 
 import logging
 from typing import Any
@@ -12,48 +12,52 @@ from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.pairing.group import Alone, Distributed, Group, PeerLost
 from hamu_ray.results.outcome import Failure, Report, Verdict
 from hamu_ray.storage import storage_path
+from hamu_ray.workers.heartbeat import Heartbeat
 from hamu_ray.workers.messages import Job
-from hamu_ray.workers.shared_storage import sees, unseen
+from hamu_ray.workers.ray_private import this_actor
+from hamu_ray.workers.shared_storage import not_shared, sees_marker
 
 logger = logging.getLogger(__name__)
 
 
 def serve(config: dict[str, Any]) -> None:
-    """Fetch jobs from the slot and do them; the worker's data and models stay resident in between."""
+    """Fetch jobs from the slot and run them. Data and models stay in this process between jobs."""
     slot = config["slot"]
     group: Group = Distributed() if torch.distributed.is_initialized() else Alone()
-    resident = Resident(storage_path(config["storage"]), get_device())
-    shared = sees(storage_path(config["place"]), config["sign"])
-    # Rank 0 asks for all: asking may end a job that has killed too many groups, and ranks must not disagree on it.
-    node = f"{ray.util.get_node_ip_address()}/{ray.get_runtime_context().get_node_id()}"
+    ray.get(slot.enroll.remote(group.rank, this_actor()))
+    with Heartbeat(lambda: slot.beat.remote(), config["heartbeat_seconds"]) as heartbeat:
+        resident = Resident(storage_path(config["storage"]), get_device())
+        shared = sees_marker(storage_path(config["place"]), config["marker"])
+        node = f"{ray.util.get_node_ip_address()}/{ray.get_runtime_context().get_node_id()}"
+        problem = "" if shared else not_shared(config["storage"], node)
+        number = join(slot, group, node)
+        while (job := ray.get(slot.fetch.remote(number))) is not None:
+            run_job(job, slot, group, resident, heartbeat, problem)
+            number += 1
+
+
+def join(slot: Any, group: Group, node: str) -> int:
+    """Register the group with the slot; return the number of its first job.
+
+    Rank 0 does it for all: it may end a job that has killed too many groups, and ranks must agree on that.
+    """
     nodes = list(dict.fromkeys(gather_texts(group, node)))
-    asked = str(ray.get(slot.position.remote(nodes))) if group.rank == 0 else ""
-    number = int(gather_texts(group, asked)[0])
-    while True:
-        job = ray.get(slot.fetch.remote(number))
-        if job is None:
-            return
-        do(job, slot, group, resident, "" if shared else unseen(config["storage"], node))
-        number += 1
+    number = str(ray.get(slot.join.remote(nodes))) if group.rank == 0 else ""
+    return int(gather_texts(group, number)[0])
 
 
-def do(job: Job, slot: Any, group: Group, resident: Resident, problem: str) -> None:
-    """Do one job and post its news; none can be done where there is a problem already.
+def run_job(
+    job: Job, slot: Any, group: Group, resident: Resident, heartbeat: Heartbeat, problem: str
+) -> None:
+    """Run one job and post its events to the slot; a ``problem`` of this worker fails every job.
 
-    What fails on every rank alike, before any rank waits for another, ends the job alone. Any other error may leave
-    ranks waiting for this one, so it is raised, and Ray Train starts the whole group again.
+    An error that occurs before any rank waits for another ends the job alone. Any other error may leave ranks waiting
+    for this one, so it is raised, and Ray Train restarts the whole group.
     """
 
     def post(report: Report) -> Verdict:
+        heartbeat.count_report()
         verdict: Verdict = ray.get(slot.post.remote(job.trial, report))
-        unlearning = report.phase == "unlearning"
-        if (
-            verdict is Verdict.GO_ON
-            and unlearning
-            and job.rivals
-            and job.rivals.beat(report.step, report.measures)
-        ):
-            return Verdict.PRUNE
         return verdict
 
     try:
@@ -61,7 +65,7 @@ def do(job: Job, slot: Any, group: Group, resident: Resident, problem: str) -> N
     except Exception as error:
         logger.exception("job %s cannot be prepared", job.trial)
         problem = problem or f"{type(error).__name__}: {error}"
-    problems = [p for p in gather_texts(group, problem) if p]
+    problems = [text for text in gather_texts(group, problem) if text]
     if problems:
         if group.rank == 0:
             ray.get(slot.post.remote(job.trial, Failure(problems[0])))
@@ -69,7 +73,7 @@ def do(job: Job, slot: Any, group: Group, resident: Resident, problem: str) -> N
     try:
         outcome = unlearn(job.run, resident, group, storage_path(job.folder), post)
     except PeerLost:
-        raise  # the other worker's death: the job goes on with the next group
+        raise  # another worker died: the job goes on with the next group
     except Exception as error:
         ray.get(slot.post.remote(job.trial, Failure(f"{type(error).__name__}: {error}")))
         raise

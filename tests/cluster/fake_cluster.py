@@ -1,11 +1,10 @@
-"""An autoscaling cluster of processes on this machine, and jobs submitted to it."""
+"""`cluster/local.yaml` for real: an autoscaling cluster of processes on this machine, and jobs submitted to it."""
 
 import contextlib
 import json
 import os
+import secrets
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,83 +17,88 @@ from urllib.request import Request, urlopen
 import psutil
 import yaml
 
+from tests.ports import free_ports
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-MOST_NODES = 6
-"""More than sweeps need: the node provider never hears that a process died, and counts it on."""
-
-
-def free_port() -> int:
-    """A port below those from which Ray gives its workers theirs."""
-    for port in range(7000 + os.getpid() % 1000, 9990):
-        with socket.socket() as attempt:
-            if attempt.connect_ex(("127.0.0.1", port)) != 0:
-                return port
-    raise RuntimeError("no free port")
+MAX_NODES = 6
+"""More than sweeps need: the node provider goes on counting a node whose process died."""
 
 
 class FakeCluster:
-    """`cluster/local.yaml` with short waits, at ports and in a folder of its own; starts with the head alone."""
+    """The cluster of `cluster/local.yaml` at ports and in a folder of its own; starts with the head alone."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port, self.dashboard = free_port(), free_port() + 1000
+        self.port, self.dashboard, agent, client = free_ports(4)
         config = yaml.safe_load((ROOT / "cluster" / "local.yaml").read_text())
-        config |= {"idle_timeout_minutes": 0.4, "max_workers": MOST_NODES}
+        config |= {"idle_timeout_minutes": 0.2, "max_workers": MAX_NODES}
         config["provider"]["gcs_address"] = f"127.0.0.1:{self.port}"
-        config["available_node_types"]["worker"]["max_workers"] = MOST_NODES
+        config["available_node_types"]["worker"]["max_workers"] = MAX_NODES
         file = folder / "cluster.yaml"
         file.write_text(yaml.safe_dump(config))
-        self.temporary = tempfile.mkdtemp(prefix="ray-")  # short: sockets' paths have little room
-        self.token = folder / "token"
-        self.token.write_text("0123456789abcdef" * 4)
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {
+        self.temporary = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # socket paths have at most 107 bytes
+        self.token = secrets.token_hex(32)
+        (folder / "token").write_text(self.token)
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHONPATH"))}
+        self.environment = inherited | {
             "PATH": f"{BIN}:{os.environ['PATH']}",
-            "RAY_FAKE_CLUSTER": "1",
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": str(self.token),
+            "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
+            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
             "AUTOSCALER_UPDATE_INTERVAL_S": "1",
-            "RAY_memory_monitor_refresh_ms": "0",  # the memory is the machine's business
+            "RAY_memory_monitor_refresh_ms": "0",  # other processes may fill this machine's memory
             "OMP_NUM_THREADS": "1",
+            "STORAGE_OF_THE_HEAD": str(folder / "runs"),
         }
         command = f"""ray start --head --block --node-ip-address=127.0.0.1 --port={self.port} --num-cpus=0
-            --dashboard-port={self.dashboard} --dashboard-agent-listen-port=0 --object-store-memory=100000000
-            --min-worker-port=0 --max-worker-port=0 --ray-client-server-port={self.dashboard + 500}
-            --temp-dir={self.temporary} --autoscaling-config={file}"""
+            --dashboard-port={self.dashboard} --dashboard-agent-listen-port={agent}
+            --ray-client-server-port={client} --min-worker-port=0 --max-worker-port=0
+            --object-store-memory=100000000 --temp-dir={self.temporary} --autoscaling-config={file}"""
         with (folder / "head.log").open("w") as log:
             self.head = subprocess.Popen(
-                command.split(), env=self.environment, stdout=log, stderr=log, start_new_session=True
+                command.split(),
+                env={**self.environment, "RAY_FAKE_CLUSTER": "1"},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         self.until(self.answers, "the head is up")
 
-    def until(self, condition: Callable[[], Any], what: str, seconds: float = 120) -> Any:
+    def until(self, condition: Callable[[], Any], what: str, seconds: float = 600) -> Any:
         """Return the condition's first true value."""
         deadline = time.monotonic() + seconds
         while not (value := condition()):
             assert self.head.poll() is None, (self.folder / "head.log").read_text()
             assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-            time.sleep(0.5)
+            time.sleep(0.2)
         return value
 
-    def job(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    def job(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run `ray job ...`."""
         return subprocess.run(
-            ["ray", "job", arguments[0], f"--address=http://127.0.0.1:{self.dashboard}", *arguments[1:]],
+            ["ray", "job", arguments[0], f"--address={self.url}", *arguments[1:]],
             cwd=ROOT,
             env=self.environment | environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
         )
 
-    def submit(
-        self, name: str, space: Path, *options: str, wait: bool = False
-    ) -> subprocess.CompletedProcess:
-        """Submit a sweep as a person would, from the repository's root."""
-        ours = [] if wait else ["--no-wait"]
-        tune = ["python", "-m", "hamu_ray.tune", str(space), *options]
-        return self.job("submit", *ours, f"--submission-id={name}", "--working-dir=.", "--", *tune)
+    def submit(self, name: str, *command: str) -> subprocess.CompletedProcess[str]:
+        """Submit a job from the repository's root, without waiting for its end."""
+        return self.job("submit", "--no-wait", f"--submission-id={name}", "--working-dir=.", "--", *command)
+
+    def sweep(self, name: str, space: Path, *options: str) -> None:
+        """Submit a sweep as a job."""
+        submitted = self.submit(name, "python", "-m", "hamu_ray.tune", str(space), *options)
+        assert submitted.returncode == 0, submitted.stdout + submitted.stderr
+
+    @property
+    def url(self) -> str:
+        """Of the dashboard."""
+        return f"http://127.0.0.1:{self.dashboard}"
 
     def status(self, name: str) -> str:
         """Return a job's status, such as SUCCEEDED."""
@@ -109,31 +113,28 @@ class FakeCluster:
 
     def ask(self, path: str = "") -> Any:
         """Ask the head's job server, which takes less of the machine than another `ray` command."""
-        token = {"Authorization": f"Bearer {self.token.read_text()}"}
-        url = f"http://127.0.0.1:{self.dashboard}/api/jobs/{path}"
-        with urlopen(Request(url, headers=token), timeout=60) as answer:
+        token = {"Authorization": f"Bearer {self.token}"}
+        with urlopen(Request(f"{self.url}/api/jobs/{path}", headers=token), timeout=60) as answer:
             return json.load(answer)
 
-    def wait_for(self, name: str, status: str, seconds: float = 240) -> str:
+    def wait_for(self, name: str, status: str) -> str:
         """Wait until a job is over; return its log."""
-        self.until(lambda: self.status(name) in ("SUCCEEDED", "FAILED", "STOPPED"), name, seconds)
+        self.until(lambda: self.status(name) in ("SUCCEEDED", "FAILED", "STOPPED"), name, 900)
         log = str(self.ask(f"{name}/logs")["logs"])
         assert self.status(name) == status, log
         return log
 
     def processes(self) -> list[psutil.Process]:
-        """Return all processes of this cluster: each names its folder."""
-        found = []
+        """Return all processes of this cluster: the head's, and others that name the cluster's folder."""
+        found = {process.pid: process for process in psutil.Process(self.head.pid).children(recursive=True)}
         for process in psutil.process_iter():
-            try:
+            with contextlib.suppress(psutil.Error):
                 if any(self.temporary in word for word in process.cmdline()):
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
+                    found[process.pid] = process
+        return list(found.values())
 
     def raylets(self) -> Mapping[str, psutil.Process]:
-        """Return the raylets of the nodes that scale, by the ends of their ids."""
+        """Return the raylets of the nodes that the autoscaler started, by Ray's ids of the nodes."""
         found = {}
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
@@ -146,35 +147,29 @@ class FakeCluster:
         """Return the processes of trials, slots and worker groups."""
         names = ("ray::ImplicitFunc", "ray::Slot", "ray::Pool", "ray::TrainController", "ray::RayTrainWorker")
         found = []
-        for process in psutil.Process(self.head.pid).children(recursive=True) + self.processes():
-            try:
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
                 if process.cmdline()[:1] and process.cmdline()[0].startswith(names):
                     found.append(process)
-            except psutil.Error:
-                continue
         return found
 
-    def drain(self, node: str) -> subprocess.CompletedProcess:
-        """Tell a node that it will be taken away in two minutes, as a cloud does."""
-        return subprocess.run(
-            [
-                *("ray", "drain-node", f"--address=127.0.0.1:{self.port}", f"--node-id={node}"),
-                *("--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot"),
-                "--deadline-remaining-seconds=120",
-            ],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-        )
+    def drain(self, node: str) -> None:
+        """Announce that a node will be taken away in two minutes, as a cloud does."""
+        command = ["ray", "drain-node", f"--address=127.0.0.1:{self.port}", f"--node-id={node}"]
+        command += ["--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot"]
+        command += ["--deadline-remaining-seconds=120"]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
-    def close(self) -> None:
-        """End every process of the cluster."""
-        processes = [*psutil.Process(self.head.pid).children(recursive=True), *self.processes()]
-        self.head.send_signal(signal.SIGTERM)
-        psutil.wait_procs([self.head], timeout=10)
-        for process in [*processes, *self.processes()]:
-            try:
-                process.kill()
-            except psutil.Error:
-                continue
-        shutil.rmtree(self.temporary, ignore_errors=True)
+    def close(self) -> list[psutil.Process]:
+        """End the head as Ctrl-C does; return the processes that it left behind, which are killed."""
+        members = self.processes()
+        try:
+            self.head.terminate()
+            self.head.wait(timeout=120)
+            return psutil.wait_procs(members, timeout=60)[1]
+        finally:
+            for process in (self.head, *members):
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            shutil.rmtree(self.temporary, ignore_errors=True)

@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,7 +26,7 @@ from hamu_ray.results.outcome import Outcome, Verdict
 from tests.cluster.fake_cluster import BIN, ROOT
 from tests.runs import small_run
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1200)]
 
 HOSTS = 4
 NAME = f"hr{os.getpid() % 100000}"
@@ -43,6 +45,8 @@ class Hosts:
     folder: Path
     private: Path
     """A folder that the last host has for itself."""
+    temporary: str = field(default_factory=lambda: tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+    """Of Ray; socket paths have at most 107 bytes."""
     processes: list[subprocess.Popen] = field(default_factory=list)
 
     def environment(self) -> dict[str, str]:
@@ -73,7 +77,7 @@ class Hosts:
             else f"--address={NETWORK}.1:{PORT}"
         )
         command = f"""ray start --block --node-ip-address={NETWORK}.{host} --num-cpus=1
-            --object-store-memory=100000000 --temp-dir={self.folder}/{host} {role}"""
+            --object-store-memory=100000000 --temp-dir={self.temporary}/{host} {role}"""
         hide = f"mount -t tmpfs none {self.private} && " if host == HOSTS else ""
         inside = ["unshare", "-m", "sh", "-c", f"{hide}exec {' '.join(command.split())}"]
         with (self.folder / f"log{host}").open("w") as log:
@@ -89,17 +93,16 @@ class Hosts:
         return subprocess.run(
             ["ip", "netns", "exec", f"{NAME}-1", *command],
             env=self.environment() | {"RAY_ADDRESS": f"{NETWORK}.1:{PORT}"},
-            cwd=self.folder, capture_output=True, text=True, timeout=300,
+            cwd=self.folder, capture_output=True, text=True, timeout=900,
         )  # fmt: skip
 
-    def wait(self) -> None:
-        """Wait until all hosts are in the cluster."""
-        for _ in range(60):
-            alive = self.run("ray", "status")
-            if alive.stdout.count("node_") >= HOSTS:
-                return
-            time.sleep(1)
-        raise AssertionError("\n".join((self.folder / f"log{h}").read_text() for h in range(1, HOSTS + 1)))
+    def wait(self, host: int) -> None:
+        """Wait until a host is in the cluster."""
+        log, deadline = self.folder / f"log{host}", time.monotonic() + 300
+        while "Ray runtime started" not in log.read_text():
+            assert self.processes[host - 1].poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
 
     def close(self) -> None:
         """End the processes and remove the network."""
@@ -114,6 +117,7 @@ class Hosts:
         for host in range(1, HOSTS + 1):
             subprocess.run(["ip", "netns", "del", f"{NAME}-{host}"], capture_output=True)
         subprocess.run(["ip", "link", "del", NAME], capture_output=True)
+        shutil.rmtree(self.temporary, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -128,10 +132,12 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     made = Hosts(folder, folder / "private")
     made.private.mkdir()
     try:
-        for host in range(1, HOSTS + 1):
+        made.start(1)
+        made.wait(1)  # the others join it
+        for host in range(2, HOSTS + 1):
             made.start(host)
-            time.sleep(8 if host == 1 else 0)
-        made.wait()
+        for host in range(2, HOSTS + 1):
+            made.wait(host)
         yield made
     finally:
         made.close()
@@ -145,7 +151,6 @@ def test_workers_on_four_hosts_give_the_numbers_of_one(hosts: Hosts, tmp_path: P
     assert several.returncode == 0, several.stdout + several.stderr
     found = load_file(hosts.folder / "runs" / "runs" / "small" / MODEL_FILE)
 
-    torch.set_num_threads(1)
     run = RunConfig.model_validate({**document, "workers": {"count": 1}})
     resident = Resident(hosts.folder / "runs", torch.device("cpu"))
     outcome = unlearn(run, resident, Alone(), tmp_path / "one", lambda report: Verdict.GO_ON)

@@ -1,118 +1,215 @@
-"""`cluster/local.yaml` for real: a head that asks for a token, and jobs that are submitted to it as the manual says."""
+"""`cluster/local.yaml` for real: a head that asks for a token, jobs submitted to it as the manual says, and sweeps
+whose nodes come, vanish and go while every trial is done once.
+"""
 
 import os
-import secrets
-import socket
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
+import signal
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import psutil
 import pytest
-import yaml
+from mlflow import MlflowClient
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
+from hamu_ray.results.folder import read_records
+from hamu_ray.results.outcome import Status
+from hamu_ray.results.trial import TrialRecord
+from tests.cluster.fake_cluster import FakeCluster
+from tests.sweep_processes import write_space
 
-ROOT = Path(__file__).parents[2]
-RAY = str(Path(sys.executable).with_name("ray"))
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
-@dataclass(frozen=True)
-class Head:
-    """A running head."""
-
-    address: str
-    dashboard: str
-    token: str
-    environment: Mapping[str, str]
-
-    def submit(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Submit a job from the project's folder."""
-        return subprocess.run(
-            [RAY, "job", "submit", "--address", self.dashboard, "--working-dir", ".", "--", *command],
-            cwd=ROOT, env=dict(self.environment), capture_output=True, text=True, timeout=200,
-        )  # fmt: skip
+STEPS = 160
+LENGTH = {
+    "duration": {"steps": STEPS},
+    "checkpoint": {"every_steps": 5},
+    "evaluation": {"every_steps": STEPS // 2, "subset": 100},
+    "batch": {"retain": 16, "forget": 16},
+    "stop": {"collapse_ratio": None},
+}
+PAIR = {"count": 2, "cpus": 1.0}
+"""It fills one node."""
 
 
 @pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    folder = tmp_path_factory.mktemp("local")
-    port, dashboard, agent, client = free_ports(4)
-    config = yaml.safe_load((ROOT / "cluster" / "local.yaml").read_text())
-    config["provider"]["gcs_address"] = f"127.0.0.1:{port}"
-    (folder / "local.yaml").write_text(yaml.safe_dump(config))
-    (folder / "token").write_text(token := secrets.token_hex(32))
-    inherited = {
-        key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "PYTHONPATH"))
-    }
-    environment = {
-        **inherited,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-        "STORAGE_OF_THE_HEAD": str(folder / "runs"),
-    }
-    temporary = tempfile.mkdtemp(prefix="ray-")  # short: sockets' paths have little room
-    command = [RAY, "start", "--head", "--block", "--num-cpus=0", f"--autoscaling-config={folder / 'local.yaml'}",
-               f"--port={port}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}",
-               f"--ray-client-server-port={client}", f"--temp-dir={temporary}"]  # fmt: skip
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            command, env={**environment, "RAY_FAKE_CLUSTER": "1"}, stdout=log, stderr=log
-        )
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeCluster]:
+    cluster = FakeCluster(tmp_path_factory.mktemp("cluster"))
     try:
-        deadline = time.monotonic() + 150
-        while "will now block" not in (folder / "log").read_text():
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.2)
-        yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", token, environment)
+        yield cluster
     finally:
-        children = psutil.Process(process.pid).children(recursive=True)
-        process.terminate()
-        process.wait(timeout=60)
-        _, left = psutil.wait_procs(children, timeout=20)
+        left = cluster.close()
     assert not left, "the head takes all its processes along"
 
 
-def test_strangers_are_turned_away(head: Head) -> None:
-    url = f"{head.dashboard}/api/jobs/"
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A storage for all sweeps, so that base models are trained once."""
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.fixture(scope="module")
+def impossible(cluster: FakeCluster, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A job that asks for GPUs, which no node has; it waits for its refusal while other tests run."""
+    space = sweep(tmp_path_factory.mktemp("impossible"), shared, 1, {**PAIR, "gpus": 1.0})
+    cluster.sweep("impossible", space)
+    return "impossible"
+
+
+def sweep(folder: Path, storage: Path, samples: int, workers: dict[str, Any] = PAIR) -> Path:
+    """Write a search space of twice as many trials as samples."""
+    search = {"samples": samples, "concurrent": 2, "retries": 3}
+    return write_space(folder, str(storage), search, workers=workers, **LENGTH)
+
+
+def records_of(space: Path) -> list[TrialRecord]:
+    (folder,) = (space.parent / "runs" / "sweeps").glob("tiny-*")
+    return read_records(folder)
+
+
+def assert_all_done_once(space: Path, trials: int) -> list[TrialRecord]:
+    """Every trial finished, on a node, with each of its steps once in MLflow; return their records."""
+    records = records_of(space)
+    assert [record.trial_id for record in records] == [f"{number:04d}" for number in range(trials)]
+    assert {record.status for record in records} <= {Status.FINISHED, Status.COLLAPSED}
+    client = MlflowClient(tracking_uri=f"sqlite:///{space.parent}/runs/mlflow.db")
+    experiment = client.get_experiment_by_name("hamu_ray")
+    assert experiment is not None
+    runs = {
+        r.data.tags["trial"]: r
+        for r in client.search_runs([experiment.experiment_id])
+        if "trial" in r.data.tags
+    }
+    assert sorted(runs) == [record.trial_id for record in records]
+    for record in records:
+        run = runs[record.trial_id]
+        steps = Counter(m.step for m in client.get_metric_history(run.info.run_id, "gradient_cosine"))
+        assert steps == Counter(range(1, record.steps + 1)), "every step once"
+        assert record.nodes
+        assert run.data.tags["node"] == ", ".join(record.nodes)
+    return records
+
+
+def under_way(space: Path, storage: Path) -> dict[str, int]:
+    """The trials that have a checkpoint and are not over, with the step of the newest."""
+    found: dict[str, int] = {}
+    for folder in (space.parent / "runs" / "sweeps").glob("tiny-*"):
+        trials = storage / "sweeps" / folder.name / "trials"
+        for file in trials.glob("*/checkpoints/*/step-*.safetensors"):
+            trial, step = file.parents[2], int(file.stem.removeprefix("step-"))
+            if not (trial / "outcome.json").exists():
+                found[trial.name] = max(step, found.get(trial.name, 0))
+    return found
+
+
+def has_workers(raylet: psutil.Process) -> bool:
+    """Whether a group's workers are on a node."""
+    try:
+        return any("RayTrainWorker" in " ".join(child.cmdline()) for child in raylet.children())
+    except psutil.Error:
+        return False
+
+
+@pytest.mark.usefixtures("impossible")
+def test_strangers_are_turned_away(cluster: FakeCluster) -> None:
+    url = f"{cluster.url}/api/jobs/"
     for headers, code in (({}, 401), ({"Authorization": "Bearer of-nothing"}, 403)):
         with pytest.raises(HTTPError) as error:
-            urlopen(Request(url, headers=headers), timeout=30)
+            urlopen(Request(url, headers=headers), timeout=60)
         assert error.value.code == code
-    with urlopen(Request(url, headers={"Authorization": f"Bearer {head.token}"}), timeout=30) as answer:
-        assert answer.status == 200
 
 
-def test_a_job_brings_the_project_and_finds_the_environment_of_the_head(head: Head) -> None:
+def test_nobody_submits_without_the_token(cluster: FakeCluster) -> None:
+    refused = cluster.job("list", RAY_AUTH_MODE="disabled")
+    assert refused.returncode != 0
+    assert "auth" in (refused.stdout + refused.stderr).lower()
+
+
+def test_a_job_brings_the_project_and_finds_the_environment_of_the_head(cluster: FakeCluster) -> None:
     line = (
         "python -m hamu_ray.tune search_spaces/digits.yaml --dry-run --set storage.path=$STORAGE_OF_THE_HEAD"
     )
-    done = head.submit("bash", "-c", line)
+    done = cluster.job("submit", "--working-dir", ".", "--", "bash", "-c", line)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"path: {head.environment['STORAGE_OF_THE_HEAD']}" in done.stdout
+    assert f"path: {cluster.environment['STORAGE_OF_THE_HEAD']}" in done.stdout
 
 
-def test_a_job_that_fails_says_so_with_its_own_code_and_last_lines(head: Head) -> None:
-    done = head.submit("python", "-m", "hamu_ray.tune", "search_spaces/digits.yaml", "--set", "seeed=1")
+def test_a_job_that_fails_says_so_with_its_own_code_and_last_lines(cluster: FakeCluster) -> None:
+    tune = ["python", "-m", "hamu_ray.tune", "search_spaces/digits.yaml", "--set", "seeed=1"]
+    done = cluster.job("submit", "--working-dir", ".", "--", *tune)
     assert done.returncode == 1
     assert "exit code 2" in done.stdout + done.stderr
     assert "seeed: unknown key; did you mean seed?" in done.stdout
+
+
+def test_a_path_of_the_job_alone_is_refused(cluster: FakeCluster, shared: Path, tmp_path: Path) -> None:
+    cluster.sweep("relative", sweep(tmp_path, shared, 1), "--set", "storage.path=runs")
+    log = cluster.wait_for("relative", "FAILED")
+    assert "error:" in log.splitlines()[-1]
+    assert "storage.path: runs would lie in the job's own folder" in log
+
+
+def test_what_no_node_can_hold_is_refused(cluster: FakeCluster, impossible: str) -> None:
+    log = cluster.wait_for(impossible, "FAILED")
+    assert "waiting for nodes: 2 workers of 1 CPU and 1 GPU; none on their way" in log
+    assert "2 workers of 1 CPU and 1 GPU do not fit" in log.splitlines()[-1]
+    assert "autoscaler brings no more" in log
+    assert not cluster.raylets()
+
+
+def test_nodes_come_for_the_trials_and_trials_go_on_where_nodes_vanish(
+    cluster: FakeCluster, shared: Path, tmp_path: Path
+) -> None:
+    """Of the nodes at work one is killed, and then another one is drained."""
+    space = sweep(tmp_path, shared, 3)
+    cluster.sweep("vanishing", space)
+    most = 0
+    disturbed: dict[str, dict[str, int]] = {}
+    """Nodes, and which trials were at which steps then."""
+
+    def node_at_work() -> str | None:
+        """A node with a trial under way: every node that has workers has one."""
+        nonlocal most
+        assert cluster.status("vanishing") in ("PENDING", "RUNNING"), cluster.ask("vanishing/logs")["logs"]
+        raylets = cluster.raylets()
+        most = max(most, len(raylets))
+        nodes = [node for node in raylets if has_workers(raylets[node]) and node not in disturbed]
+        before = next(reversed(disturbed.values()), {})
+        trials = under_way(space, shared)
+        moving = [trial for trial, step in trials.items() if step > before.get(trial, 0)]
+        return nodes[0] if nodes and len(nodes) == len(moving) else None
+
+    killed = cluster.until(node_at_work, "a node to be killed")
+    os.kill(cluster.raylets()[killed].pid, signal.SIGKILL)
+    disturbed[killed] = under_way(space, shared)
+    drained = cluster.until(node_at_work, "a node to be drained")
+    cluster.drain(drained)
+    disturbed[drained] = under_way(space, shared)
+    log = cluster.wait_for("vanishing", "SUCCEEDED")
+    records = assert_all_done_once(space, 6)
+    assert most >= 2, "two trials at a time ask for two nodes"
+    for node in disturbed:
+        assert any(on.endswith(node) for record in records for on in record.nodes[:-1]), (
+            "it went on elsewhere"
+        )
+    assert all(f"/{node[-6:]}" in log for record in records for node in record.nodes)
+
+
+def test_a_stopped_job_is_resumed_and_nodes_go_after_the_last_trial(
+    cluster: FakeCluster, shared: Path, tmp_path: Path
+) -> None:
+    space = sweep(tmp_path, shared, 1)
+    cluster.sweep("stopped", space)
+    cluster.until(lambda: under_way(space, shared), "checkpoints")
+    cluster.job("stop", "stopped")
+    cluster.wait_for("stopped", "STOPPED")
+    before = records_of(space)
+    assert len(before) < 2
+    cluster.until(lambda: not cluster.trial_processes(), "trials, slots and workers end")
+    cluster.sweep("resumed", space, "--resume")
+    cluster.wait_for("resumed", "SUCCEEDED")
+    assert assert_all_done_once(space, 2)[: len(before)] == before
+    cluster.until(lambda: not cluster.raylets(), "the nodes go")

@@ -1,9 +1,7 @@
 """`cluster/slurm.sh` run for real, with a scheduler that runs every step on this machine."""
 
 import os
-import random
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -16,9 +14,10 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
+from tests.ports import are_free, free_port
 from tests.sweep_processes import write_space
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.server, pytest.mark.timeout(1200)]
 
 SCRIPT = Path(__file__).parents[2] / "cluster" / "slurm.sh"
 
@@ -39,6 +38,13 @@ exec "$@"
 """
 
 
+def free_job() -> int:
+    """Return the number of a job whose ports, which the script takes from it, are free."""
+    return next(
+        job for job in ((free_port() - 20_000) // 10 for _ in range(1000)) if are_free(20_000 + job * 10, 4)
+    )
+
+
 def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the job's script as Slurm does: on the first node of the allocation, in the folder it was submitted from."""
     commands = folder / "bin"
@@ -48,7 +54,7 @@ def run(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
         (commands / name).write_text(text)
         (commands / name).chmod(0o755)
     own = {
-        "SLURM_JOB_ID": str(random.SystemRandom().randrange(1, 10**6)),
+        "SLURM_JOB_ID": str(free_job()),
         "SLURM_JOB_NODELIST": "localhost",
         "SLURM_SUBMIT_DIR": str(folder),
         "SLURM_CPUS_PER_TASK": "2",
@@ -65,7 +71,7 @@ def run(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
         env={**inherited, **own, **environment},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=900,
     )
 
 
@@ -98,9 +104,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
     """A sweep with an MLflow server and with secrets in its environment."""
     folder = tmp_path_factory.mktemp("job")
     space = write_space(folder, str(folder / "runs"), {"samples": 1, "concurrent": 1}, duration={"steps": 3})
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
               "--backend-store-uri", f"sqlite:///{folder}/tracked/mlflow.db",
               "--artifacts-destination", f"{folder}/tracked/artifacts"]  # fmt: skip
@@ -108,7 +112,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
     with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(server, stdout=log, stderr=log, start_new_session=True)
     try:
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + 300
         while not answers(port):
             assert time.monotonic() < deadline, (folder / "server.log").read_text()
             time.sleep(0.2)

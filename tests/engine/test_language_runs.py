@@ -1,7 +1,6 @@
 """Language runs through the engine: what is saved, going on, any number of workers, and other programs' loaders."""
 
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from cheap_runs import ReportList, done, same_bits
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import base_models
@@ -22,6 +23,7 @@ from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.pairing.group import Alone, Distributed
 from hamu_ray.results.outcome import Status
 from tests.made_texts import LORA, text_run
+from tests.ports import free_port
 
 WAYS: dict[str, dict[str, Any]] = {
     "all": {},
@@ -90,40 +92,62 @@ def in_group(
     rank: int, size: int, port: int, runs: dict[str, RunConfig], storage: Path, folder: Path
 ) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=size)
     resident, group = Resident(storage, torch.device("cpu")), Distributed()
-    for method, run in runs.items():
+    drawn_from: list[bytes] = []
+
+    def before_forward(module: nn.Module, _: Any) -> None:
+        if isinstance(module, nn.Dropout) and module.training:
+            drawn_from.append(torch.get_rng_state().numpy().tobytes())
+
+    register_module_forward_pre_hook(before_forward)
+    for name, run in runs.items():
         heard = ReportList()
-        unlearn(run, resident, group, folder / method, heard)
+        unlearn(run, resident, group, folder / name, heard)
         if rank == 0:
-            torch.save([heard.history, heard.reports[-1].measures], folder / method / "heard.pt")
+            torch.save([heard.history, heard.reports[-1].measures], folder / name / "heard.pt")
+    torch.save(drawn_from, folder / f"drawn-from-{rank}.pt")
     dist.destroy_process_group()
 
 
-def test_two_workers_give_the_numbers_of_one(texts: Resident, text_corpus: Path, tmp_path: Path) -> None:
+def runs_of_methods(corpus: Path, **sections: Any) -> dict[str, RunConfig]:
+    fast = {"model": {"lora": LORA}, "optimizer": {"learning_rate": 0.5}}
+    return {name: text_run(corpus, **fast, method={"name": name}, **sections) for name in METHODS}
+
+
+@pytest.fixture(scope="module")
+def two_workers(texts: Resident, text_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes leave of the methods' runs, and of one with dropout."""
+    folder = tmp_path_factory.mktemp("two")
+    runs = runs_of_methods(text_corpus, batch={"micro": 3}, workers={"count": 2})
+    with_dropout = {"model": {"lora": {**LORA, "dropout": 0.5}}, "workers": {"count": 2}}
+    runs["dropout"] = text_run(text_corpus, **with_dropout)
+    port = free_port()
+    mp.spawn(in_group, args=(2, port, runs, texts.storage, folder), nprocs=2)
+    return folder
+
+
+def test_two_workers_give_the_numbers_of_one(
+    two_workers: Path, texts: Resident, text_corpus: Path, tmp_path: Path
+) -> None:
     """Seven and five answers of different lengths: one worker takes them whole, two in micro-batches of three."""
-
-    def runs(**sections: Any) -> dict[str, RunConfig]:
-        fast = {"model": {"lora": LORA}, "optimizer": {"learning_rate": 0.5}}
-        return {name: text_run(text_corpus, **fast, method={"name": name}, **sections) for name in METHODS}
-
-    one = {method: done(run, texts, tmp_path / "one" / method) for method, run in runs().items()}
-    two = runs(batch={"micro": 3}, workers={"count": 2})
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(in_group, args=(2, port, two, texts.storage, tmp_path / "two"), nprocs=2)
-    for method, alone in one.items():
-        folder = tmp_path / "two" / method
-        history, measures = torch.load(folder / "heard.pt", weights_only=False)
+    for method, run in runs_of_methods(text_corpus).items():
+        alone = done(run, texts, tmp_path / method)
+        history, measures = torch.load(two_workers / method / "heard.pt", weights_only=False)
         for loss in ("step_retain_loss", "step_forget_loss"):
             assert history[loss] == pytest.approx(alone.heard.history[loss], rel=1e-5, abs=1e-6), method
-        weights = load_tensors(folder / "model.safetensors")[0]
+        weights = load_tensors(two_workers / method / "model.safetensors")[0]
         torch.testing.assert_close(weights, alone.weights, rtol=1e-5, atol=1e-5)
         learned = [tensor.abs().max() for name, tensor in weights.items() if "lora_B" in name]
         assert max(learned) > 1e-3
         assert measures == pytest.approx(alone.outcome.measures, rel=1e-3, abs=1e-5, nan_ok=True)
+
+
+def test_each_worker_draws_dropout_of_its_own_in_every_step(two_workers: Path) -> None:
+    """The generator is never twice in the same state: no two workers and no two steps share a mask."""
+    by_rank = [torch.load(two_workers / f"drawn-from-{rank}.pt", weights_only=True) for rank in range(2)]
+    assert all(len(states) >= text_run(two_workers).duration.steps for states in by_rank)
+    assert len({*by_rank[0], *by_rank[1]}) == len(by_rank[0]) + len(by_rank[1])
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -22,6 +22,15 @@ CASES: dict[str, dict[str, Any]] = {
     "kl": {"method": {"name": "kl"}},
     "scrub": {"method": {"name": "scrub"}, "optimizer": {"momentum": 0.9}},
     "batchnorm": {"model": {"freeze_batchnorm": False}},
+    "trust region": {
+        "method": {
+            "name": "hamu-u",
+            "constraint_split": "exact",
+            "constraint_fraction": 0.5,
+            "trust_region": True,
+        },
+        "optimizer": {"learning_rate": 3.0},
+    },
 }
 
 
@@ -42,7 +51,8 @@ def assert_same_end(one: Done, other: Done) -> None:
     assert same_bits(one.weights, other.weights)
     assert one.outcome.measures == other.outcome.measures
     ends = [
-        (end.status, end.reason, end.steps, end.gradient_computations) for end in (one.outcome, other.outcome)
+        (end.status, end.reason, end.steps, end.gradient_computations, end.steps_outside_guarantee)
+        for end in (one.outcome, other.outcome)
     ]
     assert ends[0] == ends[1]
     hardness = [np.load(end.folder / HARDNESS_FILE) for end in (one, other)]
@@ -57,8 +67,26 @@ def test_resumed_is_as_undisturbed(case: str, resident: Resident, folder: Path) 
         done(run, resident, folder, ReportList(dies_at=4))
     resumed = done(run, another_process(resident), folder)
     assert resumed.outcome.resumed_at == 2
-    assert resumed.heard.history == undisturbed.heard.history, "a new listener hears of all steps"
+    assert repr(resumed.heard.history) == repr(undisturbed.heard.history), "a new listener hears of all steps"
     assert_same_end(resumed, undisturbed)
+
+
+def test_the_resumed_trust_region_had_moved(resident: Resident, folder: Path) -> None:
+    """Else the case above would show nothing."""
+    history = done(run_of("trust region"), resident, folder).heard.history
+    assert history["radius_scale"][2] < 1
+    assert any(history["step_refused"][:2])
+
+
+def test_steps_outside_the_guarantee_are_counted_over_the_whole_run(resident: Resident, folder: Path) -> None:
+    beyond = {"name": "hamu-q", "radius": 1e-6, "constraint": 1e-3, "infeasible": "skip"}
+    run = cheap_run(duration={"steps": 6}, checkpoint={"every_steps": 2}, method=beyond)
+    with pytest.raises(ConnectionError):
+        done(run, resident, folder, ReportList(dies_at=4))
+    resumed = done(run, another_process(resident), folder).outcome
+    assert (resumed.resumed_at, resumed.steps_outside_guarantee, resumed.guaranteed) == (2, 6, False)
+    gdiff = done(run_of("kl"), resident, folder.with_name("kl")).outcome
+    assert (gdiff.steps_outside_guarantee, gdiff.guaranteed) == (None, None)
 
 
 def test_stopped_from_outside_and_started_again(resident: Resident, folder: Path) -> None:

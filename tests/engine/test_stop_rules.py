@@ -204,6 +204,28 @@ def test_lost_skill_is_a_collapse(resident: Resident, folder: Path) -> None:
     assert collapsed.outcome.steps < 6
 
 
+@pytest.mark.parametrize("step", [3, 4])
+def test_the_collapse_ratio_is_a_ratio_of_perplexities(
+    step: int, resident: Resident, folder: Path, bases: Bases
+) -> None:
+    """exp(loss) / exp(loss of the original): the first evaluation above the configured ratio ends the run."""
+    ascent = {"method": {"name": "ga"}, "optimizer": {"learning_rate": 0.3}, "duration": {"steps": 5}}
+    watched = {"evaluation": {"every_steps": 1, "subset": 200}}
+    free = done(cheap_run(**ascent, **watched, stop={"collapse_ratio": None}), resident, folder)
+    perplexities = {
+        report.step: math.exp(report.measures["retain_loss"])
+        for report in free.heard.of("unlearning")
+        if 0 < report.step < 5
+    }
+    before = max(perplexity for at, perplexity in perplexities.items() if at < step)
+    assert before < perplexities[step]
+    ratio = math.sqrt(before * perplexities[step]) / math.exp(bases[0].measures["retain_loss"])
+    assert ratio > 1
+    stopping = cheap_run(**ascent, **watched, stop={"collapse_ratio": ratio})
+    stopped = done(stopping, resident, folder.with_name("stopped"))
+    assert (stopped.outcome.status, stopped.outcome.steps) == (Status.COLLAPSED, step)
+
+
 def test_lost_skill_is_told_at_the_end_too(resident: Resident, folder: Path) -> None:
     run = cheap_run(method={"name": "ga"}, optimizer={"learning_rate": 1.0}, stop={"collapse_ratio": 3.0})
     collapsed = done(run, resident, folder)

@@ -72,9 +72,11 @@ def test_measures_are_the_original_codes(index):
     effective = decision.retain_retain if case["method"] == "hamu-q" else decision.forget_forget
     threshold = -limits.needed * effective.sqrt() / limits.radius
     torch.testing.assert_close(threshold, logs["branch_threshold"], rtol=1e-5, atol=0)
-    assert decision.criterion_met is not None
-    assert decision.criterion_met.double() == logs["stopping_met"][0]
+    # The original takes the term of a conflict in all blocks, those without one included.
+    original = limits.available * torch.deg2rad(decision.angle).sin()
+    conflict = decision.retain_forget > 0
+    torch.testing.assert_close(limits.stopping_terms[conflict], original[conflict], rtol=1e-5, atol=0)
+    torch.testing.assert_close(limits.stopping_terms[~conflict], limits.available[~conflict])
+    assert (original.sum() < limits.total).double() == logs["stopping_met"][0]
     if not nearly_colinear:
-        torch.testing.assert_close(
-            limits.stopping_terms.sum(), logs["aggregate_stopping_rhs"][0], rtol=1e-5, atol=0
-        )
+        torch.testing.assert_close(original.sum(), logs["aggregate_stopping_rhs"][0], rtol=1e-5, atol=0)

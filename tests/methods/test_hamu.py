@@ -8,12 +8,13 @@ import torch
 from gradient_pairs import SHAPES, catalogue, flat, normal, scaled, zeros
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 from torch import Tensor
 
 from hamu_ray.methods import Branch, StepSettings, equivalent_gradients
 from hamu_ray.methods.gram import Blocks, gram_matrix
-from hamu_ray.methods.hamu import constraint_shares, quality_weighting, utility_weighting
+from hamu_ray.methods.hamu import quality_weighting, utility_weighting
+from hamu_ray.methods.shares import constraint_shares
 
 HAMU = ["hamu-q", "hamu-u"]
 SPLITS = ["uniform", "grad_norm", "softmax_dot"]
@@ -155,17 +156,62 @@ def test_a_vanished_gradient_does_not_make_the_constraint_vanish():
 
 
 def test_what_to_do_when_infeasible():
+    """Two blocks in one dimension: of the first 1 is available, of the second 0.1, and 0.5 of each is asked for."""
     r, f = [torch.tensor([1.0]), torch.tensor([1.0])], [torch.tensor([-1.0]), torch.tensor([-0.1])]
-    options = dict(lr=1.0, constraint=1.0, constraint_split="uniform")
-    least, decision = equivalent_gradients("hamu-q", r, f, infeasible="least_step", **options)
-    assert decision.branch.tolist() == [Branch.DIRECT, Branch.INFEASIBLE]
-    assert flat(least).tolist() == pytest.approx([1.0, 5.0])
-    skip, decision = equivalent_gradients("hamu-q", r, f, infeasible="skip", **options)
-    assert decision.branch.tolist() == [Branch.DIRECT, Branch.SKIPPED]
-    assert flat(skip).tolist() == [1.0, 0.0]
-    stop, decision = equivalent_gradients("hamu-q", r, f, infeasible="stop", **options)
-    assert decision.infeasible_blocks == 1
-    assert flat(stop).tolist() == [0.0, 0.0]
+    table = [
+        # policy, branches, gradients, within the guarantee, blocks outside their radius, what is missing
+        ("least_step", [Branch.DIRECT, Branch.INFEASIBLE], [1.0, 5.0], False, 1, 0.0),
+        ("best_effort", [Branch.DIRECT, Branch.BEST_EFFORT], [1.0, 1.0], True, 0, 0.0),
+        ("skip", [Branch.DIRECT, Branch.SKIPPED], [1.0, 0.0], True, 0, 0.0),
+        ("stop", [Branch.SKIPPED] * 2, [0.0, 0.0], False, 0, 1.0),
+        ("finish", [Branch.SKIPPED] * 2, [0.0, 0.0], False, 0, 1.0),
+    ]
+    for infeasible, branches, expected, within, outside, missing in table:
+        gradients, decision = equivalent_gradients(
+            "hamu-q", r, f, lr=1.0, constraint=1.0, constraint_split="uniform", infeasible=infeasible
+        )
+        assert decision.branch.tolist() == branches, infeasible
+        assert flat(gradients).tolist() == pytest.approx(expected)
+        assert decision.infeasible_blocks == 1
+        assert decision.within_guarantee == within, "what one block lacks another may have too much of"
+        totals = decision.totals()
+        assert totals["blocks_outside_radius"] == outside
+        assert totals["constraint_shortfall"] == missing
+        longest = 5.0 if infeasible == "least_step" else float(missing == 0)
+        assert totals["largest_step_radii"].item() == pytest.approx(longest)
+
+
+def test_what_to_do_when_the_whole_model_cannot():
+    """Of 1.1 that is available 2.2 is asked for: twice each radius, or each radius, or nothing."""
+    r, f = [torch.tensor([1.0]), torch.tensor([1.0])], [torch.tensor([1.0]), torch.tensor([0.1])]
+    for infeasible, expected, missing in (
+        ("least_step", -2.0, 0.0),
+        ("best_effort", -1.0, 0.5),
+        ("skip", 0.0, 1.0),
+    ):
+        gradients, decision = equivalent_gradients(
+            "hamu-q", r, f, lr=1.0, constraint=2.2, constraint_split="exact", infeasible=infeasible
+        )
+        assert flat(gradients).tolist() == pytest.approx([expected, expected])
+        assert decision.infeasible_blocks == 2
+        assert not decision.within_guarantee
+        torch.testing.assert_close(decision.constraint.shortfall, torch.tensor(missing, dtype=torch.float64))
+        assert decision.constraint.step_radii.tolist() == pytest.approx([abs(expected)] * 2)
+
+
+@pytest.mark.parametrize("split", [*SPLITS, "exact"])
+@pytest.mark.parametrize("infeasible", ["stop", "finish"])
+def test_blocks_without_gradients_stop_nothing(split, infeasible):
+    """As one factor of each of LoRA's pairs at the start: nothing is asked of it, so it misses nothing."""
+    r, f = normal(3), normal(4)
+    for block in (0, 2):
+        r[block], f[block] = torch.zeros_like(r[block]), torch.zeros_like(f[block])
+    _, decision = equivalent_gradients(
+        "hamu-q", r, f, lr=1e-3, constraint_fraction=0.2, constraint_split=split, infeasible=infeasible
+    )
+    assert decision.infeasible_blocks == 0
+    assert decision.within_guarantee
+    assert Branch.SKIPPED not in decision.branch.tolist()
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -173,16 +219,32 @@ def test_what_to_do_when_infeasible():
 def test_shares(split, pair):
     blocks = Blocks.from_shapes(SHAPES, "tensor")
     gram = gram_matrix(flat(pair[0]), flat(pair[1]), blocks)
-    shares = constraint_shares(gram, split, normalise=True)
+    norms = gram[:, 0, 0].sqrt() * gram[:, 1, 1].sqrt()
+    shares = constraint_shares(gram, norms, split, normalise=True)
     torch.testing.assert_close(shares.sum(), torch.tensor(1.0, dtype=torch.float64))
     assert (shares >= 0).all()
-    raw = constraint_shares(gram, split, normalise=False)
+    if norms.any():
+        assert not shares[norms == 0].any(), "a block that can give nothing is asked for nothing"
+    raw = constraint_shares(gram, norms, split, normalise=False)
     assert raw.isfinite().all()
     if split == "softmax_dot":
-        torch.testing.assert_close(shares, torch.softmax(-gram[:, 0, 1], 0))
+        asked = (norms > 0) | ~norms.any()
+        torch.testing.assert_close(shares[asked], torch.softmax(-gram[asked, 0, 1], 0))
         assert raw.max() == 1
     if split == "grad_norm":
-        torch.testing.assert_close(raw.square(), gram[:, 0, 0] * gram[:, 1, 1])
+        torch.testing.assert_close(raw, norms)
+
+
+@pytest.mark.parametrize("split", ["uniform", "softmax_dot"])
+def test_a_block_with_a_tiny_gradient_is_not_sent_far_away(split):
+    r, f = normal(1), normal(2)
+    r[1], f[1] = 1e-8 * r[1], 1e-8 * f[1]
+    _, decision = equivalent_gradients("hamu-q", r, f, lr=1e-3, constraint_ratio=0.5, constraint_split=split)
+    limits = decision.constraint
+    assert limits.needed[1] == 0
+    whole = limits.total / limits.available.sum()
+    assert limits.step_radii.max() <= 1000 * len(r) * whole
+    torch.testing.assert_close(limits.gained.sum().clamp(max=limits.total), limits.total)
 
 
 @pytest.mark.parametrize("weighting", [quality_weighting, utility_weighting])
@@ -203,15 +265,35 @@ def test_learning_rate_may_be_a_tensor_and_may_be_zero(weighting):
 
 @pytest.mark.parametrize("method", HAMU)
 def test_stopping_margin_is_what_both_objectives_leave(method):
+    """In each block the most that serves the one at no cost for the other: all of it where they do not conflict."""
     r, f = normal(3), normal(4)
     _, decision = equivalent_gradients(method, r, f, lr=1e-3, constraint=2e-3)
-    _, guaranteed = effective(method, r, f)
-    angles = torch.deg2rad(decision.angle)
-    norms = torch.stack([part.double().norm() for part in guaranteed])
-    terms = decision.constraint.radius * norms * angles.sin()
-    torch.testing.assert_close(decision.constraint.stopping_terms, terms, rtol=1e-6, atol=1e-12)
-    torch.testing.assert_close(decision.stopping_margin, terms.sum() - 2e-3, rtol=1e-6, atol=1e-12)
-    assert decision.criterion_met == (terms.sum() < 2e-3)
+    terms = []
+    for block, (cost, gain) in enumerate(zip(*effective(method, r, f), strict=True)):
+        radius = decision.constraint.radius[block].item()
+        cost, gain = (x.double().reshape(-1).numpy() for x in (cost, gain))
+        lengths = lambda scale, gain=gain, cost=cost: np.linalg.norm(gain - scale * cost)  # noqa: E731
+        upper = 2 * np.linalg.norm(gain) / np.linalg.norm(cost)
+        dual = minimize_scalar(lengths, bounds=(0, upper), method="bounded", options={"xatol": 1e-12 * upper})
+        terms.append(radius * min(dual.fun, np.linalg.norm(gain)))
+    conflict = decision.retain_forget > 0
+    assert conflict.any()
+    assert not conflict.all()
+    expected = torch.tensor(terms, dtype=torch.float64)
+    torch.testing.assert_close(decision.constraint.stopping_terms, expected, rtol=1e-7, atol=1e-15)
+    torch.testing.assert_close(decision.stopping_margin, expected.sum() - 2e-3, rtol=1e-6, atol=1e-12)
+    assert decision.criterion_met == (expected.sum() < 2e-3)
+
+
+@pytest.mark.parametrize("split", ["grad_norm", "softmax_dot"])
+def test_the_criterion_is_about_what_blocks_are_asked_for(split):
+    """Shares that do not sum to one ask for more, or less, than the constraint."""
+    options = dict(lr=1e-3, constraint_ratio=0.4, constraint_split=split, normalise_split=False)
+    _, decision = equivalent_gradients("hamu-q", normal(3), normal(4), **options)
+    limits = decision.constraint
+    torch.testing.assert_close(limits.total, limits.needed.sum())
+    assert abs(limits.total - 0.4e-3) > 1e-5
+    torch.testing.assert_close(decision.stopping_margin, limits.stopping_terms.sum() - limits.needed.sum())
 
 
 @pytest.mark.parametrize("method", HAMU)

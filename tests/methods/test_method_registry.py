@@ -28,7 +28,8 @@ NAMES = ["hamu-q", "hamu-u", "ft", "ga", "gdiff", "kl", "scrub", "npo", "simnpo"
 JD_NAMES = ["jd-upgrad", "jd-mgda", "jd-cagrad", "jd-dualproj", "jd-alignedmtl", "jd-imtlg"]
 NO_CONSTRAINT = {"retain_norm", "forget_norm", "gradient_dot", "gradient_cosine", "gradient_angle"}
 HAMU = {field.name for field in fields(StepSettings)} - {"retain_weight", "remaining"}
-CONSTRAINT = {"constraint", "infeasible_blocks", "stopping_margin"}
+CONSTRAINT = {"constraint", "infeasible_blocks", "stopping_margin", "hardness"}
+CONSTRAINT |= {"blocks_outside_radius", "largest_step_radii", "constraint_shortfall"}
 
 
 def test_names_are_those_of_the_papers():
@@ -65,9 +66,10 @@ def test_every_step_is_finite(name, pair, granularity):
         {"constraint_ratio": 0.5},
         {"constraint_ratio": 0.5, "normalise_split": False},
         {"constraint": 1e-3},
-        {"constraint": 1e-3, "radius": 0.1},
+        {"constraint": 1e-3, "radius": 0.1, "infeasible": "best_effort"},
+        {"constraint_fraction": 1.0, "radius": 0.1},
     ):
-        for split in ("uniform", "grad_norm", "softmax_dot"):
+        for split in ("uniform", "grad_norm", "softmax_dot", "exact"):
             gradients, decision = equivalent_gradients(
                 name, *pair, lr=1e-3, granularity=granularity, constraint_split=split, **options
             )
@@ -186,7 +188,12 @@ def test_unknown_names_get_a_hint():
         ({"constraint_ratio": float("nan")}, "constraint_ratio must be"),
         ({"constraint_ratio": True}, "constraint_ratio must be"),
         ({"constraint": 1.0, "constraint_ratio": 0.5}, "exclude each other"),
-        ({"constraint_split": "equal"}, 'constraint_split must be one of "uniform", "grad_norm"'),
+        (
+            {"constraint_fraction": 0.3, "constraint_ratio": 0.5},
+            "found constraint_ratio=0.5 and constraint_fraction",
+        ),
+        ({"constraint_fraction": 1.1}, "constraint_fraction must be at most 1"),
+        ({"constraint_split": "equal"}, 'constraint_split must be one of "exact", "uniform", "grad_norm"'),
         ({"granularity": "layer"}, "granularity must be one of"),
         ({"infeasible": "ignore"}, "infeasible must be one of"),
         ({"retain_weight": -0.1}, "retain_weight must be a finite number at least 0"),

@@ -1,20 +1,16 @@
 """The exact split against the whole model's problem: its dual in extended precision, and two solvers."""
 
-import math
 from dataclasses import dataclass
 
-import cvxpy
 import numpy as np
 import pytest
 import torch
-from gradient_pairs import catalogue, flat
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize
 from torch import Tensor
 
-from hamu_ray.methods import Branch, StepSettings, equivalent_gradients
-from hamu_ray.methods.hamu import quality_weighting, utility_weighting
+from hamu_ray.methods import StepSettings
+from hamu_ray.methods.hamu import quality_weighting
 
 FIXED_SPLITS = ["uniform", "grad_norm", "softmax_dot"]
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 from itertools import product
 from pathlib import Path
 
@@ -14,11 +13,14 @@ import torch.multiprocessing as mp
 from hamu_ray.pairing.exchange import default_strategy, make_exchange, pack, unpack
 from hamu_ray.pairing.group import Distributed
 from hamu_ray.pairing.roles import Role, assign, roles_by_rank
+from tests.ports import free_ports
 
 BOTH = (Role.RETAIN, Role.FORGET)
 NEEDED = (BOTH, (Role.RETAIN,), (Role.FORGET,))
 PARAMETERS = 24  # a multiple of every group's size here
 CASES = list(product(NEEDED, ("all_gather", "segments"), ("float32", "bfloat16")))
+GROUPS = ((2, None), (4, None), (4, 1), (3, 1))
+"""Sizes, and how many of the workers take the forget set; None is half of them."""
 
 
 def contribution(rank: int) -> torch.Tensor:
@@ -31,10 +33,17 @@ def expected(role: Role, roles: tuple[Role, ...]) -> torch.Tensor:
     return sum(parts, torch.zeros(PARAMETERS + 1))
 
 
-def in_group(rank: int, size: int, forget_workers: int | None, port: int, folder: Path) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=size)
+def in_groups(rank: int, ports: list[int], folder: Path) -> None:
+    """Be a worker of every group that is large enough, one after the other."""
+    for port, (size, forget_workers) in zip(ports, GROUPS, strict=True):
+        if rank < size:
+            os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            dist.init_process_group("gloo", rank=rank, world_size=size)
+            in_group(rank, size, forget_workers, folder / f"{size}-{forget_workers}")
+            dist.destroy_process_group()
+
+
+def in_group(rank: int, size: int, forget_workers: int | None, folder: Path) -> None:
     group = Distributed()
     found: dict[str, object] = {}
     for number, (needed, strategy, wire) in enumerate(CASES):
@@ -52,19 +61,23 @@ def in_group(rank: int, size: int, forget_workers: int | None, port: int, folder
         found[str(number)] = (values.tolist(), losses.tolist(), gram[0, 0, 0].item(), sent)
     found["rows"] = group.gather_rows(torch.full((rank, 2), float(rank))).tolist()
     found["agree"] = group.agree(7 - rank)
+    folder.mkdir(exist_ok=True)
     (folder / f"{rank}.json").write_text(json.dumps(found))
-    dist.destroy_process_group()
 
 
-@pytest.mark.parametrize(("size", "forget_workers"), [(2, None), (4, None), (4, 1), (3, 1)])
+@pytest.fixture(scope="module")
+def found_by_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("workers")
+    mp.spawn(in_groups, args=(free_ports(len(GROUPS)), folder), nprocs=max(size for size, _ in GROUPS))
+    return folder
+
+
+@pytest.mark.parametrize(("size", "forget_workers"), GROUPS)
 def test_the_workers_agree_on_the_sums_of_their_roles(
-    size: int, forget_workers: int | None, tmp_path: Path
+    size: int, forget_workers: int | None, found_by_workers: Path
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(in_group, args=(size, forget_workers, port, tmp_path), nprocs=size)
-    by_rank = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(size)]
+    folder = found_by_workers / f"{size}-{forget_workers}"
+    by_rank = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(size)]
     assert all(found == by_rank[0] for found in by_rank), "every rank must have the same bits"
     for number, (needed, strategy, wire) in enumerate(CASES):
         roles = roles_by_rank(size, needed, forget_workers)

@@ -11,11 +11,11 @@ from rich.console import Console
 from hamu_ray.config.files import ConfigError
 from hamu_ray.reports.make import REPORT_FILE
 from hamu_ray.reports.targets import REPORTS, file_name, report
+from hamu_ray.results.folder import SENT_FILE
+from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.storage import write_atomically
 from hamu_ray.sweep.run import try_report
-from hamu_ray.tracking.client import Tracking
-from hamu_ray.tracking.outbox import SENT_FILE
-from hamu_ray.tracking.reader import Archive, ArchivedSweep
+from hamu_ray.tracking.client import MlflowTracker
 from tests.made_store import fill, sweep_config, uri_of
 
 SPACE = {"method.name": {"grid": ["hamu-q", "gdiff"]}}
@@ -31,11 +31,11 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("by_environment", [False, True])
 def test_an_experiment(
-    study: ArchivedSweep, elsewhere: Path, by_environment: bool, monkeypatch: pytest.MonkeyPatch
+    study: SweepResult, elsewhere: Path, by_environment: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if by_environment:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", study.archive.uri)
-    assert report(["study"], None if by_environment else study.archive.uri, None) == 0
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", study.source.uri)
+    assert report(["study"], None if by_environment else study.source.uri, None) == 0
     page = elsewhere / "runs" / REPORTS / "study" / REPORT_FILE
     assert "Best balance" in page.read_text()
 
@@ -51,16 +51,16 @@ def test_several_sweeps_by_name(store: Path, elsewhere: Path) -> None:
 
 
 def test_an_experiment_without_sweeps(store: Path, elsewhere: Path) -> None:
-    Tracking.open(uri_of(store), "void", store)
+    MlflowTracker.open(uri_of(store), "void", store)
     assert report(["void"], uri_of(store), "out") == 0
     assert "No sweep here yet" in (elsewhere / "out" / REPORT_FILE).read_text()
 
 
-def test_an_unknown_target_names_those_that_exist(study: ArchivedSweep, elsewhere: Path) -> None:
+def test_an_unknown_target_names_those_that_exist(study: SweepResult, elsewhere: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"^studi: no experiment.* experiments study.* sweeps study"
     ) as error:
-        report(["studi"], study.archive.uri, None)
+        report(["studi"], study.source.uri, None)
     assert "\n" not in str(error.value)
     assert not list(elsewhere.iterdir())
 
@@ -94,8 +94,10 @@ def test_a_report_that_cannot_be_made_fails_no_sweep(
     tracking = fill(store, config, name="broken", experiment="broken", hardness=False)
     folder = store / "sweeps" / "broken"
     (folder / REPORT_FILE).mkdir()  # in its place, so that no file can be written
-    run_id = Archive.open(uri_of(store), store).sweeps("broken")[0].run_id
-    try_report(tracking, "broken", folder, run_id, Console(width=10_000))
+    (run_id,) = [
+        run for name, run in json.loads((folder / SENT_FILE).read_text())["runs"].items() if name == "broken"
+    ]
+    try_report(folder, tracking, run_id, Console(width=10_000))
     printed = capsys.readouterr().out
     assert printed.count("\n") == 1
     assert printed.startswith("no report (")

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from optuna._hypervolume import compute_hypervolume
 
 from hamu_ray.results.front import (
-    Objective,
     hypervolume,
     hypervolume_share,
     knee,
@@ -155,8 +154,3 @@ class TestMeanInterval:
         intervals = [mean_interval([1, 2, 4], confidence) for confidence in (0.5, 0.9, 0.99)]
         widths = [interval.high - interval.low for interval in intervals]
         assert all(a < b for a, b in combinations(widths, 2))
-
-
-def test_an_objective_is_a_pair():
-    assert Objective("forget_quality") == ("forget_quality", "max")
-    assert not Objective("avg_gap", "min").maximise

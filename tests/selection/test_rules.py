@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hamu_ray.results.front import Interval, Objective
+from hamu_ray.config.search import Objective
+from hamu_ray.results.front import Interval
 from hamu_ray.results.summary import SweepSummary, summarise
 from hamu_ray.results.trial import Status
 from hamu_ray.selection.rules import (
@@ -33,7 +34,11 @@ modes = st.tuples(st.sampled_from(["max", "min"]), st.sampled_from(["max", "min"
 
 def summary_of(points: list, directions: tuple[str, str]) -> SweepSummary:
     records = [record(f"{i:02d}", x, y, status=status) for i, (x, y, status) in enumerate(points)]
-    return summarise(records, list(zip(METRICS, directions, strict=True)))
+    first, second = (
+        Objective.model_validate({"metric": metric, "mode": mode})
+        for metric, mode in zip(METRICS, directions, strict=True)
+    )
+    return summarise(records, (first, second))
 
 
 def oriented(summary: SweepSummary, trial) -> tuple[float, float]:
@@ -148,9 +153,9 @@ def test_fresh_seeds_go_on_above():
     ],
 )
 def test_whether_a_bound_holds(interval, mode, words):
-    assert verdict(Bound(Objective("x", mode), 0.8), interval) == words
+    assert verdict(Bound(Objective(metric="x", mode=mode), 0.8), interval) == words
 
 
 def test_bounds_are_spelt_as_inequalities():
-    assert str(Bound(Objective("retain_utility"), 0.9)) == "retain_utility >= 0.9"
-    assert str(Bound(Objective("avg_gap", "min"), 0.05)) == "avg_gap <= 0.05"
+    assert str(Bound(Objective(metric="retain_utility"), 0.9)) == "retain_utility >= 0.9"
+    assert str(Bound(Objective(metric="avg_gap", mode="min"), 0.05)) == "avg_gap <= 0.05"

@@ -14,7 +14,8 @@ from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.folder import REPORTS_FILE, TRIALS, read_records, write_record
 from hamu_ray.results.outcome import Report, dump_reports
 from hamu_ray.results.trial import Status, TrialRecord
-from hamu_ray.selection.confirmation import SUFFIX, check_seeds, confirming_sweep
+from hamu_ray.selection.confirm import SUFFIX, confirming_sweep
+from hamu_ray.selection.confirmation import check_seeds
 from tests.runs import small_run
 
 POINTS = [(0.2, 0.99), (0.6, 0.95), (0.9, 0.8), (0.99, 0.5), (0.5, 0.5)]

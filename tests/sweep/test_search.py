@@ -11,9 +11,12 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.results.folder import write_record
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.trial import TrialRecord
-from hamu_ray.sweep.search import NUMBER, PARAMETERS, STATUS, STUDY_FILE, UnlearningSearch, suggest
+from hamu_ray.sweep.plan import plan_sweep
+from hamu_ray.sweep.search import STUDY_FILE, UnlearningSearch, suggest
+from hamu_ray.sweep.trainable import NUMBER, PARAMETERS, STATUS
 
 SPACE = {
     "method.gamma": {"uniform": [0.0, 1.0]},
@@ -64,7 +67,7 @@ def run_all(
     config: SweepConfig, folder: Path, value: Callable[[dict], float], stop: int = 1000
 ) -> list[dict]:
     """Hand out and end trials one by one, at most so many; return the parameters of each."""
-    search = UnlearningSearch(config, folder, [], lambda: 1)
+    search = UnlearningSearch(plan_sweep(config, folder), lambda: 1)
     handed = []
     for i in range(min(stop, len(list(config.cells())) * config.search.samples)):
         given = search.suggest(str(i))
@@ -105,9 +108,9 @@ def test_a_sample_counts_with_the_means_over_its_seeds(tmp_path: Path) -> None:
 
 def test_the_searcher_shuns_where_trials_collapse(tmp_path: Path) -> None:
     config = SweepConfig.model_validate(
-        {"space": {"optimizer.learning_rate": {"uniform": [0.0, 1.0]}}, "search": {"samples": 40}}
+        {"space": {"optimizer.learning_rate": {"uniform": [1e-6, 1.0]}}, "search": {"samples": 40}}
     )
-    search = UnlearningSearch(config, tmp_path, [], lambda: 1)
+    search = UnlearningSearch(plan_sweep(config, tmp_path), lambda: 1)
     collapsed = []
     for i in range(40):
         given = search.suggest(str(i))
@@ -118,7 +121,7 @@ def test_the_searcher_shuns_where_trials_collapse(tmp_path: Path) -> None:
         status = Status.COLLAPSED if collapsed[-1] else Status.FINISHED
         result = dict(zip(("forget_quality", "retain_utility"), values, strict=True))
         search.on_trial_complete(str(i), {**result, STATUS: status})
-    assert sum(collapsed[20:]) <= 12  # all but two collapse where the searcher does not hear of it
+    assert sum(collapsed[20:]) <= 12  # all but two collapse if the searcher does not learn of it
 
 
 @pytest.mark.parametrize("algorithm", ["tpe", "random", "nsga2", "gp"])
@@ -140,7 +143,9 @@ def test_after_a_restart_trials_without_a_record_come_again(tmp_path: Path) -> N
     config = sweep_of(3)
     whole = run_all(config, tmp_path, lambda _: 0.5, stop=7)
     done = [record_of(i, parameters) for i, parameters in enumerate(whole) if i not in (2, 5)]
-    search = UnlearningSearch(config, tmp_path, done, lambda: 100)
+    for record in done:
+        write_record(tmp_path, record)
+    search = UnlearningSearch(plan_sweep(config, tmp_path), lambda: 100)
     handed = [search.suggest(str(i)) for i in range(18 - len(done))]
     assert [given[NUMBER] for given in handed if given] == [2, 5, *range(7, 18)]
     assert [given[PARAMETERS] for given in handed[:2] if given] == [whole[2], whole[5]]
@@ -152,7 +157,7 @@ def record_of(number: int, parameters: dict) -> TrialRecord:
 
 
 def test_no_more_trials_than_places(tmp_path: Path) -> None:
-    search = UnlearningSearch(sweep_of(1), tmp_path, [], lambda: 2)
+    search = UnlearningSearch(plan_sweep(sweep_of(1), tmp_path), lambda: 2)
     assert [search.suggest(name) is None for name in "abc"] == [False, False, True]
     search.on_trial_complete("a", error=True)
     assert search.suggest("d") is not None

@@ -1,6 +1,5 @@
 """Data made by the tests themselves: digits in memory, and small image folders on disk."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,15 +9,6 @@ from made_images import image_of
 from hamu_ray.config.vision import DigitsData
 from hamu_ray.tasks import load_data
 from hamu_ray.tasks.vision.data import VisionData
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """These models are tiny: on a busy machine, threads that wait for each other take ten times as long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

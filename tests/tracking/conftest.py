@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hamu_ray.tracking.client import Tracking
+from hamu_ray.tracking.client import MlflowTracker
 from tests.mlflow_server import clients, serving
 
 
@@ -16,21 +16,21 @@ def mlflow_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def tracking(mlflow_folder: Path) -> Iterator[Tracking]:
+def tracking(mlflow_folder: Path) -> Iterator[MlflowTracker]:
     """An experiment in a SQLite store, whatever the surroundings say."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.setenv("MLFLOW_RUN_ID", "of-someone-else")
-        yield Tracking.open(None, "digits", mlflow_folder)
+        yield MlflowTracker.open(None, "digits", mlflow_folder)
 
 
 @pytest.fixture(scope="package")
-def client(tracking: Tracking) -> Any:
+def client(tracking: MlflowTracker) -> Any:
     return clients(tracking)
 
 
 @pytest.fixture(scope="package")
-def server(tracking: Tracking, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(tracking: MlflowTracker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URI of the UI that `ui_command` opens on the store."""
     with serving(tracking, tmp_path_factory.mktemp("server")) as uri:
         yield uri

@@ -5,7 +5,6 @@ import shlex
 import socket
 import subprocess
 import sys
-import time
 from itertools import count
 from subprocess import PIPE
 from urllib.parse import urlencode
@@ -13,26 +12,25 @@ from urllib.request import urlopen
 
 import pytest
 
-from hamu_ray.results.front import Objective
+from hamu_ray.config.key_paths import flatten
+from hamu_ray.config.search import Objective
 from hamu_ray.results.trial import Status
 from hamu_ray.tracking import ui_views
-from hamu_ray.tracking.client import RUN_STATUS, Tracking
-from hamu_ray.tracking.encoding import PARAMETER_LENGTH, TAG_LENGTH, flatten, metric_name
+from hamu_ray.tracking.client import RUN_STATUS, MlflowTracker
+from hamu_ray.tracking.encoding import PARAMETER_LENGTH, TAG_LENGTH, metric_name
 from tests.mlflow_server import clients
+from tests.ports import free_port
 
 NUMBERS = count()
 
+WITHOUT_RETRIES = pytest.mark.timeout(100)
+"""MLflow tries a silent server again for four minutes, and a database for almost two."""
+
 OPEN = """
 import sys
-from hamu_ray.tracking.client import Tracking
-print(Tracking.open(*sys.argv[1:]).experiment_id)
+from hamu_ray.tracking.client import MlflowTracker
+print(MlflowTracker.open(*sys.argv[1:]).experiment_id)
 """
-
-
-def closed_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @pytest.fixture
@@ -152,7 +150,7 @@ class TestNotesAndFiles:
         assert note == f"![](get-artifact?path=a.png&run_uuid={sweep}) #/experiments/{tracking.experiment_id}"
 
     def test_a_view_is_saved_once(self, tracking, client, sweep):
-        view = ui_views.view_of((Objective("a"), Objective("b", "min")), "tiny")
+        view = ui_views.view_of((Objective(metric="a"), Objective(metric="b", mode="min")), "tiny")
         key = ui_views.TAG + view["identifier"]
         saved = []
         for _ in range(2):
@@ -189,14 +187,15 @@ class TestOpening:
     def test_an_experiment_is_found_again(self, tracking, mlflow_folder, monkeypatch):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.uri)
         assert (
-            Tracking.open(None, "digits", mlflow_folder / "elsewhere").experiment_id == tracking.experiment_id
+            MlflowTracker.open(None, "digits", mlflow_folder / "elsewhere").experiment_id
+            == tracking.experiment_id
         )
 
     def test_deleted_experiments_are_named(self, client, tracking, mlflow_folder):
-        doomed = Tracking.open(tracking.uri, "doomed", mlflow_folder)
+        doomed = MlflowTracker.open(tracking.uri, "doomed", mlflow_folder)
         client.delete_experiment(doomed.experiment_id)
         with pytest.raises(ValueError, match=r"'doomed'.*mlflow experiments restore"):
-            Tracking.open(tracking.uri, "doomed", mlflow_folder)
+            MlflowTracker.open(tracking.uri, "doomed", mlflow_folder)
 
     def test_another_process_may_create_the_experiment_meanwhile(
         self, tracking, client, mlflow_folder, monkeypatch
@@ -206,54 +205,52 @@ class TestOpening:
         seen = MlflowClient.get_experiment_by_name
         answers = [lambda *_: None, seen]
         monkeypatch.setattr(MlflowClient, "get_experiment_by_name", lambda *args: answers.pop(0)(*args))
-        assert Tracking.open(tracking.uri, "digits", mlflow_folder).experiment_id == tracking.experiment_id
+        assert (
+            MlflowTracker.open(tracking.uri, "digits", mlflow_folder).experiment_id == tracking.experiment_id
+        )
 
-    @pytest.mark.slow
     def test_two_processes_may_race(self, tmp_path):
         uri = f"sqlite:///{tmp_path}/raced.db"
         command = [sys.executable, "-c", OPEN, uri, "raced", str(tmp_path)]
         racers = [subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True) for _ in range(2)]
-        output = [racer.communicate(timeout=60) for racer in racers]
+        output = [racer.communicate(timeout=300) for racer in racers]
         assert output[0] == output[1] == ("1\n", "")
 
-    def test_an_unreachable_server_is_said_at_once(self, tmp_path):
-        begin = time.monotonic()
+    @WITHOUT_RETRIES
+    def test_an_unreachable_server(self, tmp_path):
         with pytest.raises(ValueError, match="Connection refused") as error:
-            Tracking.open(f"http://127.0.0.1:{closed_port()}", "digits", tmp_path)
-        assert time.monotonic() - begin < 3
+            MlflowTracker.open(f"http://127.0.0.1:{free_port()}", "digits", tmp_path)
         assert "\n" not in str(error.value)
 
-    def test_a_silent_server_is_said_within_seconds(self, tmp_path):
+    @WITHOUT_RETRIES
+    def test_a_silent_server(self, tmp_path):
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             listener.listen()
-            begin = time.monotonic()
             with pytest.raises(ValueError, match="timed out"):
-                Tracking.open(f"http://127.0.0.1:{listener.getsockname()[1]}", "digits", tmp_path)
-        assert time.monotonic() - begin < 3
+                MlflowTracker.open(f"http://127.0.0.1:{listener.getsockname()[1]}", "digits", tmp_path)
 
     def test_an_unreachable_database_keeps_its_password(self, tmp_path):
-        uri = f"postgresql://me:secret@127.0.0.1:{closed_port()}/runs"
+        uri = f"postgresql://me:secret@127.0.0.1:{free_port()}/runs"
         with pytest.raises(ValueError, match=r"//\*\*\*@127.0.0.1") as error:
-            Tracking.open(uri, "digits", tmp_path)
+            MlflowTracker.open(uri, "digits", tmp_path)
         assert "secret" not in str(error.value)
 
+    @WITHOUT_RETRIES
     @pytest.mark.parametrize("name", ["file", "file/folder"])
     def test_an_unwritable_path(self, tmp_path, name):
         (tmp_path / "file").write_text("no folder, and no database")
-        begin = time.monotonic()
         with pytest.raises(ValueError, match="cannot use the MLflow store sqlite") as error:
-            Tracking.open(f"sqlite:///{tmp_path / name}", "digits", tmp_path)
+            MlflowTracker.open(f"sqlite:///{tmp_path / name}", "digits", tmp_path)
         with pytest.raises(ValueError, match="cannot use the MLflow store sqlite"):
-            Tracking.open(None, "digits", tmp_path / "file")
-        assert time.monotonic() - begin < 3
+            MlflowTracker.open(None, "digits", tmp_path / "file")
         assert "\n" not in str(error.value)
 
 
-@pytest.mark.slow
+@pytest.mark.server
 class TestServer:
     def test_the_same_through_a_server(self, server, tracking, tmp_path):
-        remote = Tracking.open(server, "digits", tmp_path)
+        remote = MlflowTracker.open(server, "digits", tmp_path)
         assert remote.experiment_id == tracking.experiment_id
         sweep = remote.start_sweep("remote", {"a": 1})
         trial = remote.start_trial("t_0", sweep, "nested", {f"p{i}": i for i in range(120)})
@@ -273,7 +270,7 @@ class TestServer:
             assert answer.read() == b"a\n1\n"
 
     def test_a_servers_own_experiment(self, server, tmp_path):
-        remote = Tracking.open(server + "/", "made remotely", tmp_path)
+        remote = MlflowTracker.open(server + "/", "made remotely", tmp_path)
         run = remote.start_sweep("another", {})
         (tmp_path / "front.csv").write_text("a\n1\n")
         remote.log_files(run, tmp_path / "front.csv")

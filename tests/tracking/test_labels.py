@@ -1,12 +1,8 @@
 import pytest
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.reports.front.palette import OKABE_ITO, colour_of
-from hamu_ray.reports.front.scene import compose
-from hamu_ray.results.summary import summarise
 from hamu_ray.results.wording import describe
 from hamu_ray.tracking.labels import labels_of
-from tests.made_records import METHODS, sweep
 
 
 @pytest.mark.parametrize(
@@ -37,12 +33,3 @@ def test_a_name_fits_into_a_list():
         "method.name": "hamu-q",
     }
     assert describe(parameters) == "hamu-q lr 0.012 ratio 0.4 seed 41"
-
-
-def test_colours_are_those_of_the_picture_and_all_differ():
-    scene = compose(summarise(sweep()))
-    colours = {method: colour_of(method, METHODS) for method in METHODS}
-    assert len(set(colours.values())) == len(METHODS) > len(OKABE_ITO)
-    filled = {series.method: series.colour for series in scene.series if series.filled}
-    assert filled
-    assert {method: colours[method] for method in filled} == filled

@@ -1,7 +1,5 @@
 """MLflow's UI in a browser: the link to a sweep's charts, trials nested in their sweep, the picture, a comparison."""
 
-import os
-
 import numpy as np
 import pytest
 
@@ -11,21 +9,20 @@ from hamu_ray.reports.front.picture import write_png
 from hamu_ray.results.summary import method_of, summarise
 from hamu_ray.results.wording import describe
 from hamu_ray.sweep.finish import SCREEN_DPI, SMALL_PICTURE, picture_in_ui
-from hamu_ray.tracking.client import COLOUR, Tracking
+from hamu_ray.tracking.client import COLOUR, MlflowTracker
 from hamu_ray.tracking.labels import labels_of
 from hamu_ray.tracking.ui_views import link, view_id, view_of
 from tests.made_records import sweep as made_up_sweep
 from tests.mlflow_server import clients
 
-CHROMIUM = "/usr/bin/chromium"
 SWEEP = "made-20260101-120000"
 METHODS = ("hamu-q", "scrub", "ga")
 """One of them collapses at times."""
 
 pytestmark = [
-    pytest.mark.timeout(300),
-    pytest.mark.slow,
-    pytest.mark.skipif(not os.path.exists(CHROMIUM), reason=f"needs {CHROMIUM} (apt-get install chromium)"),
+    pytest.mark.timeout(900),
+    pytest.mark.server,
+    pytest.mark.browser,
 ]
 
 
@@ -35,9 +32,9 @@ def summary():
 
 
 @pytest.fixture(scope="module")
-def made(tracking, mlflow_folder, summary) -> Tracking:
+def made(tracking, mlflow_folder, summary) -> MlflowTracker:
     """An experiment with a sweep as the driver leaves it."""
-    tracking = Tracking.open(tracking.uri, "made", mlflow_folder)
+    tracking = MlflowTracker.open(tracking.uri, "made", mlflow_folder)
     parent = tracking.start_sweep(SWEEP, {})
     tracking.share_view(parent, **view_of(summary.objectives, SWEEP))
     methods = sorted({method_of(record) for record in summary.trials})
@@ -54,15 +51,6 @@ def made(tracking, mlflow_folder, summary) -> Tracking:
     tracking.describe(parent, picture_in_ui(summary, SWEEP))
     tracking.finish(parent, "finished")
     return tracking
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from itertools import count
 
 import pytest
 
-from hamu_ray.tracking.client import Tracking
+from hamu_ray.tracking.client import MlflowTracker
 from tests.mlflow_server import clients
 
 NUMBERS = count()
@@ -46,9 +46,9 @@ def test_told_again_it_is_there_once_and_an_alias_moves(tracking, client, runs, 
     assert client.get_model_version_by_alias("again", "knee").run_id == runs[1]
 
 
-@pytest.mark.slow
+@pytest.mark.server
 def test_a_server_registers_models(server, tmp_path):
-    remote = Tracking.open(server, "registered remotely", tmp_path)
+    remote = MlflowTracker.open(server, "registered remotely", tmp_path)
     trial = remote.start_trial("t_0", remote.start_sweep("s", {}), "trial", {})
     register(remote, trial, tmp_path / "model", alias="knee", name="remote")
     knee = clients(remote).get_model_version_by_alias("remote", "knee")

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,10 +13,11 @@ from urllib.request import urlopen
 import pytest
 from mlflow import MlflowClient
 
-from hamu_ray.tracking.client import Tracking
+from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.outbox import Delivery, Outbox, OutboxSender
+from tests.ports import free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(900)]
 
 STEPS = 30
 
@@ -27,9 +27,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen | None = None
 
@@ -39,7 +37,7 @@ class Server:
         command += ["--artifacts-destination", str(self.folder / "artifacts")]
         with (self.folder / "server.log").open("a") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while True:
             try:
                 urlopen(f"{self.uri}/health", timeout=2).close()
@@ -64,39 +62,54 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server.kill()
 
 
+def losses_of(server: Server) -> list[int]:
+    """Return the steps whose losses the server has, of one trial."""
+    client = MlflowClient(tracking_uri=server.uri)
+    experiment = client.get_experiment_by_name("killed")
+    assert experiment is not None
+    trials = client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")
+    return [m.step for trial in trials for m in client.get_metric_history(trial.info.run_id, "loss")]
+
+
+def wait_for_losses(server: Server) -> None:
+    """Wait until the server has some of them: it dies between two deliveries or in the middle of one."""
+    deadline = time.monotonic() + 300
+    while not losses_of(server):
+        assert time.monotonic() < deadline, "nothing was delivered"
+        time.sleep(0.02)
+
+
 def test_a_killed_server_gets_what_it_missed(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr("hamu_ray.tracking.outbox.RETRY_SECONDS", 0.5)
     folder = tmp_path / "sweep"
-    journal = Outbox(folder)
-    courier = OutboxSender(Delivery(folder, Tracking.open(server.uri, "killed", tmp_path)))
-    journal.tell("start_sweep", "sweep", parameters={"seed": 1})
-    journal.tell("start_trial", "0000", parent="sweep", name="first", parameters={"method": "gdiff"})
+    outbox = Outbox(folder)
+    sender = OutboxSender(Delivery(folder, MlflowTracker.open(server.uri, "killed", tmp_path)))
+    outbox.start_sweep("sweep", {"seed": 1})
+    outbox.start_trial("0000", "sweep", "first", {"method": "gdiff"})
     for step in range(1, STEPS + 1):
-        journal.tell("log_metrics", "0000", metrics={"loss": 1 / step}, step=step)
+        outbox.log_metrics("0000", {"loss": 1 / step}, step)
         if step == STEPS // 3:
+            wait_for_losses(server)
             server.kill()
-        time.sleep(0.02)
-    assert courier.close() > 0, "what the dead server did not take waits"
+    assert sender.close() > 0, "what the dead server did not take waits"
 
-    (tmp_path / "note.txt").write_text("told while nobody listened")
-    journal.tell("log_files", "0000", paths=[str(tmp_path / "note.txt")])
-    journal.tell("finish", "0000", status="finished")
-    journal.tell("finish", "sweep", status="finished")
+    (tmp_path / "note.txt").write_text("recorded while the server was down")
+    outbox.log_files("0000", [tmp_path / "note.txt"])
+    outbox.finish("0000", "finished")
+    outbox.finish("sweep", "finished")
     server.start()
-    delivery = Delivery(folder, Tracking.open(server.uri, "killed", tmp_path))  # as a later process does
-    assert OutboxSender(delivery).close() == 0
+    tracker = MlflowTracker.open(server.uri, "killed", tmp_path)  # as a later process does
+    assert OutboxSender(Delivery(folder, tracker)).close() == 0
 
     client = MlflowClient(tracking_uri=server.uri)
     experiment = client.get_experiment_by_name("killed")
     assert experiment is not None
     runs = {run.data.tags["kind"]: run for run in client.search_runs([experiment.experiment_id])}
     assert sorted(runs) == ["sweep", "trial"], "each run once"
-    trial = runs["trial"].info
-    history = client.get_metric_history(trial.run_id, "loss")
-    assert sorted(metric.step for metric in history) == list(range(1, STEPS + 1)), "every step once"
-    assert [file.path for file in client.list_artifacts(trial.run_id)] == ["note.txt"]
+    assert sorted(losses_of(server)) == list(range(1, STEPS + 1)), "every step once"
+    assert [file.path for file in client.list_artifacts(runs["trial"].info.run_id)] == ["note.txt"]
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
-    assert Delivery(folder, delivery.tracking).waiting == 0
+    assert Delivery(folder, tracker).waiting == 0

@@ -3,10 +3,10 @@ import zlib
 from base64 import b64decode
 from urllib.parse import parse_qs, urlsplit
 
-from hamu_ray.results.front import Objective
+from hamu_ray.config.search import Objective
 from hamu_ray.tracking.ui_views import link, pack, unpack, view_id, view_of
 
-OBJECTIVES = (Objective("avg_gap", "min"), Objective("retain_utility"))
+OBJECTIVES = (Objective(metric="avg_gap", mode="min"), Objective(metric="retain_utility"))
 TAG_LENGTH = 5000
 """Of an experiment's tag, in stores that are older than the one tested with."""
 

@@ -7,8 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hamu_ray.config.run import WorkersConfig
-from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.sweep.plan import groups_of
 from hamu_ray.workers.capacity import fit_together, groups_that_fit
 
 
@@ -60,16 +58,3 @@ def test_what_is_said_to_fit_fits(sizes: list[tuple[int, float]], nodes: list[in
         )
         for placing in placings
     )
-
-
-def test_the_groups_of_a_sweep() -> None:
-    sweep = SweepConfig.model_validate(
-        {
-            "workers": {"count": 2, "cpus": 0.5},
-            "space": {
-                "workers.count": {"grid": [1, 2, 4]},
-                "optimizer.learning_rate": {"loguniform": [0.1, 0.2]},
-            },
-        }
-    )
-    assert [(group.count, group.cpus) for group in groups_of(sweep)] == [(1, 0.5), (2, 0.5), (4, 0.5)]

@@ -1,4 +1,4 @@
-"""How sure a difference between methods is: hypervolume over seeds, its intervals, and paired tests."""
+"""Statistics of the differences between methods: hypervolume over seeds, intervals, and paired tests."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,13 +13,13 @@ from hamu_ray.results.summary import method_of
 from hamu_ray.results.trial import Status
 
 RESULTS = frozenset({Status.FINISHED, Status.INFEASIBLE, Status.COLLAPSED, Status.PRUNED})
-"""How trials end that say something of their method; an error or an interrupt says nothing."""
+"""Ends that count as a result of the method; an error or an interrupt does not."""
 
 LEAST_FOR_WILCOXON = 6
 """Pairs below which no signed-rank test can reach 0.05: its least two-sided p-value is 2 / 2^n."""
 
 VARIANTS = "hamu"
-"""How the names of the methods begin that are held against the others."""
+"""Prefix of the methods that are compared with all others."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def volumes(problem: Problem) -> list[MethodVolume]:
         ended = [
             m
             for m in problem.members
-            if method_of(m.record) == method and not m.trial.running and m.record.status in RESULTS
+            if method_of(m.record) == method and not m.record.running and m.record.status in RESULTS
         ]
         if not ended:
             continue
@@ -100,7 +100,7 @@ def _comparisons(found: Sequence[MethodVolume]) -> Iterator[Comparison]:
 
 def _compare(variant: str, baseline: str, ours: np.ndarray, theirs: np.ndarray) -> Comparison:
     gains = ours - theirs
-    # Differences that are all alike have no spread to test against.
+    # Equal differences have no variance to test against.
     spread = np.ptp(gains) > 1e-12
     p_value = float(stats.ttest_rel(ours, theirs).pvalue) if spread else math.nan
     many = len(gains) >= LEAST_FOR_WILCOXON and np.any(gains != 0)

@@ -1,4 +1,4 @@
-"""What is fetched of the few trials that are looked at closely: curves, diagnostics, configurations."""
+"""Curves, diagnostics and configurations of the few trials that a report shows in detail."""
 
 import io
 import math
@@ -12,6 +12,7 @@ import yaml
 from hamu_ray.reports.analysis.problems import Configuration, Member, Problem
 from hamu_ray.results.folder import HARDNESS_FILE, RUN_FILE
 from hamu_ray.results.front import Point
+from hamu_ray.results.sweep_result import objective_curve
 
 FRONT_DRAWN = 12
 """Points of a front whose learning curves are drawn beside those of the methods' knees."""
@@ -47,7 +48,7 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Details:
-    """What is known of a problem's trials beyond their ends."""
+    """Details of the trials that a report shows closely."""
 
     curves: dict[str, Curve]
     """The two objectives by step, by trial."""
@@ -64,7 +65,7 @@ class Details:
 
 
 def fetch(problem: Problem) -> Details:
-    """Return the details of the methods' knees and of the front's points; all else is left where it is."""
+    """Read the details of the methods' knees and of the front's points, and of no other trials."""
     knees = list(problem.knees.values())
     others = [one for one in problem.front if one not in knees]
     drawn = (*knees, *others[:FRONT_DRAWN])
@@ -74,13 +75,15 @@ def fetch(problem: Problem) -> Details:
     for method in sorted(problem.knees, key=lambda name: (name != first, name)):
         knee = problem.knees[method]
         member = knee.members[0]
-        histories = {name: member.sweep.archive.history(member.trial.run_id, name) for name in STEP_METRICS}
+        histories = {name: member.sweep.source.history(member.trial, name) for name in STEP_METRICS}
         steps[method] = {name: history for name, history in histories.items() if history}
         found = _blocks(member)
         if found is not None:
             blocks[method] = found
     return Details(
-        curves={m.record.trial_id: m.sweep.archive.curve(m.trial.run_id, problem.objectives) for m in chosen},
+        curves={
+            m.record.trial_id: objective_curve(m.sweep.source, m.trial, problem.objectives) for m in chosen
+        },
         drawn=drawn,
         left_out=len(others) - len(others[:FRONT_DRAWN]),
         steps=steps,
@@ -91,7 +94,7 @@ def fetch(problem: Problem) -> Details:
 
 def run_of(member: Member) -> str:
     """Return a trial's exact configuration: its file, or what its parameters say where that was not kept."""
-    content = member.sweep.archive.artifact(member.trial.run_id, RUN_FILE)
+    content = member.sweep.source.file(member.trial, RUN_FILE)
     if content is not None:
         return content.decode(errors="replace")
     return yaml.safe_dump(member.record.configuration, sort_keys=False)
@@ -103,7 +106,7 @@ MAX_CELLS = 12_000
 
 def _blocks(member: Member) -> Blocks | None:
     """Return a trial's diagnostics of every block, or None where they were not kept."""
-    content = member.sweep.archive.artifact(member.trial.run_id, HARDNESS_FILE)
+    content = member.sweep.source.file(member.trial, HARDNESS_FILE)
     if content is None:
         return None
     try:

@@ -14,9 +14,9 @@ from optuna.distributions import (
 )
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
+from hamu_ray.config.search import Objective
 from hamu_ray.config.space import Domain
 from hamu_ray.reports.analysis.problems import Problem
-from hamu_ray.results.front import Objective
 from hamu_ray.results.summary import method_of
 from hamu_ray.results.trial import Status, TrialRecord
 
@@ -48,7 +48,7 @@ def importances(problem: Problem) -> tuple[list[Importance], list[str]]:
         scopes |= {name: [r for r in records if method_of(r) == name] for name in problem.methods}
     domains = {
         path: domains
-        for sweep in {m.sweep.run_id: m.sweep for m in problem.members}.values()
+        for sweep in {m.sweep.key: m.sweep for m in problem.members}.values()
         if sweep.config is not None
         for path, domains in sweep.config.space.items()
     }

@@ -1,4 +1,4 @@
-"""What can be compared with what: trials by the problem they solve, and by configurations equal but for the seed."""
+"""Trials grouped by the problem that they solve, and by configurations that are equal except for the seed."""
 
 import json
 import math
@@ -9,15 +9,15 @@ from functools import cached_property
 from string import ascii_uppercase
 from typing import Any
 
-from hamu_ray.results.front import Interval, Objective, mean_interval
+from hamu_ray.config.key_paths import flatten
+from hamu_ray.config.search import Objective
+from hamu_ray.results.front import Interval, mean_interval
 from hamu_ray.results.summary import SweepSummary, mean_measures, method_of, settings_of, summarise
+from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import Status, TrialRecord
-from hamu_ray.tracking.client import flatten
-from hamu_ray.tracking.reader import ArchivedSweep
-from hamu_ray.tracking.trial_reader import ArchivedTrial
 
 PROBLEM_SECTIONS = ("data", "forget", "model", "training", "original", "reference")
-"""Sections of a run that say what is to be forgotten by which model: what differs here is not to be compared."""
+"""Sections of a run that define the forget set and the model: trials that differ here are not compared."""
 
 BOOKKEEPING = frozenset({"name", "seed", "workers", "storage", "tracking", "checkpoint"})
 """Sections of a run that do not change a configuration."""
@@ -27,10 +27,11 @@ BOOKKEEPING = frozenset({"name", "seed", "workers", "storage", "tracking", "chec
 class Member:
     """A trial among those of a report."""
 
-    sweep: ArchivedSweep
-    trial: ArchivedTrial
+    sweep: SweepResult
+    trial: str
+    """Its name within the sweep."""
     record: TrialRecord
-    """The trial's, under a name that is unique in the report."""
+    """Under a name that is unique in the report."""
 
     @property
     def seed(self) -> int:
@@ -39,18 +40,18 @@ class Member:
 
     @property
     def ended(self) -> str:
-        """How it ended, in a word."""
-        return "running" if self.trial.running else str(self.record.status)
+        """The status, or `running`."""
+        return "running" if self.record.running else str(self.record.status)
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """Finished trials that are equal but for their seeds."""
+    """Finished trials that are equal except for their seeds."""
 
     members: tuple[Member, ...]
     """By seed."""
     record: TrialRecord
-    """As if it were one trial: the means over seeds, under a name for all of them."""
+    """One record for all of them: means over seeds, under a common name."""
     intervals: tuple[Interval, Interval]
     """Mean and 95 % interval of the two objectives over seeds; no interval where there is one seed."""
     seeds: tuple[int, ...]
@@ -62,11 +63,11 @@ class Configuration:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What was sampled, but for the method and the seed."""
+        """The sampled hyperparameters other than the method and the seed."""
         return settings_of(self.record, without_seed=True)
 
     def interval(self, measure: str) -> Interval:
-        """Return the mean and interval of a measure over the seeds."""
+        """Return the mean and interval of a metric over the seeds."""
         return mean_interval([m.get(measure, math.nan) for m in _by_seed(self.members).values()])
 
 
@@ -139,23 +140,23 @@ class Problem:
         return frozenset(m.record.trial_id for c in self.configurations for m in c.members)
 
 
-def letters(sweeps: Sequence[ArchivedSweep]) -> dict[str, str]:
-    """Return a short name for each sweep's run: A, B, ... and nothing where there is one."""
+def letters(sweeps: Sequence[SweepResult]) -> dict[tuple[str, str], str]:
+    """Return a short name for each sweep by its key: A, B, ..., or an empty one for a single sweep."""
     if len(sweeps) == 1:
-        return {sweeps[0].run_id: ""}
+        return {sweeps[0].key: ""}
     many = len(sweeps) > len(ascii_uppercase)
-    return {s.run_id: f"S{i + 1}" if many else ascii_uppercase[i] for i, s in enumerate(sweeps)}
+    return {s.key: f"S{i + 1}" if many else ascii_uppercase[i] for i, s in enumerate(sweeps)}
 
 
-def problems_of(sweeps: Sequence[ArchivedSweep]) -> list[Problem]:
-    """Return the problems that sweeps worked on, in the order in which they first came."""
+def problems_of(sweeps: Sequence[SweepResult]) -> list[Problem]:
+    """Return the problems of sweeps, in order of first occurrence."""
     names = letters(sweeps)
     grouped: dict[str, list[Member]] = defaultdict(list)
     for sweep in sweeps:
-        for trial in sweep.trials:
-            name = names[sweep.run_id]
-            trial_id = f"{name}.{trial.record.trial_id}" if name else trial.record.trial_id
-            member = Member(sweep, trial, replace(trial.record, trial_id=trial_id))
+        for record in sweep.trials:
+            name = names[sweep.key]
+            trial_id = f"{name}.{record.trial_id}" if name else record.trial_id
+            member = Member(sweep, record.trial_id, replace(record, trial_id=trial_id))
             grouped[_problem_key(member)].append(member)
     titles = _titles([members[0] for members in grouped.values()])
     return [
@@ -165,7 +166,7 @@ def problems_of(sweeps: Sequence[ArchivedSweep]) -> list[Problem]:
 
 
 def about(member: Member) -> str:
-    """Return what a trial is about in a few words, such as `digits, class 0 forgotten, resnet20`."""
+    """Return a trial's problem in a few words, such as `digits, class 0 forgotten, resnet20`."""
     run = member.record.configuration
     data, forget, model = (run.get(section) or {} for section in ("data", "forget", "model"))
     match forget.get("kind"):
@@ -185,7 +186,9 @@ def about(member: Member) -> str:
 def _problem_key(member: Member) -> str:
     run = member.record.configuration
     about = {section: run.get(section) for section in PROBLEM_SECTIONS}
-    return json.dumps([about, member.sweep.objectives], sort_keys=True, default=str)
+    return json.dumps(
+        [about, [one.model_dump() for one in member.sweep.objectives]], sort_keys=True, default=str
+    )
 
 
 def _titles(firsts: Sequence[Member]) -> list[str]:
@@ -222,21 +225,22 @@ def _problem(title: str, members: Sequence[Member], alone: bool) -> Problem:
 def bases_of(members: Sequence[Member], alone: bool) -> tuple[dict[str, float], dict[str, float]]:
     """Return the mean measures of the original and reference models, over the seeds of a problem's trials.
 
-    They are in the record of a trial, one for each seed. Where records were not kept, the sweep's own means stand
-    for them, if it had no other problem.
+    They are read from the record of one trial per seed. Where records were not kept, the sweep's own means are used,
+    unless it had other problems as well.
     """
-    found = []
+    found: list[TrialRecord] = []
     for seed in sorted({m.seed for m in members}):
         for member in [m for m in members if m.seed == seed and m.record.status is not Status.FAILED][:1]:
-            found.append(member.sweep.archive.bases(member.trial.run_id))
-    original = mean_measures([base for base, _ in found])
-    reference = mean_measures([base for _, base in found])
+            record = member.sweep.source.record(member.trial)
+            found += [record] if record else []
+    original = mean_measures([record.original for record in found])
+    reference = mean_measures([record.reference for record in found])
     if not alone:
         return original, reference
-    sweeps = {m.sweep.run_id: m.sweep for m in members}.values()
+    sweeps = {m.sweep.key: m.sweep for m in members}.values()
     return (
-        original or mean_measures([sweep.original for sweep in sweeps]),
-        reference or mean_measures([sweep.reference for sweep in sweeps]),
+        original or mean_measures([dict(sweep.original) for sweep in sweeps]),
+        reference or mean_measures([dict(sweep.reference) for sweep in sweeps]),
     )
 
 

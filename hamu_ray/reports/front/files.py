@@ -2,21 +2,23 @@
 
 from pathlib import Path
 
-from rich.console import Console
-
-from hamu_ray.reports.front.picture import write_html, write_png
-from hamu_ray.reports.front.tables import front_table, write_csv
+from hamu_ray.reports.front.figure import write_html
+from hamu_ray.reports.front.picture import write_png
+from hamu_ray.reports.front.tables import write_csv
 from hamu_ray.results.folder import RUN_FILE
+from hamu_ray.results.front_table import front_table
 from hamu_ray.results.summary import SweepSummary
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import storage_path
+from hamu_ray.terminal.console import Console
+from hamu_ray.terminal.front import rendered
 from hamu_ray.tracking import store
-from hamu_ray.tracking.client import Tracking
+from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.ui_views import view_id
 
 
 def write_files(summary: SweepSummary, folder: Path) -> list[Path]:
-    """Write the front and all trials as tables, and the picture."""
+    """Write the front and all trials as CSV, and the front as a picture and as an interactive figure."""
     return [
         write_csv(folder / "front.csv", summary, summary.front),
         write_csv(folder / "trials.csv", summary, summary.trials),
@@ -25,9 +27,9 @@ def write_files(summary: SweepSummary, folder: Path) -> list[Path]:
     ]
 
 
-def print_result(summary: SweepSummary, folder: Path, tracking: Tracking, console: Console) -> None:
+def print_result(summary: SweepSummary, folder: Path, tracking: MlflowTracker, console: Console) -> None:
     """Print the front, where its files are, and what to do next."""
-    console.print(front_table(summary))
+    console.print(rendered(front_table(summary)))
     lines = {
         "picture": f"{shown(folder / 'front.png')}, interactive: {shown(folder / 'front.html')}",
         "tables": f"{shown(folder / 'front.csv')}, {shown(folder / 'trials.csv')}",
@@ -38,5 +40,4 @@ def print_result(summary: SweepSummary, folder: Path, tracking: Tracking, consol
     lines["MLflow"] = store.shown(tracking.uri)
     lines["UI"] = tracking.ui_command()
     lines["charts"] = tracking.view_link(view_id(summary.objectives, folder.name))
-    for name, text in lines.items():
-        console.print(f"{name:<8} {text}", soft_wrap=True, markup=False)
+    console.fields(lines)

@@ -1,23 +1,101 @@
-"""The colour and the marker of each method, the same in every drawing."""
+"""The one palette: colours of the report page, and the colour, marker and dash of each method in every drawing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
-"""Okabe and Ito's colours, which colour-blind readers can tell apart. Black and grey are no method's."""
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#CDBF1F")
+"""Okabe and Ito's colours, which colour-blind readers can distinguish; the yellow is darker, for white paper."""
 
+ON_DARK = ("#3F97DD", "#E69F00", "#1FB98C", "#EE7733", "#DD92BD", "#93D2F7", "#F0E442")
+"""The same hues for a dark background."""
 
 MARKERS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "pentagon", "hexagon")
-"""As many as differ at a glance, by plotly's names."""
+"""By plotly's names. Their number and that of the colours share no divisor: 56 methods get different pairs."""
+
+DASHES = ("solid", "dash", "dot", "dashdot")
+"""By plotly's names. Lines have no marker: they differ by their dash where colours repeat."""
 
 
-def look_of(place: int) -> tuple[str, str, bool]:
-    """Return the colour and the marker of the method at a place among all, and whether it is filled."""
-    again, colour = divmod(place, len(OKABE_ITO))
-    return OKABE_ITO[colour], MARKERS[place % len(MARKERS)], again % 2 == 0
+def _theme(colours: Sequence[str], **properties: str) -> dict[str, str]:
+    return properties | {f"c{i}": colour for i, colour in enumerate(colours)}
+
+
+LIGHT: Mapping[str, str] = _theme(
+    OKABE_ITO,
+    paper="#fdfdfc",
+    sheet="#f5f5f2",
+    ink="#1d2023",
+    muted="#62676d",
+    rule="#dcdcd6",
+    grid="#e8e8e3",
+    accent="#00598c",
+    tint="#e9f1f6",
+)
+DARK: Mapping[str, str] = _theme(
+    ON_DARK,
+    paper="#15181b",
+    sheet="#1d2125",
+    ink="#e9eaea",
+    muted="#a2a8ae",
+    rule="#363c42",
+    grid="#2a2f34",
+    accent="#7fc0ee",
+    tint="#1b2a35",
+)
+
+
+def css() -> str:
+    """Return both themes as CSS custom properties: the system's theme, unless the root element names another."""
+    light, dark = (
+        " ".join(f"--{name}: {value};" for name, value in theme.items()) + f" color-scheme: {scheme};"
+        for theme, scheme in ((LIGHT, "light"), (DARK, "dark"))
+    )
+    return (
+        f":root {{ {light} }}\n"
+        f'@media (prefers-color-scheme: dark) {{ :root:not([data-theme="light"]) {{ {dark} }} }}\n'
+        f':root[data-theme="dark"] {{ {dark} }}\n'
+    )
+
+
+@dataclass(frozen=True)
+class MethodStyle:
+    """How a method is drawn, by its index among the methods of a drawing."""
+
+    index: int
+
+    @property
+    def css(self) -> str:
+        """The colour as a CSS property, which follows the theme."""
+        return f"var(--c{self.index % len(OKABE_ITO)})"
+
+    @property
+    def colour(self) -> str:
+        """The colour on a light background, as `#RRGGBB`."""
+        return OKABE_ITO[self.index % len(OKABE_ITO)]
+
+    @property
+    def marker(self) -> str:
+        """The marker, by plotly's name."""
+        return MARKERS[self.index % len(MARKERS)]
+
+    @property
+    def dash(self) -> str:
+        """The dash of a line, by plotly's name."""
+        return DASHES[self.index // len(OKABE_ITO) % len(DASHES)]
+
+    @property
+    def run_colour(self) -> str:
+        """The colour of the method's runs in MLflow, which draws no markers: lighter where colours repeat."""
+        channels = (int(self.colour[i : i + 2], 16) for i in (1, 3, 5))
+        lighter = 2 ** (self.index // len(OKABE_ITO))
+        return "#" + "".join(f"{255 - (255 - channel) // lighter:02X}" for channel in channels)
+
+
+def styles_of(methods: Sequence[str]) -> dict[str, MethodStyle]:
+    """Return the style of each method, by its index in the sequence given."""
+    return {method: MethodStyle(index) for index, method in enumerate(methods)}
 
 
 def colour_of(method: str, methods: Sequence[str]) -> str:
-    """Return the method's colour in the pictures of a sweep of these methods; lighter where colours come again."""
-    again, place = divmod(sorted(methods).index(method), len(OKABE_ITO))
-    channels = (int(OKABE_ITO[place][i : i + 2], 16) for i in (1, 3, 5))
-    return "#" + "".join(f"{255 - (255 - channel) // 2**again:02X}" for channel in channels)
+    """Return the colour in MLflow of a method's runs in a sweep of these methods."""
+    return styles_of(sorted(methods))[method].run_colour

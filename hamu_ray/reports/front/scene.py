@@ -1,19 +1,44 @@
-"""What the picture of a sweep's front shows: what is where, in which colour, how far the axes reach."""
+"""The layout of a front, without a drawing library: where each trial lies, in which style, how far the axes reach."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from hamu_ray.reports.front.palette import look_of
-from hamu_ray.results.front import Point
+from hamu_ray.config.search import Objective
+from hamu_ray.reports.front.palette import MethodStyle, styles_of
+from hamu_ray.results.front import Interval, Point, non_dominated
 from hamu_ray.results.summary import SweepSummary, method_of
 from hamu_ray.results.trial import Status, TrialRecord
-from hamu_ray.results.wording import DEFINITIONS
+from hamu_ray.results.wording import DEFINITIONS, counted, words
 
 CLOSE_UP_BELOW = 0.4
-"""An axis shows less than 0..1 when the finished trials span less than this of it."""
+"""An axis shows less than 0..1 when the finished trials span less than this fraction of it."""
 MARGIN = 0.12
 LEAST_SPAN = 0.02
+
+Limits = tuple[Point, Point]
+"""Lower and upper end of the horizontal axis, then of the vertical one."""
+
+
+@dataclass(frozen=True)
+class SeedMeans:
+    """What a point stands for that is a mean over seeds."""
+
+    seeds: tuple[int, ...]
+    intervals: tuple[Interval, Interval]
+    """Mean and 95 % interval of the two objectives."""
+    points: tuple[Point, ...]
+    """The objectives of the single trials."""
+
+
+@dataclass(frozen=True)
+class PlottedTrial:
+    """A finished trial, or the mean of several."""
+
+    trial: TrialRecord
+    point: Point
+    on_front: bool
+    means: SeedMeans | None = None
 
 
 @dataclass(frozen=True)
@@ -21,45 +46,52 @@ class Series:
     """The finished trials of one method."""
 
     method: str
-    colour: str
-    marker: str
-    filled: bool
-    """Hollow from the eighth method on, when the colours come again."""
-    trials: tuple[TrialRecord, ...]
-    points: tuple[Point, ...]
+    style: MethodStyle
+    trials: tuple[PlottedTrial, ...]
+    stairs: tuple[Point, ...] = ()
+    """Corners of the method's own front; empty where it has one point, or where there is no other method."""
 
 
 @dataclass(frozen=True)
 class FrontPlot:
-    """All that a picture shows, in the objectives' units."""
+    """Everything that a drawing of a front shows, in the objectives' units."""
 
     title: str
     axes: tuple[str, str]
     definitions: tuple[str, str]
-    limits: tuple[Point, Point]
-    """Ends of the two axes."""
+    limits: Limits
     series: tuple[Series, ...]
     others: tuple[tuple[TrialRecord, Point], ...]
-    """Trials that cannot be on the front but have finite objectives."""
+    """Trials that did not finish but have finite objectives: they cannot be on the front."""
     stairs: tuple[Point, ...]
-    """Corners of the front's step line, from edge to edge of the picture."""
+    """Corners of the front's step line, from edge to edge of the drawing."""
     knee: Point | None
     anchors: tuple[tuple[str, str, Point], ...]
-    """Letter, name and place of the original and the retain-only reference."""
+    """Letter, name and point of the original model (O) and the retain-only reference (R)."""
     notes: tuple[str, ...]
     """What a reader has to know: close-ups, and what lies outside."""
+
+    @property
+    def others_label(self) -> str:
+        """How the trials off the front ended, such as `collapsed, failed`."""
+        return ", ".join(sorted({trial.status.value for trial, _ in self.others}))
 
 
 def compose(
     summary: SweepSummary,
     definitions: Mapping[str, str] = DEFINITIONS,
     methods: Sequence[str] | None = None,
+    means: Mapping[str, SeedMeans] | None = None,
 ) -> FrontPlot:
-    """Lay out the picture of a summary, with a line to explain each objective.
+    """Lay out the drawing of a summary.
 
-    Pictures that are given the same `methods`, in order, have the same colours; None takes the summary's own.
+    Args:
+        summary: the trials and their front.
+        definitions: a line to explain each objective, by its name.
+        methods: gives each method its style by its index; drawings with the same methods have the same styles. None
+            takes the summary's own, sorted.
+        means: what stands behind trials that are means over seeds, by trial.
     """
-    series = tuple(_series(summary, methods))
     others = tuple(
         (trial, point)
         for trial in summary.trials
@@ -71,38 +103,55 @@ def compose(
         for letter, name, measures in measured
         if _finite(point := summary.point(measures))
     )
-    shown = [point for one in series for point in one.points]
+    plotted = _plotted(summary, means or {})
+    shown = [one.point for trials in plotted.values() for one in trials]
     everything = shown + [point for _, point in others] + [point for _, _, point in anchors]
     horizontal = _limits([x for x, _ in shown], [x for x, _ in everything])
     limits = horizontal, _limits([y for _, y in shown], [y for _, y in everything])
     names = [objective.metric for objective in summary.objectives]
+    front = [summary.point(trial.measures) for trial in summary.front]
     return FrontPlot(
         title=_title(summary),
-        axes=(names[0].replace("_", " "), names[1].replace("_", " ")),
+        axes=(words(names[0]), words(names[1])),
         definitions=(definitions.get(names[0], ""), definitions.get(names[1], "")),
         limits=limits,
-        series=series,
+        series=tuple(_series(summary, methods, plotted, limits)),
         others=others,
-        stairs=stairs_of(summary, limits),
+        stairs=stairs_of(front, summary.objectives, limits),
         knee=summary.point(summary.knee.measures) if summary.knee else None,
         anchors=anchors,
         notes=tuple(_notes(names, limits, others, anchors)),
     )
 
 
-def _series(summary: SweepSummary, methods: Sequence[str] | None) -> Iterator[Series]:
-    """Yield a series for each method of the sweep, also for one without finished trials: colours stay."""
-    for i, method in enumerate(methods or sorted({method_of(trial) for trial in summary.trials})):
-        pairs = [
-            (trial, point)
-            for trial in summary.trials
-            if method_of(trial) == method
-            and trial.status is Status.FINISHED
-            and _finite(point := summary.point(trial.measures))
-        ]
-        if pairs:
-            trials, points = zip(*pairs, strict=True)
-            yield Series(method, *look_of(i), trials, points)
+def _plotted(summary: SweepSummary, means: Mapping[str, SeedMeans]) -> dict[str, list[PlottedTrial]]:
+    """Return the finished trials with finite objectives, by method."""
+    front = {trial.trial_id for trial in summary.front}
+    found: dict[str, list[PlottedTrial]] = {}
+    for trial in summary.trials:
+        point = summary.point(trial.measures)
+        if trial.status is Status.FINISHED and _finite(point):
+            one = PlottedTrial(trial, point, trial.trial_id in front, means.get(trial.trial_id))
+            found.setdefault(method_of(trial), []).append(one)
+    return found
+
+
+def _series(
+    summary: SweepSummary,
+    methods: Sequence[str] | None,
+    plotted: Mapping[str, Sequence[PlottedTrial]],
+    limits: Limits,
+) -> Iterator[Series]:
+    """Yield a series for each method that has points. The others keep their styles, too."""
+    directions = summary.objectives[0].maximise, summary.objectives[1].maximise
+    for method, style in styles_of(methods or sorted({method_of(t) for t in summary.trials})).items():
+        trials = plotted.get(method)
+        if trials:
+            points = [one.point for one in trials]
+            own = [p for p, marked in zip(points, non_dominated(points, directions), strict=True) if marked]
+            several = len(own) > 1 and len(plotted) > 1
+            stairs = stairs_of(own, summary.objectives, limits) if several else ()
+            yield Series(method, style, tuple(trials), stairs)
 
 
 def _limits(shown: Sequence[float], everything: Sequence[float]) -> Point:
@@ -120,12 +169,14 @@ def _limits(shown: Sequence[float], everything: Sequence[float]) -> Point:
     return max(middle - reach, whole[0]), min(middle + reach, whole[1])
 
 
-def stairs_of(summary: SweepSummary, limits: tuple[Point, Point]) -> tuple[Point, ...]:
-    """Return the border of what the front dominates, out to the worst ends of both axes."""
-    if not summary.front:
+def stairs_of(
+    front: Sequence[Point], objectives: tuple[Objective, Objective], limits: Limits
+) -> tuple[Point, ...]:
+    """Return the border of what the points of a front dominate, out to the worst ends of both axes."""
+    if not front:
         return ()
-    points = [summary.point(trial.measures) for trial in summary.front]  # from worst to best first objective
-    worst = [ends[0] if o.maximise else ends[1] for ends, o in zip(limits, summary.objectives, strict=True)]
+    points = sorted(front, reverse=not objectives[0].maximise)  # from the worst to the best first objective
+    worst = [ends[0] if o.maximise else ends[1] for ends, o in zip(limits, objectives, strict=True)]
     corners = [(worst[0], points[0][1])]
     for (x, y), (_, following) in zip(points, [*points[1:], (0.0, worst[1])], strict=True):
         corners += [(x, y), (x, following)]
@@ -134,12 +185,12 @@ def stairs_of(summary: SweepSummary, limits: tuple[Point, Point]) -> tuple[Point
 
 def _notes(
     names: Sequence[str],
-    limits: tuple[Point, Point],
+    limits: Limits,
     others: Sequence[tuple[TrialRecord, Point]],
     anchors: Sequence[tuple[str, str, Point]],
 ) -> Iterator[str]:
     close = [
-        f"{name.replace('_', ' ')} {low:.3g} to {high:.3g}"
+        f"{words(name)} {low:.3g} to {high:.3g}"
         for name, (low, high) in zip(names, limits, strict=True)
         if high - low < 0.9
     ]
@@ -147,24 +198,24 @@ def _notes(
         yield f"Close-up: {', '.join(close)}."
     for letter, name, point in anchors:
         if not inside(point, limits):
-            yield f"Outside the picture: {letter}, the {name}, at ({point[0]:.3g}, {point[1]:.3g})."
+            yield f"Outside the axes: {letter}, the {name}, at ({point[0]:.3g}, {point[1]:.3g})."
     outside = sum(not inside(point, limits) for _, point in others)
     if outside:
-        yield f"Outside the picture: {outside} of the trials that did not finish."
+        yield f"Outside the axes: {outside} of the trials that did not finish."
 
 
-def inside(point: Point, limits: tuple[Point, Point]) -> bool:
-    """Whether a point lies within the axes."""
+def inside(point: Point, limits: Limits) -> bool:
+    """Return whether a point lies within the axes."""
     return all(low <= value <= high for value, (low, high) in zip(point, limits, strict=True))
 
 
 def _title(summary: SweepSummary) -> str:
     if not summary.front:
-        return "No finished trial: the front is empty"
+        return "No trial finished: the Pareto front is empty"
     corner = ", ".join(f"{value:.4g}" for value in summary.best_corner)
-    share = f"{summary.hypervolume_share:.1%} of the box up to ({corner})"
-    trials = "1 trial" if len(summary.trials) == 1 else f"{len(summary.trials)} trials"
-    return f"Front of {trials}: hypervolume {summary.hypervolume:.4f}, {share}"
+    fraction = f"{summary.hypervolume_share:.1%} of the box up to ({corner})"
+    trials = counted(len(summary.trials), "trial")
+    return f"Pareto front of {trials}: hypervolume {summary.hypervolume:.4f}, {fraction}"
 
 
 def _finite(point: Point) -> bool:

@@ -1,7 +1,6 @@
 """What a report says first: the answer in a sentence, and what to do next."""
 
 import math
-import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,9 +8,7 @@ from pathlib import Path
 
 from hamu_ray.reports.analysis.comparison import MethodVolume
 from hamu_ray.reports.analysis.problems import Configuration, Problem
-from hamu_ray.results.folder import RUN_FILE
 from hamu_ray.results.wording import counted, last_word, number, setting, share, words
-from hamu_ray.tracking import store
 
 EDGE = 0.05
 """A value within this share of a domain's end (on its scale) lies at the end."""
@@ -29,7 +26,7 @@ def headline(problem: Problem) -> str:
     """Return the answer: the best balance found."""
     knee = problem.knee
     if knee is None:
-        running = sum(m.trial.running for m in problem.members)
+        running = sum(m.record.running for m in problem.members)
         if running:
             return f"No result yet: {counted(running, 'trial')} not over"
         return "No trial finished: there is no front"
@@ -86,12 +83,12 @@ def next_steps(problem: Problem) -> Iterator[Advice]:
             m.record.reason.splitlines()[0][:120] for m in failed if m.record.reason
         ).most_common(1)[0]
         yield Advice(f"{counted(len(failed), 'trial')} failed; the commonest reason ({times}): {reason}")
-    if knee is None and not failed and not any(m.trial.running for m in problem.members):
+    if knee is None and not failed and not any(m.record.running for m in problem.members):
         yield Advice(
             "Every trial ended early. Lower optimizer.learning_rate or take fewer steps, so that the model keeps its "
             "skill, and look at the reasons below."
         )
-    for sweep in {m.sweep.run_id: m.sweep for m in problem.members}.values():
+    for sweep in {m.sweep.key: m.sweep for m in problem.members}.values():
         waiting = (sweep.expected or 0) - sum(not trial.running for trial in sweep.trials)
         if waiting > 0 and not sweep.running:
             yield Advice(
@@ -101,14 +98,9 @@ def next_steps(problem: Problem) -> Iterator[Advice]:
 
 
 def rerun_command(configuration: Configuration) -> str:
-    """Return the commands that fetch a configuration and run it."""
+    """Return the commands that run a configuration again."""
     member = configuration.members[0]
-    uri = store.shown(member.sweep.archive.uri)
-    fetch = shlex.join(
-        ["mlflow", "artifacts", "download", "-r", member.trial.run_id, "-a", RUN_FILE, "-d", "."]
-    )
-    fetch = f"MLFLOW_TRACKING_URI={shlex.quote(uri)} {fetch}"
-    return f"{fetch}\npython -m hamu_ray.unlearn {RUN_FILE}"
+    return member.sweep.source.rerun_command(member.trial)
 
 
 def model_folder(configuration: Configuration) -> str:

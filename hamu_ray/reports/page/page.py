@@ -16,19 +16,14 @@ from hamu_ray.reports.analysis.comparison import comparisons, volumes
 from hamu_ray.reports.analysis.details import Details, fetch
 from hamu_ray.reports.analysis.importance import importances
 from hamu_ray.reports.analysis.problems import Problem, letters, problems_of
+from hamu_ray.reports.front.figure import front_figure
+from hamu_ray.reports.front.palette import MethodStyle, css, styles_of
+from hamu_ray.reports.front.traces import Figure
 from hamu_ray.reports.page import advice, rows
-from hamu_ray.reports.page.charts import (
-    Figure,
-    MethodStyle,
-    front_chart,
-    importance_chart,
-    looks,
-    volume_chart,
-)
+from hamu_ray.reports.page.charts import front_of, importance_chart, volume_chart
 from hamu_ray.reports.page.step_charts import hardness_charts, heat_maps, learning_charts
 from hamu_ray.results import wording
-from hamu_ray.tracking import store
-from hamu_ray.tracking.reader import ArchivedSweep
+from hamu_ray.results.sweep_result import SweepResult
 
 PACKAGE = "hamu_ray.reports.page"
 LISTED = 200
@@ -48,10 +43,10 @@ class Charts:
         return name
 
 
-def render(sweeps: Sequence[ArchivedSweep], target: str, problems: Sequence[Problem] | None = None) -> str:
+def render(sweeps: Sequence[SweepResult], target: str, problems: Sequence[Problem] | None = None) -> str:
     """Return the page of some sweeps, of none too."""
     problems = problems_of(sweeps) if problems is None else problems
-    methods = looks(sorted({method for problem in problems for method in problem.methods}))
+    methods = styles_of(sorted({method for problem in problems for method in problem.methods}))
     charts = Charts()
     views = [_view(problem, f"p{i}", methods, charts) for i, problem in enumerate(problems)]
     environment = Environment(
@@ -69,11 +64,11 @@ def render(sweeps: Sequence[ArchivedSweep], target: str, problems: Sequence[Prob
         title=target,
         views=views,
         sweeps=rows.sweep_rows(sweeps, letters(sweeps)) if sweeps else [],
-        stores=sorted({store.shown(sweep.archive.uri) for sweep in sweeps}),
+        stores=sorted({sweep.source.address for sweep in sweeps}),
         methods=methods,
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         data=Markup(as_script(charts.figures)),
-        style=_file("style.css"),
+        style=Markup(css()) + _file("style.css"),
         program=_file("page.js"),
         plotly=_plotly(),
     )
@@ -83,7 +78,7 @@ def _view(problem: Problem, name: str, methods: Mapping[str, MethodStyle], chart
     """Return all that the template shows of a problem."""
     details = fetch(problem)
     own = {method: methods[method] for method in problem.methods}
-    front, scene = front_chart(problem, {m: look for m, look in methods.items()})
+    front = front_of(problem, methods)
     found = volumes(problem)
     pairs = comparisons(found)
     shares, missing = importances(problem)
@@ -98,9 +93,9 @@ def _view(problem: Problem, name: str, methods: Mapping[str, MethodStyle], chart
         "lede": advice.lede(problem, found),
         "advice": list(advice.next_steps(problem)),
         "methods": own,
-        "front": charts.add(front) if problem.configurations or scene.others or scene.anchors else None,
-        "notes": scene.notes,
-        "definitions": scene.definitions,
+        "front": charts.add(front_figure(front)) if front.series or front.others or front.anchors else None,
+        "notes": front.notes,
+        "definitions": front.definitions,
         "several": any(len(one.seeds) > 1 for one in problem.configurations),
         "rows": [_front_row(problem, one, details) for one in reversed(problem.front)],
         "setting_keys": _setting_keys(problem),

@@ -9,9 +9,9 @@ from statistics import fmean
 
 from hamu_ray.reports.analysis.problems import Configuration, Member, Problem
 from hamu_ray.results.summary import method_of, settings_of
+from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import Status
 from hamu_ray.results.wording import NONE, SHORT, defined, duration, number, settings, signed
-from hamu_ray.tracking.reader import ArchivedSweep
 
 HEADLINES = (
     "avg_gap",
@@ -148,7 +148,7 @@ def method_rows(problem: Problem) -> tuple[list[str], list[MethodRow]]:
 
 def _costs(members: Sequence[Member]) -> list[Cell]:
     def values(name: str) -> list[float]:
-        return [m.trial.costs[name] for m in members if name in m.trial.costs]
+        return [m.record.costs[name] for m in members if name in m.record.costs]
 
     def mean(found: Sequence[float]) -> float:
         return fmean(found) if found else math.nan
@@ -196,7 +196,7 @@ def trial_rows(problem: Problem) -> list[TrialRow]:
             objectives=[Cell(number(value), value) for value in problem.summary.point(m.record.measures)],
             settings=settings(settings_of(m.record, without_seed=True)),
             reason=" ".join(m.record.reason.split())[:300],
-            run_id=m.trial.run_id,
+            run_id=m.sweep.source.run_id(m.trial),
         )
         for m in problem.members
     ]
@@ -216,7 +216,7 @@ class SweepRow:
     state: str
 
 
-def sweep_rows(sweeps: Sequence[ArchivedSweep], letters: Mapping[str, str]) -> list[SweepRow]:
+def sweep_rows(sweeps: Sequence[SweepResult], letters: Mapping[tuple[str, str], str]) -> list[SweepRow]:
     """Return the sweeps that the report is made from."""
     rows = []
     for sweep in sweeps:
@@ -225,7 +225,7 @@ def sweep_rows(sweeps: Sequence[ArchivedSweep], letters: Mapping[str, str]) -> l
         began = math.isfinite(sweep.began)
         rows.append(
             SweepRow(
-                letter=letters[sweep.run_id],
+                letter=letters[sweep.key],
                 name=sweep.name,
                 experiment=sweep.experiment,
                 began=f"{datetime.fromtimestamp(sweep.began, UTC):%Y-%m-%d %H:%M} UTC" if began else NONE,

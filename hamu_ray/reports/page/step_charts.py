@@ -9,7 +9,8 @@ import numpy as np
 
 from hamu_ray.reports.analysis.details import SEEDS_DRAWN, STEP_METRICS, Blocks, Details
 from hamu_ray.reports.analysis.problems import Problem
-from hamu_ray.reports.page.charts import INK, MUTED, Figure, MethodStyle, axis, figure
+from hamu_ray.reports.front.palette import MethodStyle
+from hamu_ray.reports.front.traces import INK, MUTED, Figure, axis, figure
 from hamu_ray.results.wording import words
 
 STEP_TITLES: Mapping[str, tuple[str, str]] = {
@@ -51,14 +52,16 @@ def learning_charts(problem: Problem, details: Details, methods: Mapping[str, Me
         knees = set(problem.knees)
         for one in details.drawn:
             knee = one is problem.knees.get(one.method) and one.method in knees
-            look = methods[one.method]
+            style = methods[one.method]
             for member in one.members[:SEEDS_DRAWN]:
                 curve = details.curves.get(member.record.trial_id) or {}
                 steps = sorted(curve)
                 last = max([last, *steps])
-                style: Figure = {"line": {"color": look.colour, "width": 2 if knee else 1, "dash": look.dash}}
-                style |= {"opacity": 1.0 if knee else 0.45}
-                marks = {"marker": {"symbol": look.symbol, "size": 7, "color": look.colour}} if knee else {}
+                curve_style: Figure = {
+                    "line": {"color": style.css, "width": 2 if knee else 1, "dash": style.dash}
+                }
+                curve_style |= {"opacity": 1.0 if knee else 0.45}
+                marks = {"marker": {"symbol": style.marker, "size": 7, "color": style.css}} if knee else {}
                 name = f"{one.method} {member.record.trial_id}" + (" (knee)" if knee else "")
                 data.append(
                     {
@@ -69,7 +72,7 @@ def learning_charts(problem: Problem, details: Details, methods: Mapping[str, Me
                         "name": escape(name),
                         "meta": {"method": one.method},
                         "hovertemplate": "step %{x}: %{y:.4f}<extra>%{fullData.name}</extra>",
-                        **style,
+                        **curve_style,
                         **marks,
                     }
                 )
@@ -107,7 +110,7 @@ def hardness_charts(details: Details, methods: Mapping[str, MethodStyle]) -> lis
         for method, histories in details.steps.items():
             history = histories.get(metric)
             if history and any(map(math.isfinite, history.values())):
-                look = methods[method]
+                style = methods[method]
                 data.append(
                     {
                         "type": "scatter",
@@ -116,7 +119,7 @@ def hardness_charts(details: Details, methods: Mapping[str, MethodStyle]) -> lis
                         "y": list(history.values()),
                         "name": escape(method),
                         "meta": {"method": method},
-                        "line": {"color": look.colour, "width": 1.6, "dash": look.dash},
+                        "line": {"color": style.css, "width": 1.6, "dash": style.dash},
                         "hovertemplate": "step %{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
                     }
                 )

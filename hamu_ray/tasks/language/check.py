@@ -14,6 +14,7 @@ from hamu_ray.config.language import (
     TextSection,
 )
 from hamu_ray.config.nearest import nearest
+from hamu_ray.config.run import MODEL_FILE
 from hamu_ray.tasks.hub import is_local, one_line
 from hamu_ray.tasks.language.corpus import Corpus, ForgetText, load_corpus, split_corpus
 from hamu_ray.tasks.language.rows import check_path
@@ -85,14 +86,14 @@ def _check_folder(config: TextSection, folder: Path) -> None:
 
 def _layers(folder: Path) -> set[str]:
     """Return the last parts of the names of a checkpoint's layers, as far as its safetensors files tell."""
-    index = folder / "model.safetensors.index.json"
+    index = folder / f"{MODEL_FILE}.index.json"
     names: list[str] = []
     if index.is_file():
         names = list(_json("model.name", index).get("weight_map", {}))
-    elif (folder / "model.safetensors").is_file():
+    elif (folder / MODEL_FILE).is_file():
         from safetensors import safe_open
 
-        with safe_open(folder / "model.safetensors", framework="np") as file:
+        with safe_open(folder / MODEL_FILE, framework="np") as file:
             names = list(file.keys())
     return {name.removesuffix(".weight").rpartition(".")[2] for name in names if name.endswith(".weight")}
 

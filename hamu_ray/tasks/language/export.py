@@ -14,7 +14,7 @@ CARD = "README.md"
 def exported(model: nn.Module, tokenizer: Any, base: str | None) -> Mapping[str, bytes]:
     """Return the contents of files by name that make a folder one which `transformers` or `peft` loads.
 
-    Of a model that is trained whole: the configuration, to go beside a ``model.safetensors`` with all weights. Of
+    Of a model that is trained whole: the configuration, to go beside a `MODEL_FILE` with all weights. Of
     one with an adapter: the adapter and its configuration, which names the model below it, ``base`` if given.
     Either with the tokenizer.
     """

@@ -12,7 +12,7 @@ from hamu_ray.reports.analysis.comparison import Comparison, MethodVolume, compa
 from hamu_ray.reports.analysis.problems import problems_of
 from hamu_ray.results.front import Interval, hypervolume
 from hamu_ray.results.summary import method_of
-from hamu_ray.tracking.reader import ArchivedSweep
+from hamu_ray.results.sweep_result import SweepResult
 
 NAN = math.nan
 P_VALUES = st.lists(st.floats(0, 1), max_size=5)
@@ -75,7 +75,7 @@ def test_nothing_to_compare() -> None:
     assert comparisons([volume("hamu-q", 0.5), volume("ga", 0.5)]) == []
 
 
-def test_volumes_are_of_each_seeds_own_trials(study: ArchivedSweep) -> None:
+def test_volumes_are_of_each_seeds_own_trials(study: SweepResult) -> None:
     (problem,) = problems_of([study])
     found = volumes(problem)
     assert [one.interval.mean for one in found] == sorted((one.interval.mean for one in found), reverse=True)

@@ -8,16 +8,17 @@ import pytest
 
 from hamu_ray.reports.analysis.problems import Problem, problems_of
 from hamu_ray.results.summary import method_of
-from hamu_ray.tracking.reader import Archive, ArchivedSweep
+from hamu_ray.results.sweep_result import SweepResult
+from hamu_ray.tracking.reader import MlflowReader
 from tests.made_store import ORIGINAL, REFERENCE, SPACE, fill, made_record, points, sweep_config, uri_of
 
 
 def problems(store: Path, experiment: str) -> list[Problem]:
-    return problems_of(Archive.open(uri_of(store), store).sweeps(experiment))
+    return problems_of(MlflowReader.open(uri_of(store), store).sweeps(experiment))
 
 
 @pytest.fixture(scope="module")
-def seeded(study: ArchivedSweep) -> Problem:
+def seeded(study: SweepResult) -> Problem:
     (problem,) = problems_of([study])
     return problem
 

@@ -1,37 +1,21 @@
 """The page in a real browser: charts are drawn, tables sort, nothing is asked of the network, a phone shows it all."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hamu_ray.reports.page.page import render
-from hamu_ray.tracking.reader import ArchivedSweep
+from hamu_ray.results.sweep_result import SweepResult
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="needs Chromium: chromium, chromium-browser or google-chrome"
-)
+pytestmark = pytest.mark.browser
 
 DRAW_ALL = "dispatchEvent(new Event('beforeprint')); dispatchEvent(new Event('afterprint'))"
 """What makes charts be drawn that are not in sight."""
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        # Root has no sandbox, as in most containers; the page is our own.
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture(scope="module")
-def file(study: ArchivedSweep, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def file(study: SweepResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(render([study], "study"))
     return path

@@ -16,9 +16,10 @@ from hamu_ray.reports.analysis.importance import EVERYTHING, importances
 from hamu_ray.reports.analysis.problems import problems_of
 from hamu_ray.reports.make import write_report
 from hamu_ray.reports.page.page import as_script, render
+from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import Status
 from hamu_ray.results.wording import duration, last_word, number, signed
-from hamu_ray.tracking.reader import Archive, ArchivedSweep
+from hamu_ray.tracking.reader import MlflowReader
 from tests.made_store import (
     BLOCKS,
     SPACE,
@@ -72,8 +73,8 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def sweeps_of(store: Path, experiment: str) -> list[ArchivedSweep]:
-    return Archive.open(uri_of(store), store).sweeps(experiment)
+def sweeps_of(store: Path, experiment: str) -> list[SweepResult]:
+    return MlflowReader.open(uri_of(store), store).sweeps(experiment)
 
 
 def page_of(store: Path, experiment: str) -> Page:
@@ -81,11 +82,11 @@ def page_of(store: Path, experiment: str) -> Page:
 
 
 @pytest.fixture(scope="module")
-def page(study: ArchivedSweep) -> Page:
+def page(study: SweepResult) -> Page:
     return Page(render([study], "study"))
 
 
-def test_the_answer_comes_first(page: Page, study: ArchivedSweep) -> None:
+def test_the_answer_comes_first(page: Page, study: SweepResult) -> None:
     (problem,) = problems_of([study])
     assert problem.knee is not None
     first = page.text.index("Best balance: hamu\N{NON-BREAKING HYPHEN}q")
@@ -128,7 +129,7 @@ def test_heat_maps_hold_what_was_recorded(page: Page) -> None:
     assert angle["z"]["shape"] == f"{len(BLOCKS)}, {STEPS}"
 
 
-def test_error_bars_are_the_intervals_over_seeds(page: Page, study: ArchivedSweep) -> None:
+def test_error_bars_are_the_intervals_over_seeds(page: Page, study: SweepResult) -> None:
     (problem,) = problems_of([study])
     widths = {
         round(w, 6)
@@ -141,7 +142,7 @@ def test_error_bars_are_the_intervals_over_seeds(page: Page, study: ArchivedSwee
         assert round(one.intervals[1].high - one.intervals[1].mean, 6) in widths
 
 
-def test_all_trials_are_listed_and_front_points_can_be_run(page: Page, study: ArchivedSweep) -> None:
+def test_all_trials_are_listed_and_front_points_can_be_run(page: Page, study: SweepResult) -> None:
     (problem,) = problems_of([study])
     for record in study.records:
         assert record.trial_id in page.text
@@ -233,7 +234,7 @@ def test_scripts_end_where_they_should() -> None:
     assert json.loads(text) == {HOSTILE: [HOSTILE, None, None, 0.1, "\u2028"]}
 
 
-def test_importance_finds_what_matters(study: ArchivedSweep) -> None:
+def test_importance_finds_what_matters(study: SweepResult) -> None:
     (problem,) = problems_of([study])
     found, missing = importances(problem)
     everything = next(one for one in found if one.scope == EVERYTHING)
@@ -244,7 +245,7 @@ def test_importance_finds_what_matters(study: ArchivedSweep) -> None:
     assert missing == ["with fewer than 12 finished trials, ga (3), gdiff (9)"]
 
 
-def test_files_beside_the_page(study: ArchivedSweep, tmp_path: Path) -> None:
+def test_files_beside_the_page(study: SweepResult, tmp_path: Path) -> None:
     import pandas as pd
 
     page = write_report([study], "study", tmp_path / "new" / "folder")

@@ -1,0 +1,27 @@
+"""Nested mappings as flat ones with dotted key paths, and back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one, with dotted key paths."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        path = f"{prefix}{key}"
+        flat |= flatten(value, f"{path}.") if isinstance(value, Mapping) and value else {path: value}
+    return flat
+
+
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return dotted key paths as nested mappings. Of a key that is also the prefix of others, the others are kept."""
+    document: dict[str, Any] = {}
+    for path in sorted(flat, key=lambda path: path.count(".")):
+        *parents, last = path.split(".")
+        place = document
+        for key in parents:
+            if not isinstance(place.get(key), dict):
+                place[key] = {}
+            place = place[key]
+        place[last] = flat[path]
+    return document

@@ -1,0 +1,118 @@
+"""The table of every reported number: its kind, definition, direction and unit.
+
+Tracking asks it which of a run's metrics describe the model; the report takes definitions and directions from it; the
+tests compare it with what real runs report. To add a number, add a `Metric` to the table of its kind: `names.VISION` or
+`language_names.LANGUAGE` (of a model), `STEP`, `BLOCK`, `COSTS` or `SWEEP`.
+"""
+
+from collections.abc import Mapping
+
+from hamu_ray.metrics import names
+from hamu_ray.metrics.language_names import LANGUAGE
+from hamu_ray.metrics.names import ENGINE, VISION, Kind, Metric, table
+
+MODEL: Mapping[str, Mapping[str, Metric]] = {"vision": VISION, "language": LANGUAGE}
+"""Metrics of models by task. The same key may have another definition in another task."""
+
+OBJECTIVES: Mapping[str, Metric] = table(
+    Metric(
+        names.FORGET_QUALITY,
+        "1 - |score on the forget set - the retain-only reference's|; 1 = as if never seen",
+        "higher",
+    ),
+    Metric(names.RETAIN_UTILITY, "score on the retain set; 1 = perfect", "higher"),
+    Metric(names.AVG_GAP, "mean distance to the retain-only reference; 0 = none", "lower"),
+)
+"""Definitions that hold for every task, for drawings that do not know theirs."""
+
+TRIAL_SECONDS = "trial_seconds"
+
+COSTS: Mapping[str, Metric] = {
+    **ENGINE,
+    **table(
+        Metric(
+            TRIAL_SECONDS,
+            "Wall time from the start of a trial to its end, waiting included",
+            "lower",
+            "s",
+            "cost",
+        )
+    ),
+}
+"""Costs of a trial."""
+
+STEP: Mapping[str, Metric] = table(
+    Metric("step_retain_loss", "Retain objective on the step's batch", unit="nats", kind="step"),
+    Metric("step_forget_loss", "Forget objective on the step's batch", unit="nats", kind="step"),
+    Metric("retain_norm_before_clipping", "Norm of the retain gradient before clipping", kind="step"),
+    Metric("forget_norm_before_clipping", "Norm of the forget gradient before clipping", kind="step"),
+    Metric("retain_norm", "Norm of the retain gradient r after clipping", kind="step"),
+    Metric("forget_norm", "Norm of the forget gradient f after clipping", kind="step"),
+    Metric(
+        "gradient_dot", "r.f over the whole model; above 0, forgetting harms retaining", "lower", kind="step"
+    ),
+    Metric("gradient_cosine", "Cosine of r and f over the whole model", "lower", kind="step"),
+    Metric("gradient_angle", "Angle between r and f over the whole model", "higher", "degrees", "step"),
+    Metric("constraint", "B, the constraint on the forget loss that the step must meet", kind="step"),
+    Metric(
+        "infeasible_blocks", "Blocks whose constraint no step within their radius meets", "lower", kind="step"
+    ),
+    Metric("stopping_margin", "Sum of HAMU's stopping terms less B; below 0 it stops", "higher", kind="step"),
+)
+"""Diagnostics of a step over the whole model (`hamu_ray.methods.decision.Decision.totals` and the engine's)."""
+
+BLOCK: Mapping[str, Metric] = table(
+    Metric("retain_retain", "r.r of the block", kind="block"),
+    Metric("forget_forget", "f.f of the block", kind="block"),
+    Metric("retain_forget", "r.f of the block; above 0, forgetting harms retaining", "lower", kind="block"),
+    Metric("angle", "Angle between the block's gradients", "higher", "degrees", "block"),
+    Metric("branch", "Code of the case of HAMU's solution that applied", kind="block"),
+    Metric("constraint", "The block's part of B", kind="block"),
+    Metric("radius", "R, the largest norm of the block's update", kind="block"),
+    Metric("feasibility", "Constraint needed over the most that the radius allows", "lower", kind="block"),
+    Metric(
+        "feasible", "1 where a step within the radius meets the constraint, else 0", "higher", kind="block"
+    ),
+    Metric("stopping_term", "The block's term of HAMU's stopping criterion", "higher", kind="block"),
+)
+"""Diagnostics of a block in a step (`hamu_ray.methods.decision.Decision.per_block`)."""
+
+ENDS = ("finished", "infeasible", "collapsed", "pruned", "failed", "interrupted")
+"""How trials end."""
+
+SWEEP: Mapping[str, Metric] = table(
+    Metric("hypervolume", "Area that the front dominates, down to the worst corner", "higher", kind="sweep"),
+    Metric(
+        "hypervolume_share",
+        "Hypervolume over the box from the worst to the best corner",
+        "higher",
+        kind="sweep",
+    ),
+    Metric("front_points", "Trials on the front", kind="sweep"),
+    Metric("sweep_seconds", "Wall time from the first step to the last trial's end", "lower", "s", "sweep"),
+    Metric("busy_share", "Fraction of it that workers spent in steps and evaluation", "higher", kind="sweep"),
+    *(Metric(f"trials_{end}", f"Trials that ended as {end}", kind="sweep") for end in ENDS),
+)
+"""Numbers of a whole sweep. Beside them it reports the metrics of its base models, under `BASES`."""
+
+BASES = ("original", "reference")
+"""Base models. A sweep reports the mean of a metric over its base models as `original.METRIC`, `reference.METRIC`."""
+
+OF_TRIALS: tuple[Mapping[str, Metric], ...] = (*MODEL.values(), COSTS, STEP)
+"""What the run of a trial reports as metrics; diagnostics of blocks are in a file."""
+
+
+def kind_of(name: str) -> Kind | None:
+    """Return the kind of a metric that a trial's run reports; None where the table does not have it."""
+    return next((metrics[name].kind for metrics in OF_TRIALS if name in metrics), None)
+
+
+def is_model_metric(name: str) -> bool:
+    """Whether a metric of a trial's run describes its model."""
+    return kind_of(name) == "model"
+
+
+def metric_of(name: str, task: str | None = None) -> Metric | None:
+    """Return a metric of models or costs, as the task defines it where one is given; None if it is unknown."""
+    tables = (MODEL.get(task, {}), COSTS) if task is not None else (OBJECTIVES, COSTS, *MODEL.values())
+    return next((metrics[name] for metrics in tables if name in metrics), None)

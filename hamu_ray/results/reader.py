@@ -1,0 +1,200 @@
+"""A sweep read from its folder. Loads neither torch nor Ray nor MLflow.
+
+The records of trials that have ended are in the folder; what was logged of the sweep itself, and of trials without a
+record, is in its outbox.
+"""
+
+import json
+import math
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from hamu_ray.config.document import read_yaml
+from hamu_ray.config.key_paths import flatten
+from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.results.folder import (
+    OUTBOX_FILE,
+    REPORTS_FILE,
+    RUN_FILE,
+    SENT_FILE,
+    SWEEP_FILE,
+    SWEEPS,
+    TRIALS,
+    read_record,
+    read_records,
+    read_reports,
+)
+from hamu_ray.results.outcome import Report
+from hamu_ray.results.recorded_run import RecordedRun, record_of, result_of
+from hamu_ray.results.summary import mean_measures
+from hamu_ray.results.sweep_result import SweepResult, finite_or_nan
+from hamu_ray.results.trial import TrialRecord
+from hamu_ray.results.wording import shown
+from hamu_ray.storage import StoragePath, storage_path
+
+HISTORY = '{"call": "log_history"'
+"""How the lines of the outbox begin that hold diagnostics of steps: most of the file, and not needed here."""
+
+
+def read_sweep(folder: Path) -> SweepResult:
+    """Return the result of the sweep in a folder."""
+    document = read_yaml(folder / SWEEP_FILE)
+    runs = read_outbox(folder)
+    records = read_records(folder)
+    ended = {record.trial_id for record in records}
+    config = _validated(document)
+    others = [
+        record_of(run, document, config)
+        for name, run in runs.items()
+        if name != folder.name and name not in ended
+    ]
+    own = runs.get(folder.name) or RecordedRun(folder.name, {}, {}, {}, running=not records)
+    trials = [replace(record, original={}, reference={}, curve={}) for record in records]
+    experiment = str((document.get("tracking") or {}).get("experiment", ""))
+    result = result_of(own, [*trials, *others], document, experiment, FolderSource(folder, document))
+    return replace(
+        result,
+        original=mean_measures([record.original for record in records]),
+        reference=mean_measures([record.reference for record in records]),
+    )
+
+
+def read_outbox(folder: Path) -> dict[str, RecordedRun]:
+    """Return the runs that a sweep's outbox describes, by their names; empty where there is no outbox."""
+    runs: dict[str, _Run] = {}
+    for call in _calls(folder / OUTBOX_FILE):
+        runs.setdefault(call["run"], _Run()).apply(call["call"], call["arguments"])
+    return {name: run.recorded(name) for name, run in runs.items()}
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """Reads single trials of a sweep from its folder, and from the storage where the sweep's workers wrote."""
+
+    folder: Path
+    document: dict[str, Any]
+
+    @property
+    def address(self) -> str:
+        """The folder as typed at a terminal."""
+        return shown(self.folder)
+
+    def record(self, trial: str) -> TrialRecord | None:
+        """Return the record that the driver wrote at the end of a trial."""
+        return read_record(self.folder, trial)
+
+    def history(self, trial: str, metric: str) -> dict[int, float]:
+        """Return the values of a metric by step, from the reports of the trial's run."""
+        values: dict[int, float] = {}
+        for report in self._reports(trial):
+            if metric in report.measures:
+                values[report.step] = report.measures[metric]
+            if metric in report.history:
+                values |= zip(report.history_steps, report.history[metric], strict=True)
+        return values
+
+    def file(self, trial: str, name: str) -> bytes | None:
+        """Return the content of a file of a trial's run."""
+        for place in self._places(trial):
+            try:
+                return (place / name).read_bytes()
+            except OSError:
+                continue
+        return None
+
+    def run_id(self, trial: str) -> str:
+        """Return the id of a trial's run in MLflow, if it was delivered."""
+        return str(self._run_ids.get(trial, ""))
+
+    def rerun_command(self, trial: str) -> str:
+        """Return the command that runs a trial's configuration again, where it lies."""
+        places = list(self._places(trial))
+        place = next((place for place in places if (place / RUN_FILE).is_file()), places[0])
+        return f"python -m hamu_ray.unlearn {shlex.quote(shown(place / RUN_FILE))}"
+
+    def _places(self, trial: str) -> Iterator[StoragePath]:
+        """Yield the folders that may hold a trial's files: the sweep's own, and the one in the storage."""
+        yield self.folder / TRIALS / trial
+        storage = (self.document.get("storage") or {}).get("path")
+        if storage is not None:
+            yield storage_path(storage) / SWEEPS / self.folder.name / TRIALS / trial
+
+    def _reports(self, trial: str) -> list[Report]:
+        """Return the reports of a trial's unlearning; empty where they were not kept."""
+        for place in self._places(trial):
+            if (place / REPORTS_FILE).is_file():
+                return [report for report in read_reports(place) if report.phase == "unlearning"]
+        return []
+
+    @cached_property
+    def _run_ids(self) -> dict[str, str]:
+        path = self.folder / SENT_FILE
+        return dict(json.loads(path.read_text()).get("runs", {})) if path.exists() else {}
+
+
+@dataclass
+class _Run:
+    """A run while the outbox is read."""
+
+    parameters: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    running: bool = False
+    times: list[float] = field(default_factory=list)
+    _logged: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Step and time of each metric's value: the last in this order counts, as in MLflow."""
+
+    def apply(self, call: str, arguments: dict[str, Any]) -> None:
+        """Apply one call."""
+        if call in ("start_sweep", "start_trial"):
+            self.running = True
+            if not self.parameters:  # a run that is started again keeps its parameters and tags
+                self.parameters = flatten(arguments["parameters"])
+                self._tag(arguments)
+        elif call == "log_metrics":
+            self._log(arguments["metrics"], arguments.get("step", 0), arguments.get("time_ms", 0))
+        elif call == "set_tags":
+            self._tag(arguments)
+        elif call == "finish":
+            self.running = False
+            self._tag({"tags": {"status": arguments["status"], "reason": arguments.get("reason", "")}})
+            self._tag(arguments)
+
+    def _tag(self, arguments: dict[str, Any]) -> None:
+        self.tags |= {name: str(value) for name, value in (arguments.get("tags") or {}).items()}
+
+    def _log(self, metrics: dict[str, float], step: int, time_ms: int) -> None:
+        self.times.append(time_ms / 1000)
+        for name, value in metrics.items():
+            if (step, time_ms) >= self._logged.get(name, (0, 0)):
+                self._logged[name] = step, time_ms
+                self.metrics[name] = finite_or_nan(value)
+
+    def recorded(self, name: str) -> RecordedRun:
+        """Return the run as it is after the calls."""
+        began = self.times[0] if self.times else math.nan
+        ended = self.times[-1] if self.times else math.nan
+        return RecordedRun(name, self.parameters, self.metrics, self.tags, self.running, began, ended)
+
+
+def _calls(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the calls of an outbox, without diagnostics of steps and without a partial last line."""
+    if not path.exists():
+        return
+    with path.open() as file:
+        for line in file:
+            if line.endswith("\n") and not line.startswith(HISTORY):
+                yield json.loads(line)
+
+
+def _validated(document: dict[str, Any]) -> SweepConfig | None:
+    try:
+        return SweepConfig.model_validate(document)
+    except ValidationError:  # written by another version
+        return None

@@ -1,0 +1,119 @@
+"""A run as tracking recorded it, and the trial record or sweep result that it amounts to.
+
+Both the reader of a sweep's folder and the reader of MLflow go through `RecordedRun`, so they give equal results.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hamu_ray.config.key_paths import nested
+from hamu_ray.config.keys import keys_of_domain
+from hamu_ray.config.run import RunConfig
+from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.metrics.table import BASES, COSTS, SWEEP, is_model_metric
+from hamu_ray.results.outcome import Status
+from hamu_ray.results.sweep_result import SweepResult, SweepSource, finite_or_nan
+from hamu_ray.results.trial import TrialRecord
+
+UNMEASURED = frozenset({Status.FAILED, Status.INTERRUPTED})
+"""Ends without final metrics: what was measured before them is not final."""
+
+UNFINISHED = "not over: its sweep still runs, or its driver died"
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """A run in the tracking store or in the outbox."""
+
+    name: str
+    """The trial's or the sweep's."""
+    parameters: Mapping[str, Any]
+    """Values by key path."""
+    metrics: Mapping[str, float]
+    """The last value of each."""
+    tags: Mapping[str, str]
+    running: bool
+    """Whether it was started, or started again, and has not ended since."""
+    began: float = math.nan
+    """Seconds since the epoch."""
+    ended: float = math.nan
+
+
+def record_of(run: RecordedRun, document: Mapping[str, Any], config: SweepConfig | None) -> TrialRecord:
+    """Return the record of a trial's run in a sweep with this configuration, as plain data and validated."""
+    tag = run.tags.get("status", "")
+    over = tag in set(Status)
+    status = Status(tag) if over else Status.INTERRUPTED
+    reason = run.tags.get("reason", "") if over else UNFINISHED
+    if status is Status.FAILED and not reason:
+        reason = "its run failed, and no reason was kept"
+    measures = {name: value for name, value in run.metrics.items() if is_model_metric(name)}
+    costs = {name: finite_or_nan(run.metrics.get(name)) for name in COSTS if name != "steps"}
+    nodes = run.tags.get("node", "")
+    return TrialRecord(
+        trial_id=run.name,
+        status=status,
+        parameters=_sampled(run.parameters, document, config),
+        configuration=configuration_of(run.parameters),
+        measures={} if status in UNMEASURED else measures,
+        reason=reason,
+        model_path=run.tags.get("model_path", ""),
+        nodes=nodes.split(", ") if nodes else [],
+        steps=int(run.metrics.get("steps", 0)),
+        running=not over,
+        **costs,
+    )
+
+
+def result_of(
+    run: RecordedRun,
+    trials: Iterable[TrialRecord],
+    document: Mapping[str, Any],
+    experiment: str,
+    source: SweepSource,
+) -> SweepResult:
+    """Return the result of a sweep from its own run and the records of its trials."""
+    of_bases = {base: _with_prefix(run.metrics, f"{base}.") for base in BASES}
+    return SweepResult(
+        name=run.name,
+        experiment=experiment,
+        document=document,
+        trials=tuple(sorted(trials, key=lambda trial: trial.trial_id)),
+        original=of_bases["original"],
+        reference=of_bases["reference"],
+        metrics={name: value for name, value in run.metrics.items() if name in SWEEP},
+        running=run.running,
+        began=_time(run.tags, "began", run.began),
+        ended=math.nan if run.running else _time(run.tags, "ended", run.ended),
+        source=source,
+    )
+
+
+def configuration_of(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's configuration from its flat parameters, without those that only label it in the UI."""
+    known = RunConfig.model_fields
+    return nested({path: value for path, value in flat.items() if path.partition(".")[0] in known})
+
+
+def _sampled(
+    flat: Mapping[str, Any], document: Mapping[str, Any], config: SweepConfig | None
+) -> dict[str, Any]:
+    """Return the values of the keys that the sweep varied and the trial's method reads."""
+    present: dict[str, Any] = {}
+    for path in document.get("space") or {}:
+        values = [flat[key] for key in keys_of_domain(path) if key in flat]
+        present |= {path: values[0]} if values else {}
+    if config is None:
+        return present
+    return {path: value for path, value in present.items() if config.applies(path, present)}
+
+
+def _with_prefix(metrics: Mapping[str, float], prefix: str) -> dict[str, float]:
+    return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
+
+
+def _time(tags: Mapping[str, str], tag: str, otherwise: float) -> float:
+    """Return the time that the driver noted; sweeps of earlier versions have none."""
+    return float(tags[tag]) if tag in tags else otherwise

@@ -1,0 +1,60 @@
+"""Run a selected trial again with fresh seeds, as a sweep."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hamu_ray.config.files import load_sweep
+from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.preflight import check_sweep
+from hamu_ray.results.folder import SWEEP_FILE, newest_folder
+from hamu_ray.results.front import mean_interval
+from hamu_ray.results.reader import read_sweep
+from hamu_ray.results.trial import Status, TrialRecord
+from hamu_ray.selection.confirmation import Confirmation
+from hamu_ray.selection.rules import Bound
+from hamu_ray.storage import local_folder
+
+SUFFIX = "-confirm"
+NAME_LENGTH = 100
+
+
+def confirm_trial(
+    sweep: Path, trial: TrialRecord, seeds: Sequence[int], bounds: Sequence[Bound]
+) -> Confirmation:
+    """Run the configuration of a trial of a sweep's folder with each seed, as another sweep beside it."""
+    from hamu_ray.sweep.run import run_sweep  # loads Ray and torch
+
+    config = load_sweep(sweep / SWEEP_FILE)
+    again = confirming_sweep(config, trial, seeds)
+    check_sweep(again, again.name)
+    run_sweep(again, resume=False)
+    folder = newest_folder(again.name, local_folder(again.storage))
+    assert folder is not None
+    records = [trial for trial in read_sweep(folder).trials if trial.status is Status.FINISHED]
+    objectives = config.search.objectives
+    return Confirmation(
+        sweep=str(folder),
+        seeds=seeds,
+        finished=len(records),
+        objectives=objectives,
+        selected=[trial.measures[o.metric] for o in objectives],
+        intervals=[mean_interval([record.measures[o.metric] for record in records]) for o in objectives],
+        bounds=bounds,
+    )
+
+
+def confirming_sweep(config: SweepConfig, trial: TrialRecord, seeds: Sequence[int]) -> SweepConfig:
+    """Return the sweep over fresh seeds of a trial's configuration, where and as its own sweep ran."""
+    where = config.model_dump(mode="json", include={"storage", "tracking"})
+    where["tracking"]["register_models"] = None  # the selected model is the one to keep
+    objectives = [objective.model_dump() for objective in config.search.objectives]
+    search = {"algorithm": "grid", "objectives": objectives, "retries": config.search.retries}
+    return SweepConfig.model_validate(
+        {
+            **trial.configuration,
+            **where,
+            "name": config.name[: NAME_LENGTH - len(SUFFIX)] + SUFFIX,
+            "space": {"seed": {"grid": list(seeds)}},
+            "search": {**search, "concurrent": config.search.concurrent},
+        }
+    )

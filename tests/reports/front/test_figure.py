@@ -1,0 +1,80 @@
+import json
+import math
+import re
+
+import plotly.graph_objects as go
+
+from hamu_ray.reports.front.figure import front_figure, write_html
+from hamu_ray.reports.front.palette import DARK, LIGHT
+from hamu_ray.reports.front.scene import SeedMeans, compose
+from hamu_ray.reports.front.traces import resolved
+from hamu_ray.results.front import Interval
+from hamu_ray.results.summary import summarise
+from tests.made_records import record
+from tests.reports.front.summaries import SUMMARIES
+
+
+def named(figure, name):
+    return [trace for trace in figure["data"] if trace["name"] == name]
+
+
+def test_plotly_takes_the_figure_in_both_themes(summary):
+    figure = front_figure(compose(summary))
+    for theme in (LIGHT, DARK):
+        drawing = go.Figure(resolved(figure, theme))  # raises where a property is none
+        assert "var(" not in drawing.to_json()
+
+
+def test_every_trial_with_finite_objectives_has_a_hover_text(summary, tmp_path):
+    texts = json.dumps(front_figure(compose(summary))["data"])
+    page = write_html(tmp_path / "front.html", summary).read_text()
+    for trial in summary.trials:
+        if all(map(math.isfinite, summary.point(trial.measures))):
+            assert trial.trial_id in texts
+            assert trial.trial_id in page
+
+
+def test_colours_are_those_of_the_methods():
+    plot = compose(SUMMARIES["nine methods"])
+    figure = resolved(front_figure(plot), LIGHT)
+    for one in plot.series:
+        (trace,) = [t for t in named(figure, one.method) if t["mode"] == "markers"]
+        assert (trace["marker"]["color"], trace["marker"]["symbol"]) == (one.style.colour, one.style.marker)
+
+
+def test_all_traces_of_a_method_are_hidden_together():
+    figure = front_figure(compose(SUMMARIES["nine methods"]))
+    for trace in named(figure, "hamu-q"):
+        assert trace["meta"] == {"method": "hamu-q"}
+        assert trace["legendgroup"] == "hamu-q"
+    assert len(named(figure, "hamu-q")) == 2, "its trials and its own front"
+
+
+def test_means_have_bars_and_single_seeds():
+    means = SeedMeans((0, 1), (Interval(0.5, 0.4, 0.6), Interval(0.5, 0.3, 0.7)), ((0.4, 0.4), (0.6, 0.6)))
+    trials = [record("a", 0.5, 0.5), record("b", 0.1, 0.9)]
+    figure = front_figure(compose(summarise(trials), means={"a": means}))
+    (points,) = named(figure, "hamu-q")
+    first, second = points["error_y"]["array"][::-1] if points["x"][0] == 0.1 else points["error_y"]["array"]
+    assert abs(first - 0.2) < 1e-9
+    assert math.isnan(second)
+    assert "mean over seeds 0, 1" in " ".join(points["hovertext"])
+    (seeds,) = named(figure, "hamu-q, single seeds")
+    assert list(seeds["x"]) == [0.4, 0.6]
+
+
+def test_html_opens_offline(tmp_path):
+    page = write_html(tmp_path / "deep" / "front.html", SUMMARIES["nine methods"]).read_text()
+    assert not re.findall(r"<(?:script|link)[^>]*(?:src|href)=\"[^\"]", page)
+    assert "plotly.js v" in page
+
+
+def test_text_of_trials_is_not_markup(tmp_path):
+    page = write_html(tmp_path / "front.html", SUMMARIES["none finished"]).read_text()
+    assert "<perplexity>" not in page
+
+
+def test_own_definitions(tmp_path):
+    definitions = {"forget_quality": "in other words"}
+    page = write_html(tmp_path / "front.html", SUMMARIES["one trial"], definitions).read_text()
+    assert "in other words" in page

@@ -1,0 +1,41 @@
+import math
+
+from hamu_ray.results.front_table import counts_line, front_table
+from hamu_ray.results.summary import summarise
+from tests.made_records import record, small_summary
+
+
+def test_by_hand():
+    front = front_table(small_summary())
+    assert front.title.startswith("Front: 3 of 7 trials, hypervolume 0.7400")
+    assert front.caption == "7 trials: 5 finished, 1 collapsed, 1 failed; * is the knee."
+    assert front.header[:5] == ["", "trial", "method", "forget quality", "retain utility"]
+    assert [row[:3] for row in front.rows] == [["", "b", "ft"], ["*", "c", "hamu-q"], ["", "a", "hamu-q"]]
+    assert [row[3] for row in front.rows] == ["0.5000", "0.8000", "0.9000"]
+    assert [row[:5] for row in front.anchors] == [
+        ["O", "", "original", "0.0120", "0.9810"],
+        ["R", "", "retain-only", "1.0000", "0.9780"],
+    ]
+    assert {len(row) for row in [*front.rows, *front.anchors]} == {len(front.header)}
+
+
+def test_an_empty_front_is_said():
+    front = front_table(summarise([record("g", math.nan, 1.0)]))
+    assert "the front is empty" in front.title
+    assert front.rows == []
+    assert counts_line(summarise([])) == "0 trials"
+
+
+def test_equal_points_share_a_row():
+    same = [record(f"same{n}", 0.0, 1.0) for n in range(12)]
+    summary = summarise([*same, record("other", 0.9, 0.8)])
+    assert len(summary.front) == 13
+    front = front_table(summary)
+    assert [row[1] for row in front.rows] == ["same0 +11", "other"]
+    assert "+n: as many" in front.caption
+
+
+def test_hyperparameters_with_the_same_last_word_keep_their_paths():
+    parameters = {"training.learning_rate": 0.1}
+    front = front_table(summarise([record("a", 0.5, 0.5, parameters=parameters)]))
+    assert front.header[-2:] == ["optimizer.learning rate", "training.learning rate"]

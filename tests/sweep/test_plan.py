@@ -1,0 +1,85 @@
+"""What a sweep is made of, worked out from its configuration and from the trials that ended before."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.results.folder import SWEEPS, write_record
+from hamu_ray.results.outcome import Status
+from hamu_ray.results.trial import TrialRecord
+from hamu_ray.sweep.plan import open_folder, plan_sweep
+from hamu_ray.sweep.preview import preview
+
+DOCUMENT = {
+    "name": "planned",
+    "workers": {"count": 2, "cpus": 0.5},
+    "space": {
+        "workers.count": {"grid": [1, 4, 2]},
+        "method.name": {"grid": ["hamu-q", "gdiff"]},
+        "optimizer.learning_rate": {"loguniform": [0.1, 0.2]},
+    },
+    "search": {
+        "samples": 5,
+        "concurrent": 3,
+        "objectives": [{"metric": "forget_accuracy", "mode": "min"}, {"metric": "retain_utility"}],
+    },
+}
+
+
+def config_in(folder: Path, **search: object) -> SweepConfig:
+    document = {**DOCUMENT, "search": {**DOCUMENT["search"], **search}, "storage": {"path": str(folder)}}
+    return SweepConfig.model_validate(document)
+
+
+def record_of(number: int, status: Status = Status.FINISHED) -> TrialRecord:
+    return TrialRecord(f"{number:04d}", status, {}, {}, curve={10: (0.5, 0.25)})
+
+
+def test_a_new_sweep(tmp_path: Path) -> None:
+    config = config_in(tmp_path)
+    plan = plan_sweep(config, open_folder(config, resume=False))
+    assert (plan.trials, plan.remaining, len(plan.cells)) == (30, 30, 6)
+    assert [(group.count, group.cpus) for group in plan.groups] == [(1, 0.5), (4, 0.5), (2, 0.5)]
+    assert plan.largest_group.count == 4
+    assert plan.concurrent == 3
+    assert plan.metrics == ("forget_accuracy", "retain_utility")
+    assert plan.folder.parent == tmp_path / SWEEPS
+    assert plan.results == plan.folder, "one folder where the storage is the driver's own"
+    assert plan.name.startswith("planned-")
+    assert plan.reference is None
+
+
+def test_models_go_to_the_storage_and_records_stay_with_the_driver(tmp_path: Path) -> None:
+    document = {**DOCUMENT, "storage": {"path": "memory://bucket/runs", "local": str(tmp_path)}}
+    config = SweepConfig.model_validate(document)
+    plan = plan_sweep(config, open_folder(config, resume=False))
+    assert plan.folder.parent == tmp_path / SWEEPS
+    assert str(plan.results) == f"memory://bucket/runs/{SWEEPS}/{plan.name}"
+
+
+def test_a_resumed_sweep_knows_what_ended_and_compares_with_what_finished(tmp_path: Path) -> None:
+    config = config_in(tmp_path, pruning={"margin": 0.2, "grace_steps": 7})
+    first = plan_sweep(config, open_folder(config, resume=False))
+    for record in (record_of(0), record_of(1, Status.PRUNED), replace(record_of(4), curve={})):
+        write_record(first.folder, record)
+    plan = plan_sweep(config, open_folder(config, resume=True))
+    assert plan.folder == first.folder
+    assert (plan.trials, plan.remaining) == (30, 27)
+    assert [record.trial_id for record in plan.records] == ["0000", "0001", "0004"]
+    assert plan.reference is not None
+    assert plan.reference.curves == ({10: (0.5, 0.25)},)
+    assert (plan.reference.margin, plan.reference.grace_steps) == (0.2, 7)
+    assert plan.reference.maximise == (False, True)
+
+
+def test_the_dry_run_prints_the_plan_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    preview(config_in(tmp_path))
+    printed = capsys.readouterr().out
+    assert "trials     30 (6 cells of the grids x 5 samples, tpe)" in printed
+    assert "objectives min forget_accuracy, max retain_utility" in printed
+    assert "learning_rate: 0.1" in printed
+    assert not list(tmp_path.iterdir())

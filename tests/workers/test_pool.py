@@ -1,0 +1,64 @@
+"""The pool of slots: one slot that hangs keeps nobody waiting. Its part in sweeps is shown by tests/sweep."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from hamu_ray.config.run import RunConfig
+from hamu_ray.workers.pool import start_pool
+from tests.runs import small_run
+from tests.sweep_processes import ray_processes
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(200)]
+
+LOST_SECONDS = 12.0
+
+
+@pytest.fixture
+def run(storage: Path) -> RunConfig:
+    return RunConfig.model_validate(small_run(storage, workers={"count": 1, "cpus": 0.5}))
+
+
+@pytest.fixture
+def pool(cluster: None, storage: Path, run: RunConfig) -> Iterator[Any]:
+    import ray
+
+    started = start_pool(str(storage), "pooled", None, 2, run.workers, LOST_SECONDS)
+    yield started
+    ray.get(started.close.remote(), timeout=60)
+    ray.kill(started)
+
+
+def new_slot(pool: Any, trial: str, run: RunConfig) -> tuple[Any, psutil.Process]:
+    """Return a trial's slot once it answers, and its process."""
+    import ray
+
+    before = {process.pid for process in ray_processes("Slot")}
+    slot = ray.get(pool.acquire.remote(trial, run))
+    ray.get(slot.nodes.remote(), timeout=60)
+    (process,) = (process for process in ray_processes("Slot") if process.pid not in before)
+    return slot, process
+
+
+def test_a_frozen_slot_is_given_up_and_the_others_are_served(pool: Any, run: RunConfig) -> None:
+    import ray
+
+    lost, process = new_slot(pool, "lost", run)
+    kept, other = new_slot(pool, "kept", run)
+    other.suspend()
+    time.sleep(LOST_SECONDS / 3)
+    other.resume()
+    process.suspend()
+    began = time.monotonic()
+    waiting = lost.nodes.remote()
+    assert ray.get(pool.acquire.remote("kept", run), timeout=5) == kept, "the pool answers meanwhile"
+    with pytest.raises(ray.exceptions.RayActorError):
+        ray.get(waiting, timeout=6 * LOST_SECONDS)
+    assert time.monotonic() - began > LOST_SECONDS - 3, "not before its time"
+    assert ray.get(kept.nodes.remote(), timeout=5) is not None, "a moment's silence loses no slot"
+    again, _ = new_slot(pool, "lost", run)
+    assert again != lost
