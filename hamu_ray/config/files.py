@@ -20,6 +20,7 @@ from hamu_ray.config.document import (
     with_absolute_paths,
 )
 from hamu_ray.config.explain import explain, shown
+from hamu_ray.config.fixing import fix
 from hamu_ray.config.keys import keys_of_domain
 from hamu_ray.config.layers import PRESET, Layer, merge, read_stack, source_of
 from hamu_ray.config.run import RunConfig
@@ -43,6 +44,8 @@ class Source:
     layers: Sequence[Layer]
     changed: dict[str, str] = field(default_factory=dict)
     """What ``--set`` changed: key paths to the texts given."""
+    fixed: dict[str, str] = field(default_factory=dict)
+    """The keys that the space varies and ``--set`` fixed, and those that this leaves unread: to the texts given."""
 
     def error(self, place: str, problem: str, *, written: str | None = None) -> ConfigError:
         """Return the error of one line for what is wrong at a key; ``written`` is where to look for its origin."""
@@ -84,6 +87,7 @@ def read_source(path: str | Path, overrides: Sequence[str] = ()) -> Source:
                 raise ConfigError(f"{path} with --set {text}: {error}") from error
     document = merge(layers)
     changed: dict[str, str] = {}
+    fixed: dict[str, str] = {}
     for key, value, text in changes:
         if key == PRESET:
             continue
@@ -92,7 +96,8 @@ def read_source(path: str | Path, overrides: Sequence[str] = ()) -> Source:
         except ValueError as error:
             raise ConfigError(f"{path} with --set {text}: {error}") from error
         changed[key] = text
-    return Source(path, document, layers, changed)
+        fixed |= dict.fromkeys(fix(document, key, value), text)
+    return Source(path, document, layers, changed, fixed)
 
 
 def _change(document: dict[str, Any], key: str, value: Any) -> None:

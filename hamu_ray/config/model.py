@@ -4,6 +4,9 @@ from typing import Literal
 
 from hamu_ray.config.schema import Section
 
+OWN = ("resnet20", "resnet20-projection")
+"""Names of the models that are built here."""
+
 
 class ModelConfig(Section):
     """The architecture and how it computes."""
@@ -20,9 +23,16 @@ class ModelConfig(Section):
     """Keep images and convolution weights in channels-last memory order (faster on CPU and GPU)."""
     freeze_batchnorm: bool = True
     """Unlearn with the running statistics of BatchNorm. They are always updated in training."""
+    new_head: bool = False
+    """Give a checkpoint a fresh head for the data set's classes; false takes the head and the classes that it has."""
     trust_remote_code: bool = False
     """Let a `transformers` checkpoint run code of its own."""
 
+    @property
+    def embedded(self) -> bool:
+        """Whether the model is built here, rather than a checkpoint."""
+        return self.name in OWN
+
     def recipe(self, parameters: str) -> dict[str, object]:
         """Return what a trained model's weights depend on, as plain data; all of its ``parameters`` are trained."""
-        return self.model_dump(mode="json", include={"name", "precision", "channels_last"})
+        return self.model_dump(mode="json", include={"name", "precision", "channels_last", "new_head"})

@@ -50,6 +50,11 @@ class SweepSummary:
         counted = Counter(trial.status for trial in self.trials)
         return {status: counted[status] for status in Status}
 
+    @property
+    def reference_origins(self) -> tuple[str, ...]:
+        """Where the trials' references come from, in words, each once."""
+        return tuple(dict.fromkeys(t.reference_origin for t in self.trials if t.reference_origin))
+
     def point(self, measures: Mapping[str, float]) -> Point:
         """Return the values of the two objectives among metrics, NaN where missing."""
         first, second = (float(measures.get(objective.metric, math.nan)) for objective in self.objectives)

@@ -1,6 +1,6 @@
 """The dry run: what a sweep would run, before anything expensive starts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import yaml
 
@@ -16,8 +16,13 @@ def _among(values: Sequence[Scalar]) -> str:
     return " or ".join(str(value) for value in values)
 
 
-def preview(config: SweepConfig, console: Console | None = None) -> None:
-    """Print what a sweep would run: how many trials, on what, and the first configuration in full."""
+def preview(
+    config: SweepConfig, console: Console | None = None, fixed: Mapping[str, str] | None = None
+) -> None:
+    """Print what a sweep would run: how many trials, on what, and the first configuration in full.
+
+    ``fixed`` are keys that the file varies and the command fixed, with the text of its `--set`.
+    """
     console = console or Console()
     plan = plan_sweep(config, local_folder(config.storage) / SWEEPS / config.name)
     workers = config.workers
@@ -35,6 +40,11 @@ def preview(config: SweepConfig, console: Console | None = None) -> None:
             conditions = [f"{key} {_among(values)}" for key, values in domain.conditions.items()]
             where = f" when {' and '.join(conditions)}" if conditions else ""
             console.print(f"  {path}: {domain.kind} {domain.document[domain.kind]}{where}", markup=False)
+    for key, text in (fixed or {}).items():
+        set_itself = text.partition("=")[0].strip() == key
+        console.print(
+            f"  {key}: {'fixed' if set_itself else 'no longer varied'} by --set {text}", markup=False
+        )
     console.print("first configuration")
     run = config.resolve(config.example(plan.cells[0])).model_dump(mode="json")
     for line in yaml.safe_dump(run, sort_keys=False).splitlines():

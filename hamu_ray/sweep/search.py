@@ -85,13 +85,12 @@ class UnlearningSearch(Searcher):
         while len(study.trials) <= sample:
             suggest(study.ask(), self._plan.config, self._plan.cells[cell])
         sampled = study.trials[sample].params
-        drawn = {
+        values = dict(self._plan.cells[cell]) | {
             path: sampled[name]
             for path, domains in self._plan.config.space.items()
             for domain in domains
             if (name := parameter_name(path, domain, domains)) in sampled
         }
-        values = {**self._plan.cells[cell], **drawn}
         return {path: values[path] for path in self._plan.config.in_order if path in values}
 
     def _end(self, number: int, status: Status, values: list[float]) -> None:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
+from hamu_ray.config.credentials import without_credentials
+from hamu_ray.config.document import first_line
 from hamu_ray.config.key_paths import nested
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.folder import RECORD_FILE, RUN_FILE, SWEEP_FILE, load_record
@@ -61,8 +63,12 @@ class MlflowReader:
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
 
-        with store.made_by_one(uri):
-            return cls(MlflowClient(tracking_uri=uri), uri)
+        try:
+            with store.made_by_one(uri):
+                return cls(MlflowClient(tracking_uri=uri), uri)
+        except Exception as error:  # mlflow, sqlalchemy and drivers each raise their own
+            reason = without_credentials(first_line(error))
+            raise ValueError(f"cannot open the MLflow store {store.shown(uri)}: {reason}") from error
 
     def experiments(self) -> dict[str, str]:
         """Return the ids of the experiments by their names."""

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hamu_ray.config.vision import ForgetClass, ForgetConfig, ForgetIndices, ForgetRandom
+from hamu_ray.config.forget import ForgetIndices, ForgetRandom
+from hamu_ray.config.vision import ForgetClass, ForgetConfig
 from hamu_ray.tasks.vision.forget import ForgetSplit, split_examples
 
 CLASSES = ("cat", "dog", "owl")
@@ -142,10 +143,10 @@ def test_positions_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("1\n2\nfour\n", "line 3: 'four' is not a position (0, 1, ...)"),
-        ("1\n-2\n", "line 2: '-2' is not a position (0, 1, ...)"),
-        ("1\n²\n", "line 2: '²' is not a position (0, 1, ...)"),
-        ("100\n", "line 1: there is no position 100; the 100 training images have 0 to 99"),
+        ("1\n2\nfour\n", "line 3: 'four' is not an index (0, 1, ...)"),
+        ("1\n-2\n", "line 2: '-2' is not an index (0, 1, ...)"),
+        ("1\n²\n", "line 2: '²' is not an index (0, 1, ...)"),
+        ("100\n", "line 1: there is no row 100; the 100 rows of the training images have 0 to 99"),
         ("5\n\n5\n", "line 3: 5 is on line 1 already"),
     ],
 )
@@ -159,6 +160,6 @@ def test_file_with_nothing_everything_or_not_there(tmp_path: Path) -> None:
     path = tmp_path / "forget.txt"
     assert "cannot be read" in error_of(ForgetIndices(path=str(path)))
     path.write_text("\n")
-    assert "lists no positions" in error_of(ForgetIndices(path=str(path)))
+    assert "is empty: there is nothing to forget" in error_of(ForgetIndices(path=str(path)))
     path.write_text("\n".join(map(str, range(100))))
     assert "none is left to retain" in error_of(ForgetIndices(path=str(path)))
