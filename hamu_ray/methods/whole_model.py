@@ -49,7 +49,8 @@ def _factors(device: torch.device) -> tuple[Tensor, ...]:
     for _ in range(_ROUNDS):
         width /= _SECTIONS
         factors.append(torch.exp(width * steps))
-    ends = torch.exp(width * torch.arange(2, dtype=torch.float64).unsqueeze(-1))
+    # A hundredth wider, lest rounding of the products leave a jump at the upper end outside.
+    ends = torch.exp(1.01 * width * torch.arange(2, dtype=torch.float64).unsqueeze(-1))
     return tuple(factor.to(device) for factor in (*factors, ends))
 
 
