@@ -58,6 +58,22 @@ STEP: Mapping[str, Metric] = table(
         "infeasible_blocks", "Blocks whose constraint no step within their radius meets", "lower", kind="step"
     ),
     Metric("stopping_margin", "Sum of HAMU's stopping terms less B; below 0 it stops", "higher", kind="step"),
+    Metric(
+        "hardness",
+        "Fraction of the available change of the guaranteed loss that costs the other objective something",
+        "lower",
+        kind="step",
+    ),
+    Metric("blocks_outside_radius", "Blocks whose step is longer than their radius", "lower", kind="step"),
+    Metric("largest_step_radii", "Longest step of a block, in its radii", "lower", kind="step"),
+    Metric("constraint_shortfall", "Fraction of B that the step does not gain", "lower", kind="step"),
+    *(
+        Metric(f"{kind}_{role}_change", f"{text} of the {role} objective on the step's batch", kind="step")
+        for kind, text in (("promised", "First-order change"), ("actual", "Measured change"))
+        for role in ("retain", "forget")
+    ),
+    Metric("promise_kept", "Actual over promised change of the guaranteed loss; 1: as promised", kind="step"),
+    Metric("radius_scale", "Factor of radii and constraint that the trust region sets", kind="step"),
 )
 """Diagnostics of a step over the whole model (`hamu_ray.methods.decision.Decision.totals` and the engine's)."""
 

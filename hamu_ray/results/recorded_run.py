@@ -50,7 +50,7 @@ def record_of(run: RecordedRun, document: Mapping[str, Any], config: SweepConfig
     if status is Status.FAILED and not reason:
         reason = "its run failed, and no reason was kept"
     measures = {name: value for name, value in run.metrics.items() if is_model_metric(name)}
-    costs = {name: finite_or_nan(run.metrics.get(name)) for name in COSTS if name != "steps"}
+    costs: dict[str, Any] = {name: finite_or_nan(run.metrics.get(name)) for name in COSTS if name != "steps"}
     nodes = run.tags.get("node", "")
     return TrialRecord(
         trial_id=run.name,
@@ -61,6 +61,8 @@ def record_of(run: RecordedRun, document: Mapping[str, Any], config: SweepConfig
         reason=reason,
         model_path=run.tags.get("model_path", ""),
         nodes=nodes.split(", ") if nodes else [],
+        reference_kind=run.tags.get("reference", ""),
+        reference_origin=run.tags.get("reference_origin", ""),
         steps=int(run.metrics.get("steps", 0)),
         running=not over,
         **costs,

@@ -32,7 +32,10 @@ def test_no_space(tmp_path: Path) -> None:
             "learning_rate: {grid: [1]}",
             "space.learning_rate: unknown key; did you mean optimizer.learning_rate?",
         ),
-        ("forget.share: {grid: [0.1]}", "space.forget.share: unknown key; known: forget.label, forget.rho"),
+        (
+            "forget.share: {grid: [0.1]}",
+            "space.forget.share: unknown key; known: forget.allow_overlap, forget.label, forget.rho",
+        ),
         (
             "duration: {grid: [1]}",
             "space.duration: is a section; vary one of its keys: duration.epochs, duration.steps",
