@@ -176,7 +176,7 @@ def test_the_first_problem_is_the_one_that_is_quick_to_find(
         ),
         (
             {"forget": {"kind": "indices", "path": "/no/list"}},
-            "forget.path: /no/list cannot be read: No such file or directory; give a text file with a position",
+            "forget.path: /no/list cannot be read: No such file or directory; give a text file with an index on each line",
         ),
         (
             {"data": {"name": "digits", "test_share": 0.999}},
@@ -192,7 +192,7 @@ def test_data_that_cannot_give_the_forget_set(tmp_path: Path, sections: dict[str
 def test_an_empty_list_of_positions(tmp_path: Path) -> None:
     (tmp_path / "none.txt").touch()
     run = run_of(tmp_path, forget={"kind": "indices", "path": str(tmp_path / "none.txt")})
-    assert error_of(run).endswith("none.txt lists no positions; there is nothing to forget")
+    assert error_of(run).endswith("none.txt is empty: there is nothing to forget; write an index on each line")
 
 
 def test_metrics_that_the_task_lacks(tmp_path: Path) -> None:
