@@ -211,7 +211,7 @@ def make_record(state: TrialState, results: StoragePath) -> TrialRecord:
                 steps=end.steps,
                 unlearning_seconds=end.seconds,
                 evaluation_seconds=end.evaluation_seconds,
-                gradient_computations=end.gradient_computations,
+                gradient_computations=float(end.gradient_computations),
                 exchange_bytes=end.exchange_bytes,
                 model_path=str(results / TRIALS / state.name / MODEL_FILE),
             )
