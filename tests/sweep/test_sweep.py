@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pandas as pd
@@ -17,9 +18,13 @@ from mlflow.entities import Run
 from safetensors.torch import load_file
 
 from hamu_ray.config.files import load_run
-from hamu_ray.results.folder import MODEL_FILE, read_records
+from hamu_ray.metrics.table import COSTS
+from hamu_ray.results.folder import HARDNESS_FILE, MODEL_FILE, RUN_FILE, read_records
 from hamu_ray.results.outcome import Status
+from hamu_ray.results.reader import read_sweep
+from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import TrialRecord
+from hamu_ray.tracking.reader import MlflowReader
 from tests.sweep_processes import log_of, ray_processes, start, wait_until, write_space
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
@@ -157,6 +162,25 @@ def test_interrupted_killed_and_resumed_nothing_is_there_twice(space: Path, undi
     assert_every_step_is_tracked_once(space)
     expected = records_of(undisturbed)["0000"]
     assert after["0000"].measures == pytest.approx(expected.measures, abs=0, rel=0, nan_ok=True)
+
+
+def test_its_folder_and_mlflow_give_the_same_result(undisturbed: Path) -> None:
+    folder = read_sweep(folder_of(undisturbed))
+    reader = MlflowReader.open(f"sqlite:///{undisturbed.parent}/runs/mlflow.db", undisturbed.parent)
+    (found,) = reader.sweeps(folder.experiment, folder.name)
+    for each in fields(SweepResult):
+        if each.compare:
+            values = [getattr(sweep, each.name) for sweep in (folder, found)]
+            texts = [json.dumps(value, sort_keys=True, default=asdict) for value in values]
+            assert texts[0] == texts[1], each.name
+    for trial in folder.trials:
+        assert set(trial.costs) == set(COSTS)
+        for metric in ("forget_quality", "step_retain_loss"):
+            history = folder.source.history(trial.trial_id, metric)
+            assert history
+            assert history == found.source.history(trial.trial_id, metric)
+        for name in (RUN_FILE, HARDNESS_FILE):
+            assert folder.source.file(trial.trial_id, name) == found.source.file(trial.trial_id, name)
 
 
 def test_documented_searches_find_what_they_say(undisturbed: Path) -> None:
