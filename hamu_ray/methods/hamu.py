@@ -69,8 +69,8 @@ class _Problem:
         ratio = norm_ratio(self.forget_norm, self.retain_norm)
         needs = (*needed, self.available.new_zeros(()))
         rows = slice(2 - len(needs), 2)
-        ratios = torch.stack((ratio, 1 / ratio)[rows])
-        available = torch.stack((self.available, self.reach * self.retain_norm)[rows])
+        ratios = torch.stack([ratio, 1 / ratio][rows])
+        available = torch.stack([self.available, self.reach * self.retain_norm][rows])
         return least_cost_quotas(ratios, self.cosine, self.sine, available, torch.stack(needs)).unbind(0)
 
 

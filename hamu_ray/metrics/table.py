@@ -60,20 +60,41 @@ STEP: Mapping[str, Metric] = table(
     Metric("stopping_margin", "Sum of HAMU's stopping terms less B; below 0 it stops", "higher", kind="step"),
     Metric(
         "hardness",
-        "Fraction of the available change of the guaranteed loss that costs the other objective something",
+        "Part of the available change of the guaranteed loss that is not free, in 0..1",
         "lower",
         kind="step",
     ),
     Metric("blocks_outside_radius", "Blocks whose step is longer than their radius", "lower", kind="step"),
-    Metric("largest_step_radii", "Longest step of a block, in its radii", "lower", kind="step"),
-    Metric("constraint_shortfall", "Fraction of B that the step does not gain", "lower", kind="step"),
+    Metric("largest_step_radii", "Largest length of a block's step, in radii", kind="step"),
+    Metric(
+        "constraint_shortfall",
+        "Fraction of B that the step does not gain at first order",
+        "lower",
+        kind="step",
+    ),
     *(
-        Metric(f"{kind}_{role}_change", f"{text} of the {role} objective on the step's batch", kind="step")
-        for kind, text in (("promised", "First-order change"), ("actual", "Measured change"))
+        Metric(
+            f"promised_{role}_change",
+            f"First-order change of the {role} loss by the step",
+            "neither",
+            "nats",
+            "step",
+        )
         for role in ("retain", "forget")
     ),
-    Metric("promise_kept", "Actual over promised change of the guaranteed loss; 1: as promised", kind="step"),
-    Metric("radius_scale", "Factor of radii and constraint that the trust region sets", kind="step"),
+    *(
+        Metric(
+            f"actual_{role}_change",
+            f"Measured change of the {role} loss on the step's batch",
+            "neither",
+            "nats",
+            "step",
+        )
+        for role in ("retain", "forget")
+    ),
+    Metric("promise_kept", "Actual over promised change of the guaranteed loss", "higher", kind="step"),
+    Metric("radius_scale", "Factor of the trust region on all radii", kind="step"),
+    Metric("step_refused", "1 where the trust region took the step back, else 0", "lower", kind="step"),
 )
 """Diagnostics of a step over the whole model (`hamu_ray.methods.decision.Decision.totals` and the engine's)."""
 

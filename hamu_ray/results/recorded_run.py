@@ -12,7 +12,8 @@ from hamu_ray.config.key_paths import nested
 from hamu_ray.config.keys import keys_of_domain
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.metrics.table import BASES, COSTS, SWEEP, is_model_metric
+from hamu_ray.metrics import names
+from hamu_ray.metrics.table import BASES, COSTS, SWEEP, TRIAL_SECONDS, is_model_metric
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.sweep_result import SweepResult, SweepSource, finite_or_nan
 from hamu_ray.results.trial import TrialRecord
@@ -50,7 +51,7 @@ def record_of(run: RecordedRun, document: Mapping[str, Any], config: SweepConfig
     if status is Status.FAILED and not reason:
         reason = "its run failed, and no reason was kept"
     measures = {name: value for name, value in run.metrics.items() if is_model_metric(name)}
-    costs: dict[str, Any] = {name: finite_or_nan(run.metrics.get(name)) for name in COSTS if name != "steps"}
+    costs = {name: finite_or_nan(run.metrics.get(name)) for name in COSTS}
     nodes = run.tags.get("node", "")
     return TrialRecord(
         trial_id=run.name,
@@ -64,8 +65,12 @@ def record_of(run: RecordedRun, document: Mapping[str, Any], config: SweepConfig
         reference_kind=run.tags.get("reference", ""),
         reference_origin=run.tags.get("reference_origin", ""),
         steps=int(run.metrics.get("steps", 0)),
+        unlearning_seconds=costs[names.UNLEARNING_SECONDS],
+        evaluation_seconds=costs[names.EVALUATION_SECONDS],
+        gradient_computations=costs[names.GRADIENT_COMPUTATIONS],
+        exchange_bytes=costs[names.EXCHANGE_BYTES],
+        trial_seconds=costs[TRIAL_SECONDS],
         running=not over,
-        **costs,
     )
 
 

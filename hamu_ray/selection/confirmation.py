@@ -48,7 +48,7 @@ class Confirmation:
                 objective.metric,
                 number(value),
                 number(interval.mean),
-                f"[{number(interval.low)}, {number(interval.high)}]",
+                _bounds(interval),
             )
             for objective, value, interval in zip(self.objectives, self.selected, self.intervals, strict=True)
         ]

@@ -73,6 +73,12 @@ def test_infeasible_stops_where_configured(resident: Resident, folder: Path, bas
     assert stopped.outcome.measures["retain_accuracy"] == bases[0].measures["retain_accuracy"]
     assert same_bits(stopped.weights, load_tensors(bases[0].path)[0])
     assert stopped.heard.history["infeasible_blocks"][0] > 0
+    ended = done(
+        cheap_run(method={**impossible, "infeasible": "finish"}), resident, folder.with_name("finish")
+    )
+    assert (ended.outcome.status, ended.outcome.steps) == (Status.FINISHED, 0)
+    assert "constraint" in ended.outcome.reason
+    assert same_bits(ended.weights, stopped.weights)
     skipped = done(cheap_run(method={**impossible, "infeasible": "skip"}), resident, folder.with_name("skip"))
     assert skipped.outcome.status is Status.FINISHED
     assert skipped.outcome.steps == 4

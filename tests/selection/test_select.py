@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from hamu_ray import select
-from hamu_ray.config.files import ConfigError
+from hamu_ray.config.files import ConfigError, load_sweep
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.folder import REPORTS_FILE, TRIALS, read_records, write_record
 from hamu_ray.results.outcome import Report, dump_reports
@@ -91,9 +91,9 @@ def test_what_a_person_reads(sweep, monkeypatch, capsys):
         "0001 lr 0.02 seed 42: keeps retain_utility >= 0.9",
         "model.safetensors",
         "python -m hamu_ray.unlearn",
-        "next     trial 0002 lr 0.03 seed 41: gains 0.3 forget_quality, pays 0.15 retain_utility",
-        "next     trial 0000 lr 0.01 seed 41: pays 0.4 forget_quality, gains 0.04 retain_utility",
-        "hardness gradient cosine -0.26 at the last step",
+        "next     trial 0002 lr 0.03 seed 41: gains 0.3000 forget_quality, pays 0.1500 retain_utility",
+        "next     trial 0000 lr 0.01 seed 41: pays 0.4000 forget_quality, gains 0.0400 retain_utility",
+        "hardness gradient cosine -0.2600 at the last step",
     ):
         assert words in text
     assert "gap to it" in text
@@ -136,7 +136,7 @@ def test_the_newest_sweep_is_the_default(sweep, tmp_path, monkeypatch, capsys):
 
 
 def test_a_confirming_sweep_is_the_trial_with_other_seeds(sweep):
-    config = select.load_sweep(sweep / "sweep.yaml")
+    config = load_sweep(sweep / "sweep.yaml")
     record = read_records(sweep)[1]
     again = confirming_sweep(config, record, check_seeds(3, None, {41, 42}))
     assert again.name == config.name + SUFFIX

@@ -193,5 +193,5 @@ def test_each_domain_of_a_key_is_a_parameter_of_its_own(tmp_path: Path, algorith
         name: distribution for trial in study.trials for name, distribution in trial.distributions.items()
     }
     assert set(found) == {"method.name", f"{RATIO}[0]", f"{RATIO}[1]"}
-    again = UnlearningSearch(config, tmp_path, [], lambda: 1)
+    again = UnlearningSearch(plan_sweep(config, tmp_path), lambda: 1)
     assert again.suggest("0") == {NUMBER: 0, PARAMETERS: handed[0]}, "after a restart it is what it was"

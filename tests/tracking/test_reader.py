@@ -139,11 +139,12 @@ def test_trials_that_are_not_over(store: Path, reader: MlflowReader) -> None:
 def test_a_configuration_is_read_from_parameters_where_its_file_is_lost(
     conditional: bool, store: Path, reader: MlflowReader
 ) -> None:
+    name = f"bare-{conditional}"
     own = [{"grid": [0.1, 0.5], "when": {"method.name": "hamu-q"}}] if conditional else None
     config = sweep_config({**SPACE, **({"method.constraint_ratio": own} if own else {})})
     document = config.model_dump(mode="json", by_alias=True, exclude_none=True)
-    MlflowTracker.open(uri_of(store), "bare", store).start_sweep("bare", document)
-    (sweep,) = reader.sweeps(name="bare")
+    MlflowTracker.open(uri_of(store), name, store).start_sweep(name, document)
+    (sweep,) = reader.sweeps(name=name)
     assert sweep.config == config
     assert sweep.expected == 36
 

@@ -16,6 +16,7 @@ from hamu_ray.reports.analysis.importance import EVERYTHING, importances
 from hamu_ray.reports.analysis.problems import problems_of
 from hamu_ray.reports.make import write_report
 from hamu_ray.reports.page.page import as_script, render
+from hamu_ray.results.folder import SENT_FILE
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import Status
 from hamu_ray.results.wording import duration, last_word, number, signed
@@ -144,12 +145,12 @@ def test_error_bars_are_the_intervals_over_seeds(page: Page, study: SweepResult)
 
 def test_all_trials_are_listed_and_front_points_can_be_run(page: Page, study: SweepResult) -> None:
     (problem,) = problems_of([study])
-    for record in study.records:
+    for record in study.trials:
         assert record.trial_id in page.text
-    assert f"finished all steps taken {sum(r.status is Status.FINISHED for r in study.records)}" in page.text
+    assert f"finished all steps taken {sum(r.status is Status.FINISHED for r in study.trials)}" in page.text
     assert page.text.count("mlflow artifacts download") == len(problem.front) + 1
     for one in problem.front:
-        assert f"-r {one.members[0].trial.run_id} -a run.yaml" in page.text
+        assert f"-r {study.source.run_id(one.members[0].trial)} -a run.yaml" in page.text
     assert "learning_rate: 0.03" in page.text
 
 
@@ -208,14 +209,15 @@ def test_what_others_wrote_is_text_and_nothing_else(store: Path) -> None:
     experiment = "hostile <script>alert(0)</script>"
     tracking = fill(store, config, name="hostile", experiment=experiment)
     (sweep,) = sweeps_of(store, experiment)
-    tracking.set_tags(sweep.run_id, {"sweep": HOSTILE})
+    run_ids = json.loads((store / "sweeps" / "hostile" / SENT_FILE).read_text())["runs"]
+    tracking.set_tags(run_ids["hostile"], {"sweep": HOSTILE})
     for trial in sweep.trials:
         tags = {
             "reason": HOSTILE,
-            "trial": f"{trial.record.trial_id}{HOSTILE}",
+            "trial": f"{trial.trial_id}{HOSTILE}",
             "model_path": f"/{HOSTILE}/m",
         }
-        tracking.set_tags(trial.run_id, tags)
+        tracking.set_tags(run_ids[trial.trial_id], tags)
     page = Page(render(sweeps_of(store, experiment), experiment))
     assert len(page.of("script")) == 3
     assert not page.of("img")
@@ -252,7 +254,7 @@ def test_files_beside_the_page(study: SweepResult, tmp_path: Path) -> None:
     folder = page.parent
     names = {"report.html", "front.png", "front.csv", "trials.csv", "hypervolume.csv", "measures.csv"}
     assert names | {"comparisons.csv"} == {path.name for path in folder.iterdir()}
-    assert len(pd.read_csv(folder / "trials.csv")) == len(study.records)
+    assert len(pd.read_csv(folder / "trials.csv")) == len(study.trials)
     volumes = pd.read_csv(folder / "hypervolume.csv")
     assert set(volumes["seed"]) == {41, 42, 43}
     measures = pd.read_csv(folder / "measures.csv")
