@@ -77,13 +77,8 @@ from hamu_ray.config.run import RunConfig
         ),
         (
             "method: {constraint_ratio: 0.5, constraint: 0.1}",
-<<<<<<< HEAD
             "method: give one of constraint, constraint_ratio, constraint_fraction, found constraint and "
             "constraint_ratio: set others to null",
-=======
-            "method: give one of constraint, constraint_ratio, constraint_fraction, "
-            "found constraint and constraint_ratio: set others to null",
->>>>>>> main
         ),
         (
             "method: {forget_objective: dpo}",

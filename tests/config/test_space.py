@@ -85,7 +85,8 @@ def test_no_space(tmp_path: Path) -> None:
         (
             "method.constraint_ratio: {grid: [0.5]}, method.constraint: {grid: [0.1]}",
             "space: with method.constraint_ratio 0.5: method: give one of constraint, constraint_ratio, "
-            "constraint_fraction, found constraint and constraint_ratio: set others to null",
+            "constraint_fraction, found constraint and "
+            "constraint_ratio: set others to null",
         ),
         (
             "method.name: {grid: [ft, ga]}, method.constraint_ratio: {uniform: [0, 0.5]}",
