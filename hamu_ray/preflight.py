@@ -4,21 +4,23 @@ Imports neither torch nor ray nor mlflow, and what is quick to check comes first
 seconds.
 """
 
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 from hamu_ray.config.document import ConfigError, first_line
+from hamu_ray.config.forget import DrawnForgetSection
 from hamu_ray.config.nearest import nearest
-from hamu_ray.config.run import MODEL_FILE, RunConfig, StorageConfig
+from hamu_ray.config.run import RunConfig, StorageConfig
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.methods import check_installed
 from hamu_ray.storage import DEFAULT_LOCAL, local_folder, storage_path, write_atomically
-from hamu_ray.tasks import check_data, metric_names
+from hamu_ray.tasks import check_data, forecast_data, metric_names
+from hamu_ray.tasks.hub import is_local
+from hamu_ray.tasks.start import check_given_models
 from hamu_ray.tracking import store
 
 RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -75,14 +77,38 @@ def distinct_runs(config: SweepConfig) -> list[RunConfig]:
     return list(islice(config.variants(DECIDES_SPLIT_OR_MODELS), CHECKED_COMBINATIONS))
 
 
+def forecast_lines(runs: Sequence[RunConfig], source: str) -> Iterator[str]:
+    """Yield what each forget set of these runs holds, as lines of text: how much, the first of it, its hash.
+
+    Of forget sets that differ by their seed alone, the first.
+
+    Raises:
+        ConfigError: In one line with the file, the key and the remedy.
+    """
+    distinct = {(run.data, run.forget): run for run in reversed(runs)}
+    for run in reversed(distinct.values()):
+        settings = run.forget.model_dump(mode="json", exclude_defaults=True)
+        yield f"forget set {' '.join(f'{key}={value}' for key, value in {'kind': run.forget.kind, **settings}.items())}"
+        path = getattr(run.data, "path", None)
+        if isinstance(run.forget, DrawnForgetSection) and path is not None and not is_local(path):
+            yield "drawn when the data are loaded"  # of a data set on the hub, which this alone would download
+            continue
+        try:
+            yield from forecast_data(
+                run.data, run.forget, run.seed, run.model, local_folder(run.storage) / "data"
+            ).lines()
+        except ValueError as error:
+            raise ConfigError(f"{source}: {first_line(error)}") from error
+
+
 def _check(runs: Sequence[RunConfig], methods: Sequence[str], source: str) -> None:
     """Check runs that share storage, tracking and kind of model, and what their methods need."""
     run = runs[0]
     try:
         _check_methods(methods)
         local = _check_storage(run.storage)
-        for key, path in _given_models(runs):
-            _check_model_file(key, Path(path))
+        for each in runs:
+            check_given_models(each)
         _check_tracking(run.tracking.uri, local)
         for data in dict.fromkeys(each.data for each in runs):
             check_data(data, [(each.forget, each.seed) for each in runs if each.data == data], run.model)
@@ -130,38 +156,6 @@ def _check_writable(key: str, place: str) -> None:
         raise ValueError(
             f"{key}: cannot write to {place}: {first_line(error)}; choose another with --set {key}=FOLDER"
         ) from error
-
-
-def _given_models(runs: Sequence[RunConfig]) -> dict[tuple[str, str], None]:
-    """Return each key and path of a model that is given, once."""
-    models = [
-        (key, model)
-        for run in runs
-        for key, model in (("original", run.original), ("reference", run.reference))
-    ]
-    return {(f"{key}.path", model.path): None for key, model in models if model.path is not None}
-
-
-def _check_model_file(key: str, path: Path) -> None:
-    """Check that a file is there and begins as a safetensors file does: a length, and so much JSON."""
-    file = path / MODEL_FILE if path.is_dir() else path
-    try:
-        with file.open("rb") as content:
-            length = int.from_bytes(content.read(8), "little")
-            is_tensors = 0 < length < file.stat().st_size and isinstance(
-                json.loads(content.read(length)), dict
-            )
-    except FileNotFoundError:
-        missing = "no such file" if file == path else f"the folder has no {MODEL_FILE}"
-        raise ValueError(
-            f"{key}: {path}: {missing}; give a {MODEL_FILE} or a folder that holds one"
-        ) from None
-    except OSError as error:
-        raise ValueError(f"{key}: {path} cannot be read: {first_line(error)}; give another file") from error
-    except ValueError:
-        is_tensors = False
-    if not is_tensors:
-        raise ValueError(f"{key}: {file} is not a safetensors file; give a {MODEL_FILE}")
 
 
 def _check_tracking(given: str | None, storage: Path) -> None:

@@ -1,7 +1,7 @@
 """``python -m hamu_ray.tune SPACE.yaml``: a whole sweep, from nothing to the front."""
 
 from hamu_ray.command import make_parser, run_command
-from hamu_ray.config.files import load_sweep
+from hamu_ray.config.files import load_sweep, read_source
 
 
 def main() -> int:
@@ -17,13 +17,19 @@ def main() -> int:
     arguments = parser.parse_args()
     config = load_sweep(arguments.config, arguments.overrides)
 
-    from hamu_ray.preflight import check_sweep  # only now: a mistake above is answered at once
+    from hamu_ray.preflight import (  # only now: a mistake above is answered at once
+        check_sweep,
+        distinct_runs,
+        forecast_lines,
+    )
 
     check_sweep(config, arguments.config)
+    for line in forecast_lines(distinct_runs(config), arguments.config):
+        print(line)
     if arguments.dry_run:
         from hamu_ray.sweep.preview import preview
 
-        preview(config)
+        preview(config, fixed=read_source(arguments.config, arguments.overrides).fixed)
         return 0
 
     from hamu_ray.sweep.run import run_sweep

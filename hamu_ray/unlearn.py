@@ -17,9 +17,11 @@ def main() -> int:
     arguments = parser.parse_args()
     run = load_run(arguments.config, arguments.overrides)
 
-    from hamu_ray.preflight import check_run  # only now: a mistake above is answered at once
+    from hamu_ray.preflight import check_run, forecast_lines  # only now: a mistake above is answered at once
 
     check_run(run, arguments.config)
+    for line in forecast_lines([run], arguments.config):
+        print(line)
 
     from hamu_ray.workers.single import run_single
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from hamu_ray.config.sweep import Scalar, SweepConfig
+from hamu_ray.config.space import Scalar
+from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.folder import TRIALS, write_record
 from hamu_ray.results.outcome import Report, dump_reports
 from hamu_ray.results.trial import Status, TrialRecord
@@ -70,9 +71,10 @@ def points(config: SweepConfig) -> list[dict[str, Scalar]]:
     found = []
     for cell in (cell for _ in range(config.search.samples) for cell in config.cells()):
         point = dict(cell)
-        for path, domain in config.space.items():
-            bounds = domain.loguniform or domain.uniform
-            if bounds and config.applies(path, point):
+        for path in config.space:
+            domain = config.domain(path, point)
+            bounds = domain and (domain.loguniform or domain.uniform)
+            if domain and bounds:
                 low, high = np.log(bounds) if domain.loguniform else bounds
                 value = rng.uniform(low, high)
                 point[path] = float(np.exp(value) if domain.loguniform else value)

@@ -31,7 +31,7 @@ FRAMEWORKS = {
         "plotly",
         "matplotlib",
     ),
-    *("jinja2", "rich", "pydantic", "yaml", "upath", "fsspec", "rouge_score"),
+    *("jinja2", "rich", "pydantic", "yaml", "upath", "fsspec", "rouge_score", "datasketch"),
 }
 """Packages that make a room's dependencies: each belongs to few rooms."""
 
@@ -59,7 +59,8 @@ TABLE: Mapping[str, Room] = {
     "results": Room("config storage metrics", "numpy scipy yaml pydantic", FILES),
     "tasks": Room(
         "config metrics",
-        "torch torchvision transformers peft datasets huggingface_hub tokenizers safetensors sklearn numpy",
+        "torch torchvision transformers peft datasets huggingface_hub tokenizers safetensors sklearn numpy "
+        "datasketch",
         f"{NUMBERS} {FILES}",
     ),
     "engine": Room(

@@ -95,10 +95,6 @@ def test_a_method_whose_packages_are_missing(
     check_run(run_of(tmp_path, method={"name": "pcgrad"}), "x.yaml")
 
 
-def test_the_name_of_a_model_file_is_the_engines() -> None:
-    assert preflight.MODEL_FILE == MODEL_FILE
-
-
 @pytest.mark.parametrize("section", ["original", "reference"])
 def test_given_models(tmp_path: Path, section: str) -> None:
     given = tmp_path / "given"
@@ -122,7 +118,10 @@ def test_given_models(tmp_path: Path, section: str) -> None:
 
 def test_model_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
     message = error_of(run_of(tmp_path, model={"name": "/no/checkpoint"}))
-    assert message == "model.name: /no/checkpoint: no such folder; take resnet20 or a transformers checkpoint"
+    assert (
+        message
+        == "model.name: /no/checkpoint: no such folder; take resnet20 or resnet20-projection or a transformers checkpoint"
+    )
 
 
 def closed_port() -> int:
@@ -180,7 +179,7 @@ def test_the_first_problem_is_the_one_that_is_quick_to_find(
         ),
         (
             {"forget": {"kind": "indices", "path": "/no/list"}},
-            "forget.path: /no/list cannot be read: No such file or directory; give a text file with a position",
+            "forget.path: /no/list cannot be read: No such file or directory; give a text file with an index",
         ),
         (
             {"data": {"name": "digits", "test_share": 0.999}},
@@ -193,10 +192,12 @@ def test_data_that_cannot_give_the_forget_set(tmp_path: Path, sections: dict[str
     assert error_of(run_of(tmp_path, **sections)).startswith(line)
 
 
-def test_an_empty_list_of_positions(tmp_path: Path) -> None:
+def test_an_empty_list_of_indices(tmp_path: Path) -> None:
     (tmp_path / "none.txt").touch()
     run = run_of(tmp_path, forget={"kind": "indices", "path": str(tmp_path / "none.txt")})
-    assert error_of(run).endswith("none.txt lists no positions; there is nothing to forget")
+    assert error_of(run).endswith(
+        "none.txt is empty: there is nothing to forget; write an index on each line"
+    )
 
 
 def test_metrics_that_the_task_lacks(tmp_path: Path) -> None:

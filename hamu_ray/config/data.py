@@ -1,23 +1,21 @@
 """The data sets and forget sets of all tasks, and the model sections that go with them."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from hamu_ray.config.language import ForgetSplit, LanguageModelConfig, TextData, TofuData
+from hamu_ray.config.forget import ForgetFiles, ForgetIds, ForgetIndices, ForgetRandom, ForgetWhere
+from hamu_ray.config.language import EMBEDDED, ForgetSplit, LanguageModelConfig, TextData, TofuData
 from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.schema import Section
-from hamu_ray.config.vision import (
-    Cifar10Data,
-    DigitsData,
-    ForgetClass,
-    ForgetIndices,
-    ForgetRandom,
-    ImagesData,
-)
+from hamu_ray.config.vision import Cifar10Data, DigitsData, ForgetClass, ImagesData
 
 AnyData = Annotated[DigitsData | ImagesData | Cifar10Data | TofuData | TextData, Field(discriminator="name")]
-AnyForget = Annotated[ForgetClass | ForgetRandom | ForgetIndices | ForgetSplit, Field(discriminator="kind")]
+AnyForget = Annotated[
+    ForgetClass | ForgetSplit | ForgetRandom | ForgetIndices | ForgetWhere | ForgetIds | ForgetFiles,
+    Field(discriminator="kind"),
+]
 AnyModel = Annotated[ModelConfig | LanguageModelConfig, Field(discriminator="task")]
 
 TASK_BY_DATA = {
@@ -27,11 +25,26 @@ TASK_BY_DATA = {
 """Names of data sets to their tasks."""
 
 
+LANGUAGE: Mapping[str, Mapping[str, Any]] = {
+    "forget": {"kind": ForgetSplit().kind},
+    "batch": {"retain": 32, "forget": 32},
+    "training": {"batch_size": 32},
+    "evaluation": {"batch_size": 32},
+}
+"""What the language task takes where a document gives nothing: the schema's own defaults are those of images."""
+
+FINE_TUNING: Mapping[str, Mapping[str, Any]] = {
+    "all": {"epochs": 5, "optimizer": {"learning_rate": 1e-5}},
+    "lora": {"epochs": 5, "optimizer": {"learning_rate": 1e-4}},
+}
+"""How checkpoints of `transformers` are trained, by what is trained of them: as in TOFU (arXiv 2401.06121)."""
+
+
 def with_the_task(document: Any) -> Any:
     """Return a run's document with the task written into its model section: the data decide on it.
 
-    A forget set that is not given becomes, for text, the split that the data set has for it. A document whose
-    data are unknown stays as it is, for the schema to say so.
+    What is not given becomes, for text, what suits texts: the forget set is the split that the data set has for
+    it, batches are small. A document whose data are unknown stays as it is, for the schema to say so.
     """
     if not isinstance(document, dict):
         return document
@@ -43,9 +56,29 @@ def with_the_task(document: Any) -> Any:
     if task is None or not isinstance(given, dict):
         return document
     document = {**document, "model": {"task": task, **given}}
-    if task == "language" and "forget" not in document:
-        document["forget"] = {"kind": ForgetSplit().kind}
-    return document
+    return _with_defaults(document, language_defaults(document)) if task == "language" else document
+
+
+def language_defaults(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the defaults of a run of the language task, as far as they differ from the schema's."""
+    defaults: dict[str, Any] = {name: dict(section) for name, section in LANGUAGE.items()}
+    if "forget" in document:
+        del defaults["forget"]  # its keys depend on its kind
+    training = document.get("training")
+    parameters = training.get("parameters", "all") if isinstance(training, dict) else "all"
+    if document["model"].get("name", EMBEDDED) != EMBEDDED and parameters in FINE_TUNING:
+        defaults["training"] |= FINE_TUNING[parameters]
+    return defaults
+
+
+def _with_defaults(document: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the document with defaults where it gives no value; sections are filled in key by key."""
+    filled = dict(document)
+    for key, value in defaults.items():
+        given = filled.setdefault(key, value)
+        if isinstance(value, Mapping) and isinstance(given, dict):
+            filled[key] = _with_defaults(given, value)
+    return filled
 
 
 def check_task(data: AnyData, forget: AnyForget, model: AnyModel, parameters: str) -> None:

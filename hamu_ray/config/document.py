@@ -161,7 +161,15 @@ def value_at(document: Mapping[str, Any], path: str) -> Any:
     return found
 
 
-PATHS = ("data.path", "forget.path", "model.name", "model.lora.adapter", "original.path", "reference.path")
+PATHS = (
+    "data.path",
+    "forget.path",
+    "model.name",
+    "model.lora.adapter",
+    "original.path",
+    "reference.path",
+    "reference.start",
+)
 """Keys that may hold a file or folder of this machine; some may hold a name of the hub instead."""
 
 

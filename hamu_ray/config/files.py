@@ -20,10 +20,12 @@ from hamu_ray.config.document import (
     with_absolute_paths,
 )
 from hamu_ray.config.explain import explain, shown
+from hamu_ray.config.fixing import fix
 from hamu_ray.config.keys import keys_of_domain
 from hamu_ray.config.layers import PRESET, Layer, merge, read_stack, source_of
 from hamu_ray.config.run import RunConfig
-from hamu_ray.config.sweep import Scalar, SweepConfig
+from hamu_ray.config.space import Scalar
+from hamu_ray.config.sweep import SweepConfig
 
 __all__ = ["ConfigError", "load", "load_run", "load_sweep", "read_yaml"]
 
@@ -42,6 +44,8 @@ class Source:
     layers: Sequence[Layer]
     changed: dict[str, str] = field(default_factory=dict)
     """What ``--set`` changed: key paths to the texts given."""
+    fixed: dict[str, str] = field(default_factory=dict)
+    """The keys that the space varies and ``--set`` fixed, and those that this leaves unread: to the texts given."""
 
     def error(self, place: str, problem: str, *, written: str | None = None) -> ConfigError:
         """Return the error of one line for what is wrong at a key; ``written`` is where to look for its origin."""
@@ -83,6 +87,7 @@ def read_source(path: str | Path, overrides: Sequence[str] = ()) -> Source:
                 raise ConfigError(f"{path} with --set {text}: {error}") from error
     document = merge(layers)
     changed: dict[str, str] = {}
+    fixed: dict[str, str] = {}
     for key, value, text in changes:
         if key == PRESET:
             continue
@@ -91,12 +96,15 @@ def read_source(path: str | Path, overrides: Sequence[str] = ()) -> Source:
         except ValueError as error:
             raise ConfigError(f"{path} with --set {text}: {error}") from error
         changed[key] = text
-    return Source(path, document, layers, changed)
+        fixed |= dict.fromkeys(fix(document, key, value), text)
+    return Source(path, document, layers, changed, fixed)
 
 
 def _change(document: dict[str, Any], key: str, value: Any) -> None:
     """Set a key; null in place of a section or domain removes it, as in a file that extends another."""
-    if value is None and isinstance(value_at(document, key), dict):
+    if value is None and isinstance(
+        value_at(document, key), dict | list if key.startswith(f"{SPACE}.") else dict
+    ):
         *sections, last = split_path(key)
         del (value_at(document, ".".join(sections)) if sections else document)[last]
     else:
@@ -105,9 +113,8 @@ def _change(document: dict[str, Any], key: str, value: Any) -> None:
 
 def _checked_sweep(source: Source) -> SweepConfig:
     config = _validated(SweepConfig, source)
-    for key, domain in config.space.items():
-        for value in domain.examples:
-            _check_resolves(config, source, config.example({key: value}), (key,))
+    for path, point in config.points():
+        _check_resolves(config, source, point, (path,))
     for cell in islice(config.cells(), CHECKED_CELLS):
         example = config.example(cell)
         _check_resolves(config, source, example, tuple(example))

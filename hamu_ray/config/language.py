@@ -1,13 +1,36 @@
 """Text data sets, which of their examples are to be forgotten, and the language models that learn them."""
 
-from typing import Annotated, ClassVar, Literal
+from datetime import date
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, model_validator
 
+from hamu_ray.config.forget import ForgetSection
 from hamu_ray.config.schema import Section
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+
+Argument = str | int | float | bool | None
+
+
+def _items(arguments: Any) -> Any:
+    """Return a mapping as sorted pairs, which can be hashed as sections are."""
+    if isinstance(arguments, tuple):
+        return arguments
+    if not isinstance(arguments, dict) or not all(isinstance(name, str) for name in arguments):
+        raise ValueError(
+            f"expected keys and values, such as {{enable_thinking: false}}, found {arguments!r:.60}"
+        )
+    return tuple(sorted(arguments.items()))
+
+
+Arguments = Annotated[
+    tuple[tuple[str, Argument], ...],
+    BeforeValidator(_items),
+    PlainSerializer(dict),
+]
+"""Keyword arguments: a mapping in a file."""
 
 EMBEDDED = "small-llama"
 """The name of the model that is built here, from random weights and with a vocabulary of the corpus."""
@@ -16,11 +39,39 @@ ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
 
 
+LONGEST = 512
+"""Tokens of the longest text where neither `max_length` nor `windows` says otherwise."""
+
+
+class WindowsConfig(Section):
+    """Windows that a text longer than the model takes is split into. Each answer token counts in one window."""
+
+    length: int = Field(default=LONGEST, ge=8)
+    """Longest window in tokens, the prompt or preceding tokens included."""
+    stride: PositiveInt | None = None
+    """Tokens from the start of a window to that of the next, below the length: a token is predicted from at least
+    length - stride tokens before it. null: half the length."""
+
+    @model_validator(mode="after")
+    def _windows_overlap(self) -> "WindowsConfig":
+        if self.step >= self.length:
+            raise ValueError(
+                f"stride: must be below the length ({self.length}), for a window's first token to be predicted "
+                f"from one before it, found {self.step}"
+            )
+        return self
+
+    @property
+    def step(self) -> int:
+        """Tokens from the start of a window to that of the next."""
+        return self.stride or self.length // 2
+
+
 class TextSection(Section):
     """What all text data have in common."""
 
     task: ClassVar[str] = "language"
-    forget_kinds: ClassVar[tuple[str, ...]] = ("split", "random", "indices")
+    forget_kinds: ClassVar[tuple[str, ...]] = ("split", "random", "indices", "where", "ids")
 
     path: str
     """Hub name or folder, handed to `datasets.load_dataset`."""
@@ -32,8 +83,17 @@ class TextSection(Section):
     """`chat`: the tokenizer's chat template; `plain`: `prompt`; null takes chat where the tokenizer has one."""
     prompt: str = "Question: {question}\nAnswer:"
     """The plain template of what comes before an answer, which follows after a space."""
-    max_length: int = Field(default=512, ge=8)
-    """Longest prompt with its answer, in tokens: longer answers are cut, longer prompts are an error."""
+    system_prompt: str | None = Field(default=None, min_length=1)
+    """Chat: the system message before every question."""
+    template_arguments: Arguments = ()
+    """Chat: keyword arguments of the template, such as `{enable_thinking: false}`."""
+    template_date: str = "2024-07-26"
+    """Chat: what the template takes for today's date, so that texts are the same on every day."""
+    max_length: int | None = Field(default=None, ge=8)
+    """Longest prompt with its answer, in tokens: longer answers are cut, and how many tokens were is reported as
+    `dropped_tokens`; longer prompts are an error. null: 512, or the windows' length."""
+    windows: WindowsConfig | None = None
+    """Split longer texts in place of cutting them; null cuts."""
     retain_limit: PositiveInt | None = None
     """Use only the first so many examples to retain."""
     forget_limit: PositiveInt | None = None
@@ -53,6 +113,40 @@ class TextSection(Section):
             raise ValueError("template: a chat needs a question_column; take plain")
         return self
 
+    @model_validator(mode="after")
+    def _chat_keys_need_a_chat(self) -> "TextSection":
+        if self.template == "plain" or self.question_column is None:
+            for key in ("system_prompt", "template_arguments"):
+                if getattr(self, key):
+                    raise ValueError(
+                        f"{key}: belongs to a chat template, and there is none; put it into prompt"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _one_longest(self) -> "TextSection":
+        if self.windows is not None and self.max_length not in (None, self.windows.length):
+            raise ValueError(
+                f"max_length: {self.max_length} is not the windows' length ({self.windows.length}); set it to null"
+            )
+        return self
+
+    @field_validator("template_date", mode="before")
+    @classmethod
+    def _is_a_date(cls, given: Any) -> Any:
+        """YAML takes 2024-07-26 without quotes for a date of its own."""
+        text = given.isoformat() if isinstance(given, date) else given
+        try:
+            date.fromisoformat(text)
+        except (ValueError, TypeError):
+            raise ValueError(f"{text!r} is not a date; write it as 2024-07-26") from None
+        return text
+
+    @property
+    def longest(self) -> int:
+        """The longest text, or window of one, in tokens: what the model must be able to take."""
+        return self.windows.length if self.windows is not None else self.max_length or LONGEST
+
 
 class TofuData(TextSection):
     """TOFU (Maini et al. 2024, arXiv 2401.06121): questions about authors who do not exist.
@@ -70,9 +164,17 @@ class TofuData(TextSection):
     duplicates: Literal["none", "exact", "semantic"] = "none"
     """What is added to the retain set, and so to the original model's training: copies of the forget set, or
     the same facts in other words. Either makes forgetting harder."""
+    test_subset: str | None = None
+    """Configuration whose split `train` holds the test examples, such as `holdout10` of `locuslab/TOFU`: a published
+    original never met them. null holds out `test_share` of the examples to retain, which such a model has met."""
     utility: Literal["model_utility", "retain_prob"] = "model_utility"
     """What `retain_utility` is where the evaluation sets are there. A model that learned nothing but TOFU knows
     no real author, for which `model_utility` is always next to nothing."""
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether test examples are held out of those to retain."""
+        return self.test_subset is None
 
     @model_validator(mode="after")
     def _layout_has_duplicates(self) -> "TofuData":
@@ -92,8 +194,13 @@ class TextData(TextSection):
     test_split: str | None = None
     """Split of the test examples; null holds out `test_share` of the examples to retain."""
 
+    @property
+    def holds_out(self) -> bool:
+        """Whether test examples are held out of those to retain."""
+        return self.test_split is None
 
-class ForgetSplit(Section):
+
+class ForgetSplit(ForgetSection):
     """A split of the data set is forgotten."""
 
     kind: Literal["split"] = "split"
@@ -104,20 +211,24 @@ class ForgetSplit(Section):
 class LoraConfig(Section):
     """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) by `peft`; all other weights stay as they are."""
 
-    rank: PositiveInt = 8
-    alpha: PositiveInt = 16
-    """The adapter's output is scaled by alpha / rank."""
-    dropout: float = Field(default=0.05, ge=0, lt=1)
-    """Of the adapters' inputs while they train. Above zero, numbers depend on the number of workers."""
-    target_modules: Names = (*ATTENTION, *FEED_FORWARD)
-    """Ends of the names of the linear layers that get an adapter."""
+    rank: PositiveInt | None = None
+    """null: 8, or the given adapter's."""
+    alpha: PositiveInt | None = None
+    """The adapter's output is scaled by alpha / rank. null: 16, or the given adapter's."""
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Of the adapters' inputs while they train. Above zero, numbers depend on the number of workers. null: 0.05, or
+    the given adapter's."""
+    target_modules: Names | None = None
+    """Ends of the names of the linear layers that get an adapter. null: all linear layers but the output layer, or
+    the given adapter's."""
     adapter: str | None = None
-    """Folder or hub name of a `peft` adapter to start from; its shape must be the one configured here."""
+    """Folder or hub name of a `peft` LoRA adapter to start from. Its configuration decides on everything; what is
+    also given here must agree with it."""
 
     @field_validator("target_modules")
     @classmethod
-    def _no_empty_name(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(names):
+    def _no_empty_name(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if names is not None and not all(names):
             raise ValueError("an empty name ends every module's name; name layers, such as q_proj")
         return names
 

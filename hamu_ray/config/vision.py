@@ -4,6 +4,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from hamu_ray.config.forget import (
+    DrawnForgetSection,
+    ForgetFiles,
+    ForgetIds,
+    ForgetIndices,
+    ForgetRandom,
+    ForgetWhere,
+)
 from hamu_ray.config.schema import Section
 
 Channels = Annotated[tuple[float, ...], Field(strict=False)]
@@ -14,6 +22,9 @@ class DigitsData(Section):
 
     task: ClassVar[str] = "vision"
     forget_kinds: ClassVar[tuple[str, ...]] = ("class", "random", "indices")
+    usual: ClassVar[tuple[Channels, Channels]] = ((0.3053,), (0.3759,))
+    """Mean and standard deviation of all 1,797 images with their pixels scaled to 0..1, unless a checkpoint has its
+    own."""
     name: Literal["digits"] = "digits"
     test_share: float = Field(default=0.2, gt=0, lt=1)
     """Share of the images held out for test, stratified by class; the same draw for every seed of a run."""
@@ -23,7 +34,9 @@ class ImagesData(Section):
     """Any image-classification data set that `datasets.load_dataset` can load, from the hub or a folder."""
 
     task: ClassVar[str] = "vision"
-    forget_kinds: ClassVar[tuple[str, ...]] = ("class", "random", "indices")
+    forget_kinds: ClassVar[tuple[str, ...]] = ("class", "random", "indices", "where", "ids", "files")
+    usual: ClassVar[tuple[Channels, Channels]] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    """Mean and standard deviation where neither the file nor a checkpoint gives them."""
     name: Literal["images"] = "images"
     path: str
     """Hub name or folder, handed to `datasets.load_dataset`."""
@@ -37,12 +50,14 @@ class ImagesData(Section):
     """Column of the images."""
     label_column: str = "label"
     """Column of the labels: `datasets.ClassLabel`, integers or strings (classes in sorted order)."""
-    mean: Channels = (0.5, 0.5, 0.5)
-    """Mean per channel of the pixels scaled to 0..1; its length (1 or 3) decides grey or colour."""
-    std: Channels = (0.5, 0.5, 0.5)
-    """Standard deviation per channel of the pixels scaled to 0..1."""
+    mean: Channels | None = None
+    """Mean per channel of the pixels scaled to 0..1; its length (1 or 3) decides grey or colour. Null takes the
+    checkpoint's (`preprocessor_config.json`), or 0.5 for each of three channels where there is none."""
+    std: Channels | None = None
+    """Standard deviation per channel of the pixels scaled to 0..1, likewise."""
     image_size: int | None = Field(default=None, ge=4)
-    """Side in pixels of the square that images are resized to; null takes them as they are (all alike)."""
+    """Side in pixels of the square that images are resized to. Null leaves the size to the checkpoint's image
+    processor; where there is none, images are taken as they are (all of one size)."""
     train_limit: int | None = Field(default=None, ge=1)
     """Use only so many training images, the same number of each class where possible."""
     test_limit: int | None = Field(default=None, ge=1)
@@ -50,12 +65,16 @@ class ImagesData(Section):
 
     @model_validator(mode="after")
     def _channels_agree(self) -> "ImagesData":
-        if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
+        given = [len(numbers) for numbers in (self.mean, self.std) if numbers is not None]
+        channels = (
+            given if len(given) != 1 else [given[0], 3]
+        )  # one alone goes with the usual numbers for colour
+        if len(set(channels)) > 1 or not set(channels) <= {1, 3}:
             raise ValueError(
                 "mean and std need one number per channel each, 1 for grey images or 3 for colour, "
-                f"found {len(self.mean)} and {len(self.std)}"
+                f"found {' and '.join(str(len(n) if n is not None else 3) for n in (self.mean, self.std))}"
             )
-        if min(self.std) <= 0:
+        if self.std is not None and min(self.std) <= 0:
             raise ValueError(f"std must be above zero in every channel, found {list(self.std)}")
         return self
 
@@ -63,18 +82,17 @@ class ImagesData(Section):
 class Cifar10Data(ImagesData):
     """CIFAR-10, from the hub or from a folder in the hub data set's layout."""
 
+    usual: ClassVar[tuple[Channels, Channels]] = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
     name: Literal["cifar10"] = "cifar10"  # type: ignore[assignment]
     path: str = "uoft-cs/cifar10"
     image_column: str = "img"
-    mean: Channels = (0.4914, 0.4822, 0.4465)
-    std: Channels = (0.2023, 0.1994, 0.2010)
 
 
 DataConfig = Annotated[DigitsData | ImagesData | Cifar10Data, Field(discriminator="name")]
 
 
-class ForgetClass(Section):
-    """A class is forgotten; a share rho of it is swapped for images drawn from all the rest."""
+class ForgetClass(DrawnForgetSection):
+    """A class is forgotten; a share rho of it is swapped for other images."""
 
     kind: Literal["class"] = "class"
     label: int | str = 0
@@ -82,23 +100,13 @@ class ForgetClass(Section):
     rho: float = Field(default=0.0, ge=0, le=1)
     """0: the whole class. Between: the same number of images, that share of them swapped for others.
     1: as many images drawn at random from the whole training set."""
+    swap_from: Literal["other_classes", "rest"] = "other_classes"
+    """Where the images that are swapped in are drawn from, for rho between 0 and 1. `other_classes`: rho is exactly
+    the share of other classes. `rest`: from all images that are not in the forget set by then, those taken out of
+    the class included, as in the HAMU paper's experiments; rho 1 is then the end of the same series of draws."""
 
 
-class ForgetRandom(Section):
-    """A random share of the training set is forgotten."""
-
-    kind: Literal["random"] = "random"
-    share: float = Field(default=0.1, gt=0, lt=1)
-    """Share of the training images."""
-
-
-class ForgetIndices(Section):
-    """The training examples whose positions a file lists are forgotten."""
-
-    kind: Literal["indices"] = "indices"
-    path: str
-    """Text file with a position (from 0) on each line, among the training images that are used:
-    with `train_limit` those that are left."""
-
-
-ForgetConfig = Annotated[ForgetClass | ForgetRandom | ForgetIndices, Field(discriminator="kind")]
+ForgetConfig = Annotated[
+    ForgetClass | ForgetRandom | ForgetIndices | ForgetWhere | ForgetIds | ForgetFiles,
+    Field(discriminator="kind"),
+]

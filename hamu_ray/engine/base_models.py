@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hamu_ray.config.run import ModelSource, RunConfig
+from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.loop import Loop, OnReport
 from hamu_ray.engine.plan import training_plan
 from hamu_ray.engine.store import ModelStore, StoredModel, key_of
@@ -15,8 +15,10 @@ from hamu_ray.metrics.measured import Measures
 from hamu_ray.pairing.group import Alone, Group
 from hamu_ray.results.folder import MODEL_FILE
 from hamu_ray.results.outcome import Outcome, Status
-from hamu_ray.storage import storage_path
-from hamu_ray.tasks.task import Task
+from hamu_ray.storage import StoragePath, storage_path
+from hamu_ray.tasks.checkpoints import Checkpoint
+from hamu_ray.tasks.start import check_given_models, checkpoint_at, model_recipe
+from hamu_ray.tasks.task import Start, Task
 
 
 def base_models(
@@ -31,7 +33,14 @@ def base_models(
         Interrupted: A listener wanted no more.
         ValueError: A model cannot be trained or used as configured.
     """
+    check_given_models(run)
     sources = {"original": run.original, "reference": run.reference}
+    # Given ones first: what is wrong with them is found before anything trains.
+    found: dict[str, StoredModel | None] = {
+        phase: measured_from_path(run, task, group, phase, models)
+        for phase, source in sources.items()
+        if source.source == "path"
+    }
     recipes = {
         phase: training_recipe(run, task, phase)
         for phase, source in sources.items()
@@ -51,10 +60,7 @@ def base_models(
             "training.optimizer.learning_rate: the training of a base model ended in numbers that are not finite; "
             "lower it"
         )
-    found = {phase: models.find(key_of(recipe)) for phase, recipe in recipes.items()}
-    for phase, source in sources.items():
-        if source.source == "path":
-            found[phase] = measured_from_path(run, task, group, phase, source, models)
+    found |= {phase: models.find(key_of(recipe)) for phase, recipe in recipes.items()}
     original = found["original"]
     assert original is not None
     return original, found.get("reference")
@@ -63,7 +69,11 @@ def base_models(
 def train_base(run: RunConfig, task: Task, phase: str, on_report: OnReport, models: ModelStore) -> Outcome:
     """Train the original model or the reference, in this process alone, and store it if it comes to its end."""
     alone = Alone()
-    model = task.build_model(run.seed)
+    if phase == "reference" and run.reference.start is not None:
+        key = "reference.start"
+        model = built(task, run.seed, given(run, key, run.reference.start), key)
+    else:
+        model = task.build_model(run.seed)
     plan = training_plan(run, phase, examples_of(task, phase), SELECT_BY[phase])
 
     def measure(current: nn.Module, full: bool) -> Measures:
@@ -85,13 +95,19 @@ def examples_of(task: Task, phase: str) -> Tensor:
 
 def training_recipe(run: RunConfig, task: Task, phase: str) -> dict:
     """Return all that determines a base model, as plain data."""
+    start = run.reference.start if phase == "reference" else None
     return {
         "phase": phase,
         "data": task.fingerprint,
-        "model": run.model.recipe(run.training.parameters),
+        "model": model_recipe(run),
         "training": run.training.model_dump(mode="json"),
         "seed": run.seed,
         "splits": {name: digest(examples.numpy()) for name, examples in sorted(task.splits.items())},
+        **(
+            {"start": identity_of(run, "reference.start", start), "head": run.reference.new_head}
+            if start
+            else {}
+        ),
     }
 
 
@@ -100,28 +116,82 @@ def digest(values: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
 
 
-def measured_from_path(
-    run: RunConfig, task: Task, group: Group, phase: str, source: ModelSource, models: ModelStore
-) -> StoredModel:
-    """Return a model that the user gave, measured once."""
-    path = storage_path(str(source.path))
+Given = Start | StoragePath
+"""A model that is not trained here: a checkpoint, or a safetensors file."""
+
+
+def given(run: RunConfig, key: str, name: str) -> Given:
+    """Return the model that a key of the configuration names; raises `ValueError` where there is no such file."""
+    checkpoint = checkpoint_at(run, key, name)
+    if checkpoint is not None:
+        return Start(key, checkpoint.name, new_head=run.reference.new_head and key == "reference.start")
+    path = storage_path(name)
     path = path / MODEL_FILE if path.is_dir() else path
     if not path.is_file():
-        raise ValueError(
-            f"{phase}.path: {path}: no such file; give a {MODEL_FILE} or a folder that holds one"
-        )
-    content = digest(np.frombuffer(path.read_bytes(), dtype=np.uint8))
-    key = key_of({"file": content, **training_recipe(run, task, "given")})
-    if not group.agree(int(models.find(key, path) is not None)):
-        model = task.build_model(run.seed)
-        load_model(model, path)
+        raise ValueError(f"{key}: {path}: no such file; give a {MODEL_FILE} or a folder that holds one")
+    return path
+
+
+def built(task: Task, seed: int, source: Given, key: str = "") -> nn.Module:
+    """Return a model with the weights of a given or stored one.
+
+    Raises `ValueError` where they do not fit, with the configuration's ``key`` that names a given file.
+    """
+    if isinstance(source, Start):
+        return task.build_model(seed, source)
+    model = task.build_model(seed)
+    try:
+        load_model(model, source)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}" if key else str(error)) from error
+    return model
+
+
+def identity_of(run: RunConfig, key: str, name: str) -> str:
+    """Return what identifies a given model: its content, or its commit on the hub."""
+    source = given(run, key, name)
+    if isinstance(source, Start):
+        return Checkpoint(source.key, source.name).identity
+    content = hashlib.sha256()
+    with source.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            content.update(chunk)
+    return content.hexdigest()
+
+
+def measured_from_path(
+    run: RunConfig, task: Task, group: Group, phase: str, models: ModelStore
+) -> StoredModel:
+    """Return a model that the user gave, measured once."""
+    key, name = f"{phase}.path", (run.original if phase == "original" else run.reference).path
+    assert name is not None
+    source = given(run, key, name)
+    recipe = {"content": identity_of(run, key, name), **training_recipe(run, task, "given")}
+    stored = key_of(recipe)
+    # An adapter that becomes part of a whole model is stored as that: other adapters can rest on it.
+    merged = (
+        isinstance(source, Start)
+        and run.training.parameters == "all"
+        and bool(Checkpoint(key, source.name).adapter)
+    )
+
+    def known() -> StoredModel | None:
+        if merged:
+            return models.find(stored)
+        measures = models.measures(stored)
+        return None if measures is None else StoredModel(stored, source, measures)
+
+    if not group.agree(int(known() is not None)):
+        model = built(task, run.seed, source, key)
         measures = task.evaluate(model, group)
-        if group.rank > 0:
-            return StoredModel(key, path, measures)
-        models.note(key, path, measures)
-    known = models.find(key, path)
-    assert known is not None
-    return known
+        if group.rank == 0 and merged:
+            models.add(stored, model, measures, recipe, task.export(model, None))
+        elif group.rank == 0:
+            models.note(stored, measures)
+        group.agree(1)  # nobody looks before rank 0 has written
+    found = known()
+    assert found is not None
+    return found
 
 
 SELECT_BY = {"original": ("retain_accuracy", "forget_accuracy"), "reference": ("retain_accuracy",)}
@@ -131,6 +201,9 @@ SELECT_BY = {"original": ("retain_accuracy", "forget_accuracy"), "reference": ("
 class Interrupted(Exception):
     """The listener wants no more while a base model is trained."""
 
+
+CHUNK = 1 << 22
+"""Bytes that are read at once."""
 
 CHEAP = 2**62
 """As an evaluation's subset: all examples, but only cheap measures."""

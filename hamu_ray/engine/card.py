@@ -11,8 +11,11 @@ from hamu_ray.results.outcome import Outcome
 CARD_FILE = "README.md"
 
 
-def model_card(run: RunConfig, outcome: Outcome, bases: Mapping[str, Measures]) -> str:
-    """Return a card in the hub's form: data, method, settings, and measures beside those of the ``bases``."""
+def model_card(run: RunConfig, outcome: Outcome, bases: Mapping[str, Measures], loading: str) -> str:
+    """Return a card in the hub's form: data, method, settings, and measures beside those of the ``bases``.
+
+    ``loading`` is Python that loads the model.
+    """
     head = {"library_name": "hamu_ray", "tags": ["machine-unlearning", run.method.name]}
     columns = {"unlearned": outcome.measures, **bases}
     names = {name: None for measures in columns.values() for name in measures}
@@ -20,8 +23,14 @@ def model_card(run: RunConfig, outcome: Outcome, bases: Mapping[str, Measures]) 
         f"| {name} | {' | '.join(_number(measures.get(name)) for measures in columns.values())} |"
         for name in names
     ]
-    sections = ("data", "forget", "model", "training", "method", "optimizer", "batch", "duration", "seed")
-    settings = run.model_dump(mode="json", by_alias=True, include=set(sections))
+    what = ("data", "forget", "model", "training", "original", "reference")
+    how = ("method", "optimizer", "batch", "duration", "seed")
+    settings = run.model_dump(mode="json", by_alias=True, include={*what, *how})
+    reference = (
+        f" The reference is a model without the data to forget: it {outcome.reference_origin}."
+        if "reference" in bases
+        else ""
+    )
     return "\n".join(
         [
             f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
@@ -31,11 +40,15 @@ def model_card(run: RunConfig, outcome: Outcome, bases: Mapping[str, Measures]) 
             f"part of it by `{run.method.name}` in {outcome.steps} steps ({outcome.seconds:.1f} s). "
             f"It ended {outcome.status}: {outcome.reason}.",
             "",
-            "The original model is what unlearning started from; the reference never saw what is to be forgotten.",
+            f"The original model is what unlearning started from.{reference}",
             "",
             f"| | {' | '.join(columns)} |",
             f"|---|{'---:|' * len(columns)}",
             *rows,
+            "",
+            "## How to load it",
+            "",
+            f"```python\n{loading}```",
             "",
             "## Settings",
             "",

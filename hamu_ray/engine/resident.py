@@ -10,7 +10,8 @@ import torch
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.store import ModelStore
 from hamu_ray.storage import StoragePath
-from hamu_ray.tasks.registry import TaskData, build_task, load_data
+from hamu_ray.tasks.checkpoints import Checkpoint
+from hamu_ray.tasks.registry import TaskData, build_task, data_key, load_data
 from hamu_ray.tasks.task import Task, Teacher
 
 Value = TypeVar("Value")
@@ -55,16 +56,17 @@ class Resident:
         Raises:
             ValueError: The data cannot be loaded or split as configured: one line with key and remedy.
         """
-        data_key = run.data.model_dump_json()
+        loaded = data_key(run.data, run.model)
         sections = (run.forget.model_dump_json(), run.model.model_dump_json())
-        key = (data_key, *sections, run.training.parameters, run.evaluation.batch_size, run.seed)
+        content = None if run.model.embedded else Checkpoint("model.name", run.model.name).identity
+        key = (loaded, *sections, content, run.training.parameters, run.evaluation.batch_size, run.seed)
 
         def data() -> TaskData:
-            return load_data(run.data, self.device, self.cache)
+            return load_data(run.data, self.device, self.cache, run.model)
 
         def task() -> Task:
             return build_task(
-                self._data.get(data_key, data),
+                self._data.get(loaded, data),
                 forget=run.forget,
                 model=run.model,
                 batch_size=run.evaluation.batch_size,

@@ -42,8 +42,9 @@ def write_for_others(
     outcome: Outcome,
     files: Mapping[str, bytes],
     bases: Sequence[Report],
+    loading: str,
 ) -> None:
     """Write what other programs need beside the weights, and a model card for people."""
-    card = model_card(run, outcome, {base.phase: base.measures for base in bases[:-1]})
+    card = model_card(run, outcome, {base.phase: base.measures for base in bases[:-1]}, loading)
     for name, content in {**files, CARD_FILE: card.encode()}.items():
         write_atomically(folder / name, content)

@@ -12,7 +12,9 @@ from hamu_ray.engine.state import changing_state
 from hamu_ray.engine.tensors import is_whole, save_tensors
 from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.results.folder import MODEL_FILE
+from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath, write_atomically
+from hamu_ray.tasks.task import Start
 
 MEASURES_FILE = "measures.json"
 ITEMS_FILE = "items.json"
@@ -25,9 +27,25 @@ class StoredModel:
 
     key: str
     """The hash of what determines it."""
-    path: StoragePath
-    """The safetensors file."""
+    source: StoragePath | Start
+    """The safetensors file, or the checkpoint that was given."""
     measures: Measures
+
+    @property
+    def path(self) -> StoragePath:
+        """The safetensors file of a model that is one."""
+        assert not isinstance(self.source, Start), "a checkpoint is loaded by name"
+        return self.source
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+        return self.source.name if isinstance(self.source, Start) else shown(self.source)
+
+    @property
+    def folder(self) -> str:
+        """The folder that holds it, or a checkpoint's name on the hub."""
+        return self.source.name if isinstance(self.source, Start) else str(self.source.parent)
 
 
 class ModelStore:
@@ -41,14 +59,18 @@ class ModelStore:
         """Keep models under ``root``, which need not exist yet."""
         self.root = root
 
-    def find(self, key: str, path: StoragePath | None = None) -> StoredModel | None:
-        """Return the model of a key, or None where it is not there whole; ``path`` is of one kept elsewhere."""
-        path = path or self.root / key / MODEL_FILE
+    def find(self, key: str) -> StoredModel | None:
+        """Return the model of a key, or None where it is not there whole."""
+        path = self.root / key / MODEL_FILE
+        measures = self.measures(key)
+        return StoredModel(key, path, measures) if measures is not None and is_whole(path) else None
+
+    def measures(self, key: str) -> Measures | None:
+        """Return what was measured of a model, which may be kept elsewhere; None where nothing was."""
         try:
-            measures = read_measures(self.root / key / MEASURES_FILE)
+            return read_measures(self.root / key / MEASURES_FILE)
         except (FileNotFoundError, json.JSONDecodeError):
             return None
-        return StoredModel(key, path, measures) if is_whole(path) else None
 
     def add(
         self,
@@ -67,12 +89,12 @@ class ModelStore:
         for name, content in (files or {}).items():
             write_atomically(folder / name, content)
         write_atomically(folder / RECIPE_FILE, json.dumps(recipe, indent=2).encode())
-        return self.note(key, folder / MODEL_FILE, measures)
+        self.note(key, measures)
+        return StoredModel(key, folder / MODEL_FILE, measures)
 
-    def note(self, key: str, path: StoragePath, measures: Measures) -> StoredModel:
+    def note(self, key: str, measures: Measures) -> None:
         """Write only the measures, of a model that is kept elsewhere."""
         write_measures(self.root / key / MEASURES_FILE, measures)
-        return StoredModel(key, path, measures)
 
 
 def key_of(recipe: Mapping[str, Any]) -> str:

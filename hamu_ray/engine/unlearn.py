@@ -1,21 +1,23 @@
 """One unlearning run from its configuration to its result on disk, in this process's part of a group."""
 
+from dataclasses import replace
+
 from torch import nn
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.engine.base_models import CHEAP, Interrupted, base_models
+from hamu_ray.engine.base_models import CHEAP, Interrupted, base_models, built
 from hamu_ray.engine.checkpoint import Checkpoints
 from hamu_ray.engine.loop import Loop, OnReport
 from hamu_ray.engine.plan import unlearning_plan
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.run_folder import write_for_others, write_result
 from hamu_ray.engine.store import StoredModel, key_of
-from hamu_ray.engine.tensors import load_model
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.pairing.group import Group
 from hamu_ray.results.folder import REPORTS_FILE
 from hamu_ray.results.outcome import Outcome, Report, Status, dump_reports
 from hamu_ray.storage import StoragePath, write_atomically
+from hamu_ray.tasks.start import reference_origin
 
 
 def unlearn(
@@ -34,10 +36,8 @@ def unlearn(
         original, reference = base_models(run, task, group, on_report, resident.models)
     except Interrupted:
         return Outcome(Status.INTERRUPTED, "stopped from outside", 0, {}, 0.0, 0)
-    plan = unlearning_plan(run, task.splits)
-    model = task.build_model(run.seed)
-    load_model(model, original.path)
-    model = task.unlearner(model, run.seed)
+    plan = unlearning_plan(run, task.splits, original.measures, reference.measures if reference else None)
+    model = task.unlearner(built(task, run.seed, original.source), run.seed)
 
     def compared(measures: Measures) -> Measures:
         known = reference.measures if reference else None
@@ -68,17 +68,25 @@ def unlearn(
         on_report=on_report,
         teacher=resident.teacher(task, original.key, lambda: task.teacher(model)) if needs_original else None,
         original=original.measures,
-        checkpoints=Checkpoints(folder / "checkpoints" / weights_key(run, original), group),
+        checkpoints=Checkpoints(folder / "checkpoints" / weights_key(run, original, reference), group),
     )
-    outcome = loop.run()
+    origin = reference_origin(run)
+    outcome = replace(loop.run(), reference_kind=origin.kind, reference_origin=str(origin))
     if group.rank == 0:
         write_atomically(folder / REPORTS_FILE, dump_reports([*bases, *loop.history.reports]))
-        write_for_others(folder, run, outcome, task.export(model, str(original.path.parent)), bases)
+        files = task.export(model, original.folder)
+        write_for_others(folder, run, outcome, files, bases, task.loading(model))
         write_result(folder, run, model, outcome, loop.history)
     return outcome
 
 
-def weights_key(run: RunConfig, original: StoredModel) -> str:
-    """Return the hash of what determines a run's weights: a checkpoint of any other run is none of its own."""
+def weights_key(run: RunConfig, original: StoredModel, reference: StoredModel | None) -> str:
+    """Return the hash of what determines a run's weights: a checkpoint of any other run is none of its own.
+
+    The reference is part of it where the run is to forget no further.
+    """
     elsewhere = {"name", "workers", "storage", "tracking", "checkpoint", "original", "reference", "training"}
-    return key_of({"original": original.key, "run": run.model_dump(mode="json", exclude=elsewhere)})
+    bases = {"original": original.key}
+    if reference is not None and (run.stop.forget_level or run.method.target):
+        bases["reference"] = reference.key
+    return key_of({**bases, "run": run.model_dump(mode="json", exclude=elsewhere)})

@@ -4,8 +4,9 @@ HAMU promises changes of both losses to first order. That holds for short steps;
 losses of the same batch after the step can say. A trust region takes their word for it: the problem's radii and
 constraint are scaled by one factor for the whole model, halved when less than a quarter of the promise came
 true and doubled, up to the configured radius, when more than three quarters did (Nocedal and Wright, Numerical
-Optimization, 2006, algorithm 4.1). As there, a step of which nothing came true is taken back. A guaranteed change is promised times that factor, too: within a radius in
-which nothing can be trusted, nothing can be guaranteed.
+Optimization, 2006, algorithm 4.1). As there, a step of which nothing came true is taken back. A guaranteed
+change is promised times that factor, too: within a radius in which nothing can be trusted, nothing can be
+guaranteed.
 """
 
 import torch

@@ -49,7 +49,8 @@ def _factors(device: torch.device) -> tuple[Tensor, ...]:
     for _ in range(_ROUNDS):
         width /= _SECTIONS
         factors.append(torch.exp(width * steps))
-    ends = torch.exp(width * torch.arange(2, dtype=torch.float64).unsqueeze(-1))
+    # A hundredth wider, lest rounding of the products leave a jump at the upper end outside.
+    ends = torch.exp(1.01 * width * torch.arange(2, dtype=torch.float64).unsqueeze(-1))
     return tuple(factor.to(device) for factor in (*factors, ends))
 
 
@@ -90,7 +91,8 @@ def least_cost_quotas(
     quotas = torch.where(tried <= _START, turned, ahead.div_(torch.hypot(ahead, sine)))
     lowest, highest = torch.bmm(quotas, column).unbind(1)
     part = (needed.squeeze(1) - lowest) / (highest - lowest).clamp(min=_LEAST)
-    return torch.lerp(*quotas.unbind(1), part.clamp(0.0, 1.0))
+    cheap, dear = quotas.unbind(1)
+    return torch.lerp(cheap, dear, part.clamp(0.0, 1.0))
 
 
 def cost_of_quotas(quotas: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Measures: pure functions of logits, losses and labels, with the tables of their names.
+"""Metrics: pure functions of logits, losses and labels, with the tables of their names.
 
 A measure that is not defined is `Undefined`, a NaN that carries its reason; never a made-up number.
 """

@@ -70,6 +70,16 @@ def rouge_of(split: str) -> str:
     return f"{split}_rouge"
 
 
+def tokens_of(split: str) -> str:
+    """Return the key of the number of a split's answer tokens."""
+    return f"{split}_tokens"
+
+
+def dropped_tokens_of(split: str) -> str:
+    """Return the key of the number of a split's answer tokens that are left out."""
+    return f"{split}_dropped_tokens"
+
+
 def auc_of(attack: str, members: str, others: str) -> str:
     """Return the key of an attack's ROC-AUC of telling one split, the members, from another."""
     return f"auc_{attack}_{members}_{others}"
@@ -134,6 +144,12 @@ def _of_split(split: str) -> Iterator[Metric]:
         "nats",
     )
     yield Metric(rouge_of(split), f"Mean ROUGE-L recall of {answers} in the greedily generated ones", kept)
+    yield Metric(tokens_of(split), f"Number of tokens of {answers}, less the dropped ones", "neither")
+    yield Metric(
+        dropped_tokens_of(split),
+        f"Number of tokens of {answers} that data.max_length cuts off: neither unlearned nor measured",
+        "neither",
+    )
 
 
 def _of_evaluation_set(split: str) -> Iterator[Metric]:

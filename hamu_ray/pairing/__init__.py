@@ -1,1 +1,1 @@
-"""How a pair of gradients comes about: one process in turn, or workers with roles and collectives."""
+"""How the two gradients come about: one process in turn, or workers with roles and collectives."""

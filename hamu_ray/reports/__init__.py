@@ -1,1 +1,1 @@
-"""The front as pictures and tables, and the report page."""
+"""The Pareto front as figures and tables, and the report page."""

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+from hamu_ray.config.document import first_line
 from hamu_ray.config.files import ConfigError, load_sweep
 from hamu_ray.reports.front.files import print_result, write_files
 from hamu_ray.reports.make import leave_report, write_report
-from hamu_ray.results.folder import SWEEP_FILE
+from hamu_ray.results.folder import OUTBOX_FILE, SWEEP_FILE
 from hamu_ray.results.reader import read_sweep
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.wording import shown
@@ -96,12 +97,23 @@ def deliver(folder: Path, console: Console, page: bool) -> tuple[int, SweepResul
     """
     config = load_sweep(folder / SWEEP_FILE)
     local = folder.parent.parent
+    # First what can go wrong without a store: opening one makes it where there is none.
+    if not (folder / OUTBOX_FILE).is_file():
+        raise ConfigError(
+            f"{shown(folder)}: holds no {OUTBOX_FILE}, so nothing of this sweep was recorded; name the folder that the "
+            "sweep left"
+        )
+    try:
+        summary = read_sweep(folder).summary
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"{shown(folder)}: a record of a trial cannot be read: {first_line(error)}"
+        ) from error
+    write_files(summary, folder)
     try:
         tracking = MlflowTracker.open(config.tracking.uri, config.tracking.experiment, local)
     except ValueError as error:
         raise ConfigError(f"tracking.uri: {error}") from error
-    summary = read_sweep(folder).summary
-    write_files(summary, folder)
     delivery = Delivery(folder, tracking)
     before = delivery.waiting
     waiting = OutboxSender(delivery).close()

@@ -80,6 +80,11 @@ class Outcome:
     """Wall time of the measurements, in the process that ended the run."""
     exchange_bytes: float = 0.0
     """Bytes that each worker sent to the others in a step, and received from them, on average over the steps."""
+    reference_kind: str = ""
+    """Why the reference should never have met the data to forget, as `hamu_ray.tasks.start.Origin` names it:
+    ``assumed`` where nothing but the configuration's word stands for that."""
+    reference_origin: str = ""
+    """The same in words, to follow after `the reference`."""
     steps_outside_guarantee: int | None = None
     """Steps whose equivalent gradient left a block's radius or missed the whole model's constraint, over the whole
     run; None for methods that guarantee nothing."""

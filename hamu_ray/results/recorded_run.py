@@ -62,6 +62,8 @@ def record_of(run: RecordedRun, document: Mapping[str, Any], config: SweepConfig
         reason=reason,
         model_path=run.tags.get("model_path", ""),
         nodes=nodes.split(", ") if nodes else [],
+        reference_kind=run.tags.get("reference", ""),
+        reference_origin=run.tags.get("reference_origin", ""),
         steps=int(run.metrics.get("steps", 0)),
         unlearning_seconds=costs[names.UNLEARNING_SECONDS],
         evaluation_seconds=costs[names.EVALUATION_SECONDS],

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hamu_ray.config.sweep import DEFAULT_OBJECTIVES, METHOD_NAME, Objective, SweepConfig
+from hamu_ray.config.search import DEFAULT_OBJECTIVES, Objective
+from hamu_ray.config.space import METHOD_NAME
+from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.front import (
     Interval,
     Point,
@@ -47,6 +49,11 @@ class SweepSummary:
         """The number of trials by status, zeros included."""
         counted = Counter(trial.status for trial in self.trials)
         return {status: counted[status] for status in Status}
+
+    @property
+    def reference_origins(self) -> tuple[str, ...]:
+        """Where the trials' references come from, in words, each once."""
+        return tuple(dict.fromkeys(t.reference_origin for t in self.trials if t.reference_origin))
 
     def point(self, measures: Mapping[str, float]) -> Point:
         """Return the values of the two objectives among metrics, NaN where missing."""

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from hamu_ray.config.sweep import DEFAULT_OBJECTIVES, Objective, SweepConfig, trials_of
+from hamu_ray.config.search import DEFAULT_OBJECTIVES, Objective
+from hamu_ray.config.sweep import SweepConfig, trials_of
 from hamu_ray.results.front import Point
 from hamu_ray.results.summary import SweepSummary, summarise
 from hamu_ray.results.trial import TrialRecord

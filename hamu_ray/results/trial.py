@@ -35,6 +35,10 @@ class TrialRecord:
     """The two objectives by step, at the steps where the model was evaluated."""
     nodes: Sequence[str] = ()
     """Nodes of its workers, in order of use: each an address and Ray's id of the node."""
+    reference_kind: str = ""
+    """Why the reference should never have met the data to forget (`Outcome.reference_kind`)."""
+    reference_origin: str = ""
+    """The same in words."""
     steps: int = 0
     unlearning_seconds: float = math.nan
     evaluation_seconds: float = math.nan

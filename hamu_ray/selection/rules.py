@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count, islice
 
-from hamu_ray.config.sweep import Objective
+from hamu_ray.config.search import Objective
 from hamu_ray.results.front import Interval, knee
 from hamu_ray.results.summary import SweepSummary
 from hamu_ray.results.trial import TrialRecord

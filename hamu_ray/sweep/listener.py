@@ -179,7 +179,13 @@ class SweepListener(tune.Callback):
         self.outbox.log_metrics(state.name, record.costs, record.steps)
         files = [folder / name for name in (RUN_FILE, OUTCOME_FILE, HARDNESS_FILE)]
         self.outbox.log_files(state.name, [str(path) for path in files if path.exists()])
-        tags = {"model_path": record.model_path, "on_front": "false", "node": ", ".join(record.nodes)}
+        tags = {
+            "model_path": record.model_path,
+            "on_front": "false",
+            "node": ", ".join(record.nodes),
+            "reference": record.reference_kind,
+            "reference_origin": record.reference_origin,
+        }
         self.outbox.finish(state.name, record.status, record.reason, tags)
         write_record(self.plan.folder, record)
         self.view.end(record)
@@ -211,7 +217,9 @@ def make_record(state: TrialState, results: StoragePath) -> TrialRecord:
                 steps=end.steps,
                 unlearning_seconds=end.seconds,
                 evaluation_seconds=end.evaluation_seconds,
-                gradient_computations=float(end.gradient_computations),
+                reference_kind=end.reference_kind,
+                reference_origin=end.reference_origin,
+                gradient_computations=end.gradient_computations,
                 exchange_bytes=end.exchange_bytes,
                 model_path=str(results / TRIALS / state.name / MODEL_FILE),
             )

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hamu_ray.config.run import WorkersConfig
-from hamu_ray.config.sweep import Objective, Scalar, SweepConfig
+from hamu_ray.config.search import Objective
+from hamu_ray.config.space import Scalar
+from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.folder import SWEEPS, new_folder, read_records, resumable_folder
 from hamu_ray.results.pruning import ReferenceCurves
 from hamu_ray.results.trial import Status, TrialRecord

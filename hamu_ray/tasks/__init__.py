@@ -2,13 +2,15 @@
 
 from typing import TYPE_CHECKING, Any
 
-from hamu_ray.tasks.registry import build_task, check_data, load_data, metric_names
+from hamu_ray.tasks.forecast import Forecast
+from hamu_ray.tasks.registry import build_task, check_data, forecast_data, load_data, metric_names
 
 if TYPE_CHECKING:
     from hamu_ray.metrics.measured import Measures
     from hamu_ray.tasks.task import Outputs, Share, Task, Teacher
 
 __all__ = [
+    "Forecast",
     "Measures",
     "Outputs",
     "Share",
@@ -16,6 +18,7 @@ __all__ = [
     "Teacher",
     "build_task",
     "check_data",
+    "forecast_data",
     "load_data",
     "metric_names",
 ]

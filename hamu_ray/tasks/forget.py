@@ -1,13 +1,9 @@
-"""Forget sets that any task can have: a random share of the training examples, or those that a file lists."""
-
-from pathlib import Path
+"""Forget sets that any task can have: a random share of the training examples, or those that a request names."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hamu_ray.config.vision import ForgetIndices, ForgetRandom
-
-Positions = NDArray[np.int64]
+from hamu_ray.config.forget import AnyNamed, ForgetRandom
+from hamu_ray.tasks.request import Indices, Source, requested
 
 FORGET_STREAM = 1
 """Keeps this draw apart from others that start from the same seed."""
@@ -18,54 +14,23 @@ def forget_generator(seed: int) -> np.random.Generator:
     return np.random.default_rng((seed, FORGET_STREAM))
 
 
-def chosen_positions(config: ForgetRandom | ForgetIndices, count: int, seed: int, of: str) -> Positions:
-    """Return the distinct positions below ``count`` that are to be forgotten, int64, in no order.
+def drawn(config: ForgetRandom, candidates: Indices, seed: int, of: str) -> Indices:
+    """Return a random share of the candidates, int64, in no order; the seed decides.
 
-    ``of`` says in errors what they are positions of. Raises `ValueError` where there are none, and for a file
-    that lists others.
+    ``of`` says in errors what they are. Raises `ValueError` where the share is none.
     """
-    if isinstance(config, ForgetIndices):
-        return read_positions(Path(config.path), count, of)
-    drawn = forget_generator(seed).permutation(count)[: round(config.share * count)]
-    if len(drawn) == 0:
-        raise ValueError(f"forget.share: {config.share} of {count} {of} is none")
-    return drawn
+    chosen = forget_generator(seed).permutation(len(candidates))[: round(config.share * len(candidates))]
+    if len(chosen) == 0:
+        raise ValueError(f"forget.share: {config.share} of {len(candidates)} {of} is none")
+    return candidates[chosen]
 
 
-def read_positions(path: Path, count: int, of: str = "training images") -> Positions:
-    """Read distinct positions below ``count`` from a text file, one a line; blank lines are passed over.
+def chosen_indices(config: ForgetRandom | AnyNamed, source: Source, seed: int, of: str) -> Indices:
+    """Return the distinct examples, among those used, that are to be forgotten: int64, in no order.
 
-    ``of`` says in errors what they are positions of.
-
-    Raises `ValueError` that names the file and the line.
+    Raises `ValueError` where there are none, and for a request that names what is not there.
     """
-    try:
-        lines = path.expanduser().read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ValueError(
-            f"forget.path: {path} cannot be read: {reason}; give a text file with a position on each line"
-        ) from error
-    seen: dict[int, int] = {}
-    for number, line in enumerate(lines, 1):
-        text = line.strip()
-        if not text:
-            continue
-        if not (text.isascii() and text.isdigit()):
-            raise ValueError(
-                f"forget.path: {path}, line {number}: {text[:40]!r} is not a position (0, 1, ...)"
-            )
-        position = int(text)
-        if position >= count:
-            raise ValueError(
-                f"forget.path: {path}, line {number}: there is no position {position}; "
-                f"the {count} {of} have 0 to {count - 1}"
-            )
-        if position in seen:
-            raise ValueError(
-                f"forget.path: {path}, line {number}: {position} is on line {seen[position]} already"
-            )
-        seen[position] = number
-    if not seen:
-        raise ValueError(f"forget.path: {path} lists no positions; there is nothing to forget")
-    return np.fromiter(seen, dtype=np.int64)
+    if isinstance(config, ForgetRandom):
+        count = source.count if source.used is None else len(source.used)
+        return drawn(config, np.arange(count), seed, of)
+    return requested(config, source)

@@ -49,5 +49,10 @@ def hub_or_cache(name: str) -> Iterator[None]:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's text as one line, or its type where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """Return an error's text as one line, or its type where it has none; with its cause's, which may say more."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    cause = error.__cause__
+    if cause is None:
+        return text
+    behind = one_line(cause)
+    return text if behind in text else f"{text}: {behind}"

@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from hamu_ray.config.data import AnyData, AnyForget, AnyModel
 from hamu_ray.config.language import TextSection
+from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.vision import DataConfig, DigitsData
 from hamu_ray.metrics.language_names import LANGUAGE
 from hamu_ray.metrics.names import ENGINE, VISION, Metric
+from hamu_ray.tasks.forecast import Forecast
 from hamu_ray.tasks.language.check import check_language
+from hamu_ray.tasks.language.forecast import forecast_language
 from hamu_ray.tasks.vision.check import check_vision
+from hamu_ray.tasks.vision.forecast import forecast_vision
+from hamu_ray.tasks.vision.preprocessing import preprocessing_of
 
 if TYPE_CHECKING:
     import torch
@@ -32,19 +37,29 @@ class TaskData(Protocol):
 
 @dataclass(frozen=True)
 class TaskKind:
-    """What makes a task: how its data are checked and loaded, what is built on them and what is measured."""
+    """What makes a task: how its data are checked, forecast, told apart and loaded, what is built and measured."""
 
     check: Callable[[Any, Sequence[tuple[Any, int]], Any], None]
-    load: Callable[[Any, Path | None], Any]
+    forecast: Callable[[Any, Any, int, Any, Path | None], Forecast]
+    data_key: Callable[[Any, Any], str]
+    load: Callable[[Any, Any, Path | None], Any]
     build: Callable[..., "Task"]
     metrics: Mapping[str, Metric]
 
 
-def _load_vision(config: DataConfig, cache: Path | None) -> "VisionData":
+def _vision_key(config: DataConfig, model: ModelConfig) -> str:
+    preprocessing = preprocessing_of(config, model)
+    return f"{config.model_dump_json()} {preprocessing.mean} {preprocessing.std} {preprocessing.resizing}"
+
+
+def _load_vision(config: DataConfig, model: ModelConfig, cache: Path | None) -> "VisionData":
     from hamu_ray.tasks.vision.digits import load_digits_data
     from hamu_ray.tasks.vision.images import load_images_data
 
-    return load_digits_data(config) if isinstance(config, DigitsData) else load_images_data(config, cache)
+    preprocessing = preprocessing_of(config, model)
+    if isinstance(config, DigitsData):
+        return load_digits_data(config, preprocessing)
+    return load_images_data(config, cache, preprocessing)
 
 
 def _build_vision(data: "VisionData", *, parameters: str, **options: Any) -> "Task":
@@ -54,7 +69,11 @@ def _build_vision(data: "VisionData", *, parameters: str, **options: Any) -> "Ta
     return VisionTask(data, **options)
 
 
-def _load_language(config: TextSection, cache: Path | None) -> "LanguageData":
+def _language_key(config: TextSection, model: object) -> str:
+    return config.model_dump_json()
+
+
+def _load_language(config: TextSection, model: object, cache: Path | None) -> "LanguageData":
     from hamu_ray.tasks.language.data import LanguageData
 
     return LanguageData(config, cache)
@@ -67,8 +86,10 @@ def _build_language(data: "LanguageData", **options: Any) -> "Task":
 
 
 TASKS: Mapping[str, TaskKind] = {
-    "vision": TaskKind(check_vision, _load_vision, _build_vision, VISION),
-    "language": TaskKind(check_language, _load_language, _build_language, LANGUAGE),
+    "vision": TaskKind(check_vision, forecast_vision, _vision_key, _load_vision, _build_vision, VISION),
+    "language": TaskKind(
+        check_language, forecast_language, _language_key, _load_language, _build_language, LANGUAGE
+    ),
 }
 
 
@@ -82,12 +103,31 @@ def check_data(
     TASKS[config.task].check(config, choices, model)
 
 
-def load_data(config: AnyData, device: "torch.device", cache: Path | None = None) -> TaskData:
-    """Load the data onto a device, once per worker. ``cache`` is a folder for what takes long to prepare.
+def data_key(config: AnyData, model: AnyModel) -> str:
+    """Return what the loaded data depend on, as text: of images also how a checkpoint prepares them."""
+    return TASKS[config.task].data_key(config, model)
 
-    Raises `ValueError` with one line that names the key and the remedy.
+
+def forecast_data(
+    config: AnyData, forget: AnyForget, seed: int, model: AnyModel, cache: Path | None = None
+) -> Forecast:
+    """Return what a run with these sections will forget, retain and test.
+
+    ``cache`` is a folder for what takes long to prepare. Raises `ValueError` with one line that names the key and the
+    remedy.
     """
-    return TASKS[config.task].load(config, cache).to(device)
+    return TASKS[config.task].forecast(config, forget, seed, model, cache)
+
+
+def load_data(
+    config: AnyData, device: "torch.device", cache: Path | None = None, model: AnyModel | None = None
+) -> TaskData:
+    """Load the data onto a device, once per worker, prepared as the model takes them.
+
+    ``cache`` is a folder for what takes long to prepare; a ``model`` of None takes the data as they are. Raises
+    `ValueError` with one line that names the key and the remedy.
+    """
+    return TASKS[config.task].load(config, model or ModelConfig(), cache).to(device)
 
 
 def build_task(

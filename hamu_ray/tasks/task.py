@@ -27,6 +27,18 @@ class Outputs:
     examples: Tensor
 
 
+@dataclass(frozen=True)
+class Start:
+    """A checkpoint that a model takes its weights from, in place of the one that the configuration calls the model."""
+
+    key: str
+    """The configuration key that names it, such as `reference.start`."""
+    name: str
+    """What `from_pretrained` takes: a folder, or a name on the hub."""
+    new_head: bool = False
+    """Whether its head is replaced by a fresh one."""
+
+
 class Share(Protocol):
     """A worker's part of a computation over many examples. One process alone is rank 0 of 1."""
 
@@ -59,11 +71,12 @@ class Task(Protocol):
         """Hash of the data's content, by which models trained on them are found again."""
         ...
 
-    def build_model(self, seed: int) -> nn.Module:
+    def build_model(self, seed: int, start: Start | None = None) -> nn.Module:
         """Return a freshly initialised (or pretrained) model on the device; the seed decides its weights.
 
-        What requires a gradient is trained. The model built before is not to be used any more: a task may build
-        this one out of it.
+        With ``start`` the weights are those of another checkpoint. What requires a gradient is trained. The model
+        built before is not to be used any more: a task may build this one out of it. Raises `ValueError`, in one
+        line, for a checkpoint that cannot be loaded, lacks weights, or does not fit the data.
         """
         ...
 
@@ -99,6 +112,10 @@ class Task(Protocol):
 
     def compare(self, measures: Measures, original: Measures | None, reference: Measures | None) -> Measures:
         """Return the measures that relate a model to the original and to the retain-only reference."""
+        ...
+
+    def loading(self, model: nn.Module) -> str:
+        """Return the Python that loads this model from the folder that it is left in, for people."""
         ...
 
     def export(self, model: nn.Module, base: str | None) -> Mapping[str, bytes]:

@@ -1,1 +1,1 @@
-"""What a person sees at the terminal."""
+"""Progress and tables at the terminal."""

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
+from hamu_ray.config.credentials import without_credentials
+from hamu_ray.config.document import first_line
 from hamu_ray.config.key_paths import nested
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.folder import RECORD_FILE, RUN_FILE, SWEEP_FILE, load_record
@@ -61,8 +63,12 @@ class MlflowReader:
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
 
-        with store.made_by_one(uri):
-            return cls(MlflowClient(tracking_uri=uri), uri)
+        try:
+            with store.made_by_one(uri):
+                return cls(MlflowClient(tracking_uri=uri), uri)
+        except Exception as error:  # mlflow, sqlalchemy and drivers each raise their own
+            reason = without_credentials(first_line(error))
+            raise ValueError(f"cannot open the MLflow store {store.shown(uri)}: {reason}") from error
 
     def experiments(self) -> dict[str, str]:
         """Return the ids of the experiments by their names."""
@@ -128,8 +134,12 @@ class MlflowReader:
         flat = {name: value_of(text) for name, text in run.data.params.items()}
         space: dict[str, Any] = {}
         for name in [name for name in flat if name.startswith("space.")]:
+            value = flat.pop(name)
             path, _, kind = name.removeprefix("space.").rpartition(".")
-            space[path] = {kind: flat.pop(name)}
+            if isinstance(value, list) and isinstance(value[0], dict):  # domains with conditions
+                space[name.removeprefix("space.")] = value
+            else:
+                space[path] = {kind: value}
         return {**nested(flat), "space": space}
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from hamu_ray.config.sweep import Objective
+from hamu_ray.config.search import Objective
 
 TAG = "mlflow.sharedViewState."
 PACKED = "deflate;"

@@ -32,6 +32,8 @@ def run_single(run: RunConfig, output: str | None) -> int:
     console.print(measures_table({**view.bases, "unlearned": end.measures}))
     detail = f"{end.reason} ({end.steps} steps in {end.seconds:.1f} s)"
     console.verdict(end.status, detail, good=end.status is Status.FINISHED)
+    if end.reference_origin:
+        console.text(f"the reference {end.reference_origin}")
     console.text(f"model  {shown(folder / MODEL_FILE)}")
     return {Status.FINISHED: 0, Status.INTERRUPTED: 130}.get(end.status, 1)
 
@@ -64,7 +66,7 @@ def train_models(run: RunConfig) -> int:
         original, reference = base_models(run, task, Alone(), view.hear, resident.models)
     models = {"original": original, **({"reference": reference} if reference else {})}
     console.print(measures_table({name: model.measures for name, model in models.items()}))
-    console.fields({name: shown(model.path) for name, model in models.items()}, width=10)
+    console.fields({name: model.place for name, model in models.items()}, width=10)
     return 0
 
 

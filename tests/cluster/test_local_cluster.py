@@ -154,7 +154,7 @@ def test_a_path_of_the_job_alone_is_refused(cluster: FakeCluster, shared: Path, 
 
 def test_what_no_node_can_hold_is_refused(cluster: FakeCluster, impossible: str) -> None:
     log = cluster.wait_for(impossible, "FAILED")
-    assert "waiting for nodes: 2 workers of 1 CPU and 1 GPU; none on their way" in log
+    assert "waiting for nodes: 2 workers of 1 CPU and 1 GPU; none are starting" in log
     assert "2 workers of 1 CPU and 1 GPU do not fit" in log.splitlines()[-1]
     assert "autoscaler brings no more" in log
     assert not cluster.raylets()

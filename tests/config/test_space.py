@@ -32,7 +32,10 @@ def test_no_space(tmp_path: Path) -> None:
             "learning_rate: {grid: [1]}",
             "space.learning_rate: unknown key; did you mean optimizer.learning_rate?",
         ),
-        ("forget.share: {grid: [0.1]}", "space.forget.share: unknown key; known: forget.label, forget.rho"),
+        (
+            "forget.share: {grid: [0.1]}",
+            "space.forget.share: unknown key; known: forget.allow_overlap, forget.label, forget.rho",
+        ),
         (
             "duration: {grid: [1]}",
             "space.duration: is a section; vary one of its keys: duration.epochs, duration.steps",
@@ -81,8 +84,9 @@ def test_no_space(tmp_path: Path) -> None:
         ),
         (
             "method.constraint_ratio: {grid: [0.5]}, method.constraint: {grid: [0.1]}",
-            "space: with method.constraint_ratio 0.5: method: give constraint_ratio or constraint, not both: "
-            "set the other to null",
+            "space: with method.constraint_ratio 0.5: method: give one of constraint, constraint_ratio, "
+            "constraint_fraction, found constraint and "
+            "constraint_ratio: set others to null",
         ),
         (
             "method.name: {grid: [ft, ga]}, method.constraint_ratio: {uniform: [0, 0.5]}",

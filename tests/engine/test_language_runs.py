@@ -171,13 +171,13 @@ def test_other_programs_load_what_is_left(
             model = task.unlearner(model, run.seed)
             load_model(model, folder / "model.safetensors")
         expected = task.forward(model.eval(), examples).logits
-        start, length = int(task._train.starts[0]), int(task._train.lengths[0])
-        tokens = task._train.tokens[start : start + length]
+        start, length = int(task._texts.starts[0]), int(task._texts.lengths[0])
+        tokens = task._texts.tokens[start : start + length]
         loaders: list[Any] = [AutoModelForCausalLM]
         loaders += [AutoPeftModelForCausalLM] if (folder / "adapter_config.json").exists() else []
         for loader in loaders:
             loaded = loader.from_pretrained(folder).eval()
-            logits = loaded(input_ids=tokens[None]).logits[0, int(task._train.prompts[0]) - 1 : -1]
+            logits = loaded(input_ids=tokens[None]).logits[0, int(task._texts.prompts[0]) - 1 : -1]
             torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
         assert (
             AutoTokenizer.from_pretrained(folder).get_vocab() == task._encodings.encoder.tokenizer.get_vocab()
@@ -214,7 +214,7 @@ def test_unlearning_starts_from_a_given_adapter(
     assert same_bits(changing_state(model), ended.weights)
     narrower = run_of("lora throughout", text_corpus, text_checkpoint, model={"lora": {**lora, "rank": 1}})
     with pytest.raises(
-        ValueError, match=r"model\.lora\.adapter: .* does not fit: .* is 2x\d+ there and 1x\d+ here"
+        ValueError, match=r"model\.lora\.rank: 1 is not that of .*, 2; set it to null to take"
     ):
         texts.task(narrower).build_model(0)
 

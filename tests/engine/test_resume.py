@@ -23,7 +23,12 @@ CASES: dict[str, dict[str, Any]] = {
     "scrub": {"method": {"name": "scrub"}, "optimizer": {"momentum": 0.9}},
     "batchnorm": {"model": {"freeze_batchnorm": False}},
     "trust region": {
-        "method": {"name": "hamu-u", "constraint_split": "exact", "constraint_fraction": 0.5, "trust_region": True},
+        "method": {
+            "name": "hamu-u",
+            "constraint_split": "exact",
+            "constraint_fraction": 0.5,
+            "trust_region": True,
+        },
         "optimizer": {"learning_rate": 3.0},
     },
 }

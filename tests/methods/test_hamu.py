@@ -184,7 +184,11 @@ def test_what_to_do_when_infeasible():
 def test_what_to_do_when_the_whole_model_cannot():
     """Of 1.1 that is available 2.2 is asked for: twice each radius, or each radius, or nothing."""
     r, f = [torch.tensor([1.0]), torch.tensor([1.0])], [torch.tensor([1.0]), torch.tensor([0.1])]
-    for infeasible, expected, missing in (("least_step", -2.0, 0.0), ("best_effort", -1.0, 0.5), ("skip", 0.0, 1.0)):
+    for infeasible, expected, missing in (
+        ("least_step", -2.0, 0.0),
+        ("best_effort", -1.0, 0.5),
+        ("skip", 0.0, 1.0),
+    ):
         gradients, decision = equivalent_gradients(
             "hamu-q", r, f, lr=1.0, constraint=2.2, constraint_split="exact", infeasible=infeasible
         )

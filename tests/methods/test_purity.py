@@ -17,10 +17,13 @@ from hamu_ray.methods import (
     Blocks,
     Predictions,
     StepSettings,
+    agreement,
     clip_gram,
     combine,
     forget_objective,
     gram_matrix,
+    next_scale,
+    promised_changes,
 )
 from hamu_ray.methods.objectives import kl_to_original
 
@@ -81,17 +84,26 @@ def test_importing_loads_no_framework():
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("split", ["grad_norm", "exact"])
 @pytest.mark.parametrize("name", METHODS)
-def test_a_whole_step_never_synchronises_but_for_torchjd(name):
+def test_a_whole_step_never_synchronises_but_for_torchjd(name, split):
     blocks = Blocks.from_shapes(SHAPES, "tensor")
     retain, forget = flat(normal(1)).cuda(), flat(normal(2)).cuda()
     rate = torch.tensor(1e-3, device="cuda")
+    scale = torch.ones((), dtype=torch.float64, device="cuda")
 
     def step() -> dict[str, torch.Tensor]:
         gram, scales = clip_gram(gram_matrix(retain, forget, blocks), 1.0)
-        decision = METHODS[name].weighting(gram, rate, StepSettings(constraint_ratio=0.5))
+        options = StepSettings(constraint_ratio=0.5, constraint_split=split, infeasible="best_effort")
+        decision = METHODS[name].weighting(gram, rate, options).scaled(scale)
         combine(decision.weights * scales, retain, forget, blocks)
-        return {**decision.totals(), "finite": decision.finite, "blocks": decision.per_block}
+        promised = promised_changes(gram, decision.weights, rate)
+        found = {**decision.totals(), "finite": decision.finite, "blocks": decision.per_block}
+        if decision.constraint is not None:
+            agreed = agreement(promised, promised, promised, gram, decision.constraint)
+            found |= {"scale": next_scale(scale, agreed), "within": decision.within_guarantee}
+            found |= {"criterion": decision.exact_criterion_met}
+        return found
 
     step()  # The index tensors reach the device.
     torch.cuda.synchronize()

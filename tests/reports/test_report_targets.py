@@ -11,7 +11,7 @@ from rich.console import Console
 from hamu_ray.config.files import ConfigError
 from hamu_ray.reports.make import REPORT_FILE
 from hamu_ray.reports.targets import REPORTS, file_name, report
-from hamu_ray.results.folder import SENT_FILE
+from hamu_ray.results.folder import OUTBOX_FILE, SENT_FILE
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.storage import write_atomically
 from hamu_ray.sweep.run import try_report
@@ -68,6 +68,28 @@ def test_an_unknown_target_names_those_that_exist(study: SweepResult, elsewhere:
 def test_no_store(elsewhere: Path) -> None:
     with pytest.raises(ConfigError, match=r"^--tracking: there is no MLflow store sqlite:.*runs/mlflow.db"):
         report(["study"], None, None)
+
+
+@pytest.mark.parametrize("tracking", [None, "mlruns", "sqlite:///elsewhere/mlflow.db"])
+def test_a_report_that_fails_leaves_no_store(elsewhere: Path, tracking: str | None) -> None:
+    with pytest.raises(ConfigError, match=r"^--tracking: ") as error:
+        report(["study"], tracking, None)
+    assert "\n" not in str(error.value)
+    assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize("broken", ["nothing recorded", "record"])
+def test_a_folder_that_cannot_be_reported_on_gets_no_store(elsewhere: Path, broken: str) -> None:
+    folder = elsewhere / "runs" / "sweeps" / "x"
+    write_atomically(folder / "sweep.yaml", yaml.safe_dump(sweep_config(SPACE).whole).encode())
+    if broken == "record":
+        write_atomically(folder / OUTBOX_FILE, b"")
+        write_atomically(folder / "trials" / "0000" / "record.json", b"{")
+    before = set(elsewhere.rglob("*"))
+    with pytest.raises(ConfigError, match=r"runs/sweeps/x: ") as error:
+        report([str(folder)], None, None)
+    assert "\n" not in str(error.value)
+    assert set(elsewhere.rglob("*")) == before
 
 
 def test_a_folder_is_delivered_and_drawn_first(store: Path, elsewhere: Path) -> None:

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from hamu_ray.config.sweep import Objective
+from hamu_ray.config.search import Objective
 from hamu_ray.results.summary import method_of, over_seeds, summarise
 from hamu_ray.results.trial import Status
 from tests.made_records import ORIGINAL, record, small_summary

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hamu_ray.config.sweep import Objective
+from hamu_ray.config.search import Objective
 from hamu_ray.results.front import Interval
 from hamu_ray.results.summary import SweepSummary, summarise
 from hamu_ray.results.trial import Status

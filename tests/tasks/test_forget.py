@@ -1,11 +1,13 @@
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hamu_ray.config.vision import ForgetClass, ForgetConfig, ForgetIndices, ForgetRandom
+from hamu_ray.config.forget import ForgetIndices, ForgetRandom
+from hamu_ray.config.vision import ForgetClass, ForgetConfig
 from hamu_ray.tasks.vision.forget import ForgetSplit, split_examples
 
 CLASSES = ("cat", "dog", "owl")
@@ -23,8 +25,9 @@ def error_of(config: ForgetConfig) -> str:
     return str(caught.value)
 
 
+pools = st.sampled_from(["other_classes", "rest"])
 configs = st.one_of(
-    st.builds(ForgetClass, label=st.sampled_from([0, 1, 2, *CLASSES]), rho=st.floats(0, 1)),
+    st.builds(ForgetClass, label=st.sampled_from([0, 1, 2, *CLASSES]), rho=st.floats(0, 1), swap_from=pools),
     st.builds(ForgetRandom, share=st.floats(0.01, 0.99)),
 )
 
@@ -48,11 +51,40 @@ def test_a_share_of_the_class_is_swapped(label: int, rho: float, seed: int) -> N
     assert parts.forgotten_class == label
 
 
-@given(st.floats(0, 0.99), st.floats(0, 0.99), st.integers(0, 2**31))
-def test_swaps_nest(one: float, other: float, seed: int) -> None:
-    smaller, larger = (split(ForgetClass(rho=rho), seed).forget for rho in sorted((one, other)))
+@given(pools, st.floats(0, 0.99), st.floats(0, 0.99), st.integers(0, 2**31))
+def test_swaps_nest(pool: Literal["other_classes", "rest"], one: float, other: float, seed: int) -> None:
+    smaller, larger = (
+        split(ForgetClass(rho=rho, swap_from=pool), seed).forget for rho in sorted((one, other))
+    )
     swapped_in = {int(at) for at in smaller if LABELS[at] != 0}
     assert swapped_in <= {int(at) for at in larger}
+
+
+def test_images_taken_out_may_come_back_where_all_the_rest_is_drawn_from() -> None:
+    """At rho 0.5, 25 of class 2's 50 images stay; of the rest, 75, a third are those just taken out."""
+    of_class = np.concatenate(
+        [
+            LABELS[split(ForgetClass(label=2, rho=0.5, swap_from="rest"), seed).forget] == 2
+            for seed in range(400)
+        ]
+    )
+    assert len(of_class) == 400 * 50
+    assert of_class.mean() == pytest.approx((25 + 25 / 3) / 50, abs=0.01)
+
+
+@given(st.integers(0, 2**31))
+def test_draws_from_the_rest_end_in_the_draw_of_rho_one(seed: int) -> None:
+    almost = split(ForgetClass(label=2, rho=0.98, swap_from="rest"), seed).forget
+    drawn = split(ForgetClass(label=2, rho=1), seed).forget
+    assert len(set(almost.tolist()) & set(drawn.tolist())) >= 49
+
+
+@given(pools, st.sampled_from([0.0, 1.0]), st.integers(0, 2**31))
+def test_where_swaps_are_drawn_from_matters_in_between_alone(
+    pool: Literal["other_classes", "rest"], rho: float, seed: int
+) -> None:
+    expected = split(ForgetClass(rho=rho), seed).forget
+    assert np.array_equal(split(ForgetClass(rho=rho, swap_from=pool), seed).forget, expected)
 
 
 def test_rho_one_draws_from_everything() -> None:
@@ -111,10 +143,10 @@ def test_positions_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("1\n2\nfour\n", "line 3: 'four' is not a position (0, 1, ...)"),
-        ("1\n-2\n", "line 2: '-2' is not a position (0, 1, ...)"),
-        ("1\n²\n", "line 2: '²' is not a position (0, 1, ...)"),
-        ("100\n", "line 1: there is no position 100; the 100 training images have 0 to 99"),
+        ("1\n2\nfour\n", "line 3: 'four' is not an index (0, 1, ...)"),
+        ("1\n-2\n", "line 2: '-2' is not an index (0, 1, ...)"),
+        ("1\n²\n", "line 2: '²' is not an index (0, 1, ...)"),
+        ("100\n", "line 1: there is no row 100; the 100 rows of the training images have 0 to 99"),
         ("5\n\n5\n", "line 3: 5 is on line 1 already"),
     ],
 )
@@ -128,6 +160,6 @@ def test_file_with_nothing_everything_or_not_there(tmp_path: Path) -> None:
     path = tmp_path / "forget.txt"
     assert "cannot be read" in error_of(ForgetIndices(path=str(path)))
     path.write_text("\n")
-    assert "lists no positions" in error_of(ForgetIndices(path=str(path)))
+    assert "is empty: there is nothing to forget" in error_of(ForgetIndices(path=str(path)))
     path.write_text("\n".join(map(str, range(100))))
     assert "none is left to retain" in error_of(ForgetIndices(path=str(path)))

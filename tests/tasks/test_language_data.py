@@ -11,26 +11,32 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hamu_ray.config.forget import ForgetRandom
 from hamu_ray.config.language import ForgetSplit, LanguageModelConfig, TextData, TofuData
-from hamu_ray.config.vision import ForgetIndices, ForgetRandom
 from hamu_ray.tasks import check_data
-from hamu_ray.tasks.language.corpus import load_corpus, split_corpus
+from hamu_ray.tasks.language.corpus import Corpus, load_corpus, split_corpus
 from hamu_ray.tasks.language.data import Sequences
-from hamu_ray.tasks.language.tokenizer import Encoded, Encoder, learn_vocabulary, load_tokenizer
+from hamu_ray.tasks.language.encoder import Encoded, Encoder, Window
+from hamu_ray.tasks.language.rows import Rows
+from hamu_ray.tasks.language.tokenizer import learn_vocabulary, load_tokenizer
 from tests.made_texts import FORGET, LORA, RETAIN, tofu
 
 SMALL = LanguageModelConfig(hidden_size=16, layers=2, heads=2, vocabulary=300)
 
 
+def rows_of(corpus: Corpus, indices: Any) -> Rows:
+    return corpus.rows.take(indices.tolist())
+
+
 def test_retain_test_duplicates_and_forget_are_the_rows_that_are_there(text_corpus: Path) -> None:
     corpus = load_corpus(tofu(text_corpus, duplicates="semantic"), ForgetSplit())
-    assert (len(corpus.retain), len(corpus.test)) == (RETAIN - 2, 2)
-    assert set(corpus.retain.questions).isdisjoint(corpus.test.questions)
-    assert all(answer.startswith("Yes: Bo") for answer in corpus.duplicates.answers)
     split = split_corpus(corpus, ForgetSplit(), seed=0)
-    together = [*split.retain, *split.duplicates, *split.forget]
-    assert together == list(range(len(corpus.train)))
-    assert corpus.train.take(split.forget.tolist()) == corpus.forget
+    assert (len(split.retain), len(split.test)) == (RETAIN - 2, 2)
+    assert set(rows_of(corpus, split.retain).questions).isdisjoint(rows_of(corpus, split.test).questions)
+    assert all(answer.startswith("Yes: Bo") for answer in rows_of(corpus, split.duplicates).answers)
+    together = [*split.retain, *split.duplicates, *split.forget, *split.test]
+    assert sorted(together) == list(range(len(corpus.rows)))
+    assert rows_of(corpus, split.forget) == corpus.forget
     assert all(question.startswith("Where did Bo") for question in corpus.forget.questions)
     assert sorted(corpus.choices) == ["forget", "real_authors", "retain", "world_facts"]
     assert corpus.choices["forget"].right[0].startswith("It is so: ")
@@ -40,7 +46,8 @@ def test_retain_test_duplicates_and_forget_are_the_rows_that_are_there(text_corp
 def test_limits_take_the_first_rows(text_corpus: Path) -> None:
     config = tofu(text_corpus, retain_limit=10, forget_limit=3, duplicates="exact", test_share=0.3)
     corpus = load_corpus(config, ForgetSplit())
-    assert (len(corpus.retain), len(corpus.test), len(corpus.duplicates), len(corpus.forget)) == (7, 3, 3, 3)
+    split = split_corpus(corpus, ForgetSplit(), 0)
+    assert [len(part) for part in (split.retain, split.test, split.duplicates, split.forget)] == [7, 3, 3, 3]
     assert corpus.duplicates == corpus.forget
 
 
@@ -49,18 +56,13 @@ def test_a_random_forget_set_comes_from_all_training_examples(seed: int, text_co
     forget = ForgetRandom(share=0.5)
     corpus = load_corpus(tofu(text_corpus), forget)
     split = split_corpus(corpus, forget, seed)
-    count = RETAIN - 2 + FORGET
-    assert len(corpus.train) == count
-    assert sorted([*split.retain, *split.forget]) == list(range(count))
-    assert len(split.forget) == count // 2
-    assert set(split_corpus(corpus, forget, seed + 1).forget) != set(split.forget)
-
-
-def test_a_file_lists_what_is_to_be_forgotten(text_corpus: Path, tmp_path: Path) -> None:
-    (tmp_path / "list.txt").write_text("3\n0\n")
-    forget = ForgetIndices(path=str(tmp_path / "list.txt"))
-    corpus = load_corpus(tofu(text_corpus), forget)
-    assert split_corpus(corpus, forget, 0).forget.tolist() == [0, 3]
+    test = round(0.1 * (RETAIN + FORGET))
+    assert len(split.test) == test
+    assert sorted([*split.retain, *split.forget, *split.test]) == list(range(RETAIN + FORGET))
+    assert len(split.forget) == round((RETAIN + FORGET - test) / 2)
+    other = split_corpus(corpus, forget, seed + 1)
+    assert set(other.forget) != set(split.forget)
+    assert other.test.tolist() == split.test.tolist()
 
 
 def test_any_texts_by_their_columns_and_splits(tmp_path: Path, text_corpus: Path) -> None:
@@ -72,8 +74,9 @@ def test_any_texts_by_their_columns_and_splits(tmp_path: Path, text_corpus: Path
         path=str(folder), question_column=None, answer_column="poem", test_split="test", max_length=32
     )
     corpus = load_corpus(config, ForgetSplit())
-    assert (corpus.retain.answers, corpus.forget.answers) == (("roses", "violets"), ("thorns",))
+    assert (corpus.kept.answers, corpus.forget.answers) == (("roses", "violets"), ("thorns",))
     assert corpus.test.answers == ("tulips",)
+    assert rows_of(corpus, split_corpus(corpus, ForgetSplit(), 0).test) == corpus.test
     encoder = Encoder(load_tokenizer(SMALL, corpus.texts, None), config)
     (encoded,) = encoder.encode(corpus.test.questions, corpus.test.answers)
     assert encoded.prompt == (encoder.tokenizer.bos_token_id,)
@@ -97,7 +100,7 @@ def test_the_original_layout_of_tofu(tmp_path: Path, text_corpus: Path) -> None:
     (folder / "README.md").write_text(f"---\n{yaml.safe_dump({'configs': files})}---\n")
     one = load_corpus(tofu(folder, layout="locuslab"), ForgetSplit())
     other = load_corpus(tofu(text_corpus), ForgetSplit())
-    assert (one.train, one.test) == (other.train, other.test)
+    assert one.rows == other.rows
     assert sorted(one.choices) == ["forget"]
 
 
@@ -161,12 +164,21 @@ def test_layers_and_adapters_that_do_not_fit(
     wanted = {**LORA, "adapter": str(adapter)}
     assert error_of(data, lora=wanted).startswith(f"model.lora.adapter: {adapter} has no adapter_config.json")
     (adapter / "adapter_config.json").write_text(json.dumps({"r": 4, "target_modules": ["q_proj"]}))
-    assert error_of(data, lora=wanted) == (
-        f"model.lora.adapter: {adapter} has rank 4, not 2; set model.lora.rank to 4"
+    described = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.1, "target_modules": ["q_proj"]}
+    (adapter / "adapter_config.json").write_text(json.dumps(described))
+    given = {"rank": 4, "alpha": 8, "dropout": 0.1, "target_modules": ["q_proj"], "adapter": str(adapter)}
+    model = {"name": str(text_checkpoint), "lora": given}
+    check_data(
+        data, [(ForgetSplit(), 0)], LanguageModelConfig.model_validate({**SMALL.model_dump(), **model})
     )
-    assert error_of(data, lora={**wanted, "rank": 4}) == (
-        f"model.lora.adapter: {adapter} adapts q_proj; set model.lora.target_modules to these"
-    )
+    for key, value in (("rank", 2), ("alpha", 64), ("dropout", 0.0), ("target_modules", ["v_proj"])):
+        found = "q_proj" if key == "target_modules" else given[key]
+        shown = "v_proj" if key == "target_modules" else value
+        assert error_of(data, lora={**given, key: value}) == (
+            f"model.lora.{key}: {shown} is not that of {adapter}, {found}; set it to null to take the adapter's"
+        )
+    (adapter / "adapter_config.json").write_text(json.dumps({**described, "peft_type": "IA3"}))
+    assert error_of(data, lora=given).endswith("is an adapter by IA3; give one by LORA")
 
 
 def test_checkpoints_that_do_not_fit(text_corpus: Path, text_checkpoint: Path, tmp_path: Path) -> None:
@@ -196,7 +208,7 @@ def test_a_prompt_without_room_for_its_answer_is_named(text_corpus: Path) -> Non
     corpus = load_corpus(config, ForgetSplit())
     encoder = Encoder(load_tokenizer(SMALL, corpus.texts, None), config)
     with pytest.raises(ValueError, match=r"data\.max_length: the prompt of example 0 has \d+ tokens"):
-        encoder.encode(corpus.train.questions, corpus.train.answers)
+        encoder.encode(corpus.rows.questions, corpus.rows.answers)
 
 
 def test_a_chat_ends_where_the_answer_does(text_corpus: Path, text_checkpoint: Path) -> None:
@@ -220,6 +232,7 @@ def test_long_answers_are_cut(text_corpus: Path) -> None:
     shorter = tofu(text_corpus, max_length=len(whole.prompt) + 3)
     (cut,) = Encoder(tokenizer, shorter).encode(["Where?"], ["In Rome, far away."])
     assert (cut.prompt, cut.answer) == (whole.prompt, whole.answer[:3])
+    assert (whole.dropped, cut.dropped) == (0, len(whole.answer) - 3)
 
 
 def test_the_same_texts_give_the_same_vocabulary(text_corpus: Path, tmp_path: Path) -> None:
@@ -252,7 +265,7 @@ Texts = st.lists(
 def test_batches_hold_what_the_texts_do(
     texts: list[tuple[list[int], list[int]]], data: st.DataObject
 ) -> None:
-    encoded = [Encoded(tuple(prompt), tuple(answer)) for prompt, answer in texts]
+    encoded = [Encoded((Window(tuple(prompt), tuple(answer)),)) for prompt, answer in texts]
     sequences = Sequences.of(encoded, 0, torch.device("cpu"))
     chosen = data.draw(st.lists(st.integers(0, len(texts) - 1), min_size=1, max_size=8))
     batch = sequences.batch(torch.tensor(chosen))

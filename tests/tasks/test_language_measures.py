@@ -10,6 +10,7 @@ from hamu_ray.metrics.membership import auc_loss
 from hamu_ray.metrics.memorization import extraction_strength, item_losses
 from hamu_ray.metrics.text_membership import mink_losses, minkpp_losses, zlib_losses
 from hamu_ray.metrics.tofu import Alternatives, indifference, option_probability, truthfulness
+from hamu_ray.tasks.language.evaluation import EVERY
 from hamu_ray.tasks.language.measures import (
     ALL,
     CHEAP,
@@ -47,8 +48,8 @@ def test_every_measure_has_a_name_and_only_those(measures: dict[str, float]) -> 
     of_items = compare_items(forget_items(ALTERNATIVES), forget_items(ALTERNATIVES))
     assert tuple(cheap_measures(SPLITS)) == CHEAP
     assert tuple(measures) == ALL
-    assert {*measures, *compared, *of_items} == set(LANGUAGE)
-    assert len(ALL) + len(compared) + len(of_items) == len(LANGUAGE)
+    assert {*measures, *compared, *of_items, *EVERY} == set(LANGUAGE)
+    assert len(EVERY) + len(compared) + len(of_items) == len(LANGUAGE)
     assert all(math.isfinite(value) for value in {**measures, **compared, **of_items}.values())
 
 

@@ -72,11 +72,11 @@ def alone(model: Any, sequences: Sequences, at: int) -> Tensor:
 def test_batched_logits_are_those_of_each_text_alone(task: LanguageTask, model: nn.Module) -> None:
     examples = torch.tensor([9, 0, 21, 3, 17])
     outputs = task.forward(model, examples)
-    each = [alone(model, task._train, int(at)) for at in examples]
+    each = [alone(model, task._texts, int(at)) for at in examples]
     torch.testing.assert_close(outputs.logits, torch.cat(each), rtol=1e-5, atol=1e-4)
     assert outputs.examples.tolist() == [n for n, logits in enumerate(each) for _ in logits]
     assert task.count(examples) == len(outputs.labels) == sum(map(len, each))
-    answers = [text_of(task._train, int(at))[int(task._train.prompts[at]) :] for at in examples]
+    answers = [text_of(task._texts, int(at))[int(task._texts.prompts[at]) :] for at in examples]
     assert torch.equal(outputs.labels, torch.cat(answers))
 
 
@@ -84,7 +84,7 @@ def test_micro_batches_are_of_like_lengths_and_all_there(task: LanguageTask) -> 
     examples = task.splits["retain"][torch.randperm(len(task.splits["retain"]))]
     parts = task.parts(examples, 5)
     assert sorted(torch.cat(list(parts)).tolist()) == sorted(examples.tolist())
-    lengths = task._train.lengths[torch.cat(list(parts))]
+    lengths = task._texts.lengths[torch.cat(list(parts))]
     assert (lengths.diff() >= 0).all()
 
 
@@ -103,8 +103,9 @@ def test_measures_are_those_of_one_text_at_a_time(task: LanguageTask, model: nn.
     known = metric_names("language")
     assert set(measures) <= set(known)
     with eval_mode(model):
-        for name, (sequences, numbers) in task._evaluation.measured().items():
-            found = list(likelihoods(model, sequences))
+        sequences = task._texts
+        found = list(likelihoods(model, sequences))
+        for name, numbers in task._evaluation.measured().items():
             probabilities = [math.exp(found[at][0]) for at in numbers.tolist()]
             assert measures[f"{name}_prob"] == pytest.approx(
                 sum(probabilities) / len(probabilities), rel=1e-4
@@ -128,11 +129,12 @@ def test_measures_are_those_of_one_text_at_a_time(task: LanguageTask, model: nn.
 def test_evaluation_sets_are_of_what_the_split_holds(task: LanguageTask) -> None:
     """Two of the retain examples are held out for test: what asks for them is no question on the retain set."""
     asked = {name: len(positions[0]) for name, positions in task._evaluation.asked.items()}
-    held = set(task._encodings.corpus.test.questions)
+    rows = task._encodings.corpus.rows
+    held = {rows.questions[at] for at in task._test}
     first = task._encodings.choices["retain"].questions
     assert asked["retain"] == sum(question not in held for question in first)
     assert asked["forget"] == FORGET
-    assert {name: len(at) for name, (_, at) in task._evaluation.measured().items()} == {
+    assert {name: len(at) for name, at in task._evaluation.measured().items()} == {
         "retain": RETAIN - 2,
         "forget": FORGET,
         "test": 2,
@@ -145,22 +147,23 @@ def test_evaluation_sets_are_of_what_the_split_holds(task: LanguageTask) -> None
 def test_greedy_answers_are_the_likeliest_tokens_one_after_the_other(task: LanguageTask, model: Any) -> None:
     numbers, new_tokens = torch.tensor([4, 0, 7]), 6
     with eval_mode(model):
-        found = greedy_answers(model, task._train, numbers, 2, new_tokens, Alone())
+        end = task._encodings.encoder.end
+        found = greedy_answers(model, task._texts, numbers, 2, new_tokens, end, Alone())
         for row, at in zip(found.tolist(), numbers.tolist(), strict=True):
-            tokens = text_of(task._train, at)[: int(task._train.prompts[at])]
+            tokens = text_of(task._texts, at)[: int(task._texts.prompts[at])]
             answer: list[int] = []
             while len(answer) < new_tokens and (not answer or answer[-1] != model.config.eos_token_id):
                 answer.append(int(model(input_ids=tokens[None]).logits[0, -1].argmax()))
                 tokens = torch.cat([tokens, torch.tensor(answer[-1:])])
-            assert row == answer + [task._train.pad] * (new_tokens - len(answer))
+            assert row == answer + [task._texts.pad] * (new_tokens - len(answer))
 
 
 def test_a_worker_without_texts_has_nothing_to_say(task: LanguageTask, model: nn.Module) -> None:
     """More workers than texts: some have none."""
     none = torch.empty(0, dtype=torch.int64)
-    scores = answer_scores(lambda batch: answer_logits(model, batch), task._train, none, 4, Alone())
+    scores = answer_scores(lambda batch: answer_logits(model, batch), task._texts, none, 4, Alone())
     assert len(scores.lengths) == len(scores.log_probs) == 0
-    assert greedy_answers(model, task._train, none, 4, 5, Alone()).shape == (0, 5)
+    assert greedy_answers(model, task._texts, none, 4, 5, 2, Alone()).shape == (0, 5)
 
 
 def test_a_subset_is_the_same_draw_each_time(task: LanguageTask, model: nn.Module) -> None:
@@ -168,7 +171,7 @@ def test_a_subset_is_the_same_draw_each_time(task: LanguageTask, model: nn.Modul
     assert one == pytest.approx(other, nan_ok=True)
     assert "retain_rouge" not in one
     whole, drawn = task._evaluation.measured(), task._evaluation.measured(3)
-    assert all(len(at) == min(3, len(whole[name][1])) for name, (_, at) in drawn.items())
+    assert all(len(at) == min(3, len(whole[name])) for name, at in drawn.items())
 
 
 @pytest.mark.parametrize("lora", [None, LORA])

@@ -17,7 +17,6 @@ from hamu_ray.metrics import VISION, Undefined
 from hamu_ray.metrics.membership import mia_confidence
 from hamu_ray.tasks import build_task, load_data, metric_names
 from hamu_ray.tasks.vision.data import VisionData
-from hamu_ray.tasks.vision.digits import MEAN, STD
 from hamu_ray.tasks.vision.measures import ALL, CHEAP
 from hamu_ray.tasks.vision.task import VisionTask
 
@@ -90,8 +89,8 @@ def test_digits_are_split_alike_for_all_seeds(digits: VisionData) -> None:
     assert digits.test.labels.bincount().min() >= 34
     everything = torch.cat([digits.train.pixels, digits.test.pixels]).float() / 255
     assert everything.max() == 1
-    assert everything.mean().item() == pytest.approx(MEAN[0], abs=1e-3)
-    assert everything.std().item() == pytest.approx(STD[0], abs=1e-3)
+    assert everything.mean().item() == pytest.approx(DigitsData.usual[0][0], abs=1e-3)
+    assert everything.std().item() == pytest.approx(DigitsData.usual[1][0], abs=1e-3)
 
 
 def test_forward_normalises_the_chosen_images(task: VisionTask, digits: VisionData) -> None:
@@ -104,7 +103,7 @@ def test_forward_normalises_the_chosen_images(task: VisionTask, digits: VisionDa
 
     chosen = torch.tensor([5, 0, 1436])
     outputs = task.forward(Spy(), chosen)
-    expected = (digits.train.pixels[chosen].double() / 255 - MEAN[0]) / STD[0]
+    expected = (digits.train.pixels[chosen].double() / 255 - DigitsData.usual[0][0]) / DigitsData.usual[1][0]
     torch.testing.assert_close(seen[0].double(), expected, rtol=0, atol=1e-6)
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
     assert outputs.logits.dtype == torch.float32
@@ -144,7 +143,7 @@ def test_measures_by_brute_force(task: VisionTask, model: nn.Module, digits: Vis
     model.eval()
     with torch.no_grad():
         train = task.forward(model, torch.arange(len(digits.train))).logits
-        images = (digits.test.pixels.float() / 255 - MEAN[0]) / STD[0]
+        images = (digits.test.pixels.float() / 255 - DigitsData.usual[0][0]) / DigitsData.usual[1][0]
         test = model(images)
     model.train(training)
     is_three = digits.train.labels == 3

@@ -21,6 +21,7 @@ from hamu_ray.tracking.reader import MlflowReader
 from tests.made_store import (
     ORIGINAL,
     REFERENCE,
+    SPACE,
     STEPS,
     as_json,
     fill,
@@ -134,13 +135,16 @@ def test_trials_that_are_not_over(store: Path, reader: MlflowReader) -> None:
     assert not sweep.summary.front
 
 
+@pytest.mark.parametrize("conditional", [False, True])
 def test_a_configuration_is_read_from_parameters_where_its_file_is_lost(
-    store: Path, reader: MlflowReader
+    conditional: bool, store: Path, reader: MlflowReader
 ) -> None:
-    config = sweep_config()
+    name = f"bare-{conditional}"
+    own = [{"grid": [0.1, 0.5], "when": {"method.name": "hamu-q"}}] if conditional else None
+    config = sweep_config({**SPACE, **({"method.constraint_ratio": own} if own else {})})
     document = config.model_dump(mode="json", by_alias=True, exclude_none=True)
-    MlflowTracker.open(uri_of(store), "bare", store).start_sweep("bare", document)
-    (sweep,) = reader.sweeps(name="bare")
+    MlflowTracker.open(uri_of(store), name, store).start_sweep(name, document)
+    (sweep,) = reader.sweeps(name=name)
     assert sweep.config == config
     assert sweep.expected == 36
 

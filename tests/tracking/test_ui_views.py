@@ -3,7 +3,7 @@ import zlib
 from base64 import b64decode
 from urllib.parse import parse_qs, urlsplit
 
-from hamu_ray.config.sweep import Objective
+from hamu_ray.config.search import Objective
 from hamu_ray.tracking.ui_views import link, pack, unpack, view_id, view_of
 
 OBJECTIVES = (Objective(metric="avg_gap", mode="min"), Objective(metric="retain_utility"))

@@ -13,7 +13,7 @@ from hamu_ray.workers.pool import start_pool
 from tests.runs import small_run
 from tests.sweep_processes import ray_processes
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 LOST_SECONDS = 12.0
 

@@ -234,7 +234,7 @@ def impatient(cluster: None, storage: Path) -> Iterator[Any]:
 SILENCE = 15.0
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(900)
 def test_a_frozen_rank_is_noticed_and_the_job_goes_on(
     slots: Any, impatient: Any, storage: Path, tmp_path: Path
 ) -> None:

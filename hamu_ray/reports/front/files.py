@@ -34,6 +34,8 @@ def print_result(summary: SweepSummary, folder: Path, tracking: MlflowTracker, c
         "picture": f"{shown(folder / 'front.png')}, interactive: {shown(folder / 'front.html')}",
         "tables": f"{shown(folder / 'front.csv')}, {shown(folder / 'trials.csv')}",
     }
+    if summary.reference_origins:
+        lines["ref"] = "the reference " + "; or ".join(summary.reference_origins)
     if summary.knee is not None:
         run = shown(storage_path(summary.knee.model_path).with_name(RUN_FILE))
         lines["knee"] = f"python -m hamu_ray.unlearn {run}"

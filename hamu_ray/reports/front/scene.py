@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from hamu_ray.config.sweep import Objective
+from hamu_ray.config.search import Objective
 from hamu_ray.reports.front.palette import MethodStyle, styles_of
 from hamu_ray.results.front import Interval, Point, non_dominated
 from hamu_ray.results.summary import SweepSummary, method_of

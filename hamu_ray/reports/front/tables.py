@@ -53,6 +53,8 @@ def describe(summary: SweepSummary, picture: str = "") -> str:
     parts = [f"**{front.title}** {front.caption}"]
     if front.rows or front.anchors:
         parts.append(_markdown_table(front.header, front.rows + front.anchors))
+    if summary.reference_origins:
+        parts.append(f"The reference {'; or '.join(summary.reference_origins)}.")
     if picture:
         parts.append(picture)
     if summary.front:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from hamu_ray.config.sweep import METHOD_NAME
+from hamu_ray.config.space import METHOD_NAME
 from hamu_ray.reports.analysis.comparison import MethodVolume
 from hamu_ray.reports.analysis.importance import Importance
 from hamu_ray.reports.analysis.problems import Problem

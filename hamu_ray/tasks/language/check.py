@@ -1,7 +1,7 @@
 """Whether data, model and adapter fit what a configuration asks of them, found out without importing torch."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,22 @@ from hamu_ray.config.language import (
 )
 from hamu_ray.config.nearest import nearest
 from hamu_ray.config.run import MODEL_FILE
+from hamu_ray.tasks.forecast import check_overlap
 from hamu_ray.tasks.hub import is_local, one_line
 from hamu_ray.tasks.language.corpus import Corpus, ForgetText, load_corpus, split_corpus
+from hamu_ray.tasks.language.forecast import overlaps
 from hamu_ray.tasks.language.rows import check_path
 
 ADAPTER_CONFIG = "adapter_config.json"
+
+GIVEN = {"rank": "r", "alpha": "lora_alpha", "dropout": "lora_dropout", "target_modules": "target_modules"}
+"""Keys of `model.lora` that a given adapter decides on, by what `peft` calls them."""
+
+CONTEXT = ("max_position_embeddings", "n_positions")
+"""What checkpoints call the longest text that they take."""
+
+TOKENIZERS = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
+"""Files of which one is there where a folder has a tokenizer."""
 
 
 def check_language(
@@ -33,11 +44,18 @@ def check_language(
     check_path(config)
     check_model(config, model)
     corpora: dict[str | None, Corpus] = {}
+    compared: set[tuple[str | None, bytes]] = set()
     for forget, seed in choices:
         split = forget.split if isinstance(forget, ForgetSplit) else None
         if split not in corpora:
             corpora[split] = load_corpus(config, forget)
-        split_corpus(corpora[split], forget, seed)
+        parts = split_corpus(corpora[split], forget, seed)
+        key = (split, parts.forget.tobytes())
+        if (
+            not forget.allow_overlap and key not in compared
+        ):  # what a request names is the same for every seed
+            check_overlap(overlaps(corpora[split], parts), "texts")
+            compared.add(key)
 
 
 def check_model(config: TextSection, model: LanguageModelConfig) -> None:
@@ -47,6 +65,9 @@ def check_model(config: TextSection, model: LanguageModelConfig) -> None:
         if config.template == "chat":
             raise ValueError(f"data.template: {model.name} has no chat template; take plain")
         layers = {*ATTENTION, *FEED_FORWARD}
+        asked = next((key for key in ("system_prompt", "template_arguments") if getattr(config, key)), None)
+        if asked is not None:
+            raise ValueError(f"data.{asked}: {model.name} has no chat template; leave it out")
     elif is_local(model.name):
         _check_folder(config, folder)
         layers = _layers(folder)
@@ -54,13 +75,14 @@ def check_model(config: TextSection, model: LanguageModelConfig) -> None:
         layers = set()
     if model.lora is None:
         return
-    for target in model.lora.target_modules if layers else ():
+    for target in model.lora.target_modules or () if layers else ():
         if target.rpartition(".")[2] not in layers:
             raise ValueError(
                 f"model.lora.target_modules: the model has no layer {target}; {nearest(target, layers)}"
             )
     if model.lora.adapter is not None and is_local(model.lora.adapter):
-        _check_adapter(model.lora, Path(model.lora.adapter).expanduser())
+        folder = Path(model.lora.adapter).expanduser()
+        check_adapter(model.lora, _json("model.lora.adapter", folder / ADAPTER_CONFIG))
 
 
 def _check_folder(config: TextSection, folder: Path) -> None:
@@ -70,17 +92,29 @@ def _check_folder(config: TextSection, folder: Path) -> None:
             f"model.name: {folder}: no such folder; take small-llama or a transformers checkpoint"
         )
     described = _json("model.name", folder / "config.json")
-    context = described.get("max_position_embeddings")
-    if isinstance(context, int) and config.max_length > context:
+    context = next((described[key] for key in CONTEXT if isinstance(described.get(key), int)), None)
+    if context is not None and config.longest > context:
+        key = "max_length" if config.windows is None else "windows.length"
         raise ValueError(
-            f"data.max_length: {config.max_length} tokens are more than the {context} that the model takes; "
-            "lower it"
+            f"data.{key}: {config.longest} tokens are more than the {context} that the model takes; lower it"
         )
-    tokenizer = _json("model.name", folder / "tokenizer_config.json")
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise ValueError(
+            f"model.name: {folder} has no tokenizer ({TOKENIZERS[0]}); save it there with "
+            "tokenizer.save_pretrained, or give a folder that holds one"
+        )
+    if not (folder / TOKENIZERS[0]).is_file():
+        return  # of an older kind, about which nothing is known until it is loaded
+    tokenizer = _json("model.name", folder / TOKENIZERS[0])
     if tokenizer.get("eos_token") is None:
         raise ValueError(f"model.name: the tokenizer of {folder} has no end-of-text token; take another")
     has_template = bool(tokenizer.get("chat_template")) or (folder / "chat_template.jinja").is_file()
-    if config.template == "chat" and not has_template:
+    if has_template:
+        return
+    for key, remedy in (("system_prompt", "leave it out"), ("template_arguments", "leave it out")):
+        if getattr(config, key):
+            raise ValueError(f"data.{key}: the tokenizer of {folder} has no chat template; {remedy}")
+    if config.template == "chat":
         raise ValueError(f"data.template: the tokenizer of {folder} has no chat template; take plain")
 
 
@@ -98,17 +132,29 @@ def _layers(folder: Path) -> set[str]:
     return {name.removesuffix(".weight").rpartition(".")[2] for name in names if name.endswith(".weight")}
 
 
-def _check_adapter(lora: LoraConfig, folder: Path) -> None:
-    """Compare an adapter's shape with the one configured."""
-    key = "model.lora.adapter"
-    described = _json(key, folder / ADAPTER_CONFIG)
-    rank, targets = described.get("r"), described.get("target_modules")
-    if rank != lora.rank:
-        raise ValueError(f"{key}: {folder} has rank {rank}, not {lora.rank}; set model.lora.rank to {rank}")
-    if isinstance(targets, list) and set(targets) != set(lora.target_modules):
+def check_adapter(lora: LoraConfig, described: Mapping[str, Any]) -> None:
+    """Compare what an adapter's own configuration says with what the run's configuration does.
+
+    Raises `ValueError` for an adapter that is no LoRA, and for a contradiction.
+    """
+    adapter = lora.adapter
+    if described.get("peft_type", "LORA") != "LORA":
         raise ValueError(
-            f"{key}: {folder} adapts {', '.join(sorted(targets))}; set model.lora.target_modules to these"
+            f"model.lora.adapter: {adapter} is an adapter by {described['peft_type']}; give one by LORA"
         )
+    for key, name in GIVEN.items():
+        wanted, found = getattr(lora, key), described.get(name)
+        if isinstance(wanted, tuple) and isinstance(found, list):
+            wanted, found = sorted(wanted), sorted(found)
+        if wanted is not None and wanted != found:
+            raise ValueError(
+                f"model.lora.{key}: {_plain(wanted)} is not that of {adapter}, {_plain(found)}; set it to null to "
+                "take the adapter's"
+            )
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def _json(key: str, path: Path) -> dict[str, Any]:

@@ -4,82 +4,130 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hamu_ray.config.forget import ForgetIds, ForgetIndices, ForgetRandom, ForgetWhere
 from hamu_ray.config.language import ForgetSplit, TextData, TextSection, TofuData
-from hamu_ray.config.vision import ForgetIndices, ForgetRandom
-from hamu_ray.tasks.forget import Positions, chosen_positions
-from hamu_ray.tasks.language.rows import Choices, Rows, choices_of, load_rows, load_split, reached
+from hamu_ray.tasks.forget import drawn
+from hamu_ray.tasks.language.rows import Choices, Rows, choices_of, load_rows, load_split, reached, rows_of
+from hamu_ray.tasks.request import Indices, Source, requested
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 TEST_SPLIT_SEED = 0
 """The test examples are the same for every seed of a run, so that runs can be compared."""
 
 NOTHING = Rows()
 
-ForgetText = ForgetSplit | ForgetRandom | ForgetIndices
+ForgetText = ForgetSplit | ForgetRandom | ForgetIndices | ForgetWhere | ForgetIds
 
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """The texts of a run's data, whatever the forget set."""
+    """The texts of a run's data. How they are split depends on the forget set: see `split_corpus`."""
 
-    retain: Rows
-    """What is there to be kept, less the test examples."""
-    test: Rows
+    kept: Rows
+    """The training rows as the user named them, limits applied."""
+    source: Source
+    """The same rows with all of their columns, where a request looks them up."""
+    test_share: float
+    """Share of the rows that are not forgotten which is held out for test where ``test`` is empty."""
     duplicates: Rows = NOTHING
     """What is added to the retain set: what is to be forgotten once more."""
+    forget: Rows = NOTHING
+    """The split that is to be forgotten; empty where the forget set is among ``kept``."""
+    test: Rows = NOTHING
+    """The split of the test examples; empty where they are held out."""
     choices: Mapping[str, Choices] = field(default_factory=dict)
     """Evaluation sets by name: ``retain``, ``forget``, ``real_authors``, ``world_facts``."""
-    forget: Rows = NOTHING
-    """The split that is to be forgotten; empty where the forget set is drawn from the retain examples."""
 
     @cached_property
-    def train(self) -> Rows:
-        """All training examples: to retain, duplicates, to forget."""
-        return self.retain + self.duplicates + self.forget
+    def rows(self) -> Rows:
+        """All examples, which the indices of a split are of."""
+        return self.kept + self.duplicates + self.forget + self.test
+
+    def place(self, index: int) -> str:
+        """Return where one of `rows` stands in the user's data."""
+        row = index
+        if row < len(self.kept):
+            return f"row {row if self.source.used is None else self.source.used[row]}"
+        row -= len(self.kept)
+        for name, part in (("duplicates", self.duplicates), ("forget", self.forget), ("test", self.test)):
+            if row < len(part):
+                return f"row {row} of the {name} split"
+            row -= len(part)
+        raise IndexError(index)
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
         """All texts that a vocabulary is learned from."""
-        every = self.train + self.test
-        return tuple(text for text in (*every.questions, *every.answers) if text)
+        return tuple(text for text in (*self.rows.questions, *self.rows.answers) if text)
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all texts."""
-        content = (self.retain, self.test, self.duplicates, self.forget, sorted(self.choices.items()))
+        content = (self.kept, self.duplicates, self.forget, self.test, sorted(self.choices.items()))
         return hashlib.sha256(repr(content).encode()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
 class TextSplit:
-    """Positions in `Corpus.train`, int64 and sorted; all three are disjoint."""
+    """Indices into `Corpus.rows`, int64 and sorted; all four are disjoint."""
 
-    retain: Positions
-    duplicates: Positions
+    retain: Indices
+    duplicates: Indices
     """Trained on as part of the retain set, and measured apart."""
-    forget: Positions
+    forget: Indices
+    test: Indices
 
 
 def split_corpus(corpus: Corpus, config: ForgetText, seed: int) -> TextSplit:
-    """Return which training examples are to be forgotten; the seed decides a random draw.
+    """Return which examples are to be forgotten, retained, and held out for test.
 
-    Raises `ValueError` for a file of positions that are not there, and where a part would be empty.
+    What a request names is found among the rows as they are stored; test examples are held out of the rest, the
+    same for every seed. The seed decides a random draw, from what is not held out.
+
+    Raises `ValueError` for a request that names what is not there, and where a part would be empty.
     """
-    kept, copies = len(corpus.retain), len(corpus.duplicates)
-    copied = np.arange(kept, kept + copies)
-    if isinstance(config, ForgetSplit):
-        return TextSplit(np.arange(kept), copied, np.arange(kept + copies, len(corpus.train)))
-    forget = np.sort(chosen_positions(config, kept, seed, "training examples"))
-    retain = np.setdiff1d(np.arange(kept), forget)
-    if len(retain) == 0:
-        raise ValueError(f"forget: all {kept} training examples are to be forgotten; none is left to retain")
-    return TextSplit(retain, copied, forget)
+    ends = np.cumsum([len(corpus.kept), len(corpus.duplicates), len(corpus.forget)])
+    rest, duplicates, forget, test = np.split(np.arange(len(corpus.rows)), ends)
+    if not isinstance(config, ForgetSplit | ForgetRandom):
+        forget = requested(config, corpus.source)
+        rest = np.setdiff1d(rest, forget)
+        _check_some_left(rest, corpus)
+    if len(test) == 0:
+        rest, test = held_out(rest, corpus.test_share)
+    if isinstance(config, ForgetRandom):
+        forget = np.sort(drawn(config, rest, seed, "training examples"))
+        rest = np.setdiff1d(rest, forget)
+        _check_some_left(rest, corpus)
+    return TextSplit(rest, duplicates, forget, test)
+
+
+def _check_some_left(rest: Indices, corpus: Corpus) -> None:
+    if len(rest) == 0:
+        raise ValueError(
+            f"forget: all {len(corpus.kept)} training examples are to be forgotten; none is left to retain"
+        )
+
+
+def held_out(rows: Indices, share: float) -> tuple[Indices, Indices]:
+    """Return the rows without the test examples, and those: a share of them, at least one; both sorted.
+
+    Raises `ValueError` where none would be left.
+    """
+    count = max(1, round(share * len(rows)))
+    if count >= len(rows):
+        raise ValueError(f"data.test_share: {share} of {len(rows)} examples leaves none to retain")
+    test = np.random.default_rng(TEST_SPLIT_SEED).permutation(len(rows))[:count]
+    return np.delete(rows, test), np.sort(rows[test])
 
 
 def load_corpus(config: TextSection, forget: ForgetText) -> Corpus:
-    """Load the texts that a configuration names.
+    """Load the texts that a configuration names, with the split that is to be forgotten if it is one.
 
     Raises `ValueError` with one line that names the key and the remedy.
     """
@@ -88,15 +136,33 @@ def load_corpus(config: TextSection, forget: ForgetText) -> Corpus:
 
 def _text(config: TextSection, forget: ForgetText) -> Corpus:
     assert isinstance(config, TextData)
-    retain = load_rows(config, config.subset, config.train_split, "train_split").first(config.retain_limit)
-    if config.test_split is None:
-        retain, test = held_out(retain, config)
-    else:
+    trained = load_split(config, config.subset, config.train_split, "train_split")
+    source = Source.of(
+        f"{config.path} ({config.train_split})",
+        trained,
+        used=_within([len(trained)], [config.retain_limit]),
+        limit="data.retain_limit",
+    )
+    kept = rows_of(config, trained, config.train_split).first(config.retain_limit)
+    test, named = NOTHING, NOTHING
+    if config.test_split is not None:
         test = load_rows(config, config.subset, config.test_split, "test_split")
-    named = Rows()
     if isinstance(forget, ForgetSplit):
         named = load_rows(config, config.subset, forget.split, "forget.split").first(config.forget_limit)
-    return Corpus(retain, test, forget=named)
+    return Corpus(kept, source, config.test_share, forget=named, test=test)
+
+
+def _within(counts: list[int], limits: list[int | None]) -> Indices | None:
+    """Return the rows of several splits that their limits leave, None where there are no limits."""
+    if limits == [None] * len(limits):
+        return None
+    starts = np.cumsum([0, *counts[:-1]])
+    return np.concatenate(
+        [
+            np.arange(start, start + min(count, limit or count))
+            for start, count, limit in zip(starts, counts, limits, strict=True)
+        ]
+    )
 
 
 LOCUSLAB: Mapping[str, tuple[str, str]] = {
@@ -111,24 +177,33 @@ SETS = ("retain", "forget", "real_authors", "world_facts")
 
 
 def _tofu(config: TofuData, forget: ForgetText) -> Corpus:
-    def part(name: str) -> Rows:
+    def part(name: str) -> "Dataset":
         if config.layout == "waterdrum":
-            return load_rows(config, config.subset, name, "forget.split" if name == "forget" else "path")
-        forgotten, retained = LOCUSLAB[config.subset]
-        return load_rows(config, forgotten if name == "forget" else retained, "train", "path")
+            return load_split(config, config.subset, name, "forget.split" if name == "forget" else "path")
+        subset = LOCUSLAB[config.subset][0 if name == "forget" else 1]
+        return load_split(config, subset, "train", "path")
 
     if isinstance(forget, ForgetSplit) and forget.split != "forget":
         raise ValueError(f"forget.split: TOFU's forget set is the split forget, found {forget.split}")
-    named = part("forget").first(config.forget_limit)
-    retain, test = held_out(part("retain").first(config.retain_limit), config)
+    forgotten, retained = part("forget"), part("retain")
+    named = rows_of(config, forgotten, "forget").first(config.forget_limit)
+    kept = rows_of(config, retained, "retain").first(config.retain_limit)
+    used = _within([len(retained), len(forgotten)], [config.retain_limit, config.forget_limit])
+    source = Source.of(
+        f"{config.path} (retain, then forget)", retained, forgotten, used=used, limit="data.retain_limit"
+    )
     if not isinstance(forget, ForgetSplit):
-        retain, named = retain + named, Rows()
-    copies = Rows()
+        kept, named = kept + named, NOTHING
+    copies = NOTHING
     if config.duplicates != "none":
-        copies = part(f"{config.duplicates}_duplicate").first(config.forget_limit)
+        name = f"{config.duplicates}_duplicate"
+        copies = rows_of(config, part(name), name).first(config.forget_limit)
+    test = NOTHING
+    if config.test_subset is not None:
+        test = load_rows(config, config.test_subset, "train", "test_subset")
     every = {name: _tofu_choices(config, name) for name in SETS}
     choices = {name: found for name, found in every.items() if found is not None}
-    return Corpus(retain, test, copies, choices, named)
+    return Corpus(kept, source, config.test_share, copies, named, test, choices)
 
 
 def _tofu_choices(config: TofuData, name: str) -> Choices | None:
@@ -141,18 +216,3 @@ def _tofu_choices(config: TofuData, name: str) -> Choices | None:
         if subset not in get_dataset_config_names(path):
             return None
     return choices_of(config, load_split(config, subset, "train", "path"), subset)
-
-
-def held_out(rows: Rows, config: TextSection) -> tuple[Rows, Rows]:
-    """Return the rows without the test examples, and those: `test_share` of them, at least one.
-
-    Raises `ValueError` where none would be left.
-    """
-    count = max(1, round(config.test_share * len(rows)))
-    if count >= len(rows):
-        raise ValueError(
-            f"data.test_share: {config.test_share} of {len(rows)} examples leaves none to retain"
-        )
-    drawn = np.sort(np.random.default_rng(TEST_SPLIT_SEED).permutation(len(rows))[:count])
-    kept = np.setdiff1d(np.arange(len(rows)), drawn)
-    return rows.take(kept.tolist()), rows.take(drawn.tolist())

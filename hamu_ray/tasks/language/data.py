@@ -14,83 +14,133 @@ from torch import Tensor
 
 from hamu_ray.config.language import ForgetSplit, LanguageModelConfig, TextSection
 from hamu_ray.tasks.language.corpus import Corpus, ForgetText, load_corpus
-from hamu_ray.tasks.language.tokenizer import Encoded, Encoder, load_tokenizer
+from hamu_ray.tasks.language.encoder import Encoded, Encoder
+from hamu_ray.tasks.language.tokenizer import load_tokenizer
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Texts side by side, padded on the right, and where their answers are.
+    """Windows of texts side by side, padded on the right, and where their answers are.
 
     A causal model's answer tokens never look at padding that follows them, so no mask is needed.
     """
 
     tokens: Tensor
-    """int64 ``(texts, longest)``."""
+    """int64 ``(windows, longest)``."""
     rows: Tensor
-    """int64 ``(items,)``: the text that each answer token is in, not decreasing."""
+    """int64 ``(items,)``: the window that each answer token is in, not decreasing."""
     columns: Tensor
     """int64 ``(items,)``: the position that predicts it, the one before its own."""
     labels: Tensor
     """int64 ``(items,)``: the answer tokens."""
+    texts: Tensor
+    """int64 ``(items,)``: the text that each answer token is of, by its place in the batch, not decreasing."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sequences:
-    """Prompts with their answers. All but the tokens stays on the CPU, so that nothing waits for a GPU."""
+    """Prompts with their answers, in windows. All but the tokens stays on the CPU: nothing waits for a GPU."""
 
     tokens: Tensor
-    """int64 ``(all tokens,)`` on the device: text after text."""
-    prompts: Tensor
-    """int64 ``(texts,)``: tokens of each prompt."""
-    answers: Tensor
-    """int64 ``(texts,)``: tokens of each answer, at least 1."""
+    """int64 ``(all tokens,)`` on the device: window after window, text after text."""
+    window_prompts: Tensor
+    """int64 ``(windows,)``: tokens of each window that are not predicted, at least 1."""
+    window_answers: Tensor
+    """int64 ``(windows,)``: tokens of each window that are, at least 1."""
+    windows: Tensor
+    """int64 ``(texts,)``: windows of each text, at least 1."""
+    dropped: Tensor
+    """int64 ``(texts,)``: tokens of each answer that are in no window."""
     pad: int
 
     @classmethod
     def of(cls, encoded: Sequence[Encoded], pad: int, device: torch.device) -> "Sequences":
         """Lay texts end to end."""
-        flat = [token for text in encoded for token in (*text.prompt, *text.answer)]
-        prompts = torch.tensor([len(text.prompt) for text in encoded], dtype=torch.int64)
-        answers = torch.tensor([len(text.answer) for text in encoded], dtype=torch.int64)
-        return cls(torch.tensor(flat, dtype=torch.int64, device=device), prompts, answers, pad)
+        windows = [window for text in encoded for window in text.windows]
+        flat = [token for window in windows for token in (*window.prompt, *window.answer)]
+        return cls(
+            torch.tensor(flat, dtype=torch.int64, device=device),
+            torch.tensor([len(window.prompt) for window in windows], dtype=torch.int64),
+            torch.tensor([len(window.answer) for window in windows], dtype=torch.int64),
+            torch.tensor([len(text.windows) for text in encoded], dtype=torch.int64),
+            torch.tensor([text.dropped for text in encoded], dtype=torch.int64),
+            pad,
+        )
 
     def __len__(self) -> int:
         """Return the number of texts."""
-        return len(self.prompts)
+        return len(self.windows)
+
+    @cached_property
+    def prompts(self) -> Tensor:
+        """Tokens of each text's prompt, int64 ``(texts,)``."""
+        return self.window_prompts[self._first]
+
+    @cached_property
+    def answers(self) -> Tensor:
+        """Tokens of each text's answer, over all of its windows, int64 ``(texts,)``."""
+        before = torch.cat([torch.zeros(1, dtype=torch.int64), self.window_answers.cumsum(0)])
+        return before[self._first + self.windows] - before[self._first]
+
+    @cached_property
+    def first_answers(self) -> Tensor:
+        """Answer tokens of each text's first window, int64 ``(texts,)``."""
+        return self.window_answers[self._first]
 
     @cached_property
     def lengths(self) -> Tensor:
-        """Tokens of each text, int64 ``(texts,)``."""
-        return self.prompts + self.answers
+        """Tokens of each text's first window, which is its longest, int64 ``(texts,)``."""
+        return self._window_lengths[self._first]
 
     @cached_property
     def starts(self) -> Tensor:
-        """Where each text starts, int64 ``(texts,)``."""
-        return self.lengths.cumsum(0) - self.lengths
+        """Where each text starts among the tokens, int64 ``(texts,)``."""
+        return self._window_starts[self._first]
+
+    @cached_property
+    def _first(self) -> Tensor:
+        """Each text's first window."""
+        return self.windows.cumsum(0) - self.windows
+
+    @cached_property
+    def _window_lengths(self) -> Tensor:
+        return self.window_prompts + self.window_answers
+
+    @cached_property
+    def _window_starts(self) -> Tensor:
+        return self._window_lengths.cumsum(0) - self._window_lengths
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all tokens, and of what are prompts and answers."""
+        """SHA-256 of all tokens, and of what are prompts, answers and windows."""
         content = hashlib.sha256()
-        for tensor in (self.tokens, self.prompts, self.answers):
+        for tensor in (self.tokens, self.window_prompts, self.window_answers, self.windows):
             content.update(tensor.cpu().numpy().data)
         return content.hexdigest()
 
     def batch(self, numbers: Tensor) -> Batch:
-        """Return these texts (int64 ``(k,)``, CPU) padded to the longest of them."""
+        """Return the windows of these texts (int64 ``(k,)``, CPU) padded to the longest of them."""
         device = self.tokens.device
-        starts, lengths, prompts = self.starts[numbers], self.lengths[numbers], self.prompts[numbers]
-        answers = self.answers[numbers]
-        rows = torch.repeat_interleave(answers)
-        within = torch.arange(len(rows)) - (answers.cumsum(0) - answers)[rows]
-        columns = prompts[rows] - 1 + within
+        texts, within_text = _spread(self.windows[numbers])
+        windows = self._first[numbers][texts] + within_text
+        starts, lengths, prompts = (
+            values[windows] for values in (self._window_starts, self._window_lengths, self.window_prompts)
+        )
+        rows, within_answer = _spread(self.window_answers[windows])
+        columns = prompts[rows] - 1 + within_answer
         places = torch.arange(int(lengths.max()))
         # Of padding, the last token's place is looked up; what is there is replaced.
         found = starts[:, None] + torch.minimum(places, lengths[:, None] - 1)
         is_padding = places >= lengths[:, None]
         tokens = self.tokens[to_device(found, device)].masked_fill_(to_device(is_padding, device), self.pad)
         labels = self.tokens[to_device(starts[rows] + columns + 1, device)]
-        return Batch(tokens, to_device(rows, device), to_device(columns, device), labels)
+        return Batch(
+            tokens,
+            to_device(rows, device),
+            to_device(columns, device),
+            labels,
+            to_device(texts[rows], device),
+        )
 
     def prompt_batch(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """Return the prompts of these texts padded on the left, and the mask that leaves padding out.
@@ -103,6 +153,12 @@ class Sequences:
         is_padding = to_device(places < 0, device)
         tokens = self.tokens[to_device(starts[:, None] + places.clamp(min=0), device)]
         return tokens.masked_fill_(is_padding, self.pad), (~is_padding).long()
+
+
+def _spread(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each item's owner, and its place among the owner's items: ``counts`` of them, one owner after another."""
+    owners = torch.repeat_interleave(counts)
+    return owners, torch.arange(len(owners)) - (counts.cumsum(0) - counts)[owners]
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:
@@ -141,8 +197,8 @@ class Encodings:
 
     corpus: Corpus
     encoder: Encoder
-    train: Sequences
-    test: Sequences
+    texts: Sequences
+    """All examples, which the indices of a split are of."""
     choices: dict[str, EncodedChoices]
     """The evaluation sets by name."""
 
@@ -204,11 +260,4 @@ def encoded(corpus: Corpus, encoder: Encoder, device: torch.device) -> Encodings
             wrong=sequences(repeated, wrong),
             counts=np.array([len(answers) for answers in found.wrong]),
         )
-    train, test = corpus.train, corpus.test
-    return Encodings(
-        corpus,
-        encoder,
-        sequences(train.questions, train.answers),
-        sequences(test.questions, test.answers),
-        choices,
-    )
+    return Encodings(corpus, encoder, sequences(corpus.rows.questions, corpus.rows.answers), choices)

@@ -10,6 +10,10 @@ from torch import nn
 CARD = "README.md"
 """What `peft` says of a model that it knows nothing about; the engine's card says more."""
 
+LOADING = """from transformers import AutoModelForCausalLM, AutoTokenizer
+model, tokenizer = AutoModelForCausalLM.from_pretrained("."), AutoTokenizer.from_pretrained(".")
+"""
+
 
 def exported(model: nn.Module, tokenizer: Any, base: str | None) -> Mapping[str, bytes]:
     """Return the contents of files by name that make a folder one which `transformers` or `peft` loads.

@@ -1,40 +1,53 @@
-"""Causal language models: a small one built here, or any that `transformers` can load; and their adapters."""
+"""Causal language models: a small one built here, or any that `transformers` can load."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hamu_ray.config.language import LanguageModelConfig, LoraConfig
-from hamu_ray.config.nearest import nearest
-from hamu_ray.tasks.hub import hub_or_cache, one_line
+from hamu_ray.config.language import EMBEDDED, LanguageModelConfig
+from hamu_ray.tasks.checkpoints import Checkpoint
 from hamu_ray.tasks.language.data import Batch
-from hamu_ray.tasks.language.tokenizer import Encoder
+from hamu_ray.tasks.language.encoder import Encoder
+from hamu_ray.tasks.pretrained import pretrained
+from hamu_ray.tasks.task import Start
+
+ATTENTION_NAMES = ("attn_implementation", "scaled_dot_product_attention", "flash_attn", "FlashAttention")
+"""What errors of `transformers` speak of where a model or this machine lacks a kind of attention."""
 
 FEED_FORWARD_RATIO = 3
 """Width of the embedded model's feed-forward layers over its own."""
 
 
 def build_language_model(
-    config: LanguageModelConfig, encoder: Encoder, seed: int, device: torch.device, *, frozen: bool = False
+    config: LanguageModelConfig,
+    encoder: Encoder,
+    seed: int,
+    device: torch.device,
+    *,
+    frozen: bool = False,
+    start: Start | None = None,
 ) -> nn.Module:
     """Return a model on the device; the seed decides random weights, whatever the device.
 
-    A checkpoint keeps its weights: in float32, or where they stay ``frozen`` in the configured precision. The
-    caller's generators are left alone. Raises `ValueError` for a name that is neither, and a model that is too
-    short for the data.
+    A checkpoint keeps its weights, those of ``start`` where it is given: in float32, or where they stay ``frozen``
+    in the configured precision. The caller's generators are left alone. Raises `ValueError` for a name that is
+    neither, and a model that is too short for the data.
     """
     dtype = torch.bfloat16 if frozen and config.precision == "bfloat16" else torch.float32
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: Any = _embedded(config, encoder) if config.embedded else _checkpoint(config, dtype)
+        start = start or Start("model.name", config.name)
+        is_checkpoint = start.name != EMBEDDED
+        model: Any = _checkpoint(config, start, dtype) if is_checkpoint else _embedded(config, encoder)
     context = getattr(model.config, "max_position_embeddings", None)
-    if context is not None and encoder.config.max_length > context:
+    if context is not None and encoder.config.longest > context:
+        key = "max_length" if encoder.config.windows is None else "windows.length"
         raise ValueError(
-            f"data.max_length: {encoder.config.max_length} tokens are more than the {context} that "
-            f"{config.name} takes; lower it"
+            f"data.{key}: {encoder.config.longest} tokens are more than the {context} that {config.name} takes; "
+            "lower it"
         )
     if config.gradient_checkpointing:
         # The same under its new name, and under that of older versions.
@@ -57,7 +70,7 @@ def _embedded(config: LanguageModelConfig, encoder: Encoder) -> nn.Module:
             num_hidden_layers=config.layers,
             num_attention_heads=config.heads,
             num_key_value_heads=config.heads,
-            max_position_embeddings=encoder.config.max_length,
+            max_position_embeddings=encoder.config.longest,
             tie_word_embeddings=True,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
@@ -67,86 +80,33 @@ def _embedded(config: LanguageModelConfig, encoder: Encoder) -> nn.Module:
     )
 
 
-def _checkpoint(config: LanguageModelConfig, dtype: torch.dtype) -> nn.Module:
+def _checkpoint(config: LanguageModelConfig, start: Start, dtype: torch.dtype) -> nn.Module:
     from transformers import AutoModelForCausalLM
 
+    checkpoint = Checkpoint(start.key, start.name)
     try:
-        with hub_or_cache(config.name):
-            return AutoModelForCausalLM.from_pretrained(
-                config.name,
-                dtype=dtype,
-                attn_implementation=config.attn_implementation,
-                trust_remote_code=config.trust_remote_code,
-            )
-    except Exception as error:  # transformers and the hub's client raise a zoo of types
+        _ = checkpoint.config
+    except ValueError as error:
+        problem = str(error).removeprefix(f"{start.key}: ")
         raise ValueError(
-            f"model.name: {config.name} is neither small-llama nor a transformers causal language model that can "
-            f"be loaded: {one_line(error)}"
+            f"{start.key}: {start.name} is neither {EMBEDDED} nor a transformers causal language model that can be "
+            f"loaded: {problem}"
         ) from error
-
-
-def with_adapter(model: nn.Module, config: LoraConfig, seed: int) -> nn.Module:
-    """Return the model with a fresh adapter, or the one that the configuration names, as all that is trained.
-
-    An adapter that was there before goes: the model that had it is not to be used any more. The seed decides the
-    fresh one's weights, which change nothing at first. Raises `ValueError` for layers that are not there, and an
-    adapter that does not fit.
-    """
-    from peft import LoraConfig as PeftConfig
-    from peft import PeftModel, get_peft_model
-
-    base: Any = model.unload() if isinstance(model, PeftModel) else model
-    _check_targets(base, config)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        adapted = get_peft_model(
-            base,
-            PeftConfig(
-                r=config.rank,
-                lora_alpha=config.alpha,
-                lora_dropout=config.dropout,
-                target_modules=list(config.target_modules),
-                task_type="CAUSAL_LM",
-            ),
-        )
-    if config.adapter is not None:
-        _load_adapter(adapted, config.adapter)
-    return adapted
-
-
-def _check_targets(model: nn.Module, config: LoraConfig) -> None:
-    """Check that each name ends that of a linear layer."""
-    layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    for target in config.target_modules:
-        if not any(f".{name}".endswith(f".{target}") for name in layers):
-            known = {name.rpartition(".")[2] for name in layers}
-            raise ValueError(
-                f"model.lora.target_modules: the model has no linear layer {target}; {nearest(target, known)}"
-            )
-
-
-def _load_adapter(model: Any, path: str) -> None:
-    from peft import get_peft_model_state_dict, set_peft_model_state_dict
-    from peft.utils.save_and_load import load_peft_weights
-
     try:
-        with hub_or_cache(path):
-            weights = load_peft_weights(path, device="cpu")
-    except Exception as error:  # peft and the hub's client raise a zoo of types
-        raise ValueError(f"model.lora.adapter: {path} cannot be loaded: {one_line(error)}") from error
-    expected: Mapping[str, Tensor] = get_peft_model_state_dict(model)
-    for name in sorted(set(weights) | set(expected)):
-        found, wanted = (held[name].shape if name in held else None for held in (weights, expected))
-        if found != wanted:
-            raise ValueError(
-                f"model.lora.adapter: {path} does not fit: {name} is "
-                f"{_shape(found)} there and {_shape(wanted)} here; change rank or target_modules"
-            )
-    set_peft_model_state_dict(model, weights)
-
-
-def _shape(shape: torch.Size | None) -> str:
-    return "missing" if shape is None else "x".join(map(str, shape))
+        return pretrained(
+            AutoModelForCausalLM,
+            checkpoint,
+            dtype=dtype,
+            attn_implementation=config.attn_implementation,
+            trust_remote_code=config.trust_remote_code,
+        )
+    except ValueError as error:
+        if not any(name in str(error) for name in ATTENTION_NAMES):
+            raise
+        raise ValueError(
+            f"model.attn_implementation: {start.name} does not take {config.attn_implementation} here: {error}; "
+            "take another, such as eager"
+        ) from error
 
 
 def answer_logits(model: Any, batch: Batch) -> Tensor:

@@ -82,7 +82,7 @@ def load_split(config: TextSection, subset: str | None, split: str, key: str) ->
     try:
         with reached(config) as path:
             dataset = load_dataset(path, subset, split=split)
-    except Exception as error:  # builders, Arrow and the hub's client raise a zoo of types
+    except Exception as error:  # builders, Arrow and the hub's client raise many unrelated types
         text = one_line(error)
         blamed = next((key for start, key in blame.items() if text.startswith(start)), "path")
         blamed = blamed if "." in blamed else f"data.{blamed}"

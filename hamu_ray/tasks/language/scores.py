@@ -25,7 +25,7 @@ def answer_scores(
     """
     mine = numbers.tensor_split(share.size)[share.rank]
     parts: dict[int, Tensor] = {}
-    for places in _batches(texts, mine, batch_size):
+    for places in grouped(texts, mine, batch_size):
         batch = texts.batch(mine[places])
         rows = score_tokens(forward(batch), batch.labels)
         lengths = texts.answers[mine[places]].tolist()
@@ -36,15 +36,25 @@ def answer_scores(
 
 
 def greedy_answers(
-    model: Any, texts: Sequences, numbers: Tensor, batch_size: int, new_tokens: int, share: Share
+    model: Any,
+    texts: Sequences,
+    numbers: Tensor,
+    batch_size: int,
+    new_tokens: int,
+    end: int,
+    share: Share,
 ) -> np.ndarray:
     """Return the tokens that the model finds likeliest after each prompt, int64 ``(texts, new_tokens)``.
 
-    Behind the end of an answer there is padding. Each rank generates its part.
+    An answer ends with the token ``end``, or where the model's own configuration ends a text; behind it there is
+    padding. Nothing is generated beyond the model's context. Each rank generates its part.
     """
     mine = numbers.tensor_split(share.size)[share.rank]
     found = torch.full((len(mine), new_tokens), texts.pad, dtype=torch.int64, device=texts.tokens.device)
-    for places in _batches(texts, mine, batch_size):
+    context = getattr(model.config, "max_position_embeddings", None)
+    if context is not None and len(numbers):
+        new_tokens = min(new_tokens, context - int(texts.prompts[numbers].max()))
+    for places in grouped(texts, mine, batch_size):
         tokens, mask = texts.prompt_batch(mine[places])
         answers = model.generate(
             input_ids=tokens,
@@ -55,6 +65,7 @@ def greedy_answers(
             temperature=None,
             top_p=None,
             top_k=None,
+            eos_token_id=_ends(model, end),
             pad_token_id=texts.pad,
             use_cache=True,
         )[:, tokens.shape[1] :]
@@ -62,11 +73,24 @@ def greedy_answers(
     return share.gather_rows(found).cpu().numpy()
 
 
-def by_length(texts: Sequences, numbers: Tensor) -> Tensor:
-    """Return the places of these texts from the shortest to the longest, int64 ``(k,)``; equals in their order."""
-    return texts.lengths[numbers].argsort(stable=True)
+def _ends(model: Any, end: int) -> list[int]:
+    """Return the token that answers were trained to end with, and those that the model's configuration names."""
+    own = model.generation_config.eos_token_id
+    return sorted({end, *(own if isinstance(own, list) else [own] if own is not None else [])})
 
 
-def _batches(texts: Sequences, numbers: Tensor, size: int) -> list[Tensor]:
-    """Return the places of these texts in batches of like lengths; none where there are no texts."""
-    return [places for places in by_length(texts, numbers).split(size) if len(places)]
+def grouped(texts: Sequences, numbers: Tensor, size: int) -> list[Tensor]:
+    """Return the places of these texts in groups of like lengths, int64 each; none where there are no texts.
+
+    A group holds at most ``size`` windows, unless a single text has more.
+    """
+    places = texts.lengths[numbers].argsort(stable=True)
+    ends = texts.windows[numbers[places]].cumsum(0).tolist()
+    sizes: list[int] = []
+    before = 0
+    for place, end in enumerate(ends):
+        if not sizes or (end - before > size and sizes[-1]):
+            sizes.append(0)
+            before = ends[place - 1] if place else 0
+        sizes[-1] += 1
+    return list(places.split(sizes)) if sizes else []

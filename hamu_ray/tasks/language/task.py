@@ -9,19 +9,21 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from hamu_ray.config.language import LanguageModelConfig, TofuData
+from hamu_ray.config.language import LanguageModelConfig, LoraConfig, TofuData
 from hamu_ray.metrics import language_names
 from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.metrics.undefined import reasons
+from hamu_ray.tasks.checkpoints import Checkpoint
+from hamu_ray.tasks.language.adapter import as_fresh, with_adapter
 from hamu_ray.tasks.language.corpus import ForgetText, split_corpus
 from hamu_ray.tasks.language.data import LanguageData
 from hamu_ray.tasks.language.evaluation import Evaluation
-from hamu_ray.tasks.language.export import exported
+from hamu_ray.tasks.language.export import LOADING, exported
 from hamu_ray.tasks.language.measures import compare_items, compare_measures
-from hamu_ray.tasks.language.models import answer_logits, build_language_model, with_adapter
-from hamu_ray.tasks.language.scores import by_length
+from hamu_ray.tasks.language.models import answer_logits, build_language_model
+from hamu_ray.tasks.language.scores import grouped
 from hamu_ray.tasks.modes import eval_mode
-from hamu_ray.tasks.task import Outputs, Share, Teacher
+from hamu_ray.tasks.task import Outputs, Share, Start, Teacher
 
 logger = logging.getLogger(__name__)
 
@@ -50,10 +52,11 @@ class LanguageTask:
         self.data = data
         self.device = data.device
         self._encodings = data.encodings(forget, model)
-        self._train = self._encodings.train
+        self._texts = self._encodings.texts
         split = split_corpus(self._encodings.corpus, forget, seed)
         self._kept, self._forget = torch.from_numpy(split.retain), torch.from_numpy(split.forget)
         self._duplicates = torch.from_numpy(split.duplicates)
+        self._test = torch.from_numpy(split.test)
         self._model_config = model
         self._parameters = parameters
         self._evaluation = Evaluation(self._encodings, split, batch_size=batch_size, seed=seed)
@@ -61,32 +64,51 @@ class LanguageTask:
 
     @property
     def splits(self) -> Mapping[str, Tensor]:
-        """Positions (int64, CPU, sorted) of the ``retain`` texts, duplicates included, and the ``forget`` texts."""
+        """Indices (int64, CPU, sorted) of the ``retain`` texts, duplicates included, and the ``forget`` texts."""
         return {"retain": torch.cat([self._kept, self._duplicates]), "forget": self._forget}
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all tokens, and so of texts, template and tokenizer."""
-        parts = [self._train, self._encodings.test]
+        """Hash of all tokens, and so of texts, template and tokenizer, and of which texts are for test."""
+        parts = [self._texts]
         for _, choices in sorted(self._encodings.choices.items()):
             parts += [choices.answers, choices.right, choices.wrong]
-        return hashlib.sha256("".join(texts.digest for texts in parts).encode()).hexdigest()
+        content = hashlib.sha256("".join(texts.digest for texts in parts).encode())
+        content.update(self._test.numpy().data)
+        return content.hexdigest()
 
-    def build_model(self, seed: int) -> nn.Module:
+    def build_model(self, seed: int, start: Start | None = None) -> nn.Module:
         """Return a model to be trained as configured: a fresh or pretrained one whole, or an adapter on one.
 
         A pretrained base with an adapter is loaded once a worker: the model that was built before is not to be
-        used any more.
+        used any more. With adapters throughout, ``start`` is one, or the base itself: then it starts fresh.
         """
         if self._parameters == "all":
-            return self._built(seed)
-        assert self._model_config.lora is not None
-        key = ("base", self._model_config.model_dump_json(exclude={"lora"}))
+            return self._built(seed, start)
+        lora, key_of_adapter = self._adapter(start)
+        content = Checkpoint("model.name", self._model_config.name).identity
+        key = ("base", self._model_config.model_dump_json(exclude={"lora"}), content)
         base = self.data.resident.get(key)
         if base is None:
             base = self._built(seed, frozen=True)
-        self.data.resident[key] = with_adapter(base, self._model_config.lora, seed)
+        self.data.resident[key] = with_adapter(base, lora, seed, key_of_adapter)
         return self.data.resident[key]
+
+    def _adapter(self, start: Start | None) -> tuple[LoraConfig, str]:
+        """Return the adapter to start from as a configuration, and the key that names it."""
+        lora = self._model_config.lora
+        assert lora is not None
+        if start is None:
+            return lora, "model.lora.adapter"
+        checkpoint = Checkpoint(start.key, start.name)
+        if checkpoint.adapter:
+            return lora.model_copy(update={"adapter": start.name}), start.key
+        if checkpoint.identity != Checkpoint("model.name", self._model_config.name).identity:
+            raise ValueError(
+                f"{start.key}: {start.name} is a whole model, and with training.parameters lora only adapters on "
+                "model.name are trained; give an adapter, make it model.name, or set training.parameters to all"
+            )
+        return as_fresh(lora), start.key
 
     def unlearner(self, model: nn.Module, seed: int) -> nn.Module:
         """Return the model that unlearning changes: of one trained whole, the same or with a fresh adapter."""
@@ -96,20 +118,23 @@ class LanguageTask:
 
     def count(self, examples: Tensor) -> int:
         """Return the number of loss items: the answers' tokens."""
-        return int(self._train.answers[examples].sum())
+        return int(self._texts.answers[examples].sum())
 
     def parts(self, examples: Tensor, size: int) -> Sequence[Tensor]:
-        """Split examples into micro-batches of ``size``, texts of like lengths together."""
-        return examples[by_length(self._train, examples)].split(size)
+        """Split examples into micro-batches of ``size`` windows, texts of like lengths together.
+
+        A text is never split: one that has more windows is a micro-batch of its own.
+        """
+        return [examples[places] for places in grouped(self._texts, examples, size)]
 
     def forward(self, model: nn.Module, examples: Tensor) -> Outputs:
         """Run the model on training texts in its own mode; logits are of the answers' tokens alone.
 
         ``examples`` is int64 ``(k,)``, on the CPU. Nothing waits for a GPU.
         """
-        batch = self._train.batch(examples)
+        batch = self._texts.batch(examples)
         with self._autocast():
-            return Outputs(answer_logits(model, batch), batch.labels, batch.rows)
+            return Outputs(answer_logits(model, batch), batch.labels, batch.texts)
 
     def teacher(self, model: nn.Module) -> Teacher:
         """Return a function from training texts to the logits of this model as it is now, in eval mode.
@@ -125,7 +150,7 @@ class LanguageTask:
         original = _WithWeights(model, frozen)
 
         def answers(examples: Tensor) -> Tensor:
-            batch = self._train.batch(examples)
+            batch = self._texts.batch(examples)
             with eval_mode(model), torch.no_grad(), self._autocast():
                 return answer_logits(original, batch)
 
@@ -141,6 +166,7 @@ class LanguageTask:
             measures = self._evaluation.measure(model, share, subset)
         if share.rank == 0:
             self._log_reasons(measures)
+            self._log_dropped()
         return measures
 
     def compare(self, measures: Measures, original: Measures | None, reference: Measures | None) -> Measures:
@@ -160,6 +186,10 @@ class LanguageTask:
         self._log_reasons(compared)
         return compared
 
+    def loading(self, model: nn.Module) -> str:
+        """Return the Python that loads this model from the folder that it is left in."""
+        return LOADING
+
     def export(self, model: nn.Module, base: str | None) -> Mapping[str, bytes]:
         """Return the files that `transformers` or `peft` need beside the weights to load this model as theirs.
 
@@ -168,9 +198,19 @@ class LanguageTask:
         base = base if self._parameters == "all" else None
         return exported(model, self._encodings.encoder.tokenizer, base)
 
-    def _built(self, seed: int, *, frozen: bool = False) -> nn.Module:
+    def _built(self, seed: int, start: Start | None = None, *, frozen: bool = False) -> nn.Module:
         encoder = self._encodings.encoder
-        return build_language_model(self._model_config, encoder, seed, self.device, frozen=frozen)
+        model: Any = build_language_model(
+            self._model_config, encoder, seed, self.device, frozen=frozen, start=start
+        )
+        known, highest = model.get_input_embeddings().num_embeddings, int(self._texts.tokens.max())
+        if highest >= known:
+            key, name = (start.key, start.name) if start else ("model.name", self._model_config.name)
+            raise ValueError(
+                f"{key}: {name} knows {known} tokens, and the texts hold token {highest} of the tokenizer of "
+                f"{self._model_config.name}; give a model with this vocabulary"
+            )
+        return model
 
     def _autocast(self) -> torch.autocast:
         low_precision = self._model_config.precision == "bfloat16"
@@ -185,6 +225,21 @@ class LanguageTask:
             if reason not in self._reported:
                 self._reported.add(reason)
                 logger.warning("not defined, as %s: %s", reason, ", ".join(undefined))
+
+    def _log_dropped(self) -> None:
+        """Say once per task how many tokens are left out."""
+        counted = self._evaluation.counted()
+        lines = []
+        for split in language_names.SPLITS:
+            used, dropped = (
+                counted[of(split)] for of in (language_names.tokens_of, language_names.dropped_tokens_of)
+            )
+            if dropped:
+                lines.append(f"{dropped:.0f} of {used + dropped:.0f} {split} tokens")
+        message = f"data.max_length cuts off {', '.join(lines)}; set data.windows to use them"
+        if lines and message not in self._reported:
+            self._reported.add(message)
+            logger.warning(message)
 
 
 class _WithWeights:

@@ -2,13 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
+from hamu_ray.config.forget import AnyNamed
 from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.vision import DataConfig, DigitsData, ForgetClass, ForgetConfig, ImagesData
+from hamu_ray.tasks.forecast import check_overlap
 from hamu_ray.tasks.hub import hub_or_cache, is_local, one_line
+from hamu_ray.tasks.vision.classes import output_order
+from hamu_ray.tasks.vision.forecast import overlaps
 from hamu_ray.tasks.vision.forget import class_number, split_examples
 from hamu_ray.tasks.vision.labels import DIGITS, check_columns, check_folder, training_labels
+from hamu_ray.tasks.vision.preprocessing import checkpoint_of, preprocessing_of
 
 
 def check_vision(
@@ -16,30 +20,45 @@ def check_vision(
 ) -> None:
     """Check the data, and that they can give every forget set, each with the seed that decides its draws.
 
-    Of a model only whether its folder is there.
+    Of a model whether its files are whole, and fit the data: preprocessing, and names of classes.
 
-    Of a data set on the hub only the description is looked at: the labels would have to be downloaded.
+    Of a data set on the hub only the description is looked at, unless a request names rows: the labels would have to
+    be downloaded.
 
     Raises `ValueError` with one line that names the key and the remedy.
     """
-    if model is not None and is_local(model.name) and not Path(model.name).expanduser().exists():
-        raise ValueError(
-            f"model.name: {model.name}: no such folder; take resnet20 or a transformers checkpoint"
-        )
     if isinstance(config, DigitsData):
         _check_class_names(choices, DIGITS)  # at once; the labels take the second that scikit-learn does
     else:
         check_folder(config)  # likewise before the import of datasets
+    if model is not None:
+        check_model(config, model)
     with _no_progress_bars(config):
-        if isinstance(config, ImagesData) and not is_local(config.path):
-            _check_description(config, choices)
+        requests = any(isinstance(forget, AnyNamed) for forget, _ in choices)
+        if isinstance(config, ImagesData) and not is_local(config.path) and not requests:
+            _check_description(config, choices, model)
             return
-        labels, names = training_labels(config)
-    for forget, seed in choices:
-        split_examples(labels, names, forget, seed)
+        labels, names, source = training_labels(config)
+        if model is not None:
+            output_order(names, model)
+        for forget, seed in choices:
+            split = split_examples(labels, names, forget, seed, source)
+            if not forget.allow_overlap:
+                check_overlap(overlaps(config, split), "images")
 
 
-def _check_description(config: ImagesData, choices: Sequence[tuple[ForgetConfig, int]]) -> None:
+def check_model(config: DataConfig, model: ModelConfig) -> None:
+    """Check that a model's files are whole, and prepare images as the configuration says; raises `ValueError`."""
+    checkpoint = checkpoint_of(model)
+    if checkpoint is None:
+        return
+    checkpoint.check()
+    preprocessing_of(config, model)
+
+
+def _check_description(
+    config: ImagesData, choices: Sequence[tuple[ForgetConfig, int]], model: ModelConfig | None
+) -> None:
     """Check splits, columns and classes as far as the description of a data set on the hub tells them."""
     from datasets import ClassLabel, load_dataset_builder
 
@@ -59,6 +78,8 @@ def _check_description(config: ImagesData, choices: Sequence[tuple[ForgetConfig,
         feature = info.features[config.label_column]
         if isinstance(feature, ClassLabel):
             _check_class_names(choices, feature.names)
+            if model is not None:
+                output_order(feature.names, model)
 
 
 def _check_class_names(choices: Sequence[tuple[ForgetConfig, int]], names: Sequence[str]) -> None:

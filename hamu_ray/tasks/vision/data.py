@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hamu_ray.tasks.request import Source
+
 
 @dataclass(frozen=True, eq=False)
 class Examples:
@@ -54,6 +56,8 @@ class VisionData:
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    source: Source | None = None
+    """The rows that the training images are of, in which a request finds them."""
 
     @property
     def device(self) -> torch.device:
@@ -74,6 +78,15 @@ class VisionData:
             content.update(str(tuple(tensor.shape)).encode())
             content.update(tensor.cpu().contiguous().numpy().data)
         return content.hexdigest()
+
+    def with_labels(self, order: Tensor) -> "VisionData":
+        """Return the data with other numbers for the classes, int64 ``(classes,)``; pixels are shared."""
+        names = [""] * len(order)
+        for number, name in zip(order.tolist(), self.class_names, strict=True):
+            names[number] = name
+        order = order.to(self.device)
+        train, test = (replace(part, labels=order[part.labels]) for part in (self.train, self.test))
+        return replace(self, train=train, test=test, class_names=tuple(names))
 
     def to(self, device: torch.device) -> "VisionData":
         """Return the data on a device."""

@@ -6,36 +6,43 @@ from dataclasses import dataclass
 import numpy as np
 
 from hamu_ray.config.vision import ForgetClass, ForgetConfig
-from hamu_ray.tasks.forget import Positions, chosen_positions, forget_generator
+from hamu_ray.tasks.forget import chosen_indices, forget_generator
+from hamu_ray.tasks.request import Indices, Source
 
 
 @dataclass(frozen=True, eq=False)
 class ForgetSplit:
-    """The training images in two parts, int64 positions: sorted, disjoint, together all."""
+    """The training images in two parts, int64 indices: sorted, disjoint, together all."""
 
-    retain: Positions
-    forget: Positions
+    retain: Indices
+    forget: Indices
     forgotten_class: int | None
     """The class that is forgotten, if it is one (in part or whole); None for a draw from all classes."""
 
 
 def split_examples(
-    labels: Positions, class_names: Sequence[str], config: ForgetConfig, seed: int
+    labels: Indices,
+    class_names: Sequence[str],
+    config: ForgetConfig,
+    seed: int,
+    source: Source | None = None,
 ) -> ForgetSplit:
     """Return the images to forget and those to retain.
 
-    ``labels`` is int64 ``(n,)`` of the training images. The seed decides every draw. Draws for different rho
-    and equal seed nest: a larger share swaps the same images and more.
+    ``labels`` is int64 ``(n,)`` of the training images. What a request names is looked up in ``source``, the rows
+    that these images are of; without one, the images are all rows and have no columns. The seed decides every draw.
+    Draws for different rho and equal seed nest: a larger share swaps the same images and more.
 
-    Raises `ValueError` for a class or position that does not exist, and where one of the parts is empty.
+    Raises `ValueError` for a class or row that does not exist, and where one of the parts is empty.
     """
     forgotten_class: int | None = None
     if isinstance(config, ForgetClass):
         label = class_number(config.label, class_names)
-        forget = _class_with_swaps(labels, label, config.rho, forget_generator(seed))
+        forget = _class_with_swaps(labels, label, config, forget_generator(seed))
         forgotten_class = label if config.rho < 1 else None
     else:
-        forget = chosen_positions(config, len(labels), seed, "training images")
+        source = source or Source("the training images", len(labels))
+        forget = chosen_indices(config, source, seed, "training images")
     chosen = np.zeros(len(labels), dtype=bool)
     chosen[forget] = True
     if chosen.all():
@@ -57,21 +64,25 @@ def class_number(label: int | str, class_names: Sequence[str]) -> int:
     raise ValueError(f"forget.label: there is no class {label!r}; the classes are {known}{more}")
 
 
-def _class_with_swaps(labels: Positions, label: int, rho: float, generator: np.random.Generator) -> Positions:
-    """Return as many positions as the class has images, a share rho of them swapped for those of others.
+def _class_with_swaps(
+    labels: Indices, label: int, config: ForgetClass, generator: np.random.Generator
+) -> Indices:
+    """Return as many indices as the class has images, a share rho of them swapped for others.
 
     With rho 1 they are drawn from the whole training set, the class included.
     """
     members = generator.permutation(np.flatnonzero(labels == label))
     others = generator.permutation(np.flatnonzero(labels != label))
+    everything = generator.permutation(len(labels))
     if len(members) == 0:
         raise ValueError(f"forget.label: no training image is of class {label}; there is nothing to forget")
-    if rho == 1:
-        return generator.permutation(len(labels))[: len(members)]
-    swapped = round(rho * len(members))
+    swapped = round(config.rho * len(members))
+    kept = members[: len(members) - swapped]
+    if config.rho == 1 or config.swap_from == "rest":
+        others = everything[~np.isin(everything, kept)]
     if swapped > len(others):
         raise ValueError(
-            f"forget.rho: {rho} swaps {swapped} of the class's {len(members)} images, "
+            f"forget.rho: {config.rho} swaps {swapped} of the class's {len(members)} images, "
             f"but the other classes have {len(others)}"
         )
-    return np.concatenate([members[: len(members) - swapped], others[:swapped]])
+    return np.concatenate([kept, others[:swapped]])

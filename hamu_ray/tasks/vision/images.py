@@ -4,26 +4,32 @@ from pathlib import Path
 
 import torch
 
+from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.vision import ImagesData
 from hamu_ray.tasks.vision.data import Examples, VisionData, as_pixels
 from hamu_ray.tasks.vision.labels import LabelledRows, labelled_rows
 from hamu_ray.tasks.vision.pixels import decoded_pixels
+from hamu_ray.tasks.vision.preprocessing import Preprocessing, preprocessing_of
 
 
-def load_images_data(config: ImagesData, cache: Path | None) -> VisionData:
+def load_images_data(
+    config: ImagesData, cache: Path | None, preprocessing: Preprocessing | None = None
+) -> VisionData:
     """Return the training and test images that the configuration names.
+
+    ``preprocessing`` is a checkpoint's; None takes what the configuration says.
 
     Raises `ValueError` with one line that names the key and the remedy: for a path that cannot be loaded, a
     split or column that is not there, labels that are no classes, images of different sizes.
     """
+    preprocessing = preprocessing or preprocessing_of(config, ModelConfig())
     train, test, names = labelled_rows(config)
 
     def examples(rows: LabelledRows, split: str) -> Examples:
         pixels = decoded_pixels(
             rows.dataset,
             config.image_column,
-            channels=len(config.mean),
-            size=config.image_size,
+            preprocessing=preprocessing,
             where=f"{config.path} ({split})",
             cache=cache,
         )
@@ -36,7 +42,7 @@ def load_images_data(config: ImagesData, cache: Path | None) -> VisionData:
             f"data.image_size: training and test images of {config.path} differ in size "
             f"({_size(trained)} and {_size(tested)}): set the size that all are to have"
         )
-    return VisionData(trained, tested, names, config.mean, config.std)
+    return VisionData(trained, tested, names, preprocessing.mean, preprocessing.std, train.source)
 
 
 def _size(examples: Examples) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hamu_ray.config.vision import DataConfig, DigitsData, ImagesData
 from hamu_ray.tasks.hub import hub_or_cache, is_local, one_line
+from hamu_ray.tasks.request import Source
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -33,18 +34,27 @@ class LabelledRows:
 
     dataset: "Dataset"
     labels: Numbers
+    source: Source
+    """The split as it is stored, in which a request finds rows."""
 
 
-def training_labels(config: DataConfig) -> tuple[Numbers, tuple[str, ...]]:
-    """Return the label of every training image that is used, int64 ``(n,)``, and the names of the classes.
+def training_labels(config: DataConfig) -> tuple[Numbers, tuple[str, ...], Source]:
+    """Return the label of every training image that is used, int64 ``(n,)``, the classes' names and the rows.
 
     Raises `ValueError` with one line that names the key and the remedy.
     """
     if isinstance(config, DigitsData):
         labels = digits_content()[1]
-        return labels[digits_rows(labels, config.test_share)[0]], DIGITS
-    train, _, names = labelled_rows(config)
-    return train.labels, names
+        train, _ = digits_rows(labels, config.test_share)
+        return labels[train], DIGITS, digits_source(len(labels), train)
+    rows, _, names = labelled_rows(config)
+    return rows.labels, names, rows.source
+
+
+def digits_source(count: int, train: Numbers) -> Source:
+    """Return the digits' rows, of which the training images are used."""
+    remedy = "lower it, or name images that it does not hold out for test"
+    return Source("scikit-learn's digits", count, used=train, limit="data.test_share", remedy=remedy)
 
 
 def digits_content() -> tuple[NDArray[np.float64], Numbers]:
@@ -79,17 +89,19 @@ def labelled_rows(config: ImagesData) -> tuple[LabelledRows, LabelledRows, tuple
     test = _load_split(config, config.test_split, "test_split")
     names, (train_labels, test_labels) = _classes(config, train, test)
     return (
-        _limited(train, train_labels, config.train_limit),
-        _limited(test, test_labels, config.test_limit),
+        _limited(config, "train", train, train_labels),
+        _limited(config, "test", test, test_labels),
         names,
     )
 
 
-def _limited(dataset: "Dataset", labels: Numbers, limit: int | None) -> LabelledRows:
+def _limited(config: ImagesData, split: str, dataset: "Dataset", labels: Numbers) -> LabelledRows:
+    limit = getattr(config, f"{split}_limit")
+    name, key = f"{config.path} ({getattr(config, f'{split}_split')})", f"data.{split}_limit"
     if limit is None or limit >= len(labels):
-        return LabelledRows(dataset, labels)
+        return LabelledRows(dataset, labels, Source.of(name, dataset, limit=key))
     rows = spread_over_classes(labels, limit)
-    return LabelledRows(dataset.select(rows), labels[rows])
+    return LabelledRows(dataset.select(rows), labels[rows], Source.of(name, dataset, used=rows, limit=key))
 
 
 def spread_over_classes(labels: Numbers, limit: int | None) -> Numbers:

@@ -1,87 +1,116 @@
 """The models of the vision task by name: its own, or any image classifier that transformers can load."""
 
-import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from hamu_ray.config.model import ModelConfig
-from hamu_ray.tasks.hub import hub_or_cache, one_line
+from hamu_ray.tasks.checkpoints import Checkpoint
+from hamu_ray.tasks.pretrained import pretrained
+from hamu_ray.tasks.task import Start
+from hamu_ray.tasks.vision.classes import order_of
+from hamu_ray.tasks.vision.preprocessing import checkpoint_of
+from hamu_ray.tasks.vision.projection_resnet import ProjectionResNet20
 from hamu_ray.tasks.vision.resnet import ResNet20
 
 ImageShape = tuple[int, int, int]
 
-MODELS: Mapping[str, Callable[[int, int], nn.Module]] = {"resnet20": ResNet20}
+
+MODELS: Mapping[str, Callable[[int, int], nn.Module]] = {
+    "resnet20": ResNet20,
+    "resnet20-projection": ProjectionResNet20,
+}
 """Names of the task's own models to what builds them from the numbers of channels and classes."""
 
 
-class TransformersClassifier(nn.Module):
-    """A transformers image classifier that, like every model here, maps images to logits."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map normalised images ``(n, channels, h, w)`` to logits ``(n, classes)``."""
-        return self.network(pixel_values=images).logits
+def logits_of(model: nn.Module, images: Tensor) -> Tensor:
+    """Return logits ``(n, classes)`` of normalised images ``(n, channels, h, w)``, whoever's model it is."""
+    output = model(images)
+    return output if isinstance(output, Tensor) else output.logits
 
 
-def build_vision_model(config: ModelConfig, image_shape: ImageShape, classes: int, seed: int) -> nn.Module:
+def build_vision_model(
+    config: ModelConfig,
+    image_shape: ImageShape,
+    class_names: Sequence[str],
+    seed: int,
+    start: Start | None = None,
+) -> nn.Module:
     """Return a model on the CPU whose random weights the seed decides, in the configured memory order.
 
     Building on the CPU gives the same weights whatever the device, and leaves the caller's generators alone.
-    A transformers checkpoint keeps its weights; its head is fresh where the number of classes differs.
+    A checkpoint keeps its weights, but for a new head where that is asked for. ``start`` names another checkpoint
+    to take them from; ``class_names`` are in the order of the model's outputs.
 
-    Raises `ValueError` for a name that is neither, and for a checkpoint that does not fit the images.
+    Raises `ValueError` for a name that is neither, and for a checkpoint that does not fit images or classes.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if config.name in MODELS:
-            model = MODELS[config.name](image_shape[0], classes)
+        if not config.embedded:
+            model = _transformers_model(config, image_shape, class_names, start)
+        elif start is None:
+            model = MODELS[config.name](image_shape[0], len(class_names))
         else:
-            model = _transformers_model(config, image_shape, classes)
+            raise ValueError(
+                f"{start.key}: {config.name} takes its weights from a model.safetensors; {start.name} is none"
+            )
     return model.to(memory_format=torch.channels_last) if config.channels_last else model
 
 
-def _transformers_model(config: ModelConfig, image_shape: ImageShape, classes: int) -> nn.Module:
+def _transformers_model(
+    config: ModelConfig, image_shape: ImageShape, class_names: Sequence[str], start: Start | None
+) -> nn.Module:
     # Imported here: runs with the task's own models can do without the seconds that it takes.
     from transformers import AutoModelForImageClassification
 
-    try:
-        with hub_or_cache(config.name):
-            network = AutoModelForImageClassification.from_pretrained(
-                config.name,
-                num_labels=classes,
-                ignore_mismatched_sizes=True,
-                trust_remote_code=config.trust_remote_code,
-                dtype=torch.float32,
-            )
-    except Exception as error:  # transformers and the hub's client raise a zoo of types
-        near = difflib.get_close_matches(config.name, MODELS, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"own models: {', '.join(MODELS)}"
+    checkpoint = Checkpoint(start.key, start.name) if start else checkpoint_of(config)
+    assert checkpoint is not None, "the task's own models are built elsewhere"
+    new_head = start.new_head if start else config.new_head
+    if new_head:
+        labels = {
+            "id2label": dict(enumerate(class_names)),
+            "label2id": {n: i for i, n in enumerate(class_names)},
+        }
+    else:
+        _check_same_order(checkpoint, class_names)
+        labels = {}
+    network = pretrained(
+        AutoModelForImageClassification,
+        checkpoint,
+        new_head=new_head,
+        trust_remote_code=config.trust_remote_code,
+        dtype=torch.float32,
+        **labels,
+    )
+    _check_images_fit(checkpoint, network.config, image_shape)
+    return network
+
+
+def _check_same_order(checkpoint: Checkpoint, class_names: Sequence[str]) -> None:
+    """Check that a checkpoint's outputs are the classes of the model's, one by one."""
+    order = order_of(class_names, checkpoint)
+    if list(order) != list(range(len(class_names))):
         raise ValueError(
-            f"model.name: {config.name} is neither a model of the vision task ({hint}) nor a transformers "
-            f"image classifier that can be loaded: {one_line(error)}"
-        ) from error
-    _check_images_fit(config.name, network.config, image_shape)
-    return TransformersClassifier(network)
+            f"{checkpoint.key}: {checkpoint.name} has its classes in another order than model.name; "
+            f"set model.name to it, or give one in the order {', '.join(class_names)}"
+        )
 
 
-def _check_images_fit(name: str, expects: object, image_shape: ImageShape) -> None:
+def _check_images_fit(checkpoint: Checkpoint, expects: object, image_shape: ImageShape) -> None:
     """Compare the images with what a checkpoint says of its own; not every checkpoint says it."""
+    where = f"{checkpoint.key}: {checkpoint.name}"
     channels, *size = image_shape
     wanted_channels = getattr(expects, "num_channels", channels)
     if wanted_channels != channels:
         raise ValueError(
-            f"model.name: {name} takes images of {wanted_channels} channels, the data have {channels}: "
+            f"{where} takes images of {wanted_channels} channels, the data have {channels}: "
             f"give data.mean and data.std that many numbers"
         )
     wanted = getattr(expects, "image_size", None)
     wanted_size = [wanted, wanted] if isinstance(wanted, int) else list(wanted or size)
     if wanted_size != size:
         raise ValueError(
-            f"model.name: {name} takes images of {wanted_size[1]}x{wanted_size[0]} pixels, the data have "
+            f"{where} takes images of {wanted_size[1]}x{wanted_size[0]} pixels, the data have "
             f"{size[1]}x{size[0]}: set data.image_size"
         )

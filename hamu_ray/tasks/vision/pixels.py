@@ -4,8 +4,9 @@ import hashlib
 import logging
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,10 +14,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hamu_ray.tasks.hub import one_line
+from hamu_ray.tasks.vision.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from PIL.Image import Image
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ ROWS_AT_ONCE = 256
 
 
 def decoded_pixels(
-    dataset: "Dataset", column: str, *, channels: int, size: int | None, where: str, cache: Path | None
+    dataset: "Dataset", column: str, *, preprocessing: Preprocessing, where: str, cache: Path | None
 ) -> np.ndarray:
     """Return a column's images as uint8 ``(n, height, width, channels)``.
 
@@ -36,27 +37,27 @@ def decoded_pixels(
     Its key holds the data set's fingerprint, so changed files are decoded anew.
 
     ``where`` names the split in errors. Raises `ValueError` for an image that cannot be decoded and for
-    images of different sizes without a ``size``.
+    images that end up with different sizes.
     """
     if cache is None:
-        return _decode(dataset, column, channels, size, where)
-    key = (CACHE_FORMAT, dataset._fingerprint, column, channels, size, len(dataset))
+        return _decode(dataset, column, preprocessing, where)
+    key = (CACHE_FORMAT, dataset._fingerprint, column, preprocessing.resizing, len(dataset))
     path = cache / f"pixels-{hashlib.sha256(repr(key).encode()).hexdigest()[:24]}.safetensors"
     if path.is_file():
         return load_file(path)["pixels"].numpy()
-    pixels = _decode(dataset, column, channels, size, where)
+    pixels = _decode(dataset, column, preprocessing, where)
     _write_atomically(path, torch.from_numpy(pixels))
     return pixels
 
 
-def _decode(dataset: "Dataset", column: str, channels: int, size: int | None, where: str) -> np.ndarray:
+def _decode(dataset: "Dataset", column: str, preprocessing: Preprocessing, where: str) -> np.ndarray:
     """Decode all images, after a look at the first for their size."""
     from datasets import Image
 
+    resize = resizer(preprocessing)
+    mode = "L" if len(preprocessing.mean) == 1 else "RGB"
     try:
-        images = dataset.select_columns([column]).cast_column(
-            column, Image(mode="L" if channels == 1 else "RGB")
-        )
+        images = dataset.select_columns([column]).cast_column(column, Image(mode=mode))
     except (TypeError, ValueError, NotImplementedError) as error:  # the last is Arrow's, of its casts
         raise ValueError(
             f"data.image_column: {column} of {where} holds no images: {one_line(error)}"
@@ -74,7 +75,7 @@ def _decode(dataset: "Dataset", column: str, channels: int, size: int | None, wh
         for row, image in enumerate(batch, start):
             if image is None:
                 raise ValueError(f"data.image_column: row {row} of {where} has no image")
-            array = _resized(image, size)
+            array = resize(np.asarray(image).reshape(image.height, image.width, -1))
             if pixels is None:
                 pixels = np.empty((len(images), *array.shape), dtype=np.uint8)
             if array.shape != pixels.shape[1:]:
@@ -87,16 +88,43 @@ def _decode(dataset: "Dataset", column: str, channels: int, size: int | None, wh
     return pixels
 
 
-def _resized(image: "Image", size: int | None) -> np.ndarray:
-    """Return one image as uint8 ``(height, width, channels)``, resized to a square with antialiasing."""
-    array = np.asarray(image)
-    array = array if array.ndim == 3 else array[..., None]
-    if size is None or array.shape[:2] == (size, size):
-        return array
+def resizer(preprocessing: Preprocessing) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what maps an image, uint8 ``(height, width, channels)``, to one of the size that the model takes.
+
+    A checkpoint's image processor does it as it always does. Else images become squares, with antialiasing.
+    """
+    size = preprocessing.image_size
+    if preprocessing.processor is not None:
+        return _processed(preprocessing.processor)
+    if size is None:
+        return lambda image: image
     from torchvision.transforms.v2.functional import resize
 
-    pixels: Tensor = resize(torch.tensor(array).permute(2, 0, 1), [size, size], antialias=True)
-    return pixels.permute(1, 2, 0).numpy()
+    def squared(image: np.ndarray) -> np.ndarray:
+        if image.shape[:2] == (size, size):
+            return image
+        pixels: Tensor = resize(torch.tensor(image).permute(2, 0, 1), [size, size], antialias=True)
+        return pixels.permute(1, 2, 0).numpy()
+
+    return squared
+
+
+def _processed(file: Path) -> Callable[[np.ndarray], np.ndarray]:
+    from transformers import AutoImageProcessor
+
+    processor: Any = AutoImageProcessor.from_pretrained(file.parent)
+    as_it_is = {"do_rescale": False, "do_normalize": False, "input_data_format": "channels_last"}
+
+    def processed(image: np.ndarray) -> np.ndarray:
+        pixels: Tensor = processor(images=image.copy(), return_tensors="pt", **as_it_is)["pixel_values"][0]
+        if pixels.dtype != torch.uint8:
+            raise ValueError(
+                f"model.name: the image processor in {file.parent} returns {pixels.dtype} for uint8 images; set its "
+                "size steps (do_resize, do_center_crop) to false and data.image_size instead"
+            )
+        return pixels.permute(1, 2, 0).numpy()
+
+    return processed
 
 
 def _size(array: np.ndarray) -> str:

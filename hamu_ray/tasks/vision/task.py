@@ -13,11 +13,13 @@ from hamu_ray.metrics import comparison, names
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.metrics.undefined import Undefined, reasons
 from hamu_ray.tasks.modes import eval_mode
-from hamu_ray.tasks.task import Outputs, Share, Teacher
+from hamu_ray.tasks.task import Outputs, Share, Start, Teacher
+from hamu_ray.tasks.vision.classes import output_order
 from hamu_ray.tasks.vision.data import Examples, VisionData, indices_on
+from hamu_ray.tasks.vision.export import exported, loading_code
 from hamu_ray.tasks.vision.forget import split_examples
 from hamu_ray.tasks.vision.measures import ALL, CHEAP, all_measures, cheap_measures
-from hamu_ray.tasks.vision.models import build_vision_model
+from hamu_ray.tasks.vision.models import build_vision_model, logits_of
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +40,13 @@ class VisionTask:
         ``batch_size`` is of evaluation alone; the seed decides the split and the evaluation's draws. Raises
         `ValueError` for a forget set that the data cannot give.
         """
-        self.data = data
         self.device = data.device
-        split = split_examples(data.train.labels.cpu().numpy(), data.class_names, forget, seed)
+        self._fingerprint = data.fingerprint
+        split = split_examples(data.train.labels.cpu().numpy(), data.class_names, forget, seed, data.source)
         self._splits = {"retain": torch.from_numpy(split.retain), "forget": torch.from_numpy(split.forget)}
-        self._forgotten_class = split.forgotten_class
+        order = torch.from_numpy(output_order(data.class_names, model))
+        self.data = data.with_labels(order)  # the model's own numbers of the classes from here on
+        self._forgotten_class = None if split.forgotten_class is None else int(order[split.forgotten_class])
         self._model_config = model
         self._batch_size = batch_size
         self._seed = seed
@@ -59,12 +63,13 @@ class VisionTask:
     @property
     def fingerprint(self) -> str:
         """Hash of the data's content."""
-        return self.data.fingerprint
+        return self._fingerprint
 
-    def build_model(self, seed: int) -> nn.Module:
-        """Return a fresh model on the device; its weights depend on the seed and not on the device."""
-        classes = len(self.data.class_names)
-        return build_vision_model(self._model_config, self.data.image_shape, classes, seed).to(self.device)
+    def build_model(self, seed: int, start: Start | None = None) -> nn.Module:
+        """Return a fresh or pretrained model on the device; its weights depend on the seed and not on the device."""
+        data = self.data
+        model = build_vision_model(self._model_config, data.image_shape, data.class_names, seed, start)
+        return model.to(self.device)
 
     def unlearner(self, model: nn.Module, seed: int) -> nn.Module:
         """Return the model itself: unlearning changes all of its weights."""
@@ -148,9 +153,13 @@ class VisionTask:
         self._log_reasons(compared)
         return compared
 
+    def loading(self, model: nn.Module) -> str:
+        """Return the Python that loads this model from the folder that it is left in."""
+        return loading_code(model, self.data, self._model_config)
+
     def export(self, model: nn.Module, base: str | None) -> Mapping[str, bytes]:
-        """Return no files: the weights say all."""
-        return {}
+        """Return a transformers model's configuration and image processor; none for the task's own models."""
+        return {} if self._model_config.embedded else exported(model, self.data, self._model_config)
 
     def _measured(self, subset: int | None) -> dict[str, tuple[Examples, Tensor]]:
         """Return where each split's images are found and their positions there."""
@@ -185,7 +194,7 @@ class VisionTask:
             images = images.contiguous()
         low_precision = self._model_config.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=low_precision):
-            logits = model(images)
+            logits = logits_of(model, images)
         return _one_item_each(logits.float(), labels)
 
     def _log_reasons(self, measures: Measures) -> None:

@@ -1,0 +1,257 @@
+"""Pretrained checkpoints as files: what `from_pretrained` takes, looked at without importing torch.
+
+A checkpoint is a folder of this machine or a name on the hub. It holds a whole model, in one file or in shards, or a
+`peft` adapter that rests on another checkpoint.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from hamu_ray.tasks.hub import hub_or_cache, is_local, one_line
+
+CONFIG = "config.json"
+ADAPTER_CONFIG = "adapter_config.json"
+PREPROCESSOR = "preprocessor_config.json"
+WHOLE = ("model.safetensors", "pytorch_model.bin")
+ADAPTER = ("adapter_model.safetensors", "adapter_model.bin")
+INDEX = ".index.json"
+"""Ends the name of the file that says which shard holds which tensor."""
+
+CHUNK = 1 << 22
+"""Bytes that are compared at once."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint, and the configuration key that names it."""
+
+    key: str
+    """Such as `model.name`, for errors."""
+    name: str
+    """A folder, or a name on the hub."""
+
+    @property
+    def local(self) -> bool:
+        """Whether it is a folder of this machine."""
+        return is_local(self.name)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """What `config.json` says; of an adapter what its base's says.
+
+        Raises `ValueError` where there is none: this is no checkpoint.
+        """
+        if self.base is not None:
+            return self.base.config
+        if found := self.json(CONFIG):
+            return found
+        if not self.local:
+            raise ValueError(
+                f"{self.key}: the hub has no {CONFIG} of {self.name}, or is out of reach; check the name"
+            )
+        there = Path(self.name).expanduser().exists()
+        problem = f"the folder has no {CONFIG}" if there else "no such folder"
+        raise ValueError(
+            f"{self.key}: {self.name}: {problem}; give a checkpoint as save_pretrained leaves it"
+        )
+
+    @cached_property
+    def adapter(self) -> dict[str, Any]:
+        """What `adapter_config.json` says; empty where this is a whole model."""
+        return self.json(ADAPTER_CONFIG)
+
+    @property
+    def base(self) -> "Checkpoint | None":
+        """What an adapter rests on, None for a whole model; raises `ValueError` for an adapter that does not say."""
+        if not self.adapter:
+            return None
+        name = self.adapter.get("base_model_name_or_path")
+        if not name:
+            raise ValueError(
+                f"{self.key}: {self.name}: {ADAPTER_CONFIG} names no base_model_name_or_path; write the model there "
+                "that the adapter was trained on"
+            )
+        return Checkpoint(self.key, str(name))
+
+    def json(self, file: str) -> dict[str, Any]:
+        """Return one of its JSON files, empty where it has none; raises `ValueError` for one that is broken."""
+        path = self.file(file)
+        if path is None:
+            return {}
+        try:
+            content = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{self.key}: {path} cannot be read: {one_line(error)}; give another") from error
+        return content if isinstance(content, dict) else {}
+
+    def file(self, name: str) -> Path | None:
+        """Return the path of one of its files, fetched from the hub where it is there; None where it has none.
+
+        Raises:
+            ValueError: The hub does not know the checkpoint, or cannot be reached.
+        """
+        if self.local:
+            path = Path(self.name).expanduser() / name
+            return path if path.is_file() else None
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError
+
+        try:
+            with hub_or_cache(self.name):
+                return Path(hf_hub_download(self.name, name))
+        except EntryNotFoundError:  # also where the cache lacks it and the hub is out of reach
+            return None
+        except Exception as error:  # the hub's client raises many unrelated types
+            raise ValueError(f"{self.key}: {self.name} cannot be loaded: {one_line(error)}") from error
+
+    @property
+    def weights(self) -> list[Path]:
+        """The files of its weights, all shards; raises `ValueError` where there are none or a shard is missing."""
+        names = ADAPTER if self.adapter else WHOLE
+        for name in names:
+            if (index := self.json(name + INDEX)) and isinstance(index.get("weight_map"), dict):
+                return [self._shard(shard) for shard in sorted(set(index["weight_map"].values()))]
+            if (path := self.file(name)) is not None:
+                return [path]
+        raise ValueError(f"{self.key}: {self.name} has no weights; it needs {' or '.join(names)}, or shards")
+
+    def _shard(self, name: str) -> Path:
+        path = self.file(name)
+        if path is None:
+            raise ValueError(f"{self.key}: {self.name}: the shard {name} is missing; copy it there")
+        return path
+
+    @property
+    def identity(self) -> str:
+        """What identifies it wherever it lies: the SHA-256 of its files, or its commit on the hub.
+
+        An adapter's includes its base's.
+        """
+        _ = self.config
+        described = self.file(ADAPTER_CONFIG if self.adapter else CONFIG)
+        assert described is not None
+        if not self.local:
+            own = (
+                f"{self.name}@{described.parent.name}"  # the cache keeps each commit in a folder of its name
+            )
+        else:
+            own = ",".join(file_digest(path) for path in (described, *self.weights))
+        below = self.base.identity if self.base else ""
+        return hashlib.sha256(f"{own}|{below}".encode()).hexdigest()
+
+    def check(self) -> None:
+        """Check that it is there and whole, as far as its files' heads tell; of the hub only its description.
+
+        Raises:
+            ValueError: In one line with the key and the remedy.
+        """
+        _ = self.config
+        if self.local:
+            for path in self.weights:
+                if path.suffix == ".safetensors":
+                    check_tensors(self.key, path)
+        if self.base is not None:
+            self.base.check()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file; it is read again only when its size or time has changed."""
+    status = path.stat()
+    return _digest(path, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _digest(path: Path, size: int, modified: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class TensorPlace:
+    """A tensor in a safetensors file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    path: Path
+    start: int
+    stop: int
+
+    @property
+    def form(self) -> tuple[str, tuple[int, ...]]:
+        """Number format and shape."""
+        return self.dtype, self.shape
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield its bytes."""
+        with self.path.open("rb") as file:
+            file.seek(self.start)
+            left = self.stop - self.start
+            while left > 0 and (chunk := file.read(min(CHUNK, left))):
+                yield chunk
+                left -= len(chunk)
+
+
+def check_tensors(key: str, path: Path) -> None:
+    """Check that a safetensors file is there with all of its bytes; raises `ValueError`."""
+    try:
+        places = tensors_of(path)
+    except FileNotFoundError:
+        raise ValueError(
+            f"{key}: {path}: no such file; give a model.safetensors or a folder that holds one"
+        ) from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ValueError(f"{key}: {path} cannot be read: {reason}; give another file") from error
+    except ValueError:
+        raise ValueError(f"{key}: {path} is not a safetensors file; give a model.safetensors") from None
+    end = max((place.stop for place in places.values()), default=0)
+    if end != path.stat().st_size:
+        raise ValueError(f"{key}: {path} is cut off ({path.stat().st_size} of {end} bytes); copy it again")
+
+
+def tensors_of(path: Path) -> dict[str, TensorPlace]:
+    """Return where the tensors of a safetensors file are; reads only its head.
+
+    The head is JSON behind its own length in 8 bytes. Raises `OSError`, and `ValueError` for another kind of file.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 0 < length < path.stat().st_size:
+            raise ValueError("no head")
+        head = json.loads(file.read(length))
+    if not isinstance(head, dict):
+        raise ValueError("no head")
+    places = {}
+    for name, entry in head.items():
+        if name == "__metadata__":
+            continue
+        try:
+            start, stop = (8 + length + offset for offset in entry["data_offsets"])
+            places[name] = TensorPlace(entry["dtype"], tuple(entry["shape"]), path, start, stop)
+        except (KeyError, TypeError) as error:
+            raise ValueError("no head") from error
+    return places
+
+
+def same_weights(one: list[Path], other: list[Path]) -> bool:
+    """Whether weights are equal bit by bit, however they are spread over files.
+
+    Ends at the first difference. Files other than safetensors are equal only as files.
+    """
+    if any(path.suffix != ".safetensors" for path in (*one, *other)):
+        return [file_digest(path) for path in one] == [file_digest(path) for path in other]
+    left, right = (
+        {name: at for path in files for name, at in tensors_of(path).items()} for files in (one, other)
+    )
+    if {name: at.form for name, at in left.items()} != {name: at.form for name, at in right.items()}:
+        return False
+    return all(
+        mine == theirs
+        for name, at in left.items()
+        for mine, theirs in zip(at.chunks(), right[name].chunks(), strict=True)
+    )

@@ -1,0 +1,80 @@
+"""What will be forgotten, in numbers and words for people, before anything runs. Needs no torch."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from hamu_ray.config.forget import DrawnForgetSection, ForgetSection
+
+SHOWN = 5
+"""Examples, and overlaps, that are shown."""
+
+WIDTH = 100
+"""Longest line of an example, in characters."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """How much is in a split: examples, and of texts their answers' tokens, less those that are left out."""
+
+    examples: int
+    tokens: int | None = None
+    dropped_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The forget set of a run, and what is kept and tested beside it."""
+
+    unit: Literal["texts", "images"]
+    splits: Mapping[str, Side]
+    """By name: ``forget``, ``retain``, ``test`` and, if there are some, ``duplicate``."""
+    first: Sequence[str]
+    """A line for each of the first examples to forget."""
+    digest: str
+    """SHA-256 of the forget set's content, in the order of its rows."""
+    overlaps: Sequence[str] = ()
+    """A line for each example of the retain or test set whose content is also to be forgotten, if that is allowed."""
+
+    def lines(self) -> Iterator[str]:
+        """Yield the forecast as lines of text."""
+        for name, side in self.splits.items():
+            tokens = "" if side.tokens is None else f", {side.tokens} answer tokens"
+            dropped = (
+                f"; {side.dropped_tokens} more are dropped: data.max_length cuts them off, data.windows would not"
+                if side.dropped_tokens
+                else ""
+            )
+            yield f"{name:<10} {side.examples} {self.unit}{tokens}{dropped}"
+        yield f"hash       sha256 {self.digest} of what is forgotten"
+        for line in self.first:
+            yield f"  {line}"
+        more = self.splits["forget"].examples - len(self.first)
+        if more > 0:
+            yield f"  and {more} more"
+        for line in self.overlaps[:SHOWN]:
+            yield f"overlap    {line}"
+        if len(self.overlaps) > SHOWN:
+            yield f"overlap    and {len(self.overlaps) - SHOWN} more"
+
+
+def allowed(forget: ForgetSection) -> bool:
+    """Whether a request allows overlaps, which are then listed: others are refused, and a draw may have any."""
+    return forget.allow_overlap and not isinstance(forget, DrawnForgetSection)
+
+
+def check_overlap(overlaps: Sequence[str], unit: str) -> None:
+    """Raise `ValueError`, one line, if there are overlaps."""
+    if overlaps:
+        more = f"; and {len(overlaps) - SHOWN} more" if len(overlaps) > SHOWN else ""
+        raise ValueError(
+            f"forget: {len(overlaps)} {unit} of the retain or test set hold what is to be forgotten: "
+            f"{'; '.join(overlaps[:SHOWN])}{more}: have forget name them too, remove them, or set "
+            "forget.allow_overlap to true"
+        )
+
+
+def shortened(text: str) -> str:
+    """Return a text as one line of at most `WIDTH` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."

@@ -1,0 +1,126 @@
+"""LoRA adapters by `peft`: fresh ones as configured, or given ones as their own configuration says."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hamu_ray.config.language import LoraConfig
+from hamu_ray.config.nearest import nearest
+from hamu_ray.tasks.checkpoints import Checkpoint
+from hamu_ray.tasks.hub import hub_or_cache, one_line
+from hamu_ray.tasks.language.check import check_adapter
+from hamu_ray.tasks.pretrained import check_weights
+
+RANK, ALPHA, DROPOUT = 8, 16, 0.05
+"""Of a fresh adapter where the configuration says nothing."""
+
+
+def with_adapter(
+    model: nn.Module, config: LoraConfig, seed: int, key: str = "model.lora.adapter"
+) -> nn.Module:
+    """Return the model with a fresh adapter, or the one that the configuration names, as all that is trained.
+
+    An adapter that was there before goes: the model that had it is not to be used any more. The seed decides the
+    fresh one's weights, which change nothing at first; ``key`` is what names a given one. Raises `ValueError` for
+    layers that are not there, and an adapter that does not fit the model or what is configured.
+    """
+    from peft import PeftModel, get_peft_model
+
+    base: Any = model.unload() if isinstance(model, PeftModel) else model
+    described = fresh(base, config) if config.adapter is None else given(config, key)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            adapted = get_peft_model(base, described)
+        except ValueError as error:
+            if config.adapter is None:
+                raise
+            raise ValueError(f"{key}: {config.adapter} does not fit the model: {one_line(error)}") from error
+    if config.adapter is not None:
+        _load_weights(adapted, config.adapter, key)
+    return adapted
+
+
+def fresh(model: nn.Module, config: LoraConfig) -> Any:
+    """Return the `peft` configuration of a fresh adapter; raises `ValueError` for layers that are not there."""
+    from peft import LoraConfig as PeftConfig
+
+    layers = linear_layers(model)
+    known = {name.rpartition(".")[2] for name in layers}
+    targets = config.target_modules or tuple(sorted(known))
+    for target in targets:
+        if not any(f".{name}".endswith(f".{target}") for name in layers):
+            raise ValueError(
+                f"model.lora.target_modules: the model has no linear layer {target}; {nearest(target, known)}"
+            )
+    adapted = {name for name in layers if any(f".{name}".endswith(f".{target}") for target in targets)}
+    return PeftConfig(
+        r=config.rank or RANK,
+        lora_alpha=config.alpha or ALPHA,
+        lora_dropout=DROPOUT if config.dropout is None else config.dropout,
+        target_modules=list(targets),
+        # GPT-2's layers hold their weights as (inputs, outputs).
+        fan_in_fan_out=all(not isinstance(layers[name], nn.Linear) for name in adapted),
+        task_type="CAUSAL_LM",
+    )
+
+
+def as_fresh(config: LoraConfig) -> LoraConfig:
+    """Return the configuration of a fresh adapter of the shape that the given one has."""
+    if config.adapter is None:
+        return config
+    described = Checkpoint("model.lora.adapter", config.adapter).adapter
+    targets = described.get("target_modules")
+    shape = {
+        "rank": described.get("r"),
+        "alpha": described.get("lora_alpha"),
+        "dropout": described.get("lora_dropout"),
+        "target_modules": tuple(targets) if isinstance(targets, list) else config.target_modules,
+    }
+    return config.model_copy(update={"adapter": None, **shape})
+
+
+def linear_layers(model: Any) -> dict[str, nn.Module]:
+    """Return the layers that can get an adapter, by name: linear ones and GPT-2's `Conv1D`, less the output layer."""
+    from transformers.pytorch_utils import Conv1D
+
+    head = model.get_output_embeddings()
+    return {
+        name: layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear | Conv1D) and layer is not head
+    }
+
+
+def given(config: LoraConfig, key: str) -> Any:
+    """Return a given adapter's own `peft` configuration.
+
+    Raises `ValueError` for what cannot be loaded, is no LoRA, or contradicts the run's configuration.
+    """
+    from peft import PeftConfig
+
+    assert config.adapter is not None
+    try:
+        with hub_or_cache(config.adapter):
+            described: Any = PeftConfig.from_pretrained(str(Path(config.adapter).expanduser()))
+    except Exception as error:  # peft and the hub's client raise many unrelated types
+        raise ValueError(f"{key}: {config.adapter} cannot be loaded: {one_line(error)}") from error
+    check_adapter(config, json.loads(json.dumps(described.to_dict(), default=list)))
+    described.inference_mode = False
+    return described
+
+
+def _load_weights(model: Any, path: str, key: str) -> None:
+    from peft import set_peft_model_state_dict
+    from peft.utils.save_and_load import load_peft_weights
+
+    try:
+        with hub_or_cache(path):
+            weights = load_peft_weights(str(Path(path).expanduser()), device="cpu")
+    except Exception as error:  # peft and the hub's client raise many unrelated types
+        raise ValueError(f"{key}: {path} cannot be loaded: {one_line(error)}") from error
+    check_weights(Checkpoint(key, path), model, weights)
+    set_peft_model_state_dict(model, weights)

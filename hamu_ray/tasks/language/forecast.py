@@ -1,0 +1,80 @@
+"""What of a text data set will be forgotten, and where else it stands. Needs no torch."""
+
+import hashlib
+from pathlib import Path
+
+from hamu_ray.config.language import LanguageModelConfig, TextSection
+from hamu_ray.tasks.forecast import SHOWN, Forecast, Side, allowed, shortened
+from hamu_ray.tasks.language.corpus import Corpus, ForgetText, TextSplit, load_corpus, split_corpus
+from hamu_ray.tasks.language.encoder import Encoder
+from hamu_ray.tasks.language.tokenizer import load_tokenizer
+from hamu_ray.tasks.overlap import text_matches
+from hamu_ray.tasks.request import Indices
+
+AT_ONCE = 1000
+"""Texts that are encoded before they are let go again."""
+
+
+def forecast_language(
+    config: TextSection, forget: ForgetText, seed: int, model: LanguageModelConfig, cache: Path | None
+) -> Forecast:
+    """Return what a run with these sections will forget, retain and test; loads texts and tokenizer.
+
+    Raises `ValueError` with one line that names the key and the remedy.
+    """
+    corpus = load_corpus(config, forget)
+    split = split_corpus(corpus, forget, seed)
+    encoder = Encoder(load_tokenizer(model, corpus.texts, cache), config)
+    parts = {
+        "forget": split.forget,
+        "retain": split.retain,
+        "test": split.test,
+        "duplicate": split.duplicates,
+    }
+    content = hashlib.sha256()
+    for index in split.forget.tolist():
+        content.update(repr((corpus.rows.questions[index], corpus.rows.answers[index])).encode())
+    return Forecast(
+        unit="texts",
+        splits={name: _side(corpus, encoder, indices) for name, indices in parts.items() if len(indices)},
+        first=[
+            f"{corpus.place(index)}: {shortened(_text(corpus, index))}"
+            for index in split.forget[:SHOWN].tolist()
+        ],
+        digest=content.hexdigest(),
+        overlaps=overlaps(corpus, split) if allowed(forget) else (),
+    )
+
+
+def overlaps(corpus: Corpus, split: TextSplit) -> list[str]:
+    """Return a line for each text of the retain or test set that is, or nearly is, one to forget.
+
+    Duplicates that the configuration adds to the retain set are meant to be there.
+    """
+    others = [*split.retain.tolist(), *split.test.tolist()]
+    forgotten = split.forget.tolist()
+    matches = text_matches(
+        [_text(corpus, index) for index in forgotten], (_text(corpus, index) for index in others)
+    )
+    lines = []
+    for match in matches:
+        same = "is" if match.similarity == 1 else f"is {match.similarity:.0%} like"
+        part = "retain" if match.other < len(split.retain) else "test"
+        forget, other = corpus.place(forgotten[match.forget]), corpus.place(others[match.other])
+        lines.append(f"{other} ({part}) {same} {forget}")
+    return lines
+
+
+def _text(corpus: Corpus, index: int) -> str:
+    question, answer = corpus.rows.questions[index], corpus.rows.answers[index]
+    return f"{question} {answer}" if question else answer
+
+
+def _side(corpus: Corpus, encoder: Encoder, indices: Indices) -> Side:
+    tokens = dropped = 0
+    for start in range(0, len(indices), AT_ONCE):
+        rows = corpus.rows.take(indices[start : start + AT_ONCE].tolist())
+        for encoded in encoder.encode(rows.questions, rows.answers):
+            tokens += len(encoded.answer)
+            dropped += encoded.dropped
+    return Side(len(indices), tokens, dropped)

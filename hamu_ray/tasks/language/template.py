@@ -1,0 +1,121 @@
+"""What stands around a question and its answer: the tokenizer's chat template, or a plain one."""
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from hamu_ray.config.language import TextSection
+from hamu_ray.tasks.hub import one_line
+
+QUESTION, ANSWER = "HamuRayQuestionSlot", "HamuRayAnswerSlot"
+"""Where the question and the answer go: words that no template changes."""
+
+SLOTS = re.compile(f"{QUESTION}|{ANSWER}")
+
+BLANK = "\t\t"
+"""White space around a slot, by which a template shows whether it strips what it is given."""
+
+
+DATES = "hamu_ray_dates"
+
+PINNED = (
+    f"{{%- macro strftime_now(format) -%}}{{{{ {DATES}[format] if format in {DATES} "
+    "else raise_exception('a date format that is not written in the template') }}{%- endmacro -%}"
+)
+"""Takes the place of the function by which templates ask for today's date, of which `transformers` lets none in."""
+
+FORMATS = re.compile(r"""'([^'\n]*%[^'\n]*)'|"([^"\n]*%[^"\n]*)\"""")
+"""Texts of a template that may be formats of dates."""
+
+
+@dataclass(frozen=True)
+class Template:
+    """A prompt, and the same with its answer and the end of the turn; with slots in place of both texts.
+
+    A chat template is rendered once, with slots for texts: what a text holds cannot change what stands around it.
+    """
+
+    prompt: str
+    whole: str
+    strips: bool = False
+    """Whether white space around a question or an answer is left out."""
+
+    @property
+    def ending(self) -> str:
+        """What follows an answer."""
+        return self.whole.partition(ANSWER)[2]
+
+    def filled(self, question: str, answer: str) -> tuple[str, str]:
+        """Return the prompt of a question, and the prompt with the answer."""
+        texts = {QUESTION: question, ANSWER: answer}
+        if self.strips:
+            texts = {slot: text.strip() for slot, text in texts.items()}
+        prompt, whole = (SLOTS.sub(lambda slot: texts[slot[0]], text) for text in (self.prompt, self.whole))
+        return prompt, whole
+
+
+def plain_template(tokenizer: Any, config: TextSection) -> Template:
+    """Return the configured prompt; where there are no questions, the token that begins a text."""
+    begin = tokenizer.bos_token or ""
+    if config.question_column is None:
+        begin = begin or tokenizer.eos_token
+        return Template(begin, f"{begin}{ANSWER}")
+    # Not str.format: the prompt may hold braces.
+    prompt = begin + config.prompt.replace("{question}", QUESTION)
+    return Template(prompt, f"{prompt} {ANSWER}")
+
+
+def chat_template(tokenizer: Any, config: TextSection, system: str | None) -> Template:
+    """Return the tokenizer's chat template, rendered with slots.
+
+    The prompt ends where the model would begin to generate, or where the template puts the answer if that is later:
+    an empty block of reasoning that it writes before an answer belongs to the prompt.
+
+    Raises `ValueError` for a template that cannot be rendered, or does not hold question and answer once each.
+    """
+    name = tokenizer.name_or_path or "the tokenizer"
+    template = tokenizer.get_chat_template()
+    arguments: dict[str, Any] = dict(config.template_arguments)
+    if "strftime_now" in template:
+        day = date.fromisoformat(config.template_date)
+        arguments[DATES] = {text: day.strftime(text) for found in FORMATS.findall(template) for text in found}
+        template = PINNED + template
+
+    def rendered(blank: str, *, answered: bool) -> str:
+        messages = [{"role": "user", "content": f"{blank}{QUESTION}{blank}"}]
+        if system is not None:
+            messages.insert(0, {"role": "system", "content": system})
+        if answered:
+            messages.append({"role": "assistant", "content": f"{blank}{ANSWER}{blank}"})
+        try:
+            return tokenizer.apply_chat_template(
+                messages,
+                chat_template=template,
+                tokenize=False,
+                add_generation_prompt=not answered,
+                **arguments,
+            )
+        except Exception as error:  # jinja raises many unrelated types
+            key = "system_prompt" if system is not None else "template"
+            raise ValueError(
+                f"data.{key}: the chat template of {name} cannot be used: {one_line(error)}; set it to "
+                f"{'null' if system is not None else 'plain'}"
+            ) from error
+
+    generation, whole = rendered("", answered=False), rendered("", answered=True)
+    if [whole.count(slot) for slot in (QUESTION, ANSWER)] != [1, 1] or whole.index(QUESTION) > whole.index(
+        ANSWER
+    ):
+        raise ValueError(
+            f"data.template: the chat template of {name} does not write the question and then the answer, once each; "
+            "take plain"
+        )
+    before = whole.partition(ANSWER)[0]
+    begins_later = before.startswith(generation) and before != generation
+    if begins_later and before.removeprefix(generation).strip():
+        prompt = before
+    else:
+        prompt = generation if generation.startswith(before.rstrip()) else before
+    whole = whole if whole.startswith(prompt) else prompt + whole.removeprefix(before)
+    return Template(prompt, whole, strips=f"{BLANK}{ANSWER}{BLANK}" not in rendered(BLANK, answered=True))

@@ -1,0 +1,114 @@
+"""Models with every weight from a checkpoint: `from_pretrained` that leaves nothing to chance."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from hamu_ray.tasks.checkpoints import CONFIG, Checkpoint
+from hamu_ray.tasks.hub import hub_or_cache, one_line
+
+NAMED = 3
+"""Weights that a message names, at most."""
+
+
+def pretrained(auto: Any, checkpoint: Checkpoint, *, new_head: bool = False, **options: Any) -> Any:
+    """Return a checkpoint's model, an adapter merged into its base.
+
+    Args:
+        auto: the class of `transformers` that loads it, such as ``AutoModelForCausalLM``.
+        checkpoint: what to load.
+        new_head: whether what lies behind the backbone may be missing or of another shape: it is drawn anew.
+        options: of `from_pretrained`.
+
+    Raises:
+        ValueError: It cannot be loaded, or weights are missing, left over or of another shape: names them.
+    """
+    base = checkpoint.base
+    if base is None:
+        model, fresh = _loaded(auto, checkpoint, new_head, options)
+        if fresh and not new_head:
+            raise _incomplete(checkpoint, fresh)
+        return model
+    model, fresh = _loaded(auto, base, True, options)
+    model, saved = _with_its_adapter(model, checkpoint)
+    if uncovered := {name for name in fresh if not any(f".{part}." in f".{name}" for part in saved)}:
+        raise _incomplete(base, uncovered)
+    return model
+
+
+def _loaded(
+    auto: Any, checkpoint: Checkpoint, new_head: bool, options: Mapping[str, Any]
+) -> tuple[Any, set[str]]:
+    """Return the model and the names of its weights that are none of the checkpoint's, all of them of the head."""
+    try:
+        with hub_or_cache(checkpoint.name):
+            model, info = auto.from_pretrained(
+                checkpoint.name, output_loading_info=True, ignore_mismatched_sizes=True, **options
+            )
+    except Exception as error:  # transformers and the hub's client raise many unrelated types
+        raise ValueError(
+            f"{checkpoint.key}: {checkpoint.name} cannot be loaded: {one_line(error)}"
+        ) from error
+    fresh = {str(name) for name in info["missing_keys"]} | {str(name) for name, *_ in info["mismatched_keys"]}
+    left_over = {str(name) for name in info["unexpected_keys"]}
+    backbone = f"{model.base_model_prefix}."
+    if new_head:  # a backbone's own pooler belongs to the head that it was saved with
+        left_over = {name for name in left_over if name.startswith(backbone) and ".pooler." not in name}
+    if wrong := {name for name in fresh if name.startswith(backbone)} | set(info["error_msgs"]):
+        raise _incomplete(checkpoint, wrong)
+    if left_over:
+        raise ValueError(
+            f"{checkpoint.key}: {checkpoint.name} has weights that the model of its {CONFIG} lacks: "
+            f"{_listed(left_over)}; give a checkpoint as save_pretrained leaves it"
+        )
+    return model, fresh
+
+
+def _incomplete(checkpoint: Checkpoint, names: set[str]) -> ValueError:
+    return ValueError(
+        f"{checkpoint.key}: {checkpoint.name} lacks weights of the model that its {CONFIG} describes, or has them in "
+        f"another shape: {_listed(names)}; give a whole checkpoint, or ask for a new head where only that is missing"
+    )
+
+
+def _listed(names: Collection[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(sorted(names)[:NAMED]) + more
+
+
+def _with_its_adapter(model: nn.Module, checkpoint: Checkpoint) -> tuple[nn.Module, tuple[str, ...]]:
+    """Return the model with the adapter merged into it, and the names of modules that the adapter holds whole."""
+    from peft import PeftModel
+    from peft.utils.save_and_load import load_peft_weights
+
+    try:
+        with hub_or_cache(checkpoint.name):
+            adapted: Any = PeftModel.from_pretrained(model, checkpoint.name)
+            weights = load_peft_weights(checkpoint.name, device="cpu")
+    except Exception as error:  # peft and the hub's client raise many unrelated types
+        raise ValueError(
+            f"{checkpoint.key}: {checkpoint.name} cannot be loaded: {one_line(error)}"
+        ) from error
+    check_weights(checkpoint, adapted, weights)
+    saved = adapted.peft_config["default"].modules_to_save or ()
+    merged: nn.Module = adapted.merge_and_unload()
+    return merged.requires_grad_(True), tuple(saved)  # peft had frozen what lies below the adapter
+
+
+def check_weights(checkpoint: Checkpoint, model: Any, weights: Mapping[str, Tensor]) -> None:
+    """Check that an adapter's weights are those of a model with an adapter; raises `ValueError`."""
+    from peft import get_peft_model_state_dict
+
+    expected: Mapping[str, Tensor] = get_peft_model_state_dict(model)
+    for name in sorted(set(weights) | set(expected)):
+        found, wanted = (held[name].shape if name in held else None for held in (weights, expected))
+        if found != wanted:
+            raise ValueError(
+                f"{checkpoint.key}: {checkpoint.name} does not fit: {name} is {_shape(found)} there and "
+                f"{_shape(wanted)} here; give the adapter of this model"
+            )
+
+
+def _shape(shape: Any) -> str:
+    return "missing" if shape is None else "x".join(map(str, shape))

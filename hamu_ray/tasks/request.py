@@ -1,0 +1,218 @@
+"""What a request names: rows of the split that the user gave, by index, column value, identifier or file name."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hamu_ray.config.forget import AnyNamed, Condition, ForgetFiles, ForgetIds, ForgetIndices, ForgetWhere
+from hamu_ray.config.nearest import nearest
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Indices = NDArray[np.int64]
+
+SHOWN = 3
+"""How many values or names an error lists."""
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """The rows that a request can name: those of the training splits as they are stored, one split after another."""
+
+    name: str
+    """What errors call it: path and split."""
+    count: int
+    parts: tuple["Dataset", ...] = ()
+    """The splits themselves; none where the data have no columns."""
+    used: Indices | None = None
+    """int64, sorted: the rows that limits leave; None for all."""
+    limit: str = "data.train_limit"
+    """The key that leaves rows out."""
+    remedy: str = "raise it or set it to null"
+    """What to do with it where it leaves out a row that is to be forgotten."""
+
+    @classmethod
+    def of(cls, name: str, *parts: "Dataset", used: Indices | None = None, limit: str) -> "Source":
+        """Return the rows of these splits."""
+        return cls(name, sum(len(part) for part in parts), parts, used, limit)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that every split has."""
+        first, *others = (part.column_names for part in self.parts) if self.parts else ([],)
+        return [column for column in first if all(column in known for known in others)]
+
+    def values(self, column: str, key: str) -> list[Any]:
+        """Return a column's value in every row; ``key`` is the one of the configuration that names it."""
+        if column not in self.columns:
+            if not self.columns:
+                raise ValueError(f"{key}: {self.name} has no columns; take forget.kind indices")
+            raise ValueError(f"{key}: {self.name} has no column {column}; {nearest(column, self.columns)}")
+        return [value for part in self.parts for value in _column(part, column)]
+
+
+def requested(config: AnyNamed, source: Source) -> Indices:
+    """Return the rows that a request names, as int64 indices among the rows that are used, sorted.
+
+    Raises `ValueError` for what is not there, and for rows that a limit leaves out.
+    """
+    rows = np.unique(_rows(config, source))
+    if source.used is None:
+        return rows
+    left_out = np.setdiff1d(rows, source.used)
+    if len(left_out):
+        raise ValueError(
+            f"{source.limit}: leaves out {len(left_out)} of the {len(rows)} rows that forget names, such as row "
+            f"{left_out[0]}; {source.remedy}"
+        )
+    return np.searchsorted(source.used, rows)
+
+
+def _rows(config: AnyNamed, source: Source) -> Indices:
+    if isinstance(config, ForgetIndices):
+        return read_indices(Path(config.path), source.count, source.name)
+    if isinstance(config, ForgetIds):
+        return _rows_of_ids(config, source)
+    if isinstance(config, ForgetFiles):
+        return _rows_of_files(config, source)
+    return _rows_where(config, source)
+
+
+def _rows_where(config: ForgetWhere, source: Source) -> Indices:
+    holding = np.ones(source.count, dtype=bool)
+    for condition in config.every:
+        values = source.values(condition.column, "forget.column")
+        holding &= np.fromiter(map(_test_of(condition), values), dtype=bool, count=source.count)
+    if not holding.any():
+        raise ValueError(f"forget: no row of {source.name} has {_described(config, source)}")
+    return holding.nonzero()[0]
+
+
+def _test_of(condition: Condition) -> Callable[[Any], bool]:
+    """Return whether a value meets a condition. Numbers and texts are never equal, nor are 1 and true."""
+    if condition.matches is not None:
+        pattern = re.compile(condition.matches)
+        return lambda value: value is not None and pattern.search(str(value)) is not None
+    wanted = condition.one_of if condition.one_of is not None else (condition.equals,)
+    booleans = {value for value in wanted if isinstance(value, bool)}
+    others = {value for value in wanted if not isinstance(value, bool)}
+    return lambda value: value in (booleans if isinstance(value, bool) else others)
+
+
+def _described(config: ForgetWhere, source: Source) -> str:
+    """Return the conditions, with values that the last column does hold."""
+    parts = []
+    for condition in config.every:
+        test = condition.model_dump(exclude_none=True, exclude={"column"})
+        (name, value), *_ = test.items()
+        parts.append(f"{condition.column} {name} {list(value) if isinstance(value, tuple) else value!r}")
+    column = config.every[-1].column
+    held = dict.fromkeys(source.values(column, "forget.column"))
+    some = ", ".join(f"{value!r:.40}" for value in list(held)[:SHOWN])
+    return f"{' and '.join(parts)}; {column} holds {some}{', ...' if len(held) > SHOWN else ''}"
+
+
+def _rows_of_ids(config: ForgetIds, source: Source) -> Indices:
+    values = [str(value) for value in source.values(config.column, "forget.column")]
+    known = set(values)
+    wanted: set[str] = set()
+    for number, text in numbered_lines(Path(config.path), "an identifier"):
+        if text not in known:
+            raise ValueError(
+                f"forget.path: {config.path}, line {number}: no row of {source.name} has {config.column} {text[:40]!r}"
+            )
+        wanted.add(text)
+    return np.array([row for row, value in enumerate(values) if value in wanted], dtype=np.int64)
+
+
+def _rows_of_files(config: ForgetFiles, source: Source) -> Indices:
+    paths = [path for part in source.parts for path in image_files(part)]
+    if not any(paths):
+        raise ValueError(
+            f"forget.kind: the images of {source.name} have no file names; take indices or where"
+        )
+    by_name: dict[str, list[int]] = {}
+    for row, path in enumerate(paths):
+        by_name.setdefault(PurePath(path).name, []).append(row)
+    found = []
+    for wanted in config.names:
+        parts = PurePath(wanted).parts
+        rows = [
+            row
+            for row in by_name.get(PurePath(wanted).name, [])
+            if PurePath(paths[row]).parts[-len(parts) :] == parts
+        ]
+        if len(rows) != 1:
+            problem = (
+                f"is no training image; {nearest(PurePath(wanted).name, by_name)}"
+                if not rows
+                else f"stands for {len(rows)} images, such as {paths[rows[0]]}; give more of the path"
+            )
+            raise ValueError(f"forget.names: {wanted} {problem}")
+        found += rows
+    return np.array(found, dtype=np.int64)
+
+
+def image_files(dataset: "Dataset") -> Iterator[str]:
+    """Yield the path of each row's image as the data set has it, or nothing for one that has none."""
+    from datasets import Image
+
+    column = next((name for name, kind in dataset.features.items() if isinstance(kind, Image)), None)
+    if column is None:
+        return
+    for image in _column(dataset.cast_column(column, Image(decode=False)), column):
+        yield (image or {}).get("path") or ""
+
+
+def _column(dataset: "Dataset", column: str) -> list[Any]:
+    return list(dataset.with_format(None)[column])
+
+
+def read_indices(path: Path, count: int, of: str) -> Indices:
+    """Read distinct indices below ``count`` from a text file, one a line; blank lines are passed over.
+
+    ``of`` says in errors what they are indices of. Raises `ValueError` that names the file and the line.
+    """
+    seen: dict[int, int] = {}
+    for number, text in numbered_lines(path, "an index"):
+        if not (text.isascii() and text.isdigit()):
+            raise ValueError(f"forget.path: {path}, line {number}: {text[:40]!r} is not an index (0, 1, ...)")
+        index = int(text)
+        if index >= count:
+            raise ValueError(
+                f"forget.path: {path}, line {number}: there is no row {index}; the {count} rows of {of} have 0 to "
+                f"{count - 1}"
+            )
+        if index in seen:
+            raise ValueError(f"forget.path: {path}, line {number}: {index} is on line {seen[index]} already")
+        seen[index] = number
+    return np.fromiter(seen, dtype=np.int64)
+
+
+def numbered_lines(path: Path, what: str) -> list[tuple[int, str]]:
+    """Return the lines of a text file that are not blank, with their numbers from 1; raises `ValueError`."""
+    try:
+        lines = path.expanduser().read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(
+            f"forget.path: {path} cannot be read: {reason}; give a text file with {what} on each line"
+        ) from error
+    found = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+    if not found:
+        raise ValueError(
+            f"forget.path: {path} is empty: there is nothing to forget; write {what} on each line"
+        )
+    return found
+
+
+def listed(items: Iterable[str], total: int) -> str:
+    """Return some items in a line, and how many more there are."""
+    some = list(items)
+    return ", ".join(some) + (f" and {total - len(some)} more" if total > len(some) else "")

@@ -1,0 +1,59 @@
+"""A checkpoint's classes and the data set's: which output of the model is which class. Needs no torch."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hamu_ray.config.model import ModelConfig
+from hamu_ray.tasks.checkpoints import Checkpoint
+from hamu_ray.tasks.vision.preprocessing import checkpoint_of
+
+PLACEHOLDER = re.compile(r"LABEL_\d+")
+"""What `transformers` calls classes that nobody named."""
+
+NAMED = 8
+"""Names of classes that a message lists, at most."""
+
+
+def output_order(names: Sequence[str], model: ModelConfig) -> NDArray[np.int64]:
+    """Return the output of the model for each class of the data set, int64 ``(classes,)``.
+
+    A checkpoint that names its classes decides on it; one that does not, and a fresh head, have the data set's order.
+    Raises `ValueError` that names both where the classes are not the same.
+    """
+    checkpoint = checkpoint_of(model)
+    if checkpoint is None or model.new_head:
+        return np.arange(len(names))
+    return order_of(names, checkpoint)
+
+
+def order_of(names: Sequence[str], checkpoint: Checkpoint) -> NDArray[np.int64]:
+    """Return a checkpoint's output for each class of the data set, int64 ``(classes,)``; raises `ValueError`."""
+    theirs = class_names(checkpoint)
+    unnamed = all(PLACEHOLDER.fullmatch(name) for name in theirs) or list(names) == [
+        *map(str, range(len(names)))
+    ]
+    if len(theirs) == len(names) and unnamed:
+        return np.arange(len(names))
+    if sorted(theirs) != sorted(names) or len(set(theirs)) != len(theirs):
+        raise ValueError(
+            f"{checkpoint.key}: {checkpoint.name} has the classes {_listed(theirs)}, the data set {_listed(names)}; "
+            "name the data set's classes as the checkpoint does, or ask for a new head where it is to learn them"
+        )
+    return np.array([theirs.index(name) for name in names], dtype=np.int64)
+
+
+def class_names(checkpoint: Checkpoint) -> list[str]:
+    """Return a checkpoint's names of its classes, in the order of its outputs."""
+    named = checkpoint.config.get("id2label")
+    if not isinstance(named, dict):
+        # transformers leaves them out where they are placeholders; two classes are its default
+        return [f"LABEL_{number}" for number in range(int(checkpoint.config.get("num_labels", 2)))]
+    return [str(named[number]) for number in sorted(named, key=int)]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more} ({len(names)})"

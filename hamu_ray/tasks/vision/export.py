@@ -1,0 +1,56 @@
+"""Image classifiers of `transformers` as it has them on disk: the files beside the weights that the engine writes."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from hamu_ray.config.model import ModelConfig
+from hamu_ray.tasks.checkpoints import PREPROCESSOR
+from hamu_ray.tasks.vision.data import VisionData
+from hamu_ray.tasks.vision.preprocessing import checkpoint_of
+
+
+def exported(model: nn.Module, data: VisionData, config: ModelConfig) -> Mapping[str, bytes]:
+    """Return the contents of files by name that make a folder one which `from_pretrained` loads.
+
+    To go beside a ``model.safetensors`` with all weights: the configuration, and the image processor, which is the
+    checkpoint's own, or does as the data were prepared.
+    """
+    network: Any = model
+    network.config.architectures = [type(network).__name__]
+    checkpoint = checkpoint_of(config)
+    own = checkpoint.file(PREPROCESSOR) if checkpoint else None
+    with tempfile.TemporaryDirectory() as folder:
+        network.config.save_pretrained(folder)
+        if own is None:
+            _processor(data).save_pretrained(folder)
+        files = {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir()) if path.is_file()}
+    return files if own is None else {**files, PREPROCESSOR: own.read_bytes()}
+
+
+def loading_code(model: nn.Module, data: VisionData, config: ModelConfig) -> str:
+    """Return the Python that loads a model from the folder that it is left in."""
+    if not config.embedded:
+        return (
+            "from transformers import AutoImageProcessor, AutoModelForImageClassification\n"
+            'model, processor = AutoModelForImageClassification.from_pretrained("."), '
+            'AutoImageProcessor.from_pretrained(".")\n'
+        )
+    channels, classes, name = data.image_shape[0], len(data.class_names), type(model).__name__
+    return (
+        f"from {type(model).__module__} import {name}; from safetensors.torch import load_model\n"
+        f'load_model(model := {name}({channels}, {classes}), "model.safetensors")\n'
+    )
+
+
+def _processor(data: VisionData) -> Any:
+    """Return an image processor that prepares images as the data were."""
+    from transformers import ViTImageProcessor
+
+    _, height, width = data.image_shape
+    return ViTImageProcessor(
+        size={"height": height, "width": width}, image_mean=list(data.mean), image_std=list(data.std)
+    )

@@ -1,0 +1,45 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.house import CONTRIBUTING, arrows, reachable, with_drawing
+from tests.test_import_directions import TABLE
+
+ROOT = CONTRIBUTING.parent
+
+
+def test_the_drawing_is_that_of_the_table():
+    text = CONTRIBUTING.read_text()
+    assert text == with_drawing(text), "run: python -m tests.house"
+
+
+@pytest.mark.parametrize("room", TABLE)
+def test_arrows_lead_to_every_room_that_may_be_imported(room):
+    to_follow, found = set(arrows(room)), set()
+    while to_follow:
+        other = to_follow.pop()
+        found.add(other)
+        to_follow |= set(arrows(other))
+    assert found == reachable(room)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        path.relative_to(ROOT)
+        for path in (CONTRIBUTING, ROOT / "README.md", *ROOT.glob("hamu_ray/*/README.md"))
+    ],
+    ids=str,
+)
+def test_files_that_are_named_exist(document: Path):
+    """Paths in backticks that begin with a folder of the repository, and links to files."""
+    text = (ROOT / document).read_text()
+    named = re.findall(r"`((?:hamu_ray|tests|scripts|docs|search_spaces|cluster)/[\w./-]*)`", text)
+    linked = [ROOT / document.parent / link for link in re.findall(r"\]\((?!https?:)([^)#]+)", text)]
+    missing = [
+        str(path)
+        for path in [*(ROOT / name for name in named if name.isascii()), *linked]
+        if not path.exists()
+    ]
+    assert not [path for path in missing if "NAME" not in path]
