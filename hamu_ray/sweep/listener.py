@@ -219,7 +219,7 @@ def make_record(state: TrialState, results: StoragePath) -> TrialRecord:
                 evaluation_seconds=end.evaluation_seconds,
                 reference_kind=end.reference_kind,
                 reference_origin=end.reference_origin,
-                gradient_computations=end.gradient_computations,
+                gradient_computations=float(end.gradient_computations),
                 exchange_bytes=end.exchange_bytes,
                 model_path=str(results / TRIALS / state.name / MODEL_FILE),
             )
