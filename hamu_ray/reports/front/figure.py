@@ -9,7 +9,14 @@ from typing import Any
 import plotly.graph_objects as go
 
 from hamu_ray.reports.front.palette import LIGHT
-from hamu_ray.reports.front.scene import FrontPlot, PlottedTrial, Series, compose
+from hamu_ray.reports.front.scene import (
+    GUARANTEED_FRONT,
+    NOT_GUARANTEED,
+    FrontPlot,
+    PlottedTrial,
+    Series,
+    compose,
+)
 from hamu_ray.reports.front.traces import GRID, INK, MUTED, Figure, axis, figure, line, markers, resolved
 from hamu_ray.results.front import Point
 from hamu_ray.results.summary import SweepSummary, method_of, settings_of
@@ -32,6 +39,11 @@ def front_figure(plot: FrontPlot) -> Figure:
             data.append(line(one.stairs, one.style.css, 1, one.method, showlegend=False, **style))
     if plot.stairs:
         data.append(line(plot.stairs, INK, 2, "Pareto front"))
+    if plot.hollow:
+        ring = {"symbol": "circle-open", "size": 10, "color": INK}
+        data.append(markers([(None, None)], [], ring, NOT_GUARANTEED))
+    if plot.guaranteed_stairs:
+        data.append(line(plot.guaranteed_stairs, INK, 1.5, GUARANTEED_FRONT, "dash"))
     if plot.others:
         cross: Figure = {"symbol": "x-thin", "size": 7, "line": {"color": MUTED, "width": 1.5}}
         texts = [hover_text(plot, PlottedTrial(trial, point, False)) for trial, point in plot.others]
@@ -70,7 +82,10 @@ def hover_text(plot: FrontPlot, one: PlottedTrial) -> str:
 
 
 def _ended(trial: TrialRecord) -> str:
-    return f"{trial.status}: {escape(trial.reason[:80])}" if trial.reason else str(trial.status)
+    ended = f"{trial.status}: {escape(trial.reason[:80])}" if trial.reason else str(trial.status)
+    if trial.guaranteed is False:
+        ended += f"<br>{NOT_GUARANTEED}: {trial.steps_outside_guarantee} of {trial.steps} steps outside"
+    return ended
 
 
 def _coordinates(plot: FrontPlot, point: Point) -> str:
@@ -97,16 +112,21 @@ def _method_points(plot: FrontPlot, one: Series) -> Figure:
     every = math.ceil(len(off) / MOST_POINTS) or 1
     kept = off[::every] + [plotted for plotted in one.trials if plotted.on_front]
     marker = {
-        "symbol": one.style.marker,
+        "symbol": [one.style.marker + "-open" * plotted.hollow for plotted in kept],
         "color": one.style.css,
         "size": [13 if plotted.on_front else 8 for plotted in kept],
         "opacity": [1.0 if plotted.on_front else 0.55 for plotted in kept],
-        "line": {"color": INK, "width": [1.2 if plotted.on_front else 0.5 for plotted in kept]},
+        "line": {"color": INK, "width": [_edge(plotted) for plotted in kept]},
     }
     texts = [hover_text(plot, plotted) for plotted in kept]
     points = [plotted.point for plotted in kept]
     bars = dict(_error_bars(kept, one.style.css))
     return markers(points, texts, marker, one.method, **_of_method(one.method), **bars)
+
+
+def _edge(plotted: PlottedTrial) -> float:
+    """Return the width of a marker's edge, which is all there is of a hollow one."""
+    return (2.4 if plotted.hollow else 1.2) if plotted.on_front else (1.6 if plotted.hollow else 0.5)
 
 
 def _error_bars(trials: Sequence[PlottedTrial], colour: str) -> Iterator[tuple[str, Figure]]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hamu_ray.metrics.names import STEPS_OUTSIDE_GUARANTEE
 from hamu_ray.results.front_table import HEADLINE, front_table
 from hamu_ray.results.summary import SweepSummary, method_of, over_seeds, settings_of
 from hamu_ray.results.trial import Status, TrialRecord
@@ -26,7 +27,14 @@ def write_csv(path: Path | str, summary: SweepSummary, trials: Sequence[TrialRec
     fixed = {*metrics, "steps", "unlearning_seconds"}
     measured = {key for trial in trials for key in trial.measures} - fixed
     others = sorted(measured, key=lambda key: (key != HEADLINE, key))
-    after = ["steps", "unlearning_seconds", "reason", "model_path"]
+    known = any(trial.guaranteed is not None for trial in summary.trials)
+    after = [
+        "steps",
+        "unlearning_seconds",
+        *([STEPS_OUTSIDE_GUARANTEE] if known else []),
+        "reason",
+        "model_path",
+    ]
     header = ["trial_id", "method", "status", "place", *metrics, *parameters, *others, *after]
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
@@ -58,7 +66,11 @@ def describe(summary: SweepSummary, picture: str = "") -> str:
     if picture:
         parts.append(picture)
     if summary.front:
-        paths = [f"- `{trial.trial_id}`: `{trial.model_path or 'not kept'}`" for trial in summary.front]
+        paths = [
+            f"- `{trial.trial_id}`{', not guaranteed' * (trial.guaranteed is False)}: "
+            f"`{trial.model_path or 'not kept'}`"
+            for trial in summary.front
+        ]
         parts += ["### Models of the front", "\n".join(paths)]
     groups = over_seeds(summary)
     if groups:
