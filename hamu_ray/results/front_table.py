@@ -57,9 +57,7 @@ def front_table(summary: SweepSummary) -> FrontTable:
     ]
     several = any(equals for _, equals in _distinct(summary))
     unsure = any(NOT_GUARANTEED in row[0] for row in rows)
-    notes = (
-        KNEE_NOTE * bool(summary.front) + NOT_GUARANTEED_NOTE * unsure + EQUALS_NOTE * several + "."
-    )
+    notes = KNEE_NOTE * bool(summary.front) + NOT_GUARANTEED_NOTE * unsure + EQUALS_NOTE * several + "."
     header = ["", "trial", "method", *map(words, metrics), *map(words, titles)]
     return FrontTable(_title(summary), counts_line(summary) + notes, header, rows, anchors)
 

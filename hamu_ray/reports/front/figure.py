@@ -21,7 +21,7 @@ from hamu_ray.reports.front.traces import GRID, INK, MUTED, Figure, axis, figure
 from hamu_ray.results.front import Point
 from hamu_ray.results.summary import SweepSummary, method_of, settings_of
 from hamu_ray.results.trial import TrialRecord
-from hamu_ray.results.wording import DEFINITIONS, last_word, number, setting
+from hamu_ray.results.wording import DEFINITIONS, counted, last_word, number, setting
 
 MOST_POINTS = 3000
 """A method's trials off the front that are drawn; of more, every n-th."""
@@ -78,14 +78,13 @@ def hover_text(plot: FrontPlot, one: PlottedTrial) -> str:
         lines.append(f"mean over seeds {', '.join(map(str, means.seeds))}; bars: 95 % intervals")
     else:
         lines.append(_ended(trial))
+    if one.hollow:
+        lines.append(f"{NOT_GUARANTEED}: {counted(trial.steps_outside_guarantee or 0, 'step')} outside")
     return "<br>".join(lines)
 
 
 def _ended(trial: TrialRecord) -> str:
-    ended = f"{trial.status}: {escape(trial.reason[:80])}" if trial.reason else str(trial.status)
-    if trial.guaranteed is False:
-        ended += f"<br>{NOT_GUARANTEED}: {trial.steps_outside_guarantee} of {trial.steps} steps outside"
-    return ended
+    return f"{trial.status}: {escape(trial.reason[:80])}" if trial.reason else str(trial.status)
 
 
 def _coordinates(plot: FrontPlot, point: Point) -> str:
@@ -111,8 +110,9 @@ def _method_points(plot: FrontPlot, one: Series) -> Figure:
     off = [plotted for plotted in one.trials if not plotted.on_front]
     every = math.ceil(len(off) / MOST_POINTS) or 1
     kept = off[::every] + [plotted for plotted in one.trials if plotted.on_front]
+    symbols = [one.style.marker + "-open" * plotted.hollow for plotted in kept]
     marker = {
-        "symbol": [one.style.marker + "-open" * plotted.hollow for plotted in kept],
+        "symbol": symbols if any(plotted.hollow for plotted in kept) else one.style.marker,
         "color": one.style.css,
         "size": [13 if plotted.on_front else 8 for plotted in kept],
         "opacity": [1.0 if plotted.on_front else 0.55 for plotted in kept],
