@@ -70,9 +70,18 @@ class Ended:
     folder: Path
 
 
+EXACT = {"constraint_split": "exact", "trust_region": True}
+VARIANTS: dict[str, dict[str, Any]] = {
+    **{name: {"name": name, "constraint_ratio": 0.1} for name in METHODS},
+    "hamu-q exact": {"name": "hamu-q", "constraint_fraction": 0.3, **EXACT},
+    "hamu-u exact": {"name": "hamu-u", "constraint_fraction": 0.7, **EXACT},
+}
+"""Sections of a method by a name for it."""
+
+
 def sections_of(method: str, optimizer: str) -> dict[str, Any]:
     return {
-        "method": {"name": method, "constraint_ratio": 0.1},
+        "method": VARIANTS[method],
         "optimizer": {"name": optimizer, "learning_rate": 1e-2 if optimizer == "sgd" else 1e-4},
         "batch": {"retain": 63, "forget": 34, "micro": 10 if method in ("hamu-q", "ft") else None},
     }
@@ -121,7 +130,7 @@ def test_the_number_of_workers_does_not_change_the_numbers(
     count: int,
     optimizer: str,
 ) -> None:
-    for method in METHODS:
+    for method in VARIANTS:
         one = alone(method, optimizer)
         run = configure(storage, count, **sections_of(method, optimizer))
         many, reports = do(slots(count), run, tmp_path / method)
