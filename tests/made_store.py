@@ -66,9 +66,10 @@ def points(config: SweepConfig) -> list[dict[str, Scalar]]:
     found = []
     for cell in (cell for _ in range(config.search.samples) for cell in config.cells()):
         point = dict(cell)
-        for path, domain in config.space.items():
-            bounds = domain.loguniform or domain.uniform
-            if bounds and config.applies(path, point):
+        for path in config.space:
+            domain = config.domain(path, point)
+            bounds = domain and (domain.loguniform or domain.uniform)
+            if domain and bounds:
                 low, high = np.log(bounds) if domain.loguniform else bounds
                 value = rng.uniform(low, high)
                 point[path] = float(np.exp(value) if domain.loguniform else value)

@@ -52,6 +52,12 @@ SMALL_TRIALS = {
     "cifar/batch_size_ablation": 3 * 2 * 3,
     "waterdrum_tofu/batch_size_ablation": 3 * 2 * 3,
     "waterdrum_tofu/semantic_similarity_sweep": 2 * 9 * 3,
+    "ablations/digits": (2 * 2 + 6) * 3 * 2 * 4,
+    "ablations/digits_ratio": 2 * 2 * 3 * 2 * 4,
+    "ablations/cifar": (2 * 2 + 6) * 2 * 2 * 4,
+    "ablations/cifar_ratio": 2 * 2 * 2 * 2 * 4,
+    "ablations/tofu": (2 * 2 + 6) * 2 * 4,
+    "ablations/tofu_ratio": 2 * 2 * 2 * 4,
 }
 """Where they are not those of the whole experiment."""
 
@@ -61,6 +67,12 @@ OTHERS = {
     "cifar_small": 9 * 4,
     "waterdrum_tofu": 11 * 4,
     "tofu_small": 5 * 5,
+    "ablations/digits": (2 * 4 * 2 + 6) * 3 * 5 * 8,
+    "ablations/digits_ratio": 2 * 4 * 2 * 3 * 5 * 8,
+    "ablations/cifar": (2 * 4 * 2 + 6) * 2 * 5 * 8,
+    "ablations/cifar_ratio": 2 * 4 * 2 * 2 * 5 * 8,
+    "ablations/tofu": (2 * 4 * 2 + 6) * 5 * 8,
+    "ablations/tofu_ratio": 2 * 4 * 2 * 5 * 8,
 }
 """Trials of what is no experiment of the paper."""
 
@@ -69,8 +81,8 @@ SHARED = {f"{task}/{name}" for task in ("cifar", "waterdrum_tofu") for name in (
 
 RECIPES: dict[str, dict[str, Any]] = {
     "cifar": {
-        "forget": {"kind": "class", "label": 0, "rho": 0.0},
-        "model.name": "resnet20",
+        "forget": {"kind": "class", "label": 0, "rho": 0.0, "swap_from": "rest"},
+        "model.name": "resnet20-projection",
         "model.freeze_batchnorm": True,
         "data.mean": [0.4914, 0.4822, 0.4465],
         "data.std": [0.2023, 0.1994, 0.2010],

@@ -24,7 +24,17 @@ from hamu_ray.pairing.group import Alone
 from hamu_ray.preflight import check_sweep, distinct_runs
 from hamu_ray.results.folder import new_folder, resumable_folder
 from hamu_ray.results.outcome import Report, Status, Verdict
-from tests.paper_experiments import BOTH, EXPERIMENTS, OTHERS, RECIPES, SEEDS, SHARED, SMALL_TRIALS, trials
+from tests.paper_experiments import (
+    BOTH,
+    EXPERIMENTS,
+    HAMU,
+    OTHERS,
+    RECIPES,
+    SEEDS,
+    SHARED,
+    SMALL_TRIALS,
+    trials,
+)
 from tests.sweep_processes import log_of, start
 
 FOLDER = Path(__file__).parents[1] / "search_spaces"
@@ -51,7 +61,7 @@ def test_all_files_are_known() -> None:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_varies_what_the_paper_does(name: str) -> None:
     config = load_sweep(FILES[name])
-    space = {path: set(domain.grid or ()) for path, domain in config.space.items()}
+    space = {path: set(domain.grid or ()) for path, (domain,) in config.space.items()}
     assert space == {**EXPERIMENTS[name], "seed": SEEDS}
     assert (config.search.algorithm, trials_of(config)) == ("grid", trials(EXPERIMENTS[name]))
     for preset in ("small", "smallest"):
@@ -86,7 +96,9 @@ def test_the_recipe_is_the_paper_s(task: str) -> None:
                 "cifar/job_grid": {"duration.epochs": 50},
                 "cifar/timing_all": {"duration.epochs": 1},
                 "waterdrum_tofu/timing_all": {"duration.epochs": 1},
-                "cifar/stopping_criterion": {"forget": {"kind": "class", "label": 0, "rho": 0.5}},
+                "cifar/stopping_criterion": {
+                    "forget": {"kind": "class", "label": 0, "rho": 0.5, "swap_from": "rest"}
+                },
             }.get(name, {})
 
 
@@ -97,9 +109,37 @@ def test_settings_that_the_paper_names() -> None:
     assert (optimizer.name, optimizer.constraint_ratio) == ("hamu-u", 0.9)
 
 
+@pytest.mark.parametrize("task", ["digits", "cifar", "tofu"])
+def test_an_ablation_takes_hamu_apart_beside_tuned_sums(task: str) -> None:
+    """Split x trust region, with a constraint that fits the variant or as a ratio; and all others' weights searched."""
+    fraction, ratio = load_sweep(FILES[f"ablations/{task}"]), load_sweep(FILES[f"ablations/{task}_ratio"])
+    for config, own in ((fraction, "constraint_fraction"), (ratio, "constraint_ratio")):
+        assert config.stop.forget_level == "reference"
+        splits = {
+            (cell["method.name"], cell["method.constraint_split"], cell["method.trust_region"])
+            for cell in config.cells()
+            if cell["method.name"] in HAMU
+        }
+        assert len(splits) == 2 * 4 * 2
+        assert all(config.applies(f"method.{own}", {"method.name": name}) for name in HAMU)
+        assert {cell["seed"] for cell in config.cells()} == {41, 42, 43, 44, 45}
+    bounds = {
+        name: fraction.domain("method.constraint_fraction", {"method.name": name}).uniform  # type: ignore[union-attr]
+        for name in HAMU
+    }
+    assert bounds == {"hamu-q": (0.1, 0.4), "hamu-u": (0.6, 0.9)}
+    others = {cell["method.name"] for cell in fraction.cells()} - HAMU
+    assert others == {"npo", "simnpo", "gdiff", "kl", "scrub", "pcgrad"}
+    assert all(fraction.applies("method.retain_weight", {"method.name": name}) for name in others)
+    assert not fraction.applies("method.retain_weight", {"method.name": "hamu-q"})
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_every_file_says_what_it_is_for(name: str) -> None:
     text = head(FILES[name])
+    if name.startswith("ablations/"):
+        assert f"= {OTHERS[name]} trials" in text
+        assert f"Small: {SMALL_TRIALS[name]} trials." in text
     if name in SHARED | set(OTHERS):
         assert len(text) > 100
         return

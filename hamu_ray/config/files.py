@@ -96,7 +96,9 @@ def read_source(path: str | Path, overrides: Sequence[str] = ()) -> Source:
 
 def _change(document: dict[str, Any], key: str, value: Any) -> None:
     """Set a key; null in place of a section or domain removes it, as in a file that extends another."""
-    if value is None and isinstance(value_at(document, key), dict):
+    if value is None and isinstance(
+        value_at(document, key), dict | list if key.startswith(f"{SPACE}.") else dict
+    ):
         *sections, last = split_path(key)
         del (value_at(document, ".".join(sections)) if sections else document)[last]
     else:
@@ -105,9 +107,8 @@ def _change(document: dict[str, Any], key: str, value: Any) -> None:
 
 def _checked_sweep(source: Source) -> SweepConfig:
     config = _validated(SweepConfig, source)
-    for key, domain in config.space.items():
-        for value in domain.examples:
-            _check_resolves(config, source, config.example({key: value}), (key,))
+    for path, point in config.points():
+        _check_resolves(config, source, point, (path,))
     for cell in islice(config.cells(), CHECKED_CELLS):
         example = config.example(cell)
         _check_resolves(config, source, example, tuple(example))

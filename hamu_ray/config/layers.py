@@ -84,7 +84,7 @@ def merge_two(base: Document, over: Document, place: tuple[str, ...] = ()) -> Do
     merged = dict(base)
     for key, value in over.items():
         inherited = base.get(key)
-        if value is None and isinstance(inherited, dict):
+        if value is None and (isinstance(inherited, dict) or (place == (SPACE,) and key in base)):
             del merged[key]
         elif isinstance(inherited, dict) and _goes_on(inherited, value, (*place, key)):
             merged[key] = merge_two(inherited, value, (*place, key))

@@ -6,14 +6,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from hamu_ray.config.data import AnyData, AnyForget, AnyModel, check_task, with_the_task
+from hamu_ray.config.method import MethodConfig
 from hamu_ray.config.model import ModelConfig
-from hamu_ray.config.nearest import nearest
 from hamu_ray.config.schema import Section
 from hamu_ray.config.vision import DigitsData, ForgetClass
-from hamu_ray.methods import CONSTRAINTS, METHOD_NAMES, forget_objectives_of
-
-DEFAULT_CONSTRAINT_RATIO = 0.5
-"""The original experiments' ratio of HAMU's constraint to the learning rate."""
+from hamu_ray.methods import settings_of
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -77,62 +74,6 @@ class ModelSource(Section):
         return self
 
 
-class MethodConfig(Section):
-    """The unlearning method. Settings that a method does not have are left unused by it."""
-
-    name: str = "hamu-q"
-    forget_objective: Literal["cross_entropy", "npo", "simnpo"] | None = None
-    """What is raised on the forget set in place of the method's own: `npo` and `simnpo` stand for their negated
-    losses, which HAMU's constraint is then on. null: the method's own."""
-    beta: PositiveFloat | None = None
-    """NPO, SimNPO: inverse temperature; null takes 0.1 for NPO and 2.5 for SimNPO."""
-    gamma: float = Field(default=0.0, ge=0)
-    """SimNPO: margin; the larger, the less likely answers are when the objective levels off."""
-    constraint_ratio: float | None = Field(default=None, ge=0, lt=1)
-    """HAMU: first-order gain to guarantee per step, as a ratio of the learning rate (0.5 unless `constraint`)."""
-    constraint: float | None = Field(default=None, ge=0)
-    """HAMU: the same as an absolute change of the loss."""
-    constraint_fraction: float | None = Field(default=None, ge=0, le=1)
-    """HAMU: the same as a fraction of the most that the radii allow; with `constraint_split: exact` never infeasible."""
-    radius: Literal["lr"] | PositiveFloat = "lr"
-    """HAMU: longest step of a block: `lr` = learning rate x norm of its gradient, or a number."""
-    constraint_split: Literal["exact", "uniform", "grad_norm", "softmax_dot"] = "grad_norm"
-    """HAMU: how the constraint is shared out over blocks: at the least cost for the whole model, or by fixed rules."""
-    normalise_split: bool = True
-    """HAMU: whether the shares are made to add up to the constraint."""
-    granularity: Literal["tensor", "model"] = "tensor"
-    """One block per parameter tensor, or the whole model as one block."""
-    infeasible: Literal["least_step", "best_effort", "skip", "stop", "finish"] = "least_step"
-    """HAMU: what to do in a block whose constraint no step within the radius can meet: leave the radius, go as far as
-    it allows, stay; or end the run there, as infeasible (`stop`) or with this model as its result (`finish`)."""
-    trust_region: bool = False
-    """HAMU: halve radius and constraint when less than a quarter of a step's promise came true, double them up to
-    `radius` when more than three quarters did; an extra forward pass a step."""
-
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in METHOD_NAMES:
-            raise ValueError(f"unknown method {name!r}; {nearest(name, METHOD_NAMES)}")
-        return name
-
-    @model_validator(mode="after")
-    def _takes_the_forget_objective(self) -> "MethodConfig":
-        if self.forget_objective not in (None, *forget_objectives_of(self.name)):
-            raise ValueError(
-                f"forget_objective: {self.name} does not take {self.forget_objective}; set it to null or take another "
-                "method, such as gdiff (a sweep's space gives it only to the methods that take it)"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _one_constraint(self) -> "MethodConfig":
-        given = [name for name in CONSTRAINTS if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ValueError(f"give one of {', '.join(CONSTRAINTS)}, found {' and '.join(given)}: set others to null")
-        return self
-
-
 class BatchConfig(Section):
     """Global batch per objective: the same whatever the number of workers."""
 
@@ -186,6 +127,9 @@ class StopConfig(Section):
     """When the retain loss of an evaluation exceeds this."""
     forget_loss_above: PositiveFloat | None = None
     """When the forget loss of an evaluation exceeds this: enough is forgotten."""
+    forget_level: Literal["reference"] | None = None
+    """`reference`: when the forget loss of an evaluation reaches the reference's own on the forget set. To go on
+    would forget more than a model that never saw the data, at a cost in skill. Needs evaluations in between."""
     collapse_ratio: PositiveFloat | None = 10.0
     """When the retain perplexity (exp of the loss) exceeds the original's by this factor: collapsed."""
 
@@ -310,4 +254,33 @@ class RunConfig(Section):
                 "reference.source: only a whole-class forget set (rho 0) can be judged without a reference; "
                 "take train or path"
             )
+        self._check_forget_level()
+        self._check_target()
         return self
+
+    def _check_target(self) -> None:
+        """Check that a method which is to forget no further than the reference can know how far that is."""
+        if self.method.target is None or "target" not in settings_of(self.method.name):
+            return
+        if self.reference.source == "none":
+            raise ValueError(
+                "method.target: reference needs a reference; take reference.source train or path"
+            )
+        if self.method.forget_objective not in (None, "cross_entropy"):
+            raise ValueError(
+                f"method.target: reference is a cross-entropy, and {self.method.forget_objective} is what is raised; "
+                "set method.forget_objective or method.target to null"
+            )
+
+    def _check_forget_level(self) -> None:
+        """Check that a run which ends at the reference's forget loss has a reference, and looks in between."""
+        if self.stop.forget_level is None:
+            return
+        if self.reference.source == "none":
+            raise ValueError(
+                "stop.forget_level: reference needs a reference; take reference.source train or path"
+            )
+        if not self.evaluation.enabled or self.evaluation.every_epochs is self.evaluation.every_steps is None:
+            raise ValueError(
+                "stop.forget_level: reference is looked for in evaluations; set evaluation.every_epochs or every_steps"
+            )

@@ -3,114 +3,40 @@
 import math
 from collections.abc import Iterator, Mapping
 from itertools import product
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from hamu_ray.config.document import assign
 from hamu_ray.config.keys import check_varied, keys_of_domain
 from hamu_ray.config.run import RunConfig
-from hamu_ray.config.schema import Section
+from hamu_ray.config.search import SearchConfig
+from hamu_ray.config.space import (
+    DECIDE_WHAT_IS_READ,
+    FORGET_OBJECTIVE,
+    METHOD_NAME,
+    METHOD_PREFIX,
+    Domain,
+    Domains,
+    Scalar,
+    check_conditions,
+    deciding,
+    possible,
+    value_at,
+)
 from hamu_ray.methods import FORGET_OBJECTIVES, METHOD_NAMES, keys_of
-
-Scalar = bool | int | float | str | None
-Bounds = Annotated[tuple[float, float], Field(strict=False)]
-WholeBounds = Annotated[tuple[int, int], Field(strict=False)]
-
-METHOD_PREFIX = "method."
-METHOD_NAME = "method.name"
-FORGET_OBJECTIVE = "method.forget_objective"
 
 MAX_CELLS = 10_000
 """More combinations of the grids' values than this are a slip, not a sweep."""
 
 
-class Domain(Section):
-    """The values that one key may take: exactly one of the fields."""
-
-    grid: list[Scalar] | None = Field(default=None, min_length=1)
-    """Every value, crossed with every other grid."""
-    choice: list[Scalar] | None = Field(default=None, min_length=1)
-    """One of these, as the searcher picks."""
-    uniform: Bounds | None = None
-    loguniform: Bounds | None = None
-    integers: WholeBounds | None = Field(default=None, alias="int")
-    """Whole numbers, both ends included; `int` in a file."""
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> "Domain":
-        if len(self.model_fields_set & set(type(self).model_fields)) != 1:
-            given = ", ".join(sorted(self.model_fields_set)).replace("integers", "int") or "none"
-            raise ValueError(f"give exactly one of grid, choice, uniform, loguniform, int, found {given}")
-        for kind in ("uniform", "loguniform", "integers"):
-            bounds = getattr(self, kind)
-            if bounds is not None and not bounds[0] < bounds[1]:
-                raise ValueError(f"the lower bound must be below the upper one, found {list(bounds)}")
-        if self.loguniform is not None and self.loguniform[0] <= 0:
-            raise ValueError(f"loguniform needs bounds above zero, found {list(self.loguniform)}")
-        return self
-
-    @property
-    def examples(self) -> list[Scalar]:
-        """Values that must be valid if the domain is: all listed ones, or the two bounds."""
-        listed = self.grid or self.choice
-        return list(listed) if listed else list(self.uniform or self.loguniform or self.integers or ())
-
-
-class Objective(Section):
-    """A metric that the sweep optimises."""
-
-    metric: str
-    mode: Literal["max", "min"] = "max"
-
-
-class PruningConfig(Section):
-    """When to give a trial up that finished ones have left far behind. Pruned trials are never on the front."""
-
-    margin: Annotated[float, Field(gt=0)] = 0.1
-    """A finished trial must have been better by more than this in both objectives, at the same step."""
-    grace_steps: Annotated[int, Field(ge=0)] = 0
-    """Steps that every trial may take before it is judged."""
-
-
-class SearchConfig(Section):
-    """How the space is searched."""
-
-    algorithm: Literal["random", "grid", "tpe", "nsga2", "gp"] = "tpe"
-    samples: Annotated[int, Field(ge=1)] = 1
-    """Trials for each cell of the grids (one cell where nothing is a grid); each cell is searched on its own.
-
-    A grid of `seed` only repeats: every sample is run with each seed, and the searcher sees the means.
-    """
-    seed: int = Field(default=0, ge=0)
-    """Decides what the searcher draws."""
-    concurrent: Annotated[int, Field(ge=1)] | None = None
-    """Trials at once; null takes as many as the cluster's resources allow."""
-    retries: int = Field(default=1, ge=0)
-    """How often a trial is tried again after an error before it counts as failed."""
-    time_budget: Annotated[float, Field(gt=0)] | None = None
-    """Seconds after which no new trial starts; null has no limit."""
-    pruning: PruningConfig | None = None
-    """Null lets every trial run to its end."""
-    objectives: Annotated[tuple[Objective, Objective], Field(strict=False)] = (
-        Objective(metric="forget_quality"),
-        Objective(metric="retain_utility"),
-    )
-
-    @field_validator("objectives")
-    @classmethod
-    def _two_metrics(cls, objectives: tuple[Objective, Objective]) -> tuple[Objective, Objective]:
-        if objectives[0].metric == objectives[1].metric:
-            raise ValueError(f"need two different metrics, found {objectives[0].metric} twice")
-        return objectives
-
-
 class SweepConfig(RunConfig):
     """A run with a space over some of its keys."""
 
-    space: dict[str, Domain]
+    space: dict[str, Domains]
     """Key paths of the run, such as `optimizer.learning_rate`, to their domains. Keys that are to have the same
-    value in every trial share a domain: `batch.{retain,forget}`."""
+    value in every trial share a domain: `batch.{retain,forget}`. A key may have a list of domains, each with a
+    condition: `[{uniform: [0.1, 0.4], when: {method.name: hamu-q}}, {uniform: [0.6, 0.9], when: ...}]`."""
     search: SearchConfig = SearchConfig()
 
     @field_validator("space", mode="before")
@@ -120,7 +46,7 @@ class SweepConfig(RunConfig):
 
     @field_validator("space")
     @classmethod
-    def _not_empty(cls, space: dict[str, Domain]) -> dict[str, Domain]:
+    def _not_empty(cls, space: dict[str, list[Domain]]) -> dict[str, list[Domain]]:
         if not space:
             raise ValueError(
                 "a sweep needs at least one parameter; add one, such as optimizer.learning_rate: "
@@ -131,22 +57,23 @@ class SweepConfig(RunConfig):
     @model_validator(mode="after")
     def _space_fits_the_run(self) -> "SweepConfig":
         self._check_keys()
+        check_conditions(self.space, self)
         for path in self.space:
-            if not any(self.applies(path, choice) for choice in self._choices()):
+            if not any(self._reads(path, choice) for choice in self._choices()):
                 raise ValueError(
                     f"space.{path}: none of the sweep's methods ({', '.join(self.methods)}) reads it; remove it"
                     + self._other_remedy(path)
                 )
-        cells = math.prod(len(domain.grid) for domain in self.space.values() if domain.grid)
+        cells = math.prod(len(values) for values in self._grids.values())
         if cells > MAX_CELLS:
             raise ValueError(
                 f"space: the grids have {cells:,} cells, at most {MAX_CELLS:,} are taken; "
                 "sample some keys with choice, uniform, loguniform or int"
             )
-        if self.search.algorithm == "grid" and any(d.grid is None for d in self.space.values()):
-            sampled = next(path for path, domain in self.space.items() if domain.grid is None)
+        sampled = [path for path, domains in self.space.items() if any(d.grid is None for d in domains)]
+        if self.search.algorithm == "grid" and sampled:
             raise ValueError(
-                f"search.algorithm: grid needs grids alone, space.{sampled} is none; take another"
+                f"search.algorithm: grid needs grids alone, space.{sampled[0]} is none; take another"
             )
         return self
 
@@ -170,33 +97,31 @@ class SweepConfig(RunConfig):
     @property
     def methods(self) -> tuple[str, ...]:
         """The names of the methods that the sweep compares, those that are not known left out."""
-        domain = self.space.get(METHOD_NAME)
-        named = domain.examples if domain else [self.method.name]
+        named = self._listed(METHOD_NAME) or [self.method.name]
         return tuple(name for name in METHOD_NAMES if name in named)
 
     def _choices(self) -> Iterator[dict[str, Scalar]]:
         """The methods that the sweep compares, with each of the forget objectives."""
-        domain = self.space.get(FORGET_OBJECTIVE)
         for method in self.methods:
-            for objective in domain.examples if domain else [self.method.forget_objective]:
+            for objective in self._listed(FORGET_OBJECTIVE) or [self.method.forget_objective]:
                 yield {METHOD_NAME: method, FORGET_OBJECTIVE: objective}
+
+    def _listed(self, path: str) -> list[Scalar]:
+        """The values that a path of the space may have; of ranges their ends."""
+        return list(dict.fromkeys(value for domain in self.space.get(path, []) for value in domain.examples))
 
     def _other_remedy(self, path: str) -> str:
         """Name the forget objective with which one of the methods would read a key, if there is one."""
         for objective in FORGET_OBJECTIVES:
             for method in self.methods:
-                if self.applies(path, {METHOD_NAME: method, FORGET_OBJECTIVE: objective}):
+                if self._reads(path, {METHOD_NAME: method, FORGET_OBJECTIVE: objective}):
                     return f", or give {method} the {FORGET_OBJECTIVE} {objective}"
         return ""
 
     @property
     def whole(self) -> dict[str, Any]:
         """The configuration as plain data that gives this same sweep again."""
-        domains = {
-            path: domain.model_dump(mode="json", by_alias=True, exclude_none=True)
-            for path, domain in self.space.items()
-        }
-        return {**self.model_dump(mode="json", by_alias=True), "space": domains}
+        return self.model_dump(mode="json", by_alias=True)
 
     @property
     def base(self) -> dict[str, Any]:
@@ -225,21 +150,69 @@ class SweepConfig(RunConfig):
 
     @property
     def in_order(self) -> list[str]:
-        """The keys that vary, those first on which it depends whether others are read."""
-        first = (METHOD_NAME, FORGET_OBJECTIVE)
-        return [path for path in first if path in self.space] + [p for p in self.space if p not in first]
+        """The keys that vary, those first on which it depends whether others do, and how."""
+        found: dict[str, None] = {}
+
+        def add(path: str) -> None:
+            for other in deciding(self.space, path):
+                if other not in found:
+                    add(other)
+            found[path] = None
+
+        for path in (*DECIDE_WHAT_IS_READ, *self.space):
+            if path in self.space and path not in found:
+                add(path)
+        return list(found)
+
+    def domain(self, path: str, parameters: Mapping[str, Scalar]) -> Domain | None:
+        """Return the domain that a path of the space has in a run with these values; None where it does not vary.
+
+        It does where the run's method reads one of its keys, by the first domain whose conditions hold.
+        """
+        if not self._reads(path, parameters):
+            return None
+        return next((domain for domain in self.space[path] if self._holds(domain, parameters)), None)
 
     def applies(self, path: str, parameters: Mapping[str, Scalar]) -> bool:
-        """Whether a run with these values reads one of a domain's keys: keys outside `method.` always apply."""
+        """Whether a path of the space varies in a run with these values."""
+        return self.domain(path, parameters) is not None
+
+    def _reads(self, path: str, parameters: Mapping[str, Scalar]) -> bool:
+        """Whether a run with these values reads one of a domain's keys: keys outside `method.` are always read."""
         keys = keys_of_domain(path)
         if METHOD_NAME in keys or not all(key.startswith(METHOD_PREFIX) for key in keys):
             return True
-        method = parameters.get(METHOD_NAME, self.method.name)
-        named = parameters.get(FORGET_OBJECTIVE, self.method.forget_objective)
+        method = self._value(METHOD_NAME, parameters)
+        named = self._value(FORGET_OBJECTIVE, parameters)
         if method not in METHOD_NAMES:
             return True  # it is the name that is wrong
         read = keys_of(str(method), None if named is None else str(named))
         return any(key.removeprefix(METHOD_PREFIX) in read for key in keys)
+
+    def _holds(self, domain: Domain, parameters: Mapping[str, Scalar]) -> bool:
+        return all(self._value(key, parameters) in values for key, values in domain.conditions.items())
+
+    def _value(self, key: str, parameters: Mapping[str, Scalar]) -> Scalar:
+        """The value of a key in a run with these values."""
+        for path, value in parameters.items():
+            if key in keys_of_domain(path):
+                return value
+        return value_at(self, key)
+
+    def points(self) -> Iterator[tuple[str, dict[str, Scalar]]]:
+        """Yield each path with a run's values for each of its domains' values that must be valid."""
+        for path, domains in self.space.items():
+            for domain in domains:
+                allowed = {
+                    key: possible(self.space, self, key, values) for key, values in domain.conditions.items()
+                }
+                if not all(allowed.values()):
+                    continue
+                varied = {
+                    p: allowed[key][0] for p in self.space for key in keys_of_domain(p) if key in allowed
+                }
+                for value in domain.examples:
+                    yield path, self.example({**varied, path: value})
 
     def example(self, cell: Mapping[str, Scalar]) -> dict[str, Scalar]:
         """Return a cell with the first value of every other key that applies to it.
@@ -248,31 +221,61 @@ class SweepConfig(RunConfig):
         """
         point = dict(cell)
         for path in self.in_order:
-            if path in point or not self.applies(path, point):
+            domain = None if path in point else self.domain(path, point)
+            if domain is None:
                 continue
-            values = self.space[path].examples
+            values = domain.examples
             reading = (v for v in values if all(self.applies(key, {**point, path: v}) for key in cell))
             point[path] = next(reading, values[0])
         return point
 
     def variants(self, prefixes: str | tuple[str, ...]) -> Iterator[RunConfig]:
         """Yield a run for each combination of the examples of the space's keys that begin so."""
-        paths = [p for p in self.space if any(key.startswith(prefixes) for key in keys_of_domain(p))]
+        paths = {p for p in self.space if any(key.startswith(prefixes) for key in keys_of_domain(p))}
+        paths |= {other for path in paths for other in deciding(self.space, path)}
         first = self.example(next(self.cells()))
-        for values in product(*(dict.fromkeys(self.space[path].examples) for path in paths)):
-            yield self.resolve({**first, **dict(zip(paths, values, strict=True))})
+        others = {path: value for path, value in first.items() if path not in paths}
+        options = {
+            path: [(domain, value) for domain in domains for value in dict.fromkeys(domain.examples)]
+            for path, domains in self.space.items()
+            if path in paths
+        }
+        for point in self._combinations(options, others):
+            yield self.resolve({**others, **point})
 
     def cells(self) -> Iterator[dict[str, Scalar]]:
-        """The grids' cross product, without repeats for methods that lack one of its parameters."""
-        grids = {path: domain.grid for path, domain in self.space.items() if domain.grid}
+        """The grids' cross product, without repeats for runs in which one of its parameters does not vary."""
+        return self._combinations(self._grids, {})
+
+    @property
+    def _grids(self) -> dict[str, list[tuple[Domain, Scalar]]]:
+        """The values of each path that has a grid, with their domain."""
+        listed = {
+            path: [(domain, value) for domain in domains for value in domain.grid or ()]
+            for path, domains in self.space.items()
+        }
+        return {path: values for path, values in listed.items() if values}
+
+    def _combinations(
+        self, options: Mapping[str, list[tuple[Domain, Scalar]]], others: Mapping[str, Scalar]
+    ) -> Iterator[dict[str, Scalar]]:
+        """Yield the combinations of the paths' values, each once, in which every value is of the domain that counts."""
+        order = [path for path in self.in_order if path in options]
         seen: set[tuple[tuple[str, Scalar], ...]] = set()
-        for values in product(*grids.values()):
-            cell = dict(zip(grids, values, strict=True))
-            kept = {path: value for path, value in cell.items() if self.applies(path, cell)}
-            key = tuple(kept.items())
-            if key not in seen:
-                seen.add(key)
-                yield kept
+        for values in product(*options.values()):
+            chosen = dict(zip(options, values, strict=True))
+            found: dict[str, Scalar] = {}
+            for path in order:
+                domain = self.domain(path, {**others, **found})
+                if domain is chosen[path][0]:
+                    found[path] = chosen[path][1]
+                elif any(domain is other for other, _ in options[path]):
+                    break  # another domain counts here; its values come in other combinations
+            else:
+                kept = {path: found[path] for path in options if path in found}
+                if (key := tuple(kept.items())) not in seen:
+                    seen.add(key)
+                    yield kept
 
 
 def trials_of(config: SweepConfig) -> int:

@@ -74,7 +74,7 @@ DataConfig = Annotated[DigitsData | ImagesData | Cifar10Data, Field(discriminato
 
 
 class ForgetClass(Section):
-    """A class is forgotten; a share rho of it is swapped for images drawn from all the rest."""
+    """A class is forgotten; a share rho of it is swapped for other images."""
 
     kind: Literal["class"] = "class"
     label: int | str = 0
@@ -82,6 +82,10 @@ class ForgetClass(Section):
     rho: float = Field(default=0.0, ge=0, le=1)
     """0: the whole class. Between: the same number of images, that share of them swapped for others.
     1: as many images drawn at random from the whole training set."""
+    swap_from: Literal["other_classes", "rest"] = "other_classes"
+    """Where the images that are swapped in are drawn from, for rho between 0 and 1. `other_classes`: rho is exactly
+    the share of other classes. `rest`: from all images that are not in the forget set by then, those taken out of
+    the class included, as in the HAMU paper's experiments; rho 1 is then the end of the same series of draws."""
 
 
 class ForgetRandom(Section):

@@ -80,7 +80,7 @@ class Loop:
                 self.on_report(report)
         computed = self._restored = progress.steps
         measures: Measures = {}
-        ending: Ending | None = None
+        ending = self._level_reached(self.original)
         while progress.steps < self.plan.steps and ending is None:
             until = self._next_pause(progress.steps)
             computed += until - progress.steps
@@ -94,7 +94,9 @@ class Loop:
                 self.checkpoints.save(stepper, progress, self.history)
         best.restore(self.model)
         outside = stepper.steps_outside_guarantee()
-        return self._end(progress, ending or (Status.FINISHED, "all steps taken"), computed, measures, outside)
+        return self._end(
+            progress, ending or (Status.FINISHED, "all steps taken"), computed, measures, outside
+        )
 
     def _end(
         self, progress: Progress, ending: Ending, computed: int, measures: Measures, outside: int | None
@@ -169,7 +171,14 @@ class Loop:
             return Status.FINISHED, f"retain loss {retain:.4g} above {stop.retain_loss_above:g}"
         if stop.forget_loss_above and forget is not None and forget > stop.forget_loss_above:
             return Status.FINISHED, f"forget loss {forget:.4g} above {stop.forget_loss_above:g}"
-        return self._collapse(measures)
+        return self._level_reached(measures) or self._collapse(measures)
+
+    def _level_reached(self, measures: Measures) -> Ending | None:
+        """End a run as soon as its forget loss is the reference's, where it is to go no further."""
+        level, forget = self.plan.reference_forget_loss, measures.get("forget_loss")
+        if self.plan.stop.forget_level is None or level is None or forget is None or not forget >= level:
+            return None
+        return Status.FINISHED, f"forget loss {forget:.4g} reached the reference's {level:.4g}"
 
     def _collapse(self, measures: Measures) -> Ending | None:
         """Tell a model that lost its skill by the perplexity of the retain set, against the original's."""

@@ -7,9 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from hamu_ray.config.method import DEFAULT_CONSTRAINT_RATIO, MethodConfig
 from hamu_ray.config.run import (
-    DEFAULT_CONSTRAINT_RATIO,
-    MethodConfig,
     OptimizerConfig,
     RunConfig,
     StopConfig,
@@ -22,10 +21,10 @@ from hamu_ray.methods import (
     forget_objective,
     forget_objectives_of,
     get_method,
+    remaining_to_target,
 )
 from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.roles import Role
-
 
 LOG_EVERY = 10
 """Steps between the host's reads of the diagnostics, one transfer from the device each; and between looks at
@@ -62,6 +61,10 @@ class Plan:
     """Steps between looks at what first-order promises came to; None never looks."""
     evaluate_end: bool = True
     """Whether the finished model is measured."""
+    original_forget_loss: float | None = None
+    """The forget loss that a run starts from."""
+    reference_forget_loss: float | None = None
+    """The forget loss of the reference, which a run may be asked to end at; None without one."""
     select_by: tuple[str, ...] = ()
     """Measures whose sum decides which evaluation's weights are the result; empty takes the last weights."""
 
@@ -69,6 +72,15 @@ class Plan:
     def needed(self) -> tuple[Role, ...]:
         """The roles that the method needs, retain first."""
         return tuple(role for role in Role if role in self.sides)
+
+    def settings_at(self, forget_loss: Tensor) -> StepSettings:
+        """Return the settings of a step whose batch has a forget loss, 0-d: where there is a target, how far it is."""
+        if self.settings.target is None:
+            return self.settings
+        start, target = self.original_forget_loss, self.reference_forget_loss
+        assert start is not None, "unlearning starts from a model that was measured"
+        assert target is not None, "the configuration asks for a reference"
+        return replace(self.settings, remaining=remaining_to_target(forget_loss, start=start, target=target))
 
     def learning_rate(self, step: int) -> float:
         """The schedule's learning rate at a step, counted from 0."""
@@ -83,8 +95,16 @@ class Plan:
         return every is not None and (step == 0 or (step + 1) % every == 0 or step + 1 == self.steps)
 
 
-def unlearning_plan(run: RunConfig, splits: Mapping[str, Tensor]) -> Plan:
-    """Return the plan of unlearning ``splits["forget"]`` while retaining ``splits["retain"]``."""
+def unlearning_plan(
+    run: RunConfig,
+    splits: Mapping[str, Tensor],
+    original: Mapping[str, float] | None = None,
+    reference: Mapping[str, float] | None = None,
+) -> Plan:
+    """Return the plan of unlearning ``splits["forget"]`` while retaining ``splits["retain"]``.
+
+    ``original`` and ``reference`` are the measures of the two models, which some plans hang on.
+    """
     method = configured(run.method)
     batches = {
         Role.RETAIN: Batches(splits["retain"], run.batch.retain, 2 * run.seed),
@@ -118,6 +138,8 @@ def unlearning_plan(run: RunConfig, splits: Mapping[str, Tensor]) -> Plan:
         checkpoint_every=run.checkpoint.every_steps,
         promise_every=1 if settings.trust_region else LOG_EVERY,
         stop=run.stop,
+        original_forget_loss=(original or {}).get("forget_loss"),
+        reference_forget_loss=(reference or {}).get("forget_loss"),
         freeze_batchnorm=run.model.freeze_batchnorm,
         seed=run.seed,
         workers=run.workers,
@@ -176,5 +198,7 @@ def step_settings(config: MethodConfig, method: Method) -> StepSettings:
         "granularity": config.granularity,
         "infeasible": config.infeasible,
         "trust_region": config.trust_region,
+        "target": config.target,
+        "retain_weight": config.retain_weight,
     }
     return StepSettings(**{name: value for name, value in values.items() if name in method.settings})

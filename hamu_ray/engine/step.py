@@ -120,7 +120,8 @@ class PairedStep:
         gram, losses = self.exchange.total(gram_matrix(retain, forget, self.blocks), met.losses)
         norms = gram.sum(0).diagonal().sqrt()
         clipped, scales = clip_gram(gram, self.plan.optimizer.clip_norm)
-        decision = self.plan.method.weighting(clipped, rate, self.plan.settings)
+        settings = self.plan.settings_at(losses[list(Role).index(Role.FORGET)])
+        decision = self.plan.method.weighting(clipped, rate, settings)
         if self.plan.settings.trust_region:
             decision = decision.scaled(self.state["radius_scale"])
         self._update_stop(decision, losses)

@@ -34,7 +34,7 @@ def unlearn(
         original, reference = base_models(run, task, group, on_report, resident.models)
     except Interrupted:
         return Outcome(Status.INTERRUPTED, "stopped from outside", 0, {}, 0.0, 0)
-    plan = unlearning_plan(run, task.splits)
+    plan = unlearning_plan(run, task.splits, original.measures, reference.measures if reference else None)
     model = task.build_model(run.seed)
     load_model(model, original.path)
     model = task.unlearner(model, run.seed)
@@ -68,7 +68,7 @@ def unlearn(
         on_report=on_report,
         teacher=resident.teacher(task, original.key, lambda: task.teacher(model)) if needs_original else None,
         original=original.measures,
-        checkpoints=Checkpoints(folder / "checkpoints" / weights_key(run, original), group),
+        checkpoints=Checkpoints(folder / "checkpoints" / weights_key(run, original, reference), group),
     )
     outcome = loop.run()
     if group.rank == 0:
@@ -78,7 +78,13 @@ def unlearn(
     return outcome
 
 
-def weights_key(run: RunConfig, original: StoredModel) -> str:
-    """Return the hash of what determines a run's weights: a checkpoint of any other run is none of its own."""
+def weights_key(run: RunConfig, original: StoredModel, reference: StoredModel | None) -> str:
+    """Return the hash of what determines a run's weights: a checkpoint of any other run is none of its own.
+
+    The reference is part of it where the run is to forget no further.
+    """
     elsewhere = {"name", "workers", "storage", "tracking", "checkpoint", "original", "reference", "training"}
-    return key_of({"original": original.key, "run": run.model_dump(mode="json", exclude=elsewhere)})
+    bases = {"original": original.key}
+    if reference is not None and (run.stop.forget_level or run.method.target):
+        bases["reference"] = reference.key
+    return key_of({**bases, "run": run.model_dump(mode="json", exclude=elsewhere)})

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from hamu_ray.methods.method import Method
     from hamu_ray.methods.objectives import Objective, Predictions
     from hamu_ray.methods.preference import forget_objective
+    from hamu_ray.methods.target import remaining_to_target
     from hamu_ray.methods.trust_region import agreement, next_scale, promise_kept, promised_changes
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "Objective",
     "Predictions",
     "StepSettings",
+    "agreement",
     "check_installed",
     "clip_gram",
     "combine",
@@ -58,11 +60,11 @@ __all__ = [
     "forget_objectives_of",
     "get_method",
     "gram_matrix",
-    "agreement",
     "keys_of",
     "next_scale",
     "promise_kept",
     "promised_changes",
+    "remaining_to_target",
     "settings_of",
 ]
 
@@ -80,6 +82,7 @@ _MODULES = {
     "equivalent_gradients": "equivalent",
     "forget_objective": "preference",
     "gram_matrix": "gram",
+    "remaining_to_target": "target",
     "next_scale": "trust_region",
     "promise_kept": "trust_region",
     "promised_changes": "trust_region",

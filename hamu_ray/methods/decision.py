@@ -30,6 +30,9 @@ class Branch(IntEnum):
     """HAMU: no step within the radius meets the constraint; the one within it that gains most is taken."""
 
 
+Guaranteed = Literal["retain", "forget"]
+"""The loss that a constraint is on."""
+
 _ROUNDING = 1e-9
 """A step is within its radius, and a constraint met, up to this, relatively."""
 _SUM_ROUNDING = 1e-12
@@ -40,7 +43,7 @@ _SUM_ROUNDING = 1e-12
 class Constraint:
     """HAMU's constraint in every block; tensors ``(blocks,)`` float64 on the gradients' device."""
 
-    guaranteed: Literal["retain", "forget"]
+    guaranteed: Guaranteed
     """Which loss the constraint is on: the forget loss is to rise (HAMU-Q), or the retain loss to fall
     (HAMU-U)."""
     total: Tensor

@@ -1,9 +1,8 @@
-"""The methods with fixed weights: descent on what to keep, ascent on what to forget."""
+"""The methods whose weights do not depend on the gradients: descent on what to keep, ascent on what to forget."""
 
-from hamu_ray.methods.method import FixedWeights, Method
+from hamu_ray.methods.method import FixedWeights, Method, weighted_difference
 from hamu_ray.methods.objectives import cross_entropy, kl_to_original, mixture
-
-_HALF_AND_HALF = FixedWeights(retain=0.5, forget=-0.5)
+from hamu_ray.methods.registry import settings_of
 
 FT = Method(
     name="ft",
@@ -23,27 +22,30 @@ GA = Method(
 
 GDIFF = Method(
     name="gdiff",
-    summary="half descent on the retain loss, half ascent on the forget loss",
+    summary="descent on the retain loss, ascent on the forget loss, half each unless retain_weight is given",
     source="Liu et al. 2022, arXiv 2203.12817",
-    weighting=_HALF_AND_HALF,
+    weighting=weighted_difference,
     retain=cross_entropy,
     forget=cross_entropy,
+    settings=settings_of("gdiff"),
 )
 
 KL = Method(
     name="kl",
     summary="as gdiff, with the divergence from the original model for the retain loss",
     source="Maini et al. 2024, arXiv 2401.06121",
-    weighting=_HALF_AND_HALF,
+    weighting=weighted_difference,
     retain=kl_to_original,
     forget=cross_entropy,
+    settings=settings_of("kl"),
 )
 
 SCRUB = Method(
     name="scrub",
     summary="as gdiff, towards the original model on the retain set and away from it on the forget set",
     source="Kurmanji et al. 2023, arXiv 2302.09880; weights as in Chen et al. 2026, arXiv 2606.02119",
-    weighting=_HALF_AND_HALF,
+    weighting=weighted_difference,
     retain=mixture("scrub_retain", (0.001, kl_to_original), (0.99, cross_entropy)),
     forget=kl_to_original,
+    settings=settings_of("scrub"),
 )

@@ -31,7 +31,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hamu_ray.methods.decision import Branch, Constraint, Decision
+from hamu_ray.methods.decision import Branch, Constraint, Decision, Guaranteed
 from hamu_ray.methods.method import Method
 from hamu_ray.methods.objectives import cross_entropy
 from hamu_ray.methods.registry import settings_of
@@ -122,6 +122,14 @@ def _total(problem: _Problem, rate: Tensor, settings: StepSettings) -> tuple[Ten
     return needed * rate, needed
 
 
+def _towards_target(problem: _Problem, needed: Tensor, remaining: Tensor, guaranteed: Guaranteed) -> Tensor:
+    """Return B / lr as far as the target is: where it is reached, no forgetting is asked for, or all utility."""
+    if guaranteed == "forget":
+        return needed * remaining
+    everything = problem.available.sum()
+    return everything + (needed - everything) * remaining
+
+
 def _share_out(gram: Tensor, problem: _Problem, needed: Tensor, settings: StepSettings) -> _Split:
     """Share the whole model's B / lr out over the blocks."""
     available = problem.available
@@ -201,16 +209,24 @@ def quality_weighting(gram: Tensor, lr: float | Tensor, settings: StepSettings) 
     Raises:
         ValueError: If the settings have none of ``constraint``, ``constraint_ratio``, ``constraint_fraction``.
     """
+    return _decide(gram, lr, settings, "forget")
+
+
+def _decide(gram: Tensor, lr: float | Tensor, settings: StepSettings, guaranteed: Guaranteed) -> Decision:
+    """Solve HAMU-Q's problem, whichever loss its f is the gradient of."""
     rate = lr.double() if isinstance(lr, Tensor) else gram.new_full((), lr)
     problem = _plane(gram, rate, settings)
     total, needed = _total(problem, rate, settings)
+    if settings.remaining is not None:
+        needed = _towards_target(problem, needed, settings.remaining, guaranteed)
+        total = needed * rate
     split = _share_out(gram, problem, needed, settings)
     if not settings.normalise_split and settings.constraint_split != "exact":
         total = split.needed.sum() * rate
     branch, gained = _act(problem, split, settings)
     weights, length = _weights(problem, branch, gained)
     constraint = Constraint(
-        guaranteed="forget",
+        guaranteed=guaranteed,
         total=total,
         needed=split.needed * rate,
         radius=problem.reach * rate,
@@ -233,10 +249,8 @@ def utility_weighting(gram: Tensor, lr: float | Tensor, settings: StepSettings) 
 
     Args, returns and raises as `quality_weighting`; with ``radius`` None the radius is ``lr |f|``.
     """
-    swapped = quality_weighting(gram.flip(-2, -1), lr, settings)
-    assert swapped.constraint is not None
-    constraint = replace(swapped.constraint, guaranteed="retain")
-    return replace(swapped, gram=gram, weights=-swapped.weights.flip(-1), constraint=constraint)
+    swapped = _decide(gram.flip(-2, -1), lr, settings, "retain")
+    return replace(swapped, gram=gram, weights=-swapped.weights.flip(-1))
 
 
 _SOURCE = "Chen et al. 2026, arXiv 2606.02119"

@@ -58,3 +58,12 @@ class FixedWeights:
         weights[:, 0] = self.retain
         weights[:, 1] = self.forget
         return Decision(weights=weights, gram=gram, branch=gram.new_full((blocks,), Branch.FIXED).long())
+
+
+def weighted_difference(gram: Tensor, lr: float | Tensor, settings: StepSettings) -> Decision:
+    """Descend the retain and ascend the forget objective: ``w r - (1 - w) f`` with ``settings.retain_weight`` w.
+
+    Learning rate and other settings are not read.
+    """
+    weight = settings.retain_weight
+    return FixedWeights(retain=weight, forget=weight - 1)(gram, lr, settings)

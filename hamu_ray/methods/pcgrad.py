@@ -11,16 +11,18 @@ from hamu_ray.methods.settings import StepSettings
 
 
 def pcgrad_weighting(gram: Tensor, lr: float | Tensor, settings: StepSettings) -> Decision:
-    """Take the mean of r and ``g = -f``, each projected off the other where they conflict.
+    """Take the weighted mean of r and ``g = -f``, each projected off the other where they conflict.
 
     The two tasks are to descend the retain loss, along r, and to ascend the forget loss, along g. They
     conflict where ``r.g < 0``, that is ``r.f > 0``; there ``r' = r - (r.g / g.g) g`` and ``g' = g - (r.g /
-    r.r) r``, so that the mean is ``(1 + r.f / r.r) / 2 r - (1 + r.f / f.f) / 2 f``.
+    r.r) r``, so that the mean with weight w of the retain task is ``(w + (1 - w) r.f / r.r) r - (1 - w + w
+    r.f / f.f) f``. The paper's is w = 1/2.
 
     Args:
         gram: float64 ``(blocks, 2, 2)``, of the gradients of the two losses.
         lr: Not read.
-        settings: Not read here; the granularity decided what the blocks are (the paper's is ``"model"``).
+        settings: ``retain_weight`` is read. The granularity decided what the blocks are (the paper's is
+            ``"model"``).
 
     Returns:
         The decision; branch `Branch.RECTIFIED` where the gradients conflict, else `Branch.DIRECT`.
@@ -30,10 +32,11 @@ def pcgrad_weighting(gram: Tensor, lr: float | Tensor, settings: StepSettings) -
     """
     retain_retain, retain_forget, forget_forget = gram[:, 0, 0], gram[:, 0, 1], gram[:, 1, 1]
     conflict = retain_forget > 0
+    retain_weight, forget_weight = settings.retain_weight, 1 - settings.retain_weight
     weights = torch.stack(
         (
-            0.5 + 0.5 * torch.where(conflict, retain_forget / retain_retain, 0.0),
-            -0.5 - 0.5 * torch.where(conflict, retain_forget / forget_forget, 0.0),
+            retain_weight + forget_weight * torch.where(conflict, retain_forget / retain_retain, 0.0),
+            -forget_weight - retain_weight * torch.where(conflict, retain_forget / forget_forget, 0.0),
         ),
         dim=-1,
     )

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from hamu_ray.methods.method import FixedWeights, Method
+from hamu_ray.methods.method import Method, weighted_difference
 from hamu_ray.methods.objectives import Objective, Predictions, cross_entropy
-from hamu_ray.methods.registry import FORGET_OBJECTIVES
+from hamu_ray.methods.registry import FORGET_OBJECTIVES, settings_of
 
 
 @dataclass(frozen=True)
@@ -94,22 +94,22 @@ def forget_objective(name: str, *, beta: float | None = None, gamma: float = 0.0
     return simnpo(beta, gamma) if name == "simnpo" else cross_entropy
 
 
-_HALF_AND_HALF = FixedWeights(retain=0.5, forget=-0.5)
-
 NPO = Method(
     name="npo",
-    summary="half descent on the retain loss, half descent on the NPO loss of the forget set",
+    summary="descent on the retain loss and on the NPO loss of the forget set, half each unless retain_weight is given",
     source="Zhang et al. 2024, arXiv 2404.05868",
-    weighting=_HALF_AND_HALF,
+    weighting=weighted_difference,
     retain=cross_entropy,
     forget=npo(),
+    settings=settings_of("npo"),
 )
 
 SIMNPO = Method(
     name="simnpo",
-    summary="half descent on the retain loss, half descent on the SimNPO loss of the forget set",
+    summary="as npo, with the SimNPO loss",
     source="Fan et al. 2024, arXiv 2410.07163",
-    weighting=_HALF_AND_HALF,
+    weighting=weighted_difference,
     retain=cross_entropy,
     forget=simnpo(),
+    settings=settings_of("simnpo"),
 )

@@ -44,6 +44,8 @@ class _Entry:
 
 
 _GRANULARITY = frozenset({"granularity"})
+_RETAIN_WEIGHT = frozenset({"retain_weight"})
+_HAMU = ALL_SETTINGS - _RETAIN_WEIGHT
 _TORCHJD = ("torchjd",)
 _QUADPROG = ("torchjd", "qpsolvers", "quadprog")
 _CVXPY = ("torchjd", "cvxpy", "clarabel")
@@ -52,17 +54,17 @@ INSTALL_TORCHJD = 'pip install "hamu-ray[torchjd]"'
 """What brings all optional packages of methods."""
 
 _TABLE: Mapping[str, _Entry] = {
-    "hamu-q": _Entry("hamu", "HAMU_Q", ALL_SETTINGS),
-    "hamu-u": _Entry("hamu", "HAMU_U", ALL_SETTINGS),
+    "hamu-q": _Entry("hamu", "HAMU_Q", _HAMU),
+    "hamu-u": _Entry("hamu", "HAMU_U", _HAMU),
     "ft": _Entry("descent", "FT", forget=()),
     "ga": _Entry("descent", "GA"),
-    "gdiff": _Entry("descent", "GDIFF"),
-    "kl": _Entry("descent", "KL"),
-    "scrub": _Entry("descent", "SCRUB", forget=()),
-    "npo": _Entry("preference", "NPO", forget=("npo",)),
-    "simnpo": _Entry("preference", "SIMNPO", forget=("simnpo",)),
+    "gdiff": _Entry("descent", "GDIFF", _RETAIN_WEIGHT),
+    "kl": _Entry("descent", "KL", _RETAIN_WEIGHT),
+    "scrub": _Entry("descent", "SCRUB", _RETAIN_WEIGHT, forget=()),
+    "npo": _Entry("preference", "NPO", _RETAIN_WEIGHT, forget=("npo",)),
+    "simnpo": _Entry("preference", "SIMNPO", _RETAIN_WEIGHT, forget=("simnpo",)),
     "gru": _Entry("gru", "GRU", _GRANULARITY),
-    "pcgrad": _Entry("pcgrad", "PCGRAD", _GRANULARITY),
+    "pcgrad": _Entry("pcgrad", "PCGRAD", _GRANULARITY | _RETAIN_WEIGHT),
     "jd-upgrad": _Entry("torchjd_weightings", "UPGRAD", _GRANULARITY, packages=_QUADPROG),
     "jd-mgda": _Entry("torchjd_weightings", "MGDA", _GRANULARITY, packages=_TORCHJD),
     "jd-cagrad": _Entry("torchjd_weightings", "CAGRAD", _GRANULARITY, packages=_CVXPY),

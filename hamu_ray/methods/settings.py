@@ -2,7 +2,10 @@
 
 import math
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ConstraintSplit = Literal["exact", "uniform", "grad_norm", "softmax_dot"]
 Granularity = Literal["tensor", "model"]
@@ -62,11 +65,29 @@ class StepSettings:
     """Whether the step is scaled, radius and constraint alike, by how well the first-order promises of the
     steps before came true; see `hamu_ray.methods.trust_region`. Kept by the caller, from step to step."""
 
+    target: Literal["reference"] | None = None
+    """Whether HAMU forgets no further than to the reference's forget loss: HAMU-Q's constraint fades to nothing
+    as it is reached, HAMU-U's grows to all that the radii allow. The caller says how much is left, step by step:
+    `remaining`."""
+
+    remaining: "Tensor | None" = None
+    """The part of the way to the target that is left, 1 to 0, a 0-d float64 tensor on the gradients' device; see
+    `hamu_ray.methods.target`. None: all of it. No setting but a state, and not checked: that would wait for the
+    device."""
+
+    retain_weight: float = 0.5
+    """Weight w of the retain objective in a weighted sum, 0 to 1; the forget objective has the rest, so that
+    another w changes the direction and not the scale. Coefficients c_r and c_f of published code are ``w =
+    c_r / (c_r + c_f)`` at ``c_r + c_f`` times the learning rate."""
+
     def __post_init__(self) -> None:
         _check_number("radius", self.radius, at_least_zero=False)
         _check_number("constraint", self.constraint, at_least_zero=True)
         _check_number("constraint_ratio", self.constraint_ratio, at_least_zero=True)
         _check_number("constraint_fraction", self.constraint_fraction, at_least_zero=True)
+        _check_number("retain_weight", self.retain_weight, at_least_zero=True)
+        if self.retain_weight is None or self.retain_weight > 1:
+            raise ValueError(f"retain_weight must be between 0 and 1, found {self.retain_weight!r}")
         if self.constraint_fraction is not None and self.constraint_fraction > 1:
             raise ValueError(
                 f"constraint_fraction must be at most 1, all that the radii allow, found {self.constraint_fraction}"
@@ -79,13 +100,14 @@ class StepSettings:
             ("constraint_split", get_args(ConstraintSplit)),
             ("granularity", get_args(Granularity)),
             ("infeasible", get_args(Infeasible)),
+            ("target", ("reference", None)),
         ):
             if getattr(self, name) not in choices:
                 listed = ", ".join(f'"{choice}"' for choice in choices)
                 raise ValueError(f"{name} must be one of {listed}, found {getattr(self, name)!r}")
 
 
-ALL_SETTINGS = frozenset(field.name for field in fields(StepSettings))
+ALL_SETTINGS = frozenset(field.name for field in fields(StepSettings)) - {"remaining"}
 """The names of all settings."""
 
 

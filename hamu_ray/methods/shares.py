@@ -9,9 +9,7 @@ _LEAST_PART = 1e-3
 """Of an even part of what is available; blocks with less are asked for nothing where shares do not look at it."""
 
 
-def constraint_shares(
-    gram: Tensor, available: Tensor, split: ConstraintSplit, *, normalise: bool
-) -> Tensor:
+def constraint_shares(gram: Tensor, available: Tensor, split: ConstraintSplit, *, normalise: bool) -> Tensor:
     """Return each block's share of the constraint.
 
     The shares before they are made to sum to one are equal (uniform), ``|r| |f|`` (grad_norm), and

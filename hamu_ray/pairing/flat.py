@@ -50,7 +50,9 @@ class FlatParameters:
 
 def _dense_strides(name: str, parameter: Tensor) -> tuple[int, ...]:
     """Return the strides of a parameter in a run of memory as long as it has elements."""
-    span = 1 + sum((size - 1) * stride for size, stride in zip(parameter.shape, parameter.stride(), strict=True))
+    span = 1 + sum(
+        (size - 1) * stride for size, stride in zip(parameter.shape, parameter.stride(), strict=True)
+    )
     if 0 < span < parameter.numel():
         raise ValueError(
             f"parameter {name} of shape {tuple(parameter.shape)} has elements that share memory (strides "

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hamu_ray.config.sweep import METHOD_NAME, METHOD_PREFIX
+from hamu_ray.config.space import METHOD_NAME, METHOD_PREFIX
 from hamu_ray.metrics.language_names import LANGUAGE
 from hamu_ray.metrics.names import ENGINE, VISION, Metric
 from hamu_ray.results.front import Interval

@@ -15,7 +15,9 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from hamu_ray.config.sweep import Domain, Scalar, SearchConfig, SweepConfig
+from hamu_ray.config.search import SearchConfig
+from hamu_ray.config.space import Domain, Scalar
+from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.trial import TrialRecord
 
@@ -95,7 +97,13 @@ class UnlearningSearch(Searcher):
         study = self._study(self._alike[cell][0])
         while len(study.trials) <= sample:
             suggest(study.ask(), self._config, self._cells[cell])
-        values = {**self._cells[cell], **study.trials[sample].params}
+        sampled = study.trials[sample].params
+        values = self._cells[cell] | {
+            path: sampled[name]
+            for path, domains in self._config.space.items()
+            for domain in domains
+            if (name := parameter_name(path, domain, domains)) in sampled
+        }
         return {path: values[path] for path in self._config.in_order if path in values}
 
     def _end(self, number: int, status: Status, values: list[float]) -> None:
@@ -169,16 +177,22 @@ def suggest(trial: optuna.Trial, config: SweepConfig, cell: Mapping[str, Scalar]
     """Sample what the grids' cell leaves open: method and forget objective first, then all that the two have."""
     values = dict(cell)
     for path in config.in_order:
-        if path not in cell and config.applies(path, values):
-            values[path] = suggest_one(trial, path, config.space[path])
+        domain = None if path in cell else config.domain(path, values)
+        if domain is not None:
+            values[path] = suggest_one(trial, parameter_name(path, domain, config.space[path]), domain)
 
 
-def suggest_one(trial: optuna.Trial, path: str, domain: Domain) -> Any:
+def parameter_name(path: str, domain: Domain, domains: Sequence[Domain]) -> str:
+    """Return Optuna's name of a parameter: one for each domain of a path, since each has its own distribution."""
+    return path if len(domains) == 1 else f"{path}[{domains.index(domain)}]"
+
+
+def suggest_one(trial: optuna.Trial, name: str, domain: Domain) -> Any:
     """Sample one parameter."""
     if domain.uniform is not None:
-        return trial.suggest_float(path, *domain.uniform)
+        return trial.suggest_float(name, *domain.uniform)
     if domain.loguniform is not None:
-        return trial.suggest_float(path, *domain.loguniform, log=True)
+        return trial.suggest_float(name, *domain.loguniform, log=True)
     if domain.integers is not None:
-        return trial.suggest_int(path, *domain.integers)
-    return trial.suggest_categorical(path, domain.examples)
+        return trial.suggest_int(name, *domain.integers)
+    return trial.suggest_categorical(name, domain.examples)

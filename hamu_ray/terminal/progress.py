@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from hamu_ray.config.sweep import Objective
+from hamu_ray.config.search import Objective
 from hamu_ray.results.outcome import Report, Verdict
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import compact, describe, short

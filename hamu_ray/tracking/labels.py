@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from hamu_ray.config.run import DEFAULT_CONSTRAINT_RATIO, RunConfig
+from hamu_ray.config.method import DEFAULT_CONSTRAINT_RATIO
+from hamu_ray.config.run import RunConfig
 from hamu_ray.config.vision import ForgetClass
 from hamu_ray.methods import keys_of
 

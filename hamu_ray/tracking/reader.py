@@ -207,8 +207,12 @@ class Archive:
         flat = {name: value_of(text) for name, text in run.data.params.items()}
         space: dict[str, Any] = {}
         for name in [name for name in flat if name.startswith("space.")]:
+            value = flat.pop(name)
             path, _, kind = name.removeprefix("space.").rpartition(".")
-            space[path] = {kind: flat.pop(name)}
+            if isinstance(value, list) and isinstance(value[0], dict):  # domains with conditions
+                space[name.removeprefix("space.")] = value
+            else:
+                space[path] = {kind: value}
         return {**nested(flat), "space": space}
 
 

@@ -130,6 +130,24 @@ from hamu_ray.config.run import RunConfig
             "take train or path",
         ),
         (
+            "stop: {forget_level: reference}\nreference: {source: none}",
+            "stop.forget_level: reference needs a reference; take reference.source train or path",
+        ),
+        (
+            "stop: {forget_level: reference}\nevaluation: {subset: 100}",
+            "stop.forget_level: reference is looked for in evaluations; set evaluation.every_epochs or every_steps",
+        ),
+        (
+            "method: {target: reference}\nreference: {source: none}",
+            "method.target: reference needs a reference; take reference.source train or path",
+        ),
+        (
+            "method: {target: reference, forget_objective: npo}",
+            "method.target: reference is a cross-entropy, and npo is what is raised; "
+            "set method.forget_objective or method.target to null",
+        ),
+        ("stop: {forget_level: 2}", "stop.forget_level: expected reference, found 2"),
+        (
             "search: {objectives: [{metric: a}]}",
             "search.objectives: expected 2 values, found [{'metric': 'a'}]",
         ),

@@ -16,6 +16,7 @@ from upath import UPath
 from hamu_ray.config.files import load, load_run, load_sweep
 from hamu_ray.config.layers import merge, merge_two, read_stack
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.config.vision import ForgetClass
 
 KEYS = st.sampled_from("abc")
 DOCUMENTS = st.dictionaries(
@@ -87,7 +88,7 @@ def test_a_preset_is_laid_over_the_experiment_and_other_overrides_over_that(file
     config = load_sweep(files / "sub" / "experiment.yaml", ["batch.forget=33", "preset=small"])
     assert (config.batch.retain, config.batch.forget, config.batch.micro) == (10, 33, 2)
     assert (config.duration.epochs, config.duration.steps) == (None, 4)
-    assert config.space["optimizer.learning_rate"].grid == [0.5], "a domain is replaced as a whole"
+    assert config.space["optimizer.learning_rate"][0].grid == [0.5], "a domain is replaced as a whole"
     assert (config.name, config.optimizer.momentum) == ("experiment", 0.5)
 
 
@@ -129,7 +130,7 @@ def test_other_data_inherit_nothing_of_their_section(files: Path) -> None:
     )
     same = sweep(files, "extends: data.yaml\ndata: {test_limit: 4}\nforget: {rho: 0.5}\n")
     assert same.data.model_dump()["train_limit"] == 5
-    assert same.forget.model_dump() == {"kind": "class", "label": 3, "rho": 0.5}
+    assert same.forget == ForgetClass(label=3, rho=0.5)
     other = sweep(files, "extends: data.yaml\ndata: {name: digits}\nforget: {kind: random, share: 0.2}\n")
     assert (other.data.name, other.forget.kind) == ("digits", "random")
 
@@ -168,3 +169,14 @@ def test_layers_import_nothing_slow() -> None:
     code = "import sys, hamu_ray.config.layers; print(sorted({'torch', 'ray', 'mlflow', 'upath'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_null_removes_a_list_of_domains_too(files: Path) -> None:
+    conditional = "space: {method.constraint_ratio: [{uniform: [0.1, 0.2], when: {method.name: hamu-q}}]}"
+    (files / "base.yaml").write_text(f"extends: recipe.yaml\n{conditional}\n")
+    assert "method.constraint_ratio" in sweep(files, "extends: base.yaml\n").space
+    removed = [
+        sweep(files, "extends: base.yaml\nspace: {method.constraint_ratio: null}\n"),
+        sweep(files, "extends: base.yaml\n", "space.method.constraint_ratio=null"),
+    ]
+    assert all("method.constraint_ratio" not in config.space for config in removed)

@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from hamu_ray.config.run import MethodConfig
+from hamu_ray.config.method import MethodConfig
 from hamu_ray.methods import FORGET_OBJECTIVES, METHOD_NAMES, keys_of
 
 

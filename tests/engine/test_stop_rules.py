@@ -96,6 +96,65 @@ def test_loss_above_stops_at_the_first_evaluation_that_sees_it(
     assert "mia_confidence" in stopped.outcome.measures, "measured in full at the end"
 
 
+def test_the_reference_s_forget_loss_ends_any_method(resident: Resident, folder: Path, bases: Bases) -> None:
+    forgetting = {"method": {"name": "gdiff"}, "optimizer": {"learning_rate": 0.1}, "duration": {"steps": 30}}
+    watched = {"evaluation": {"every_steps": 1, "subset": 1000}}
+    free = done(cheap_run(**forgetting, **watched), resident, folder)
+    level = bases[1].measures["forget_loss"]
+    losses = {r.step: r.measures["forget_loss"] for r in free.heard.of("unlearning") if r.measures}
+    reached = next(step for step, loss in losses.items() if loss >= level)
+    assert 1 < reached < 30
+    stopped = done(
+        cheap_run(**forgetting, **watched, stop={"forget_level": "reference"}),
+        resident,
+        folder.with_name("stopped"),
+    )
+    assert (stopped.outcome.status, stopped.outcome.steps) == (Status.FINISHED, reached)
+    assert stopped.outcome.reason == f"forget loss {losses[reached]:.4g} reached the reference's {level:.4g}"
+    assert "mia_confidence" in stopped.outcome.measures, "measured in full at the end"
+    assert stopped.outcome.measures["forget_loss"] < losses[29], "it would have gone on"
+    # A model that is there already has nothing to forget: no step is taken.
+    there = {"original": {"path": str(stopped.folder)}, "reference": {"path": str(bases[1].path)}}
+    at_once = done(
+        cheap_run(**forgetting, **watched, **there, stop={"forget_level": "reference"}),
+        resident,
+        folder.with_name("at-once"),
+    )
+    assert (at_once.outcome.status, at_once.outcome.steps) == (Status.FINISHED, 0)
+    assert same_bits(at_once.weights, stopped.weights)
+
+
+@pytest.mark.parametrize(
+    ("name", "ratio", "infeasible"), [("hamu-q", 0.2, "least_step"), ("hamu-u", 0.02, "skip")]
+)
+def test_with_a_target_forgetting_ends_near_the_reference(
+    name: str, ratio: float, infeasible: str, resident: Resident, folder: Path, bases: Bases
+) -> None:
+    start, level = (base.measures["forget_loss"] for base in bases)
+    method = {"name": name, "constraint_ratio": ratio, "infeasible": infeasible}
+    forgetting = {
+        "optimizer": {"learning_rate": 0.1},
+        "duration": {"steps": 30},
+        "stop": {"collapse_ratio": None},
+    }
+    free = done(cheap_run(**forgetting, method=method), resident, folder)
+    held = done(
+        cheap_run(**forgetting, method={**method, "target": "reference"}),
+        resident,
+        folder.with_name("held"),
+    )
+    assert free.outcome.measures["forget_loss"] > 1.9 * level, "without a target it goes on"
+    assert held.outcome.measures["forget_loss"] == pytest.approx(level, rel=0.25)
+    assert held.outcome.measures["retain_loss"] < free.outcome.measures["retain_loss"]
+    losses = held.heard.history["step_forget_loss"]
+    remaining = [min(max((level - loss) / (level - start), 0), 1) for loss in losses]
+    asked = held.heard.history["constraint"]
+    if name == "hamu-q":
+        assert asked == pytest.approx([ratio * 0.1 * part for part in remaining], rel=1e-4, abs=1e-7)
+    else:
+        assert asked[0] == pytest.approx(ratio * 0.1, rel=0.01)
+
+
 def assert_collapsed_honestly(run: Done) -> None:
     """A broken model is kept with finite weights, and none of its measures makes it look good."""
     assert run.outcome.status is Status.COLLAPSED

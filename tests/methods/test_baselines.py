@@ -6,7 +6,7 @@ from gradient_pairs import catalogue, flat, normal, scaled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hamu_ray.methods import Branch, equivalent_gradients
+from hamu_ray.methods import METHODS, Branch, StepSettings, equivalent_gradients
 
 seeds = st.integers(0, 10_000)
 granularities = st.sampled_from(["tensor", "model"])
@@ -29,6 +29,32 @@ def test_fixed_weights(name):
     a, b = WEIGHTS[name]
     torch.testing.assert_close(gradients, [a * x + b * y for x, y in zip(r, f, strict=True)])
     assert set(decision.branch.tolist()) == {Branch.FIXED}
+
+
+def update_of(name, r, f, weight):
+    """The equivalent gradient ``(weights,)`` of one block of gradients, with a weight of the retain objective."""
+    both = torch.stack((r, f))
+    decision = METHODS[name].weighting((both @ both.T)[None], 0.1, StepSettings(retain_weight=weight))
+    return decision.weights[0] @ both
+
+
+@pytest.mark.parametrize("name", ["gdiff", "kl", "scrub", "npo", "simnpo"])
+@given(seed=seeds, weight=st.floats(0, 1))
+@settings(max_examples=20, deadline=None)
+def test_the_retain_objective_is_weighed(name, seed, weight):
+    r, f = flat(normal(seed)).double(), flat(normal(seed + 1)).double()
+    torch.testing.assert_close(update_of(name, r, f, weight), weight * r - (1 - weight) * f)
+
+
+@given(seed=seeds, weight=st.floats(0, 1))
+@settings(max_examples=40, deadline=None)
+def test_pcgrad_weighs_the_projected_gradients(seed, weight):
+    """Each task's gradient less its part along the other's, by the definition, where they conflict."""
+    r, f = flat(normal(seed)).double(), flat(normal(seed + 1)).double()
+    conflict = r @ f > 0
+    retain = r - (r @ f) / (f @ f) * f if conflict else r
+    forget = -f + (r @ f) / (r @ r) * r if conflict else -f
+    torch.testing.assert_close(update_of("pcgrad", r, f, weight), weight * retain + (1 - weight) * forget)
 
 
 def test_numbers_by_hand():

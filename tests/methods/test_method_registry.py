@@ -27,6 +27,7 @@ from hamu_ray.methods import (
 NAMES = ["hamu-q", "hamu-u", "ft", "ga", "gdiff", "kl", "scrub", "npo", "simnpo", "gru", "pcgrad"]
 JD_NAMES = ["jd-upgrad", "jd-mgda", "jd-cagrad", "jd-dualproj", "jd-alignedmtl", "jd-imtlg"]
 NO_CONSTRAINT = {"retain_norm", "forget_norm", "gradient_dot", "gradient_cosine", "gradient_angle"}
+HAMU = {field.name for field in fields(StepSettings)} - {"retain_weight", "remaining"}
 CONSTRAINT = {"constraint", "infeasible_blocks", "stopping_margin"}
 
 
@@ -48,8 +49,9 @@ def test_a_method_is_described(name):
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("ft", set()), ("ga", set()), ("gru", {"granularity"}), ("pcgrad", {"granularity"})]
-    + [(name, {field.name for field in fields(StepSettings)}) for name in ("hamu-q", "hamu-u")],
+    [("ft", set()), ("ga", set()), ("gru", {"granularity"}), ("pcgrad", {"granularity", "retain_weight"})]
+    + [(name, {"retain_weight"}) for name in ("gdiff", "kl", "scrub", "npo", "simnpo")]
+    + [(name, HAMU) for name in ("hamu-q", "hamu-u")],
 )
 def test_settings_name_what_is_read(name, expected):
     assert METHODS[name].settings == expected
@@ -147,12 +149,12 @@ def test_forget_objectives_are_those_of_the_table(name):
         ("ga", None, {"forget_objective"}),
         ("ga", "npo", {"forget_objective", "beta"}),
         ("gru", "simnpo", {"granularity", "forget_objective", "beta", "gamma"}),
-        ("kl", "cross_entropy", {"forget_objective"}),
-        ("scrub", "simnpo", set()),
-        ("npo", None, {"beta"}),
-        ("npo", "simnpo", {"beta"}),
-        ("simnpo", None, {"beta", "gamma"}),
-        ("hamu-q", "npo", {field.name for field in fields(StepSettings)} | {"forget_objective", "beta"}),
+        ("kl", "cross_entropy", {"retain_weight", "forget_objective"}),
+        ("scrub", "simnpo", {"retain_weight"}),
+        ("npo", None, {"retain_weight", "beta"}),
+        ("npo", "simnpo", {"retain_weight", "beta"}),
+        ("simnpo", None, {"retain_weight", "beta", "gamma"}),
+        ("hamu-q", "npo", HAMU | {"forget_objective", "beta"}),
     ],
 )
 def test_keys_are_those_of_the_weighting_and_the_forget_objective(name, objective, expected):
@@ -187,6 +189,9 @@ def test_unknown_names_get_a_hint():
         ({"constraint_split": "equal"}, 'constraint_split must be one of "uniform", "grad_norm"'),
         ({"granularity": "layer"}, "granularity must be one of"),
         ({"infeasible": "ignore"}, "infeasible must be one of"),
+        ({"retain_weight": -0.1}, "retain_weight must be a finite number at least 0"),
+        ({"retain_weight": 1.1}, "retain_weight must be between 0 and 1, found 1.1"),
+        ({"retain_weight": None}, "retain_weight must be between 0 and 1, found None"),
     ],
 )
 def test_settings_are_checked(values, message):

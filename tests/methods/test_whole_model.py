@@ -19,7 +19,8 @@ from hamu_ray.methods.hamu import quality_weighting, utility_weighting
 FIXED_SPLITS = ["uniform", "grad_norm", "softmax_dot"]
 
 cosines = st.one_of(
-    st.sampled_from([-1.0, -0.9999999, 0.0, 0.9999999, 0.99]), st.floats(-1.0, 0.9999999, allow_subnormal=False)
+    st.sampled_from([-1.0, -0.9999999, 0.0, 0.9999999, 0.99]),
+    st.floats(-1.0, 0.9999999, allow_subnormal=False),
 )
 scales = st.floats(-15.0, 15.0).map(lambda exponent: 10.0**exponent)
 kinds = st.sampled_from(["both"] * 8 + ["no_retain", "no_forget", "neither"])
@@ -51,7 +52,10 @@ def problems(draw, sizes=scales):
     for block in range(blocks):
         kind = "neither" if like_lora and block % 2 else draw(kinds)
         r, f = draw(st.tuples(sizes, sizes)) if wild else (c * draw(spread) for c in common)
-        r, f = (0.0 if kind in ("no_retain", "neither") else r), (0.0 if kind in ("no_forget", "neither") else f)
+        r, f = (
+            (0.0 if kind in ("no_retain", "neither") else r),
+            (0.0 if kind in ("no_forget", "neither") else f),
+        )
         rows.append((r, f, draw(cosines) if r and f else 0.0))
     return Problem(*np.array(rows, dtype=np.float64).T)
 

@@ -50,7 +50,13 @@ def test_frozen_and_tied_parameters_are_left_out() -> None:
 def test_a_parameter_with_gaps_in_memory_leaves_its_neighbours_alone() -> None:
     """Every second column of a larger tensor, and one that is transposed, between two ordinary ones."""
     model = nn.ParameterList(
-        [torch.randn(3), torch.randn(4, 6)[:, ::2], torch.randn(2, 5).t(), torch.randn(2, 2, 2), torch.randn(7)]
+        [
+            torch.randn(3),
+            torch.randn(4, 6)[:, ::2],
+            torch.randn(2, 5).t(),
+            torch.randn(2, 2, 2),
+            torch.randn(7),
+        ]
     )
     before = [parameter.detach().clone() for parameter in model]
     flat = FlatParameters(model)

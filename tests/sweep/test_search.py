@@ -156,3 +156,37 @@ def test_no_more_trials_than_places(tmp_path: Path) -> None:
     assert [search.suggest(name) is None for name in "abc"] == [False, False, True]
     search.on_trial_complete("a", error=True)
     assert search.suggest("d") is not None
+
+
+RATIO = "method.constraint_ratio"
+OWN_DOMAINS = {
+    "method.name": {"choice": ["hamu-q", "hamu-u", "gdiff"]},
+    RATIO: [
+        {"uniform": [0.1, 0.4], "when": {"method.name": "hamu-q"}},
+        {"loguniform": [0.6, 0.9], "when": {"method.name": "hamu-u"}},
+    ],
+}
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "random", "nsga2"])
+def test_each_domain_of_a_key_is_a_parameter_of_its_own(tmp_path: Path, algorithm: str) -> None:
+    """Where one search samples the method too; the trials have the key, whichever domain it is from."""
+    config = SweepConfig.model_validate(
+        {"space": OWN_DOMAINS, "search": {"samples": 30, "algorithm": algorithm}}
+    )
+    handed = run_all(config, tmp_path, lambda parameters: parameters.get(RATIO, 0.5))
+    bounds = {"hamu-q": (0.1, 0.4), "hamu-u": (0.6, 0.9)}
+    assert {parameters["method.name"] for parameters in handed} == {*bounds, "gdiff"}
+    for parameters in handed:
+        assert (RATIO in parameters) == (parameters["method.name"] in bounds)
+        if RATIO in parameters:
+            low, high = bounds[parameters["method.name"]]
+            assert low <= parameters[RATIO] <= high
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / STUDY_FILE)))
+    study = optuna.load_study(study_name="run/0", storage=storage)
+    found = {
+        name: distribution for trial in study.trials for name, distribution in trial.distributions.items()
+    }
+    assert set(found) == {"method.name", f"{RATIO}[0]", f"{RATIO}[1]"}
+    again = UnlearningSearch(config, tmp_path, [], lambda: 1)
+    assert again.suggest("0") == {NUMBER: 0, PARAMETERS: handed[0]}, "after a restart it is what it was"

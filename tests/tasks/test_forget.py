@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -23,8 +24,9 @@ def error_of(config: ForgetConfig) -> str:
     return str(caught.value)
 
 
+pools = st.sampled_from(["other_classes", "rest"])
 configs = st.one_of(
-    st.builds(ForgetClass, label=st.sampled_from([0, 1, 2, *CLASSES]), rho=st.floats(0, 1)),
+    st.builds(ForgetClass, label=st.sampled_from([0, 1, 2, *CLASSES]), rho=st.floats(0, 1), swap_from=pools),
     st.builds(ForgetRandom, share=st.floats(0.01, 0.99)),
 )
 
@@ -48,11 +50,40 @@ def test_a_share_of_the_class_is_swapped(label: int, rho: float, seed: int) -> N
     assert parts.forgotten_class == label
 
 
-@given(st.floats(0, 0.99), st.floats(0, 0.99), st.integers(0, 2**31))
-def test_swaps_nest(one: float, other: float, seed: int) -> None:
-    smaller, larger = (split(ForgetClass(rho=rho), seed).forget for rho in sorted((one, other)))
+@given(pools, st.floats(0, 0.99), st.floats(0, 0.99), st.integers(0, 2**31))
+def test_swaps_nest(pool: Literal["other_classes", "rest"], one: float, other: float, seed: int) -> None:
+    smaller, larger = (
+        split(ForgetClass(rho=rho, swap_from=pool), seed).forget for rho in sorted((one, other))
+    )
     swapped_in = {int(at) for at in smaller if LABELS[at] != 0}
     assert swapped_in <= {int(at) for at in larger}
+
+
+def test_images_taken_out_may_come_back_where_all_the_rest_is_drawn_from() -> None:
+    """At rho 0.5, 25 of class 2's 50 images stay; of the rest, 75, a third are those just taken out."""
+    of_class = np.concatenate(
+        [
+            LABELS[split(ForgetClass(label=2, rho=0.5, swap_from="rest"), seed).forget] == 2
+            for seed in range(400)
+        ]
+    )
+    assert len(of_class) == 400 * 50
+    assert of_class.mean() == pytest.approx((25 + 25 / 3) / 50, abs=0.01)
+
+
+@given(st.integers(0, 2**31))
+def test_draws_from_the_rest_end_in_the_draw_of_rho_one(seed: int) -> None:
+    almost = split(ForgetClass(label=2, rho=0.98, swap_from="rest"), seed).forget
+    drawn = split(ForgetClass(label=2, rho=1), seed).forget
+    assert len(set(almost.tolist()) & set(drawn.tolist())) >= 49
+
+
+@given(pools, st.sampled_from([0.0, 1.0]), st.integers(0, 2**31))
+def test_where_swaps_are_drawn_from_matters_in_between_alone(
+    pool: Literal["other_classes", "rest"], rho: float, seed: int
+) -> None:
+    expected = split(ForgetClass(rho=rho), seed).forget
+    assert np.array_equal(split(ForgetClass(rho=rho, swap_from=pool), seed).forget, expected)
 
 
 def test_rho_one_draws_from_everything() -> None:

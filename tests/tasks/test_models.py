@@ -5,7 +5,9 @@ import torch
 from torch import nn
 
 from hamu_ray.config.model import ModelConfig
+from hamu_ray.engine.checkpoint import load_model
 from hamu_ray.tasks.vision.models import build_vision_model
+from hamu_ray.tasks.vision.projection_resnet import ProjectionResNet20
 from hamu_ray.tasks.vision.resnet import ResNet20
 
 CIFAR = (3, 32, 32)
@@ -29,7 +31,7 @@ def saved_checkpoint(folder: Path, kind: str) -> str:
     return str(folder)
 
 
-def test_resnet20_is_the_papers() -> None:
+def test_resnet20_is_that_of_he_et_al() -> None:
     model = ResNet20()
     assert sum(parameter.numel() for parameter in model.parameters()) == 269_722
     layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
@@ -38,9 +40,50 @@ def test_resnet20_is_the_papers() -> None:
     assert widths == [(16, 1)] * 7 + [(32, 2)] + [(32, 1)] * 5 + [(64, 2)] + [(64, 1)] * 5
 
 
+def test_the_hamu_papers_resnet20_has_projections_where_the_shape_changes() -> None:
+    model = build_vision_model(ModelConfig(name="resnet20-projection"), CIFAR, 10, seed=1)
+    parameters = dict(model.named_parameters())
+    assert (sum(p.numel() for p in parameters.values()), len(parameters)) == (272_474, 65)
+    shortcuts = {name: tuple(p.shape) for name, p in parameters.items() if "shortcut.convolution" in name}
+    assert shortcuts == {
+        "resnet.encoder.stages.1.layers.0.shortcut.convolution.weight": (32, 16, 1, 1),
+        "resnet.encoder.stages.2.layers.0.shortcut.convolution.weight": (64, 32, 1, 1),
+    }
+    assert parameters["resnet.embedder.embedder.convolution.weight"].shape == (16, 3, 3, 3)
+    hidden = model.resnet.embedder(torch.zeros(1, *CIFAR))
+    assert hidden.shape == (1, 16, 32, 32), "neither stride nor pooling before the first stage"
+
+
+def test_projection_resnet20_starts_as_its_other_convolutions_do() -> None:
+    """He's initialisation: a deviation of sqrt(2 / fan out), the stem's included."""
+    torch.manual_seed(0)
+    weight = ProjectionResNet20().resnet.embedder.embedder.convolution.weight
+    assert weight.std().item() == pytest.approx((2 / (16 * 9)) ** 0.5, rel=0.1)
+
+
+def test_a_checkpoint_that_transformers_saved_fits_projection_resnet20(tmp_path: Path) -> None:
+    """The model as its authors would build it: transformers' own, with another stem."""
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    config = ResNetConfig(
+        embedding_size=16, hidden_sizes=[16, 32, 64], depths=[3, 3, 3], layer_type="basic", num_labels=10
+    )
+    other = ResNetForImageClassification(config)
+    other.resnet.embedder.embedder.convolution = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+    other.resnet.embedder.pooler = nn.Identity()
+    other.save_pretrained(tmp_path)
+    model = build_vision_model(ModelConfig(name="resnet20-projection"), CIFAR, 10, seed=1)
+    load_model(model, tmp_path / "model.safetensors")
+    images = torch.randn(4, *CIFAR)
+    torch.testing.assert_close(model.eval()(images), other.eval()(images).logits, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8), (3, 7, 5)])
-def test_resnet20_takes_any_image(shape: tuple[int, int, int]) -> None:
-    assert ResNet20(shape[0], 7)(torch.zeros(2, *shape)).shape == (2, 7)
+@pytest.mark.parametrize("kind", [ResNet20, ProjectionResNet20])
+def test_resnet20_takes_any_image(
+    kind: type[ResNet20 | ProjectionResNet20], shape: tuple[int, int, int]
+) -> None:
+    assert kind(shape[0], 7)(torch.zeros(2, *shape)).shape == (2, 7)
 
 
 def test_memory_order_does_not_change_the_function() -> None:
@@ -80,7 +123,12 @@ def test_images_must_have_the_checkpoints_size(tmp_path: Path, offline: None) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("resnet2", "did you mean resnet20"), ("xyz/abc", "own models: resnet20")]
+    ("name", "hint"),
+    [
+        ("resnet2", "did you mean resnet20"),
+        ("resnet20-projections", "did you mean resnet20-projection"),
+        ("xyz/abc", "own models: resnet20, resnet20-projection"),
+    ],
 )
 def test_unknown_name(name: str, hint: str, offline: None) -> None:
     with pytest.raises(ValueError, match=f"model.name: {name} is neither .*{hint}") as caught:

@@ -14,7 +14,7 @@ from optuna.distributions import (
 )
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
-from hamu_ray.config.sweep import Domain
+from hamu_ray.config.space import Domain
 from hamu_ray.reports.analysis.problems import Problem
 from hamu_ray.results.front import Objective
 from hamu_ray.results.summary import method_of
@@ -47,10 +47,10 @@ def importances(problem: Problem) -> tuple[list[Importance], list[str]]:
     if len(problem.methods) > 1:
         scopes |= {name: [r for r in records if method_of(r) == name] for name in problem.methods}
     domains = {
-        path: domain
+        path: domains
         for sweep in {m.sweep.run_id: m.sweep for m in problem.members}.values()
         if sweep.config is not None
-        for path, domain in sweep.config.space.items()
+        for path, domains in sweep.config.space.items()
     }
     found: list[Importance] = []
     few, constant = [], []
@@ -74,8 +74,16 @@ def _values(trials: Sequence[TrialRecord], path: str) -> Iterator[object]:
     return (trial.parameters[path] for trial in trials if path in trial.parameters)
 
 
-def distribution(domain: Domain, values: Sequence[object]) -> BaseDistribution:
-    """Return a domain for Optuna; one that other sweeps went beyond is widened to what they sampled."""
+def distribution(domains: Sequence[Domain], values: Sequence[object]) -> BaseDistribution:
+    """Return a path's domains for Optuna as one.
+
+    It is widened to what other domains allow and other sweeps sampled; of domains of several kinds the values are
+    taken as categories.
+    """
+    if len({domain.kind for domain in domains}) > 1:
+        return CategoricalDistribution(list(dict.fromkeys(values)))  # type: ignore[arg-type]
+    domain, *others = domains
+    values = [*values, *(value for other in others for value in other.examples)]
     numbers = [float(v) for v in values if isinstance(v, int | float)]
     if domain.integers is not None:
         first, last = domain.integers

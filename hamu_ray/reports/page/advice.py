@@ -121,7 +121,7 @@ def _edges(problem: Problem, knee: Configuration) -> Iterator[Advice]:
     """Yield the sampled parameters that lie at an end of their domain: better values may lie beyond."""
     config = knee.members[0].sweep.config
     for path, value in knee.settings.items():
-        domain = config.space.get(path) if config else None
+        domain = config.domain(path, knee.settings) if config and path in config.space else None
         bounds = (domain.loguniform or domain.uniform) if domain else None
         if domain is None or bounds is None or not isinstance(value, int | float):
             continue

@@ -32,7 +32,7 @@ def split_examples(
     forgotten_class: int | None = None
     if isinstance(config, ForgetClass):
         label = class_number(config.label, class_names)
-        forget = _class_with_swaps(labels, label, config.rho, forget_generator(seed))
+        forget = _class_with_swaps(labels, label, config, forget_generator(seed))
         forgotten_class = label if config.rho < 1 else None
     else:
         forget = chosen_positions(config, len(labels), seed, "training images")
@@ -57,21 +57,25 @@ def class_number(label: int | str, class_names: Sequence[str]) -> int:
     raise ValueError(f"forget.label: there is no class {label!r}; the classes are {known}{more}")
 
 
-def _class_with_swaps(labels: Positions, label: int, rho: float, generator: np.random.Generator) -> Positions:
-    """Return as many positions as the class has images, a share rho of them swapped for those of others.
+def _class_with_swaps(
+    labels: Positions, label: int, config: ForgetClass, generator: np.random.Generator
+) -> Positions:
+    """Return as many positions as the class has images, a share rho of them swapped for others.
 
     With rho 1 they are drawn from the whole training set, the class included.
     """
     members = generator.permutation(np.flatnonzero(labels == label))
     others = generator.permutation(np.flatnonzero(labels != label))
+    everything = generator.permutation(len(labels))
     if len(members) == 0:
         raise ValueError(f"forget.label: no training image is of class {label}; there is nothing to forget")
-    if rho == 1:
-        return generator.permutation(len(labels))[: len(members)]
-    swapped = round(rho * len(members))
+    swapped = round(config.rho * len(members))
+    kept = members[: len(members) - swapped]
+    if config.rho == 1 or config.swap_from == "rest":
+        others = everything[~np.isin(everything, kept)]
     if swapped > len(others):
         raise ValueError(
-            f"forget.rho: {rho} swaps {swapped} of the class's {len(members)} images, "
+            f"forget.rho: {config.rho} swaps {swapped} of the class's {len(members)} images, "
             f"but the other classes have {len(others)}"
         )
-    return np.concatenate([members[: len(members) - swapped], others[:swapped]])
+    return np.concatenate([kept, others[:swapped]])

@@ -12,7 +12,18 @@ from hamu_ray.tasks.vision.resnet import ResNet20
 
 ImageShape = tuple[int, int, int]
 
-MODELS: Mapping[str, Callable[[int, int], nn.Module]] = {"resnet20": ResNet20}
+
+def _projection_resnet20(channels: int, classes: int) -> nn.Module:
+    # Imported here: other models can do without the seconds that transformers takes.
+    from hamu_ray.tasks.vision.projection_resnet import ProjectionResNet20
+
+    return ProjectionResNet20(channels, classes)
+
+
+MODELS: Mapping[str, Callable[[int, int], nn.Module]] = {
+    "resnet20": ResNet20,
+    "resnet20-projection": _projection_resnet20,
+}
 """Names of the task's own models to what builds them from the numbers of channels and classes."""
 
 

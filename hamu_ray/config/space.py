@@ -1,0 +1,169 @@
+"""What a sweep may try for a key: domains, and the conditions under which each holds."""
+
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+
+from hamu_ray.config.keys import key_paths, keys_of_domain
+from hamu_ray.config.nearest import nearest
+from hamu_ray.config.schema import Section
+from hamu_ray.methods import METHOD_NAMES
+
+Scalar = bool | int | float | str | None
+Bounds = Annotated[tuple[float, float], Field(strict=False)]
+WholeBounds = Annotated[tuple[int, int], Field(strict=False)]
+
+METHOD_PREFIX = "method."
+METHOD_NAME = "method.name"
+FORGET_OBJECTIVE = "method.forget_objective"
+DECIDE_WHAT_IS_READ = (METHOD_NAME, FORGET_OBJECTIVE)
+"""Keys on which it depends whether others of the method are read."""
+
+
+class Domain(Section):
+    """The values that one key may take: exactly one of the fields but `when`."""
+
+    grid: list[Scalar] | None = Field(default=None, min_length=1)
+    """Every value, crossed with every other grid."""
+    choice: list[Scalar] | None = Field(default=None, min_length=1)
+    """One of these, as the searcher picks."""
+    uniform: Bounds | None = None
+    loguniform: Bounds | None = None
+    integers: WholeBounds | None = Field(default=None, alias="int")
+    """Whole numbers, both ends included; `int` in a file."""
+    when: dict[str, Scalar | Annotated[list[Scalar], Field(min_length=1)]] | None = Field(
+        default=None, min_length=1
+    )
+    """Other key paths to the value, or the values, that each must have in a run for the domain to hold there, such as
+    `{method.name: hamu-q}`. Null: it always holds."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Domain":
+        if len(kinds := self.model_fields_set - {"when"}) != 1:
+            given = ", ".join(sorted(kinds)).replace("integers", "int") or "none"
+            raise ValueError(f"give exactly one of grid, choice, uniform, loguniform, int, found {given}")
+        for kind in ("uniform", "loguniform", "integers"):
+            bounds = getattr(self, kind)
+            if bounds is not None and not bounds[0] < bounds[1]:
+                raise ValueError(f"the lower bound must be below the upper one, found {list(bounds)}")
+        if self.loguniform is not None and self.loguniform[0] <= 0:
+            raise ValueError(f"loguniform needs bounds above zero, found {list(self.loguniform)}")
+        return self
+
+    @property
+    def examples(self) -> list[Scalar]:
+        """Values that must be valid if the domain is: all listed ones, or the two bounds."""
+        listed = self.grid or self.choice
+        return list(listed) if listed else list(self.uniform or self.loguniform or self.integers or ())
+
+    @property
+    def kind(self) -> str:
+        """The one field that is given, as in a file."""
+        (kind,) = self.model_fields_set - {"when"}
+        return "int" if kind == "integers" else kind
+
+    @property
+    def conditions(self) -> dict[str, list[Scalar]]:
+        """Other key paths to the values with which the domain holds."""
+        found = (self.when or {}).items()
+        return {key: values if isinstance(values, list) else [values] for key, values in found}
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The domain as plain data."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+def _listed(value: object) -> object:
+    """A domain alone is a list of one."""
+    return value if isinstance(value, list) else [value]
+
+
+def _plain(domains: list[Domain]) -> object:
+    """The domains as a file has them: one without conditions stands alone."""
+    first, *others = documents = [domain.document for domain in domains]
+    return documents if others or domains[0].when else first
+
+
+Domains = Annotated[
+    list[Domain], Field(min_length=1), BeforeValidator(_listed), PlainSerializer(_plain, return_type=object)
+]
+"""The domains of a key: the first that holds in a run counts there; where none holds, the key does not vary."""
+
+
+def value_at(run: Section, key: str) -> Any:
+    """Return a run's value at a key path that it has."""
+    value: Any = run
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def deciding(space: Mapping[str, list[Domain]], path: str) -> list[str]:
+    """Return the other paths of a space whose values decide whether a path varies, or by which domain."""
+    keys = {key for domain in space[path] for key in domain.conditions}
+    if path not in DECIDE_WHAT_IS_READ and path.startswith(METHOD_PREFIX):
+        keys |= {*DECIDE_WHAT_IS_READ}
+    return [other for other in space if other != path and keys & {*keys_of_domain(other)}]
+
+
+def check_conditions(space: Mapping[str, list[Domain]], run: Section) -> None:
+    """Check that every condition can be decided before what hangs on it, and that each path can vary.
+
+    Raises `ValueError` that names the path.
+    """
+    for path, domains in space.items():
+        for domain in domains:
+            for key in domain.conditions:
+                try:
+                    _check_condition(space, run, path, domain, key)
+                except ValueError as error:
+                    raise ValueError(f"space.{path}: when {key}: {error}") from error
+        if any(domain.when is None for domain in domains[:-1]):
+            raise ValueError(
+                f"space.{path}: the domains behind the one without when are never used; put that one last"
+            )
+        if not any(can_hold(space, run, domain) for domain in domains):
+            raise ValueError(f"space.{path}: none of its conditions ever holds in this sweep; remove it")
+    try:
+        TopologicalSorter({path: deciding(space, path) for path in space}).prepare()
+    except CycleError as error:
+        circle = " on ".join(f"space.{path}" for path in error.args[1])
+        raise ValueError(f"space: conditions hang on each other: {circle}; remove one of them") from error
+
+
+def _check_condition(
+    space: Mapping[str, list[Domain]], run: Section, path: str, domain: Domain, key: str
+) -> None:
+    """Check a domain's condition on another key."""
+    if key not in (known := list(key_paths(run))):
+        raise ValueError(f"unknown key; {nearest(key, known)}")
+    if key in keys_of_domain(path):
+        raise ValueError("a domain cannot hang on its own key; remove it")
+    unknown = [
+        str(name) for name in domain.conditions[key] if key == METHOD_NAME and name not in METHOD_NAMES
+    ]
+    if unknown:
+        raise ValueError(f"unknown method {unknown[0]!r}; {nearest(unknown[0], METHOD_NAMES)}")
+    kinds = {other.kind for other in _varying(space, key)}
+    if not kinds <= {"grid", "choice"}:
+        raise ValueError("it is drawn from a range; take a key with a grid or a choice")
+    if domain.grid and kinds - {"grid"}:
+        raise ValueError("a grid cannot hang on a key that is sampled; take choice instead of grid")
+
+
+def _varying(space: Mapping[str, list[Domain]], key: str) -> Iterator[Domain]:
+    return (domain for path, domains in space.items() if key in keys_of_domain(path) for domain in domains)
+
+
+def can_hold(space: Mapping[str, list[Domain]], run: Section, domain: Domain) -> bool:
+    """Whether each key of a domain's conditions can have one of the values in some run of the sweep."""
+    return all(possible(space, run, key, values) for key, values in domain.conditions.items())
+
+
+def possible(space: Mapping[str, list[Domain]], run: Section, key: str, values: list[Scalar]) -> list[Scalar]:
+    """Return which of the values a key can have in a sweep over this run: one that varies, or the run's own."""
+    varied = [value for domain in _varying(space, key) for value in domain.examples]
+    return [value for value in values if value in (varied or [value_at(run, key)])]

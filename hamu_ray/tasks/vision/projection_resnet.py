@@ -1,0 +1,38 @@
+"""ResNet-20 with projection shortcuts, as transformers' ResNet: the model of the HAMU paper's experiments."""
+
+from torch import Tensor, nn
+from transformers import ResNetConfig, ResNetForImageClassification
+from transformers.models.resnet.modeling_resnet import ResNetConvLayer
+
+from hamu_ray.tasks.vision.resnet import BLOCKS_PER_STAGE, WIDTHS
+
+
+class ProjectionResNet20(ResNetForImageClassification):
+    """transformers' ResNet of ResNet-20's size, with a 3x3 convolution without pooling for small images.
+
+    Where a block changes the shape its shortcut is a 1x1 convolution with BatchNorm (option B of He et al. 2016,
+    arXiv:1512.03385), so that for 3 channels and 10 classes it has 272,474 parameters in 65 tensors, 2,752 more
+    than `ResNet20`. Names of parameters are those of `ResNetForImageClassification`: checkpoints that its
+    ``save_pretrained`` wrote of such a model fit.
+    """
+
+    def __init__(self, channels: int = 3, classes: int = 10) -> None:
+        config = ResNetConfig(
+            num_channels=channels,
+            embedding_size=WIDTHS[0],
+            hidden_sizes=list(WIDTHS),
+            depths=[BLOCKS_PER_STAGE] * len(WIDTHS),
+            layer_type="basic",
+            downsample_in_first_stage=False,
+        )
+        config.num_labels = classes
+        super().__init__(config)
+        # The configuration of transformers has no stem but a 7x7 convolution of stride 2 with pooling.
+        stem = ResNetConvLayer(channels, WIDTHS[0], kernel_size=3, stride=1)
+        nn.init.kaiming_normal_(stem.convolution.weight, mode="fan_out", nonlinearity="relu")
+        self.resnet.embedder.embedder = stem
+        self.resnet.embedder.add_module("pooler", nn.Identity())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map normalised images ``(n, channels, h, w)`` to logits ``(n, classes)``."""
+        return super().forward(pixel_values=images).logits
