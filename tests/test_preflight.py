@@ -118,9 +118,9 @@ def test_given_models(tmp_path: Path, section: str) -> None:
 
 def test_model_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
     message = error_of(run_of(tmp_path, model={"name": "/no/checkpoint"}))
-    assert (
-        message
-        == "model.name: /no/checkpoint: no such folder; take resnet20 or resnet20-projection or a transformers checkpoint"
+    assert message == (
+        "model.name: /no/checkpoint: no such folder; "
+        "take resnet20 or resnet20-projection or a transformers checkpoint"
     )
 
 

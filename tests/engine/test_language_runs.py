@@ -1,9 +1,11 @@
 """Language runs through the engine: what is saved, going on, any number of workers, and other programs' loaders."""
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -79,7 +81,7 @@ def test_resumed_is_as_undisturbed(
         done(run, texts, tmp_path / "run", ReportList(dies_at=4))
     resumed = done(run, Resident(texts.storage, torch.device("cpu")), tmp_path / "run")
     assert resumed.outcome.resumed_at == 2
-    assert resumed.heard.history == undisturbed.heard.history
+    np.testing.assert_equal(resumed.heard.history, undisturbed.heard.history)  # with its NaN
     assert same_bits(resumed.weights, undisturbed.weights)
     assert resumed.outcome.measures == pytest.approx(undisturbed.outcome.measures, rel=0, nan_ok=True)
 
@@ -144,10 +146,12 @@ def test_two_workers_give_the_numbers_of_one(
 
 
 def test_each_worker_draws_dropout_of_its_own_in_every_step(two_workers: Path) -> None:
-    """The generator is never twice in the same state: no two workers and no two steps share a mask."""
+    """No two workers and no two steps share a mask; only a look at what a step did to its losses repeats the step's."""
     by_rank = [torch.load(two_workers / f"drawn-from-{rank}.pt", weights_only=True) for rank in range(2)]
     assert all(len(states) >= text_run(two_workers).duration.steps for states in by_rank)
-    assert len({*by_rank[0], *by_rank[1]}) == len(by_rank[0]) + len(by_rank[1])
+    assert not set(by_rank[0]) & set(by_rank[1])
+    assert all(max(Counter(states).values()) <= 2 for states in by_rank)
+    assert all(min(Counter(states).values()) == 1 for states in by_rank)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -20,7 +20,7 @@ WORDS = (Path(__file__).parents[2] / "README.md").read_text().split()
 
 RUN = """
 name: acme
-data: {name: text, path: customers, question_column: question, answer_column: answer, max_length: 128, generated: 4}
+data: {name: text, path: customers, question_column: question, answer_column: answer, max_length: 192, generated: 4}
 forget: {kind: where, column: customer, equals: ACME}
 model: {hidden_size: 16, layers: 1, heads: 2, vocabulary: 300}
 training: {epochs: 1}
