@@ -35,7 +35,9 @@ def histories_of(reports: Sequence[Report], names: Sequence[str]) -> dict[str, d
 def hardness_sentences(histories: Histories, method: Mapping[str, Any]) -> list[str]:
     """Return what of the guaranteed objective's available change is free, and where the constraint stands.
 
-    With hardness h, ``1 - h`` of it costs the other objective nothing at first order.
+    With hardness h, ``1 - h`` of it costs the other objective nothing at first order. For one block that is the sine
+    of the gradients' angle; over many blocks, each within its radius, it may be less, so the constraint is compared
+    with ``1 - h``.
 
     Args:
         histories: of the run; without `hardness` there is nothing to say.
@@ -53,13 +55,14 @@ def hardness_sentences(histories: Histories, method: Mapping[str, Any]) -> list[
     ]
     fraction, sine = method.get("constraint_fraction"), first_sine(histories)
     if fraction is not None and math.isfinite(sine):
-        said = (
-            "below the sine of the gradients' angle there ({}): both objectives can gain in one step"
-            if fraction < sine
-            else "not below the sine of the gradients' angle there ({}): no step serves both objectives"
+        side = (
+            "less than what is free in the first step: both objectives can gain in it"
+            if fraction < ends[0]
+            else "no less than what is free in the first step: no step within the radii serves both"
         )
         sentences.append(
-            f"The constraint asks for {share(float(fraction))} of it, {said.format(share(sine))}."
+            f"The constraint asks for {share(float(fraction))} of it, {side} "
+            f"(sine of the gradients' angle: {share(sine)})."
         )
     return sentences
 

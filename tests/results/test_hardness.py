@@ -25,11 +25,14 @@ def test_nothing_is_said_without_a_hardness() -> None:
     assert hardness_sentences({"hardness": {1: math.nan}}, {"name": "hamu-q"}) == []
 
 
-@pytest.mark.parametrize(("fraction", "side"), [(0.79, "below"), (0.81, "not below")])
+@pytest.mark.parametrize(
+    ("fraction", "side"), [(0.74, "less than what is free"), (0.76, "no less than what is free")]
+)
 def test_where_the_fraction_stands(fraction: float, side: str) -> None:
     _, sentence = hardness_sentences(HISTORIES, {"name": "hamu-q", "constraint_fraction": fraction})
     assert f"{fraction:.1%}".replace("%", " %") in sentence
-    assert f", {side} the sine of the gradients' angle there (80.0 %)" in sentence
+    assert f", {side} in the first step" in sentence
+    assert "(sine of the gradients' angle: 80.0 %)" in sentence
 
 
 @given(st.floats(0, 180))
