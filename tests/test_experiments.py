@@ -232,11 +232,11 @@ def test_one_trial_of_each_for_real(name: str, data: Path, resident: Resident, t
     run = config.resolve({**cell, "seed": 41})
     reports: list[Report] = []
 
-    def hear(report: Report) -> Verdict:
+    def collect(report: Report) -> Verdict:
         reports.append(report)
         return Verdict.GO_ON
 
-    outcome = unlearn(run, resident, Alone(), tmp_path / "run", hear)
+    outcome = unlearn(run, resident, Alone(), tmp_path / "run", collect)
     assert (outcome.status, outcome.steps) == (Status.FINISHED, 2), outcome.reason
     assert outcome.seconds > 0
     measured = [report.step for report in reports if report.phase == "unlearning" and report.measures]

@@ -142,7 +142,7 @@ def _plain(value: Any) -> Any:
 
 
 def _hint(details: Sequence[ErrorDetails], found: Any) -> str:
-    """A remedy that the expectation alone does not tell."""
+    """A remedy that the expectation alone does not give."""
     kinds = {detail["type"] for detail in details}
     if isinstance(found, str) and kinds & {"float_type", "int_type"} and _is_number(found):
         return "; remove the quotes"

@@ -149,7 +149,7 @@ def _validated(schema: type[Config], source: Source) -> Config:
 
 
 def _explained(error: ValidationError, schema: type[BaseModel], document: Any) -> tuple[str, str]:
-    """Explain an error, with what only the commands know: which of them takes which file."""
+    """Explain an error and name the command that takes this kind of file."""
     place, problem = explain(error, schema, document)
     if schema is RunConfig and place in ("space", "search"):
         return place, "a single run has none; remove it, or sweep with python -m hamu_ray.tune"

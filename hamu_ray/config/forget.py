@@ -122,7 +122,7 @@ class ForgetFiles(ForgetSection):
 
     kind: Literal["files"] = "files"
     names: FileNames
-    """File names, with as much of their folders as tells them apart: `0001.png`, `train/cat/0001.png`."""
+    """File names, with as many parent folders as make them unique: `0001.png`, `train/cat/0001.png`."""
 
 
 AnyNamed = ForgetIndices | ForgetWhere | ForgetIds | ForgetFiles

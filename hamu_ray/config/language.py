@@ -1,4 +1,4 @@
-"""Text data sets, which of their examples are to be forgotten, and the language models that learn them."""
+"""Text data sets, their forget sets, and the language models that learn them."""
 
 from datetime import date
 from typing import Annotated, Any, ClassVar, Literal
@@ -76,7 +76,7 @@ class TextSection(Section):
     path: str
     """Hub name or folder, handed to `datasets.load_dataset`."""
     question_column: str | None = "question"
-    """Column of what is asked; null where there are no questions, and texts are completed from nothing."""
+    """Column of the questions; null if there are none, and texts are completed from nothing."""
     answer_column: str = "answer"
     """Column of what is learned and forgotten: the loss is on these tokens alone."""
     template: Literal["chat", "plain"] | None = None
@@ -134,7 +134,7 @@ class TextSection(Section):
     @field_validator("template_date", mode="before")
     @classmethod
     def _is_a_date(cls, given: Any) -> Any:
-        """YAML takes 2024-07-26 without quotes for a date of its own."""
+        """YAML parses 2024-07-26 without quotes as a date."""
         text = given.isoformat() if isinstance(given, date) else given
         try:
             date.fromisoformat(text)
@@ -249,7 +249,7 @@ class LanguageModelConfig(Section):
     attn_implementation: Literal["eager", "sdpa", "flash_attention_2"] = "sdpa"
     """How `transformers` computes attention."""
     trust_remote_code: bool = False
-    """Let a `transformers` checkpoint run code of its own."""
+    """Let a `transformers` checkpoint run its own code."""
     hidden_size: PositiveInt = 128
     """small-llama: width; the feed-forward layers are three times as wide."""
     layers: PositiveInt = 4

@@ -26,7 +26,7 @@ class ModelConfig(Section):
     new_head: bool = False
     """Give a checkpoint a fresh head for the data set's classes; false takes the head and the classes that it has."""
     trust_remote_code: bool = False
-    """Let a `transformers` checkpoint run code of its own."""
+    """Let a `transformers` checkpoint run its own code."""
 
     @property
     def embedded(self) -> bool:

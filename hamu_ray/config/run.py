@@ -52,7 +52,7 @@ class TrainingConfig(Section):
     select: Literal["best", "last"] = "best"
     """`best`: the epoch with the best mean of retain and forget accuracy (the reference: retain accuracy)."""
     parameters: Literal["all", "lora"] = "all"
-    """`lora` trains the adapters of `model.lora` alone, and unlearning goes on with them."""
+    """`lora` trains the adapters of `model.lora` alone, and unlearning continues with them."""
 
 
 class ModelSource(Section):
@@ -287,7 +287,7 @@ class RunConfig(Section):
         return self
 
     def _check_target(self) -> None:
-        """Check that a method which is to forget no further than the reference can know how far that is."""
+        """Check that a method which stops at the reference's forget loss has a reference."""
         if self.method.target is None or "target" not in settings_of(self.method.name):
             return
         if self.reference.source == "none":

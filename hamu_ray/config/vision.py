@@ -1,4 +1,4 @@
-"""Image-classification data sets and which of their examples are to be forgotten."""
+"""Image-classification data sets and their forget sets."""
 
 from typing import Annotated, ClassVar, Literal
 

@@ -188,7 +188,7 @@ def measured_from_path(
             models.add(stored, model, measures, recipe, task.export(model, None))
         elif group.rank == 0:
             models.note(stored, measures)
-        group.agree(1)  # nobody looks before rank 0 has written
+        group.agree(1)  # barrier: no rank reads before rank 0 has written
     found = known()
     assert found is not None
     return found
@@ -199,7 +199,7 @@ SELECT_BY = {"original": ("retain_accuracy", "forget_accuracy"), "reference": ("
 
 
 class Interrupted(Exception):
-    """The listener wants no more while a base model is trained."""
+    """The callback asked to stop while a base model was trained."""
 
 
 CHUNK = 1 << 22

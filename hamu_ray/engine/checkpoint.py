@@ -33,7 +33,7 @@ class Progress:
 
 
 class Checkpoints:
-    """The checkpoints of one run, in a folder of its own. Rank 0 writes, every rank reads."""
+    """The checkpoints of one run, in their own folder. Rank 0 writes, every rank reads."""
 
     def __init__(self, folder: StoragePath, group: Group) -> None:
         """Use (and on the first save make) a folder."""

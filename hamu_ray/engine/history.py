@@ -24,7 +24,7 @@ class History:
     past: list[Tensor] = field(default_factory=list)
     """What was taken of the blocks, over the whole run: CPU, float32 ``(steps, diagnostics, blocks)``."""
     reports: list[Report] = field(default_factory=list)
-    """What rank 0 has reported: kept so that a run that goes on elsewhere can tell it all again."""
+    """Reports of rank 0, kept so that a run resumed elsewhere can send them again."""
     _steps: list[int] = field(default_factory=list)
     _totals: list[Tensor] = field(default_factory=list)
     _per_block: list[Tensor] = field(default_factory=list)

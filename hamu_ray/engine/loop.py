@@ -1,4 +1,4 @@
-"""The loop: steps, evaluation cadence, stop rules. It trains and unlearns alike."""
+"""The loop for training and unlearning: steps, evaluation cadence, stop rules."""
 
 import math
 import time
@@ -59,7 +59,7 @@ class Loop:
     on_report: OnReport
     teacher: Teacher | None = None
     original: Measures = field(default_factory=dict)
-    """Measures of the model that the run starts from: what a collapse is told by."""
+    """Metrics of the model that the run starts from; a collapse is detected by comparison with them."""
     checkpoints: Checkpoints | None = None
     history: History = field(default_factory=History)
     _restored: int = field(default=0, init=False)
@@ -76,7 +76,7 @@ class Loop:
         progress = self.checkpoints.restore(stepper, self.history) if self.checkpoints else Progress()
         best = Best(self.plan.select_by)
         if self.group.rank == 0:
-            for report in self.history.reports:  # whoever listens now may not have heard them
+            for report in self.history.reports:  # the current callback may not have received them
                 self.on_report(report)
         computed = self._restored = progress.steps
         measures: Measures = {}
@@ -174,7 +174,7 @@ class Loop:
         return self._level_reached(measures) or self._collapse(measures)
 
     def _level_reached(self, measures: Measures) -> Ending | None:
-        """End a run as soon as its forget loss is the reference's, where it is to go no further."""
+        """End a run once its forget loss reaches the reference's, if it must not go further."""
         level, forget = self.plan.reference_forget_loss, measures.get("forget_loss")
         if self.plan.stop.forget_level is None or level is None or forget is None or not forget >= level:
             return None

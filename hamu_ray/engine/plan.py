@@ -1,4 +1,4 @@
-"""What the loop is to do, worked out from a configuration: the same loop trains and unlearns."""
+"""The loop's plan, derived from a configuration; the same loop trains and unlearns."""
 
 import math
 from collections.abc import Mapping
@@ -64,7 +64,7 @@ class Plan:
     original_forget_loss: float | None = None
     """The forget loss that a run starts from."""
     reference_forget_loss: float | None = None
-    """The forget loss of the reference, which a run may be asked to end at; None without one."""
+    """The reference's forget loss, at which a run may end; None without a reference."""
     select_by: tuple[str, ...] = ()
     """Measures whose sum decides which evaluation's weights are the result; empty takes the last weights."""
 

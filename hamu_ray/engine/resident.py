@@ -24,7 +24,7 @@ KEPT = 4
 
 
 class LruCache:
-    """Values by key, made when first asked for; the least recently used one is dropped."""
+    """Least-recently-used cache: values by key, made on first access."""
 
     def __init__(self) -> None:
         """Nothing kept yet."""

@@ -155,7 +155,7 @@ class PairedStep:
     def _promises(self, promised: Tensor, actual: Tensor, decision: Decision) -> dict[str, Tensor]:
         """Return what the step promised of both losses, and what came of it.
 
-        NaN stands for what was not looked at, or was not done because a stop rule fired.
+        NaN marks values that were not computed, or steps not taken because a stop rule fired.
         """
         pairs = dict(zip(Role, zip(promised, actual, strict=True), strict=True))
         diagnostics = {f"promised_{role}_change": pairs[role][0] for role in self.plan.needed}

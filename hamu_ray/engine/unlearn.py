@@ -81,9 +81,9 @@ def unlearn(
 
 
 def weights_key(run: RunConfig, original: StoredModel, reference: StoredModel | None) -> str:
-    """Return the hash of what determines a run's weights: a checkpoint of any other run is none of its own.
+    """Return the hash of what determines a run's weights; a checkpoint with another hash is not resumed from.
 
-    The reference is part of it where the run is to forget no further.
+    It includes the reference if the run must not forget further than the reference.
     """
     elsewhere = {"name", "workers", "storage", "tracking", "checkpoint", "original", "reference", "training"}
     bases = {"original": original.key}

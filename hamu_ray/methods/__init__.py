@@ -87,7 +87,7 @@ _MODULES = {
     "promise_kept": "trust_region",
     "promised_changes": "trust_region",
 }
-"""What needs torch, imported when it is first used: checking a configuration is to take less time than that."""
+"""Names whose modules need torch; imported on first use, so that checking a configuration stays fast."""
 
 
 def __getattr__(name: str) -> Any:

@@ -44,7 +44,7 @@ class Constraint:
     """HAMU's constraint in every block; tensors ``(blocks,)`` float64 on the gradients' device."""
 
     guaranteed: Guaranteed
-    """Which loss the constraint is on: the forget loss is to rise (HAMU-Q), or the retain loss to fall
+    """Which loss is constrained: the forget loss must rise (HAMU-Q), or the retain loss must fall
     (HAMU-U)."""
     total: Tensor
     """B of the whole model, 0-d: the least first-order change of the guaranteed loss. Of shares that do not
@@ -105,7 +105,7 @@ class Constraint:
 class Decision:
     """Weights of one step, with what they were decided on; nothing here has been copied to the host.
 
-    Derived measures are computed when asked for, so that a step that logs nothing does not pay for them.
+    Derived metrics are computed on access, so that a step that logs nothing does not pay for them.
     """
 
     weights: Tensor

@@ -76,7 +76,7 @@ class _Problem:
 
 @dataclass(frozen=True, eq=False)
 class _Split:
-    """What every block is asked for ``(blocks,)``; float64."""
+    """The gain required of every block ``(blocks,)``; float64."""
 
     quota: Tensor
     """q, needed over available; 0 where nothing is needed, infinite where something is and nothing is
@@ -160,7 +160,7 @@ def _act(problem: _Problem, split: _Split, settings: StepSettings) -> tuple[Tens
     branch = branch.masked_fill(colinear, Branch.COLINEAR)
     gained = split.quota
     if settings.infeasible == "best_effort":
-        # Where nothing can be gained, what is left is to serve the other objective.
+        # Where nothing can be gained, the step serves the other objective.
         gained = gained.masked_fill(infeasible, 1.0).masked_fill(infeasible & none, 0.0)
         infeasible = infeasible & ~none
     direct = problem.cosine <= -gained

@@ -15,7 +15,7 @@ Weighting = Callable[[Tensor, "float | Tensor", StepSettings], Decision]
 
 @dataclass(frozen=True)
 class Method:
-    """An unlearning method, as data: everything that the engine needs to know about it. It can be pickled."""
+    """An unlearning method as data: everything the engine needs. It can be pickled."""
 
     name: str
     """Its name in configurations."""

@@ -28,7 +28,7 @@ class Predictions:
     examples: Tensor
     """``(items,)`` int64: the number, from 0 and not decreasing, of the example that each item belongs to."""
     count: int
-    """How many examples there are. Known on the host, so that nobody has to ask the device."""
+    """Number of examples, kept on the host so that reading it needs no synchronisation."""
     original_logits: Tensor | None = None
     """The original model's ``(items, classes)``, where the objective needs them. No gradient reaches them."""
 

@@ -13,7 +13,7 @@ from hamu_ray.methods.settings import StepSettings
 def pcgrad_weighting(gram: Tensor, lr: float | Tensor, settings: StepSettings) -> Decision:
     """Take the weighted mean of r and ``g = -f``, each projected off the other where they conflict.
 
-    The two tasks are to descend the retain loss, along r, and to ascend the forget loss, along g. They
+    The two tasks: descend the retain loss, along r, and ascend the forget loss, along g. They
     conflict where ``r.g < 0``, that is ``r.f > 0``; there ``r' = r - (r.g / g.g) g`` and ``g' = g - (r.g /
     r.r) r``, so that the mean with weight w of the retain task is ``(w + (1 - w) r.f / r.r) r - (1 - w + w
     r.f / f.f) f``. The paper's is w = 1/2.

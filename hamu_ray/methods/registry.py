@@ -1,7 +1,7 @@
 """The methods by name. A new one is a file beside this, a line here and a row in the tests' table.
 
 The table alone is enough to check a configuration. It needs no torch, whose import takes seconds: a
-method's own module is imported when the method is first asked for.
+method's module is imported on first use.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ reads; see `hamu_ray.methods.preference`."""
 
 @dataclass(frozen=True)
 class _Entry:
-    """Where a method is, and what it can be told."""
+    """A method's module and hyperparameters."""
 
     module: str
     """Module of this package."""

@@ -1,4 +1,4 @@
-"""What a method can be told about how to step."""
+"""The hyperparameters of a method's step."""
 
 import math
 from dataclasses import dataclass, fields
@@ -12,7 +12,7 @@ Granularity = Literal["tensor", "model"]
 Infeasible = Literal["least_step", "best_effort", "skip", "stop", "finish"]
 
 CONSTRAINTS = ("constraint", "constraint_ratio", "constraint_fraction")
-"""The settings that say how much HAMU is to guarantee; it needs one of them."""
+"""The hyperparameters that set how much HAMU guarantees; it needs one of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class StepSettings:
     finished, with the model at that point as its result, as the original code does."""
 
     trust_region: bool = False
-    """Whether the step is scaled, radius and constraint alike, by how well the first-order promises of the
+    """Whether the step (radius and constraint) is scaled by how well the first-order promises of the
     steps before came true; see `hamu_ray.methods.trust_region`. Kept by the caller, from step to step."""
 
     target: Literal["reference"] | None = None

@@ -1,4 +1,4 @@
-"""How far a run has come on the way to the forget loss that it is to end at."""
+"""A run's progress towards the forget loss at which it ends."""
 
 import torch
 from torch import Tensor

@@ -32,7 +32,7 @@ _LOG_RANGE = 256.0
 interval is ``2 * 256 / 128^5 = 1.5e-8`` wide relative to mu, and its ends' mixture costs at most a quarter of
 that times ``mu * (the gains' difference) <= 2 sum_i R_i |r_i|`` more than the best."""
 _START = math.exp(-_LOG_RANGE)
-"""The low end of the whole range, which stands for zero."""
+"""The low end of the whole range; it represents zero."""
 _LEAST_NORM = 1e-200
 _RATIOS = (1e-150, 1e150)
 """Range of |f|/|r|; a zero gradient gets an end of it. Products with the multiplier stay finite."""

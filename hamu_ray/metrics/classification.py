@@ -1,6 +1,6 @@
 """Loss, confidence, entropy and accuracy of a classifier, from its logits and the true labels.
 
-Everything per example is float32 or better whatever the logits' type: a bfloat16 softmax cannot tell apart
+Everything per example is float32 or better whatever the logits' type: a bfloat16 softmax cannot distinguish
 confidences above 0.996, where members and non-members differ.
 """
 

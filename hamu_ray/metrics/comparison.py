@@ -1,4 +1,4 @@
-"""Measures that relate a model to the retain-only reference: one that never saw what is to be forgotten."""
+"""Metrics that compare a model with the retain-only reference R, which never saw the forget set."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ GAPS = (UNLEARNING_ACCURACY, accuracy_of("retain"), accuracy_of("test"), MIA_CON
 def forget_quality(model: float, reference: float) -> float:
     """Return ``1 - |model - reference|`` of the accuracies (or probabilities) on the forget set, in 0..1.
 
-    To be worse than the reference is no better than to be better: either tells the two models apart.
+    A model worse than the reference is as far from it as a better one: both can be distinguished from it.
     """
     for whose, value in (("the model", model), ("the reference", reference)):
         if math.isnan(value):

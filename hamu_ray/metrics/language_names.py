@@ -27,10 +27,10 @@ ATTACKS: Mapping[str, str] = {
     MINKPP: f"a higher Min-K%++ (k = {MINK_PERCENT} %)",
     "zlib": "a lower loss by the text's compressed length",
 }
-"""What text is told by as trained on, by name."""
+"""Membership attacks on text, by name."""
 
 ATTACKED = (("forget", "test"), ("retain", "forget"), ("duplicate", "test"))
-"""Which text is told from which: members, others."""
+"""The pairs of sets that attacks separate: members, others."""
 
 PRIVLEAK = "privleak"
 

@@ -1,4 +1,4 @@
-"""Membership inference: can an attacker tell training examples from others by what the model says of them?"""
+"""Membership inference: can an attacker separate training examples from others by the model's outputs?"""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -33,7 +33,7 @@ def item_extraction_strengths(scores: TokenScores) -> Floats:
 
 
 def mean_loss(scores: TokenScores) -> float:
-    """Return the mean negative log-likelihood in nats; every token counts alike, so exp of it is the perplexity."""
+    """Return the mean negative log-likelihood in nats, weighted by token, so exp of it is the perplexity."""
     return mean_over(scores, -scores.log_probs)
 
 
@@ -43,26 +43,26 @@ def mean_token_log_probability(scores: TokenScores) -> float:
 
 
 def mean_token_probability(scores: TokenScores) -> float:
-    """Return the mean probability of an answer token, in 0..1; every token counts alike."""
+    """Return the mean probability of an answer token, in 0..1, weighted by token."""
     return mean_over(scores, np.exp(scores.log_probs))
 
 
 def mean_probability(scores: TokenScores) -> float:
-    """Return the length-normalised probability of an answer, in 0..1; every item counts alike."""
+    """Return the length-normalised probability of an answer, in 0..1, weighted by item."""
     return mean_over(scores, item_probabilities(scores))
 
 
 def token_accuracy(scores: TokenScores) -> float:
     """Return the share of answer tokens whose most likely token is right, teacher-forced, in 0..1.
 
-    It is the exact memorization of Tirumala et al. (arXiv:2205.10770), taken over all tokens alike; OpenUnlearning
+    It is the exact memorization of Tirumala et al. (arXiv:2205.10770), averaged over all tokens; OpenUnlearning
     (arXiv:2506.12618) averages the shares of the items.
     """
     return mean_over(scores, scores.correct.astype(np.float64))
 
 
 def extraction_strength(scores: TokenScores) -> float:
-    """Return the mean extraction strength of the answers, in 0..1; every item counts alike."""
+    """Return the mean extraction strength of the answers, in 0..1, weighted by item."""
     return mean_over(scores, item_extraction_strengths(scores))
 
 

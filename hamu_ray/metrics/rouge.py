@@ -12,7 +12,7 @@ def item_rouge_recalls(answers: Sequence[str], truths: Sequence[str]) -> Floats:
     """Return the share of each true answer's words that the given answer has in the same order, ``(items,)``.
 
     The length of their longest common subsequence by the words of the truth, words stemmed, as TOFU does
-    (arXiv:2401.06121). The package knows words of a-z and digits alone: NaN where the truth has none.
+    (arXiv:2401.06121). The package matches words of a-z and digits only: NaN where the truth has none.
 
     Raises `ValueError` where there is not one answer for each truth.
     """

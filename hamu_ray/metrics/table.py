@@ -23,7 +23,7 @@ OBJECTIVES: Mapping[str, Metric] = table(
     Metric(names.RETAIN_UTILITY, "score on the retain set; 1 = perfect", "higher"),
     Metric(names.AVG_GAP, "mean distance to the retain-only reference; 0 = none", "lower"),
 )
-"""Definitions that hold for every task, for drawings that do not know theirs."""
+"""Definitions that hold for every task, for figures drawn without a task."""
 
 TRIAL_SECONDS = "trial_seconds"
 

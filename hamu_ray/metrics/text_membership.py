@@ -1,4 +1,4 @@
-"""Losses by which an attacker tells training texts from others: lower for a text that looks trained on.
+"""Attack losses that separate training texts from others: lower for a text that looks trained on.
 
 Each is float64 ``(items,)``, for `hamu_ray.metrics.membership.auc_loss` to rank; NaN or infinite where an item's
 logits are not finite. The plain loss is `hamu_ray.metrics.memorization.item_losses`.

@@ -64,7 +64,7 @@ class AllGather:
         self._absent: Tensor | None = None
 
     def meet(self, local: dict[Role, Tensor]) -> ExchangedGradients:
-        """Return both gradients whole; a role that nobody has is a gradient of zeros."""
+        """Return both gradients whole; a role without a worker gives a gradient of zeros."""
         if self.group.size == 1:
             sums = local
         else:

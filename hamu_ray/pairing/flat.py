@@ -12,7 +12,7 @@ class FlatParameters:
     The model's parameters become views of it in their own memory order, so that the model computes with what the
     optimizer changes, without a copy per tensor. One with gaps in memory, such as a slice of a larger tensor, gets
     the standard order instead. The buffer is padded with zeros to a whole number of equal segments,
-    one per worker that updates a part of its own.
+    one per worker that updates its own part.
     """
 
     def __init__(self, model: nn.Module, segments: int = 1) -> None:

@@ -92,7 +92,7 @@ class SweepResult:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What tells it from other sweeps: the experiment and the name."""
+        """Its identity among sweeps: the experiment and the name."""
         return self.experiment, self.name
 
     @property

@@ -71,7 +71,7 @@ class Confirmation:
 
 
 def check_seeds(number_of: int | None, given: str | None, used: Collection[int]) -> list[int]:
-    """Return the seeds to confirm with, none where nothing is to be confirmed.
+    """Return the seeds to confirm with, none if confirmation is off.
 
     Raises:
         ConfigError: They are no seeds, or the sweep used one of them.

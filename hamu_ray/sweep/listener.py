@@ -37,7 +37,7 @@ from hamu_ray.workers.messages import Started
 
 @dataclass
 class TrialState:
-    """What the driver knows of a trial that runs."""
+    """The driver's state of a running trial."""
 
     name: str
     parameters: dict[str, Any]

@@ -22,7 +22,7 @@ from hamu_ray.sweep.plan import SweepPlan
 from hamu_ray.sweep.trainable import NUMBER, PARAMETERS, STATUS
 
 SEED = "seed"
-"""A grid of seeds repeats each sample; it has no studies of its own."""
+"""A grid of seeds repeats each sample; it has no own studies."""
 
 STUDY_FILE = "optuna.log"
 
@@ -144,7 +144,7 @@ def make_sampler(search: SearchConfig, seed: int) -> optuna.samplers.BaseSampler
     """Return the Optuna sampler of a search algorithm."""
     match search.algorithm:
         case "tpe":
-            # Grouped: if the method is sampled too, each combination of parameters has a model of its own.
+            # Grouped: if the method is sampled too, each combination of parameters has its own model.
             return optuna.samplers.TPESampler(
                 seed=seed,
                 multivariate=True,

@@ -50,7 +50,7 @@ def run_trial(config: dict[str, Any], plan: SweepPlan, pool: ActorHandle) -> Non
 
 
 def replay_ended_run(trial: str, folder: StoragePath, pool: ActorHandle) -> Outcome | None:
-    """Return the outcome of a run that ended while nobody followed it, and report again all that it reported."""
+    """Return the outcome of a run that ended while no trainable followed it, and replay its reports."""
     end = read_outcome(folder)
     if end is not None:
         tune.report({EVENTS: read_reports(folder)})

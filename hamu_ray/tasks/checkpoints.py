@@ -93,7 +93,7 @@ class Checkpoint:
         """Return the path of one of its files, fetched from the hub where it is there; None where it has none.
 
         Raises:
-            ValueError: The hub does not know the checkpoint, or cannot be reached.
+            ValueError: The checkpoint is not on the hub, or the hub cannot be reached.
         """
         if self.local:
             path = Path(self.name).expanduser() / name
@@ -128,7 +128,7 @@ class Checkpoint:
 
     @property
     def identity(self) -> str:
-        """What identifies it wherever it lies: the SHA-256 of its files, or its commit on the hub.
+        """Its identity, independent of location: the SHA-256 of its files, or its commit on the hub.
 
         An adapter's includes its base's.
         """
@@ -145,7 +145,7 @@ class Checkpoint:
         return hashlib.sha256(f"{own}|{below}".encode()).hexdigest()
 
     def check(self) -> None:
-        """Check that it is there and whole, as far as its files' heads tell; of the hub only its description.
+        """Check by its files' headers that it exists and is complete; on the hub, check only its description.
 
         Raises:
             ValueError: In one line with the key and the remedy.

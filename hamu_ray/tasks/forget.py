@@ -26,7 +26,7 @@ def drawn(config: ForgetRandom, candidates: Indices, seed: int, of: str) -> Indi
 
 
 def chosen_indices(config: ForgetRandom | AnyNamed, source: Source, seed: int, of: str) -> Indices:
-    """Return the distinct examples, among those used, that are to be forgotten: int64, in no order.
+    """Return the distinct indices of the forget set, among those used: int64, in no order.
 
     Raises `ValueError` where there are none, and for a request that names what is not there.
     """

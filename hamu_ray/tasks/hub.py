@@ -10,7 +10,7 @@ PROBE_SECONDS = 5.0
 
 
 def is_local(name: str) -> bool:
-    """Whether a name is a path of this machine, rather than one that the hub may know (`owner/name`)."""
+    """Whether a name is a path of this machine, rather than a name on the hub (`owner/name`)."""
     return Path(name).expanduser().exists() or name.startswith(("/", ".", "~")) or name.count("/") > 1
 
 

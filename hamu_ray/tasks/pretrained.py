@@ -93,7 +93,7 @@ def _with_its_adapter(model: nn.Module, checkpoint: Checkpoint) -> tuple[nn.Modu
     check_weights(checkpoint, adapted, weights)
     saved = adapted.peft_config["default"].modules_to_save or ()
     merged: nn.Module = adapted.merge_and_unload()
-    return merged.requires_grad_(True), tuple(saved)  # peft had frozen what lies below the adapter
+    return merged.requires_grad_(True), tuple(saved)  # peft had frozen the weights below the adapter
 
 
 def check_weights(checkpoint: Checkpoint, model: Any, weights: Mapping[str, Tensor]) -> None:

@@ -37,7 +37,7 @@ class TaskData(Protocol):
 
 @dataclass(frozen=True)
 class TaskKind:
-    """What makes a task: how its data are checked, forecast, told apart and loaded, what is built and measured."""
+    """The definition of a task: how its data are checked, forecast, identified and loaded; its models and metrics."""
 
     check: Callable[[Any, Sequence[tuple[Any, int]], Any], None]
     forecast: Callable[[Any, Any, int, Any, Path | None], Forecast]

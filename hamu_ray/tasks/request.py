@@ -35,7 +35,7 @@ class Source:
     limit: str = "data.train_limit"
     """The key that leaves rows out."""
     remedy: str = "raise it or set it to null"
-    """What to do with it where it leaves out a row that is to be forgotten."""
+    """The remedy if it leaves out a row of the forget set."""
 
     @classmethod
     def of(cls, name: str, *parts: "Dataset", used: Indices | None = None, limit: str) -> "Source":

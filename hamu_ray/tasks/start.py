@@ -1,4 +1,4 @@
-"""What base models start from, and whether it may have met the data that are to be forgotten. Needs no torch."""
+"""Starting points of base models, and whether they may have seen the forget set. Needs no torch."""
 
 import logging
 from collections.abc import Iterator
@@ -119,7 +119,7 @@ def given_models(run: RunConfig) -> Iterator[tuple[str, str]]:
 
 
 def check_given_models(run: RunConfig) -> None:
-    """Check the models that a run is given, as far as files tell: whole, of the model's kind, and clean.
+    """Check a run's given models by their files: complete, of the model's kind, and clean.
 
     Raises:
         ValueError: In one line with the key and the remedy.

@@ -1,6 +1,6 @@
 """The console that every command prints with: plain lines, aligned fields, a coloured verdict, tables.
 
-Other rooms print through these methods and need no rich of their own.
+Other rooms print through these methods and do not import rich.
 """
 
 from collections.abc import Mapping, Sequence

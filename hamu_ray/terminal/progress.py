@@ -30,15 +30,15 @@ def make_bars(console: Console) -> Progress:
 
 
 class Phases:
-    """A bar for the phase that a run is in; the training of a base model is announced by a line of its own."""
+    """A bar for the phase that a run is in; the training of a base model is announced by its own line."""
 
     def __init__(self, console: Console, bars: Progress) -> None:
         """Draw among other bars."""
         self._console, self._bars = console, bars
         self._tasks: dict[tuple[str, str], TaskID] = {}
 
-    def hear(self, name: str, label: str, report: Report) -> None:
-        """Show how far a run is."""
+    def show(self, name: str, label: str, report: Report) -> None:
+        """Show a run's progress."""
         if not report.total_steps:
             return
         training = report.phase != "unlearning"
@@ -66,7 +66,7 @@ class RunView:
         self._bars = make_bars(console)
         self._phases = Phases(console, self._bars)
         self.bases: dict[str, dict[str, float]] = {}
-        """Measures of the original and the reference."""
+        """Metrics of the original and the reference."""
 
     def __enter__(self) -> "RunView":
         """Start drawing."""
@@ -77,17 +77,17 @@ class RunView:
         """Stop drawing."""
         self._bars.stop()
 
-    def hear(self, report: Report) -> Verdict:
+    def show(self, report: Report) -> Verdict:
         """Show a report; the run goes on."""
         if not report.total_steps:
             self.bases[report.phase] = report.measures
-        self._phases.hear("run", "unlearning", report)
+        self._phases.show("run", "unlearning", report)
         return Verdict.GO_ON
 
-    def hear_all(self, reports: Sequence[Report]) -> None:
-        """Show some reports."""
+    def show_all(self, reports: Sequence[Report]) -> None:
+        """Show reports in order."""
         for report in reports:
-            self.hear(report)
+            self.show(report)
 
 
 class SweepView:
@@ -117,8 +117,8 @@ class SweepView:
         self._bars.stop()
 
     def news(self, trial_id: str, parameters: Mapping[str, Any], report: Report) -> None:
-        """Show how far a trial is."""
-        self._phases.hear(trial_id, describe(parameters), report)
+        """Show a trial's progress."""
+        self._phases.show(trial_id, describe(parameters), report)
 
     def end(self, record: TrialRecord) -> None:
         """Print a trial's end."""

@@ -77,7 +77,7 @@ def ui_address(uri: str) -> str:
 
 
 def ui_command(uri: str, experiment_id: str) -> str:
-    """Return the shell command that opens the MLflow UI on a store: a server's page, or a UI of its own."""
+    """Return the shell command that opens the MLflow UI on a store: a server's page, or a local UI."""
     if is_server(uri):
         page = f"{_without_user(uri)}/#/experiments/{experiment_id}"
         return shlex.join([sys.executable, "-m", "webbrowser", page])
@@ -100,7 +100,7 @@ def sqlite_file(uri: str) -> Path:
 def _probe_server(uri: str) -> None:
     try:
         urlopen(f"{_without_user(uri)}/health", timeout=PROBE_SECONDS).close()
-    except HTTPError as error:  # it answers; whether it wants a password is between it and mlflow
+    except HTTPError as error:  # it answers; mlflow handles authentication
         if error.code >= 500:
             raise URLError(f"it answers {error.code} {error.reason}") from error
 

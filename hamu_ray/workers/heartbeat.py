@@ -20,7 +20,7 @@ HANG_FACTOR = 3.0
 """Silence is tolerated up to this multiple of the longest interval between two signs of progress so far."""
 
 HEALTH_CHECK_SECONDS = 180
-"""A worker process that does not answer Ray Train for this long is taken for dead."""
+"""A worker process that does not answer Ray Train for this long is considered dead."""
 
 
 def heartbeat_interval(hang_seconds: float) -> float:
@@ -91,7 +91,7 @@ class HangDetector:
 
     @property
     def limit(self) -> float:
-        """Seconds of silence after which the group is taken for hung."""
+        """Seconds of silence after which the group counts as hung."""
         return max(self._least, HANG_FACTOR * self._longest)
 
     @property

@@ -25,7 +25,7 @@ MOST_REQUESTS = 100
 """Room is requested for at most this many slots at once, where the number of concurrent trials has no limit."""
 
 LOST_SECONDS = 300.0
-"""A slot whose process does not answer for this long is taken for lost."""
+"""A slot whose process does not answer for this long is considered lost."""
 
 
 @dataclass(eq=False)

@@ -43,7 +43,7 @@ UNMANAGED_NODE = "node_"
 
 
 def draining_nodes() -> set[str]:
-    """Return the ids of the nodes that have been told to leave the cluster.
+    """Return the ids of the draining nodes.
 
     `ray.nodes()` has no such field, and the call behind it has no public form:
     https://github.com/ray-project/ray/pull/42982. A node that is being drained accepts no new workers.

@@ -1,4 +1,4 @@
-"""Check with marker files that every node sees the same storage; paths and host names cannot tell."""
+"""Check with marker files that every node sees the same storage; paths and host names do not show it."""
 
 from uuid import uuid4
 

@@ -23,7 +23,7 @@ def run_single(run: RunConfig, output: str | None) -> int:
     folder = storage_path(output) if output else storage / "runs" / run.name
     with RunView(console) as view:
         if run.workers.count == 1:
-            end: Outcome | Failure = unlearn(run, Resident(storage, device()), Alone(), folder, view.hear)
+            end: Outcome | Failure = unlearn(run, Resident(storage, device()), Alone(), folder, view.show)
         else:
             end = run_in_slot(run, storage, folder, view, console)
     if isinstance(end, Failure):
@@ -51,7 +51,7 @@ def run_in_slot(
     connect([run.workers], str(storage), console.text)
     slot = start_slot(run.workers, str(storage), f"run-{run.name}")
     try:
-        return follow(Job(run.name, run, str(folder), attempts=2), slot, view.hear_all)
+        return follow(Job(run.name, run, str(folder), attempts=2), slot, view.show_all)
     finally:
         ray.wait([slot.close.remote()], timeout=CLOSE_SECONDS)
         ray.shutdown()
@@ -63,7 +63,7 @@ def train_models(run: RunConfig) -> int:
     resident = Resident(storage_path(run.storage.path), device())
     with RunView(console) as view:
         task = resident.task(run)
-        original, reference = base_models(run, task, Alone(), view.hear, resident.models)
+        original, reference = base_models(run, task, Alone(), view.show, resident.models)
     models = {"original": original, **({"reference": reference} if reference else {})}
     console.print(measures_table({name: model.measures for name, model in models.items()}))
     console.fields({name: model.place for name, model in models.items()}, width=10)

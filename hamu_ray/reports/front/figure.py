@@ -1,4 +1,4 @@
-"""The front as one plotly figure: part of the report page, and a file of its own that opens offline."""
+"""The front as one plotly figure: part of the report page, and a separate file that opens offline."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

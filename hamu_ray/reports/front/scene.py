@@ -81,7 +81,7 @@ class FrontPlot:
     anchors: tuple[tuple[str, str, Point], ...]
     """Letter, name and point of the original model (O) and the retain-only reference (R)."""
     notes: tuple[str, ...]
-    """What a reader has to know: close-ups, and what lies outside."""
+    """Notes for the reader: close-ups, and points outside the axes."""
 
     @property
     def hollow(self) -> bool:

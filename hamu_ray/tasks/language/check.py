@@ -119,7 +119,7 @@ def _check_folder(config: TextSection, folder: Path) -> None:
 
 
 def _layers(folder: Path) -> set[str]:
-    """Return the last parts of the names of a checkpoint's layers, as far as its safetensors files tell."""
+    """Return the last parts of the names of a checkpoint's layers, as read from its safetensors files."""
     index = folder / f"{MODEL_FILE}.index.json"
     names: list[str] = []
     if index.is_file():

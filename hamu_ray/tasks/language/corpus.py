@@ -36,9 +36,9 @@ class Corpus:
     test_share: float
     """Share of the rows that are not forgotten which is held out for test where ``test`` is empty."""
     duplicates: Rows = NOTHING
-    """What is added to the retain set: what is to be forgotten once more."""
+    """Copies of forget examples that are added to the retain set."""
     forget: Rows = NOTHING
-    """The split that is to be forgotten; empty where the forget set is among ``kept``."""
+    """The forget split; empty where the forget set is among ``kept``."""
     test: Rows = NOTHING
     """The split of the test examples; empty where they are held out."""
     choices: Mapping[str, Choices] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class TextSplit:
 
 
 def split_corpus(corpus: Corpus, config: ForgetText, seed: int) -> TextSplit:
-    """Return which examples are to be forgotten, retained, and held out for test.
+    """Return the indices to forget, to retain, and held out for test.
 
     What a request names is found among the rows as they are stored; test examples are held out of the rest, the
     same for every seed. The seed decides a random draw, from what is not held out.
@@ -127,7 +127,7 @@ def held_out(rows: Indices, share: float) -> tuple[Indices, Indices]:
 
 
 def load_corpus(config: TextSection, forget: ForgetText) -> Corpus:
-    """Load the texts that a configuration names, with the split that is to be forgotten if it is one.
+    """Load a configuration's texts, with the forget split if the forget set is one.
 
     Raises `ValueError` with one line that names the key and the remedy.
     """

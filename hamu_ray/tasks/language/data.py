@@ -207,7 +207,7 @@ class Encodings:
 class LanguageData:
     """Text data of a worker: what is loaded stays for all its trials, in the tokens of each model that asks.
 
-    Everything is loaded when it is first asked for: the tokens depend on the model, and the split to forget is
+    Everything is loaded on first access: the tokens depend on the model, and the split to forget is
     the forget set's to name.
     """
 
@@ -216,7 +216,7 @@ class LanguageData:
     """Folder of what takes long to prepare."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     resident: dict[Any, Any] = field(default_factory=dict)
-    """What stays: corpora, encodings and base models by what they depend on."""
+    """Cache of corpora, encodings and base models, keyed by what they depend on."""
 
     task: ClassVar[str] = "language"
 
@@ -225,7 +225,7 @@ class LanguageData:
         return LanguageData(self.config, self.cache, device)
 
     def corpus(self, forget: ForgetText) -> Corpus:
-        """Return the texts, with the split that is to be forgotten if it is one; raises `ValueError`."""
+        """Return the texts, with the forget split if the forget set is one; raises `ValueError`."""
         key = ("corpus", forget.split if isinstance(forget, ForgetSplit) else None)
         if key not in self.resident:
             self.resident[key] = load_corpus(self.config, forget)

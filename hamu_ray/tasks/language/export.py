@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 CARD = "README.md"
-"""What `peft` says of a model that it knows nothing about; the engine's card says more."""
+"""The placeholder card that `peft` writes; the engine's card replaces it."""
 
 LOADING = """from transformers import AutoModelForCausalLM, AutoTokenizer
 model, tokenizer = AutoModelForCausalLM.from_pretrained("."), AutoTokenizer.from_pretrained(".")

@@ -1,4 +1,4 @@
-"""What a language model says of many texts: scores of their answers and answers of its own, over all workers."""
+"""A language model's outputs on many texts, over all workers: scores of given answers, and generated answers."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The language task: causal language models that are to forget some of the answers that they learned."""
+"""The language task: causal language models unlearn some of the answers that they learned."""
 
 import hashlib
 import logging
@@ -123,7 +123,7 @@ class LanguageTask:
     def parts(self, examples: Tensor, size: int) -> Sequence[Tensor]:
         """Split examples into micro-batches of ``size`` windows, texts of like lengths together.
 
-        A text is never split: one that has more windows is a micro-batch of its own.
+        A text is never split: one with more windows is its own micro-batch.
         """
         return [examples[places] for places in grouped(self._texts, examples, size)]
 
@@ -139,7 +139,7 @@ class LanguageTask:
     def teacher(self, model: nn.Module) -> Teacher:
         """Return a function from training texts to the logits of this model as it is now, in eval mode.
 
-        The logits are computed when they are asked for, by this same model with a copy of the weights that can
+        The logits are computed on access, by this same model with a copy of the weights that can
         change, be it an adapter or all of them. It ends with the model.
         """
         frozen = {
@@ -170,7 +170,7 @@ class LanguageTask:
         return measures
 
     def compare(self, measures: Measures, original: Measures | None, reference: Measures | None) -> Measures:
-        """Return the sweep's two objectives, and in full what tells the model from the reference.
+        """Return the sweep's two objectives and, in full, the metrics that compare the model with the reference.
 
         Raises `ValueError` without a reference. The original is not needed here.
         """

@@ -59,13 +59,13 @@ def check_model(config: DataConfig, model: ModelConfig) -> None:
 def _check_description(
     config: ImagesData, choices: Sequence[tuple[ForgetConfig, int]], model: ModelConfig | None
 ) -> None:
-    """Check splits, columns and classes as far as the description of a data set on the hub tells them."""
+    """Check splits, columns and classes as far as the hub's description of a data set lists them."""
     from datasets import ClassLabel, load_dataset_builder
 
     try:
         with hub_or_cache(config.path):
             info = load_dataset_builder(config.path, config.subset).info
-    except Exception as error:  # builders and the hub's client raise a zoo of types
+    except Exception as error:  # builders and the hub's client raise many unrelated types
         raise ValueError(f"data.path: {config.path} cannot be loaded: {one_line(error)}") from error
     for key, split in (("train_split", config.train_split), ("test_split", config.test_split)):
         name = split.partition("[")[0]

@@ -11,7 +11,7 @@ from hamu_ray.tasks.checkpoints import Checkpoint
 from hamu_ray.tasks.vision.preprocessing import checkpoint_of
 
 PLACEHOLDER = re.compile(r"LABEL_\d+")
-"""What `transformers` calls classes that nobody named."""
+"""Names that `transformers` gives to unnamed classes."""
 
 NAMED = 8
 """Names of classes that a message lists, at most."""

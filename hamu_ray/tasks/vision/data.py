@@ -1,4 +1,4 @@
-"""An image data set as it lies on a worker's device: decoded once, normalised when it is used."""
+"""An image data set on a worker's device: decoded once, normalised on use."""
 
 import hashlib
 from dataclasses import dataclass, replace

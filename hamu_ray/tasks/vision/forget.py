@@ -1,4 +1,4 @@
-"""Which training images are to be forgotten. Needs no torch, so that it can be checked at once."""
+"""Select the forget set among the training images. Needs no torch, so the check is immediate."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -129,7 +129,7 @@ def _load_split(config: ImagesData, split: str, key: str) -> "Dataset":
     try:
         with hub_or_cache(path):
             dataset = load_dataset(path, config.subset, split=split)
-    except Exception as error:  # builders, Arrow and the hub's client raise a zoo of types
+    except Exception as error:  # builders, Arrow and the hub's client raise many unrelated types
         text = one_line(error)
         blamed = next((key for start, key in blame.items() if text.startswith(start)), "path")
         raise ValueError(f"data.{blamed}: {config.path} ({split}) cannot be loaded: {text}") from error

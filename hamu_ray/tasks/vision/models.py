@@ -40,7 +40,7 @@ def build_vision_model(
     """Return a model on the CPU whose random weights the seed decides, in the configured memory order.
 
     Building on the CPU gives the same weights whatever the device, and leaves the caller's generators alone.
-    A checkpoint keeps its weights, but for a new head where that is asked for. ``start`` names another checkpoint
+    A checkpoint keeps its weights, except for a new head if configured. ``start`` names another checkpoint
     to take them from; ``class_names`` are in the order of the model's outputs.
 
     Raises `ValueError` for a name that is neither, and for a checkpoint that does not fit images or classes.
@@ -98,7 +98,7 @@ def _check_same_order(checkpoint: Checkpoint, class_names: Sequence[str]) -> Non
 
 
 def _check_images_fit(checkpoint: Checkpoint, expects: object, image_shape: ImageShape) -> None:
-    """Compare the images with what a checkpoint says of its own; not every checkpoint says it."""
+    """Compare the images with the input that a checkpoint declares; not every checkpoint declares it."""
     where = f"{checkpoint.key}: {checkpoint.name}"
     channels, *size = image_shape
     wanted_channels = getattr(expects, "num_channels", channels)

@@ -67,7 +67,7 @@ def _decode(dataset: "Dataset", column: str, preprocessing: Preprocessing, where
         stop = min(start + ROWS_AT_ONCE, len(images))
         try:
             batch = images[start:stop][column]
-        except Exception as error:  # Pillow and datasets raise a zoo of types for broken files
+        except Exception as error:  # Pillow and datasets raise many unrelated types for broken files
             raise ValueError(
                 f"data.path: an image in rows {start} to {stop - 1} of {where} cannot be decoded: "
                 f"{one_line(error)}"

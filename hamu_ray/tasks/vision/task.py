@@ -1,4 +1,4 @@
-"""The vision task: image classifiers that are to forget some of their training images."""
+"""The vision task: image classifiers unlearn some of their training images."""
 
 import logging
 from collections.abc import Mapping, Sequence
