@@ -181,8 +181,8 @@ def _of_truth_ratios(geometric: bool) -> Iterator[Metric]:
 def _of_attacks() -> Iterator[Metric]:
     for members, others in ATTACKED:
         for attack, sign in ATTACKS.items():
-            told = f"ROC-AUC of telling {members} (member) from {others} text by {sign}; 0.5: no leak"
-            yield Metric(auc_of(attack, members, others), told, "neither")
+            definition = f"ROC-AUC of telling {members} (member) from {others} text by {sign}; 0.5: no leak"
+            yield Metric(auc_of(attack, members, others), definition, "neither")
 
 
 LANGUAGE: Mapping[str, Metric] = names.table(

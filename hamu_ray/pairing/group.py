@@ -128,7 +128,7 @@ class Distributed:
 
     def agree(self, value: int) -> int:
         """Return rank 0's value on every rank."""
-        told = torch.tensor([value], device=self._device)
+        agreed = torch.tensor([value], device=self._device)
         with _peers_needed():
-            dist.broadcast(told, src=0)
-        return int(told.item())
+            dist.broadcast(agreed, src=0)
+        return int(agreed.item())

@@ -140,7 +140,7 @@ class Evaluation:
         per_item = measured.per_item if measured else {}
         names = ITEMS if order is EVERY and "forget" in self.asked else ()
         rows = [[measured[name] for name in order]] if measured else np.empty((0, len(order)))
-        told = share.gather_rows(
+        gathered = share.gather_rows(
             torch.as_tensor(np.asarray(rows, dtype=np.float64), device=self._texts.tokens.device)
         )
         if names:
@@ -154,5 +154,5 @@ class Evaluation:
             )
             per_item = dict(zip(names, told_items.tolist(), strict=True))
         if measured is None:
-            return Measured(zip(order, told[0].tolist(), strict=True), per_item)
+            return Measured(zip(order, gathered[0].tolist(), strict=True), per_item)
         return Measured(measured, per_item)
