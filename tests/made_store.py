@@ -120,6 +120,9 @@ def made_record(number: int, config: SweepConfig, parameters: dict[str, Scalar],
         gradient_computations=2.0 * STEPS,
         exchange_bytes=1024.0,
         trial_seconds=3.0,
+        steps_outside_guarantee=(STEPS // 4 if off > 0.9 else 0)
+        if run.method.name.startswith("hamu")
+        else None,
     )
 
 
@@ -141,6 +144,8 @@ def log_trial(outbox: Outbox, sweep: str, record: TrialRecord, folder: Path, har
     if run["method"]["name"].startswith("hamu"):
         history["stopping_margin"] = [1 / step - 0.1 for step in steps]
         history["infeasible_blocks"] = [float(step > 9) for step in steps]
+        history["hardness"] = [0.25 + 0.5 * (step - 1) / (STEPS - 1) for step in steps]
+        history["promise_kept"] = [0.75 if step in (1, 11) else math.nan for step in steps]
     outbox.log_history(name, history, steps)
     outbox.log_metrics(name, record.costs, record.steps)
     place = folder / TRIALS / name

@@ -1,6 +1,6 @@
 """A model card: what an unlearned model is, for whoever finds the folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import yaml
 
@@ -11,10 +11,16 @@ from hamu_ray.results.outcome import Outcome
 CARD_FILE = "README.md"
 
 
-def model_card(run: RunConfig, outcome: Outcome, bases: Mapping[str, Measures], loading: str) -> str:
+def model_card(
+    run: RunConfig,
+    outcome: Outcome,
+    bases: Mapping[str, Measures],
+    hardness: Sequence[str],
+    loading: str,
+) -> str:
     """Return a card in the hub's form: data, method, settings, and measures beside those of the ``bases``.
 
-    ``loading`` is Python that loads the model.
+    ``hardness`` is what `hamu_ray.results.hardness` says of the run, ``loading`` is Python that loads the model.
     """
     head = {"library_name": "hamu_ray", "tags": ["machine-unlearning", run.method.name]}
     columns = {"unlearned": outcome.measures, **bases}
@@ -41,6 +47,7 @@ def model_card(run: RunConfig, outcome: Outcome, bases: Mapping[str, Measures], 
             f"It ended {outcome.status}: {outcome.reason}.",
             "",
             f"The original model is what unlearning started from.{reference}",
+            *_of_the_steps(outcome, hardness),
             "",
             f"| | {' | '.join(columns)} |",
             f"|---|{'---:|' * len(columns)}",
@@ -56,6 +63,20 @@ def model_card(run: RunConfig, outcome: Outcome, bases: Mapping[str, Measures], 
             "",
         ]
     )
+
+
+def _of_the_steps(outcome: Outcome, hardness: Sequence[str]) -> list[str]:
+    """Return whether the steps were within the method's guarantee, and how hard the problem was, as a paragraph."""
+    guarantee = {
+        None: [],
+        True: ["Guaranteed: every step was within the method's first-order guarantee."],
+        False: [
+            f"Not guaranteed: {outcome.steps_outside_guarantee} of {outcome.steps} steps were outside the method's "
+            "first-order guarantee."
+        ],
+    }[outcome.guaranteed]
+    sentences = [*guarantee, *hardness]
+    return ["", " ".join(sentences)] if sentences else []
 
 
 def _number(value: float | None) -> str:

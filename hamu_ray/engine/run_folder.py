@@ -16,6 +16,7 @@ from hamu_ray.engine.history import History
 from hamu_ray.engine.state import changing_state
 from hamu_ray.engine.tensors import save_tensors
 from hamu_ray.results.folder import HARDNESS_FILE, MODEL_FILE, OUTCOME_FILE, RUN_FILE
+from hamu_ray.results.hardness import GRADIENT_COSINE, HARDNESS, hardness_sentences, histories_of
 from hamu_ray.results.outcome import Outcome, Report
 from hamu_ray.storage import StoragePath, write_atomically
 
@@ -42,9 +43,13 @@ def write_for_others(
     outcome: Outcome,
     files: Mapping[str, bytes],
     bases: Sequence[Report],
+    history: History,
     loading: str,
 ) -> None:
     """Write what other programs need beside the weights, and a model card for people."""
-    card = model_card(run, outcome, {base.phase: base.measures for base in bases[:-1]}, loading)
+    steps = histories_of(history.reports, (HARDNESS, GRADIENT_COSINE))
+    hardness = hardness_sentences(steps, run.method.model_dump())
+    measures = {base.phase: base.measures for base in bases[:-1]}
+    card = model_card(run, outcome, measures, hardness, loading)
     for name, content in {**files, CARD_FILE: card.encode()}.items():
         write_atomically(folder / name, content)

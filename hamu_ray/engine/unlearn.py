@@ -75,7 +75,7 @@ def unlearn(
     if group.rank == 0:
         write_atomically(folder / REPORTS_FILE, dump_reports([*bases, *loop.history.reports]))
         files = task.export(model, original.folder)
-        write_for_others(folder, run, outcome, files, bases, task.loading(model))
+        write_for_others(folder, run, outcome, files, bases, loop.history, task.loading(model))
         write_result(folder, run, model, outcome, loop.history)
     return outcome
 

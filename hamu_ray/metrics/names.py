@@ -27,6 +27,7 @@ STEPS = "steps"
 GRADIENT_COMPUTATIONS = "gradient_computations"
 EVALUATION_SECONDS = "evaluation_seconds"
 EXCHANGE_BYTES = "exchange_bytes"
+STEPS_OUTSIDE_GUARANTEE = "steps_outside_guarantee"
 
 
 Kind = Literal["model", "step", "block", "cost", "sweep"]
@@ -92,6 +93,12 @@ ENGINE: Mapping[str, Metric] = table(
     ),
     Metric(
         EXCHANGE_BYTES, "Bytes that each worker sent, and received, per step", "lower", "bytes/step", "cost"
+    ),
+    Metric(
+        STEPS_OUTSIDE_GUARANTEE,
+        "Steps that left a block's radius or missed the whole model's constraint; of HAMU's runs alone",
+        "lower",
+        kind="cost",
     ),
 )
 """Costs that the engine reports for every task."""

@@ -15,6 +15,8 @@ HEADLINE = "avg_gap"
 NO_FRONT = "No trial finished with finite objectives: the front is empty."
 KNEE = "*"
 KNEE_NOTE = "; * is the knee"
+NOT_GUARANTEED = "\N{WHITE CIRCLE}"
+NOT_GUARANTEED_NOTE = f"; {NOT_GUARANTEED} not guaranteed: some steps were outside the method's guarantee"
 EQUALS_NOTE = "; +n: as many others at the same point"
 
 
@@ -42,7 +44,7 @@ def front_table(summary: SweepSummary) -> FrontTable:
     titles = [path if lasts[path.rpartition(".")[2]] > 1 else path.rpartition(".")[2] for path in paths]
     rows = []
     for trial, equals in _distinct(summary):
-        mark = KNEE if summary.place(trial) == "knee" else ""
+        mark = KNEE * (summary.place(trial) == "knee") + NOT_GUARANTEED * (trial.guaranteed is False)
         values = [number(trial.measures.get(metric)) for metric in metrics]
         sampled = [setting(trial.parameters.get(path, "")) for path in paths]
         name = f"{trial.trial_id} +{equals}" if equals else trial.trial_id
@@ -54,7 +56,8 @@ def front_table(summary: SweepSummary) -> FrontTable:
         if measures
     ]
     several = any(equals for _, equals in _distinct(summary))
-    notes = KNEE_NOTE * bool(summary.front) + EQUALS_NOTE * several + "."
+    unsure = any(NOT_GUARANTEED in row[0] for row in rows)
+    notes = KNEE_NOTE * bool(summary.front) + NOT_GUARANTEED_NOTE * unsure + EQUALS_NOTE * several + "."
     header = ["", "trial", "method", *map(words, metrics), *map(words, titles)]
     return FrontTable(_title(summary), counts_line(summary) + notes, header, rows, anchors)
 

@@ -52,6 +52,7 @@ def record_of(run: RecordedRun, document: Mapping[str, Any], config: SweepConfig
         reason = "its run failed, and no reason was kept"
     measures = {name: value for name, value in run.metrics.items() if is_model_metric(name)}
     costs = {name: finite_or_nan(run.metrics.get(name)) for name in COSTS}
+    outside = costs[names.STEPS_OUTSIDE_GUARANTEE]
     nodes = run.tags.get("node", "")
     return TrialRecord(
         trial_id=run.name,
@@ -70,6 +71,7 @@ def record_of(run: RecordedRun, document: Mapping[str, Any], config: SweepConfig
         gradient_computations=costs[names.GRADIENT_COMPUTATIONS],
         exchange_bytes=costs[names.EXCHANGE_BYTES],
         trial_seconds=costs[TRIAL_SECONDS],
+        steps_outside_guarantee=None if math.isnan(outside) else int(outside),
         running=not over,
     )
 

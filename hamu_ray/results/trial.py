@@ -46,13 +46,21 @@ class TrialRecord:
     exchange_bytes: float = math.nan
     """Per step and worker."""
     trial_seconds: float = math.nan
+    steps_outside_guarantee: int | None = None
+    """Of `Outcome`; None for methods that guarantee nothing, and where it is not known."""
     running: bool = False
     """Whether it has not ended; the status is then `INTERRUPTED`."""
 
     @property
+    def guaranteed(self) -> bool | None:
+        """Whether every step was within the method's guarantee (`Outcome.guaranteed`); None as above."""
+        return None if self.steps_outside_guarantee is None else self.steps_outside_guarantee == 0
+
+    @property
     def costs(self) -> dict[str, float]:
         """Its costs by the names of `hamu_ray.metrics.table.COSTS`; those that are not known are left out."""
-        known = {name: float(getattr(self, name)) for name in COSTS}
+        values = {name: getattr(self, name) for name in COSTS}
+        known = {name: float(value) for name, value in values.items() if value is not None}
         if not self.steps and math.isnan(self.unlearning_seconds):
             del known["steps"]
         return {name: value for name, value in known.items() if math.isfinite(value)}

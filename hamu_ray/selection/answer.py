@@ -146,6 +146,7 @@ def print_selection(selection: Selection, folder: Path, console: Console) -> Non
         "trial": f"{trial.trial_id} {describe(trial.parameters)}"
         + (f": keeps {reason}" if reason else ": the knee of the front"),
         "status": f"{trial.status}: {trial.reason} ({trial.steps} steps in {trial.unlearning_seconds:.1f} s)",
+        **guarantee_line(trial),
         "model": shown(storage_path(trial.model_path)),
         "load": how_to_load(selection),
         "again": f"python -m hamu_ray.unlearn {shown(run)}",
@@ -161,6 +162,15 @@ def print_selection(selection: Selection, folder: Path, console: Console) -> Non
     console.print(measures_table({name: m for name, m in {**columns, "gap to it": gaps}.items() if m}))
     for line in (*neighbour_lines(selection), *known_lines(selection)):
         console.text(line)
+
+
+def guarantee_line(trial: TrialRecord) -> dict[str, str]:
+    """Return how many steps were outside the method's guarantee; empty where it has none."""
+    if trial.guaranteed is None:
+        return {}
+    word = "guaranteed" if trial.guaranteed else "not guaranteed"
+    outside = f"{trial.steps_outside_guarantee} of {trial.steps} steps outside the method's guarantee"
+    return {"promise": f"{word}: {outside}"}
 
 
 def neighbour_lines(selection: Selection) -> list[str]:
@@ -213,6 +223,8 @@ def as_document(selection: Selection, folder: Path, confirmation: Confirmation |
         "trial": trial.trial_id,
         "status": trial.status,
         "reason": trial.reason,
+        "guaranteed": trial.guaranteed,
+        "steps_outside_guarantee": trial.steps_outside_guarantee,
         "parameters": trial.parameters,
         "configuration": str(selection.folder / RUN_FILE),
         "model": trial.model_path,

@@ -186,6 +186,8 @@ class SweepListener(tune.Callback):
             "reference": record.reference_kind,
             "reference_origin": record.reference_origin,
         }
+        if record.guaranteed is not None:
+            tags["guaranteed"] = str(record.guaranteed).lower()
         self.outbox.finish(state.name, record.status, record.reason, tags)
         write_record(self.plan.folder, record)
         self.view.end(record)
@@ -221,6 +223,7 @@ def make_record(state: TrialState, results: StoragePath) -> TrialRecord:
                 reference_origin=end.reference_origin,
                 gradient_computations=float(end.gradient_computations),
                 exchange_bytes=end.exchange_bytes,
+                steps_outside_guarantee=end.steps_outside_guarantee,
                 model_path=str(results / TRIALS / state.name / MODEL_FILE),
             )
     return record

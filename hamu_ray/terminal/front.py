@@ -15,7 +15,7 @@ def rendered(front: FrontTable) -> Table:
     for i, title in enumerate(front.header):
         table.add_column(title.replace(" ", "\n"), justify="left" if i < 3 else "right", no_wrap=True)
     for row in front.rows:
-        table.add_row(*map(escape, row), style="bold" if row[0] == KNEE else "")
+        table.add_row(*map(escape, row), style="bold" if KNEE in row[0] else "")
     table.add_section()
     for row in front.anchors:
         table.add_row(*map(escape, row), style="dim")

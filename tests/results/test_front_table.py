@@ -35,6 +35,17 @@ def test_equal_points_share_a_row():
     assert "+n: as many" in front.caption
 
 
+def test_what_is_not_guaranteed_is_marked():
+    outside = {"a": 3, "b": 0, "c": None}
+    points = {"a": (0.9, 0.5), "b": (0.5, 0.9), "c": (0.8, 0.8)}
+    front = front_table(
+        summarise([record(name, *points[name], steps_outside_guarantee=n) for name, n in outside.items()])
+    )
+    assert {row[1]: row[0] for row in front.rows} == {"a": "\N{WHITE CIRCLE}", "b": "", "c": "*"}
+    assert "\N{WHITE CIRCLE} not guaranteed" in front.caption
+    assert "guaranteed" not in front_table(small_summary()).caption
+
+
 def test_hyperparameters_with_the_same_last_word_keep_their_paths():
     parameters = {"training.learning_rate": 0.1}
     front = front_table(summarise([record("a", 0.5, 0.5, parameters=parameters)]))

@@ -48,6 +48,7 @@ def sweep(tmp_path: Path) -> Path:
             reason="all steps taken",
             model_path=str(place / "model.safetensors"),
             steps=6,
+            steps_outside_guarantee=i,
         )
         write_record(folder, record)
         history = {"gradient_cosine": [0.5, -0.25 - i / 100], "forget_norm": [1.0, 1.0]}
@@ -89,6 +90,7 @@ def test_what_a_person_reads(sweep, monkeypatch, capsys):
     text = capsys.readouterr().out
     for words in (
         "0001 lr 0.02 seed 42: keeps retain_utility >= 0.9",
+        "promise  not guaranteed: 1 of 6 steps outside the method's guarantee",
         "model.safetensors",
         "python -m hamu_ray.unlearn",
         "next     trial 0002 lr 0.03 seed 41: gains 0.3000 forget_quality, pays 0.1500 retain_utility",

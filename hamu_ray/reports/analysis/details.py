@@ -12,6 +12,7 @@ import yaml
 from hamu_ray.reports.analysis.problems import Configuration, Member, Problem
 from hamu_ray.results.folder import HARDNESS_FILE, RUN_FILE
 from hamu_ray.results.front import Point
+from hamu_ray.results.hardness import hardness_sentences
 from hamu_ray.results.sweep_result import objective_curve
 
 FRONT_DRAWN = 12
@@ -27,6 +28,8 @@ STEP_METRICS = (
     "forget_norm",
     "stopping_margin",
     "infeasible_blocks",
+    "hardness",
+    "promise_kept",
 )
 """Diagnostics that are drawn over steps."""
 
@@ -60,6 +63,8 @@ class Details:
     """Diagnostics by step, of each method's knee: method to metric to step."""
     blocks: dict[str, Blocks]
     """By method."""
+    hardness: dict[str, list[str]]
+    """What the hardness of each method's knee says, in sentences; methods without one are left out."""
     runs: dict[str, str]
     """The configuration of each front point as YAML, by the names of the configurations."""
 
@@ -70,13 +75,16 @@ def fetch(problem: Problem) -> Details:
     others = [one for one in problem.front if one not in knees]
     drawn = (*knees, *others[:FRONT_DRAWN])
     chosen = _distinct(member for one in drawn for member in one.members[:SEEDS_DRAWN])
-    steps, blocks = {}, {}
+    steps, blocks, hardness = {}, {}, {}
     first = problem.knee.method if problem.knee else ""
     for method in sorted(problem.knees, key=lambda name: (name != first, name)):
         knee = problem.knees[method]
         member = knee.members[0]
         histories = {name: member.sweep.source.history(member.trial, name) for name in STEP_METRICS}
         steps[method] = {name: history for name, history in histories.items() if history}
+        sentences = hardness_sentences(steps[method], member.record.configuration.get("method") or {})
+        if sentences:
+            hardness[method] = sentences
         found = _blocks(member)
         if found is not None:
             blocks[method] = found
@@ -88,6 +96,7 @@ def fetch(problem: Problem) -> Details:
         left_out=len(others) - len(others[:FRONT_DRAWN]),
         steps=steps,
         blocks=blocks,
+        hardness=hardness,
         runs={one.record.trial_id: run_of(one.members[0]) for one in problem.front},
     )
 

@@ -281,6 +281,7 @@ def _as_one(members: Sequence[Member], by_seed: Sequence[dict[str, float]]) -> T
         return first
     records = [m.record for m in members]
     seconds = [record.unlearning_seconds for record in records]
+    outside = [n for record in records if (n := record.steps_outside_guarantee) is not None]
     return replace(
         first,
         trial_id=f"{first.trial_id} +{more}",
@@ -288,4 +289,5 @@ def _as_one(members: Sequence[Member], by_seed: Sequence[dict[str, float]]) -> T
         measures=mean_measures(by_seed),
         reason=f"mean over {len(by_seed)} seeds" if len(by_seed) > 1 else f"mean of {more + 1} trials",
         unlearning_seconds=math.fsum(seconds) / len(seconds),
+        steps_outside_guarantee=sum(outside) if outside else None,  # not guaranteed unless all of them are
     )

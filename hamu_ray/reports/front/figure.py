@@ -9,12 +9,19 @@ from typing import Any
 import plotly.graph_objects as go
 
 from hamu_ray.reports.front.palette import LIGHT
-from hamu_ray.reports.front.scene import FrontPlot, PlottedTrial, Series, compose
+from hamu_ray.reports.front.scene import (
+    GUARANTEED_FRONT,
+    NOT_GUARANTEED,
+    FrontPlot,
+    PlottedTrial,
+    Series,
+    compose,
+)
 from hamu_ray.reports.front.traces import GRID, INK, MUTED, Figure, axis, figure, line, markers, resolved
 from hamu_ray.results.front import Point
 from hamu_ray.results.summary import SweepSummary, method_of, settings_of
 from hamu_ray.results.trial import TrialRecord
-from hamu_ray.results.wording import DEFINITIONS, last_word, number, setting
+from hamu_ray.results.wording import DEFINITIONS, counted, last_word, number, setting
 
 MOST_POINTS = 3000
 """A method's trials off the front that are drawn; of more, every n-th."""
@@ -32,6 +39,11 @@ def front_figure(plot: FrontPlot) -> Figure:
             data.append(line(one.stairs, one.style.css, 1, one.method, showlegend=False, **style))
     if plot.stairs:
         data.append(line(plot.stairs, INK, 2, "Pareto front"))
+    if plot.hollow:
+        ring = {"symbol": "circle-open", "size": 10, "color": INK}
+        data.append(markers([(None, None)], [], ring, NOT_GUARANTEED))
+    if plot.guaranteed_stairs:
+        data.append(line(plot.guaranteed_stairs, INK, 1.5, GUARANTEED_FRONT, "dash"))
     if plot.others:
         cross: Figure = {"symbol": "x-thin", "size": 7, "line": {"color": MUTED, "width": 1.5}}
         texts = [hover_text(plot, PlottedTrial(trial, point, False)) for trial, point in plot.others]
@@ -66,6 +78,8 @@ def hover_text(plot: FrontPlot, one: PlottedTrial) -> str:
         lines.append(f"mean over seeds {', '.join(map(str, means.seeds))}; bars: 95 % intervals")
     else:
         lines.append(_ended(trial))
+    if one.hollow:
+        lines.append(f"{NOT_GUARANTEED}: {counted(trial.steps_outside_guarantee or 0, 'step')} outside")
     return "<br>".join(lines)
 
 
@@ -96,17 +110,23 @@ def _method_points(plot: FrontPlot, one: Series) -> Figure:
     off = [plotted for plotted in one.trials if not plotted.on_front]
     every = math.ceil(len(off) / MOST_POINTS) or 1
     kept = off[::every] + [plotted for plotted in one.trials if plotted.on_front]
+    symbols = [one.style.marker + "-open" * plotted.hollow for plotted in kept]
     marker = {
-        "symbol": one.style.marker,
+        "symbol": symbols if any(plotted.hollow for plotted in kept) else one.style.marker,
         "color": one.style.css,
         "size": [13 if plotted.on_front else 8 for plotted in kept],
         "opacity": [1.0 if plotted.on_front else 0.55 for plotted in kept],
-        "line": {"color": INK, "width": [1.2 if plotted.on_front else 0.5 for plotted in kept]},
+        "line": {"color": INK, "width": [_edge(plotted) for plotted in kept]},
     }
     texts = [hover_text(plot, plotted) for plotted in kept]
     points = [plotted.point for plotted in kept]
     bars = dict(_error_bars(kept, one.style.css))
     return markers(points, texts, marker, one.method, **_of_method(one.method), **bars)
+
+
+def _edge(plotted: PlottedTrial) -> float:
+    """Return the width of a marker's edge, which is all there is of a hollow one."""
+    return (2.4 if plotted.hollow else 1.2) if plotted.on_front else (1.6 if plotted.hollow else 0.5)
 
 
 def _error_bars(trials: Sequence[PlottedTrial], colour: str) -> Iterator[tuple[str, Figure]]:

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from hamu_ray.reports.front.palette import LIGHT
-from hamu_ray.reports.front.scene import FrontPlot, compose, inside
+from hamu_ray.reports.front.scene import GUARANTEED_FRONT, NOT_GUARANTEED, FrontPlot, compose, inside
 from hamu_ray.results.summary import SweepSummary
 from hamu_ray.results.wording import DEFINITIONS
 
@@ -58,6 +58,12 @@ def _draw_points(axes: Axes, scene: FrontPlot) -> None:
             axes.plot(*zip(*one.stairs, strict=True), alpha=0.55, zorder=1.5, **line)
     if scene.stairs:
         axes.plot(*zip(*scene.stairs, strict=True), color=INK, linewidth=1.3, zorder=2, label="Pareto front")
+    if scene.hollow:
+        hollow: dict[str, Any] = {"facecolors": "white", "edgecolors": INK}
+        axes.scatter([], [], s=60, label=NOT_GUARANTEED, **hollow)
+    if scene.guaranteed_stairs:
+        dashed: dict[str, Any] = {"color": INK, "linestyle": "--", "linewidth": 1.1}
+        axes.plot(*zip(*scene.guaranteed_stairs, strict=True), zorder=2, label=GUARANTEED_FRONT, **dashed)
     for one in scene.series:
         marker = MATPLOTLIB_MARKERS[one.style.marker]
         style: dict[str, Any] = {"marker": marker, "color": one.style.colour, "edgecolors": INK}
@@ -66,8 +72,9 @@ def _draw_points(axes: Axes, scene: FrontPlot) -> None:
             size: dict[str, Any] = {"s": 42, "linewidths": 0.3, "alpha": 0.6, "zorder": 3}
             if plotted.on_front:
                 size = {"s": 90, "linewidths": 1.1, "zorder": 5}
-            x, y = plotted.point
-            axes.scatter(x, y, **size, **style)
+            face = {"color": "white", "edgecolors": one.style.colour} if plotted.hollow else {}
+            width = {"linewidths": 1.6} if plotted.hollow else {}
+            axes.scatter(*plotted.point, **{**size, **style, **face, **width})
     if scene.others:
         xs, ys = zip(*(point for _, point in scene.others), strict=True)
         cross: dict[str, Any] = {"s": 40, "marker": "x", "color": MUTED, "linewidths": 1.1, "zorder": 2.5}

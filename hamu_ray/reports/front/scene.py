@@ -16,6 +16,10 @@ CLOSE_UP_BELOW = 0.4
 MARGIN = 0.12
 LEAST_SPAN = 0.02
 
+NOT_GUARANTEED = "not guaranteed"
+GUARANTEED_FRONT = "front without them"
+NOT_GUARANTEED_NOTE = "Hollow: not guaranteed, some steps were outside the method's guarantee."
+
 Limits = tuple[Point, Point]
 """Lower and upper end of the horizontal axis, then of the vertical one."""
 
@@ -39,6 +43,11 @@ class PlottedTrial:
     point: Point
     on_front: bool
     means: SeedMeans | None = None
+
+    @property
+    def hollow(self) -> bool:
+        """Whether some of its steps were outside its method's guarantee."""
+        return self.trial.guaranteed is False
 
 
 @dataclass(frozen=True)
@@ -65,11 +74,19 @@ class FrontPlot:
     """Trials that did not finish but have finite objectives: they cannot be on the front."""
     stairs: tuple[Point, ...]
     """Corners of the front's step line, from edge to edge of the drawing."""
+    guaranteed_stairs: tuple[Point, ...]
+    """The same of the front without the trials that are not guaranteed; empty where it is the front, and where no
+    trial is guaranteed. Methods that guarantee nothing break no promise: their trials count."""
     knee: Point | None
     anchors: tuple[tuple[str, str, Point], ...]
     """Letter, name and point of the original model (O) and the retain-only reference (R)."""
     notes: tuple[str, ...]
     """Notes for the reader: close-ups, and points outside the axes."""
+
+    @property
+    def hollow(self) -> bool:
+        """Whether a trial is not guaranteed."""
+        return any(one.hollow for series in self.series for one in series.trials)
 
     @property
     def others_label(self) -> str:
@@ -104,7 +121,8 @@ def compose(
         if _finite(point := summary.point(measures))
     )
     plotted = _plotted(summary, means or {})
-    shown = [one.point for trials in plotted.values() for one in trials]
+    drawn = [one for trials in plotted.values() for one in trials]
+    shown = [one.point for one in drawn]
     everything = shown + [point for _, point in others] + [point for _, _, point in anchors]
     horizontal = _limits([x for x, _ in shown], [x for x, _ in everything])
     limits = horizontal, _limits([y for _, y in shown], [y for _, y in everything])
@@ -118,9 +136,13 @@ def compose(
         series=tuple(_series(summary, methods, plotted, limits)),
         others=others,
         stairs=stairs_of(front, summary.objectives, limits),
+        guaranteed_stairs=_guaranteed_stairs(summary, plotted, limits),
         knee=summary.point(summary.knee.measures) if summary.knee else None,
         anchors=anchors,
-        notes=tuple(_notes(names, limits, others, anchors)),
+        notes=(
+            *_notes(names, limits, others, anchors),
+            *([NOT_GUARANTEED_NOTE] if any(one.hollow for one in drawn) else []),
+        ),
     )
 
 
@@ -134,6 +156,18 @@ def _plotted(summary: SweepSummary, means: Mapping[str, SeedMeans]) -> dict[str,
             one = PlottedTrial(trial, point, trial.trial_id in front, means.get(trial.trial_id))
             found.setdefault(method_of(trial), []).append(one)
     return found
+
+
+def _guaranteed_stairs(
+    summary: SweepSummary, plotted: Mapping[str, Sequence[PlottedTrial]], limits: Limits
+) -> tuple[Point, ...]:
+    trials = [one for several in plotted.values() for one in several]
+    if not any(one.trial.guaranteed for one in trials) or not any(o.hollow and o.on_front for o in trials):
+        return ()
+    directions = summary.objectives[0].maximise, summary.objectives[1].maximise
+    points = [one.point for one in trials if not one.hollow]
+    front = [p for p, marked in zip(points, non_dominated(points, directions), strict=True) if marked]
+    return stairs_of(front, summary.objectives, limits)
 
 
 def _series(

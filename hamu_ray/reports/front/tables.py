@@ -26,7 +26,14 @@ def write_csv(path: Path | str, summary: SweepSummary, trials: Sequence[TrialRec
     fixed = {*metrics, "steps", "unlearning_seconds"}
     measured = {key for trial in trials for key in trial.measures} - fixed
     others = sorted(measured, key=lambda key: (key != HEADLINE, key))
-    after = ["steps", "unlearning_seconds", "reason", "model_path"]
+    known = any(trial.guaranteed is not None for trial in summary.trials)
+    after = [
+        "steps",
+        "unlearning_seconds",
+        *(["steps_outside_guarantee"] if known else []),
+        "reason",
+        "model_path",
+    ]
     header = ["trial_id", "method", "status", "place", *metrics, *parameters, *others, *after]
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
@@ -58,7 +65,11 @@ def describe(summary: SweepSummary, picture: str = "") -> str:
     if picture:
         parts.append(picture)
     if summary.front:
-        paths = [f"- `{trial.trial_id}`: `{trial.model_path or 'not kept'}`" for trial in summary.front]
+        paths = [
+            f"- `{trial.trial_id}`{', not guaranteed' * (trial.guaranteed is False)}: "
+            f"`{trial.model_path or 'not kept'}`"
+            for trial in summary.front
+        ]
         parts += ["### Models of the front", "\n".join(paths)]
     groups = over_seeds(summary)
     if groups:

@@ -111,6 +111,7 @@ def _view(problem: Problem, name: str, methods: Mapping[str, MethodStyle], chart
         else [],
         "left_out": details.left_out,
         "hardness": [(t, note, charts.add(one)) for t, note, one in hardness_charts(details, methods)],
+        "hardness_said": details.hardness,
         "heat_maps": {
             f"{method}, {problem.knees[method].members[0].record.trial_id}": [
                 (title, charts.add(one)) for title, one in heat_maps(blocks)

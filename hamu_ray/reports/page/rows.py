@@ -191,7 +191,7 @@ def trial_rows(problem: Problem) -> list[TrialRow]:
             trial=m.record.trial_id,
             method=method_of(m.record),
             seed=m.seed,
-            ended=m.ended,
+            ended=m.ended + ", not guaranteed" * (m.record.guaranteed is False),
             finished=m.record.status is Status.FINISHED,
             objectives=[Cell(number(value), value) for value in problem.summary.point(m.record.measures)],
             settings=settings(settings_of(m.record, without_seed=True)),

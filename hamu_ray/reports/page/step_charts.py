@@ -11,7 +11,7 @@ from hamu_ray.reports.analysis.details import SEEDS_DRAWN, STEP_METRICS, Blocks,
 from hamu_ray.reports.analysis.problems import Problem
 from hamu_ray.reports.front.palette import MethodStyle
 from hamu_ray.reports.front.traces import INK, MUTED, Figure, axis, figure
-from hamu_ray.results.wording import words
+from hamu_ray.results.wording import STEP_DEFINITIONS, words
 
 STEP_TITLES: Mapping[str, tuple[str, str]] = {
     "gradient_cosine": ("Cosine of the gradients", "cos(r, f)"),
@@ -20,6 +20,8 @@ STEP_TITLES: Mapping[str, tuple[str, str]] = {
     "forget_norm": ("Norm of the forget gradient", "|f|"),
     "stopping_margin": ("HAMU's stopping margin", "sum of terms less B"),
     "infeasible_blocks": ("Blocks that cannot meet the constraint", "blocks"),
+    "hardness": ("Hardness", "1 - H / A"),
+    "promise_kept": ("Was the promise kept?", "actual over promised"),
 }
 """Title and axis of each diagnostic of steps."""
 
@@ -30,6 +32,8 @@ STEP_NOTES: Mapping[str, str] = {
     "forget_norm": "After clipping.",
     "stopping_margin": "Below 0, both objectives can no longer be served at once.",
     "infeasible_blocks": "No step within their radius forgets as much as asked for.",
+    "hardness": f"{STEP_DEFINITIONS['hardness']}; 0: all of it is free.",
+    "promise_kept": f"{STEP_DEFINITIONS['promise_kept']}, on the step's batch; 1: all that was promised came true.",
 }
 
 BLOCK_TITLES: Mapping[str, tuple[str, str]] = {
@@ -111,12 +115,15 @@ def hardness_charts(details: Details, methods: Mapping[str, MethodStyle]) -> lis
             history = histories.get(metric)
             if history and any(map(math.isfinite, history.values())):
                 style = methods[method]
+                known = {step: value for step, value in history.items() if math.isfinite(value)}
+                seldom = len(known) < len(history)  # looked at now and then: a line alone may miss points
                 data.append(
                     {
                         "type": "scatter",
-                        "mode": "lines",
-                        "x": list(history),
-                        "y": list(history.values()),
+                        "mode": "lines+markers" if seldom else "lines",
+                        "x": list(known),
+                        "y": list(known.values()),
+                        "marker": {"symbol": style.marker, "size": 5, "color": style.css},
                         "name": escape(method),
                         "meta": {"method": method},
                         "line": {"color": style.css, "width": 1.6, "dash": style.dash},

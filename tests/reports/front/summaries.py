@@ -11,6 +11,9 @@ SUMMARIES = {
     "nine methods": summarise(sweep(), original=ORIGINAL, reference=REFERENCE),
     "close together": summarise(sweep(tight=True), original=ORIGINAL, reference=REFERENCE),
     "one trial": summarise([record("a", 0.8, 0.9)], original=ORIGINAL, reference=REFERENCE),
+    "not guaranteed": summarise(
+        [record("a", 0.8, 0.9, steps_outside_guarantee=2), record("b", 0.5, 0.8, steps_outside_guarantee=0)]
+    ),
     "none finished": summarise([COLLAPSED], original=ORIGINAL),
     "no trial": summarise([]),
     "minimised": summarise(

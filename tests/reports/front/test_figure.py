@@ -42,6 +42,26 @@ def test_colours_are_those_of_the_methods():
         assert (trace["marker"]["color"], trace["marker"]["symbol"]) == (one.style.colour, one.style.marker)
 
 
+def test_hollow_trials_and_the_front_without_them():
+    trials = [
+        record("a", 0.2, 0.9, steps_outside_guarantee=0),
+        record("b", 0.8, 0.8, steps_outside_guarantee=7),
+        record("c", 0.3, 0.1, "ga"),
+    ]
+    figure = front_figure(compose(summarise(trials)))
+    (points,) = [t for t in named(figure, "hamu-q") if t["mode"] == "markers"]
+    symbols = dict(zip(points["x"], points["marker"]["symbol"], strict=True))
+    assert symbols[0.8] == f"{symbols[0.2]}-open"
+    assert [t.split("<br>")[-1] for t in points["hovertext"] if "not guaranteed" in t] == [
+        "not guaranteed: 7 steps outside"
+    ]
+    (front,) = named(figure, "front without them")
+    assert front["line"]["dash"] == "dash"
+    assert 0.8 not in front["x"]
+    assert len(named(figure, "not guaranteed")) == 1
+    go.Figure(resolved(figure, LIGHT))
+
+
 def test_all_traces_of_a_method_are_hidden_together():
     figure = front_figure(compose(SUMMARIES["nine methods"]))
     for trace in named(figure, "hamu-q"):

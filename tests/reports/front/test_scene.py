@@ -74,3 +74,29 @@ def test_means_stay_with_their_trials():
     means = SeedMeans((0, 1), (Interval(0.5, 0.4, 0.6),) * 2, ((0.4, 0.4), (0.6, 0.6)))
     (series,) = compose(summarise([record("a", 0.5, 0.5), record("b", 0.1, 0.9)]), means={"a": means}).series
     assert [one.means for one in series.trials] == [means, None]
+
+
+def guaranteed_front(*trials):
+    scene = compose(summarise([record(*trial, steps_outside_guarantee=n) for trial, n in trials]))
+    return scene, [point for point in scene.guaranteed_stairs if point in {trial[1:3] for trial, _ in trials}]
+
+
+def test_a_second_front_leaves_out_what_is_not_guaranteed():
+    kept, broke, none = ("a", 0.5, 0.5), ("b", 0.9, 0.9), ("c", 0.8, 0.2, "ga")
+    scene, corners = guaranteed_front((kept, 0), (broke, 4), (none, None))
+    assert corners == [kept[1:3], none[1:3]], "methods that guarantee nothing count"
+    assert scene.hollow
+    assert [one.hollow for series in scene.series for one in series.trials] == [False, False, True]
+    assert "Hollow: not guaranteed" in scene.notes[-1]
+
+
+def test_there_is_no_second_front_where_it_would_say_nothing():
+    broke = ("b", 0.9, 0.9)
+    for others in [(("c", 0.8, 0.95, "ga"), None), (("d", 0.5, 0.5), 2)]:
+        scene, corners = guaranteed_front((broke, 4), others)  # nothing is guaranteed
+        assert (scene.hollow, corners) == (True, [])
+    scene, corners = guaranteed_front((broke, 0), (("d", 0.5, 0.5), 2))  # the front is guaranteed
+    assert (scene.hollow, corners) == (True, [])
+    scene, corners = guaranteed_front((broke, 0), (("c", 0.8, 0.95, "ga"), None))
+    assert (scene.hollow, corners) == (False, [])
+    assert not any("Hollow" in note for note in scene.notes)

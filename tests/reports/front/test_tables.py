@@ -74,3 +74,21 @@ class TestDescription:
         text = describe(summarise(trials))
         assert "Over seeds" in text
         assert "| hamu-q | optimizer.learning_rate = 0.01 | 2 | 0.8500 [" in text
+
+
+def test_what_is_not_guaranteed_is_said(tmp_path):
+    trials = [
+        record("a", 0.9, 0.5, steps_outside_guarantee=3),
+        record("b", 0.5, 0.9, steps_outside_guarantee=0),
+    ]
+    summary = summarise([*trials, record("c", 0.8, 0.8, "ft")])
+    written = rows(write_csv(tmp_path / "trials.csv", summary, summary.trials))
+    assert [row["steps_outside_guarantee"] for row in written] == ["3", "0", ""]
+    text = describe(summary)
+    assert "- `a`, not guaranteed: `not kept`" in text
+    assert "- `b`: `not kept`" in text
+
+
+def test_methods_without_a_guarantee_have_no_column(summary, tmp_path):
+    written = rows(write_csv(tmp_path / "trials.csv", summary, summary.trials))
+    assert "steps_outside_guarantee" not in written[0]

@@ -154,6 +154,24 @@ def test_all_trials_are_listed_and_front_points_can_be_run(page: Page, study: Sw
     assert "learning_rate: 0.03" in page.text
 
 
+def test_what_is_not_guaranteed_is_marked(page: Page, study: SweepResult) -> None:
+    outside = [record for record in study.trials if record.guaranteed is False]
+    assert outside
+    assert page.text.count("finished, not guaranteed") == len(outside)
+    assert "Hollow: not guaranteed" in page.text
+
+
+def test_hardness_and_kept_promises(page: Page) -> None:
+    free = (
+        "75.0 % of the forgetting available in the first step costs nothing in retaining, 25.0 % in the last."
+    )
+    assert f"hamu-q: {free}" in page.text
+    assert "Part of the available change of the guaranteed loss that is not free" in page.text
+    (kept,) = [f for f in page.figures.values() if "over promised" in json.dumps(f["layout"])]
+    (trace,) = kept["data"]  # of HAMU alone; steps at which nothing was measured leave no gap
+    assert (trace["x"], trace["y"], trace["mode"]) == ([1, 11], [0.75, 0.75], "lines+markers")
+
+
 def test_tests_and_how_to_read_them(page: Page) -> None:
     assert "after Holm" in page.text
     assert "With few seeds (n) the test has little power" in page.text
