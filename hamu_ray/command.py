@@ -5,8 +5,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from hamu_ray.config.credentials import without_credentials
-from hamu_ray.config.files import ConfigError
+from hamu_ray.config.sources.credentials import without_credentials
+from hamu_ray.config.sources.files import ConfigError
 
 
 def make_parser(name: str, description: str, config_help: str) -> argparse.ArgumentParser:

@@ -11,10 +11,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from hamu_ray.config.document import ConfigError, first_line
 from hamu_ray.config.forget import DrawnForgetSection
-from hamu_ray.config.nearest import nearest
 from hamu_ray.config.run import RunConfig, StorageConfig
+from hamu_ray.config.sources.document import ConfigError, first_line
+from hamu_ray.config.sources.nearest import nearest
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.methods import check_installed
 from hamu_ray.storage import DEFAULT_LOCAL, local_folder, storage_path, write_atomically

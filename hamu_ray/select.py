@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from hamu_ray.command import run_command
-from hamu_ray.config.files import ConfigError
+from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.results.folder import SWEEP_FILE, SWEEPS
 from hamu_ray.storage import DEFAULT_LOCAL
 

@@ -1,7 +1,7 @@
 """``python -m hamu_ray.train RUN.yaml``: the original model and its retain-only reference, where not there yet."""
 
 from hamu_ray.command import make_parser, run_command
-from hamu_ray.config.files import load
+from hamu_ray.config.sources.files import load
 
 
 def main() -> int:

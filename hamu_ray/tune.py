@@ -1,7 +1,7 @@
 """``python -m hamu_ray.tune SPACE.yaml``: a whole sweep, from nothing to the front."""
 
 from hamu_ray.command import make_parser, run_command
-from hamu_ray.config.files import load_sweep, read_source
+from hamu_ray.config.sources.files import load_sweep, read_source
 
 
 def main() -> int:

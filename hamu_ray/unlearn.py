@@ -1,7 +1,7 @@
 """``python -m hamu_ray.unlearn RUN.yaml``: one run without Tune. Model in, model out."""
 
 from hamu_ray.command import make_parser, run_command
-from hamu_ray.config.files import load_run
+from hamu_ray.config.sources.files import load_run
 
 
 def main() -> int:

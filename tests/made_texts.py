@@ -99,9 +99,9 @@ def write_checkpoint(folder: Path, corpus: Path, *, chat: bool = False) -> Path:
     """Write a tiny random checkpoint with its tokenizer, as `transformers` has them; return its folder."""
     from hamu_ray.config.language import ForgetSplit
     from hamu_ray.tasks.language.corpus import load_corpus
-    from hamu_ray.tasks.language.encoder import Encoder
+    from hamu_ray.tasks.language.encoding.encoder import Encoder
+    from hamu_ray.tasks.language.encoding.tokenizer import load_tokenizer
     from hamu_ray.tasks.language.models import build_language_model
-    from hamu_ray.tasks.language.tokenizer import load_tokenizer
 
     config = LanguageModelConfig(hidden_size=16, layers=2, heads=2, vocabulary=300)
     data = tofu(corpus)

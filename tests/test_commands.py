@@ -13,8 +13,8 @@ import yaml
 
 from hamu_ray import report, train, tune, unlearn
 from hamu_ray.command import run_command
-from hamu_ray.config.document import ConfigError
 from hamu_ray.config.run import RunConfig
+from hamu_ray.config.sources.document import ConfigError
 
 ROOT = Path(__file__).parents[1]
 DIGITS = ROOT / "search_spaces" / "digits.yaml"
@@ -109,7 +109,7 @@ def test_dry_run(tmp_path: Path) -> None:
     assert re.search(r"^objectives +max forget_quality, max retain_utility$", about, re.MULTILINE)
     assert "optimizer.learning_rate: loguniform [0.003, 0.3]" in about
     run = RunConfig.model_validate(yaml.safe_load(first))
-    assert (run.method.name, run.method.constraint_ratio, run.optimizer.learning_rate) == (
+    assert (run.method.name, run.method.constraint_fraction, run.optimizer.learning_rate) == (
         "hamu-q",
         0.02,
         0.003,

@@ -16,7 +16,7 @@ import yaml
 from mlflow import MlflowClient
 from PIL import Image
 
-from hamu_ray.config.files import ConfigError, load, load_run, load_sweep
+from hamu_ray.config.sources.files import ConfigError, load, load_run, load_sweep
 from hamu_ray.config.sweep import SweepConfig, trials_of
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.unlearn import unlearn

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from hamu_ray import preflight
-from hamu_ray.config.document import ConfigError
 from hamu_ray.config.run import RunConfig
+from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.preflight import check_run, check_sweep, distinct_runs
 from hamu_ray.results.folder import MODEL_FILE

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from hamu_ray.config.nearest import nearest
 from hamu_ray.config.schema import Section
+from hamu_ray.config.sources.nearest import nearest
 from hamu_ray.methods import CONSTRAINTS, METHOD_NAMES, forget_objectives_of
 
 PositiveFloat = Annotated[float, Field(gt=0)]

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
-from hamu_ray.config.keys import key_paths, keys_of_domain
-from hamu_ray.config.nearest import nearest
 from hamu_ray.config.schema import Section
+from hamu_ray.config.sources.keys import key_paths, keys_of_domain
+from hamu_ray.config.sources.nearest import nearest
 from hamu_ray.methods import METHOD_NAMES
 
 Scalar = bool | int | float | str | None

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import field_validator, model_validator
 
-from hamu_ray.config.document import assign
-from hamu_ray.config.keys import check_varied, keys_of_domain
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.search import SearchConfig
+from hamu_ray.config.sources.document import assign
+from hamu_ray.config.sources.keys import check_varied, keys_of_domain
 from hamu_ray.config.space import (
     DECIDE_WHAT_IS_READ,
     FORGET_OBJECTIVE,

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from hamu_ray.methods.decision import Branch, Constraint, Decision
     from hamu_ray.methods.equivalent import equivalent_gradients
     from hamu_ray.methods.gram import Blocks, clip_gram, combine, gram_matrix
+    from hamu_ray.methods.hamu.target import remaining_to_target
+    from hamu_ray.methods.hamu.trust_region import agreement, next_scale, promise_kept, promised_changes
     from hamu_ray.methods.method import Method
     from hamu_ray.methods.objectives import Objective, Predictions
     from hamu_ray.methods.preference import forget_objective
-    from hamu_ray.methods.target import remaining_to_target
-    from hamu_ray.methods.trust_region import agreement, next_scale, promise_kept, promised_changes
 
 __all__ = [
     "CONSTRAINTS",
@@ -77,15 +77,15 @@ _MODULES = {
     "Objective": "objectives",
     "Predictions": "objectives",
     "clip_gram": "gram",
-    "agreement": "trust_region",
+    "agreement": "hamu.trust_region",
     "combine": "gram",
     "equivalent_gradients": "equivalent",
     "forget_objective": "preference",
     "gram_matrix": "gram",
-    "remaining_to_target": "target",
-    "next_scale": "trust_region",
-    "promise_kept": "trust_region",
-    "promised_changes": "trust_region",
+    "remaining_to_target": "hamu.target",
+    "next_scale": "hamu.trust_region",
+    "promise_kept": "hamu.trust_region",
+    "promised_changes": "hamu.trust_region",
 }
 """Names whose modules need torch; imported on first use, so that checking a configuration stays fast."""
 

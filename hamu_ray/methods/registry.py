@@ -54,8 +54,8 @@ INSTALL_TORCHJD = 'pip install "hamu-ray[torchjd]"'
 """What brings all optional packages of methods."""
 
 _TABLE: Mapping[str, _Entry] = {
-    "hamu-q": _Entry("hamu", "HAMU_Q", _HAMU),
-    "hamu-u": _Entry("hamu", "HAMU_U", _HAMU),
+    "hamu-q": _Entry("hamu.weighting", "HAMU_Q", _HAMU),
+    "hamu-u": _Entry("hamu.weighting", "HAMU_U", _HAMU),
     "ft": _Entry("descent", "FT", forget=()),
     "ga": _Entry("descent", "GA"),
     "gdiff": _Entry("descent", "GDIFF", _RETAIN_WEIGHT),

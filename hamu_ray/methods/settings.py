@@ -44,12 +44,12 @@ class StepSettings:
 
     constraint_split: ConstraintSplit = "grad_norm"
     """How B is shared out over blocks: at the least cost for the whole model (``"exact"``, see
-    `hamu_ray.methods.whole_model`), or beforehand: equally, in proportion to ``|r| |f|``, or by a softmax of
-    ``-r.f`` (see `hamu_ray.methods.shares`)."""
+    `hamu_ray.methods.hamu.whole_model`), or beforehand: equally, in proportion to ``|r| |f|``, or by a softmax of
+    ``-r.f`` (see `hamu_ray.methods.hamu.shares`)."""
 
     normalise_split: bool = True
     """Whether shares that are fixed beforehand are made to sum to one; see
-    `hamu_ray.methods.shares.constraint_shares` for what they are otherwise. Uniform shares always do."""
+    `hamu_ray.methods.hamu.shares.constraint_shares` for what they are otherwise. Uniform shares always do."""
 
     granularity: Granularity = "tensor"
     """One block per parameter tensor, or the whole model as one block."""
@@ -63,7 +63,7 @@ class StepSettings:
 
     trust_region: bool = False
     """Whether the step (radius and constraint) is scaled by how well the first-order promises of the
-    steps before came true; see `hamu_ray.methods.trust_region`. Kept by the caller, from step to step."""
+    steps before came true; see `hamu_ray.methods.hamu.trust_region`. Kept by the caller, from step to step."""
 
     target: Literal["reference"] | None = None
     """Whether HAMU forgets no further than to the reference's forget loss: HAMU-Q's constraint fades to nothing
@@ -72,7 +72,7 @@ class StepSettings:
 
     remaining: "Tensor | None" = None
     """The part of the way to the target that is left, 1 to 0, a 0-d float64 tensor on the gradients' device; see
-    `hamu_ray.methods.target`. None: all of it. No setting but a state, and not checked: that would wait for the
+    `hamu_ray.methods.hamu.target`. None: all of it. No setting but a state, and not checked: that would wait for the
     device."""
 
     retain_weight: float = 0.5

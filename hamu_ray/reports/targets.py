@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from hamu_ray.config.document import first_line
-from hamu_ray.config.files import ConfigError, load_sweep
+from hamu_ray.config.sources.document import first_line
+from hamu_ray.config.sources.files import ConfigError, load_sweep
 from hamu_ray.reports.front.files import print_result, write_files
 from hamu_ray.reports.make import leave_report, write_report
 from hamu_ray.results.folder import OUTBOX_FILE, SWEEP_FILE

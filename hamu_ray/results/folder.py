@@ -7,8 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from hamu_ray.config.files import ConfigError, load_sweep
 from hamu_ray.config.run import MODEL_FILE
+from hamu_ray.config.sources.files import ConfigError, load_sweep
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.outcome import Outcome, Report, Status, load_reports
 from hamu_ray.results.trial import TrialRecord

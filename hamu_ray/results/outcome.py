@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum, StrEnum
 
-from hamu_ray.config.credentials import without_credentials
+from hamu_ray.config.sources.credentials import without_credentials
 from hamu_ray.metrics.measured import Measures
 
 

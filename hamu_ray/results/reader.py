@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hamu_ray.config.document import read_yaml
-from hamu_ray.config.key_paths import flatten
+from hamu_ray.config.sources.document import read_yaml
+from hamu_ray.config.sources.key_paths import flatten
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.folder import (
     OUTBOX_FILE,

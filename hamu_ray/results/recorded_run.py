@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hamu_ray.config.key_paths import nested
-from hamu_ray.config.keys import keys_of_domain
 from hamu_ray.config.run import RunConfig
+from hamu_ray.config.sources.key_paths import nested
+from hamu_ray.config.sources.keys import keys_of_domain
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.metrics import names
 from hamu_ray.metrics.table import BASES, COSTS, SWEEP, TRIAL_SECONDS, is_model_metric

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hamu_ray.config.files import ConfigError
-from hamu_ray.config.nearest import nearest
+from hamu_ray.config.sources.files import ConfigError
+from hamu_ray.config.sources.nearest import nearest
 from hamu_ray.results.folder import RUN_FILE
 from hamu_ray.results.reader import read_sweep
 from hamu_ray.results.summary import SeedGroup, SweepSummary, method_of, over_seeds, settings_of

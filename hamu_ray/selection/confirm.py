@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hamu_ray.config.files import load_sweep
+from hamu_ray.config.sources.files import load_sweep
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.preflight import check_sweep
 from hamu_ray.results.folder import SWEEP_FILE, newest_folder

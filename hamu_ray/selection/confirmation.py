@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hamu_ray.config.files import ConfigError
 from hamu_ray.config.search import Objective
+from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.results.front import Interval
 from hamu_ray.results.wording import number
 from hamu_ray.selection.rules import LARGEST_SEED, Bound, fresh_seeds, verdict

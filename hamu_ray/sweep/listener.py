@@ -8,8 +8,8 @@ from typing import Any
 from ray import tune
 from ray.actor import ActorHandle
 
-from hamu_ray.config.key_paths import flatten
 from hamu_ray.config.run import RunConfig
+from hamu_ray.config.sources.key_paths import flatten
 from hamu_ray.reports.front.palette import colour_of
 from hamu_ray.results.folder import (
     HARDNESS_FILE,

@@ -8,7 +8,7 @@ from tempfile import gettempdir
 
 import ray
 
-from hamu_ray.config.files import ConfigError
+from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.preflight import RAY_JOB
 from hamu_ray.reports.front.files import print_result

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hamu_ray.config.forget import AnyNamed, Condition, ForgetFiles, ForgetIds, ForgetIndices, ForgetWhere
-from hamu_ray.config.nearest import nearest
+from hamu_ray.config.sources.nearest import nearest
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -18,8 +18,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hamu_ray.config.credentials import without_credentials
-from hamu_ray.config.key_paths import flatten
+from hamu_ray.config.sources.credentials import without_credentials
+from hamu_ray.config.sources.key_paths import flatten
 from hamu_ray.results.trial import Status
 from hamu_ray.storage import local_copy, storage_path
 from hamu_ray.tracking import model_versions, store, ui_views

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from hamu_ray.config.credentials import without_credentials
+from hamu_ray.config.sources.credentials import without_credentials
 from hamu_ray.results.folder import OUTBOX_FILE, SENT_FILE
 from hamu_ray.storage import write_atomically
 from hamu_ray.tracking.tracker import Tracker

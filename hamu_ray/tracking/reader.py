@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
-from hamu_ray.config.credentials import without_credentials
-from hamu_ray.config.document import first_line
-from hamu_ray.config.key_paths import nested
+from hamu_ray.config.sources.credentials import without_credentials
+from hamu_ray.config.sources.document import first_line
+from hamu_ray.config.sources.key_paths import nested
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.folder import RECORD_FILE, RUN_FILE, SWEEP_FILE, load_record
 from hamu_ray.results.outcome import Status

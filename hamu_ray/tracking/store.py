@@ -16,7 +16,7 @@ from urllib.request import urlopen
 
 from filelock import FileLock
 
-from hamu_ray.config.credentials import without_credentials
+from hamu_ray.config.sources.credentials import without_credentials
 
 PROBE_SECONDS = 2.0
 UI_PORT = 5000

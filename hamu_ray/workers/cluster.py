@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import ray
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-from hamu_ray.config.files import ConfigError
 from hamu_ray.config.run import WorkersConfig
+from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.workers.autoscaler import wait_for_room
 from hamu_ray.workers.capacity import describe_workers, groups_that_fit, node_resources
 from hamu_ray.workers.ray_private import pending_nodes

@@ -5,7 +5,7 @@ from uuid import uuid4
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from hamu_ray.config.files import ConfigError
+from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.storage import StoragePath, storage_path, write_atomically
 from hamu_ray.workers.capacity import usable_nodes
 

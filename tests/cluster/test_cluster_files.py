@@ -15,7 +15,7 @@ from custom_resources import RayCluster, RayJob
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.runtime_env import RuntimeEnv
 
-from hamu_ray.config.credentials import without_credentials
+from hamu_ray.config.sources.credentials import without_credentials
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"

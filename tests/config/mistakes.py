@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hamu_ray.config.files import ConfigError, load_sweep
+from hamu_ray.config.sources.files import ConfigError, load_sweep
 from hamu_ray.config.sweep import SweepConfig
 
 SPACE = "space: {optimizer.learning_rate: {loguniform: [1e-4, 0.1]}}"

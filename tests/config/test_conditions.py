@@ -6,7 +6,7 @@ import pytest
 import yaml
 from mistakes import error_of, load
 
-from hamu_ray.config.files import load_sweep
+from hamu_ray.config.sources.files import load_sweep
 from hamu_ray.config.sweep import SweepConfig, trials_of
 
 VARIANTS = """

@@ -11,8 +11,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hamu_ray.config.credentials import without_credentials
-from hamu_ray.config.files import ConfigError, load_run
+from hamu_ray.config.sources.credentials import without_credentials
+from hamu_ray.config.sources.files import ConfigError, load_run
 from hamu_ray.results.outcome import Failure
 from hamu_ray.tracking.store import store_uri, ui_command
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from mistakes import SPACE, error_of, load
 
-from hamu_ray.config.document import MAX_BYTES
-from hamu_ray.config.files import ConfigError, load_run, load_sweep
 from hamu_ray.config.run import RunConfig
+from hamu_ray.config.sources.document import MAX_BYTES
+from hamu_ray.config.sources.files import ConfigError, load_run, load_sweep
 
 
 @pytest.mark.parametrize(

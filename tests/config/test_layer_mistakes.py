@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hamu_ray.config.files import ConfigError, load_run, load_sweep
+from hamu_ray.config.sources.files import ConfigError, load_run, load_sweep
 
 SPACE = "space: {seed: {grid: [1]}}\n"
 

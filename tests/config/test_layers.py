@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from upath import UPath
 
-from hamu_ray.config.files import load, load_run, load_sweep
-from hamu_ray.config.layers import merge, merge_two, read_stack
+from hamu_ray.config.sources.files import load, load_run, load_sweep
+from hamu_ray.config.sources.layers import merge, merge_two, read_stack
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.config.vision import ForgetClass
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hamu_ray.config.files import load_run, load_sweep
+from hamu_ray.config.sources.files import load_run, load_sweep
 from hamu_ray.methods import METHOD_NAMES
 
 SPACES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))

@@ -18,7 +18,7 @@ from hamu_ray.engine.base_models import base_models
 from hamu_ray.engine.resident import Resident
 from hamu_ray.pairing.group import Alone
 from hamu_ray.tasks.language.corpus import load_corpus
-from hamu_ray.tasks.language.tokenizer import load_tokenizer
+from hamu_ray.tasks.language.encoding.tokenizer import load_tokenizer
 from hamu_ray.tasks.start import Origin
 from tests.made_texts import LORA, pairs, text_run, tofu
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from hamu_ray.methods import Branch, StepSettings, equivalent_gradients
 from hamu_ray.methods.gram import Blocks, gram_matrix
-from hamu_ray.methods.hamu import quality_weighting, utility_weighting
-from hamu_ray.methods.shares import constraint_shares
+from hamu_ray.methods.hamu.shares import constraint_shares
+from hamu_ray.methods.hamu.weighting import quality_weighting, utility_weighting
 
 HAMU = ["hamu-q", "hamu-u"]
 SPLITS = ["uniform", "grad_norm", "softmax_dot"]

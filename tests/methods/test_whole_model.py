@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hamu_ray.methods import Branch, StepSettings, equivalent_gradients
-from hamu_ray.methods.hamu import quality_weighting, utility_weighting
+from hamu_ray.methods.hamu.weighting import quality_weighting, utility_weighting
 
 FIXED_SPLITS = ["uniform", "grad_norm", "softmax_dot"]
 

@@ -8,7 +8,7 @@ import yaml
 from mlflow import MlflowClient
 from rich.console import Console
 
-from hamu_ray.config.files import ConfigError
+from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.reports.make import REPORT_FILE
 from hamu_ray.reports.targets import REPORTS, file_name, report
 from hamu_ray.results.folder import OUTBOX_FILE, SENT_FILE

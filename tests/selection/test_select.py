@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from hamu_ray import select
-from hamu_ray.config.files import ConfigError, load_sweep
+from hamu_ray.config.sources.files import ConfigError, load_sweep
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.folder import REPORTS_FILE, TRIALS, read_records, write_record
 from hamu_ray.results.outcome import Report, dump_reports

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors.torch import load_file
 
-from hamu_ray.config.files import load_run
+from hamu_ray.config.sources.files import load_run
 from hamu_ray.metrics.table import COSTS
 from hamu_ray.results.folder import HARDNESS_FILE, MODEL_FILE, RUN_FILE, read_records
 from hamu_ray.results.outcome import Status

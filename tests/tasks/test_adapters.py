@@ -13,9 +13,9 @@ from transformers.pytorch_utils import Conv1D
 
 from hamu_ray.config.language import LanguageModelConfig, LoraConfig
 from hamu_ray.tasks.language.adapter import linear_layers, with_adapter
-from hamu_ray.tasks.language.encoder import Encoder
+from hamu_ray.tasks.language.encoding.encoder import Encoder
+from hamu_ray.tasks.language.encoding.tokenizer import load_tokenizer
 from hamu_ray.tasks.language.models import build_language_model
-from hamu_ray.tasks.language.tokenizer import load_tokenizer
 from tests.made_texts import tofu
 
 FAMILIES: dict[str, Any] = {

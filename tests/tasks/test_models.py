@@ -7,8 +7,8 @@ from torch import nn
 from hamu_ray.config.model import ModelConfig
 from hamu_ray.engine.tensors import load_model
 from hamu_ray.tasks.vision.models import build_vision_model, logits_of
-from hamu_ray.tasks.vision.projection_resnet import ProjectionResNet20
-from hamu_ray.tasks.vision.resnet import ResNet20
+from hamu_ray.tasks.vision.networks.projection_resnet import ProjectionResNet20
+from hamu_ray.tasks.vision.networks.resnet import ResNet20
 
 CIFAR = (3, 32, 32)
 TEN = tuple(str(number) for number in range(10))

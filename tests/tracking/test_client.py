@@ -12,8 +12,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from hamu_ray.config.key_paths import flatten
 from hamu_ray.config.search import Objective
+from hamu_ray.config.sources.key_paths import flatten
 from hamu_ray.results.trial import Status
 from hamu_ray.tracking import ui_views
 from hamu_ray.tracking.client import RUN_STATUS, MlflowTracker

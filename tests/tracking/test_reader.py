@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow import MlflowClient
 
-from hamu_ray.config.key_paths import flatten, nested
+from hamu_ray.config.sources.key_paths import flatten, nested
 from hamu_ray.results.folder import read_records
 from hamu_ray.results.reader import read_sweep
 from hamu_ray.results.summary import method_of

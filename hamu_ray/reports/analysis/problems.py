@@ -9,8 +9,8 @@ from functools import cached_property
 from string import ascii_uppercase
 from typing import Any
 
-from hamu_ray.config.key_paths import flatten
 from hamu_ray.config.search import Objective
+from hamu_ray.config.sources.key_paths import flatten
 from hamu_ray.results.front import Interval, mean_interval
 from hamu_ray.results.summary import SweepSummary, mean_measures, method_of, settings_of, summarise
 from hamu_ray.results.sweep_result import SweepResult

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from hamu_ray.config.language import LoraConfig
-from hamu_ray.config.nearest import nearest
+from hamu_ray.config.sources.nearest import nearest
 from hamu_ray.tasks.checkpoints import Checkpoint
 from hamu_ray.tasks.hub import hub_or_cache, one_line
 from hamu_ray.tasks.language.check import check_adapter

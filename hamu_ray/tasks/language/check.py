@@ -13,8 +13,8 @@ from hamu_ray.config.language import (
     LoraConfig,
     TextSection,
 )
-from hamu_ray.config.nearest import nearest
 from hamu_ray.config.run import MODEL_FILE
+from hamu_ray.config.sources.nearest import nearest
 from hamu_ray.tasks.forecast import check_overlap
 from hamu_ray.tasks.hub import is_local, one_line
 from hamu_ray.tasks.language.corpus import Corpus, ForgetText, load_corpus, split_corpus

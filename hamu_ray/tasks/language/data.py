@@ -14,8 +14,8 @@ from torch import Tensor
 
 from hamu_ray.config.language import ForgetSplit, LanguageModelConfig, TextSection
 from hamu_ray.tasks.language.corpus import Corpus, ForgetText, load_corpus
-from hamu_ray.tasks.language.encoder import Encoded, Encoder
-from hamu_ray.tasks.language.tokenizer import load_tokenizer
+from hamu_ray.tasks.language.encoding.encoder import Encoded, Encoder
+from hamu_ray.tasks.language.encoding.tokenizer import load_tokenizer
 
 
 @dataclass(frozen=True, eq=False)

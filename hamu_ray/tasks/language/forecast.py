@@ -6,8 +6,8 @@ from pathlib import Path
 from hamu_ray.config.language import LanguageModelConfig, TextSection
 from hamu_ray.tasks.forecast import SHOWN, Forecast, Side, allowed, shortened
 from hamu_ray.tasks.language.corpus import Corpus, ForgetText, TextSplit, load_corpus, split_corpus
-from hamu_ray.tasks.language.encoder import Encoder
-from hamu_ray.tasks.language.tokenizer import load_tokenizer
+from hamu_ray.tasks.language.encoding.encoder import Encoder
+from hamu_ray.tasks.language.encoding.tokenizer import load_tokenizer
 from hamu_ray.tasks.overlap import text_matches
 from hamu_ray.tasks.request import Indices
 

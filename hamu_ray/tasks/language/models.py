@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from hamu_ray.config.language import EMBEDDED, LanguageModelConfig
 from hamu_ray.tasks.checkpoints import Checkpoint
 from hamu_ray.tasks.language.data import Batch
-from hamu_ray.tasks.language.encoder import Encoder
+from hamu_ray.tasks.language.encoding.encoder import Encoder
 from hamu_ray.tasks.pretrained import pretrained
 from hamu_ray.tasks.task import Start
 

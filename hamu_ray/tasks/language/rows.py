@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hamu_ray.config.language import TextSection, TofuData
-from hamu_ray.config.nearest import nearest
+from hamu_ray.config.sources.nearest import nearest
 from hamu_ray.tasks.hub import hub_or_cache, is_local, one_line
 
 if TYPE_CHECKING:

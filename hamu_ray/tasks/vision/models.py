@@ -10,9 +10,9 @@ from hamu_ray.tasks.checkpoints import Checkpoint
 from hamu_ray.tasks.pretrained import pretrained
 from hamu_ray.tasks.task import Start
 from hamu_ray.tasks.vision.classes import order_of
+from hamu_ray.tasks.vision.networks.projection_resnet import ProjectionResNet20
+from hamu_ray.tasks.vision.networks.resnet import ResNet20
 from hamu_ray.tasks.vision.preprocessing import checkpoint_of
-from hamu_ray.tasks.vision.projection_resnet import ProjectionResNet20
-from hamu_ray.tasks.vision.resnet import ResNet20
 
 ImageShape = tuple[int, int, int]
 

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from hamu_ray.config.nearest import near, nearest
+from hamu_ray.config.sources.nearest import near, nearest
 
 Location = Sequence[int | str]
 

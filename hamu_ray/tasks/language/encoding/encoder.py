@@ -7,7 +7,7 @@ from typing import Any
 
 from hamu_ray.config.language import TextSection
 from hamu_ray.tasks.hub import one_line
-from hamu_ray.tasks.language.template import chat_template, plain_template
+from hamu_ray.tasks.language.encoding.template import chat_template, plain_template
 
 Tokens = tuple[int, ...]
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from hamu_ray.config.nearest import near, nearest
 from hamu_ray.config.schema import Section
+from hamu_ray.config.sources.nearest import near, nearest
 
 FIXED = {
     "name": "it names the sweep",

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from hamu_ray.tasks.vision.resnet import BLOCKS_PER_STAGE, WIDTHS
+from hamu_ray.tasks.vision.networks.resnet import BLOCKS_PER_STAGE, WIDTHS
 
 
 class ProjectionResNet20(nn.Module):

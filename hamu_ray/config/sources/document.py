@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from hamu_ray.config.nearest import nearest
+from hamu_ray.config.sources.nearest import nearest
 
 MAX_BYTES = 1_000_000
 """A configuration larger than this is not one that a person wrote."""

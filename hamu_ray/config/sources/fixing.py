@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hamu_ray.config.document import SPACE, value_at
-from hamu_ray.config.keys import keys_of_domain
 from hamu_ray.config.run import MethodConfig
+from hamu_ray.config.sources.document import SPACE, value_at
+from hamu_ray.config.sources.keys import keys_of_domain
 from hamu_ray.config.sweep import FORGET_OBJECTIVE, METHOD_NAME, METHOD_PREFIX
 from hamu_ray.methods import METHOD_NAMES, keys_of
 

@@ -11,7 +11,7 @@ With the unit vectors u = r/|r| and v = f/|f|, the cosine c and sine s of the an
     q(mu) = f.d / (R |f|) = (x - c) / sqrt((x - c)^2 + s^2)
 
 which never falls as mu grows, from -c (the descent of r alone) to 1 (the ascent of f alone). So the problem is
-to find q for every block, its quota: HAMU's closed form (see `hamu_ray.methods.hamu`) then gives the block's
+to find q for every block, its quota: HAMU's closed form (see `hamu_ray.methods.hamu.weighting`) then gives the block's
 step. mu is found by sections: the sum of the gains is computed at many values of mu at once, a few times over,
 between the neighbours that enclose the wanted sum. Quotas between those of the two ends of the last, narrow
 interval, in one proportion for all blocks, meet the wanted sum exactly. Where nearly colinear blocks jump from

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from hamu_ray.config.credentials import check_no_credentials
-from hamu_ray.config.document import (
+from hamu_ray.config.run import RunConfig
+from hamu_ray.config.sources.credentials import check_no_credentials
+from hamu_ray.config.sources.document import (
     SPACE,
     ConfigError,
     assign,
@@ -19,11 +20,10 @@ from hamu_ray.config.document import (
     value_at,
     with_absolute_paths,
 )
-from hamu_ray.config.explain import explain, shown
-from hamu_ray.config.fixing import fix
-from hamu_ray.config.keys import keys_of_domain
-from hamu_ray.config.layers import PRESET, Layer, merge, read_stack, source_of
-from hamu_ray.config.run import RunConfig
+from hamu_ray.config.sources.explain import explain, shown
+from hamu_ray.config.sources.fixing import fix
+from hamu_ray.config.sources.keys import keys_of_domain
+from hamu_ray.config.sources.layers import PRESET, Layer, merge, read_stack, source_of
 from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
 

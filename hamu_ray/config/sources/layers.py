@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hamu_ray.config.document import SPACE, ConfigError, place_of, read_yaml, split_path
-from hamu_ray.config.explain import shown
+from hamu_ray.config.sources.document import SPACE, ConfigError, place_of, read_yaml, split_path
+from hamu_ray.config.sources.explain import shown
 
 EXTENDS, PRESETS, PRESET = "extends", "presets", "preset"
 """The keys that say how a configuration is put together; the whole one has none of them."""

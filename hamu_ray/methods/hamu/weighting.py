@@ -22,8 +22,8 @@ for huge and for tiny gradients. The weights are those of the equivalent gradien
 lr and B / lr, so that a radius and a constraint in units of the learning rate hold at rate zero too.
 
 How the constraint of the whole model comes to a B in every block is the split: fixed shares
-(`hamu_ray.methods.shares`), or the q of every block that together cost the whole model least
-(`hamu_ray.methods.whole_model`), which may be below 0 in blocks where others gain more cheaply.
+(`hamu_ray.methods.hamu.shares`), or the q of every block that together cost the whole model least
+(`hamu_ray.methods.hamu.whole_model`), which may be below 0 in blocks where others gain more cheaply.
 """
 
 from dataclasses import dataclass, replace
@@ -32,12 +32,12 @@ import torch
 from torch import Tensor
 
 from hamu_ray.methods.decision import Branch, Constraint, Decision, Guaranteed
+from hamu_ray.methods.hamu.shares import constraint_shares
+from hamu_ray.methods.hamu.whole_model import cost_of_quotas, least_cost_quotas, norm_ratio
 from hamu_ray.methods.method import Method
 from hamu_ray.methods.objectives import cross_entropy
 from hamu_ray.methods.registry import settings_of
 from hamu_ray.methods.settings import CONSTRAINTS, StepSettings
-from hamu_ray.methods.shares import constraint_shares
-from hamu_ray.methods.whole_model import cost_of_quotas, least_cost_quotas, norm_ratio
 
 _COLINEAR_SINE_SQUARED = 1e-12
 """At angles below 1e-6 rad the part of r off f is within the rounding of float32 gradients: it has no

@@ -1,0 +1,1 @@
+"""From texts to tokens: tokenizers, chat templates, prompts with their answers."""

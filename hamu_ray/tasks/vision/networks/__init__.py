@@ -1,0 +1,1 @@
+"""Networks that the vision task builds itself."""
