@@ -81,11 +81,13 @@ SHARED = {f"{task}/{name}" for task in ("cifar", "waterdrum_tofu") for name in (
 
 RECIPES: dict[str, dict[str, Any]] = {
     "cifar": {
-        "forget": {"kind": "class", "label": 0, "rho": 0.0, "swap_from": "rest"},
+        "forget.kind": "class",
+        "forget.label": 0,
+        "forget.rho": 0.0,
+        "forget.swap_from": "rest",
+        "data.name": "cifar10",
         "model.name": "resnet20-projection",
         "model.freeze_batchnorm": True,
-        "data.mean": [0.4914, 0.4822, 0.4465],
-        "data.std": [0.2023, 0.1994, 0.2010],
         "training.epochs": 50,
         "training.batch_size": 5000,
         "training.select": "best",

@@ -18,6 +18,7 @@ from PIL import Image
 
 from hamu_ray.config.sources.files import ConfigError, load, load_run, load_sweep
 from hamu_ray.config.sweep import SweepConfig, trials_of
+from hamu_ray.config.vision import Cifar10Data
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.pairing.group import Alone
@@ -88,6 +89,8 @@ def test_the_recipe_is_the_paper_s(task: str) -> None:
     run = load_run(FILES[f"{task}/recipe"]).model_dump(mode="json")
     expected = {**RECIPES[task], **BOTH}
     assert {path: at(run, path) for path in expected} == expected
+    assert Cifar10Data.usual == ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+    assert "cifar" not in task or (run["data"]["mean"], run["data"]["std"]) == (None, None), "the usual ones"
     for name in EXPERIMENTS:
         if name.startswith(f"{task}/"):
             own = load_sweep(FILES[name]).model_dump(mode="json")
@@ -96,9 +99,7 @@ def test_the_recipe_is_the_paper_s(task: str) -> None:
                 "cifar/job_grid": {"duration.epochs": 50},
                 "cifar/timing_all": {"duration.epochs": 1},
                 "waterdrum_tofu/timing_all": {"duration.epochs": 1},
-                "cifar/stopping_criterion": {
-                    "forget": {"kind": "class", "label": 0, "rho": 0.5, "swap_from": "rest"}
-                },
+                "cifar/stopping_criterion": {"forget.rho": 0.5},
             }.get(name, {})
 
 
