@@ -290,7 +290,7 @@ def test_one_key_of_the_training_optimizer_leaves_the_others() -> None:
 
 def test_checking_a_configuration_imports_nothing_slow() -> None:
     code = (
-        "import sys, hamu_ray.config.files, hamu_ray.command, hamu_ray.preflight;"
+        "import sys, hamu_ray.config.sources.files, hamu_ray.command, hamu_ray.preflight;"
         "slow = {'torch', 'ray', 'mlflow', 'optuna', 'datasets', 'sklearn', 'transformers'};"
         "print(sorted(slow & set(sys.modules)))"
     )
