@@ -166,7 +166,10 @@ def test_behind_a_url(files: Path) -> None:
 
 
 def test_layers_import_nothing_slow() -> None:
-    code = "import sys, hamu_ray.config.sources.layers; print(sorted({'torch', 'ray', 'mlflow', 'upath'} & set(sys.modules)))"
+    code = (
+        "import sys, hamu_ray.config.sources.layers; "
+        "print(sorted({'torch', 'ray', 'mlflow', 'upath'} & set(sys.modules)))"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
