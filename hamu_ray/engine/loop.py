@@ -134,7 +134,7 @@ class Loop:
     def _advance(self, stepper: PairedStep, progress: Progress, until: int) -> tuple[Progress, Ending | None]:
         """Take the steps up to ``until``, or those before a stop rule fires on the device.
 
-        The host learns of it only now: what was computed since changed nothing, and is not told of. The step
+        The host learns of it only now: what was computed since changed nothing, and is not reported. The step
         that was refused is the last in the history.
         """
         set_training_mode(self.model, freeze_batchnorm=self.plan.freeze_batchnorm)

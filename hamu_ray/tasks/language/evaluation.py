@@ -72,11 +72,11 @@ class Evaluation:
             alternatives = {name: self._alternatives(scores, name) for name in self.asked}
             generated = self._generated(model, share)
         if share.rank > 0:
-            return self._told(share, CHEAP if subset is not None else EVERY, None)
+            return self._gathered(share, CHEAP if subset is not None else EVERY, None)
         if subset is not None:
-            return self._told(share, CHEAP, Measured(cheap_measures(splits)))
+            return self._gathered(share, CHEAP, Measured(cheap_measures(splits)))
         measures = all_measures(splits, texts=self._answers(), generated=generated, alternatives=alternatives)
-        return self._told(share, EVERY, Measured({**measures, **self.counted()}, forget_items(alternatives)))
+        return self._gathered(share, EVERY, Measured({**measures, **self.counted()}, forget_items(alternatives)))
 
     def measured(self, subset: int | None = None) -> dict[str, Tensor]:
         """Return the texts that each split is measured on, as indices of the corpus (int64, CPU)."""
@@ -135,7 +135,7 @@ class Evaluation:
             generated[name] = Generated([decode(row) for row in tokens], true[: len(first)])
         return generated
 
-    def _told(self, share: Share, order: Sequence[str], measured: Measured | None) -> Measured:
+    def _gathered(self, share: Share, order: Sequence[str], measured: Measured | None) -> Measured:
         """Return rank 0's measures on every rank: the same bits, and values of single items with them."""
         per_item = measured.per_item if measured else {}
         names = ITEMS if order is EVERY and "forget" in self.asked else ()
@@ -149,10 +149,10 @@ class Evaluation:
                 if measured
                 else np.empty((0, len(self.asked["forget"][0])))
             )
-            told_items = share.gather_rows(
+            gathered_items = share.gather_rows(
                 torch.as_tensor(np.asarray(items, dtype=np.float64), device=self._texts.tokens.device)
             )
-            per_item = dict(zip(names, told_items.tolist(), strict=True))
+            per_item = dict(zip(names, gathered_items.tolist(), strict=True))
         if measured is None:
             return Measured(zip(order, gathered[0].tolist(), strict=True), per_item)
         return Measured(measured, per_item)
