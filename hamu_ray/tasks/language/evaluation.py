@@ -76,7 +76,9 @@ class Evaluation:
         if subset is not None:
             return self._gathered(share, CHEAP, Measured(cheap_measures(splits)))
         measures = all_measures(splits, texts=self._answers(), generated=generated, alternatives=alternatives)
-        return self._gathered(share, EVERY, Measured({**measures, **self.counted()}, forget_items(alternatives)))
+        return self._gathered(
+            share, EVERY, Measured({**measures, **self.counted()}, forget_items(alternatives))
+        )
 
     def measured(self, subset: int | None = None) -> dict[str, Tensor]:
         """Return the texts that each split is measured on, as indices of the corpus (int64, CPU)."""
