@@ -19,7 +19,8 @@ from hamu_ray.results.wording import describe
 from hamu_ray.sweep.finish import leave_result
 from hamu_ray.sweep.plan import plan_sweep
 from hamu_ray.tracking.client import MlflowTracker
-from hamu_ray.tracking.outbox import Delivery, Outbox, OutboxSender
+from hamu_ray.tracking.delivery import Delivery, OutboxSender
+from hamu_ray.tracking.outbox import Outbox
 
 SPACE: Mapping[str, Any] = {
     "method.name": {"grid": ["hamu-q", "gdiff", "ga"]},

@@ -80,7 +80,7 @@ class Checkpoints:
             self._load(stepper, tensors)
             history.past = [tensors["history"]]
             history.block_names = json.loads(metadata["history"])
-            history.reports = load_reports(tensors["reports"].numpy().tobytes())
+            history.reports = load_reports(tensors["reports"].numpy().tobytes(), str(path))
             return Progress(int(metadata["steps"]), float(metadata["seconds"]))
         return Progress()
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from hamu_ray.engine.state import changing_state
 from hamu_ray.engine.tensors import is_whole, save_tensors
 from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.results.folder import MODEL_FILE
+from hamu_ray.results.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath, write_atomically
 from hamu_ray.tasks.task import Start
@@ -19,6 +21,8 @@ from hamu_ray.tasks.task import Start
 MEASURES_FILE = "measures.json"
 ITEMS_FILE = "items.json"
 RECIPE_FILE = "recipe.json"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,10 @@ class ModelStore:
         """Return what was measured of a model, which may be kept elsewhere; None where nothing was."""
         try:
             return read_measures(self.root / key / MEASURES_FILE)
-        except (FileNotFoundError, json.JSONDecodeError):
+        except FileNotFoundError:
+            return None
+        except Damaged as error:
+            logger.warning("%s; measured again", error)
             return None
 
     def add(
@@ -103,14 +110,14 @@ def key_of(recipe: Mapping[str, Any]) -> str:
 
 
 def write_measures(path: StoragePath, measures: Measures) -> None:
-    """Write measures as JSON, what is behind them first; NaN stays NaN, which Python's JSON reads back."""
+    """Write measures as JSON with a digest, what is behind them first."""
     if isinstance(measures, Measured) and measures.per_item:
-        write_atomically(path.with_name(ITEMS_FILE), json.dumps(measures.per_item).encode())
-    write_atomically(path, json.dumps(measures, indent=2).encode())
+        write_sealed(path.with_name(ITEMS_FILE), measures.per_item)
+    write_sealed(path, measures)
 
 
 def read_measures(path: StoragePath) -> Measures:
-    """Read what `write_measures` wrote."""
-    measures = json.loads(path.read_text())
+    """Read what `write_measures` wrote; raises `Damaged`, or `FileNotFoundError` where nothing was measured."""
+    measures = read_sealed(path)
     items = path.with_name(ITEMS_FILE)
-    return Measured(measures, json.loads(items.read_text()) if items.exists() else {})
+    return Measured(measures, read_sealed(items) if items.exists() else {})

@@ -16,7 +16,7 @@ from hamu_ray.storage import DEFAULT_LOCAL
 from hamu_ray.terminal.console import Console
 from hamu_ray.tracking import store
 from hamu_ray.tracking.client import MlflowTracker
-from hamu_ray.tracking.outbox import Delivery, OutboxSender
+from hamu_ray.tracking.delivery import Delivery, OutboxSender
 from hamu_ray.tracking.reader import MlflowReader
 
 REPORTS = "reports"
@@ -114,7 +114,7 @@ def deliver(folder: Path, console: Console, page: bool) -> tuple[int, SweepResul
         tracking = MlflowTracker.open(config.tracking.uri, config.tracking.experiment, local)
     except ValueError as error:
         raise ConfigError(f"tracking.uri: {error}") from error
-    delivery = Delivery(folder, tracking)
+    delivery = Delivery(folder, tracking, tracking.store)
     before = delivery.waiting
     waiting = OutboxSender(delivery).close()
     print_result(summary, folder, tracking, console)
@@ -122,4 +122,6 @@ def deliver(folder: Path, console: Console, page: bool) -> tuple[int, SweepResul
         path = leave_report(folder, tracking, delivery.runs[folder.name])
         console.fields({"report": shown(path)})
     console.fields({"sent": f"{before - waiting} records to MLflow, {waiting} wait"})
+    if delivery.refused:
+        console.fields({"refused": f"{delivery.refused} records: {shown(delivery.refused_file)}"})
     return waiting, read_sweep(folder)

@@ -1,6 +1,6 @@
 """Names and formats of the files in a run's folder and in a sweep's folder."""
 
-import json
+import logging
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from hamu_ray.config.run import MODEL_FILE
 from hamu_ray.config.sources.files import ConfigError, load_sweep
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.outcome import Outcome, Report, Status, load_reports
+from hamu_ray.results.sealed import Damaged, read_sealed, unseal, write_sealed
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath, write_atomically
@@ -38,18 +39,27 @@ OUTBOX_FILE = "tracking.jsonl"
 """In the sweep's folder: the calls to the tracking store, one JSON document per line."""
 
 SENT_FILE = "tracking.sent.json"
-"""In the sweep's folder: how much of the outbox is delivered."""
+"""In the sweep's folder: how much of the outbox is delivered, and to which store."""
+
+REFUSED_FILE = "tracking.refused.jsonl"
+"""In the sweep's folder: the calls that the tracking store refused."""
 
 TRIALS = "trials"
 """Folder of a sweep's trials."""
 RECORD_FILE = "record.json"
 """The driver's record of a trial that has ended."""
 
+logger = logging.getLogger(__name__)
+
 
 def read_outcome(folder: StoragePath) -> Outcome | None:
-    """Return how the run in a folder ended, or None if it has not ended or was interrupted."""
+    """Return how the run in a folder ended, or None if it has not ended or was interrupted.
+
+    Raises:
+        Damaged: It cannot be read.
+    """
     try:
-        document = json.loads((folder / OUTCOME_FILE).read_text())
+        document = read_sealed(folder / OUTCOME_FILE)
     except FileNotFoundError:
         return None
     outcome = Outcome(**{**document, "status": Status(document["status"])})
@@ -57,30 +67,36 @@ def read_outcome(folder: StoragePath) -> Outcome | None:
 
 
 def read_reports(folder: StoragePath) -> list[Report]:
-    """Return all reports of the run in a folder."""
-    return load_reports((folder / REPORTS_FILE).read_bytes())
+    """Return all reports of the run in a folder; raises `Damaged`."""
+    return load_reports((folder / REPORTS_FILE).read_bytes(), shown(folder / REPORTS_FILE))
 
 
 def write_record(sweep: Path, record: TrialRecord) -> None:
     """Write a trial's record into the sweep's folder."""
-    content = json.dumps(asdict(record), indent=2).encode()
-    write_atomically(sweep / TRIALS / record.trial_id / RECORD_FILE, content)
+    write_sealed(sweep / TRIALS / record.trial_id / RECORD_FILE, asdict(record))
 
 
 def read_records(sweep: Path) -> list[TrialRecord]:
-    """Return the records of the trials that have ended, in order of their names."""
-    return [load_record(path.read_bytes()) for path in sorted((sweep / TRIALS).glob(f"*/{RECORD_FILE}"))]
+    """Return the records of the trials that have ended, in order of their names; logs those that are damaged."""
+    trials = sorted(path.parent.name for path in (sweep / TRIALS).glob(f"*/{RECORD_FILE}"))
+    return [record for trial in trials if (record := read_record(sweep, trial)) is not None]
 
 
 def read_record(sweep: Path, trial: str) -> TrialRecord | None:
-    """Return the record of a trial, or None if it has not ended."""
+    """Return the record of a trial, or None if it has not ended; logs it if it is damaged, which is None as well."""
     path = sweep / TRIALS / trial / RECORD_FILE
-    return load_record(path.read_bytes()) if path.is_file() else None
+    try:
+        return load_record(path.read_bytes(), shown(path))
+    except FileNotFoundError:
+        return None
+    except Damaged as error:
+        logger.warning("%s; --resume of its sweep writes it again", error)
+        return None
 
 
-def load_record(content: bytes) -> TrialRecord:
-    """Return a record from the content of its file; fields that an earlier version did not write are unknown."""
-    document = json.loads(content)
+def load_record(content: bytes, name: str) -> TrialRecord:
+    """Return a record from the content of a file; raises `Damaged` with the file's name."""
+    document = unseal(content, name)
     curve = {int(step): (first, second) for step, (first, second) in document.get("curve", {}).items()}
     return TrialRecord(**{**document, "status": Status(document["status"]), "curve": curve})
 

@@ -24,7 +24,8 @@ from hamu_ray.sweep.tuner import tune_trials
 from hamu_ray.terminal.console import Console
 from hamu_ray.terminal.progress import SweepView
 from hamu_ray.tracking.client import MlflowTracker
-from hamu_ray.tracking.outbox import Delivery, Outbox, OutboxSender
+from hamu_ray.tracking.delivery import Delivery, OutboxSender
+from hamu_ray.tracking.outbox import Outbox
 from hamu_ray.tracking.ui_views import view_of
 from hamu_ray.workers.capacity import ConcurrencyLimit, usable_nodes
 from hamu_ray.workers.cluster import connect
@@ -45,7 +46,7 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
     tracker = open_tracker(config)
     leave_job_folder()
     connect(plan.groups, str(plan.storage), console.text)
-    outbox, delivery = Outbox(plan.folder), Delivery(plan.folder, tracker)
+    outbox, delivery = Outbox(plan.folder), Delivery(plan.folder, tracker, tracker.store)
     start_tracking(plan, outbox)
     sender = OutboxSender(delivery)
     records, usage = run_trials(plan, outbox, console)

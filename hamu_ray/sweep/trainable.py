@@ -1,5 +1,6 @@
 """The Tune trainable: submit the trial's run to a slot, and report the slot's events to the driver."""
 
+import logging
 import math
 from typing import Any
 
@@ -9,6 +10,7 @@ from ray.actor import ActorHandle
 
 from hamu_ray.results.folder import TRIALS, read_outcome, read_reports, trial_name
 from hamu_ray.results.outcome import Failure, Outcome, Report, Status
+from hamu_ray.results.sealed import Damaged
 from hamu_ray.storage import StoragePath
 from hamu_ray.sweep.plan import SweepPlan
 from hamu_ray.workers.messages import Job, Started
@@ -25,6 +27,8 @@ STATUS = "status"
 
 NUMBER, PARAMETERS = "number", "parameters"
 """Keys of a Tune trial's configuration: its number, which names it everywhere, and the sampled values."""
+
+logger = logging.getLogger(__name__)
 
 
 class SlotLost(Failure):
@@ -50,10 +54,18 @@ def run_trial(config: dict[str, Any], plan: SweepPlan, pool: ActorHandle) -> Non
 
 
 def replay_ended_run(trial: str, folder: StoragePath, pool: ActorHandle) -> Outcome | None:
-    """Return the outcome of a run that ended while no trainable followed it, and replay its reports."""
-    end = read_outcome(folder)
+    """Return the outcome of a run that ended while no trainable followed it, and replay its reports.
+
+    None where it has not ended, or what it left is damaged: it runs again.
+    """
+    try:
+        end = read_outcome(folder)
+        reports = read_reports(folder) if end is not None else []
+    except (Damaged, FileNotFoundError) as error:
+        logger.warning("%s; the trial runs again", error)
+        return None
     if end is not None:
-        tune.report({EVENTS: read_reports(folder)})
+        tune.report({EVENTS: reports})
         ray.get(pool.release.remote(trial))
     return end
 

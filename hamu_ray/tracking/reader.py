@@ -4,6 +4,7 @@ Nothing is written here, and runs that no sweep of this package created are igno
 of a sweep in a few requests; histories and files are read for one trial at a time, through `MlflowSource`.
 """
 
+import logging
 import math
 import os
 import shlex
@@ -13,11 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from pydantic import ValidationError
 
 from hamu_ray.config.sources.credentials import without_credentials
-from hamu_ray.config.sources.document import first_line
+from hamu_ray.config.sources.document import ConfigError, first_line, parse_document
 from hamu_ray.config.sources.key_paths import nested
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.folder import RECORD_FILE, RUN_FILE, SWEEP_FILE, load_record
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 PAGE = 1000
 """Runs per request."""
+
+logger = logging.getLogger(__name__)
 
 
 class MlflowReader:
@@ -129,8 +131,11 @@ class MlflowReader:
     def _document(self, run: "Run") -> dict[str, Any]:
         """Return a sweep's configuration from its file, or from its parameters where the file was not kept."""
         content = read_artifact(self._client, run.info.run_id, SWEEP_FILE)
-        if content is not None:
-            return dict(yaml.safe_load(content))
+        try:
+            if content is not None:
+                return parse_document(content, f"{SWEEP_FILE} of {_name(run)}")
+        except ConfigError as error:
+            logger.warning("%s; its parameters count", error)
         flat = {name: value_of(text) for name, text in run.data.params.items()}
         space: dict[str, Any] = {}
         for name in [name for name in flat if name.startswith("space.")]:
@@ -160,7 +165,7 @@ class MlflowSource:
     def record(self, trial: str) -> TrialRecord | None:
         """Return the record that the driver logged at the end of the sweep."""
         content = self.file(trial, RECORD_FILE)
-        return load_record(content) if content else None
+        return load_record(content, f"{RECORD_FILE} of trial {trial}") if content else None
 
     def history(self, trial: str, metric: str) -> dict[int, float]:
         """Return the values of a metric by step; the last where a step was logged twice."""
