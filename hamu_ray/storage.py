@@ -1,8 +1,9 @@
 """Files in the storage: a folder, or what fsspec reaches by a URL. Written whole or not at all."""
 
+import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -16,6 +17,9 @@ StoragePath = Path | UPath
 
 DEFAULT_LOCAL = "runs"
 """The driver's folder where the storage is none of this machine's."""
+
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
+"""Codes of errors that say that files cannot be written: the disk is full, broken or read-only."""
 
 
 def storage_path(text: str | Path) -> StoragePath:
@@ -43,6 +47,24 @@ def local_folder(config: StorageConfig) -> Path:
     return path if isinstance(path, Path) else Path(DEFAULT_LOCAL).absolute()
 
 
+def storage_error(error: BaseException) -> OSError | None:
+    """Return the error of the storage that led to an error: it cannot be written, or its folder is gone. Or None."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and (cause.errno in UNWRITABLE or _is_gone(cause)):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _is_gone(error: OSError) -> bool:
+    return (
+        error.errno == errno.ENOENT
+        and isinstance(error.filename, str | Path)
+        and not Path(error.filename).parent.exists()
+    )
+
+
 def write_atomically(path: StoragePath, content: bytes) -> None:
     """Write a file so that it is there whole or not at all, whatever dies meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,8 +76,20 @@ def write_atomically(path: StoragePath, content: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         _rename(partial, path)
+        if isinstance(path, Path):
+            _sync_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have a new name in a folder on the disk; not all file systems can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _rename(source: StoragePath, target: StoragePath) -> None:

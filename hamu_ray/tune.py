@@ -13,7 +13,13 @@ def main() -> int:
         "search space: a run's configuration with `space` and `search`",
     )
     parser.add_argument("--dry-run", action="store_true", help="print what would run, and stop")
-    parser.add_argument("--resume", action="store_true", help="go on with the newest sweep of this name")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="go on with the sweep in a folder, by default with the newest of this name that has something left to run",
+    )
     arguments = parser.parse_args()
     config = load_sweep(arguments.config, arguments.overrides)
 
@@ -38,4 +44,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, "the same command with --resume goes on")

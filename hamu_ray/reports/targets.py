@@ -9,6 +9,7 @@ from hamu_ray.config.sources.files import ConfigError, load_sweep
 from hamu_ray.reports.front.files import print_result, write_files
 from hamu_ray.reports.make import leave_report, write_report
 from hamu_ray.results.folder import OUTBOX_FILE, SWEEP_FILE
+from hamu_ray.results.lease import Held, Lease
 from hamu_ray.results.reader import read_sweep
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.wording import shown
@@ -116,7 +117,11 @@ def deliver(folder: Path, console: Console, page: bool) -> tuple[int, SweepResul
         raise ConfigError(f"tracking.uri: {error}") from error
     delivery = Delivery(folder, tracking, tracking.store)
     before = delivery.waiting
-    waiting = OutboxSender(delivery).close()
+    try:
+        with Lease(folder):
+            waiting = OutboxSender(delivery).close()
+    except Held:  # its driver runs, and delivers itself
+        waiting = before
     print_result(summary, folder, tracking, console)
     if page and folder.name in delivery.runs:
         path = leave_report(folder, tracking, delivery.runs[folder.name])

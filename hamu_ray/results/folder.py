@@ -2,19 +2,14 @@
 
 import logging
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 
-import yaml
-
 from hamu_ray.config.run import MODEL_FILE
-from hamu_ray.config.sources.files import ConfigError, load_sweep
-from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.outcome import Outcome, Report, Status, load_reports
 from hamu_ray.results.sealed import Damaged, read_sealed, unseal, write_sealed
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import shown
-from hamu_ray.storage import StoragePath, write_atomically
+from hamu_ray.storage import StoragePath
 
 __all__ = ["MODEL_FILE"]
 
@@ -22,9 +17,6 @@ SWEEPS = "sweeps"
 """Folder of all sweeps."""
 SWEEP_FILE = "sweep.yaml"
 """The resolved configuration of a sweep."""
-
-TIME = "[0-9]" * 8 + "-" + "[0-9]" * 6
-"""Pattern of the end of a sweep folder's name: the name of another sweep may begin with this one's."""
 
 OUTCOME_FILE = "outcome.json"
 """How a run ended. Written last: a folder that has it is complete."""
@@ -104,33 +96,3 @@ def load_record(content: bytes, name: str) -> TrialRecord:
 def trial_name(number: int) -> str:
     """Return the name of a trial in folders, tables and tracking."""
     return f"{number:04d}"
-
-
-def new_folder(config: SweepConfig, local: Path) -> Path:
-    """Create the folder of a new sweep, with its resolved configuration, which runs the same sweep again."""
-    folder = local / SWEEPS / f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    write_atomically(folder / SWEEP_FILE, yaml.safe_dump(config.whole, sort_keys=False).encode())
-    return folder
-
-
-def newest_folder(name: str, local: Path) -> Path | None:
-    """Return the folder of the newest sweep of a name, or None."""
-    files = sorted((local / SWEEPS).glob(f"{name}-{TIME}/{SWEEP_FILE}"))
-    return files[-1].parent if files else None
-
-
-def resumable_folder(config: SweepConfig, local: Path) -> Path:
-    """Return the folder of the newest sweep of this name; raises `ConfigError` if it is another sweep's."""
-    folder = newest_folder(config.name, local)
-    if folder is None:
-        raise ConfigError(
-            f"--resume: no sweep of the name {config.name} in {shown(local)}; leave --resume out"
-        )
-    earlier, now = load_sweep(folder / SWEEP_FILE).whole, config.whole
-    for key in sorted(earlier.keys() | now.keys()):
-        if earlier.get(key) != now.get(key) and key not in ("tracking", "storage"):
-            raise ConfigError(
-                f"--resume: {key} differs from {shown(folder / SWEEP_FILE)}: "
-                "take the configuration back, or leave --resume out"
-            )
-    return folder

@@ -104,6 +104,8 @@ class Failure:
     """Why a job failed."""
 
     reason: str
+    storage_lost: bool = False
+    """Whether the storage could not be written, which is not the job's fault: it runs again when it can."""
 
     def __post_init__(self) -> None:
         """Keep credentials out of it: it is kept, shown and sent."""

@@ -43,7 +43,7 @@ def run_trial(config: dict[str, Any], plan: SweepPlan, pool: ActorHandle) -> Non
     job = Job(trial, plan.config.resolve(config[PARAMETERS]), str(folder), attempts=search.retries + 1)
     end: Outcome | Failure | None = replay_ended_run(trial, folder, pool)
     attempts = losses = 0
-    while not isinstance(end, Outcome) and attempts < job.attempts and losses < MOST_SLOT_LOSSES:
+    while may_run_again(end) and attempts < job.attempts and losses < MOST_SLOT_LOSSES:
         end = run_in_pool(job, pool)
         attempts += not isinstance(end, SlotLost)
         losses += isinstance(end, SlotLost)
@@ -51,6 +51,11 @@ def run_trial(config: dict[str, Any], plan: SweepPlan, pool: ActorHandle) -> Non
     measures = end.measures if isinstance(end, Outcome) and status is Status.FINISHED else {}
     values = {metric: measures.get(metric, math.nan) for metric in plan.metrics}
     tune.report({**values, STATUS: status, EVENTS: [end]})
+
+
+def may_run_again(end: Outcome | Failure | None) -> bool:
+    """Whether another attempt may end otherwise."""
+    return end is None or (isinstance(end, Failure) and not end.storage_lost)
 
 
 def replay_ended_run(trial: str, folder: StoragePath, pool: ActorHandle) -> Outcome | None:
