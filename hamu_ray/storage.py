@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -75,7 +76,7 @@ def write_atomically(path: StoragePath, content: bytes) -> None:
             if isinstance(partial, Path):
                 file.flush()
                 os.fsync(file.fileno())
-        _rename(partial, path)
+        rename(partial, path)
         if isinstance(path, Path):
             _sync_folder(path.parent)
     finally:
@@ -92,11 +93,21 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _rename(source: StoragePath, target: StoragePath) -> None:
+def rename(source: StoragePath, target: StoragePath) -> None:
+    """Give a file another name, in place of what had it."""
     if isinstance(source, UPath):
         source.fs.mv(source.path, UPath(target).path)
     else:
         source.replace(str(target))
+
+
+def remove_folder(folder: StoragePath) -> None:
+    """Remove a folder with all that it holds, if it is there."""
+    if isinstance(folder, UPath):
+        with suppress(FileNotFoundError):
+            folder.fs.rm(folder.path, recursive=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -12,8 +12,11 @@ def main() -> int:
         "a run's configuration, such as the run.yaml of a sweep's trial",
     )
     parser.add_argument(
-        "--output", metavar="FOLDER", help="where the model goes (default: STORAGE/runs/NAME)"
+        "--output",
+        metavar="FOLDER",
+        help="where the model goes (default: STORAGE/runs/NAME-METHOD-HASH, a folder for each configuration)",
     )
+    parser.add_argument("--force", action="store_true", help="replace the model that a folder holds already")
     arguments = parser.parse_args()
     run = load_run(arguments.config, arguments.overrides)
 
@@ -25,7 +28,7 @@ def main() -> int:
 
     from hamu_ray.workers.single import run_single
 
-    return run_single(run, arguments.output)
+    return run_single(run, arguments.output, arguments.force)
 
 
 if __name__ == "__main__":

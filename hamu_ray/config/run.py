@@ -181,6 +181,8 @@ class CheckpointConfig(Section):
 
     every_steps: PositiveInt | None = None
     """Steps between checkpoints; null writes only the finished model."""
+    keep: bool = False
+    """Whether the checkpoints of a run that has ended are kept."""
 
 
 class RunConfig(Section):

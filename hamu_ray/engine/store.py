@@ -4,18 +4,19 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from hamu_ray.engine.state import changing_state
-from hamu_ray.engine.tensors import is_whole, save_tensors
+from hamu_ray.engine.tensors import is_damaged, is_whole, save_tensors
 from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.results.folder import MODEL_FILE
 from hamu_ray.results.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.wording import shown
-from hamu_ray.storage import StoragePath, write_atomically
+from hamu_ray.storage import StoragePath, rename, write_atomically
 from hamu_ray.tasks.task import Start
 
 MEASURES_FILE = "measures.json"
@@ -56,7 +57,7 @@ class ModelStore:
     """Models by the hash of what determines them, under one folder.
 
     A model counts only with its measures, which are written last: a half-written one is never taken for a whole
-    one, and two writers of the same model do no harm.
+    one, and two writers of the same model do no harm. One that does not match its digest is set aside.
     """
 
     def __init__(self, root: StoragePath) -> None:
@@ -64,10 +65,22 @@ class ModelStore:
         self.root = root
 
     def find(self, key: str) -> StoredModel | None:
-        """Return the model of a key, or None where it is not there whole."""
+        """Return the model of a key, or None where it is not there whole and intact."""
         path = self.root / key / MODEL_FILE
         measures = self.measures(key)
-        return StoredModel(key, path, measures) if measures is not None and is_whole(path) else None
+        if measures is None or not path.exists() or self._set_aside(path):
+            return None
+        return StoredModel(key, path, measures)
+
+    def _set_aside(self, path: StoragePath) -> bool:
+        """Rename a model that is damaged; return whether it is."""
+        if is_whole(path) and not is_damaged(path):
+            return False
+        aside = path.with_name(f"{path.name}.damaged")
+        logger.warning("%s: damaged; made again, the old one is %s", shown(path), aside.name)
+        with suppress(FileNotFoundError):  # another worker was quicker
+            rename(path, aside)
+        return True
 
     def measures(self, key: str) -> Measures | None:
         """Return what was measured of a model, which may be kept elsewhere; None where nothing was."""

@@ -1,6 +1,7 @@
 """Names and formats of the files in a run's folder and in a sweep's folder."""
 
 import logging
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from hamu_ray.storage import StoragePath
 
 __all__ = ["MODEL_FILE"]
 
+RUNS = "runs"
+"""Folder of runs without a sweep."""
 SWEEPS = "sweeps"
 """Folder of all sweeps."""
 SWEEP_FILE = "sweep.yaml"
@@ -26,6 +29,8 @@ HARDNESS_FILE = "hardness.npz"
 """Diagnostics of every block in every step."""
 REPORTS_FILE = "reports.json"
 """All reports of a run."""
+CHECKPOINTS = "checkpoints"
+"""Folder of a run's checkpoints."""
 
 OUTBOX_FILE = "tracking.jsonl"
 """In the sweep's folder: the calls to the tracking store, one JSON document per line."""
@@ -40,6 +45,9 @@ TRIALS = "trials"
 """Folder of a sweep's trials."""
 RECORD_FILE = "record.json"
 """The driver's record of a trial that has ended."""
+
+MOST_LETTERS = 100
+"""Of a run's name."""
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +99,12 @@ def load_record(content: bytes, name: str) -> TrialRecord:
     document = unseal(content, name)
     curve = {int(step): (first, second) for step, (first, second) in document.get("curve", {}).items()}
     return TrialRecord(**{**document, "status": Status(document["status"]), "curve": curve})
+
+
+def rerun_command(run: str, sweep: str, trial: str) -> str:
+    """Return the command that runs a trial's configuration again, under a name that says whose it is."""
+    name = f"{sweep[: MOST_LETTERS - len(trial) - 1]}-{trial}"
+    return f"python -m hamu_ray.unlearn {shlex.quote(run)} --set name={name}"
 
 
 def trial_name(number: int) -> str:

@@ -6,7 +6,6 @@ record, is in its outbox.
 
 import logging
 import math
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -29,6 +28,7 @@ from hamu_ray.results.folder import (
     read_record,
     read_records,
     read_reports,
+    rerun_command,
 )
 from hamu_ray.results.outcome import Report
 from hamu_ray.results.recorded_run import RecordedRun, record_of, result_of
@@ -119,7 +119,7 @@ class FolderSource:
         """Return the command that runs a trial's configuration again, where it lies."""
         places = list(self._places(trial))
         place = next((place for place in places if (place / RUN_FILE).is_file()), places[0])
-        return f"python -m hamu_ray.unlearn {shlex.quote(shown(place / RUN_FILE))}"
+        return rerun_command(shown(place / RUN_FILE), self.folder.name, trial)
 
     def _places(self, trial: str) -> Iterator[StoragePath]:
         """Yield the folders that may hold a trial's files: the sweep's own, and the one in the storage."""

@@ -20,7 +20,7 @@ from hamu_ray.config.sources.credentials import without_credentials
 from hamu_ray.config.sources.document import ConfigError, first_line, parse_document
 from hamu_ray.config.sources.key_paths import nested
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.results.folder import RECORD_FILE, RUN_FILE, SWEEP_FILE, load_record
+from hamu_ray.results.folder import RECORD_FILE, RUN_FILE, SWEEP_FILE, load_record, rerun_command
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.recorded_run import RecordedRun, record_of, result_of
 from hamu_ray.results.sweep_result import SweepResult
@@ -125,7 +125,7 @@ class MlflowReader:
             if name is not None:
                 trials.append(record_of(_recorded(child, name), document, config))
                 run_ids[name] = child.info.run_id
-        source = MlflowSource(self._client, self.uri, run_ids)
+        source = MlflowSource(self._client, self.uri, run_ids, _name(run))
         return result_of(_recorded(run, _name(run)), trials, document, experiment, source)
 
     def _document(self, run: "Run") -> dict[str, Any]:
@@ -156,6 +156,8 @@ class MlflowSource:
     uri: str
     run_ids: Mapping[str, str]
     """Of the trials, by their names."""
+    sweep: str
+    """The sweep's name."""
 
     @property
     def address(self) -> str:
@@ -184,7 +186,7 @@ class MlflowSource:
         """Return the commands that download a trial's configuration and run it again."""
         fetch = ["mlflow", "artifacts", "download", "-r", self.run_ids[trial], "-a", RUN_FILE, "-d", "."]
         uri = shlex.quote(self.address)
-        return f"MLFLOW_TRACKING_URI={uri} {shlex.join(fetch)}\npython -m hamu_ray.unlearn {RUN_FILE}"
+        return f"MLFLOW_TRACKING_URI={uri} {shlex.join(fetch)}\n{rerun_command(RUN_FILE, self.sweep, trial)}"
 
 
 def read_artifact(client: "MlflowClient", run_id: str, path: str) -> bytes | None:
