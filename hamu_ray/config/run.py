@@ -169,8 +169,8 @@ class TrackingConfig(Section):
 
     uri: str | None = None
     """Tracking URI; null takes MLFLOW_TRACKING_URI, or else a SQLite file in the storage path."""
-    experiment: str = Field(default="hamu_ray", min_length=1)
-    """Name of the MLflow experiment."""
+    experiment: str = Field(default="hamu_ray", min_length=1, max_length=250)
+    """Name of the MLflow experiment, which MLflow's databases keep up to this length."""
     register_models: str | None = Field(default=None, min_length=1, pattern=r"^[^/:%\\]+$")
     """Name in MLflow's model registry under which a sweep's models of the front are registered; null: none. Their
     files are then kept in MLflow's artifacts, too."""

@@ -13,7 +13,7 @@ import ray
 
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.preflight import RAY_JOB
+from hamu_ray.preflight import RAY_JOB, distinct_runs
 from hamu_ray.reports.front.files import print_result
 from hamu_ray.results.folder import SWEEP_FILE, read_records
 from hamu_ray.results.lease import Lease
@@ -35,6 +35,7 @@ from hamu_ray.tracking.ui_views import view_of
 from hamu_ray.workers.capacity import ConcurrencyLimit, usable_nodes
 from hamu_ray.workers.cluster import connect
 from hamu_ray.workers.pool import start_pool
+from hamu_ray.workers.rehearsal import rehearse_runs
 from hamu_ray.workers.slot import CLOSE_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> int:
         else:
             folder = new_folder(config, local)
         plan = plan_sweep(config, folder)
+        rehearse_runs(distinct_runs(config), plan.storage)
         tracker = open_tracker(config)
         leave_job_folder()
         connect(plan.groups, str(plan.storage), console.text)

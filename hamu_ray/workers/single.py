@@ -18,13 +18,15 @@ from hamu_ray.storage import StoragePath, storage_path
 from hamu_ray.terminal.console import Console
 from hamu_ray.terminal.measures import measures_table
 from hamu_ray.terminal.progress import RunView
+from hamu_ray.workers.rehearsal import rehearse_runs
 
 
 def run_single(run: RunConfig, output: str | None = None, force: bool = False) -> int:
     """Unlearn once and print the result; return the exit code: 0 finished, 1 not, 130 interrupted.
 
     Raises:
-        ConfigError: The folder holds the result of a run, and ``force`` does not say that it may be replaced.
+        ConfigError: The folder holds the result of a run, and ``force`` does not say that it may be replaced; or the
+            data or a model cannot be used.
     """
     console = Console()
     storage = storage_path(run.storage.path)
@@ -34,6 +36,7 @@ def run_single(run: RunConfig, output: str | None = None, force: bool = False) -
             f"{shown(folder)}: holds the model of a run that has ended; give --force to replace it, or another place "
             "with --output FOLDER"
         )
+    rehearse_runs([run], storage)
     with RunView(console) as view:
         if run.workers.count == 1:
             end: Outcome | Failure = unlearn(run, Resident(storage, device()), Alone(), folder, view.show)
@@ -88,7 +91,9 @@ def run_in_slot(
 def train_models(run: RunConfig) -> int:
     """Train the original model and the reference where they are missing; print where they are. Return 0."""
     console = Console()
-    resident = Resident(storage_path(run.storage.path), device())
+    storage = storage_path(run.storage.path)
+    rehearse_runs([run], storage)
+    resident = Resident(storage, device())
     with RunView(console) as view:
         task = resident.task(run)
         original, reference = base_models(run, task, Alone(), view.show, resident.models)
