@@ -3,17 +3,20 @@
 What the schema finds is in `tests/config/mistakes.py`; here is what only a look at files and at the machine shows.
 """
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import save_file
 
+from hamu_ray import train, tune, unlearn
+from hamu_ray.command import run_command
 from tests.runs import small_run
 from tests.tasks.made_images import image_of
 
@@ -59,7 +62,7 @@ def original(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) ->
     folder.mkdir()
     tensors = weights(folder)
     change(tensors)
-    save_file(tensors, folder / "model.safetensors")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "model.safetensors")
     return {"original": {"path": str(folder)}}
 
 
@@ -106,49 +109,79 @@ BAD: dict[str, tuple[Callable[[Path], Sections], str, str]] = {
 """What is given, and the key and the remedy of the line that answers."""
 
 
-def command(name: str, folder: Path, document: Sections, *options: str) -> subprocess.CompletedProcess:
-    path = folder / "given.yaml"
-    path.write_text(yaml.safe_dump(document))
-    return subprocess.run(
-        [sys.executable, "-m", f"hamu_ray.{name}", str(path), *options],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    errors: str
 
 
-def assert_one_line(ended: subprocess.CompletedProcess, key: str, remedy: str) -> None:
-    assert ended.returncode == 2, ended.stderr
-    line = [text for text in ended.stderr.splitlines() if text.startswith("error: ")]
-    assert len(line) == 1, ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert key in line[0]
-    assert remedy in line[0]
-    assert len(line[0]) < 1000
+Command = Callable[[str, Sections], Ended]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run a command of the package as a user does, but in this process, which has its imports already."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def run(name: str, document: Sections) -> Ended:
+        path = tmp_path / "given.yaml"
+        path.write_text(yaml.safe_dump(document))
+        monkeypatch.setattr(sys, "argv", [name, str(path)])
+        with pytest.raises(SystemExit) as ended:
+            run_command({"tune": tune.main, "unlearn": unlearn.main, "train": train.main}[name])
+        assert isinstance(ended.value.code, int)
+        return Ended(ended.value.code, capsys.readouterr().err)
+
+    return run
+
+
+def assert_one_line(ended: Ended, key: str, remedy: str) -> None:
+    assert ended.code == 2, ended.errors
+    lines = [text for text in ended.errors.splitlines() if text.startswith("error: ")]
+    assert len(lines) == 1, ended.errors
+    assert "Traceback" not in ended.errors
+    assert key in lines[0]
+    assert remedy in lines[0]
+    assert len(lines[0]) < 1000
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_bad_input_is_one_line_before_ray_starts(bad: str, tmp_path: Path) -> None:
+def test_bad_input_is_one_line_before_ray_starts(bad: str, tmp_path: Path, command: Command) -> None:
     """There is no cluster here: a sweep that came so far would end otherwise, and leave a folder."""
     made, key, remedy = BAD[bad]
     space = {"space": {"optimizer.learning_rate": {"grid": [0.01]}}}
     document = small_run(tmp_path / "runs", **made(tmp_path / "given"), **space)
-    assert_one_line(command("tune", tmp_path, document), key, remedy)
+    assert_one_line(command("tune", document), key, remedy)
     assert not list((tmp_path / "runs").glob("sweeps/*"))
 
 
 @pytest.mark.parametrize("bad", ["images of mixed sizes", "an original with other classes"])
 @pytest.mark.parametrize("name", ["unlearn", "train"])
-def test_other_commands_find_it_too(bad: str, name: str, tmp_path: Path) -> None:
+def test_other_commands_find_it_too(bad: str, name: str, tmp_path: Path, command: Command) -> None:
     made, key, remedy = BAD[bad]
-    assert_one_line(
-        command(name, tmp_path, small_run(tmp_path / "runs", **made(tmp_path / "given"))), key, remedy
+    assert_one_line(command(name, small_run(tmp_path / "runs", **made(tmp_path / "given"))), key, remedy)
+
+
+START = """
+from hamu_ray.config.sources.files import ConfigError
+from hamu_ray.workers.cluster import join_or_start
+try:
+    join_or_start(print)
+except ConfigError as error:
+    print(error)
+"""
+
+
+def test_a_ray_that_cannot_start(tmp_path: Path) -> None:
+    """Its sockets cannot have a path of this length."""
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    environment |= {"RAY_TMPDIR": str(tmp_path / ("x" * 120)), "RAY_AUTH_MODE": "disabled"}
+    ended = subprocess.run(
+        [sys.executable, "-c", START], env=environment, capture_output=True, text=True, check=False
     )
-
-
-def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:
-    """As where Ray cannot start: tests without the mark `ray` have the address of no cluster."""
-    document = small_run(tmp_path / "runs", space={"optimizer.learning_rate": {"grid": [0.01]}})
-    assert_one_line(command("tune", tmp_path, document), "Ray cannot start: ", "RAY_ADDRESS")
-    assert not list((tmp_path / "runs").glob("sweeps/*")), "a start that fails leaves no sweep"
+    assert ended.returncode == 0, ended.stderr
+    said, line = ended.stdout.splitlines()
+    assert said.startswith("RAY_AUTH_MODE is disabled: ")
+    assert line.startswith("Ray cannot start: ")
