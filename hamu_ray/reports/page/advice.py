@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hamu_ray.reports.analysis.comparison import MethodVolume
 from hamu_ray.reports.analysis.problems import Configuration, Problem
-from hamu_ray.results.wording import counted, last_word, number, setting, share, words
+from hamu_ray.results.wording import capitalised, counted, last_word, number, setting, share, words
 
 EDGE = 0.05
 """A value within this share of a domain's end (on its scale) lies at the end."""
@@ -41,15 +41,13 @@ def headline(problem: Problem) -> str:
 def lede(problem: Problem, volumes: list[MethodVolume]) -> str:
     """Return two or three sentences that put the answer in its place."""
     summary, knee = problem.summary, problem.knee
+    gate = [f"{capitalised(sentence)}." for sentence in summary.nothing_to_forget]
     if knee is None:
         ended = Counter(m.ended for m in problem.members)
-        return (
-            f"{counted(len(problem.members), 'trial')}: "
-            + ", ".join(f"{n} {how}" for how, n in ended.items())
-            + "."
-        )
+        counts = ", ".join(f"{n} {how}" for how, n in ended.items())
+        return " ".join([*gate, f"{counted(len(problem.members), 'trial')}: {counts}."])
     points = "the only point" if len(problem.front) == 1 else f"the knee of {len(problem.front)} points"
-    sentences = [f"It is {points} on the front of {counted(len(problem.members), 'trial')}."]
+    sentences = [*gate, f"It is {points} on the front of {counted(len(problem.members), 'trial')}."]
     gap = knee.record.measures.get("avg_gap", math.nan)
     if math.isfinite(gap):
         sentences.append(f"On average it is {number(gap)} away from a model that never saw the data.")
