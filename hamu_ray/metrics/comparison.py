@@ -7,7 +7,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hamu_ray.metrics.measured import Measured, Measures
-from hamu_ray.metrics.names import FORGET_LOSSES, FORGET_QUALITY, MIA_CONFIDENCE, UNLEARNING_ACCURACY, accuracy_of
+from hamu_ray.metrics.names import (
+    FORGET_LOSSES,
+    FORGET_QUALITY,
+    MIA_CONFIDENCE,
+    UNLEARNING_ACCURACY,
+    accuracy_of,
+)
 from hamu_ray.metrics.undefined import Undefined, because
 
 GAPS = (UNLEARNING_ACCURACY, accuracy_of("retain"), accuracy_of("test"), MIA_CONFIDENCE)

@@ -21,7 +21,10 @@ OBJECTIVES: Mapping[str, Metric] = table(
         "higher",
     ),
     Metric(
-        names.RETAIN_UTILITY, "score on data that nobody trained on; 1 = perfect", "higher", original_is_best=True
+        names.RETAIN_UTILITY,
+        "score on data that nobody trained on; 1 = perfect",
+        "higher",
+        original_is_best=True,
     ),
     Metric(
         names.FORGET_ACCURACY_QUALITY,

@@ -223,7 +223,9 @@ def test_forget_quality_needs_a_reference(tmp_path: Path) -> None:
     assert error_of(tmp_path, text).startswith(
         "search.objectives: forget_quality compares with a reference, and there is none; take forget_accuracy_quality,"
     )
-    load(tmp_path, text + "search: {objectives: [{metric: forget_accuracy_quality}, {metric: retain_utility}]}")
+    load(
+        tmp_path, text + "search: {objectives: [{metric: forget_accuracy_quality}, {metric: retain_utility}]}"
+    )
 
 
 def test_what_of_the_data_may_vary(tmp_path: Path) -> None:

@@ -78,7 +78,9 @@ def test_measures_of_earlier_definitions_are_taken_again_without_training(tmp_pa
     assert reference is not None
     for base in (original, reference):
         path = base.path.with_name(MEASURES_FILE)
-        path.write_text(json.dumps({"retain_accuracy": 0.5}))  # as it was written before definitions had a number
+        path.write_text(
+            json.dumps({"retain_accuracy": 0.5})
+        )  # as it was written before definitions had a number
         assert resident.models.find(base.key) is None
     again, reference_again, trained = bases_of(run, Resident(tmp_path, torch.device("cpu")))
     assert not trained

@@ -45,8 +45,9 @@ def test_what_the_original_does_not_know_is_said(
     quality = run.outcome.measures["forget_quality"]
     assert (quality <= 0.8) == known
     assert (run.outcome.nothing_to_forget == "") == known
-    assert ("**Nothing to forget: before unlearning, the original's forget_quality is" in (
-        folder / "README.md"
-    ).read_text()) != known
+    assert (
+        "**Nothing to forget: before unlearning, the original's forget_quality is"
+        in (folder / "README.md").read_text()
+    ) != known
     written = json.loads((folder / "outcome.json").read_text())
     assert written["nothing_to_forget"] == run.outcome.nothing_to_forget

@@ -67,7 +67,9 @@ def test_only_the_order_of_losses_matters(
 
 
 @given(losses, losses)
-def test_what_one_threshold_separates_has_no_quality_on_either_side(low: list[float], high: list[float]) -> None:
+def test_what_one_threshold_separates_has_no_quality_on_either_side(
+    low: list[float], high: list[float]
+) -> None:
     above = [loss + 100 for loss in high]
     assert forget_quality(low, above) == forget_quality(above, low) == 0
 

@@ -56,7 +56,12 @@ class TestSummarise:
     )
     def test_the_box_reaches_to_the_originals_skill_and_else_to_one(self, metric, corner):
         objectives = Objective(metric="forget_quality"), Objective(metric=metric)
-        original = {"retain_accuracy": 0.97, "retain_prob": 0.9, "forget_accuracy_quality": 0.1, "entropy": 0.5}
+        original = {
+            "retain_accuracy": 0.97,
+            "retain_prob": 0.9,
+            "forget_accuracy_quality": 0.1,
+            "entropy": 0.5,
+        }
         assert summarise([], objectives, original=original).best_corner == (1, corner)
 
     def test_each_sentence_on_the_gate_once(self):

@@ -122,7 +122,10 @@ def test_objectives_by_hand() -> None:
 
 def test_cheap_measures_give_the_objectives_alone() -> None:
     cheap = cheap_measures(SPLITS)
-    assert set(compare_measures(cheap, cheap, utility="test_prob")) == {"forget_prob_quality", "retain_utility"}
+    assert set(compare_measures(cheap, cheap, utility="test_prob")) == {
+        "forget_prob_quality",
+        "retain_utility",
+    }
     utility = compare_measures(cheap, cheap, utility="model_utility")["retain_utility"]
     assert isinstance(utility, Undefined)
     assert utility.reason == "it was not measured"

@@ -1,6 +1,6 @@
 """Measuring a language model on splits and evaluation sets, over all workers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np

@@ -111,8 +111,9 @@ class VisionTask:
         """Measure the model on retain, forget and test images, in eval mode, which is undone afterwards.
 
         Test images of classes that the retain set has none of are left out, as in SalUn (arXiv:2310.12508); only
-        the accuracy on the class to forget is measured on them. With ``subset`` only accuracy, loss, entropy and UA, on the same draw of so many images per split each
-        time. Each rank runs its part of the images. Rank 0 computes the measures for all: the attack's fit is
+        the accuracy on the class to forget is measured on them. With ``subset`` only accuracy, loss, entropy and
+        UA are, on the same draw of so many images per split each time. Behind the metrics are the losses on the
+        forget images. Each rank runs its part of the images. Rank 0 computes the measures for all: the attack's fit is
         not repeated, and every rank gets the same bits. Why a measure is NaN is kept and logged on rank 0.
         """
         splits: dict[str, Outputs] = {}
@@ -150,7 +151,9 @@ class VisionTask:
         expected = 0.0 if reference is None else reference[forget_accuracy]
         compared: Measures = {
             names.FORGET_QUALITY: (
-                comparison.measured_forget_quality(measures, reference, lambda size: self._drawn(size)["forget"])
+                comparison.measured_forget_quality(
+                    measures, reference, lambda size: self._drawn(size)["forget"]
+                )
                 if reference is not None
                 else Undefined("there is no reference")
             ),
