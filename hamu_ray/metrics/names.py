@@ -47,6 +47,12 @@ class Metric:
     unit: str = ""
     """Empty for dimensionless numbers, such as fractions in 0..1 and counts."""
     kind: Kind = "model"
+    title: str = ""
+    """Title of its chart; empty for numbers that have no chart of their own."""
+    axis: str = ""
+    """Label of the chart's axis: the formula, or the scale."""
+    note: str = ""
+    """Caption of the chart: how to read it."""
 
 
 def accuracy_of(split: str) -> str:

@@ -127,7 +127,7 @@ class SweepListener(tune.Callback):
                     state.end = event
 
     def _forward(self, state: TrialState, report: Report) -> None:
-        self.view.news(state.name, state.parameters, report)
+        self.view.show(state.name, state.parameters, report)
         if report.phase != "unlearning":
             if not report.total_steps:
                 state.bases[report.phase] = report.measures
