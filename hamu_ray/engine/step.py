@@ -58,7 +58,9 @@ class PairedStep:
         self.block_names = self.flat.names if plan.settings.granularity == "tensor" else ["model"]
         self.blocks = whole.segment(min(segment.start, whole.total), min(segment.stop, whole.total))
         self.segment = nn.Parameter(self.flat.values[segment])
+        self._update = torch.zeros_like(self.segment, requires_grad=False)
         self.optimizer = make_optimizer(self.segment, plan.optimizer)
+        self._held = hold(self.optimizer, self.segment, self._update)
         self.stop = torch.tensor(RUNNING, device=task.device)
         self.state = {
             "radius_scale": torch.ones((), dtype=torch.float64, device=task.device),
@@ -66,9 +68,7 @@ class PairedStep:
         }
         """What steps hand on to the next, 0-d; the same on every rank."""
         self._losses_before = torch.zeros(len(Role), dtype=torch.float64, device=task.device)
-        self._before = torch.empty_like(self.segment, requires_grad=False)
-        self._update = torch.zeros_like(self._before)
-        self._values_before = torch.empty_like(self.flat.values if plan.settings.trust_region else self.stop)
+        self._before = [torch.empty_like(value) for value in self._changing()]
 
     def __call__(self, step: int) -> tuple[dict[str, Tensor], Decision]:
         """Take a step (counted from 0) and return its diagnostics as 0-d tensors, and the decision behind it."""
@@ -123,13 +123,12 @@ class PairedStep:
         clipped, scales = clip_gram(gram, self.plan.optimizer.clip_norm)
         settings = self.plan.settings_at(losses[list(Role).index(Role.FORGET)])
         decision = self.plan.method.weighting(clipped, rate, settings)
+        combine(decision.weights * scales, retain, forget, self.blocks, out=self._update[:count])
         if self.plan.settings.trust_region:
             decision = decision.scaled(self.state["radius_scale"])
         self._update_stop(decision, losses)
-        if self.plan.settings.trust_region:
-            self._values_before.copy_(self.flat.values)
-        weights = decision.weights * scales
-        combine(weights, retain, forget, self.blocks, out=self._update[:count])
+        for before, value in zip(self._before, self._changing(), strict=True):
+            before.copy_(value)
         self._step(rate)
         self.exchange.publish(self.flat.values)
         by_role = dict(zip(Role, zip(losses, norms, strict=True), strict=True))
@@ -138,7 +137,7 @@ class PairedStep:
         diagnostics |= decision.totals()
         taken = self.stop == RUNNING
         if self.plan.promise_every is not None:
-            promised = promised_changes(gram, weights, rate)
+            promised = promised_changes(gram, decision.weights * scales, rate)
             actual = torch.full_like(promised, torch.nan)
             if self.plan.looks_at_promise(step):
                 before, after = self._losses_before_and_after(step)
@@ -167,11 +166,12 @@ class PairedStep:
     def _trust(self, agreed: Tensor, taken: Tensor) -> dict[str, Tensor]:
         """Set the radius of the next step, and take back one of which nothing came as promised.
 
-        The optimizer's state stays as it is: momentum and moments are of gradients that were there.
+        The optimizer's state is taken back with the weights: momentum and moments are of steps that were taken.
         """
         scale, refused = self.state["radius_scale"], taken & ~(agreed > 0)
         self.state["radius_scale"] = torch.where(taken, next_scale(scale, agreed), scale)
-        self.flat.values.copy_(torch.where(refused, self._values_before, self.flat.values))
+        for before, value in zip(self._before, self._changing(), strict=True):
+            value.copy_(torch.where(refused, before, value))
         return {"radius_scale": scale, "step_refused": refused}
 
     def _losses_before_and_after(self, step: int) -> Tensor:
@@ -191,12 +191,22 @@ class PairedStep:
         return self.group.all_gather(torch.stack((self._losses_before, after))).sum(0)
 
     def _step(self, rate: float) -> None:
-        """Let the optimizer change this worker's segment, or nothing once a stop rule has fired."""
-        self._before.copy_(self.segment)
-        self.segment.grad = self._update
-        self.optimizer.param_groups[0]["lr"] = rate
+        """Let the optimizer change this worker's segment and its state, or neither once a stop rule has fired."""
+        self._held.copy_(self.stop != RUNNING)
+        # The scale is on the learning rate: AdamW's step does not depend on the length of its gradient.
+        scaled = (rate * self.state["radius_scale"]).float() if self.plan.settings.trust_region else rate
+        self.optimizer.param_groups[0]["lr"] = scaled
         self.optimizer.step()
-        self.segment.copy_(torch.where(self.stop == RUNNING, self.segment, self._before))
+
+    def _changing(self) -> list[Tensor]:
+        """Return what a trust region may have to take back: all weights, and this worker's optimizer state."""
+        if not self.plan.settings.trust_region:
+            return []
+        return [self.flat.values, *self._optimizer_tensors().values()]
+
+    def _optimizer_tensors(self) -> dict[str, Tensor]:
+        state = self.optimizer.state[self.segment]
+        return {key: value for key, value in state.items() if value is not None}
 
     def steps_outside_guarantee(self) -> int | None:
         """Return how many steps were not within the method's guarantee, None if it has none; waits for the device."""
@@ -207,17 +217,18 @@ class PairedStep:
 
         Every rank must call it.
         """
-        state = {key: value for key, value in self.optimizer.state[self.segment].items() if value is not None}
+        state = self._optimizer_tensors()
         return {key: self._whole(value) if value.ndim else value for key, value in state.items()}
 
     def load_optimizer_state(self, state: dict[str, Tensor]) -> None:
         """Take this worker's part of what `optimizer_state` returned, of a group of any size."""
-        for key, value in state.items():
+        for key, own in self._optimizer_tensors().items():
+            value = state[key]
             if value.ndim:
                 padded = value.new_zeros(self.flat.padded)
                 padded[: self.flat.count] = value
-                value = padded[self.exchange.segment].to(self.segment.device)
-            self.optimizer.state[self.segment][key] = value
+                value = padded[self.exchange.segment]
+            own.copy_(value)
 
     def _whole(self, value: Tensor) -> Tensor:
         rows = self.group.gather_rows(value) if len(value) < self.flat.padded else value
@@ -239,9 +250,24 @@ class PairedStep:
 
 
 def make_optimizer(values: nn.Parameter, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Return the optimizer of the flat parameters."""
+    """Return the optimizer of the flat parameters; a fused one, which can be held (see `hold`)."""
+    rate, decay = config.learning_rate, config.weight_decay
     if config.name == "adamw":
-        return torch.optim.AdamW([values], lr=config.learning_rate, weight_decay=config.weight_decay)
-    return torch.optim.SGD(
-        [values], lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
-    )
+        return torch.optim.AdamW([values], lr=rate, weight_decay=decay, fused=True)
+    return torch.optim.SGD([values], lr=rate, momentum=config.momentum, weight_decay=decay, fused=True)
+
+
+def hold(optimizer: torch.optim.Optimizer, values: nn.Parameter, gradient: Tensor) -> Tensor:
+    """Return the 0-d tensor that holds a fused optimizer: while it is 1, a step changes neither weights nor state.
+
+    It is the flag by which `torch.amp.GradScaler` skips steps: the device reads it, and the host does not wait.
+    ``gradient`` becomes the gradient of ``values``, and the optimizer's state exists from now on, all zeros.
+    """
+    held = torch.ones((), device=values.device)
+    optimizer.found_inf = held  # type: ignore[attr-defined]
+    values.grad = gradient
+    optimizer.step()
+    for value in optimizer.state[values].values():
+        if value is not None:
+            value.zero_()  # a skipped first step leaves SGD's momentum as it was allocated
+    return held

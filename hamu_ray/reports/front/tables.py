@@ -1,4 +1,4 @@
-"""The trials of a sweep for programs (CSV) and for MLflow's description (Markdown)."""
+"""The trials of a sweep as CSV, and as Markdown for MLflow's description."""
 
 import csv
 import os
@@ -15,10 +15,10 @@ REASON_LENGTH = 160
 
 
 def write_csv(path: Path | str, summary: SweepSummary, trials: Sequence[TrialRecord]) -> Path:
-    """Write a row for each of `trials` (`summary.front` or `summary.trials`), with all that was sampled and measured.
+    """Write one row per trial (`summary.front` or `summary.trials`) with its hyperparameters and metrics.
 
-    Numbers are in full precision; a cell is empty where a trial lacks the hyperparameter or metric. The file is
-    replaced atomically.
+    Numbers have full precision; a cell is empty if a trial lacks the hyperparameter or metric. The file is replaced
+    atomically.
     """
     path = Path(path)
     metrics = [objective.metric for objective in summary.objectives]
@@ -50,10 +50,10 @@ def write_csv(path: Path | str, summary: SweepSummary, trials: Sequence[TrialRec
 
 
 def describe(summary: SweepSummary, picture: str = "") -> str:
-    """Return the summary as Markdown: the front, its picture, the models' paths, means over seeds, other trials.
+    """Return the summary as Markdown: the front, its picture, model paths, means over seeds, and other trials.
 
     Args:
-        summary: to describe.
+        summary: the summary to describe.
         picture: Markdown of the front's picture; empty for none.
     """
     front = front_table(summary)

@@ -26,8 +26,8 @@ from hamu_ray.results.pruning import curve_of
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import describe
 from hamu_ray.storage import StoragePath
-from hamu_ray.sweep.plan import SweepPlan
-from hamu_ray.sweep.trainable import EVENTS, NUMBER, PARAMETERS
+from hamu_ray.tuning.plan import SweepPlan
+from hamu_ray.tuning.trainable import EVENTS, NUMBER, PARAMETERS
 from hamu_ray.terminal.progress import SweepView
 from hamu_ray.tracking.client import COLOUR
 from hamu_ray.tracking.labels import labels_of
@@ -127,7 +127,7 @@ class SweepListener(tune.Callback):
                     state.end = event
 
     def _forward(self, state: TrialState, report: Report) -> None:
-        self.view.news(state.name, state.parameters, report)
+        self.view.show(state.name, state.parameters, report)
         if report.phase != "unlearning":
             if not report.total_steps:
                 state.bases[report.phase] = report.measures

@@ -8,7 +8,7 @@ from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.folder import SWEEPS
 from hamu_ray.storage import local_folder
-from hamu_ray.sweep.plan import plan_sweep
+from hamu_ray.tuning.plan import plan_sweep
 from hamu_ray.terminal.console import Console
 
 
