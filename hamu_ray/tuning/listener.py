@@ -26,12 +26,12 @@ from hamu_ray.results.pruning import curve_of
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import describe
 from hamu_ray.storage import StoragePath
-from hamu_ray.tuning.plan import SweepPlan
-from hamu_ray.tuning.trainable import EVENTS, NUMBER, PARAMETERS
 from hamu_ray.terminal.progress import SweepView
 from hamu_ray.tracking.client import COLOUR
 from hamu_ray.tracking.labels import labels_of
 from hamu_ray.tracking.outbox import Outbox, SentState
+from hamu_ray.tuning.plan import SweepPlan
+from hamu_ray.tuning.trainable import EVENTS, NUMBER, PARAMETERS
 from hamu_ray.workers.messages import Started
 
 
@@ -186,6 +186,8 @@ class SweepListener(tune.Callback):
             "reference": record.reference_kind,
             "reference_origin": record.reference_origin,
         }
+        if record.nothing_to_forget:
+            tags["nothing_to_forget"] = record.nothing_to_forget
         if record.guaranteed is not None:
             tags["guaranteed"] = str(record.guaranteed).lower()
         self.outbox.finish(state.name, record.status, record.reason, tags)
@@ -221,6 +223,7 @@ def make_record(state: TrialState, results: StoragePath) -> TrialRecord:
                 evaluation_seconds=end.evaluation_seconds,
                 reference_kind=end.reference_kind,
                 reference_origin=end.reference_origin,
+                nothing_to_forget=end.nothing_to_forget,
                 gradient_computations=float(end.gradient_computations),
                 exchange_bytes=end.exchange_bytes,
                 steps_outside_guarantee=end.steps_outside_guarantee,
