@@ -50,14 +50,14 @@ class Metric:
     unit: str = ""
     """Empty for dimensionless numbers, such as fractions in 0..1 and counts."""
     kind: Kind = "model"
-    original_is_best: bool = False
-    """Whether the best value to expect is the original model's, not 1: skill that unlearning can only keep."""
     title: str = ""
     """Title of its chart; empty for numbers that have no chart of their own."""
     axis: str = ""
     """Label of the chart's axis: the formula, or the scale."""
     note: str = ""
     """Caption of the chart: how to read it."""
+    original_is_best: bool = False
+    """Whether the best value to expect is the original model's, not 1: skill that unlearning can only keep."""
 
 
 def accuracy_of(split: str) -> str:
