@@ -108,10 +108,18 @@ def test_dry_run(tmp_path: Path) -> None:
     assert re.search(r"^workers +2 a trial, 1 CPU each$", about, re.MULTILINE)
     assert re.search(r"^objectives +max forget_quality, max retain_utility$", about, re.MULTILINE)
     assert "optimizer.learning_rate: loguniform [0.003, 0.3]" in about
+    assert (
+        "hamu-q     asks for 20.0 % to 30.0 % of the forgetting available in a step; the first trials will"
+        in about
+    )
+    assert (
+        "hamu-u     asks for 75.0 % to 85.0 % of the retaining available in a step; the first trials will"
+        in about
+    )
     run = RunConfig.model_validate(yaml.safe_load(first))
     assert (run.method.name, run.method.constraint_fraction, run.optimizer.learning_rate) == (
         "hamu-q",
-        0.1,
+        0.2,
         0.003,
     )
     assert not list(tmp_path.glob("runs/sweeps"))

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 ConstraintSplit = Literal["exact", "uniform", "grad_norm", "softmax_dot"]
 Granularity = Literal["tensor", "model"]
-Infeasible = Literal["least_step", "best_effort", "skip", "stop", "finish"]
+Infeasible = Literal["best_effort", "least_step", "skip", "stop", "finish"]
 
 CONSTRAINTS = ("constraint", "constraint_ratio", "constraint_fraction")
 """The hyperparameters that set how much HAMU guarantees; it needs one of them."""
@@ -42,7 +42,7 @@ class StepSettings:
     """The same as a fraction, 0 to 1, of the most that the radii allow, ``A = sum of R |f|`` over blocks. It
     means the same at any learning rate, step and model, and with the exact split it is never infeasible."""
 
-    constraint_split: ConstraintSplit = "grad_norm"
+    constraint_split: ConstraintSplit = "exact"
     """How B is shared out over blocks: at the least cost for the whole model (``"exact"``, see
     `hamu_ray.methods.hamu.whole_model`), or beforehand: equally, in proportion to ``|r| |f|``, or by a softmax of
     ``-r.f`` (see `hamu_ray.methods.hamu.shares`)."""
@@ -54,10 +54,10 @@ class StepSettings:
     granularity: Granularity = "tensor"
     """One block per parameter tensor, or the whole model as one block."""
 
-    infeasible: Infeasible = "least_step"
+    infeasible: Infeasible = "best_effort"
     """What a block does whose constraint no step within the radius meets (with the exact split, all blocks
-    where the whole model's cannot be met): take the shortest step that meets it, which leaves the radius; the
-    step within the radius that gains most (``"best_effort"``); or none (``"skip"``). With ``"stop"`` and
+    where the whole model's cannot be met): take the step within the radius that gains most; the shortest step
+    that meets it, which leaves the radius (``"least_step"``); or none (``"skip"``). With ``"stop"`` and
     ``"finish"`` one such block holds the whole model still, so that a run can end there: as infeasible, or as
     finished, with the model at that point as its result, as the original code does."""
 

@@ -19,7 +19,7 @@ DEFINITIONS = {name: metric.definition for name, metric in OBJECTIVES.items()}
 STEP_DEFINITIONS = {name: metric.definition for name, metric in STEP.items()}
 """Definitions of the diagnostics of steps by name."""
 
-SHORT_KEYS = {"learning_rate": "lr", "constraint_ratio": "ratio"}
+SHORT_KEYS = {"learning_rate": "lr", "constraint_ratio": "ratio", "constraint_fraction": "fraction"}
 """Abbreviations of the last words of key paths."""
 
 NONE = "\N{EN DASH}"
