@@ -27,12 +27,12 @@ def main() -> int:
     for line in forecast_lines(distinct_runs(config), arguments.config):
         print(line)
     if arguments.dry_run:
-        from hamu_ray.sweep.preview import preview
+        from hamu_ray.tuning.preview import preview
 
         preview(config, fixed=read_source(arguments.config, arguments.overrides).fixed)
         return 0
 
-    from hamu_ray.sweep.run import run_sweep
+    from hamu_ray.tuning.run import run_sweep
 
     return run_sweep(config, arguments.resume)
 

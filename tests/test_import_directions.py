@@ -81,14 +81,14 @@ TABLE: Mapping[str, Room] = {
         "plotly matplotlib jinja2 numpy scipy yaml optuna",
         f"pandas sklearn rich {NUMBERS} {FILES}",
     ),
-    "sweep": Room(
+    "tuning": Room(
         "config preflight reports results storage terminal tracking workers",
         "ray optuna numpy yaml",
         f"pandas rich torch safetensors plotly matplotlib {NUMBERS} {FILES}",
     ),
-    "selection": Room("config preflight results storage sweep terminal", "", f"rich {NUMBERS} {FILES}"),
+    "selection": Room("config preflight results storage terminal tuning", "", f"rich {NUMBERS} {FILES}"),
     "command": Room("config", "", FILES),
-    "tune": Room("command config preflight sweep", "", FILES),
+    "tune": Room("command config preflight tuning", "", FILES),
     "unlearn": Room("command config preflight workers", "", FILES),
     "train": Room("command config preflight workers", "", FILES),
     "select": Room("command config results selection storage", "", f"numpy {FILES}"),

@@ -22,7 +22,7 @@ def confirm_trial(
     sweep: Path, trial: TrialRecord, seeds: Sequence[int], bounds: Sequence[Bound]
 ) -> Confirmation:
     """Run the configuration of a trial of a sweep's folder with each seed, as another sweep beside it."""
-    from hamu_ray.sweep.run import run_sweep  # loads Ray and torch
+    from hamu_ray.tuning.run import run_sweep  # loads Ray and torch
 
     config = load_sweep(sweep / SWEEP_FILE)
     again = confirming_sweep(config, trial, seeds)

@@ -6,7 +6,7 @@ from hamu_ray.metrics import table
 from hamu_ray.metrics.table import BLOCK, COSTS, MODEL, OF_TRIALS, STEP, SWEEP, is_model_metric, kind_of
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.summary import summarise
-from hamu_ray.sweep.finish import totals
+from hamu_ray.tuning.finish import totals
 from tests.made_records import record
 
 

@@ -13,7 +13,7 @@ from hamu_ray.results.earlier import FirstSteps, first_steps
 from hamu_ray.results.folder import REPORTS_FILE, RUN_FILE
 from hamu_ray.results.outcome import Report, dump_reports
 from hamu_ray.storage import write_atomically
-from hamu_ray.sweep.preview import preview
+from hamu_ray.tuning.preview import preview
 
 
 def trial(storage: Path, number: int, hardness: list[float], cosine: list[float], **sections: Any) -> None:

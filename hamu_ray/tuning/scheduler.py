@@ -10,7 +10,7 @@ from hamu_ray.results.folder import trial_name
 from hamu_ray.results.front import Point
 from hamu_ray.results.outcome import Failure, Outcome, Report, Verdict
 from hamu_ray.results.pruning import Curve, ReferenceCurves, curve_of, curve_to_beat
-from hamu_ray.sweep.trainable import EVENTS, NUMBER
+from hamu_ray.tuning.trainable import EVENTS, NUMBER
 
 
 class PruningScheduler(FIFOScheduler):

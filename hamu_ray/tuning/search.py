@@ -18,8 +18,8 @@ from hamu_ray.config.search import SearchConfig
 from hamu_ray.config.space import Domain, Scalar
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.outcome import Status
-from hamu_ray.sweep.plan import SweepPlan
-from hamu_ray.sweep.trainable import NUMBER, PARAMETERS, STATUS
+from hamu_ray.tuning.plan import SweepPlan
+from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, STATUS
 
 SEED = "seed"
 """A grid of seeds repeats each sample; it has no own studies."""

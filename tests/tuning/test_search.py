@@ -14,9 +14,9 @@ from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.folder import write_record
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.trial import TrialRecord
-from hamu_ray.sweep.plan import plan_sweep
-from hamu_ray.sweep.search import STUDY_FILE, UnlearningSearch, suggest
-from hamu_ray.sweep.trainable import NUMBER, PARAMETERS, STATUS
+from hamu_ray.tuning.plan import plan_sweep
+from hamu_ray.tuning.search import STUDY_FILE, UnlearningSearch, suggest
+from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, STATUS
 
 SPACE = {
     "method.gamma": {"uniform": [0.0, 1.0]},

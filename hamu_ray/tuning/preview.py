@@ -14,8 +14,8 @@ from hamu_ray.results.folder import SWEEPS
 from hamu_ray.results.hardness import AIMS
 from hamu_ray.results.wording import counted, share
 from hamu_ray.storage import local_folder, storage_path
-from hamu_ray.sweep.plan import plan_sweep
 from hamu_ray.terminal.console import Console
+from hamu_ray.tuning.plan import plan_sweep
 
 
 def _among(values: Sequence[Scalar]) -> str:

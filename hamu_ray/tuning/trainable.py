@@ -10,7 +10,7 @@ from ray.actor import ActorHandle
 from hamu_ray.results.folder import TRIALS, read_outcome, read_reports, trial_name
 from hamu_ray.results.outcome import Failure, Outcome, Report, Status
 from hamu_ray.storage import StoragePath
-from hamu_ray.sweep.plan import SweepPlan
+from hamu_ray.tuning.plan import SweepPlan
 from hamu_ray.workers.messages import Job, Started
 from hamu_ray.workers.slot import follow
 
