@@ -32,7 +32,8 @@ class FirstSteps:
 def first_steps(storage: StoragePath, method: str, runs: Iterable[RunConfig]) -> FirstSteps:
     """Return what the first steps of a method's earlier trials on the problems of ``runs`` left in their reports."""
     problems = [_problem(run.model_dump(mode="json")) for run in runs]
-    files = sorted((storage / SWEEPS).glob(f"*/{TRIALS}/*/{RUN_FILE}"), key=str, reverse=True)
+    files: list[StoragePath] = [*(storage / SWEEPS).glob(f"*/{TRIALS}/*/{RUN_FILE}")]
+    files.sort(key=str, reverse=True)
     free, sines = [], []
     for path in islice(files, LOOKED_AT):
         document = yaml.safe_load(path.read_text())
