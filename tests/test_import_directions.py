@@ -77,7 +77,7 @@ TABLE: Mapping[str, Room] = {
         f"pandas rich safetensors {NUMBERS} {FILES}",
     ),
     "reports": Room(
-        "config results storage terminal tracking",
+        "config metrics results storage terminal tracking",
         "plotly matplotlib jinja2 numpy scipy yaml optuna",
         f"pandas sklearn rich {NUMBERS} {FILES}",
     ),

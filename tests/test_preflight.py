@@ -89,7 +89,9 @@ def test_a_method_whose_packages_are_missing(
 ) -> None:
     check_run(run_of(tmp_path, method={"name": method}), "x.yaml")
     monkeypatch.setitem(sys.modules, missing, None)  # as Python marks what cannot be imported
-    line = f'method.name: {method} needs {packages}, not installed here: pip install "hamu-ray[torchjd]"'
+    line = (
+        f'method.name: {method} needs {packages}, not installed; install with pip install "hamu-ray[torchjd]"'
+    )
     assert error_of(run_of(tmp_path, method={"name": method})) == line
     assert error_of(sweep_of(tmp_path, {"method.name": {"choice": ["ft", method]}})) == line
     check_run(run_of(tmp_path, method={"name": "pcgrad"}), "x.yaml")

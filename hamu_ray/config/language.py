@@ -167,7 +167,7 @@ class TofuData(TextSection):
     test_subset: str | None = None
     """Configuration whose split `train` holds the test examples, such as `holdout10` of `locuslab/TOFU`: a published
     original never met them. null holds out `test_share` of the examples to retain, which such a model has met."""
-    utility: Literal["model_utility", "retain_prob"] = "model_utility"
+    utility: Literal["model_utility", "test_prob"] = "model_utility"
     """What `retain_utility` is where the evaluation sets are there. A model that learned nothing but TOFU knows
     no real author, for which `model_utility` is always next to nothing."""
 

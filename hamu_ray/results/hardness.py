@@ -6,7 +6,7 @@ from typing import Any
 
 from hamu_ray.config.constraint import constraint_of
 from hamu_ray.results.outcome import Report
-from hamu_ray.results.wording import share
+from hamu_ray.results.wording import percent
 
 HARDNESS = "hardness"
 GRADIENT_COSINE = "gradient_cosine"
@@ -51,8 +51,8 @@ def hardness_sentences(histories: Histories, method: Mapping[str, Any]) -> list[
         return []
     gain, cost = aims
     sentences = [
-        f"{share(ends[0])} of the {gain} available in the first step costs nothing in {cost}, "
-        f"{share(ends[1])} in the last."
+        f"{percent(ends[0])} of the {gain} available in the first step costs nothing in {cost}, "
+        f"{percent(ends[1])} in the last."
     ]
     key, fraction = constraint_of(method) or (None, math.nan)
     sine = first_sine(histories)
@@ -63,8 +63,8 @@ def hardness_sentences(histories: Histories, method: Mapping[str, Any]) -> list[
             else "no less than what is free in the first step: no step within the radii serves both"
         )
         sentences.append(
-            f"The constraint asks for {share(float(fraction))} of it, {side} "
-            f"(sine of the gradients' angle: {share(sine)})."
+            f"The constraint asks for {percent(float(fraction))} of it, {side} "
+            f"(sine of the gradients' angle: {percent(sine)})."
         )
     return sentences
 

@@ -85,6 +85,8 @@ class Outcome:
     ``assumed`` where nothing but the configuration's word stands for that."""
     reference_origin: str = ""
     """The same in words, to follow after `the reference`."""
+    nothing_to_forget: str = ""
+    """In words, where the original model did not know the forget set before unlearning; empty where it did."""
     steps_outside_guarantee: int | None = None
     """Steps whose equivalent gradient left a block's radius or missed the whole model's constraint, over the whole
     run; None for methods that guarantee nothing."""

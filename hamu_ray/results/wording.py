@@ -9,15 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from hamu_ray.config.space import METHOD_NAME, METHOD_PREFIX
-from hamu_ray.metrics.table import OBJECTIVES, STEP, metric_of
+from hamu_ray.metrics.table import OBJECTIVES, metric_of
 from hamu_ray.results.front import Interval
 from hamu_ray.storage import StoragePath
 
 DEFINITIONS = {name: metric.definition for name, metric in OBJECTIVES.items()}
 """Definitions of objectives by name, for subtitles of axes."""
-
-STEP_DEFINITIONS = {name: metric.definition for name, metric in STEP.items()}
-"""Definitions of the diagnostics of steps by name."""
 
 SHORT_KEYS = {"learning_rate": "lr", "constraint_ratio": "ratio", "constraint_fraction": "fraction"}
 """Abbreviations of the last words of key paths."""
@@ -36,6 +33,11 @@ SHORT = {
 def words(name: str) -> str:
     """Return a key as words."""
     return name.replace("_", " ")
+
+
+def capitalised(text: str) -> str:
+    """Return a text with a capital first letter, as a sentence."""
+    return text[:1].upper() + text[1:]
 
 
 def last_word(path: str) -> str:
@@ -86,7 +88,7 @@ def spread(interval: Interval) -> str:
     return f"{number(interval.mean)} [{number(interval.low)}, {number(interval.high)}]"
 
 
-def share(value: float) -> str:
+def percent(value: float) -> str:
     """Return a fraction in percent."""
     return f"{value:.1%}".replace("%", " %") if math.isfinite(value) else NONE
 

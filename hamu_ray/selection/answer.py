@@ -21,7 +21,7 @@ from hamu_ray.selection.confirmation import Confirmation, check_seeds
 from hamu_ray.selection.rules import Bound, best, differences, nearest_miss, neighbours
 from hamu_ray.storage import StoragePath, storage_path
 from hamu_ray.terminal.console import Console
-from hamu_ray.terminal.measures import measures_table
+from hamu_ray.terminal.metrics import metrics_table
 
 HARDNESS = ("gradient_cosine", "gradient_angle", "infeasible_blocks", "stopping_margin")
 """Diagnostics whose values in the last step are printed."""
@@ -159,7 +159,7 @@ def print_selection(selection: Selection, folder: Path, console: Console) -> Non
         if metric in summary.reference
     }
     columns = {"selected": trial.measures, "original": trial.original, "reference": trial.reference}
-    console.print(measures_table({name: m for name, m in {**columns, "gap to it": gaps}.items() if m}))
+    console.print(metrics_table({name: m for name, m in {**columns, "gap to it": gaps}.items() if m}))
     for line in (*neighbour_lines(selection), *known_lines(selection)):
         console.text(line)
 

@@ -12,7 +12,7 @@ from hamu_ray.preflight import CHECKED_COMBINATIONS
 from hamu_ray.results.earlier import SECTIONS, first_steps
 from hamu_ray.results.folder import SWEEPS
 from hamu_ray.results.hardness import AIMS
-from hamu_ray.results.wording import counted, share
+from hamu_ray.results.wording import counted, percent
 from hamu_ray.storage import local_folder, storage_path
 from hamu_ray.terminal.console import Console
 from hamu_ray.tuning.plan import plan_sweep
@@ -82,5 +82,5 @@ def _fractions(config: SweepConfig) -> Iterator[str]:
 
 def _between(values: Sequence[float]) -> str:
     """Return the range of fractions in percent."""
-    low, high = share(min(values)), share(max(values))
+    low, high = percent(min(values)), percent(max(values))
     return low if low == high else f"{low} to {high}"

@@ -156,7 +156,7 @@ def test_what_no_node_can_hold_is_refused(cluster: FakeCluster, impossible: str)
     log = cluster.wait_for(impossible, "FAILED")
     assert "waiting for nodes: 2 workers of 1 CPU and 1 GPU; none are starting" in log
     assert "2 workers of 1 CPU and 1 GPU do not fit" in log.splitlines()[-1]
-    assert "autoscaler brings no more" in log
+    assert "autoscaler starts no more nodes" in log
     assert not cluster.raylets()
 
 

@@ -78,7 +78,7 @@ def test_the_retain_weight_moves_the_step(name):
         ),
         ({"forget": [part.double() for part in normal(2)]}, r"forget\[0\] must have the dtype"),
         ({"constraint_ratio": None}, "HAMU needs one of constraint, constraint_ratio, constraint_fraction"),
-        ({"constraint": 1.0}, "exclude each other"),
+        ({"constraint": 1.0}, "are mutually exclusive"),
         ({"lr": 0.0}, "lr must be a finite number above 0"),
         ({"radius": "auto"}, "radius must be"),
         ({"radius": -1.0}, "radius must be"),

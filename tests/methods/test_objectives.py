@@ -100,9 +100,9 @@ def test_mixture():
     assert mixed.unit == "item"
     assert torch.equal(mixed.loss(ITEMS), 0.5 * cross_entropy.loss(ITEMS))
     assert pickle.loads(pickle.dumps(mixed)) == mixed
-    with pytest.raises(ValueError, match="'none' must hold at least one"):
+    with pytest.raises(ValueError, match="'none' must contain at least one"):
         mixture("none")
     per_example = Objective("other", cross_entropy.loss, unit="example")
     assert mixture("examples", (0.5, per_example)).unit == "example"
-    with pytest.raises(ValueError, match="'two' must have one unit, found example and item"):
+    with pytest.raises(ValueError, match="'two' must have the same unit, found example and item"):
         mixture("two", (0.5, cross_entropy), (0.5, per_example))

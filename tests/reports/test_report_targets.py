@@ -53,7 +53,7 @@ def test_several_sweeps_by_name(store: Path, elsewhere: Path) -> None:
 def test_an_experiment_without_sweeps(store: Path, elsewhere: Path) -> None:
     MlflowTracker.open(uri_of(store), "void", store)
     assert report(["void"], uri_of(store), "out") == 0
-    assert "No sweep here yet" in (elsewhere / "out" / REPORT_FILE).read_text()
+    assert "No sweeps yet" in (elsewhere / "out" / REPORT_FILE).read_text()
 
 
 def test_an_unknown_target_names_those_that_exist(study: SweepResult, elsewhere: Path) -> None:

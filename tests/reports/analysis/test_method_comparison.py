@@ -83,7 +83,7 @@ def test_volumes_are_of_each_seeds_own_trials(study: SweepResult) -> None:
         for seed, value in one.by_seed.items():
             points = [
                 problem.summary.point(m.record.measures)
-                for m in problem.members
+                for m in problem.trials
                 if (method_of(m.record), m.seed, m.ended) == (one.method, seed, "finished")
             ]
             assert value == pytest.approx(hypervolume(points))

@@ -96,6 +96,13 @@ def test_the_answer_comes_first(page: Page, study: SweepResult) -> None:
     assert len(page.of("h1")) == 1
 
 
+def test_an_original_that_did_not_know_comes_before_the_answer_is_explained(study: SweepResult) -> None:
+    sentence = "nothing to forget: the original's forget_quality is 0.93"
+    trials = [replace(trial, nothing_to_forget=sentence) for trial in study.trials]
+    page = Page(render([replace(study, trials=trials)], "study"))
+    assert "Nothing to forget: the original's forget_quality is 0.93. It is" in page.text
+
+
 def test_it_calls_nobody(page: Page) -> None:
     links = [
         value
@@ -139,7 +146,7 @@ def test_error_bars_are_the_intervals_over_seeds(page: Page, study: SweepResult)
         if "error_y" in t
         for w in t["error_y"]["array"]
     }
-    for one in problem.configurations:
+    for one in problem.groups:
         assert round(one.intervals[1].high - one.intervals[1].mean, 6) in widths
 
 
@@ -150,7 +157,7 @@ def test_all_trials_are_listed_and_front_points_can_be_run(page: Page, study: Sw
     assert f"finished all steps taken {sum(r.status is Status.FINISHED for r in study.trials)}" in page.text
     assert page.text.count("mlflow artifacts download") == len(problem.front) + 1
     for one in problem.front:
-        assert f"-r {study.source.run_id(one.members[0].trial)} -a run.yaml" in page.text
+        assert f"-r {study.source.run_id(one.trials[0].name_in_sweep)} -a run.yaml" in page.text
     assert "learning_rate: 0.03" in page.text
 
 
@@ -180,7 +187,7 @@ def test_tests_and_how_to_read_them(page: Page) -> None:
 
 def test_an_empty_experiment(store: Path) -> None:
     page = Page(render([], "nothing here"))
-    assert "No sweep here yet" in page.text
+    assert "No sweeps yet" in page.text
     assert "python -m hamu_ray.tune" in page.text
     assert page.figures == {}
 
@@ -200,8 +207,8 @@ def test_all_trials_failed(store: Path) -> None:
     fill(store, config, name="failed", experiment="failed", records=records, hardness=False)
     page = page_of(store, "failed")
     assert "No trial finished: there is no front" in page.text
-    assert "4 trials failed; the commonest reason (4): RuntimeError: boom" in page.text
-    assert "32 trials of 36 never ended" in page.text
+    assert "4 trials failed; the most common reason (4 times): RuntimeError: boom" in page.text
+    assert "32 trials of 36 did not complete" in page.text
 
 
 def test_a_single_trial(store: Path) -> None:
@@ -217,7 +224,7 @@ def test_running_trials_are_shown(store: Path) -> None:
     config = sweep_config()
     fill(store, config, name="going", experiment="going", records=[], running=points(config)[:3])
     page = page_of(store, "going")
-    assert "No result yet: 3 trials not over" in page.text
+    assert "No result yet: 3 trials still running" in page.text
     assert "its sweep still runs" in page.text
     assert "0 of 36" in page.text
 
@@ -258,10 +265,10 @@ def test_importance_finds_what_matters(study: SweepResult) -> None:
     (problem,) = problems_of([study])
     found, missing = importances(problem)
     everything = next(one for one in found if one.scope == EVERYTHING)
-    for shares in everything.shares.values():
-        assert sum(shares.values()) == pytest.approx(1)
-        assert set(shares) == set(SPACE)
-        assert shares["seed"] < max(shares["method.name"], shares["optimizer.learning_rate"])
+    for fractions in everything.fractions.values():
+        assert sum(fractions.values()) == pytest.approx(1)
+        assert set(fractions) == set(SPACE)
+        assert fractions["seed"] < max(fractions["method.name"], fractions["optimizer.learning_rate"])
     assert missing == ["with fewer than 12 finished trials, ga (3), gdiff (9)"]
 
 
