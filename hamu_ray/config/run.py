@@ -84,13 +84,17 @@ class EvaluationConfig(Section):
     """When and on what the model is measured, besides the start and the end."""
 
     enabled: bool = True
-    """False measures nothing, for runs that are timed: their objectives are NaN, and they are on no front."""
+    """False measures nothing, for runs that are timed: their objectives are NaN, they are on no front, and no step is
+    compared with what it promised unless a trust region needs it."""
     every_epochs: PositiveInt | None = None
     every_steps: PositiveInt | None = None
     subset: PositiveInt | None = None
     """Examples of each split for the evaluations in between; start and end are always in full."""
     batch_size: PositiveInt = 1000
     """Examples per forward pass."""
+    promise_every_steps: PositiveInt | None = 50
+    """Steps between comparisons of what a step promised with what it did, each a forward pass of both batches; the
+    first step is always compared. null: never. A trust region compares every step."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "EvaluationConfig":
