@@ -16,16 +16,16 @@ from hamu_ray.results.folder import SWEEP_FILE, read_records
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import local_folder
-from hamu_ray.tuning.finish import leave_result
-from hamu_ray.tuning.listener import SweepListener, Usage
-from hamu_ray.tuning.plan import SweepPlan, open_folder, plan_sweep
-from hamu_ray.tuning.search import UnlearningSearch
-from hamu_ray.tuning.tuner import tune_trials
 from hamu_ray.terminal.console import Console
 from hamu_ray.terminal.progress import SweepView
 from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.outbox import Delivery, Outbox, OutboxSender
 from hamu_ray.tracking.ui_views import view_of
+from hamu_ray.tuning.finish import leave_result
+from hamu_ray.tuning.listener import SweepListener, Usage
+from hamu_ray.tuning.plan import SweepPlan, open_folder, plan_sweep
+from hamu_ray.tuning.search import UnlearningSearch
+from hamu_ray.tuning.tuner import tune_trials
 from hamu_ray.workers.capacity import ConcurrencyLimit, usable_nodes
 from hamu_ray.workers.cluster import connect
 from hamu_ray.workers.pool import start_pool
