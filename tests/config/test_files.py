@@ -96,8 +96,8 @@ from hamu_ray.config.sources.files import ConfigError, load_run, load_sweep
         ("method: {radius: lrr}", "method.radius: expected lr or a number, found 'lrr'; did you mean lr?"),
         (
             "workers: {count: 3}",
-            "workers.count: must be 1 or even (half of the workers compute each objective), found 3; take 2 or 4, "
-            "or say how many are forget_workers",
+            "workers.count: must be 1 or even (half of the workers compute each objective), found 3; use 2 or 4, "
+            "or set forget_workers",
         ),
         (
             "workers: {count: 2, forget_workers: 2}",

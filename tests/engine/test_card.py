@@ -31,4 +31,4 @@ def test_what_the_card_says_of_the_steps(
     if words:
         assert run.outcome.guaranteed
         assert words in card
-        assert "The constraint asks for 20.0 % of it" in card
+        assert "The constraint requires 20.0 % of it" in card

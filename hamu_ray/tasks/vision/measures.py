@@ -1,4 +1,4 @@
-"""The measures of one image classifier, from its logits on the three splits."""
+"""The metrics of one image classifier, from its logits on the three splits."""
 
 from collections.abc import Mapping
 
@@ -22,7 +22,7 @@ CHEAP = (
     *(of(split) for split in names.SPLITS for of in (names.accuracy_of, names.loss_of, names.entropy_of)),
     names.UNLEARNING_ACCURACY,
 )
-"""The measures that `cheap_measures` returns, in order."""
+"""The metrics that `cheap_measures` returns, in order."""
 
 ALL = (
     *CHEAP,
@@ -32,7 +32,7 @@ ALL = (
     names.AUC_LOSS_FORGET_TEST,
     names.MIA_CONFIDENCE,
 )
-"""The measures that `all_measures` returns, in order."""
+"""The metrics that `all_measures` returns, in order."""
 
 
 def cheap_measures(splits: Mapping[str, Outputs]) -> Measures:
@@ -49,14 +49,14 @@ def cheap_measures(splits: Mapping[str, Outputs]) -> Measures:
 
 
 def all_measures(splits: Mapping[str, Outputs], *, forgotten_class: int | None, seed: int) -> Measures:
-    """Return the cheap measures, the test accuracy in two parts and the membership attacks.
+    """Return the cheap metrics, the test accuracy in two parts, and the membership attacks.
 
-    ``forgotten_class`` is None where no class is forgotten; the seed decides the attack's draw of members.
+    ``forgotten_class`` is None if no class is forgotten; the seed determines the attack's sample of members.
     """
     measures = cheap_measures(splits)
     test = splits["test"]
     if forgotten_class is None:
-        none = Undefined("the forget set is no class")
+        none = Undefined("the forget set is not a class")
         measures[names.TEST_FORGOTTEN_CLASS_ACCURACY] = measures[names.TEST_KEPT_CLASSES_ACCURACY] = none
     else:
         is_forgotten = test.labels == forgotten_class
