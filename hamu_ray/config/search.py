@@ -19,7 +19,10 @@ class Objective(Section):
         return self.mode == "max"
 
 
-DEFAULT_OBJECTIVES = (Objective(metric="forget_quality"), Objective(metric="retain_utility"))
+FORGET_QUALITY = "forget_quality"
+"""The metric that needs the losses of a reference."""
+
+DEFAULT_OBJECTIVES = (Objective(metric=FORGET_QUALITY), Objective(metric="retain_utility"))
 
 
 class PruningConfig(Section):

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import field_validator, model_validator
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.config.search import SearchConfig
+from hamu_ray.config.search import FORGET_QUALITY, SearchConfig
 from hamu_ray.config.sources.document import assign
 from hamu_ray.config.sources.keys import check_varied, keys_of_domain
 from hamu_ray.config.space import (
@@ -65,6 +65,14 @@ class SweepConfig(RunConfig):
                     f"space.{path}: none of the sweep's methods ({', '.join(self.methods)}) uses it; remove it"
                     + self._other_remedy(path)
                 )
+        if self.reference.source == "none" and any(
+            o.metric == FORGET_QUALITY for o in self.search.objectives
+        ):
+            raise ValueError(
+                f"search.objectives: {FORGET_QUALITY} compares with a reference, and there is none; take "
+                "forget_accuracy_quality, for which a model that never saw the class has an accuracy of 0, or "
+                "reference.source train or path"
+            )
         cells = math.prod(len(values) for values in self._grids.values())
         if cells > MAX_CELLS:
             raise ValueError(

@@ -47,6 +47,8 @@ def base_models(
         if source.source == "train"
     }
     # Who trains what does not hang on what is missing, which other groups that share the store may change.
+    for recipe in recipes.values():
+        measure_again(run, task, group, key_of(recipe), models)
     failed = torch.zeros(len(Status), dtype=torch.int64, device=task.device)
     for place, (phase, recipe) in enumerate(recipes.items()):
         if place % group.size == group.rank and models.find(key_of(recipe)) is None:
@@ -64,6 +66,17 @@ def base_models(
     original = found["original"]
     assert original is not None
     return original, found.get("reference")
+
+
+def measure_again(run: RunConfig, task: Task, group: Group, key: str, models: ModelStore) -> None:
+    """Measure a stored model whose measures are of earlier definitions, which is all that it lacks."""
+    path = models.outdated(key)
+    if not group.agree(int(path is not None)):
+        return
+    measures = task.evaluate(built(task, run.seed, path or models.root / key / MODEL_FILE), group)
+    if group.rank == 0:
+        models.note(key, measures)
+    group.agree(1)  # barrier: no rank reads before rank 0 has written
 
 
 def train_base(run: RunConfig, task: Task, phase: str, on_report: OnReport, models: ModelStore) -> Outcome:

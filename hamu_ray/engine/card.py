@@ -7,6 +7,7 @@ import yaml
 from hamu_ray.config.run import RunConfig
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.results.outcome import Outcome
+from hamu_ray.results.wording import capitalised
 
 CARD_FILE = "README.md"
 
@@ -37,6 +38,7 @@ def model_card(
         if "reference" in bases
         else ""
     )
+    gate = f" **{capitalised(outcome.nothing_to_forget)}.**" if outcome.nothing_to_forget else ""
     return "\n".join(
         [
             f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
@@ -46,7 +48,7 @@ def model_card(
             f"part of it by `{run.method.name}` in {outcome.steps} steps ({outcome.seconds:.1f} s). "
             f"It ended {outcome.status}: {outcome.reason}.",
             "",
-            f"The original model is what unlearning started from.{reference}",
+            f"The original model is what unlearning started from.{reference}{gate}",
             *_of_the_steps(outcome, hardness),
             "",
             f"| | {' | '.join(columns)} |",

@@ -10,7 +10,7 @@ from torch import nn
 
 from hamu_ray.engine.state import changing_state
 from hamu_ray.engine.tensors import is_whole, save_tensors
-from hamu_ray.metrics.measured import Measured, Measures
+from hamu_ray.metrics.measured import DEFINITIONS, Measured, Measures
 from hamu_ray.results.folder import MODEL_FILE
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath, write_atomically
@@ -52,7 +52,7 @@ class ModelStore:
     """Models by the hash of what determines them, under one folder.
 
     A model counts only with its measures, which are written last: a half-written one is never taken for a whole
-    one, and two writers of the same model do no harm.
+    one, and two writers of the same model do no harm. Measures of earlier definitions do not count.
     """
 
     def __init__(self, root: StoragePath) -> None:
@@ -71,6 +71,12 @@ class ModelStore:
             return read_measures(self.root / key / MEASURES_FILE)
         except (FileNotFoundError, json.JSONDecodeError):
             return None
+
+    def outdated(self, key: str) -> StoragePath | None:
+        """Return the weights of a model whose measures are of earlier definitions; None where there is none."""
+        path = self.root / key / MODEL_FILE
+        written = (self.root / key / MEASURES_FILE).is_file()
+        return path if written and self.measures(key) is None and is_whole(path) else None
 
     def add(
         self,
@@ -106,11 +112,14 @@ def write_measures(path: StoragePath, measures: Measures) -> None:
     """Write measures as JSON, what is behind them first; NaN stays NaN, which Python's JSON reads back."""
     if isinstance(measures, Measured) and measures.per_item:
         write_atomically(path.with_name(ITEMS_FILE), json.dumps(measures.per_item).encode())
-    write_atomically(path, json.dumps(measures, indent=2).encode())
+    document = {"definitions": DEFINITIONS, "measures": measures}
+    write_atomically(path, json.dumps(document, indent=2).encode())
 
 
-def read_measures(path: StoragePath) -> Measures:
-    """Read what `write_measures` wrote."""
-    measures = json.loads(path.read_text())
+def read_measures(path: StoragePath) -> Measures | None:
+    """Read what `write_measures` wrote; None where it was written under other definitions."""
+    document = json.loads(path.read_text())
+    if document.get("definitions") != DEFINITIONS:
+        return None
     items = path.with_name(ITEMS_FILE)
-    return Measured(measures, json.loads(items.read_text()) if items.exists() else {})
+    return Measured(document["measures"], json.loads(items.read_text()) if items.exists() else {})

@@ -12,6 +12,7 @@ from hamu_ray.engine.plan import unlearning_plan
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.run_folder import write_for_others, write_result
 from hamu_ray.engine.store import StoredModel, key_of
+from hamu_ray.metrics.comparison import nothing_to_forget
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.pairing.group import Group
 from hamu_ray.results.folder import REPORTS_FILE
@@ -71,7 +72,12 @@ def unlearn(
         checkpoints=Checkpoints(folder / "checkpoints" / weights_key(run, original, reference), group),
     )
     origin = reference_origin(run)
-    outcome = replace(loop.run(), reference_kind=origin.kind, reference_origin=str(origin))
+    outcome = replace(
+        loop.run(),
+        reference_kind=origin.kind,
+        reference_origin=str(origin),
+        nothing_to_forget=nothing_to_forget(bases[0].measures),
+    )
     if group.rank == 0:
         write_atomically(folder / REPORTS_FILE, dump_reports([*bases, *loop.history.reports]))
         files = task.export(model, original.folder)

@@ -11,12 +11,13 @@ from torch.nn import functional
 from hamu_ray.metrics.undefined import Undefined
 
 
-def example_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross-entropy of each example in nats, float32 ``(n,)``.
+def example_losses(logits: Tensor, labels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return the cross-entropy of each example in nats, in ``dtype``, ``(n,)``.
 
-    Takes ``logits`` float ``(n, classes)`` and ``labels`` int64 ``(n,)``.
+    Takes ``logits`` float ``(n, classes)`` and ``labels`` int64 ``(n,)``. In float32 losses near 0 are multiples of
+    1.2e-7: where their order matters, take float64.
     """
-    return functional.cross_entropy(logits.float(), labels, reduction="none")
+    return functional.cross_entropy(logits.to(dtype), labels, reduction="none")
 
 
 def true_class_confidences(logits: Tensor, labels: Tensor) -> Tensor:

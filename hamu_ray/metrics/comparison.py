@@ -1,16 +1,80 @@
 """Metrics that compare a model with the retain-only reference R, which was trained without the forget set."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from hamu_ray.metrics.names import MIA_CONFIDENCE, UNLEARNING_ACCURACY, accuracy_of
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hamu_ray.metrics.measured import Measured, Measures
+from hamu_ray.metrics.names import (
+    FORGET_LOSSES,
+    FORGET_QUALITY,
+    MIA_CONFIDENCE,
+    UNLEARNING_ACCURACY,
+    accuracy_of,
+)
 from hamu_ray.metrics.undefined import Undefined, because
 
 GAPS = (UNLEARNING_ACCURACY, accuracy_of("retain"), accuracy_of("test"), MIA_CONFIDENCE)
 """The metrics that `avg_gap` averages: UA, RA, TA and the confidence attack, as in SalUn (arXiv:2310.12508)."""
 
 
-def forget_quality(model: float, reference: float) -> float:
+ALREADY_FORGOTTEN = 0.8
+"""A forget quality of the original model above this leaves nothing to forget."""
+
+
+def forget_quality(model: ArrayLike, reference: ArrayLike) -> float:
+    """Return 1 - the Kolmogorov-Smirnov distance of two samples of losses on the forget set, in 0..1.
+
+    The distance is the largest difference of their empirical distribution functions (the statistic of the two-sample
+    test). So the quality is 1 for the same losses, and 0 where one threshold separates them, whichever are higher:
+    a model that forgot more than one that never saw the data can be told from it as well.
+
+    Takes losses of each example under the model ``(n,)`` and under the reference ``(m,)``; of several references the
+    losses of all. `Undefined` where either is empty or a loss is not finite.
+    """
+    samples = np.asarray(model, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    for whose, losses in zip(("the model", "the reference"), samples, strict=True):
+        if len(losses) == 0:
+            return Undefined(f"there are no losses on the forget set of {whose}")
+        if broken := int((~np.isfinite(losses)).sum()):
+            return Undefined(f"{broken} of {len(losses)} losses on the forget set of {whose} are not finite")
+    everywhere = np.concatenate(samples)
+    shares = [np.searchsorted(np.sort(losses), everywhere, side="right") / len(losses) for losses in samples]
+    return float(1.0 - np.abs(shares[0] - shares[1]).max())
+
+
+def measured_forget_quality(
+    model: Measures, reference: Measures, drawn: Callable[[int], NDArray[np.int64]]
+) -> float:
+    """Return the forget quality of a model from the losses behind its and the reference's metrics.
+
+    Where the model was measured on a draw of the forget set, it is compared with the reference on the same draw:
+    ``drawn`` gives the indices of so many examples.
+    """
+    losses, known = (
+        np.asarray(measures.per_item.get(FORGET_LOSSES, []) if isinstance(measures, Measured) else [])
+        for measures in (model, reference)
+    )
+    return forget_quality(losses, known[drawn(len(losses))] if 0 < len(losses) < len(known) else known)
+
+
+def nothing_to_forget(original: Mapping[str, float]) -> str:
+    """Return in words that the original model does not know the forget set; empty where it does, or is not measured.
+
+    ``original`` are the original's metrics, `forget_quality` among them.
+    """
+    quality = original.get(FORGET_QUALITY, math.nan)
+    if not quality > ALREADY_FORGOTTEN:
+        return ""
+    return (
+        f"nothing to forget: before unlearning, the original's {FORGET_QUALITY} is {quality:.2f} "
+        f"(above {ALREADY_FORGOTTEN:g}): it hardly differs from a model that never saw the data"
+    )
+
+
+def score_quality(model: float, reference: float) -> float:
     """Return ``1 - |model - reference|`` of the accuracies (or probabilities) on the forget set, in 0..1.
 
     Deviations from the reference in both directions count equally, because both make the models distinguishable.
@@ -19,11 +83,6 @@ def forget_quality(model: float, reference: float) -> float:
         if math.isnan(value):
             return Undefined(because(f"the score on the forget set of {owner}", value))
     return 1.0 - abs(model - reference)
-
-
-def retain_utility(model: float) -> float:
-    """Return the accuracy (or probability) on the retain set, in 0..1, under its name as an objective."""
-    return model
 
 
 def avg_gap(model: Mapping[str, float], reference: Mapping[str, float]) -> float:

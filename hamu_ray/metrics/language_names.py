@@ -33,6 +33,7 @@ ATTACKED = (("forget", "test"), ("retain", "forget"), ("duplicate", "test"))
 """The pairs of sets that attacks distinguish: members, others."""
 
 PRIVLEAK = "privleak"
+FORGET_PROB_QUALITY = "forget_prob_quality"
 
 
 def prob_of(split: str) -> str:
@@ -125,10 +126,13 @@ def _of_split(split: str) -> Iterator[Metric]:
     yield Metric(
         loss_of(split), f"Mean cross-entropy of the tokens of {answers}; exp of it: perplexity", lost, "nats"
     )
-    yield Metric(prob_of(split), f"Mean over {answers} of exp(-mean cross-entropy of the tokens)", kept)
     yield Metric(
-        accuracy_of(split), f"Fraction of tokens of {answers} whose most likely token is right", kept
+        prob_of(split),
+        f"Mean over {answers} of exp(-mean cross-entropy of the tokens)",
+        kept,
+        original_is_best=kept == "higher",
     )
+    yield Metric(accuracy_of(split), f"Share of tokens of {answers} whose most likely token is right", kept)
     yield Metric(
         token_log_prob_of(split), f"Mean log-probability of the tokens of {answers}: -loss", kept, "nats"
     )
@@ -176,8 +180,13 @@ def _of_truth_ratios(geometric: bool) -> Iterator[Metric]:
         name = truth_ratio_of(split, geometric=geometric)
         yield Metric(name, f"Mean over the {split} questions of max(0, 1 - TR); {ratio}", "higher")
     utility = "TOFU's: harmonic mean of prob, rouge and truth_ratio of retain, real_authors and world_facts"
-    yield Metric(model_utility_of(geometric=geometric), f"{utility}; {mean} truth ratios", "higher")
-    quality = f"p-value of the Kolmogorov-Smirnov test for equal {mean} truth ratios of M and R on forget"
+    yield Metric(
+        model_utility_of(geometric=geometric),
+        f"{utility}; {mean} truth ratios",
+        "higher",
+        original_is_best=True,
+    )
+    quality = f"p-value of a Kolmogorov-Smirnov test that M's and R's {mean} truth ratios on forget are alike"
     yield Metric(forget_quality_ks_of(geometric=geometric), f"TOFU's: {quality}", "higher")
     yield Metric(forget_quality_ks_log10_of(geometric=geometric), f"log10 of the {quality}", "higher")
 
@@ -201,11 +210,18 @@ LANGUAGE: Mapping[str, Metric] = names.table(
         f"(A(M) - A(R)) / A(R), A = 1 - {auc_of(MINK, 'forget', 'test')}; 0: as R, below 0: M still knows the text",
         "neither",
     ),
-    Metric(names.FORGET_QUALITY, "1 - |forget_prob of M - forget_prob of R|", "higher"),
     Metric(
-        names.RETAIN_UTILITY,
-        "retain_prob of M; model_utility where TOFU's evaluation sets are given",
+        names.FORGET_QUALITY,
+        "1 - Kolmogorov-Smirnov distance of M's and R's mean losses of the forget answers; 1: alike, 0: one threshold "
+        "separates them",
         "higher",
     ),
+    Metric(
+        names.RETAIN_UTILITY,
+        "model_utility where TOFU's evaluation sets are given, else test_prob: of retained text that is held out",
+        "higher",
+        original_is_best=True,
+    ),
+    Metric(FORGET_PROB_QUALITY, "1 - |forget_prob of M - forget_prob of R|", "higher"),
 )
 """Metrics of the language task."""

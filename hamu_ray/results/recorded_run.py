@@ -65,6 +65,7 @@ def record_of(run: RecordedRun, document: Mapping[str, Any], config: SweepConfig
         nodes=nodes.split(", ") if nodes else [],
         reference_kind=run.tags.get("reference", ""),
         reference_origin=run.tags.get("reference_origin", ""),
+        nothing_to_forget=run.tags.get("nothing_to_forget", ""),
         steps=int(run.metrics.get("steps", 0)),
         unlearning_seconds=costs[names.UNLEARNING_SECONDS],
         evaluation_seconds=costs[names.EVALUATION_SECONDS],

@@ -9,6 +9,7 @@ from typing import Any
 from hamu_ray.config.search import DEFAULT_OBJECTIVES, Objective
 from hamu_ray.config.space import METHOD_NAME
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.metrics.table import metric_of
 from hamu_ray.results.front import (
     Interval,
     Point,
@@ -21,8 +22,6 @@ from hamu_ray.results.front import (
 from hamu_ray.results.trial import Status, TrialRecord
 
 SEED = "seed"
-KEPT_SKILL = "retain_utility"
-"""The metric whose best value is assumed to be the original model's."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,11 @@ class SweepSummary:
         """Descriptions of the origins of the trials' references, without duplicates."""
         return tuple(dict.fromkeys(t.reference_origin for t in self.trials if t.reference_origin))
 
+    @property
+    def nothing_to_forget(self) -> tuple[str, ...]:
+        """What trials say whose original model did not know the forget set, each sentence once."""
+        return tuple(dict.fromkeys(t.nothing_to_forget for t in self.trials if t.nothing_to_forget))
+
     def point(self, measures: Mapping[str, float]) -> Point:
         """Return the values of the two objectives, NaN if missing."""
         first, second = (float(measures.get(objective.metric, math.nan)) for objective in self.objectives)
@@ -86,8 +90,9 @@ def summarise(
 ) -> SweepSummary:
     """Return the summary of a sweep, which may still be running and need not have a finished trial.
 
-    The hypervolume is the area between the worst corner (0 to maximise, 1 to minimise) and the best corner: 1 (0 to
-    minimise), except for `retain_utility` the original model's value, if it is known.
+    The hypervolume is taken from the corner (0 to maximise, 1 to minimise) up to the best corner: 1
+    (0 to minimise), but for skill that can only be kept (`Metric.original_is_best`, such as `retain_utility`) the
+    original model's value where it is known.
 
     Args:
         records: the sweep's trials.
@@ -147,7 +152,9 @@ def over_seeds(summary: SweepSummary) -> list[SeedGroup]:
 
 
 def _best(objective: Objective, original: Mapping[str, float]) -> float:
-    known = float(original.get(objective.metric, math.nan)) if objective.metric == KEPT_SKILL else math.nan
+    metric = metric_of(objective.metric)
+    kept = metric is not None and metric.original_is_best
+    known = float(original.get(objective.metric, math.nan)) if kept else math.nan
     return known if math.isfinite(known) else float(objective.maximise)
 
 

@@ -39,6 +39,8 @@ class TrialRecord:
     """Why the reference is considered free of the forget set (`Outcome.reference_kind`)."""
     reference_origin: str = ""
     """The same in words."""
+    nothing_to_forget: str = ""
+    """In words, where the original model did not know the forget set (`Outcome.nothing_to_forget`)."""
     steps: int = 0
     unlearning_seconds: float = math.nan
     evaluation_seconds: float = math.nan

@@ -35,6 +35,11 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def capitalised(text: str) -> str:
+    """Return a text with a capital first letter, as a sentence."""
+    return text[:1].upper() + text[1:]
+
+
 def last_word(path: str) -> str:
     """Return the last key of a path as words: `learning rate` for `optimizer.learning_rate`.
 

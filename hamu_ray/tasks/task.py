@@ -50,6 +50,12 @@ class Share(Protocol):
         ...
 
 
+def from_first_rank(share: Share, values: Sequence[float], device: torch.device) -> list[float]:
+    """Return rank 0's values on every rank, the same bits in float64; what others give is ignored."""
+    mine = values if share.rank == 0 else ()
+    return share.gather_rows(torch.tensor(mine, dtype=torch.float64, device=device)).tolist()
+
+
 class Task(Protocol):
     """A data set with its splits, the models that fit it, and their metrics.
 

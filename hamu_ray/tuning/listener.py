@@ -186,6 +186,8 @@ class SweepListener(tune.Callback):
             "reference": record.reference_kind,
             "reference_origin": record.reference_origin,
         }
+        if record.nothing_to_forget:
+            tags["nothing_to_forget"] = record.nothing_to_forget
         if record.guaranteed is not None:
             tags["guaranteed"] = str(record.guaranteed).lower()
         self.outbox.finish(state.name, record.status, record.reason, tags)
@@ -221,6 +223,7 @@ def make_record(state: TrialState, results: StoragePath) -> TrialRecord:
                 evaluation_seconds=end.evaluation_seconds,
                 reference_kind=end.reference_kind,
                 reference_origin=end.reference_origin,
+                nothing_to_forget=end.nothing_to_forget,
                 gradient_computations=float(end.gradient_computations),
                 exchange_bytes=end.exchange_bytes,
                 steps_outside_guarantee=end.steps_outside_guarantee,

@@ -32,6 +32,8 @@ def run_single(run: RunConfig, output: str | None) -> int:
     console.print(metrics_table({**view.bases, "unlearned": end.measures}))
     detail = f"{end.reason} ({end.steps} steps in {end.seconds:.1f} s)"
     console.verdict(end.status, detail, good=end.status is Status.FINISHED)
+    if end.nothing_to_forget:
+        console.text(end.nothing_to_forget, "yellow")
     if end.reference_origin:
         console.text(f"the reference {end.reference_origin}")
     console.text(f"model  {shown(folder / MODEL_FILE)}")

@@ -218,6 +218,16 @@ def test_mistakes_in_a_domain_for_several_keys(tmp_path: Path, space: str, line:
     assert error_of(tmp_path, f"space: {{{space}}}\n") == line
 
 
+def test_forget_quality_needs_a_reference(tmp_path: Path) -> None:
+    text = "reference: {source: none}\nspace: {seed: {grid: [1]}}\n"
+    assert error_of(tmp_path, text).startswith(
+        "search.objectives: forget_quality compares with a reference, and there is none; take forget_accuracy_quality,"
+    )
+    load(
+        tmp_path, text + "search: {objectives: [{metric: forget_accuracy_quality}, {metric: retain_utility}]}"
+    )
+
+
 def test_what_of_the_data_may_vary(tmp_path: Path) -> None:
     config = load(tmp_path, "data: {name: tofu, path: x}\nspace: {data.duplicates: {grid: [none, exact]}}")
     assert [config.resolve(cell).data.model_dump()["duplicates"] for cell in config.cells()] == [

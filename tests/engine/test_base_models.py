@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ from cheap_runs import ReportList, cheap_run, done, same_bits
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import base_models
 from hamu_ray.engine.resident import Resident
-from hamu_ray.engine.store import StoredModel
+from hamu_ray.engine.store import MEASURES_FILE, StoredModel
 from hamu_ray.engine.tensors import load_tensors, save_tensors
+from hamu_ray.metrics.measured import Measured
 from hamu_ray.pairing.group import Alone
 from hamu_ray.results.folder import MODEL_FILE
 from hamu_ray.results.outcome import Status, Verdict
@@ -67,6 +69,28 @@ def test_trained_anew_for_another(other: dict[str, Any], store: Resident) -> Non
     run = cheap_run(**other)
     assert bases_of(run, store)[2] == {"original", "reference"}
     assert not bases_of(run, store)[2]
+
+
+def test_measures_of_earlier_definitions_are_taken_again_without_training(tmp_path: Path) -> None:
+    resident = Resident(tmp_path, torch.device("cpu"))
+    run = cheap_run(training=ONE_STEP)
+    original, reference, _ = bases_of(run, resident)
+    assert reference is not None
+    for base in (original, reference):
+        path = base.path.with_name(MEASURES_FILE)
+        path.write_text(
+            json.dumps({"retain_accuracy": 0.5})
+        )  # as it was written before definitions had a number
+        assert resident.models.find(base.key) is None
+    again, reference_again, trained = bases_of(run, Resident(tmp_path, torch.device("cpu")))
+    assert not trained
+    for before, after in ((original, again), (reference, reference_again)):
+        assert after is not None
+        assert after.measures == before.measures
+        assert isinstance(after.measures, Measured)
+        assert isinstance(before.measures, Measured)
+        assert after.measures.per_item == before.measures.per_item
+        assert len(after.measures.per_item["forget_losses"]) == 142
 
 
 def test_training_does_not_depend_on_what_was_trained_before(store: Resident, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from cheap_runs import Done, cheap_run, done
 from hamu_ray.engine.resident import Resident
 from hamu_ray.tasks.vision.measures import ALL, CHEAP
 
-COMPARED_CHEAPLY = {"forget_quality", "retain_utility"}
+COMPARED_CHEAPLY = {"forget_quality", "retain_utility", "forget_accuracy_quality"}
 
 
 def evaluations(run: Done) -> list[tuple[int, bool]]:

@@ -1,5 +1,6 @@
 """A model card says whether the steps were guaranteed, and how hard the problem was."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -31,4 +32,22 @@ def test_what_the_card_says_of_the_steps(
     if words:
         assert run.outcome.guaranteed
         assert words in card
-        assert "The constraint requires 20.0 % of it" in card
+        assert "The constraint asks for 20.0 % of it" in card
+
+
+@pytest.mark.parametrize(("rho", "known"), [(0.0, True), (1.0, False)])
+def test_what_the_original_does_not_know_is_said(
+    rho: float, known: bool, resident: Resident, folder: Path
+) -> None:
+    """A random forget set of digits is as well known to a model that never saw it."""
+    forget = {"kind": "class", "label": 0, "rho": rho}
+    run = done(cheap_run(forget=forget, duration={"steps": 0}), resident, folder)
+    quality = run.outcome.measures["forget_quality"]
+    assert (quality <= 0.8) == known
+    assert (run.outcome.nothing_to_forget == "") == known
+    assert (
+        "**Nothing to forget: before unlearning, the original's forget_quality is"
+        in (folder / "README.md").read_text()
+    ) != known
+    written = json.loads((folder / "outcome.json").read_text())
+    assert written["nothing_to_forget"] == run.outcome.nothing_to_forget

@@ -34,6 +34,8 @@ def print_result(summary: SweepSummary, folder: Path, tracking: MlflowTracker, c
         "picture": f"{shown(folder / 'front.png')}, interactive: {shown(folder / 'front.html')}",
         "tables": f"{shown(folder / 'front.csv')}, {shown(folder / 'trials.csv')}",
     }
+    if summary.nothing_to_forget:
+        lines["note"] = "; ".join(summary.nothing_to_forget)
     if summary.reference_origins:
         lines["ref"] = "the reference " + "; or ".join(summary.reference_origins)
     if summary.knee is not None:

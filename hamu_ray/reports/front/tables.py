@@ -9,7 +9,7 @@ from typing import Any
 from hamu_ray.results.front_table import HEADLINE, front_table
 from hamu_ray.results.summary import SweepSummary, method_of, over_seeds, settings_of
 from hamu_ray.results.trial import Status, TrialRecord
-from hamu_ray.results.wording import setting, spread, words
+from hamu_ray.results.wording import capitalised, setting, spread, words
 
 REASON_LENGTH = 160
 
@@ -60,6 +60,7 @@ def describe(summary: SweepSummary, picture: str = "") -> str:
     parts = [f"**{front.title}** {front.caption}"]
     if front.rows or front.anchors:
         parts.append(_markdown_table(front.header, front.rows + front.anchors))
+    parts += [f"**{capitalised(sentence)}.**" for sentence in summary.nothing_to_forget]
     if summary.reference_origins:
         parts.append(f"The reference {'; or '.join(summary.reference_origins)}.")
     if picture:

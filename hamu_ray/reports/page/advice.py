@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hamu_ray.reports.analysis.comparison import MethodVolume
 from hamu_ray.reports.analysis.problems import Problem, SeedGroup
-from hamu_ray.results.wording import counted, last_word, number, percent, setting, words
+from hamu_ray.results.wording import capitalised, counted, last_word, number, percent, setting, words
 
 EDGE = 0.05
 """A value within this fraction of a domain's end (on the domain's scale) counts as lying at the end."""
@@ -41,15 +41,13 @@ def headline(problem: Problem) -> str:
 def lede(problem: Problem, volumes: list[MethodVolume]) -> str:
     """Return two or three sentences that put the main result in context."""
     summary, knee = problem.summary, problem.knee
+    gate = [f"{capitalised(sentence)}." for sentence in summary.nothing_to_forget]
     if knee is None:
         ended = Counter(m.ended for m in problem.trials)
-        return (
-            f"{counted(len(problem.trials), 'trial')}: "
-            + ", ".join(f"{n} {how}" for how, n in ended.items())
-            + "."
-        )
+        counts = ", ".join(f"{n} {how}" for how, n in ended.items())
+        return " ".join([*gate, f"{counted(len(problem.trials), 'trial')}: {counts}."])
     points = "the only point" if len(problem.front) == 1 else f"the knee of {len(problem.front)} points"
-    sentences = [f"It is {points} on the front of {counted(len(problem.trials), 'trial')}."]
+    sentences = [*gate, f"It is {points} on the front of {counted(len(problem.trials), 'trial')}."]
     gap = knee.record.measures.get("avg_gap", math.nan)
     if math.isfinite(gap):
         sentences.append(f"On average it is {number(gap)} away from a model that never saw the forget set.")

@@ -1,15 +1,17 @@
 """Evaluation of a language model on splits and evaluation sets, distributed over all workers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hamu_ray.metrics import language_names
+from hamu_ray.metrics import language_names, names
 from hamu_ray.metrics.language_names import EVALUATION_SETS, SPLITS
 from hamu_ray.metrics.measured import Measured, Measures
+from hamu_ray.metrics.memorization import item_losses
 from hamu_ray.metrics.tofu import Alternatives
 from hamu_ray.metrics.tokens import TokenScores
 from hamu_ray.tasks.language.corpus import TextSplit
@@ -17,7 +19,6 @@ from hamu_ray.tasks.language.data import Batch, Encodings, Sequences
 from hamu_ray.tasks.language.measures import (
     ALL,
     CHEAP,
-    MEANS,
     Generated,
     all_measures,
     cheap_measures,
@@ -25,10 +26,7 @@ from hamu_ray.tasks.language.measures import (
 )
 from hamu_ray.tasks.language.models import answer_logits
 from hamu_ray.tasks.language.scores import answer_scores, greedy_answers
-from hamu_ray.tasks.task import Share
-
-ITEMS = tuple(language_names.truth_ratio_of("forget", geometric=geometric) for geometric in MEANS)
-"""Keys of `forget_items` if there are wrong answers to the forget set's questions."""
+from hamu_ray.tasks.task import Share, from_first_rank
 
 EVERY = (
     *ALL,
@@ -71,23 +69,33 @@ class Evaluation:
         if subset is None:
             alternatives = {name: self._alternatives(scores, name) for name in self.asked}
             generated = self._generated(model, share)
-        if share.rank > 0:
-            return self._gathered(share, CHEAP if subset is not None else EVERY, None)
-        if subset is not None:
-            return self._gathered(share, CHEAP, Measured(cheap_measures(splits)))
-        measures = all_measures(splits, texts=self._answers(), generated=generated, alternatives=alternatives)
-        return self._gathered(
-            share, EVERY, Measured({**measures, **self.counted()}, forget_items(alternatives))
-        )
+        order = EVERY if subset is None else CHEAP
+        items = {names.FORGET_LOSSES: item_losses(splits["forget"]).tolist(), **forget_items(alternatives)}
+        measures: Measures = {}
+        if share.rank == 0 and subset is not None:
+            measures = cheap_measures(splits)
+        elif share.rank == 0:
+            texts = self._answers()
+            measures = all_measures(splits, texts=texts, generated=generated, alternatives=alternatives)
+            measures |= self.counted()
+        values = [measures[name] for name in order if measures]
+        device = self._texts.tokens.device
+        gathered = zip(order, from_first_rank(share, values, device), strict=True)
+        per_item = {name: from_first_rank(share, items[name], device) for name in items}
+        return Measured(measures or gathered, per_item)
 
     def measured(self, subset: int | None = None) -> dict[str, Tensor]:
         """Return the texts that each split is evaluated on, as indices of the corpus (int64, CPU)."""
         found = {name: indices for name, indices in self._indices.items() if len(indices)}
         if subset is None:
             return found
+        return {name: found[name][torch.from_numpy(drawn)] for name, drawn in self.drawn(subset).items()}
+
+    def drawn(self, subset: int) -> dict[str, NDArray[np.int64]]:
+        """Return which texts of each split a draw of so many has: the same at every evaluation."""
+        sizes = {name: len(numbers) for name, numbers in self._numbers.items() if len(numbers)}
         generator = np.random.default_rng((self._seed, SUBSET_STREAM))
-        drawn = {name: np.sort(generator.permutation(len(at))[:subset]) for name, at in found.items()}
-        return {name: at[torch.from_numpy(drawn[name])] for name, at in found.items()}
+        return {name: np.sort(generator.permutation(size)[:subset]) for name, size in sizes.items()}
 
     def counted(self) -> Measures:
         """Return the numbers of used and dropped answer tokens of each split, as metrics."""
@@ -136,25 +144,3 @@ class Evaluation:
             tokens = greedy_answers(model, texts, first, self._batch_size, new_tokens, encoder.end, share)
             generated[name] = Generated([decode(row) for row in tokens], true[: len(first)])
         return generated
-
-    def _gathered(self, share: Share, order: Sequence[str], measured: Measured | None) -> Measured:
-        """Return rank 0's metrics, and its values of single items, on every rank."""
-        per_item = measured.per_item if measured else {}
-        names = ITEMS if order is EVERY and "forget" in self.asked else ()
-        rows = [[measured[name] for name in order]] if measured else np.empty((0, len(order)))
-        gathered = share.gather_rows(
-            torch.as_tensor(np.asarray(rows, dtype=np.float64), device=self._texts.tokens.device)
-        )
-        if names:
-            items = (
-                [per_item[name] for name in names]
-                if measured
-                else np.empty((0, len(self.asked["forget"][0])))
-            )
-            gathered_items = share.gather_rows(
-                torch.as_tensor(np.asarray(items, dtype=np.float64), device=self._texts.tokens.device)
-            )
-            per_item = dict(zip(names, gathered_items.tolist(), strict=True))
-        if measured is None:
-            return Measured(zip(order, gathered[0].tolist(), strict=True), per_item)
-        return Measured(measured, per_item)

@@ -18,6 +18,9 @@ ItemValues = dict[str, list[float]]
 MEANS = (False, True)
 """Truth ratios with the paper's arithmetic mean, then with the geometric mean."""
 
+TRUTH_RATIOS = tuple(language_names.truth_ratio_of("forget", geometric=geometric) for geometric in MEANS)
+"""What `forget_items` returns where there are wrong answers to the forget set's questions."""
+
 OfScores = Mapping[Callable[[str], str], Callable[[TokenScores], float]]
 
 _CHEAP: OfScores = {
@@ -125,17 +128,17 @@ def forget_items(alternatives: Mapping[str, Alternatives]) -> ItemValues:
 
 
 def compare_measures(measures: Measures, reference: Measures, *, utility: str) -> Measures:
-    """Return the sweep's two objectives and, if its AUC was measured, `privleak`.
+    """Return what follows from the metrics alone: `retain_utility`, `forget_prob_quality` and, in full, `privleak`.
 
-    ``utility`` is the metric that defines `retain_utility`: ``retain_prob``, or ``model_utility`` for data with TOFU's
-    evaluation sets.
+    ``utility`` is the key of what `retain_utility` is: ``test_prob``, or ``model_utility`` for data that have
+    TOFU's evaluation sets.
     """
     forget_prob = language_names.prob_of("forget")
     compared: Measures = {
-        names.FORGET_QUALITY: comparison.forget_quality(
+        names.RETAIN_UTILITY: _measured(measures, utility),
+        language_names.FORGET_PROB_QUALITY: comparison.score_quality(
             measures[forget_prob], _measured(reference, forget_prob)
         ),
-        names.RETAIN_UTILITY: comparison.retain_utility(_measured(measures, utility)),
     }
     auc = language_names.auc_of(MINK, "forget", "test")
     if auc in measures:

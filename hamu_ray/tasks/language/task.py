@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from hamu_ray.config.language import LanguageModelConfig, LoraConfig, TofuData
-from hamu_ray.metrics import language_names
+from hamu_ray.metrics import comparison, language_names, names
 from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.metrics.undefined import reasons
 from hamu_ray.tasks.checkpoints import Checkpoint
@@ -19,7 +19,7 @@ from hamu_ray.tasks.language.corpus import ForgetText, split_corpus
 from hamu_ray.tasks.language.data import LanguageData
 from hamu_ray.tasks.language.evaluation import Evaluation
 from hamu_ray.tasks.language.export import LOADING, exported
-from hamu_ray.tasks.language.measures import compare_items, compare_measures
+from hamu_ray.tasks.language.measures import TRUTH_RATIOS, compare_items, compare_measures
 from hamu_ray.tasks.language.models import answer_logits, build_language_model
 from hamu_ray.tasks.language.scores import grouped
 from hamu_ray.tasks.modes import eval_mode
@@ -170,20 +170,26 @@ class LanguageTask:
         return measures
 
     def compare(self, measures: Measures, original: Measures | None, reference: Measures | None) -> Measures:
-        """Return the sweep's two objectives and, for full evaluations, the metrics that compare the model with the
-        reference.
+        """Return the sweep's objectives and, in full, the metrics that compare the model with the reference.
 
         Raises `ValueError` without a reference. The original is not needed here.
         """
         if reference is None:
             raise ValueError("reference: a language model cannot be evaluated without one")
         config = self._encodings.encoder.config
-        utility = language_names.prob_of("retain")
+        utility = language_names.prob_of("test")
         if isinstance(config, TofuData) and config.utility == "model_utility" and self._evaluation.asked:
             utility = language_names.model_utility_of(geometric=False)
-        compared = compare_measures(measures, reference, utility=utility)
-        if isinstance(measures, Measured) and isinstance(reference, Measured) and measures.per_item:
-            compared |= compare_items(measures.per_item, reference.per_item)
+        quality = comparison.measured_forget_quality(
+            measures, reference, lambda size: self._evaluation.drawn(size)["forget"]
+        )
+        compared = {
+            names.FORGET_QUALITY: quality,
+            **compare_measures(measures, reference, utility=utility),
+        }
+        items, known = (m.per_item if isinstance(m, Measured) else {} for m in (measures, reference))
+        if any(name in items for name in TRUTH_RATIOS):
+            compared |= compare_items(items, known)
         self._log_reasons(compared)
         return compared
 

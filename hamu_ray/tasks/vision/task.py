@@ -5,20 +5,21 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.vision import ForgetClass, ForgetConfig
 from hamu_ray.metrics import comparison, names
-from hamu_ray.metrics.measured import Measures
+from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.metrics.undefined import Undefined, reasons
 from hamu_ray.tasks.modes import eval_mode
-from hamu_ray.tasks.task import Outputs, Share, Start, Teacher
+from hamu_ray.tasks.task import Outputs, Share, Start, Teacher, from_first_rank
 from hamu_ray.tasks.vision.classes import output_order
 from hamu_ray.tasks.vision.data import Examples, VisionData, indices_on
 from hamu_ray.tasks.vision.export import exported, loading_code
 from hamu_ray.tasks.vision.forget import split_examples
-from hamu_ray.tasks.vision.measures import ALL, CHEAP, all_measures, cheap_measures
+from hamu_ray.tasks.vision.measures import ALL, CHEAP, UNSEEN, all_measures, cheap_measures, forget_losses
 from hamu_ray.tasks.vision.models import build_vision_model, logits_of
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,9 @@ class VisionTask:
         self._fingerprint = data.fingerprint
         split = split_examples(data.train.labels.cpu().numpy(), data.class_names, forget, seed, data.source)
         self._splits = {"retain": torch.from_numpy(split.retain), "forget": torch.from_numpy(split.forget)}
+        kept = np.unique(data.train.labels.cpu().numpy()[split.retain])
+        is_test = np.isin(data.test.labels.cpu().numpy(), kept)
+        self._test, self._unseen = (torch.from_numpy(np.flatnonzero(part)) for part in (is_test, ~is_test))
         order = torch.from_numpy(output_order(data.class_names, model))
         self.data = data.with_labels(order)  # from here on, labels are the model's class indices
         self._forgotten_class = None if split.forgotten_class is None else int(order[split.forgotten_class])
@@ -103,12 +107,14 @@ class VisionTask:
 
         return answers
 
-    def evaluate(self, model: nn.Module, share: Share, *, subset: int | None = None) -> Measures:
-        """Evaluate the model on retain, forget and test images, in eval mode, which is reset afterwards.
+    def evaluate(self, model: nn.Module, share: Share, *, subset: int | None = None) -> Measured:
+        """Measure the model on retain, forget and test images, in eval mode, which is undone afterwards.
 
-        With ``subset``, only accuracy, loss, entropy and UA are computed, on the same random images of each split every
-        time. Each rank runs its part of the images. Rank 0 computes the metrics for all ranks, so that the attack is
-        fitted once. Reasons for NaN metrics are kept, and logged on rank 0.
+        Test images of classes that the retain set has none of are left out, as in SalUn (arXiv:2310.12508); only
+        the accuracy on the class to forget is measured on them. With ``subset`` only accuracy, loss, entropy and
+        UA are, on the same draw of so many images per split each time. Behind the metrics are the losses on the
+        forget images. Each rank runs its part of the images. Rank 0 computes the measures for all: the attack's fit is
+        not repeated, and every rank gets the same bits. Why a measure is NaN is kept and logged on rank 0.
         """
         splits: dict[str, Outputs] = {}
         for name, (source, indices) in self._measured(subset).items():
@@ -117,32 +123,42 @@ class VisionTask:
             labels = source.labels.index_select(0, indices.to(self.device))
             splits[name] = _one_item_each(logits, labels)
         order = ALL if subset is None else CHEAP
-        if share.rank > 0:
-            rows = share.gather_rows(torch.empty(0, len(order), dtype=torch.float64, device=self.device))
-            return dict(zip(order, rows[0].tolist(), strict=True))
-        measures = (
-            all_measures(splits, forgotten_class=self._forgotten_class, seed=self._seed)
-            if subset is None
-            else cheap_measures(splits)
-        )
-        values = [[measures[name] for name in order]]
-        share.gather_rows(torch.tensor(values, dtype=torch.float64, device=self.device))
-        self._log_reasons(measures)
-        return measures
+        measures: Measures = {}
+        losses: list[float] = []
+        if share.rank == 0:
+            measures = (
+                all_measures(splits, forgotten_class=self._forgotten_class, seed=self._seed)
+                if subset is None
+                else cheap_measures(splits)
+            )
+            losses = forget_losses(splits["forget"])
+            self._log_reasons(measures)
+        values = from_first_rank(share, [measures[name] for name in order if measures], self.device)
+        losses = from_first_rank(share, losses, self.device)
+        measures = measures or dict(zip(order, values, strict=True))
+        return Measured(measures, {names.FORGET_LOSSES: losses})
 
     def compare(self, measures: Measures, original: Measures | None, reference: Measures | None) -> Measures:
-        """Return the sweep's two objectives, and `avg_gap` if the confidence attack was measured.
+        """Return the sweep's objectives, and `avg_gap` where the confidence attack was measured.
 
-        Without a reference, a model trained without a class is assumed to have forget accuracy 0 on it. Raises
-        `ValueError` for forget sets other than a whole class. The original is not needed here.
+        Without a reference, one that never saw a class is taken to know none of it: forget accuracy 0 for a
+        whole-class forget set; its losses are not known, and `forget_quality` is not defined. Raises `ValueError`
+        for other forget sets. The original is not needed here.
         """
         if reference is None and not self._whole_class:
             raise ValueError("reference: only a whole-class forget set (rho 0) can be evaluated without one")
         forget_accuracy = names.accuracy_of("forget")
         expected = 0.0 if reference is None else reference[forget_accuracy]
         compared: Measures = {
-            names.FORGET_QUALITY: comparison.forget_quality(measures[forget_accuracy], expected),
-            names.RETAIN_UTILITY: comparison.retain_utility(measures[names.accuracy_of("retain")]),
+            names.FORGET_QUALITY: (
+                comparison.measured_forget_quality(
+                    measures, reference, lambda size: self._drawn(size)["forget"]
+                )
+                if reference is not None
+                else Undefined("there is no reference")
+            ),
+            names.RETAIN_UTILITY: measures[names.accuracy_of("test")],
+            names.FORGET_ACCURACY_QUALITY: comparison.score_quality(measures[forget_accuracy], expected),
         }
         if names.MIA_CONFIDENCE in measures:
             compared[names.AVG_GAP] = (
@@ -167,15 +183,20 @@ class VisionTask:
         found = {
             "retain": (train, self._splits["retain"]),
             "forget": (train, self._splits["forget"]),
-            "test": (test, torch.arange(len(test))),
+            "test": (test, self._test),
         }
         if subset is None:
-            return found
-        generator = np.random.default_rng((self._seed, SUBSET_STREAM))
-        drawn = {name: np.sort(generator.permutation(len(at))[:subset]) for name, (_, at) in found.items()}
+            return {**found, UNSEEN: (test, self._unseen)}
+        drawn = self._drawn(subset)
         return {name: (source, at[torch.from_numpy(drawn[name])]) for name, (source, at) in found.items()}
 
-    def _evaluated_logits(self, model: nn.Module, source: Examples, indices: Tensor) -> Tensor:
+    def _drawn(self, subset: int) -> dict[str, NDArray[np.int64]]:
+        """Return which images of each split a draw of so many has: the same at every evaluation."""
+        sizes = {**{name: len(at) for name, at in self._splits.items()}, "test": len(self._test)}
+        generator = np.random.default_rng((self._seed, SUBSET_STREAM))
+        return {name: np.sort(generator.permutation(size)[:subset]) for name, size in sizes.items()}
+
+    def _evaluated_logits(self, model: nn.Module, source: Examples, numbers: Tensor) -> Tensor:
         """Return the logits in eval mode, float32 ``(k, classes)``; ``k`` may be 0."""
         parts = [torch.empty(0, len(self.data.class_names), device=self.device)]
         with eval_mode(model), torch.inference_mode():

@@ -68,6 +68,11 @@ class TestDescription:
     def test_an_empty_front_is_said(self):
         assert "the front is empty" in describe(summarise([]))
 
+    def test_an_original_that_did_not_know_is_said(self, summary):
+        assert "nothing to forget" not in describe(summary).lower()
+        trials = [record("a", 0.9, 0.5, nothing_to_forget="nothing to forget: it is 0.93")]
+        assert "**Nothing to forget: it is 0.93.**" in describe(summarise(trials))
+
     def test_means_over_seeds(self, summary):
         assert "Over seeds" not in describe(summary)
         trials = [record(f"{seed}", 0.8 + seed / 10, 0.5, parameters={"seed": seed}) for seed in (0, 1)]

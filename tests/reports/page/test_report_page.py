@@ -96,6 +96,13 @@ def test_the_answer_comes_first(page: Page, study: SweepResult) -> None:
     assert len(page.of("h1")) == 1
 
 
+def test_an_original_that_did_not_know_comes_before_the_answer_is_explained(study: SweepResult) -> None:
+    sentence = "nothing to forget: the original's forget_quality is 0.93"
+    trials = [replace(trial, nothing_to_forget=sentence) for trial in study.trials]
+    page = Page(render([replace(study, trials=trials)], "study"))
+    assert "Nothing to forget: the original's forget_quality is 0.93. It is" in page.text
+
+
 def test_it_calls_nobody(page: Page) -> None:
     links = [
         value
