@@ -93,7 +93,7 @@ class Evaluation:
 
     def drawn(self, subset: int) -> dict[str, NDArray[np.int64]]:
         """Return which texts of each split a draw of so many has: the same at every evaluation."""
-        sizes = {name: len(numbers) for name, numbers in self._numbers.items() if len(numbers)}
+        sizes = {name: len(indices) for name, indices in self._indices.items() if len(indices)}
         generator = np.random.default_rng((self._seed, SUBSET_STREAM))
         return {name: np.sort(generator.permutation(size)[:subset]) for name, size in sizes.items()}
 

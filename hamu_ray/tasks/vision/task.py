@@ -196,7 +196,7 @@ class VisionTask:
         generator = np.random.default_rng((self._seed, SUBSET_STREAM))
         return {name: np.sort(generator.permutation(size)[:subset]) for name, size in sizes.items()}
 
-    def _evaluated_logits(self, model: nn.Module, source: Examples, numbers: Tensor) -> Tensor:
+    def _evaluated_logits(self, model: nn.Module, source: Examples, indices: Tensor) -> Tensor:
         """Return the logits in eval mode, float32 ``(k, classes)``; ``k`` may be 0."""
         parts = [torch.empty(0, len(self.data.class_names), device=self.device)]
         with eval_mode(model), torch.inference_mode():
