@@ -152,7 +152,7 @@ def test_a_server_that_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_what_is_no_tracking_store(tmp_path: Path, uri: str) -> None:
     message = error_of(run_of(tmp_path, tracking={"uri": uri}))
     assert message.startswith(
-        f"tracking.uri: {uri} is no tracking store; begin it with one of http, https, sqlite"
+        f"tracking.uri: {uri} is not a tracking store; it must start with one of http, https, sqlite"
     )
 
 
