@@ -60,7 +60,7 @@ def command(folder: Path, name: str, *arguments: str) -> subprocess.CompletedPro
             "forget: {kind: class, label: 10}\n",
             "forget.label: there is no class 10; the classes are 0=0,",
         ),
-        ("forget: {kind: random, share: 1e-4}\n", "forget.share: 0.0001 of 1437 training images is none"),
+        ("forget: {kind: random, share: 1e-4}\n", "forget.share: 0.0001 of 1437 training images is empty"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path: Path, text: str, line: str) -> None:

@@ -1,4 +1,4 @@
-"""Membership inference: can an attacker separate training examples from others by the model's outputs?"""
+"""Membership inference: can an attacker distinguish training examples from others by the model's outputs?"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,20 +9,20 @@ Values = NDArray[np.floating]
 
 
 def mia_confidence(retain: Values, test: Values, forget: Values, *, seed: int) -> float:
-    """Return the share of forget examples that a confidence attack calls non-members.
+    """Return the fraction of forget examples that a confidence attack classifies as non-members.
 
-    The attack of SalUn (Fan et al., arXiv:2310.12508; RBF kernel, C = 3, gamma = 1 as in its code) is a
-    support vector classifier on one feature, the model's confidence in the true class. It learns members
-    from as many retain examples as there are test examples (a draw that the seed decides; all of them where
-    there are fewer), and non-members from the test examples. Good is near the retain-only reference's value.
+    The attack of SalUn (Fan et al., arXiv:2310.12508; RBF kernel, C = 3, gamma = 1 as in its code) is a support vector
+    classifier on one feature, the model's confidence in the true class. Its training data are as many retain examples
+    (members) as there are test examples, or all if there are fewer, and the test examples (non-members); the seed
+    determines the sample. A good value is close to the retain-only reference's.
 
-    Takes the confidences in 0..1, each ``(n,)``. `Undefined` where a split is empty, a confidence is not
-    finite, or all confidences of members and non-members are the same, which leaves nothing to learn from.
+    Takes the confidences in 0..1, each ``(n,)``. `Undefined` if a split is empty, a confidence is not finite, or all
+    confidences of members and non-members are equal.
 
-    Takes about 8 s for 10,000 members, 10,000 non-members and 5,000 forget examples on one core; the time
-    grows with the square of the test split.
+    Takes about 8 s for 10,000 members, 10,000 non-members and 5,000 forget examples on one core; the time is quadratic
+    in the test split.
     """
-    # Imported here: scikit-learn takes a second that those who only read metric names need not spend.
+    # Imported here: scikit-learn takes a second, which reading metric names does not need.
     from sklearn.svm import SVC
 
     if (problem := _unusable(retain=retain, test=test, forget=forget)) is not None:
@@ -39,10 +39,10 @@ def mia_confidence(retain: Values, test: Values, forget: Values, *, seed: int) -
 def auc_loss(members: Values, others: Values) -> float:
     """Return the ROC-AUC of the loss as a membership score: members are expected to have the lower loss.
 
-    It is the probability that a random member's loss lies below a random other example's, ties counting half:
-    1 where every member's loss is lower, 0.5 where nothing leaks.
+    It is the probability that a random member has a lower loss than a random other example, with ties counted half: 1
+    if every member's loss is lower, 0.5 without leakage.
 
-    Takes losses ``(n,)`` and ``(m,)``. `Undefined` where either is empty or a loss is not finite.
+    Takes losses ``(n,)`` and ``(m,)``. `Undefined` if either is empty or a loss is not finite.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -53,7 +53,7 @@ def auc_loss(members: Values, others: Values) -> float:
 
 
 def _unusable(**splits: Values) -> str | None:
-    """Return why these values of each split cannot be compared, or None where they can."""
+    """Return why these values of each split cannot be compared, or None if they can."""
     for name, values in splits.items():
         if len(values) == 0:
             return f"there are no {name} examples"
