@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from hamu_ray.config.schema import Section
 
@@ -33,6 +33,9 @@ class ModelSource(Section):
 class ReferenceSource(ModelSource):
     """The same of the reference, and what its training starts from."""
 
+    seeds: int = Field(default=1, ge=1)
+    """How many references are trained, with the training's seed and those after it. A model is then compared with the
+    losses of all of them, and their spread (`forget_quality_ceiling`) shows how much of a difference is a seed's."""
     start: str | None = None
     """What its training starts from, declared never to have met the data to forget, such as the pretrained base of a
     fine-tuned original; forms as of `path`. Null: what `model` names."""
@@ -45,6 +48,7 @@ class ReferenceSource(ModelSource):
     @model_validator(mode="after")
     def _starts_only_if_trained(self) -> "ReferenceSource":
         given = [key for key in ("start", "new_head", "assume_clean") if getattr(self, key)]
+        given += ["seeds"] * (self.seeds > 1)
         if given and self.source != "train":
             raise ValueError(
                 f"{given[0]}: goes with source: train, a reference that is trained here; remove it"
