@@ -150,15 +150,17 @@ def unlearning_plan(
     )
 
 
-def training_plan(run: RunConfig, phase: str, examples: Tensor, select_by: tuple[str, ...]) -> Plan:
-    """Return the plan of training a model on ``examples`` with one objective.
+def training_plan(
+    run: RunConfig, phase: str, examples: Tensor, select_by: tuple[str, ...], seed: int
+) -> Plan:
+    """Return the plan of training a model on ``examples``: descending one objective.
 
     With ``training.select: best`` the weights of the epoch with the best sum of ``select_by`` are the result.
     """
     method = get_method("ft")
     assert method.retain is not None
     best = run.training.select == "best"
-    batches = Batches(examples, run.training.batch_size, 2 * run.seed)
+    batches = Batches(examples, run.training.batch_size, 2 * seed)
     return Plan(
         phase=phase,
         method=method,
@@ -171,7 +173,7 @@ def training_plan(run: RunConfig, phase: str, examples: Tensor, select_by: tuple
         checkpoint_every=None,
         stop=StopConfig(collapse_ratio=None),
         freeze_batchnorm=False,
-        seed=run.seed,
+        seed=seed,
         workers=WorkersConfig(count=1),
         select_by=select_by if best else (),
     )
