@@ -1,4 +1,4 @@
-"""A radius that follows what became of the promises."""
+"""A radius that adapts to the agreement of predicted and actual changes."""
 
 import math
 from pathlib import Path
@@ -29,7 +29,9 @@ def test_a_run_that_diverges_ends_within_the_guarantee_with_a_trust_region(
     assert free.outcome.status is Status.COLLAPSED
     assert held.outcome.status is Status.FINISHED
     assert held.outcome.guaranteed
-    assert min(held.heard.history["radius_scale"]) < 1
-    assert all(map(math.isfinite, held.heard.history["promise_kept"]))
-    looked = [step for step, kept in enumerate(free.heard.history["promise_kept"], 1) if math.isfinite(kept)]
+    assert min(held.recorder.history["radius_scale"]) < 1
+    assert all(map(math.isfinite, held.recorder.history["promise_kept"]))
+    looked = [
+        step for step, kept in enumerate(free.recorder.history["promise_kept"], 1) if math.isfinite(kept)
+    ]
     assert looked == [1, 10, 20, 30, 40, 50, 60]
