@@ -1,4 +1,4 @@
-"""What the commands share: arguments, and errors of one line with exit code 2."""
+"""Common parts of the commands: arguments, and one-line errors with exit code 2."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ from hamu_ray.storage import storage_error
 
 
 def make_parser(name: str, description: str, config_help: str) -> argparse.ArgumentParser:
-    """Return a parser with what every command takes: a configuration and changes to it."""
+    """Return a parser with the arguments of every command: a configuration and changes to it."""
     parser = argparse.ArgumentParser(prog=f"python -m hamu_ray.{name}", description=description)
     parser.add_argument("config", metavar="CONFIG.yaml", help=config_help)
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Original models and retain-only references: trained once for each thing that determines them, then found again."""
+"""Storage of original models and retain-only references, by a hash of everything that determines them."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from torch import nn
 
 from hamu_ray.engine.state import changing_state
 from hamu_ray.engine.tensors import is_damaged, is_whole, save_tensors
-from hamu_ray.metrics.measured import Measured, Measures
+from hamu_ray.metrics.measured import DEFINITIONS, Measured, Measures
 from hamu_ray.results.folder import MODEL_FILE
 from hamu_ray.results.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.wording import shown
@@ -28,40 +28,41 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A model on disk and what was measured of it."""
+    """A model on disk with its metrics."""
 
     key: str
-    """The hash of what determines it."""
+    """The hash of everything that determines it."""
     source: StoragePath | Start
-    """The safetensors file, or the checkpoint that was given."""
+    """The safetensors file, or the given checkpoint."""
     measures: Measures
 
     @property
     def path(self) -> StoragePath:
-        """The safetensors file of a model that is one."""
+        """The safetensors file, for a model that is one."""
         assert not isinstance(self.source, Start), "a checkpoint is loaded by name"
         return self.source
 
     @property
     def place(self) -> str:
-        """Where it is, for people."""
+        """Its location, for messages."""
         return self.source.name if isinstance(self.source, Start) else shown(self.source)
 
     @property
     def folder(self) -> str:
-        """The folder that holds it, or a checkpoint's name on the hub."""
+        """The folder that contains it, or a checkpoint's name on the hub."""
         return self.source.name if isinstance(self.source, Start) else str(self.source.parent)
 
 
 class ModelStore:
-    """Models by the hash of what determines them, under one folder.
+    """Models in a folder, keyed by the hash of everything that determines them.
 
-    A model counts only with its measures, which are written last: a half-written one is never taken for a whole
-    one, and two writers of the same model do no harm. One that does not match its digest is set aside.
+    A model counts only together with its metrics, which are written last: a partially written model is never used, and
+    concurrent writers of the same model are harmless. Metrics of earlier definitions do not count. A model that does
+    not match its digest is renamed.
     """
 
     def __init__(self, root: StoragePath) -> None:
-        """Keep models under ``root``, which need not exist yet."""
+        """Store models under ``root``, which need not exist yet."""
         self.root = root
 
     def find(self, key: str) -> StoredModel | None:
@@ -83,7 +84,7 @@ class ModelStore:
         return True
 
     def measures(self, key: str) -> Measures | None:
-        """Return what was measured of a model, which may be kept elsewhere; None where nothing was."""
+        """Return the metrics of a model, which may be stored elsewhere; None if there are none."""
         try:
             return read_measures(self.root / key / MEASURES_FILE)
         except FileNotFoundError:
@@ -91,6 +92,14 @@ class ModelStore:
         except Damaged as error:
             logger.warning("%s; measured again", error)
             return None
+
+    def outdated(self, key: str) -> StoragePath | None:
+        """Return the weights of a model whose metrics have outdated definitions; None if there is none."""
+        path = self.root / key / MODEL_FILE
+        written = (self.root / key / MEASURES_FILE).is_file()
+        if not written or self.measures(key) is not None or not path.exists() or self._set_aside(path):
+            return None
+        return path
 
     def add(
         self,
@@ -100,9 +109,9 @@ class ModelStore:
         recipe: Mapping[str, Any],
         files: Mapping[str, bytes] | None = None,
     ) -> StoredModel:
-        """Write a model with its measures and, for people, the recipe that the key is the hash of.
+        """Write a model with its metrics and, for information, the recipe that the key is the hash of.
 
-        ``files`` are what other programs need beside the weights.
+        ``files`` are the files that other programs need in addition to the weights.
         """
         folder = self.root / key
         save_tensors(folder / MODEL_FILE, changing_state(model))
@@ -113,7 +122,7 @@ class ModelStore:
         return StoredModel(key, folder / MODEL_FILE, measures)
 
     def note(self, key: str, measures: Measures) -> None:
-        """Write only the measures, of a model that is kept elsewhere."""
+        """Write only the metrics, for a model that is stored elsewhere."""
         write_measures(self.root / key / MEASURES_FILE, measures)
 
 
@@ -123,14 +132,21 @@ def key_of(recipe: Mapping[str, Any]) -> str:
 
 
 def write_measures(path: StoragePath, measures: Measures) -> None:
-    """Write measures as JSON with a digest, what is behind them first."""
+    """Write metrics as JSON with a digest, item values first."""
     if isinstance(measures, Measured) and measures.per_item:
         write_sealed(path.with_name(ITEMS_FILE), measures.per_item)
-    write_sealed(path, measures)
+    write_sealed(path, {"definitions": DEFINITIONS, "measures": measures})
 
 
-def read_measures(path: StoragePath) -> Measures:
-    """Read what `write_measures` wrote; raises `Damaged`, or `FileNotFoundError` where nothing was measured."""
-    measures = read_sealed(path)
+def read_measures(path: StoragePath) -> Measures | None:
+    """Read the output of `write_measures`; None if it was written with other definitions.
+
+    Raises:
+        Damaged: A file does not match its digest.
+        FileNotFoundError: There are no metrics.
+    """
+    document = read_sealed(path)
+    if document.get("definitions") != DEFINITIONS:
+        return None
     items = path.with_name(ITEMS_FILE)
-    return Measured(measures, read_sealed(items) if items.exists() else {})
+    return Measured(document["measures"], read_sealed(items) if items.exists() else {})

@@ -26,7 +26,7 @@ CHUNK = 1 << 22
 def save_tensors(
     path: StoragePath, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write tensors as safetensors in their standard memory order; shared memory is written for each name.
+    """Write tensors as safetensors in contiguous format; shared memory is written once per name.
 
     Marked as PyTorch's, which `transformers` asks for. The library writes metadata in an order of chance, so the head
     is written anew in a sorted one.
@@ -60,9 +60,9 @@ def load_tensors(path: StoragePath) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def is_whole(path: StoragePath) -> bool:
-    """Whether a safetensors file is there with all of its bytes; reads only its head.
+    """Whether a safetensors file exists and is complete; reads only its header.
 
-    The head is JSON behind its own length in 8 bytes, and says where in the rest each tensor ends.
+    The header is JSON, preceded by its length in 8 bytes, and contains the offset at which each tensor ends.
     """
     try:
         size = path.stat().st_size
@@ -118,10 +118,10 @@ def _encoded(head: Mapping[str, Any]) -> bytes:
 
 
 def load_model(model: nn.Module, path: StoragePath) -> None:
-    """Load what can change of a model in place; parameters keep their memory order and device.
+    """Load the changeable part of a model in place; parameters keep their memory format and device.
 
     Raises:
-        ValueError: The file's tensors are not the model's: names the file and the first difference.
+        ValueError: The file does not match the model; the message names the file and the first difference.
     """
     tensors, _ = load_tensors(path)
     try:

@@ -22,7 +22,7 @@ SWEEP_FILE = "sweep.yaml"
 """The resolved configuration of a sweep."""
 
 OUTCOME_FILE = "outcome.json"
-"""How a run ended. Written last: a folder that has it is complete."""
+"""The outcome of a run. Written last: a folder that contains it is complete."""
 RUN_FILE = "run.yaml"
 """The resolved configuration of a run."""
 HARDNESS_FILE = "hardness.npz"
@@ -44,7 +44,7 @@ REFUSED_FILE = "tracking.refused.jsonl"
 TRIALS = "trials"
 """Folder of a sweep's trials."""
 RECORD_FILE = "record.json"
-"""The driver's record of a trial that has ended."""
+"""The driver's record of an ended trial."""
 
 MOST_LETTERS = 100
 """Of a run's name."""

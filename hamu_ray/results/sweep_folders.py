@@ -63,13 +63,13 @@ def resumable_folder(config: SweepConfig, local: Path, given: str | None = None)
     if given is not None:
         folder = Path(given).absolute()
         if not (folder / SWEEP_FILE).is_file():
-            raise ConfigError(f"--resume {given}: not a sweep's folder: it has no {SWEEP_FILE}")
+            raise ConfigError(f"--resume {given}: not a sweep folder: it has no {SWEEP_FILE}")
     else:
         found = next(filter(has_something_left, _of_name(config.name, local)), None)
         if found is None:
             raise ConfigError(
-                f"--resume: no sweep of the name {config.name} in {shown(local)} has something left to run; leave "
-                "--resume out"
+                f"--resume: no sweep with the name {config.name} in {shown(local)} has trials left to run; remove "
+                "--resume"
             )
         folder = found
     earlier, now = load_sweep(folder / SWEEP_FILE).whole, config.whole
@@ -77,7 +77,7 @@ def resumable_folder(config: SweepConfig, local: Path, given: str | None = None)
         if earlier.get(key) != now.get(key) and key not in ("tracking", "storage"):
             raise ConfigError(
                 f"--resume: {key} differs from {shown(folder / SWEEP_FILE)}: "
-                "take the configuration back, or leave --resume out"
+                "revert the configuration, or remove --resume"
             )
     return folder
 

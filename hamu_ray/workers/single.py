@@ -1,4 +1,4 @@
-"""A single run without Tune: in this process if it has one worker, in a slot of Ray Train workers otherwise."""
+"""A single run without Tune: in this process with one worker, in a slot of Ray Train workers otherwise."""
 
 import json
 
@@ -16,7 +16,7 @@ from hamu_ray.results.sealed import Damaged, digest_of
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath, storage_path
 from hamu_ray.terminal.console import Console
-from hamu_ray.terminal.measures import measures_table
+from hamu_ray.terminal.metrics import metrics_table
 from hamu_ray.terminal.progress import RunView
 from hamu_ray.workers.rehearsal import rehearse_runs
 
@@ -45,9 +45,11 @@ def run_single(run: RunConfig, output: str | None = None, force: bool = False) -
     if isinstance(end, Failure):
         console.verdict("failed", end.reason, good=False)
         return 1
-    console.print(measures_table({**view.bases, "unlearned": end.measures}))
+    console.print(metrics_table({**view.bases, "unlearned": end.measures}))
     detail = f"{end.reason} ({end.steps} steps in {end.seconds:.1f} s)"
     console.verdict(end.status, detail, good=end.status is Status.FINISHED)
+    if end.nothing_to_forget:
+        console.text(end.nothing_to_forget, "yellow")
     if end.reference_origin:
         console.text(f"the reference {end.reference_origin}")
     console.text(f"model  {shown(folder / MODEL_FILE)}")
@@ -72,7 +74,7 @@ def is_taken(folder: StoragePath) -> bool:
 def run_in_slot(
     run: RunConfig, storage: StoragePath, folder: StoragePath, view: RunView, console: Console
 ) -> Outcome | Failure:
-    """Run on Ray Train workers; return how the run ended."""
+    """Run on Ray Train workers; return the outcome."""
     import ray
 
     from hamu_ray.workers.cluster import connect
@@ -89,7 +91,7 @@ def run_in_slot(
 
 
 def train_models(run: RunConfig) -> int:
-    """Train the original model and the reference where they are missing; print where they are. Return 0."""
+    """Train the original model and the reference if they do not exist yet; print their paths. Return 0."""
     console = Console()
     storage = storage_path(run.storage.path)
     rehearse_runs([run], storage)
@@ -98,7 +100,7 @@ def train_models(run: RunConfig) -> int:
         task = resident.task(run)
         original, reference = base_models(run, task, Alone(), view.show, resident.models)
     models = {"original": original, **({"reference": reference} if reference else {})}
-    console.print(measures_table({name: model.measures for name, model in models.items()}))
+    console.print(metrics_table({name: model.measures for name, model in models.items()}))
     console.fields({name: model.place for name, model in models.items()}, width=10)
     return 0
 

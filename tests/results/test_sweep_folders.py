@@ -83,7 +83,7 @@ def test_what_is_over_is_not_resumed(tmp_path: Path) -> None:
     config = config_of()
     started(config, tmp_path, ended=2, finished=True)
     with pytest.raises(
-        ConfigError, match=r"^--resume: no sweep of the name s in .* has something left to run"
+        ConfigError, match=r"^--resume: no sweep with the name s in .* has trials left to run"
     ):
         resumable_folder(config, tmp_path)
     out_of_time = started(config, tmp_path, ended=1, finished=True)
@@ -93,7 +93,7 @@ def test_what_is_over_is_not_resumed(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_sweep(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^--resume .*: not a sweep's folder: it has no sweep.yaml"):
+    with pytest.raises(ConfigError, match=r"^--resume .*: not a sweep folder: it has no sweep.yaml"):
         resumable_folder(config_of(), tmp_path, str(tmp_path))
 
 
