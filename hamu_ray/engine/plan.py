@@ -33,7 +33,7 @@ LOG_EVERY = 10
 
 @dataclass(frozen=True)
 class ObjectiveBatches:
-    """One objective of a run: what is minimised or raised, and on which batches."""
+    """One objective of a run: the loss, its direction, and its batches."""
 
     objective: Objective
     batches: Batches
@@ -51,22 +51,22 @@ class Plan:
     micro_batch_size: int | None
     steps: int
     evaluate_every: int | None
-    """Steps between evaluations; None evaluates at the end alone."""
+    """Steps between evaluations; None evaluates only at the end."""
     checkpoint_every: int | None
     stop: StopConfig
     freeze_batchnorm: bool
     seed: int
     workers: WorkersConfig
     promise_every: int | None = None
-    """Steps between looks at what first-order promises came to; None never looks."""
+    """Steps between comparisons of predicted with actual changes; None disables them."""
     evaluate_end: bool = True
-    """Whether the finished model is measured."""
+    """Whether the final model is evaluated."""
     original_forget_loss: float | None = None
-    """The forget loss that a run starts from."""
+    """The forget loss at the start of the run."""
     reference_forget_loss: float | None = None
     """The reference's forget loss, at which a run may end; None without a reference."""
     select_by: tuple[str, ...] = ()
-    """Measures whose sum decides which evaluation's weights are the result; empty takes the last weights."""
+    """Metrics whose sum selects the evaluation whose weights are the result; empty selects the last weights."""
 
     @property
     def needed(self) -> tuple[Role, ...]:
@@ -74,12 +74,12 @@ class Plan:
         return tuple(role for role in Role if role in self.sides)
 
     def settings_at(self, forget_loss: Tensor) -> StepSettings:
-        """Return the settings of a step whose batch has a forget loss, 0-d: where there is a target, how far it is."""
+        """Return a step's hyperparameters for its batch's forget loss, 0-d, including the remaining way to a target."""
         if self.settings.target is None:
             return self.settings
         start, target = self.original_forget_loss, self.reference_forget_loss
-        assert start is not None, "unlearning starts from a model that was measured"
-        assert target is not None, "the configuration asks for a reference"
+        assert start is not None, "the initial model of unlearning has been evaluated"
+        assert target is not None, "the configuration requires a reference"
         return replace(self.settings, remaining=remaining_to_target(forget_loss, start=start, target=target))
 
     def learning_rate(self, step: int) -> float:
@@ -103,7 +103,7 @@ def unlearning_plan(
 ) -> Plan:
     """Return the plan of unlearning ``splits["forget"]`` while retaining ``splits["retain"]``.
 
-    ``original`` and ``reference`` are the measures of the two models, which some plans hang on.
+    ``original`` and ``reference`` are the metrics of the two models, which some plans depend on.
     """
     method = configured(run.method)
     batches = {
@@ -150,7 +150,9 @@ def unlearning_plan(
     )
 
 
-def training_plan(run: RunConfig, phase: str, examples: Tensor, select_by: tuple[str, ...]) -> Plan:
+def training_plan(
+    run: RunConfig, phase: str, examples: Tensor, select_by: tuple[str, ...], seed: int
+) -> Plan:
     """Return the plan of training a model on ``examples``: descending one objective.
 
     With ``training.select: best`` the weights of the epoch with the best sum of ``select_by`` are the result.
@@ -158,7 +160,7 @@ def training_plan(run: RunConfig, phase: str, examples: Tensor, select_by: tuple
     method = get_method("ft")
     assert method.retain is not None
     best = run.training.select == "best"
-    batches = Batches(examples, run.training.batch_size, 2 * run.seed)
+    batches = Batches(examples, run.training.batch_size, 2 * seed)
     return Plan(
         phase=phase,
         method=method,
@@ -171,14 +173,14 @@ def training_plan(run: RunConfig, phase: str, examples: Tensor, select_by: tuple
         checkpoint_every=None,
         stop=StopConfig(collapse_ratio=None),
         freeze_batchnorm=False,
-        seed=run.seed,
+        seed=seed,
         workers=WorkersConfig(count=1),
         select_by=select_by if best else (),
     )
 
 
 def configured(config: MethodConfig) -> Method:
-    """Return the method with its own forget objective, or the one that it is given, as configured."""
+    """Return the method with its default forget objective, or the configured one."""
     method = get_method(config.name)
     choices = forget_objectives_of(config.name)
     if not choices:

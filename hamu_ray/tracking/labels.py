@@ -1,4 +1,4 @@
-"""What trials are compared by where people look at many: in searches, columns and charts of the MLflow UI."""
+"""Labels of trials for searches, columns and charts of the MLflow UI."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from hamu_ray.config.vision import ForgetClass
 
 
 def labels_of(run: RunConfig) -> dict[str, Any]:
-    """Return the values that say most about a trial, by names without a path: its tags and parameters in MLflow.
+    """Return the main values of a trial by names without a path, which become tags and parameters in MLflow.
 
     `rho` is there where the forget set has it, and the constraint by its key where the method has one.
     """

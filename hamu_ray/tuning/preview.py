@@ -1,4 +1,4 @@
-"""The dry run: what a sweep would run, before anything expensive starts."""
+"""The dry run: the plan of a sweep, before anything expensive starts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -25,9 +25,9 @@ def _among(values: Sequence[Scalar]) -> str:
 def preview(
     config: SweepConfig, console: Console | None = None, fixed: Mapping[str, str] | None = None
 ) -> None:
-    """Print what a sweep would run: how many trials, on what, and the first configuration in full.
+    """Print the plan of a sweep: the number of trials, their resources, and the first configuration in full.
 
-    ``fixed`` are keys that the file varies and the command fixed, with the text of its `--set`.
+    ``fixed`` are keys that the file varies and the command line fixes, with the text of its `--set`.
     """
     console = console or Console()
     plan = plan_sweep(config, local_folder(config.storage) / SWEEPS / config.name)

@@ -1,4 +1,4 @@
-"""A model card says whether the steps were guaranteed, and how hard the problem was."""
+"""A model card states whether the steps were guaranteed, and how hard the problem was."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ FREE = "of the forgetting available in the first step costs nothing in retaining
         ({"name": "gdiff"}, None),
     ],
 )
-def test_what_the_card_says_of_the_steps(
+def test_the_cards_description_of_the_steps(
     method: dict[str, Any], words: str | None, resident: Resident, folder: Path
 ) -> None:
     run = done(cheap_run(method=method), resident, folder)
@@ -36,10 +36,8 @@ def test_what_the_card_says_of_the_steps(
 
 
 @pytest.mark.parametrize(("rho", "known"), [(0.0, True), (1.0, False)])
-def test_what_the_original_does_not_know_is_said(
-    rho: float, known: bool, resident: Resident, folder: Path
-) -> None:
-    """A random forget set of digits is as well known to a model that never saw it."""
+def test_nothing_to_forget_is_reported(rho: float, known: bool, resident: Resident, folder: Path) -> None:
+    """A model trained without a random forget set of digits knows it as well as the original."""
     forget = {"kind": "class", "label": 0, "rho": rho}
     run = done(cheap_run(forget=forget, duration={"steps": 0}), resident, folder)
     quality = run.outcome.measures["forget_quality"]

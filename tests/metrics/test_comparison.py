@@ -39,7 +39,7 @@ def test_avg_gap_is_no_mean_over_what_happens_to_be_there() -> None:
         assert gap.reason.startswith(f"mia_confidence of {whose} is not defined")
 
 
-# Few different values, so that ties occur within and between the samples.
+# Few distinct values, so that ties occur within and between the samples.
 losses = st.lists(st.integers(0, 12).map(lambda n: n / 4), min_size=1, max_size=40)
 
 
@@ -59,7 +59,7 @@ def test_only_the_order_of_losses_matters(
     assert 0 <= quality <= 1
     assert forget_quality(model, model[::-1]) == 1
     assert forget_quality(reference, model) == quality
-    # Losses below the reference's by as much as others are above it are as far from it.
+    # Losses below the reference's are as distant as losses equally far above it.
     mirrored = [-loss for loss in model], [-loss for loss in reference]
     assert forget_quality(*mirrored) == pytest.approx(quality, abs=1e-12)
     moved = [[shift + scale * loss for loss in sample] for sample in (model, reference)]
@@ -91,10 +91,31 @@ def test_a_draw_of_the_forget_set_is_compared_with_the_same_draw() -> None:
         assert size == 2
         return np.array([1, 3])
 
-    assert measured_forget_quality(drawn, reference, draw) == 1
-    assert measured_forget_quality(reference, reference, draw) == 1
-    plain = measured_forget_quality({"forget_accuracy": 0.5}, reference, draw)
-    assert reasons({"q": plain}) == {"q": "there are no losses on the forget set of the model"}
+    assert measured_forget_quality(drawn, reference, 4, draw) == {"forget_quality": 1}
+    assert measured_forget_quality(reference, reference, 4, draw) == {"forget_quality": 1}
+    plain = measured_forget_quality({"forget_accuracy": 0.5}, reference, 4, draw)
+    assert reasons(plain) == {"forget_quality": "there are no losses on the forget set of the model"}
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 9).map(float), min_size=3, max_size=3), min_size=2, max_size=4),
+    st.lists(st.integers(0, 9).map(float), min_size=3, max_size=3),
+)
+def test_several_references_count_as_one_sample_and_set_a_ceiling(
+    references: list[list[float]], model: list[float]
+) -> None:
+    pooled = Measured({}, {"forget_losses": [loss for one in references for loss in one]})
+    first_two = np.array([0, 1])
+    for losses, part in ((model, slice(None)), (model[:2], slice(2))):
+        measured = Measured({}, {"forget_losses": losses})
+        compared = measured_forget_quality(measured, pooled, 3, lambda _: first_two)
+        known = [loss for one in references for loss in one[part]]
+        assert compared["forget_quality"] == forget_quality(losses, known)
+        each = [
+            forget_quality(one, [loss for other in references[:i] + references[i + 1 :] for loss in other])
+            for i, one in enumerate(references)
+        ]
+        assert compared["forget_quality_ceiling"] == pytest.approx(np.mean(each))
 
 
 def test_an_original_that_does_not_know_the_forget_set_has_nothing_to_forget() -> None:
@@ -119,7 +140,7 @@ def test_score_quality_hands_the_reason_on() -> None:
     }
 
 
-def test_a_reason_survives_pickling_and_is_told_for_plain_nan_too() -> None:
+def test_a_reason_survives_pickling_and_plain_nan_has_one_too() -> None:
     copy = pickle.loads(pickle.dumps(Undefined("no images")))
     assert math.isnan(copy)
     assert reasons({"a": copy, "b": 0.5, "c": math.nan}) == {
