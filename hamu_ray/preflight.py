@@ -94,7 +94,7 @@ def forecast_lines(runs: Sequence[RunConfig], source: str) -> Iterator[str]:
             continue
         try:
             yield from forecast_data(
-                run.data, run.forget, run.seed, run.model, local_folder(run.storage) / "data"
+                run.data, run.forget, run.training_seed, run.model, local_folder(run.storage) / "data"
             ).lines()
         except ValueError as error:
             raise ConfigError(f"{source}: {first_line(error)}") from error
@@ -110,7 +110,9 @@ def _check(runs: Sequence[RunConfig], methods: Sequence[str], source: str) -> No
             check_given_models(each)
         _check_tracking(run.tracking.uri, local)
         for data in dict.fromkeys(each.data for each in runs):
-            check_data(data, [(each.forget, each.seed) for each in runs if each.data == data], run.model)
+            check_data(
+                data, [(each.forget, each.training_seed) for each in runs if each.data == data], run.model
+            )
     except ValueError as error:
         raise ConfigError(f"{source}: {first_line(error)}") from error
 

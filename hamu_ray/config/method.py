@@ -10,9 +10,6 @@ from hamu_ray.methods import CONSTRAINTS, METHOD_NAMES, forget_objectives_of
 
 PositiveFloat = Annotated[float, Field(gt=0)]
 
-DEFAULT_CONSTRAINT_RATIO = 0.5
-"""The default ratio of HAMU's constraint to the learning rate, as in the original experiments."""
-
 
 class MethodConfig(Section):
     """The unlearning method. Hyperparameters that a method does not have are ignored."""
@@ -27,25 +24,23 @@ class MethodConfig(Section):
     gamma: float = Field(default=0.0, ge=0)
     """SimNPO: margin; the larger, the less likely answers are when the objective saturates."""
     constraint_ratio: float | None = Field(default=None, ge=0, lt=1)
-    """HAMU: guaranteed first-order gain per step, as a ratio of the learning rate (0.5 unless `constraint` is given).
-    """
+    """HAMU: first-order gain to guarantee per step, as a ratio of the learning rate (the paper: 0.5)."""
     constraint: float | None = Field(default=None, ge=0)
     """HAMU: the same as an absolute change of the loss."""
     constraint_fraction: float | None = Field(default=None, ge=0, le=1)
-    """HAMU: the same as a fraction of the largest gain that the radii allow; always feasible with the exact split."""
+    """HAMU: the same as a fraction of the most that the radii allow; never infeasible with the exact split. Without
+    any of the three, 0.25 for hamu-q and 0.8 for hamu-u."""
     radius: Literal["lr"] | PositiveFloat = "lr"
-    """HAMU: maximum length of a block's step: `lr` = learning rate x norm of its gradient, or a number."""
-    constraint_split: Literal["exact", "uniform", "grad_norm", "softmax_dot"] = "grad_norm"
-    """HAMU: how the constraint is split over blocks: with the least cost for the whole model, or by fixed rules."""
+    """HAMU: longest step of a block: `lr` = learning rate x norm of its gradient, or a number."""
+    constraint_split: Literal["exact", "uniform", "grad_norm", "softmax_dot"] = "exact"
+    """HAMU: how the constraint is shared out over blocks: at the least cost for the whole model, or by fixed rules."""
     normalise_split: bool = True
     """HAMU: whether the blocks' shares are normalised to add up to the constraint."""
     granularity: Literal["tensor", "model"] = "tensor"
     """One block per parameter tensor, or the whole model as one block."""
-    infeasible: Literal["least_step", "best_effort", "skip", "stop", "finish"] = "least_step"
-    """HAMU: what to do in a block whose constraint no step within the radius can meet: leave the radius (`least_step`),
-    go as far as it allows (`best_effort`), or take no step (`skip`); or end the run, as infeasible (`stop`) or with the
-    current model as its result (`finish`).
-    """
+    infeasible: Literal["best_effort", "least_step", "skip", "stop", "finish"] = "best_effort"
+    """HAMU: what to do in a block whose constraint no step within the radius can meet: go as far as the radius allows,
+    leave it, stay; or end the run there, as infeasible (`stop`) or with this model as its result (`finish`)."""
     trust_region: bool = False
     """HAMU: halve radius and constraint if less than a quarter of a step's predicted change came true, and double them
     up to `radius` if more than three quarters did; needs an extra forward pass per step.

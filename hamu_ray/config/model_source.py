@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from hamu_ray.config.schema import Section
 
@@ -34,6 +34,9 @@ class ModelSource(Section):
 class ReferenceSource(ModelSource):
     """The source of the reference, and the model that its training starts from."""
 
+    seeds: int = Field(default=1, ge=1)
+    """How many references are trained, with the training's seed and those after it. A model is then compared with the
+    losses of all of them, and their spread (`forget_quality_ceiling`) shows how much of a difference is a seed's."""
     start: str | None = None
     """Initial model of its training, declared to be free of the forget set, such as the pretrained base model of a
     fine-tuned original; same forms as `path`. Null: the model of the `model` section.
@@ -48,6 +51,7 @@ class ReferenceSource(ModelSource):
     @model_validator(mode="after")
     def _starts_only_if_trained(self) -> "ReferenceSource":
         given = [key for key in ("start", "new_head", "assume_clean") if getattr(self, key)]
+        given += ["seeds"] * (self.seeds > 1)
         if given and self.source != "train":
             raise ValueError(f"{given[0]}: applies only to source: train; remove it")
         if self.new_head and self.start is None:

@@ -45,6 +45,9 @@ class TrainingOptimizerConfig(OptimizerConfig):
 class TrainingConfig(Section):
     """The training recipe of the original model and of its retain-only reference."""
 
+    seed: int | None = Field(default=None, ge=0, le=2**32 - 1)
+    """Decides on the forget set, on the initial weights and batches of base models, and on what evaluations draw;
+    `seed` then on unlearning alone, so that several of its seeds share their base models. Null: `seed`, for all."""
     epochs: PositiveInt = 50
     batch_size: PositiveInt = 5000
     micro_batch_size: PositiveInt | None = None
@@ -84,13 +87,17 @@ class EvaluationConfig(Section):
     """When and on what data the model is evaluated, in addition to the start and the end."""
 
     enabled: bool = True
-    """False disables evaluation, for timing runs: their objectives are NaN, and they are on no front."""
+    """False measures nothing, for runs that are timed: their objectives are NaN, they are on no front, and no step is
+    compared with what it promised unless a trust region needs it."""
     every_epochs: PositiveInt | None = None
     every_steps: PositiveInt | None = None
     subset: PositiveInt | None = None
     """Examples of each split for intermediate evaluations; the first and the last always use all examples."""
     batch_size: PositiveInt = 1000
     """Examples per forward pass."""
+    promise_every_steps: PositiveInt | None = 50
+    """Steps between comparisons of what a step promised with what it did, each a forward pass of both batches; the
+    first step is always compared. null: never. A trust region compares every step."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "EvaluationConfig":
@@ -193,7 +200,8 @@ class RunConfig(Section):
     name: str = Field(default="run", max_length=100)
     """Name of the run in storage and tracking."""
     seed: int = Field(default=41, ge=0, le=2**32 - 1)
-    """Seed of everything random: the split, the initial weights, the order of the batches."""
+    """Decides everything random: the split, the initial weights, the order of the batches. With `training.seed`, only
+    unlearning."""
     data: AnyData = DigitsData()
     forget: AnyForget = ForgetClass()
     model: AnyModel = ModelConfig()
@@ -210,6 +218,11 @@ class RunConfig(Section):
     workers: WorkersConfig = WorkersConfig()
     storage: StorageConfig = StorageConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+    @property
+    def training_seed(self) -> int:
+        """The seed of the split and of the base models."""
+        return self.seed if self.training.seed is None else self.training.seed
 
     @model_validator(mode="before")
     @classmethod

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from hamu_ray.config.method import DEFAULT_CONSTRAINT_RATIO, MethodConfig
+from hamu_ray.config.constraint import constraint_of
+from hamu_ray.config.method import MethodConfig
 from hamu_ray.config.run import (
     OptimizerConfig,
     RunConfig,
@@ -27,9 +28,7 @@ from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.roles import Role
 
 LOG_EVERY = 10
-"""Steps between reads of the diagnostics by the host, with one transfer each, and between comparisons of predicted and
-actual changes, with one extra forward pass each.
-"""
+"""Steps between the host's reads of the diagnostics, one transfer from the device each."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +90,9 @@ class Plan:
         return rate
 
     def looks_at_promise(self, step: int) -> bool:
-        """Whether predicted and actual changes are compared at a step: the first, the last, and at intervals."""
+        """Whether what a step promised is compared with what it did: the first, and then at the cadence."""
         every = self.promise_every
-        return every is not None and (step == 0 or (step + 1) % every == 0 or step + 1 == self.steps)
+        return every is not None and (step == 0 or (step + 1) % every == 0)
 
 
 def unlearning_plan(
@@ -137,7 +136,11 @@ def unlearning_plan(
         evaluate_every=evaluate_every if evaluation.enabled else None,
         evaluate_end=evaluation.enabled,
         checkpoint_every=run.checkpoint.every_steps,
-        promise_every=1 if settings.trust_region else LOG_EVERY,
+        promise_every=1
+        if settings.trust_region
+        else evaluation.promise_every_steps
+        if evaluation.enabled
+        else None,
         stop=run.stop,
         original_forget_loss=(original or {}).get("forget_loss"),
         reference_forget_loss=(reference or {}).get("forget_loss"),
@@ -147,15 +150,17 @@ def unlearning_plan(
     )
 
 
-def training_plan(run: RunConfig, phase: str, examples: Tensor, select_by: tuple[str, ...]) -> Plan:
-    """Return the plan of training a model on ``examples`` with one objective.
+def training_plan(
+    run: RunConfig, phase: str, examples: Tensor, select_by: tuple[str, ...], seed: int
+) -> Plan:
+    """Return the plan of training a model on ``examples``: descending one objective.
 
     With ``training.select: best`` the weights of the epoch with the best sum of ``select_by`` are the result.
     """
     method = get_method("ft")
     assert method.retain is not None
     best = run.training.select == "best"
-    batches = Batches(examples, run.training.batch_size, 2 * run.seed)
+    batches = Batches(examples, run.training.batch_size, 2 * seed)
     return Plan(
         phase=phase,
         method=method,
@@ -168,7 +173,7 @@ def training_plan(run: RunConfig, phase: str, examples: Tensor, select_by: tuple
         checkpoint_every=None,
         stop=StopConfig(collapse_ratio=None),
         freeze_batchnorm=False,
-        seed=run.seed,
+        seed=seed,
         workers=WorkersConfig(count=1),
         select_by=select_by if best else (),
     )
@@ -185,15 +190,11 @@ def configured(config: MethodConfig) -> Method:
 
 
 def step_settings(config: MethodConfig, method: Method) -> StepSettings:
-    """Return the hyperparameters that the method uses; others keep their defaults."""
-    ratio = config.constraint_ratio
-    if ratio is config.constraint is config.constraint_fraction is None:
-        ratio = DEFAULT_CONSTRAINT_RATIO
+    """Return the settings that the method reads; others keep their defaults."""
+    constraint = constraint_of(config.model_dump())
     values: dict[str, Any] = {
+        **dict([constraint] if constraint else []),
         "radius": None if config.radius == "lr" else config.radius,
-        "constraint": config.constraint,
-        "constraint_ratio": ratio,
-        "constraint_fraction": config.constraint_fraction,
         "constraint_split": config.constraint_split,
         "normalise_split": config.normalise_split,
         "granularity": config.granularity,

@@ -59,7 +59,14 @@ class Resident:
         loaded = data_key(run.data, run.model)
         sections = (run.forget.model_dump_json(), run.model.model_dump_json())
         content = None if run.model.embedded else Checkpoint("model.name", run.model.name).identity
-        key = (loaded, *sections, content, run.training.parameters, run.evaluation.batch_size, run.seed)
+        key = (
+            loaded,
+            *sections,
+            content,
+            run.training.parameters,
+            run.evaluation.batch_size,
+            run.training_seed,
+        )
 
         def data() -> TaskData:
             return load_data(run.data, self.device, self.cache, run.model)
@@ -70,7 +77,7 @@ class Resident:
                 forget=run.forget,
                 model=run.model,
                 batch_size=run.evaluation.batch_size,
-                seed=run.seed,
+                seed=run.training_seed,
                 parameters=run.training.parameters,
             )
 

@@ -10,6 +10,7 @@ from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.metrics.names import (
     FORGET_LOSSES,
     FORGET_QUALITY,
+    FORGET_QUALITY_CEILING,
     MIA_CONFIDENCE,
     UNLEARNING_ACCURACY,
     accuracy_of,
@@ -46,18 +47,28 @@ def forget_quality(model: ArrayLike, reference: ArrayLike) -> float:
 
 
 def measured_forget_quality(
-    model: Measures, reference: Measures, drawn: Callable[[int], NDArray[np.int64]]
-) -> float:
-    """Return the forget quality of a model from the losses behind its and the reference's metrics.
+    model: Measures, reference: Measures, size: int, drawn: Callable[[int], NDArray[np.int64]]
+) -> Measures:
+    """Return `forget_quality` of a model from the losses behind its and the reference's metrics.
 
-    Where the model was measured on a draw of the forget set, it is compared with the reference on the same draw:
-    ``drawn`` gives the indices of so many examples.
+    The reference's losses may be of several references, on ``size`` examples each. The model is compared with all of
+    them, and `forget_quality_ceiling` is the mean quality of each reference among the others: what another training
+    run without the forget set comes to. Where the model was measured on a draw of the forget set, it is compared on the
+    same draw: ``drawn`` gives the indices of so many examples.
     """
-    losses, known = (
-        np.asarray(measures.per_item.get(FORGET_LOSSES, []) if isinstance(measures, Measured) else [])
-        for measures in (model, reference)
-    )
-    return forget_quality(losses, known[drawn(len(losses))] if 0 < len(losses) < len(known) else known)
+    losses, known = _forget_losses(model), _forget_losses(reference).reshape(-1, size)
+    compared = known[:, drawn(len(losses))] if 0 < len(losses) < size else known
+    measures: Measures = {FORGET_QUALITY: forget_quality(losses, compared.ravel())}
+    if len(known) > 1:
+        others = (np.delete(known, number, axis=0).ravel() for number in range(len(known)))
+        ceiling = [forget_quality(one, rest) for one, rest in zip(known, others, strict=True)]
+        measures[FORGET_QUALITY_CEILING] = sum(ceiling) / len(ceiling)
+    return measures
+
+
+def _forget_losses(measures: Measures) -> NDArray[np.float64]:
+    values = measures.per_item.get(FORGET_LOSSES, []) if isinstance(measures, Measured) else []
+    return np.asarray(values, dtype=np.float64)
 
 
 def nothing_to_forget(original: Mapping[str, float]) -> str:

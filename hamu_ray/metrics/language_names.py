@@ -222,6 +222,7 @@ LANGUAGE: Mapping[str, Metric] = names.table(
         "higher",
         original_is_best=True,
     ),
+    names.CEILING,
     Metric(FORGET_PROB_QUALITY, "1 - |forget_prob of M - forget_prob of R|", "higher"),
 )
 """Metrics of the language task."""

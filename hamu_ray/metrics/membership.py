@@ -7,6 +7,11 @@ from hamu_ray.metrics.undefined import Undefined
 
 Values = NDArray[np.floating]
 
+EXACT = 2000
+"""Up to so many members and non-members the attack is fitted on each of them; above, on bins of them."""
+QUANTILES, CELLS = 400, 512
+"""Edges of bins: so many quantiles of the confidences, and so many equal parts of 0..1."""
+
 
 def mia_confidence(retain: Values, test: Values, forget: Values, *, seed: int) -> float:
     """Return the fraction of forget examples that a confidence attack classifies as non-members.
@@ -19,8 +24,10 @@ def mia_confidence(retain: Values, test: Values, forget: Values, *, seed: int) -
     Takes the confidences in 0..1, each ``(n,)``. `Undefined` if a split is empty, a confidence is not finite, or all
     confidences of members and non-members are equal.
 
-    Takes about 8 s for 10,000 members, 10,000 non-members and 5,000 forget examples on one core; the time is quadratic
-    in the test split.
+    The fit's time grows with the square of the number of examples, 8 s for 10,000 of each on one core. More than
+    `EXACT` are therefore put into bins, each of which is one example of their mean confidence with their number as its
+    weight. Equal examples and one with their number as its weight give the same classifier, and bins are narrow
+    against the kernel's width of 1: the share is within 0.002 of the exact one's, in less than 0.2 s.
     """
     # Imported here: scikit-learn takes a second, which reading metric names does not need.
     from sklearn.svm import SVC
@@ -32,8 +39,26 @@ def mia_confidence(retain: Values, test: Values, forget: Values, *, seed: int) -
     if confidences.min() == confidences.max():
         return Undefined("members and non-members all have the same confidence")
     is_member = np.arange(len(confidences)) < len(drawn)
-    attack = SVC(kernel="rbf", C=3.0, gamma=1.0).fit(confidences[:, None], is_member)
+    points, labels, weights = confidences, is_member, np.ones(len(confidences))
+    if len(confidences) > EXACT:
+        points, labels, weights = _binned(confidences, is_member)
+    attack = SVC(kernel="rbf", C=3.0, gamma=1.0).fit(points[:, None], labels, sample_weight=weights)
     return float(1.0 - attack.predict(forget[:, None]).mean())
+
+
+def _binned(
+    values: Values, labels: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
+    """Return the mean value, the label and the number of values of each bin, which hold values of one label.
+
+    The bins are narrow everywhere, and narrower where there are many values. Takes values in 0..1, ``(n,)``.
+    """
+    quantiles = np.quantile(values, np.linspace(0, 1, QUANTILES + 1)[1:-1])
+    edges = np.union1d(quantiles, np.linspace(0, 1, CELLS + 1)[1:-1])
+    bins = 2 * np.searchsorted(edges, values, side="right") + labels
+    found, of_value, counts = np.unique(bins, return_inverse=True, return_counts=True)
+    means = np.bincount(of_value, weights=values) / counts
+    return means, found % 2 == 1, counts.astype(np.float64)
 
 
 def auc_loss(members: Values, others: Values) -> float:

@@ -22,6 +22,7 @@ AUC_LOSS_FORGET_TEST = "auc_loss_forget_test"
 AVG_GAP = "avg_gap"
 FORGET_QUALITY = "forget_quality"
 RETAIN_UTILITY = "retain_utility"
+FORGET_QUALITY_CEILING = "forget_quality_ceiling"
 FORGET_ACCURACY_QUALITY = "forget_accuracy_quality"
 FORGET_LOSSES = "forget_losses"
 """The loss of each example of the forget set, which `forget_quality` compares: values behind the metrics, no metric."""
@@ -79,6 +80,13 @@ def table(*metrics: Metric) -> dict[str, Metric]:
     """Return the metrics by their keys."""
     return {metric.name: metric for metric in metrics}
 
+
+CEILING = Metric(
+    FORGET_QUALITY_CEILING,
+    "Mean forget_quality of each of several references against the losses of the others: what another training run "
+    "without the forget set comes to",
+)
+"""Of every task, where there are several references."""
 
 ENGINE: Mapping[str, Metric] = table(
     Metric(
@@ -169,6 +177,7 @@ VISION: Mapping[str, Metric] = table(
         "higher",
         original_is_best=True,
     ),
+    CEILING,
     Metric(FORGET_ACCURACY_QUALITY, "1 - |forget accuracy of M - forget accuracy of R|", "higher"),
 )
 """Metrics of the vision task."""

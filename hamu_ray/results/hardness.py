@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hamu_ray.config.constraint import constraint_of
 from hamu_ray.results.outcome import Report
 from hamu_ray.results.wording import percent
 
@@ -53,8 +54,9 @@ def hardness_sentences(histories: Histories, method: Mapping[str, Any]) -> list[
         f"{percent(ends[0])} of the {gain} available in the first step costs nothing in {cost}, "
         f"{percent(ends[1])} in the last."
     ]
-    fraction, sine = method.get("constraint_fraction"), first_sine(histories)
-    if fraction is not None and math.isfinite(sine):
+    key, fraction = constraint_of(method) or (None, math.nan)
+    sine = first_sine(histories)
+    if key == "constraint_fraction" and math.isfinite(sine):
         side = (
             "less than what is free in the first step: both objectives can improve in it"
             if fraction < ends[0]

@@ -16,7 +16,7 @@ from hamu_ray.storage import StoragePath
 DEFINITIONS = {name: metric.definition for name, metric in OBJECTIVES.items()}
 """Definitions of objectives by name, for subtitles of axes."""
 
-SHORT_KEYS = {"learning_rate": "lr", "constraint_ratio": "ratio"}
+SHORT_KEYS = {"learning_rate": "lr", "constraint_ratio": "ratio", "constraint_fraction": "fraction"}
 """Abbreviations of the last words of key paths."""
 
 NONE = "\N{EN DASH}"

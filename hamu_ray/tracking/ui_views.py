@@ -16,7 +16,7 @@ from hamu_ray.config.search import Objective
 
 TAG = "mlflow.sharedViewState."
 PACKED = "deflate;"
-LABELS = ("method", "rho", "seed", "constraint_ratio", "learning_rate")
+LABELS = ("method", "rho", "seed", "constraint_fraction", "constraint_ratio", "learning_rate")
 """Columns of the table of runs, as `hamu_ray.tracking.labels` names them."""
 DIAGNOSTICS = ("gradient_cosine",)
 """Plotted by step next to the objectives: the conflict of the two gradients."""

@@ -91,10 +91,31 @@ def test_a_draw_of_the_forget_set_is_compared_with_the_same_draw() -> None:
         assert size == 2
         return np.array([1, 3])
 
-    assert measured_forget_quality(drawn, reference, draw) == 1
-    assert measured_forget_quality(reference, reference, draw) == 1
-    plain = measured_forget_quality({"forget_accuracy": 0.5}, reference, draw)
-    assert reasons({"q": plain}) == {"q": "there are no losses on the forget set of the model"}
+    assert measured_forget_quality(drawn, reference, 4, draw) == {"forget_quality": 1}
+    assert measured_forget_quality(reference, reference, 4, draw) == {"forget_quality": 1}
+    plain = measured_forget_quality({"forget_accuracy": 0.5}, reference, 4, draw)
+    assert reasons(plain) == {"forget_quality": "there are no losses on the forget set of the model"}
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 9).map(float), min_size=3, max_size=3), min_size=2, max_size=4),
+    st.lists(st.integers(0, 9).map(float), min_size=3, max_size=3),
+)
+def test_several_references_count_as_one_sample_and_set_a_ceiling(
+    references: list[list[float]], model: list[float]
+) -> None:
+    pooled = Measured({}, {"forget_losses": [loss for one in references for loss in one]})
+    first_two = np.array([0, 1])
+    for losses, part in ((model, slice(None)), (model[:2], slice(2))):
+        measured = Measured({}, {"forget_losses": losses})
+        compared = measured_forget_quality(measured, pooled, 3, lambda _: first_two)
+        known = [loss for one in references for loss in one[part]]
+        assert compared["forget_quality"] == forget_quality(losses, known)
+        each = [
+            forget_quality(one, [loss for other in references[:i] + references[i + 1 :] for loss in other])
+            for i, one in enumerate(references)
+        ]
+        assert compared["forget_quality_ceiling"] == pytest.approx(np.mean(each))
 
 
 def test_an_original_that_does_not_know_the_forget_set_has_nothing_to_forget() -> None:

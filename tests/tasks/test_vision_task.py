@@ -130,7 +130,7 @@ def test_every_measure_has_a_name_and_only_those(task: VisionTask, model: nn.Mod
     measures = task.evaluate(model, Alone())
     compared = task.compare(measures, None, measures)
     assert tuple(measures) == ALL
-    assert set(measures) | set(compared) == set(VISION)
+    assert set(measures) | set(compared) == set(VISION) - {"forget_quality_ceiling"}  # of several references
     assert set(metric_names("vision")) > set(VISION)
     assert all(math.isfinite(value) for value in {**measures, **compared}.values())
     assert compared["avg_gap"] == 0

@@ -14,6 +14,7 @@ from hamu_ray.results.trial import Status
 from hamu_ray.results.wording import NONE, SHORT, defined, duration, number, settings, signed
 
 HEADLINES = (
+    "forget_quality_ceiling",
     "avg_gap",
     "unlearning_accuracy",
     "retain_accuracy",

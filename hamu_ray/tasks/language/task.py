@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from hamu_ray.config.language import LanguageModelConfig, LoraConfig, TofuData
-from hamu_ray.metrics import comparison, language_names, names
+from hamu_ray.metrics import comparison, language_names
 from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.metrics.undefined import reasons
 from hamu_ray.tasks.checkpoints import Checkpoint
@@ -180,11 +180,13 @@ class LanguageTask:
         utility = language_names.prob_of("test")
         if isinstance(config, TofuData) and config.utility == "model_utility" and self._evaluation.asked:
             utility = language_names.model_utility_of(geometric=False)
-        quality = comparison.measured_forget_quality(
-            measures, reference, lambda size: self._evaluation.drawn(size)["forget"]
-        )
         compared = {
-            names.FORGET_QUALITY: quality,
+            **comparison.measured_forget_quality(
+                measures,
+                reference,
+                len(self._forget),
+                lambda subset: self._evaluation.drawn(subset)["forget"],
+            ),
             **compare_measures(measures, reference, utility=utility),
         }
         items, known = (m.per_item if isinstance(m, Measured) else {} for m in (measures, reference))

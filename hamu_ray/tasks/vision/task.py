@@ -150,13 +150,7 @@ class VisionTask:
         forget_accuracy = names.accuracy_of("forget")
         expected = 0.0 if reference is None else reference[forget_accuracy]
         compared: Measures = {
-            names.FORGET_QUALITY: (
-                comparison.measured_forget_quality(
-                    measures, reference, lambda size: self._drawn(size)["forget"]
-                )
-                if reference is not None
-                else Undefined("there is no reference")
-            ),
+            **self._forget_quality(measures, reference),
             names.RETAIN_UTILITY: measures[names.accuracy_of("test")],
             names.FORGET_ACCURACY_QUALITY: comparison.score_quality(measures[forget_accuracy], expected),
         }
@@ -168,6 +162,14 @@ class VisionTask:
             )
         self._log_reasons(compared)
         return compared
+
+    def _forget_quality(self, measures: Measures, reference: Measures | None) -> Measures:
+        if reference is None:
+            return {names.FORGET_QUALITY: Undefined("there is no reference")}
+        size = len(self._splits["forget"])
+        return comparison.measured_forget_quality(
+            measures, reference, size, lambda subset: self._drawn(subset)["forget"]
+        )
 
     def loading(self, model: nn.Module) -> str:
         """Return the Python code that loads this model from its folder."""
