@@ -92,7 +92,7 @@ class Evaluation:
         return {name: found[name][torch.from_numpy(drawn)] for name, drawn in self.drawn(subset).items()}
 
     def drawn(self, subset: int) -> dict[str, NDArray[np.int64]]:
-        """Return which texts of each split a draw of so many has: the same at every evaluation."""
+        """Return the indices of a random subset of each split, the same at every evaluation."""
         sizes = {name: len(indices) for name, indices in self._indices.items() if len(indices)}
         generator = np.random.default_rng((self._seed, SUBSET_STREAM))
         return {name: np.sort(generator.permutation(size)[:subset]) for name, size in sizes.items()}
