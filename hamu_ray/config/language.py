@@ -167,8 +167,8 @@ class TofuData(TextSection):
     """
     test_subset: str | None = None
     """Configuration whose split `train` contains the test examples, such as `holdout10` of `locuslab/TOFU`, which
-    published original models were not trained on. null holds out `test_share` of the retain examples, which such models were
-    trained on."""
+    published original models were not trained on. null holds out `test_share` of the retain examples, which such models
+    were trained on."""
     utility: Literal["model_utility", "test_prob"] = "model_utility"
     """Definition of `retain_utility` if the evaluation sets exist. A model trained only on TOFU knows no real authors,
     so its `model_utility` is always close to zero."""
