@@ -85,7 +85,7 @@ class Outcome:
     the configuration states it.
     """
     reference_origin: str = ""
-    """The same in words, to follow after `the reference`."""
+    """The same in words, to continue `the reference`."""
     nothing_to_forget: str = ""
     """Explanation if the original model did not know the forget set before unlearning; otherwise empty."""
     steps_outside_guarantee: int | None = None

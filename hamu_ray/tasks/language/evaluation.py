@@ -59,7 +59,7 @@ class Evaluation:
         belonging = {name: {questions[at] for at in indices} for name, indices in parts.items()}
         found = {name: choices.positions(belonging.get(name)) for name, choices in encodings.choices.items()}
         self.asked = {name: positions for name, positions in found.items() if len(positions[0])}
-        """Evaluation sets by name: where their questions and wrong answers are that the splits hold."""
+        """Evaluation sets by name: indices of the questions that belong to the splits, and of their wrong answers."""
 
     def measure(self, model: nn.Module, share: Share, subset: int | None) -> Measured:
         """Evaluate a model in eval mode, without gradients; see `LanguageTask.evaluate`."""
