@@ -8,9 +8,9 @@ from hamu_ray.metrics.undefined import Undefined
 Values = NDArray[np.floating]
 
 EXACT = 2000
-"""Up to so many members and non-members the attack is fitted on each of them; above, on bins of them."""
+"""Up to this many members and non-members, the attack is fitted on single examples; above, on bins."""
 QUANTILES, CELLS = 400, 512
-"""Edges of bins: so many quantiles of the confidences, and so many equal parts of 0..1."""
+"""Number of bin edges: quantiles of the confidences, and equal parts of 0..1."""
 
 
 def mia_confidence(retain: Values, test: Values, forget: Values, *, seed: int) -> float:
@@ -24,10 +24,10 @@ def mia_confidence(retain: Values, test: Values, forget: Values, *, seed: int) -
     Takes the confidences in 0..1, each ``(n,)``. `Undefined` if a split is empty, a confidence is not finite, or all
     confidences of members and non-members are equal.
 
-    The fit's time grows with the square of the number of examples, 8 s for 10,000 of each on one core. More than
-    `EXACT` are therefore put into bins, each of which is one example of their mean confidence with their number as its
-    weight. Equal examples and one with their number as its weight give the same classifier, and bins are narrow
-    against the kernel's width of 1: the share is within 0.002 of the exact one's, in less than 0.2 s.
+    The time of the fit is quadratic in the number of examples, 8 s for 10,000 of each on one core. More than `EXACT`
+    examples are therefore binned: a bin becomes one example at its mean confidence, weighted by its size. For equal
+    examples this is exact, and bins are narrow relative to the kernel's width of 1: the result is within 0.002 of the
+    exact one, in less than 0.2 s.
     """
     # Imported here: scikit-learn takes a second, which reading metric names does not need.
     from sklearn.svm import SVC
@@ -49,9 +49,9 @@ def mia_confidence(retain: Values, test: Values, forget: Values, *, seed: int) -
 def _binned(
     values: Values, labels: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
-    """Return the mean value, the label and the number of values of each bin, which hold values of one label.
+    """Return the mean value, the label and the size of each bin; a bin has values of one label.
 
-    The bins are narrow everywhere, and narrower where there are many values. Takes values in 0..1, ``(n,)``.
+    Bins are narrow everywhere, and narrower where values are dense. Takes values in 0..1, ``(n,)``.
     """
     quantiles = np.quantile(values, np.linspace(0, 1, QUANTILES + 1)[1:-1])
     edges = np.union1d(quantiles, np.linspace(0, 1, CELLS + 1)[1:-1])
