@@ -126,6 +126,7 @@ BOTH = {
     "optimizer.clip_norm": 1.0,
     "method.radius": "lr",
     "method.constraint_split": "grad_norm",
+    "method.infeasible": "finish",
 }
 
 

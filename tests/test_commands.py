@@ -60,7 +60,7 @@ def command(folder: Path, name: str, *arguments: str) -> subprocess.CompletedPro
             "forget: {kind: class, label: 10}\n",
             "forget.label: there is no class 10; the classes are 0=0,",
         ),
-        ("forget: {kind: random, share: 1e-4}\n", "forget.share: 0.0001 of 1437 training images is none"),
+        ("forget: {kind: random, share: 1e-4}\n", "forget.share: 0.0001 of 1437 training images is empty"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path: Path, text: str, line: str) -> None:
@@ -108,6 +108,9 @@ def test_dry_run(tmp_path: Path) -> None:
     assert re.search(r"^workers +2 a trial, 1 CPU each$", about, re.MULTILINE)
     assert re.search(r"^objectives +max forget_quality, max retain_utility$", about, re.MULTILINE)
     assert "optimizer.learning_rate: loguniform [0.02, 0.3]" in about
+    words = " ".join(about.split())  # lines are wrapped to the terminal
+    assert "hamu-q asks for 10.0 % to 40.0 % of the forgetting available in a step" in words
+    assert "hamu-u asks for 60.0 % to 90.0 % of the retaining available in a step" in words
     run = RunConfig.model_validate(yaml.safe_load(first))
     assert (run.method.name, run.method.constraint_fraction, run.optimizer.learning_rate) == (
         "hamu-q",

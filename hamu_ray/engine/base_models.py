@@ -1,4 +1,4 @@
-"""Original models and retain-only references of a run: trained once, then found again."""
+"""The base models of a run: the original model and the retain-only reference, trained once and then reused."""
 
 import hashlib
 from collections.abc import Sequence
@@ -27,18 +27,19 @@ from hamu_ray.tasks.task import Start, Task
 def base_models(
     run: RunConfig, task: Task, group: Group, on_report: OnReport, models: ModelStore
 ) -> tuple[StoredModel, StoredModel | None]:
-    """Return the original model and the reference (None where configured so), training what is missing.
+    """Return the original model and the reference (None if disabled), after training missing ones.
 
-    Each is trained by one worker alone, so that its numbers do not depend on the size of the group; a group of two
-    trains two at once. Of several references the first is returned, with the losses on the forget set of all.
+    Each is trained by a single worker, so that the result does not depend on the size of the group; a group of two
+    workers trains two concurrently. If there are several references, the first is returned, with the losses on the
+    forget set of all of them.
 
     Raises:
-        Interrupted: A listener wanted no more.
+        Interrupted: The callback asked to stop.
         ValueError: A model cannot be trained or used as configured.
     """
     check_given_models(run)
     sources = {"original": run.original, "reference": run.reference}
-    # Given ones first: what is wrong with them is found before anything trains.
+    # Given models first, so that their errors are reported before anything is trained.
     found: dict[str, StoredModel | None] = {
         phase: measured_from_path(run, task, group, phase, models)
         for phase, source in sources.items()
@@ -64,7 +65,7 @@ def base_models(
         raise Interrupted
     if endings[Status.COLLAPSED]:
         raise ValueError(
-            "training.optimizer.learning_rate: the training of a base model ended in numbers that are not finite; "
+            "training.optimizer.learning_rate: the loss of a base model's training became non-finite; "
             "lower it"
         )
     stored: dict[str, list[StoredModel]] = {}
@@ -110,7 +111,8 @@ def measure_again(run: RunConfig, task: Task, group: Group, key: str, models: Mo
 def train_base(
     run: RunConfig, task: Task, base: BaseModel, on_report: OnReport, models: ModelStore
 ) -> Outcome:
-    """Train the original model or a reference, in this process alone, and store it if it comes to its end."""
+    """Train the original model or a reference, in this process only, and store it if training
+    completes."""
     alone = Alone()
     if base.phase == "reference" and run.reference.start is not None:
         key = "reference.start"
@@ -130,14 +132,14 @@ def train_base(
 
 
 def examples_of(task: Task, phase: str) -> Tensor:
-    """Return what a base model is trained on: everything, or the retain set alone."""
+    """Return the training examples of a base model: all of them, or the retain set only."""
     if phase == "reference":
         return task.splits["retain"]
     return torch.cat([task.splits["retain"], task.splits["forget"]]).sort().values
 
 
 def training_recipe(run: RunConfig, task: Task, base: BaseModel) -> dict:
-    """Return all that determines a base model, as plain data."""
+    """Return everything that determines a base model, as plain data."""
     start = run.reference.start if base.phase == "reference" else None
     return {
         "phase": base.phase,
@@ -164,21 +166,21 @@ Given = Start | StoragePath
 
 
 def given(run: RunConfig, key: str, name: str) -> Given:
-    """Return the model that a key of the configuration names; raises `ValueError` where there is no such file."""
+    """Return the model that a configuration key names; raises `ValueError` if the file does not exist."""
     checkpoint = checkpoint_at(run, key, name)
     if checkpoint is not None:
         return Start(key, checkpoint.name, new_head=run.reference.new_head and key == "reference.start")
     path = storage_path(name)
     path = path / MODEL_FILE if path.is_dir() else path
     if not path.is_file():
-        raise ValueError(f"{key}: {path}: no such file; give a {MODEL_FILE} or a folder that holds one")
+        raise ValueError(f"{key}: {path}: no such file; give a {MODEL_FILE} or a folder that contains one")
     return path
 
 
 def built(task: Task, seed: int, source: Given, key: str = "") -> nn.Module:
     """Return a model with the weights of a given or stored one.
 
-    Raises `ValueError` where they do not fit, with the configuration's ``key`` that names a given file.
+    Raises `ValueError` if they do not fit, with the configuration's ``key`` of a given file.
     """
     if isinstance(source, Start):
         return task.build_model(seed, source)
@@ -191,7 +193,7 @@ def built(task: Task, seed: int, source: Given, key: str = "") -> nn.Module:
 
 
 def identity_of(run: RunConfig, key: str, name: str) -> str:
-    """Return what identifies a given model: its content, or its commit on the hub."""
+    """Return the identity of a given model: its content, or its commit on the hub."""
     source = given(run, key, name)
     if isinstance(source, Start):
         return Checkpoint(source.key, source.name).identity
@@ -205,7 +207,7 @@ def identity_of(run: RunConfig, key: str, name: str) -> str:
 def measured_from_path(
     run: RunConfig, task: Task, group: Group, phase: str, models: ModelStore
 ) -> StoredModel:
-    """Return a model that the user gave, measured once."""
+    """Return a model given by the user, evaluated once."""
     key, name = f"{phase}.path", (run.original if phase == "original" else run.reference).path
     assert name is not None
     source = given(run, key, name)
@@ -214,7 +216,7 @@ def measured_from_path(
         **training_recipe(run, task, BaseModel("given", run.training_seed)),
     }
     stored = key_of(recipe)
-    # An adapter that becomes part of a whole model is stored as that: other adapters can rest on it.
+    # An adapter that is merged into its base is stored as a whole model, so that it can be the base of new adapters.
     merged = (
         isinstance(source, Start)
         and run.training.parameters == "all"
@@ -241,7 +243,7 @@ def measured_from_path(
 
 
 SELECT_BY = {"original": ("retain_accuracy", "forget_accuracy"), "reference": ("retain_accuracy",)}
-"""Whose sum decides on the best epoch of a base model's training."""
+"""The metrics whose sum selects the best epoch of a base model's training."""
 
 
 class Interrupted(Exception):
@@ -249,7 +251,7 @@ class Interrupted(Exception):
 
 
 CHUNK = 1 << 22
-"""Bytes that are read at once."""
+"""Number of bytes that are read at once."""
 
 CHEAP = 2**62
-"""As an evaluation's subset: all examples, but only cheap measures."""
+"""Value of an evaluation's subset: all examples, but only cheap metrics."""

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 ConstraintSplit = Literal["exact", "uniform", "grad_norm", "softmax_dot"]
 Granularity = Literal["tensor", "model"]
-Infeasible = Literal["least_step", "best_effort", "skip", "stop", "finish"]
+Infeasible = Literal["best_effort", "least_step", "skip", "stop", "finish"]
 
 CONSTRAINTS = ("constraint", "constraint_ratio", "constraint_fraction")
 """The hyperparameters that set HAMU's guarantee; exactly one of them is needed."""
@@ -42,7 +42,7 @@ class StepSettings:
     same meaning for every learning rate, step and model, and is always feasible with the exact split.
     """
 
-    constraint_split: ConstraintSplit = "grad_norm"
+    constraint_split: ConstraintSplit = "exact"
     """How B is split over blocks: with the least cost for the whole model (``"exact"``, see
     `hamu_ray.methods.hamu.whole_model`), or by a fixed rule: equally, in proportion to ``|r| |f|``, or by a softmax of
     ``-r.f`` (see `hamu_ray.methods.hamu.shares`).
@@ -56,10 +56,10 @@ class StepSettings:
     granularity: Granularity = "tensor"
     """One block per parameter tensor, or the whole model as one block."""
 
-    infeasible: Infeasible = "least_step"
+    infeasible: Infeasible = "best_effort"
     """What to do in a block whose constraint no step within the radius meets (with the exact split: in all blocks if
-    the whole model's constraint cannot be met): take the shortest step that meets it, outside the radius
-    (``"least_step"``); take the step within the radius that gains most (``"best_effort"``); or take no step
+    the whole model's constraint cannot be met): take the step within the radius that gains most
+    (``"best_effort"``); take the shortest step that meets it, outside the radius (``"least_step"``); or take no step
     (``"skip"``). With ``"stop"`` and ``"finish"``, one such block prevents the step of the whole model, so that a run
     can end there: as infeasible, or as finished with the current model as its result, like the original code.
     """

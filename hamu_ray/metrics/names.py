@@ -1,9 +1,9 @@
 """Metrics of all tasks and of vision: key, definition, direction, unit. M: the model, R: the retain-only reference.
 
-`hamu_ray.metrics.table` collects them with all other reported numbers.
+`hamu_ray.metrics.table` combines them with all other reported numbers.
 
-The unlearning literature's UA, RA and TA (SalUn, arXiv:2310.12508) are `unlearning_accuracy`,
-`retain_accuracy` and `test_accuracy`.
+The unlearning literature's UA, RA and TA (SalUn, arXiv:2310.12508) are `unlearning_accuracy`, `retain_accuracy` and
+`test_accuracy`.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 SPLITS = ("retain", "forget", "test")
-"""The splits that a model is measured on; keys start with their names."""
+"""The splits that a model is evaluated on; keys start with their names."""
 
 UNLEARNING_ACCURACY = "unlearning_accuracy"
 TEST_FORGOTTEN_CLASS_ACCURACY = "test_forgotten_class_accuracy"
@@ -42,7 +42,7 @@ Kind = Literal["model", "step", "block", "cost", "sweep"]
 class Metric:
     """A reported number.
 
-    ``better`` is ``neither`` where a good value is one near R's, not an extreme one.
+    ``better`` is ``neither`` if a good value is one close to R's.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Metric:
     """Empty for dimensionless numbers, such as fractions in 0..1 and counts."""
     kind: Kind = "model"
     title: str = ""
-    """Title of its chart; empty for numbers that have no chart of their own."""
+    """Title of its chart; empty for numbers without a chart."""
     axis: str = ""
     """Label of the chart's axis: the formula, or the scale."""
     note: str = ""
@@ -91,14 +91,14 @@ CEILING = Metric(
 ENGINE: Mapping[str, Metric] = table(
     Metric(
         UNLEARNING_SECONDS,
-        "Wall time of the unlearning steps alone, no evaluation, no loading",
+        "Wall time of the unlearning steps only, without evaluation and loading",
         "lower",
         "s",
         "cost",
     ),
     Metric(
         EVALUATION_SECONDS,
-        "Wall time of measuring the model during and after unlearning",
+        "Wall time of evaluations during and after unlearning",
         "lower",
         "s",
         "cost",
@@ -106,7 +106,7 @@ ENGINE: Mapping[str, Metric] = table(
     Metric(STEPS, "Optimizer steps taken", kind="cost"),
     Metric(
         GRADIENT_COMPUTATIONS,
-        "Gradients of a global batch computed, both objectives counted",
+        "Number of computed gradients of a global batch, over both objectives",
         "lower",
         kind="cost",
     ),
@@ -115,7 +115,7 @@ ENGINE: Mapping[str, Metric] = table(
     ),
     Metric(
         STEPS_OUTSIDE_GUARANTEE,
-        "Steps that left a block's radius or missed the whole model's constraint; of HAMU's runs alone",
+        "Steps that left a block's radius or missed the whole model's constraint; only for HAMU's runs",
         "lower",
         kind="cost",
     ),
@@ -133,7 +133,7 @@ VISION: Mapping[str, Metric] = table(
     Metric(
         entropy_of("retain"), "Mean entropy of the predicted classes on the retain images", "neither", "nats"
     ),
-    Metric(accuracy_of("forget"), "Share of forget images whose most likely class is right", "neither"),
+    Metric(accuracy_of("forget"), "Fraction of forget images whose most likely class is right", "neither"),
     Metric(loss_of("forget"), "Mean cross-entropy on the forget images", "neither", "nats"),
     Metric(
         entropy_of("forget"), "Mean entropy of the predicted classes on the forget images", "neither", "nats"
@@ -151,17 +151,17 @@ VISION: Mapping[str, Metric] = table(
     Metric(UNLEARNING_ACCURACY, "UA: 1 - accuracy on the forget images; good is near R's", "neither"),
     Metric(
         MIA_CONFIDENCE,
-        "Share of forget images called non-members by an SVC on true-class confidence; good is near R's",
+        "Fraction of forget images classified as non-members by an SVC on true-class confidence; good is near R's",
         "neither",
     ),
     Metric(
         AUC_LOSS_RETAIN_FORGET,
-        "ROC-AUC of telling retain (member) from forget images by a lower loss; 0.5: no leak",
+        "ROC-AUC of distinguishing retain (member) from forget images by a lower loss; 0.5: no leak",
         "neither",
     ),
     Metric(
         AUC_LOSS_FORGET_TEST,
-        "ROC-AUC of telling forget (member) from test images by a lower loss; 0.5: no leak",
+        "ROC-AUC of distinguishing forget (member) from test images by a lower loss; 0.5: no leak",
         "neither",
     ),
     Metric(AVG_GAP, "Mean absolute difference of M and R over UA, RA, TA and mia_confidence", "lower"),

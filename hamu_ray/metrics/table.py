@@ -1,8 +1,8 @@
 """The table of every reported number: its kind, definition, direction and unit.
 
-Tracking asks it which of a run's metrics describe the model; the report takes definitions and directions from it; the
-tests compare it with what real runs report. To add a number, add a `Metric` to the table of its kind: `names.VISION` or
-`language_names.LANGUAGE` (of a model), `STEP`, `BLOCK`, `COSTS` or `SWEEP`.
+Tracking looks up which of a run's metrics describe the model, and the report looks up definitions, directions and chart
+titles; tests compare the table with what runs report. To add a number, add a `Metric` to the table of its kind:
+`names.VISION` or `language_names.LANGUAGE` (of a model), `STEP`, `BLOCK`, `COSTS` or `SWEEP`.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from hamu_ray.metrics.language_names import FORGET_PROB_QUALITY, LANGUAGE
 from hamu_ray.metrics.names import ENGINE, VISION, Kind, Metric, table
 
 MODEL: Mapping[str, Mapping[str, Metric]] = {"vision": VISION, "language": LANGUAGE}
-"""Metrics of models by task. The same key may have another definition in another task."""
+"""Metrics of models by task. The same key may have different definitions in different tasks."""
 
 OBJECTIVES: Mapping[str, Metric] = table(
     Metric(
@@ -38,7 +38,7 @@ OBJECTIVES: Mapping[str, Metric] = table(
     ),
     Metric(names.AVG_GAP, "mean distance to the retain-only reference; 0 = none", "lower"),
 )
-"""Definitions that hold for every task, for figures drawn without a task."""
+"""Task-independent definitions, for figures without a task."""
 
 TRIAL_SECONDS = "trial_seconds"
 
@@ -47,7 +47,7 @@ COSTS: Mapping[str, Metric] = {
     **table(
         Metric(
             TRIAL_SECONDS,
-            "Wall time from the start of a trial to its end, waiting included",
+            "Wall time from the start of a trial to its end, including waiting",
             "lower",
             "s",
             "cost",
@@ -128,7 +128,7 @@ STEP: Mapping[str, Metric] = table(
     Metric("largest_step_radii", "Largest length of a block's step, in radii", kind="step"),
     Metric(
         "constraint_shortfall",
-        "Fraction of B that the step does not gain at first order",
+        "Fraction of B that the step does not gain to first order",
         "lower",
         kind="step",
     ),
@@ -161,8 +161,8 @@ STEP: Mapping[str, Metric] = table(
         axis="actual / promised",
         note="Change of the guaranteed loss on the step's batch; 1: the first-order prediction was exact.",
     ),
-    Metric("radius_scale", "Factor of the trust region on all radii", kind="step"),
-    Metric("step_refused", "1 where the trust region took the step back, else 0", "lower", kind="step"),
+    Metric("radius_scale", "Factor by which the trust region scales all radii", kind="step"),
+    Metric("step_refused", "1 if the trust region reverted the step, else 0", "lower", kind="step"),
 )
 """Diagnostics of a step over the whole model (`hamu_ray.methods.decision.Decision.totals` and the engine's)."""
 
@@ -197,9 +197,7 @@ BLOCK: Mapping[str, Metric] = table(
         title="constraint over available decrease",
         axis="B / (R |f|), log₁₀",
     ),
-    Metric(
-        "feasible", "1 where a step within the radius meets the constraint, else 0", "higher", kind="block"
-    ),
+    Metric("feasible", "1 if a step within the radius meets the constraint, else 0", "higher", kind="block"),
     Metric(
         "stopping_term",
         "The block's term of HAMU's stopping criterion",
@@ -212,7 +210,7 @@ BLOCK: Mapping[str, Metric] = table(
 """Diagnostics of a block in a step (`hamu_ray.methods.decision.Decision.per_block`)."""
 
 ENDS = ("finished", "infeasible", "collapsed", "pruned", "failed", "interrupted")
-"""How trials end."""
+"""Statuses of ended trials."""
 
 SWEEP: Mapping[str, Metric] = table(
     Metric("hypervolume", "Area that the front dominates, down to the worst corner", "higher", kind="sweep"),
@@ -224,20 +222,25 @@ SWEEP: Mapping[str, Metric] = table(
     ),
     Metric("front_points", "Trials on the front", kind="sweep"),
     Metric("sweep_seconds", "Wall time from the first step to the last trial's end", "lower", "s", "sweep"),
-    Metric("busy_share", "Fraction of it that workers spent in steps and evaluation", "higher", kind="sweep"),
+    Metric(
+        "busy_share",
+        "Fraction of the wall time that workers spent in steps and evaluation",
+        "higher",
+        kind="sweep",
+    ),
     *(Metric(f"trials_{end}", f"Trials that ended as {end}", kind="sweep") for end in ENDS),
 )
-"""Numbers of a whole sweep. Beside them it reports the metrics of its base models, under `BASES`."""
+"""Numbers of a whole sweep. It also reports the metrics of its base models, under `BASES`."""
 
 BASES = ("original", "reference")
 """Base models. A sweep reports the mean of a metric over its base models as `original.METRIC`, `reference.METRIC`."""
 
 OF_TRIALS: tuple[Mapping[str, Metric], ...] = (*MODEL.values(), COSTS, STEP)
-"""What the run of a trial reports as metrics; diagnostics of blocks are in a file."""
+"""The metrics of a trial's run; diagnostics of blocks are stored in a file."""
 
 
 def kind_of(name: str) -> Kind | None:
-    """Return the kind of a metric that a trial's run reports; None where the table does not have it."""
+    """Return the kind of a metric of a trial's run; None if the table does not contain it."""
     return next((metrics[name].kind for metrics in OF_TRIALS if name in metrics), None)
 
 
@@ -247,6 +250,6 @@ def is_model_metric(name: str) -> bool:
 
 
 def metric_of(name: str, task: str | None = None) -> Metric | None:
-    """Return a metric of models or costs, as the task defines it where one is given; None if it is unknown."""
+    """Return a metric of models or costs, with the task's definition if a task is given; None if it is unknown."""
     tables = (MODEL.get(task, {}), COSTS) if task is not None else (OBJECTIVES, COSTS, *MODEL.values())
     return next((metrics[name] for metrics in tables if name in metrics), None)

@@ -61,7 +61,7 @@ def test_other_texts_stay_as_they_are(text: str) -> None:
     ("key", "remedy"),
     [
         ("tracking.uri", "MLFLOW_TRACKING_PASSWORD"),
-        ("storage.path", "the machine's role"),
+        ("storage.path", "the machine's cloud role"),
         ("data.path", "environment"),
     ],
 )
@@ -122,5 +122,5 @@ def test_a_configuration_that_unfolds_without_end_is_refused(kind: str, tmp_path
     ]
     file = tmp_path / "bomb.yaml"
     file.write_text("".join(["name: run\n", first, *lines]))
-    with pytest.raises(ConfigError, match=r"aliases unfold to more than 100000 values"):
+    with pytest.raises(ConfigError, match=r"aliases expand to more than 100000 values"):
         load_run(file)

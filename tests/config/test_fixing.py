@@ -77,7 +77,7 @@ def test_the_dry_run_shows_what_is_fixed(file: Path) -> None:
 def test_a_space_that_is_fixed_wholly_is_no_sweep(tmp_path: Path) -> None:
     path = tmp_path / "one.yaml"
     path.write_text("space: {seed: {grid: [1, 2]}}\n")
-    with pytest.raises(ConfigError, match="a sweep needs at least one parameter"):
+    with pytest.raises(ConfigError, match="a sweep needs at least one key"):
         load_sweep(path, ["seed=1"])
 
 

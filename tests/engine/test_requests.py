@@ -142,8 +142,8 @@ workers: {{count: 1}}
     cut = load_run("run.yaml", ["data.windows=null", "data.max_length=64"])
     dropped = [line for line in forecast_lines([cut], "run.yaml") if line.startswith("forget  ")]
     assert dropped == [
-        f"forget     1 texts, 63 answer tokens; {len(everything) - 62} more are dropped: data.max_length cuts them "
-        "off, data.windows would not"
+        f"forget     1 texts, 63 answer tokens; {len(everything) - 62} more are truncated by "
+        "data.max_length; set data.windows to use them"
     ]
     shortened = done(cut, resident, prepared / "cut")
     assert shortened.outcome.measures["forget_dropped_tokens"] == len(everything) - 62

@@ -13,6 +13,14 @@ from hamu_ray.results.outcome import Status
 
 Bases = tuple[StoredModel, StoredModel]
 
+PAPER = {
+    "name": "hamu-q",
+    "constraint_ratio": 0.5,
+    "constraint_split": "grad_norm",
+    "infeasible": "least_step",
+}
+"""HAMU with the paper's constraint and shares, which its stopping criterion was made for."""
+
 
 @pytest.fixture(scope="module")
 def half_class(resident: Resident, bases: Bases, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
@@ -28,7 +36,10 @@ def half_class(resident: Resident, bases: Bases, tmp_path_factory: pytest.TempPa
         "duration": {"steps": 10},
     }
     run = cheap_run(
-        **{**sections, "duration": {"steps": 4}}, original=original, optimizer={"learning_rate": 0.02}
+        **{**sections, "duration": {"steps": 4}},
+        original=original,
+        optimizer={"learning_rate": 0.02},
+        method=PAPER,
     )
     folder = tmp_path_factory.mktemp("half-forgotten")
     done(run, resident, folder)
@@ -40,7 +51,7 @@ def test_criterion_keeps_the_weights_of_the_last_step_before(
     ratio: float, resident: Resident, folder: Path, half_class: dict[str, Any]
 ) -> None:
     hamu = {
-        "method": {"name": "hamu-q", "constraint_ratio": ratio},
+        "method": {**PAPER, "constraint_ratio": ratio},
         "optimizer": {"learning_rate": 0.01, "momentum": 0.9},
     }
     free = done(cheap_run(**half_class, **hamu), resident, folder)
@@ -253,7 +264,7 @@ def test_weights_stay_those_before_however_many_steps_were_computed_after(
 ) -> None:
     """The host looks at the device now and then; how often must not show in the result."""
     hamu = {
-        "method": {"name": "hamu-q", "constraint_ratio": 0.5},
+        "method": PAPER,
         "optimizer": {"learning_rate": 0.01},
         "stop": {"criterion": True, "collapse_ratio": None},
     }

@@ -2,12 +2,35 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
-from cheap_runs import cheap_run, done
+from cheap_runs import Done, cheap_run, done
 
 from hamu_ray.engine.resident import Resident
 from hamu_ray.results.outcome import Status
+
+
+def looked_at(run: Done) -> list[int]:
+    """The steps whose promises were compared with what they did."""
+    kept = run.heard.history.get("promise_kept", [])
+    return [step for step, value in enumerate(kept, 1) if math.isfinite(value)]
+
+
+@pytest.mark.parametrize(
+    ("sections", "steps"),
+    [
+        ({}, [1]),
+        ({"evaluation": {"promise_every_steps": 2}}, [1, 2, 4, 6]),
+        ({"evaluation": {"promise_every_steps": None}}, []),
+        ({"evaluation": {"enabled": False}}, []),
+        ({"evaluation": {"enabled": False}, "method": {"trust_region": True}}, [1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_how_often_promises_are_compared(
+    sections: dict[str, Any], steps: list[int], resident: Resident, folder: Path
+) -> None:
+    assert looked_at(done(cheap_run(duration={"steps": 6}, **sections), resident, folder)) == steps
 
 
 @pytest.mark.timeout(300)  # trains its own original and reference
@@ -31,5 +54,4 @@ def test_a_run_that_diverges_ends_within_the_guarantee_with_a_trust_region(
     assert held.outcome.guaranteed
     assert min(held.heard.history["radius_scale"]) < 1
     assert all(map(math.isfinite, held.heard.history["promise_kept"]))
-    looked = [step for step, kept in enumerate(free.heard.history["promise_kept"], 1) if math.isfinite(kept)]
-    assert looked == [1, 10, 20, 30, 40, 50, 60]
+    assert looked_at(free) == [1, 50]

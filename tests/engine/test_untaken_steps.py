@@ -73,7 +73,7 @@ def test_a_run_that_has_stopped_changes_nothing(
     before = kept(stepper)
     assert all(bool(value.any()) == bool(taken) for key, value in before.items() if key != "weights")
     impossible = replace(
-        stepper.plan.settings, radius=1e-6, constraint=1.0, constraint_ratio=None, infeasible="stop"
+        stepper.plan.settings, radius=1e-6, constraint=1.0, constraint_fraction=None, infeasible="stop"
     )
     stepper.plan = replace(stepper.plan, settings=impossible)
     for step in (taken, taken + 1):

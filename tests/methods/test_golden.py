@@ -37,6 +37,7 @@ def solve(index: int) -> tuple[Tensor, Decision]:
         shaped(array(index, "retain")),
         shaped(forget),
         lr=case["lr"],
+        infeasible="least_step",
         **{option: case[option] for option in OPTIONS if option in case},
     )
     return torch.cat([gradient.reshape(-1) for gradient in gradients]), decision

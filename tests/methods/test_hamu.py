@@ -17,6 +17,8 @@ from hamu_ray.methods.hamu.shares import constraint_shares
 from hamu_ray.methods.hamu.weighting import quality_weighting, utility_weighting
 
 HAMU = ["hamu-q", "hamu-u"]
+FIXED = {"constraint_split": "grad_norm", "infeasible": "least_step"}
+"""Every block on its own, and the shortest step where a block's constraint is out of reach."""
 SPLITS = ["uniform", "grad_norm", "softmax_dot"]
 
 seeds = st.integers(0, 10_000)
@@ -48,7 +50,7 @@ def test_step_keeps_its_promises(method, seed, mix, retain_scale, forget_scale, 
     # A ratio of what the gradients can give, so that all branches occur at all scales.
     constraint = ratio * lr * flat(r).norm().item() * flat(f).norm().item()
     gradients, decision = equivalent_gradients(
-        method, r, f, lr=lr, constraint=constraint, constraint_split=split
+        method, r, f, lr=lr, constraint=constraint, constraint_split=split, infeasible="least_step"
     )
     limits = decision.constraint
     for block, (descended, guaranteed) in enumerate(zip(*effective(method, r, f), strict=True)):
@@ -140,7 +142,13 @@ def test_branches():
     ]
     for f, constraint, branch, step in table:
         gradients, decision = equivalent_gradients(
-            "hamu-q", [torch.tensor([1.0, 0.0])], [torch.tensor(f)], lr=1.0, radius=1.0, constraint=constraint
+            "hamu-q",
+            [torch.tensor([1.0, 0.0])],
+            [torch.tensor(f)],
+            lr=1.0,
+            radius=1.0,
+            constraint=constraint,
+            **FIXED,
         )
         assert decision.branch.tolist() == [branch], f
         torch.testing.assert_close(-gradients[0], torch.tensor(step), rtol=1e-6, atol=1e-7)
@@ -148,7 +156,7 @@ def test_branches():
 
 def test_a_vanished_gradient_does_not_make_the_constraint_vanish():
     r = normal(1)
-    gradients, decision = equivalent_gradients("hamu-q", r, zeros(), lr=1e-3, constraint_ratio=0.5)
+    gradients, decision = equivalent_gradients("hamu-q", r, zeros(), lr=1e-3, constraint_ratio=0.5, **FIXED)
     assert decision.infeasible_blocks == len(SHAPES)
     assert set(decision.branch.tolist()) == {Branch.SKIPPED}
     assert not flat(gradients).any()
@@ -239,7 +247,9 @@ def test_shares(split, pair):
 def test_a_block_with_a_tiny_gradient_is_not_sent_far_away(split):
     r, f = normal(1), normal(2)
     r[1], f[1] = 1e-8 * r[1], 1e-8 * f[1]
-    _, decision = equivalent_gradients("hamu-q", r, f, lr=1e-3, constraint_ratio=0.5, constraint_split=split)
+    _, decision = equivalent_gradients(
+        "hamu-q", r, f, lr=1e-3, constraint_ratio=0.5, constraint_split=split, infeasible="least_step"
+    )
     limits = decision.constraint
     assert limits.needed[1] == 0
     whole = limits.total / limits.available.sum()

@@ -32,7 +32,7 @@ def test_equal_points_share_a_row():
     assert len(summary.front) == 13
     front = front_table(summary)
     assert [row[1] for row in front.rows] == ["same0 +11", "other"]
-    assert "+n: as many" in front.caption
+    assert "+n: n other" in front.caption
 
 
 def test_what_is_not_guaranteed_is_marked():

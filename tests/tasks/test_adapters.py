@@ -105,7 +105,7 @@ def test_a_given_adapter_computes_what_it_did(more: dict[str, Any], tmp_path: Pa
     assert ours.peft_config["default"].lora_dropout == 0.2
     for key, value in (("rank", 2), ("alpha", 64), ("dropout", 0.0), ("target_modules", ["q_proj"])):
         config = LoraConfig.model_validate({"adapter": str(tmp_path), key: value})
-        with pytest.raises(ValueError, match=rf"^model\.lora\.{key}: .* is not that of .*; set it to null"):
+        with pytest.raises(ValueError, match=rf"^model\.lora\.{key}: .* differs from .*; set it to null"):
             with_adapter(family("llama"), config, 0)
 
 
@@ -133,7 +133,7 @@ def test_an_attention_that_the_model_lacks_is_named(text_corpus: Path, tmp_path:
     build_language_model(config, encoder, 0, torch.device("cpu"))
     with pytest.raises(
         ValueError,
-        match=r"^model\.attn_implementation: .* does not take sdpa here: .*; take another, such as eager$",
+        match=r"^model\.attn_implementation: .* does not support sdpa here: .*; use another, such as eager$",
     ):
         build_language_model(
             config.model_copy(update={"attn_implementation": "sdpa"}),

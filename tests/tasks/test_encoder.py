@@ -160,14 +160,14 @@ def test_special_tokens_within_texts_are_text(pieces: list[str], template: str |
         (
             "{{ messages[0].content }}",
             {},
-            "data.template: the chat template of .* does not write the question and",
+            "data.template: the chat template of .* does not contain the question and",
         ),
         (
             None,
             {"system_prompt": "x"},
-            "data.system_prompt: the tokenizer of .* has no chat template; leave it out",
+            "data.system_prompt: the tokenizer of .* has no chat template; remove it",
         ),
-        (None, {"template": "chat"}, "data.template: the tokenizer of .* has no chat template; take plain"),
+        (None, {"template": "chat"}, "data.template: the tokenizer of .* has no chat template; use plain"),
     ],
 )
 def test_templates_that_do_not_fit(

@@ -113,7 +113,7 @@ def test_transformers_checkpoint(kind: str, tmp_path: Path, offline: None) -> No
     assert logits_of(model, torch.zeros(2, 3, 8, 8)).shape == (2, 10)
     again = build_vision_model(config, (3, 8, 8), TEN, seed=1)
     assert torch.equal(parameters_of(model), parameters_of(again))
-    with pytest.raises(ValueError, match=r"takes images of 3 channels, the data have 1"):
+    with pytest.raises(ValueError, match=r"expects images with 3 channels, the data have 1"):
         build_vision_model(config, (1, 8, 8), TEN, seed=1)
 
 
@@ -128,7 +128,7 @@ def test_images_must_have_the_checkpoints_size(tmp_path: Path, offline: None) ->
     [
         ("resnet2", "did you mean resnet20"),
         ("resnet20-projections", "did you mean resnet20-projection"),
-        ("xyz/abc", "own models: resnet20, resnet20-projection"),
+        ("xyz/abc", "built-in models: resnet20, resnet20-projection"),
     ],
 )
 def test_unknown_name(name: str, hint: str, offline: None) -> None:

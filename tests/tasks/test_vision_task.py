@@ -231,7 +231,7 @@ def test_without_a_class_there_is_none_to_report(digits: VisionData, model: nn.M
     for name in ("test_forgotten_class_accuracy", "test_kept_classes_accuracy"):
         value = measures[name]
         assert isinstance(value, Undefined)
-        assert value.reason == "the forget set is no class"
+        assert value.reason == "the forget set is not a class"
     with pytest.raises(ValueError, match="only a whole-class forget set"):
         task.compare(measures, None, None)
 

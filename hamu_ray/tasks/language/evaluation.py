@@ -1,4 +1,4 @@
-"""Measuring a language model on splits and evaluation sets, over all workers."""
+"""Evaluation of a language model on splits and evaluation sets, distributed over all workers."""
 
 from collections.abc import Callable
 from functools import partial
@@ -32,39 +32,39 @@ EVERY = (
     *ALL,
     *(of(name) for name in SPLITS for of in (language_names.tokens_of, language_names.dropped_tokens_of)),
 )
-"""What a full evaluation measures, in order."""
+"""The metrics of a full evaluation, in order."""
 
 SUBSET_STREAM = 2
-"""Keeps the draw of the evaluation's subset apart from others that start from the same seed."""
+"""Separates this random stream from others with the same seed."""
 
 
 class Evaluation:
-    """The texts that the models of a task are measured on."""
+    """The texts that the models of a task are evaluated on."""
 
     def __init__(self, encodings: Encodings, split: TextSplit, *, batch_size: int, seed: int) -> None:
-        """Find the questions of the evaluation sets that the splits hold; the seed decides on subsets."""
+        """Select the questions of the evaluation sets that belong to the splits; the seed determines subsets."""
         self._encodings = encodings
         self._rows, self._texts = encodings.corpus.rows, encodings.texts
         self._batch_size = batch_size
         self._seed = seed
-        self._numbers = {
+        self._indices = {
             "retain": torch.from_numpy(split.retain),
             "forget": torch.from_numpy(split.forget),
             "duplicate": torch.from_numpy(split.duplicates),
             "test": torch.from_numpy(split.test),
         }
         questions = self._rows.questions
-        self._learned = torch.cat([self._numbers[name] for name in ("retain", "forget", "duplicate")])
+        self._learned = torch.cat([self._indices[name] for name in ("retain", "forget", "duplicate")])
         parts = {"retain": split.retain, "forget": split.forget}
-        belonging = {name: {questions[at] for at in numbers} for name, numbers in parts.items()}
+        belonging = {name: {questions[at] for at in indices} for name, indices in parts.items()}
         found = {name: choices.positions(belonging.get(name)) for name, choices in encodings.choices.items()}
         self.asked = {name: positions for name, positions in found.items() if len(positions[0])}
         """Evaluation sets by name: where their questions and wrong answers are that the splits hold."""
 
     def measure(self, model: nn.Module, share: Share, subset: int | None) -> Measured:
-        """Measure a model in eval mode, without gradients: as `LanguageTask.evaluate` says."""
+        """Evaluate a model in eval mode, without gradients; see `LanguageTask.evaluate`."""
         scores = partial(self._scores, model, share)
-        splits = {name: scores(self._texts, numbers) for name, numbers in self.measured(subset).items()}
+        splits = {name: scores(self._texts, indices) for name, indices in self.measured(subset).items()}
         alternatives, generated = {}, {}
         if subset is None:
             alternatives = {name: self._alternatives(scores, name) for name in self.asked}
@@ -85,23 +85,23 @@ class Evaluation:
         return Measured(measures or gathered, per_item)
 
     def measured(self, subset: int | None = None) -> dict[str, Tensor]:
-        """Return the texts that each split is measured on, as indices of the corpus (int64, CPU)."""
-        found = {name: numbers for name, numbers in self._numbers.items() if len(numbers)}
+        """Return the texts that each split is evaluated on, as indices of the corpus (int64, CPU)."""
+        found = {name: indices for name, indices in self._indices.items() if len(indices)}
         if subset is None:
             return found
         return {name: found[name][torch.from_numpy(drawn)] for name, drawn in self.drawn(subset).items()}
 
     def drawn(self, subset: int) -> dict[str, NDArray[np.int64]]:
         """Return which texts of each split a draw of so many has: the same at every evaluation."""
-        sizes = {name: len(numbers) for name, numbers in self._numbers.items() if len(numbers)}
+        sizes = {name: len(indices) for name, indices in self._indices.items() if len(indices)}
         generator = np.random.default_rng((self._seed, SUBSET_STREAM))
         return {name: np.sort(generator.permutation(size)[:subset]) for name, size in sizes.items()}
 
     def counted(self) -> Measures:
-        """Return how many answer tokens each split has, and how many no window holds, as measures."""
+        """Return the numbers of used and dropped answer tokens of each split, as metrics."""
         return {
-            of(name): float(counts[numbers].sum())
-            for name, numbers in self._numbers.items()
+            of(name): float(counts[indices].sum())
+            for name, indices in self._indices.items()
             for of, counts in (
                 (language_names.tokens_of, self._texts.answers),
                 (language_names.dropped_tokens_of, self._texts.dropped),
@@ -111,15 +111,15 @@ class Evaluation:
     def _answers(self) -> dict[str, list[str]]:
         """Return the true answers of each split as text."""
         return {
-            name: [self._rows.answers[at] for at in numbers.tolist()]
-            for name, numbers in self.measured().items()
+            name: [self._rows.answers[at] for at in indices.tolist()]
+            for name, indices in self.measured().items()
         }
 
-    def _scores(self, model: nn.Module, share: Share, texts: Sequences, numbers: Tensor) -> TokenScores:
+    def _scores(self, model: nn.Module, share: Share, texts: Sequences, indices: Tensor) -> TokenScores:
         def forward(batch: Batch) -> Tensor:
             return answer_logits(model, batch)
 
-        return answer_scores(forward, texts, numbers, self._batch_size, share)
+        return answer_scores(forward, texts, indices, self._batch_size, share)
 
     def _alternatives(self, scores: Callable[[Sequences, Tensor], TokenScores], name: str) -> Alternatives:
         asked, wrong = self.asked[name]
@@ -129,7 +129,7 @@ class Evaluation:
         )
 
     def _generated(self, model: nn.Module, share: Share) -> dict[str, Generated]:
-        """Return greedy answers to the first questions of each split, and to those of the evaluation sets."""
+        """Return greedy answers to the first questions of each split and of the evaluation sets."""
         encoder = self._encodings.encoder
         config, decode = encoder.config, encoder.decode
         new_tokens = config.new_tokens or int(self._texts.first_answers[self._learned].max())
@@ -139,8 +139,8 @@ class Evaluation:
             choices = self._encodings.choices[name]
             asked[name] = (choices.answers, self.asked[name][0], list(choices.truths))
         generated = {}
-        for name, (texts, numbers, true) in sorted(asked.items()):
-            first = numbers[: config.generated]
+        for name, (texts, indices, true) in sorted(asked.items()):
+            first = indices[: config.generated]
             tokens = greedy_answers(model, texts, first, self._batch_size, new_tokens, encoder.end, share)
             generated[name] = Generated([decode(row) for row in tokens], true[: len(first)])
         return generated

@@ -1,4 +1,4 @@
-"""The measures of one image classifier, from its logits on the three splits."""
+"""The metrics of one image classifier, from its logits on the three splits."""
 
 from collections.abc import Mapping
 
@@ -26,7 +26,7 @@ CHEAP = (
     *(of(split) for split in names.SPLITS for of in (names.accuracy_of, names.loss_of, names.entropy_of)),
     names.UNLEARNING_ACCURACY,
 )
-"""The measures that `cheap_measures` returns, in order."""
+"""The metrics that `cheap_measures` returns, in order."""
 
 ALL = (
     *CHEAP,
@@ -36,7 +36,7 @@ ALL = (
     names.AUC_LOSS_FORGET_TEST,
     names.MIA_CONFIDENCE,
 )
-"""The measures that `all_measures` returns, in order."""
+"""The metrics that `all_measures` returns, in order."""
 
 
 def cheap_measures(splits: Mapping[str, Outputs]) -> Measures:
@@ -53,7 +53,7 @@ def cheap_measures(splits: Mapping[str, Outputs]) -> Measures:
 
 
 def all_measures(splits: Mapping[str, Outputs], *, forgotten_class: int | None, seed: int) -> Measures:
-    """Return the cheap measures, the test accuracy in two parts and the membership attacks.
+    """Return the cheap metrics, the test accuracy in two parts, and the membership attacks.
 
     ``splits`` also has the images `UNSEEN`, of which there may be none. ``forgotten_class`` is None where no
     class is forgotten; the seed decides the attack's draw of members.
@@ -61,7 +61,7 @@ def all_measures(splits: Mapping[str, Outputs], *, forgotten_class: int | None, 
     measures = cheap_measures(splits)
     test, unseen = splits["test"], splits[UNSEEN]
     if forgotten_class is None:
-        none = Undefined("the forget set is no class")
+        none = Undefined("the forget set is not a class")
         measures[names.TEST_FORGOTTEN_CLASS_ACCURACY] = measures[names.TEST_KEPT_CLASSES_ACCURACY] = none
     else:
         logits, labels = torch.cat([test.logits, unseen.logits]), torch.cat([test.labels, unseen.labels])

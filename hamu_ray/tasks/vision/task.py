@@ -25,11 +25,11 @@ from hamu_ray.tasks.vision.models import build_vision_model, logits_of
 logger = logging.getLogger(__name__)
 
 SUBSET_STREAM = 2
-"""Keeps the draw of the evaluation's subset apart from others that start from the same seed."""
+"""Separates this random stream from others with the same seed."""
 
 
 class VisionTask:
-    """Image data with a forget set. Cheap to construct: the images are shared, a split is two index lists."""
+    """Image data with a forget set. Cheap to construct: images are shared, and a split is two index tensors."""
 
     teacher_outlives_model = True
 
@@ -38,8 +38,8 @@ class VisionTask:
     ) -> None:
         """Split the training images.
 
-        ``batch_size`` is of evaluation alone; the seed decides the split and the evaluation's draws. Raises
-        `ValueError` for a forget set that the data cannot give.
+        ``batch_size`` is used only for evaluation; the seed determines the split and the evaluation's draws. Raises
+        `ValueError` for a forget set that the data cannot provide.
         """
         self.device = data.device
         self._fingerprint = data.fingerprint
@@ -49,7 +49,7 @@ class VisionTask:
         is_test = np.isin(data.test.labels.cpu().numpy(), kept)
         self._test, self._unseen = (torch.from_numpy(np.flatnonzero(part)) for part in (is_test, ~is_test))
         order = torch.from_numpy(output_order(data.class_names, model))
-        self.data = data.with_labels(order)  # the model's own numbers of the classes from here on
+        self.data = data.with_labels(order)  # from here on, labels are the model's class indices
         self._forgotten_class = None if split.forgotten_class is None else int(order[split.forgotten_class])
         self._model_config = model
         self._batch_size = batch_size
@@ -61,7 +61,7 @@ class VisionTask:
 
     @property
     def splits(self) -> Mapping[str, Tensor]:
-        """Positions (int64, CPU, sorted) of the ``retain`` and ``forget`` images in the training images."""
+        """Indices (int64, CPU, sorted) of the ``retain`` and ``forget`` images in the training images."""
         return self._splits
 
     @property
@@ -70,7 +70,7 @@ class VisionTask:
         return self._fingerprint
 
     def build_model(self, seed: int, start: Start | None = None) -> nn.Module:
-        """Return a fresh or pretrained model on the device; its weights depend on the seed and not on the device."""
+        """Return a new or pretrained model on the device; its weights depend on the seed, not on the device."""
         data = self.data
         model = build_vision_model(self._model_config, data.image_shape, data.class_names, seed, start)
         return model.to(self.device)
@@ -84,21 +84,21 @@ class VisionTask:
         return len(examples)
 
     def parts(self, examples: Tensor, size: int) -> Sequence[Tensor]:
-        """Split images into micro-batches in their own order: all cost the same."""
+        """Split images into micro-batches in their order; all images cost the same."""
         return examples.split(size)
 
     def forward(self, model: nn.Module, examples: Tensor) -> Outputs:
-        """Run the model on training images in its own mode; logits are float32 ``(k, classes)``.
+        """Run the model on training images without changing its mode; logits are float32 ``(k, classes)``.
 
-        ``examples`` is int64 ``(k,)``, on the CPU or the task's device. Nothing waits for a GPU.
+        ``examples`` is int64 ``(k,)``, on the CPU or the task's device. Does not synchronise.
         """
         return self._outputs(model, self.data.train, examples)
 
     def teacher(self, model: nn.Module) -> Teacher:
-        """Return a function from training images to the logits of this model as it is now, in eval mode.
+        """Return a function from training images to the current logits of this model, in eval mode.
 
-        The images never change, so each is run through the model once: here, in the batches of an evaluation.
-        So an image's logits are the same bits whatever batch asks for them, and after a restart.
+        Images never change, so each one passes through the model once, here, in evaluation batches. Its logits are thus
+        bitwise identical for every batch and after a restart.
         """
         logits = self._evaluated_logits(model, self.data.train, torch.arange(len(self.data.train)))
 
@@ -117,10 +117,10 @@ class VisionTask:
         not repeated, and every rank gets the same bits. Why a measure is NaN is kept and logged on rank 0.
         """
         splits: dict[str, Outputs] = {}
-        for name, (source, numbers) in self._measured(subset).items():
-            mine = numbers.tensor_split(share.size)[share.rank]
+        for name, (source, indices) in self._measured(subset).items():
+            mine = indices.tensor_split(share.size)[share.rank]
             logits = share.gather_rows(self._evaluated_logits(model, source, mine))
-            labels = source.labels.index_select(0, numbers.to(self.device))
+            labels = source.labels.index_select(0, indices.to(self.device))
             splits[name] = _one_item_each(logits, labels)
         order = ALL if subset is None else CHEAP
         measures: Measures = {}
@@ -146,7 +146,7 @@ class VisionTask:
         for other forget sets. The original is not needed here.
         """
         if reference is None and not self._whole_class:
-            raise ValueError("reference: only a whole-class forget set (rho 0) can be judged without one")
+            raise ValueError("reference: only a whole-class forget set (rho 0) can be evaluated without one")
         forget_accuracy = names.accuracy_of("forget")
         expected = 0.0 if reference is None else reference[forget_accuracy]
         compared: Measures = {
@@ -172,15 +172,15 @@ class VisionTask:
         )
 
     def loading(self, model: nn.Module) -> str:
-        """Return the Python that loads this model from the folder that it is left in."""
+        """Return the Python code that loads this model from its folder."""
         return loading_code(model, self.data, self._model_config)
 
     def export(self, model: nn.Module, base: str | None) -> Mapping[str, bytes]:
-        """Return a transformers model's configuration and image processor; none for the task's own models."""
+        """Return a transformers model's configuration and image processor; empty for built-in models."""
         return {} if self._model_config.embedded else exported(model, self.data, self._model_config)
 
     def _measured(self, subset: int | None) -> dict[str, tuple[Examples, Tensor]]:
-        """Return where each split's images are found and their positions there."""
+        """Return the images of each split, and their indices."""
         train, test = self.data.train, self.data.test
         found = {
             "retain": (train, self._splits["retain"]),
@@ -198,20 +198,20 @@ class VisionTask:
         generator = np.random.default_rng((self._seed, SUBSET_STREAM))
         return {name: np.sort(generator.permutation(size)[:subset]) for name, size in sizes.items()}
 
-    def _evaluated_logits(self, model: nn.Module, source: Examples, numbers: Tensor) -> Tensor:
+    def _evaluated_logits(self, model: nn.Module, source: Examples, indices: Tensor) -> Tensor:
         """Return the logits in eval mode, float32 ``(k, classes)``; ``k`` may be 0."""
         parts = [torch.empty(0, len(self.data.class_names), device=self.device)]
         with eval_mode(model), torch.inference_mode():
             parts += [
                 self._outputs(model, source, batch).logits
-                for batch in numbers.split(self._batch_size)
+                for batch in indices.split(self._batch_size)
                 if len(batch)
             ]
-        # Outside inference mode, so that the result is a tensor that collectives may write to.
+        # Outside inference mode, because collectives cannot write to inference tensors.
         return torch.cat(parts)
 
-    def _outputs(self, model: nn.Module, source: Examples, numbers: Tensor) -> Outputs:
-        pixels, labels = source.gather(numbers)
+    def _outputs(self, model: nn.Module, source: Examples, indices: Tensor) -> Outputs:
+        pixels, labels = source.gather(indices)
         images = pixels.float().sub_(self._mean).mul_(self._scale)
         if not self._model_config.channels_last:
             images = images.contiguous()
@@ -221,7 +221,7 @@ class VisionTask:
         return _one_item_each(logits.float(), labels)
 
     def _log_reasons(self, measures: Measures) -> None:
-        """Say once per task why a measure is not defined."""
+        """Log once per task why a metric is undefined."""
         for item in reasons(measures).items():
             if item not in self._reported:
                 self._reported.add(item)
@@ -229,5 +229,5 @@ class VisionTask:
 
 
 def _one_item_each(logits: Tensor, labels: Tensor) -> Outputs:
-    """An image is one example with one item."""
+    """Wrap image outputs: an image is an example with one item."""
     return Outputs(logits, labels, examples=torch.arange(len(labels), device=labels.device))

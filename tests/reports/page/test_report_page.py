@@ -174,7 +174,7 @@ def test_hardness_and_kept_promises(page: Page) -> None:
     )
     assert f"hamu-q: {free}" in page.text
     assert "Part of the available change of the guaranteed loss that is not free" in page.text
-    (kept,) = [f for f in page.figures.values() if "over promised" in json.dumps(f["layout"])]
+    (kept,) = [f for f in page.figures.values() if "actual / promised" in json.dumps(f["layout"])]
     (trace,) = kept["data"]  # of HAMU alone; steps at which nothing was measured leave no gap
     assert (trace["x"], trace["y"], trace["mode"]) == ([1, 11], [0.75, 0.75], "lines+markers")
 
@@ -182,7 +182,7 @@ def test_hardness_and_kept_promises(page: Page) -> None:
 def test_tests_and_how_to_read_them(page: Page) -> None:
     assert "after Holm" in page.text
     assert "With few seeds (n) the test has little power" in page.text
-    assert "Wilcoxon's signed-rank test needs six seeds" in page.text
+    assert "Wilcoxon's signed-rank test needs at least six seeds" in page.text
 
 
 def test_an_empty_experiment(store: Path) -> None:
