@@ -114,7 +114,7 @@ def test_dry_run(tmp_path: Path) -> None:
     run = RunConfig.model_validate(yaml.safe_load(first))
     assert (run.method.name, run.method.constraint_fraction, run.optimizer.learning_rate) == (
         "hamu-q",
-        0.1,
+        0.2,
         0.06,
     )
     assert not list(tmp_path.glob("runs/sweeps"))
