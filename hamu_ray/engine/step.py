@@ -1,11 +1,11 @@
 """One step: both gradients, the method's decision, the optimizer. Nothing here waits for the device."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from hamu_ray.config.run import OptimizerConfig
 from hamu_ray.engine.plan import Plan
 from hamu_ray.methods import (
     Blocks,
@@ -24,6 +24,9 @@ from hamu_ray.pairing.flat import FlatParameters
 from hamu_ray.pairing.group import Group
 from hamu_ray.pairing.roles import Role, assign
 from hamu_ray.tasks.task import Task, Teacher
+
+if TYPE_CHECKING:
+    from hamu_ray.config.run import OptimizerConfig
 
 RUNNING, NON_FINITE, INFEASIBLE, CRITERION, OUT_OF_REACH = range(5)
 """Why no further step is taken; kept on the device, so that no step has to ask."""
@@ -238,7 +241,7 @@ class PairedStep:
         self.stop = torch.where(self.stop == RUNNING, reason, self.stop)
 
 
-def make_optimizer(values: nn.Parameter, config: OptimizerConfig) -> torch.optim.Optimizer:
+def make_optimizer(values: nn.Parameter, config: "OptimizerConfig") -> torch.optim.Optimizer:
     """Return the optimizer of the flat parameters."""
     if config.name == "adamw":
         return torch.optim.AdamW([values], lr=config.learning_rate, weight_decay=config.weight_decay)

@@ -8,7 +8,8 @@ from cheap_runs import cheap_run
 from torch import Tensor, nn
 
 from hamu_ray.engine.loop import set_training_mode
-from hamu_ray.engine.plan import Plan, unlearning_plan
+from hamu_ray.engine.plan import Plan
+from hamu_ray.engine.planning import unlearning_plan
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.step import PairedStep
 from hamu_ray.engine.store import StoredModel

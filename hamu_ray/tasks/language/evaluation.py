@@ -13,7 +13,7 @@ from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.metrics.tofu import Alternatives
 from hamu_ray.metrics.tokens import TokenScores
 from hamu_ray.tasks.language.corpus import TextSplit
-from hamu_ray.tasks.language.data import Batch, Encodings, Sequences
+from hamu_ray.tasks.language.data import Encodings
 from hamu_ray.tasks.language.measures import (
     ALL,
     CHEAP,
@@ -23,8 +23,8 @@ from hamu_ray.tasks.language.measures import (
     cheap_measures,
     forget_items,
 )
-from hamu_ray.tasks.language.models import answer_logits
-from hamu_ray.tasks.language.scores import answer_scores, greedy_answers
+from hamu_ray.tasks.language.scores import answer_logits, answer_scores, greedy_answers
+from hamu_ray.tasks.language.sequences import Batch, Sequences
 from hamu_ray.tasks.task import Share
 
 ITEMS = tuple(language_names.truth_ratio_of("forget", geometric=geometric) for geometric in MEANS)

@@ -1,18 +1,44 @@
 """A language model's outputs on many texts, over all workers: scores of given answers, and generated answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hamu_ray.metrics.tokens import COLUMNS, TokenScores, score_tokens
-from hamu_ray.tasks.language.data import Batch, Sequences
+from hamu_ray.tasks.language.sequences import Batch, Sequences
 from hamu_ray.tasks.task import Share
 
 Forward = Callable[[Batch], Tensor]
 """A batch to the logits of its items ``(items, vocabulary)``."""
+
+
+def answer_logits(model: Any, batch: Batch) -> Tensor:
+    """Return the logits of the answer tokens alone, ``(items, vocabulary)``, in the precision of the forward pass.
+
+    Only what predicts an answer token reaches the vocabulary's layer, which for long prompts and large
+    vocabularies is most of the work and memory saved.
+    """
+    with _rows_at(model.get_output_embeddings(), batch):
+        return model(input_ids=batch.tokens, use_cache=False).logits[0]
+
+
+@contextmanager
+def _rows_at(head: nn.Module, batch: Batch) -> Iterator[None]:
+    """Within, the output layer is given the hidden states of a batch's items alone, as one long text."""
+
+    def gathered(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        hidden, *others = inputs
+        return (hidden[batch.rows, batch.columns].unsqueeze(0), *others)
+
+    hook = head.register_forward_pre_hook(gathered)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def answer_scores(

@@ -1,0 +1,161 @@
+"""Tokens as they lie on a worker's device: end to end, padded when they are used."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from hamu_ray.tasks.language.encoding.encoder import Encoded
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Windows of texts side by side, padded on the right, and where their answers are.
+
+    A causal model's answer tokens never look at padding that follows them, so no mask is needed.
+    """
+
+    tokens: Tensor
+    """int64 ``(windows, longest)``."""
+    rows: Tensor
+    """int64 ``(items,)``: the window that each answer token is in, not decreasing."""
+    columns: Tensor
+    """int64 ``(items,)``: the position that predicts it, the one before its own."""
+    labels: Tensor
+    """int64 ``(items,)``: the answer tokens."""
+    texts: Tensor
+    """int64 ``(items,)``: the text that each answer token is of, by its place in the batch, not decreasing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """Prompts with their answers, in windows. All but the tokens stays on the CPU: nothing waits for a GPU."""
+
+    tokens: Tensor
+    """int64 ``(all tokens,)`` on the device: window after window, text after text."""
+    window_prompts: Tensor
+    """int64 ``(windows,)``: tokens of each window that are not predicted, at least 1."""
+    window_answers: Tensor
+    """int64 ``(windows,)``: tokens of each window that are, at least 1."""
+    windows: Tensor
+    """int64 ``(texts,)``: windows of each text, at least 1."""
+    dropped: Tensor
+    """int64 ``(texts,)``: tokens of each answer that are in no window."""
+    pad: int
+
+    @classmethod
+    def of(cls, encoded: "Sequence[Encoded]", pad: int, device: torch.device) -> "Sequences":
+        """Lay texts end to end."""
+        windows = [window for text in encoded for window in text.windows]
+        flat = [token for window in windows for token in (*window.prompt, *window.answer)]
+        return cls(
+            torch.tensor(flat, dtype=torch.int64, device=device),
+            torch.tensor([len(window.prompt) for window in windows], dtype=torch.int64),
+            torch.tensor([len(window.answer) for window in windows], dtype=torch.int64),
+            torch.tensor([len(text.windows) for text in encoded], dtype=torch.int64),
+            torch.tensor([text.dropped for text in encoded], dtype=torch.int64),
+            pad,
+        )
+
+    def __len__(self) -> int:
+        """Return the number of texts."""
+        return len(self.windows)
+
+    @cached_property
+    def prompts(self) -> Tensor:
+        """Tokens of each text's prompt, int64 ``(texts,)``."""
+        return self.window_prompts[self._first]
+
+    @cached_property
+    def answers(self) -> Tensor:
+        """Tokens of each text's answer, over all of its windows, int64 ``(texts,)``."""
+        before = torch.cat([torch.zeros(1, dtype=torch.int64), self.window_answers.cumsum(0)])
+        return before[self._first + self.windows] - before[self._first]
+
+    @cached_property
+    def first_answers(self) -> Tensor:
+        """Answer tokens of each text's first window, int64 ``(texts,)``."""
+        return self.window_answers[self._first]
+
+    @cached_property
+    def lengths(self) -> Tensor:
+        """Tokens of each text's first window, which is its longest, int64 ``(texts,)``."""
+        return self._window_lengths[self._first]
+
+    @cached_property
+    def starts(self) -> Tensor:
+        """Where each text starts among the tokens, int64 ``(texts,)``."""
+        return self._window_starts[self._first]
+
+    @cached_property
+    def _first(self) -> Tensor:
+        """Each text's first window."""
+        return self.windows.cumsum(0) - self.windows
+
+    @cached_property
+    def _window_lengths(self) -> Tensor:
+        return self.window_prompts + self.window_answers
+
+    @cached_property
+    def _window_starts(self) -> Tensor:
+        return self._window_lengths.cumsum(0) - self._window_lengths
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all tokens, and of what are prompts, answers and windows."""
+        content = hashlib.sha256()
+        for tensor in (self.tokens, self.window_prompts, self.window_answers, self.windows):
+            content.update(tensor.cpu().numpy().data)
+        return content.hexdigest()
+
+    def batch(self, numbers: Tensor) -> Batch:
+        """Return the windows of these texts (int64 ``(k,)``, CPU) padded to the longest of them."""
+        device = self.tokens.device
+        texts, within_text = _spread(self.windows[numbers])
+        windows = self._first[numbers][texts] + within_text
+        starts, lengths, prompts = (
+            values[windows] for values in (self._window_starts, self._window_lengths, self.window_prompts)
+        )
+        rows, within_answer = _spread(self.window_answers[windows])
+        columns = prompts[rows] - 1 + within_answer
+        places = torch.arange(int(lengths.max()))
+        # Of padding, the last token's place is looked up; what is there is replaced.
+        found = starts[:, None] + torch.minimum(places, lengths[:, None] - 1)
+        is_padding = places >= lengths[:, None]
+        tokens = self.tokens[to_device(found, device)].masked_fill_(to_device(is_padding, device), self.pad)
+        labels = self.tokens[to_device(starts[rows] + columns + 1, device)]
+        return Batch(
+            tokens,
+            to_device(rows, device),
+            to_device(columns, device),
+            labels,
+            to_device(texts[rows], device),
+        )
+
+    def prompt_batch(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the prompts of these texts padded on the left, and the mask that leaves padding out.
+
+        Both are int64 ``(k, longest)``, for generation.
+        """
+        device = self.tokens.device
+        starts, prompts = self.starts[numbers], self.prompts[numbers]
+        places = torch.arange(int(prompts.max())) - (prompts.max() - prompts)[:, None]
+        is_padding = to_device(places < 0, device)
+        tokens = self.tokens[to_device(starts[:, None] + places.clamp(min=0), device)]
+        return tokens.masked_fill_(is_padding, self.pad), (~is_padding).long()
+
+
+def _spread(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each item's owner, and its place among the owner's items: ``counts`` of them, one owner after another."""
+    owners = torch.repeat_interleave(counts)
+    return owners, torch.arange(len(owners)) - (counts.cumsum(0) - counts)[owners]
+
+
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Return a CPU tensor on a device; a GPU takes it from pinned memory, unawaited."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
