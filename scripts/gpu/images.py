@@ -22,7 +22,7 @@ Build = Callable[[], nn.Module]
 
 
 class RandomImages:
-    """32x32 colour images of noise; the first half is forgotten, or the first of every ten with ``forget_share`` 0.1."""
+    """32x32 colour images of noise; the first ``forget_share`` of them are forgotten."""
 
     teacher_outlives_model = True
 

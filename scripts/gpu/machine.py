@@ -117,7 +117,7 @@ class Machine:
         }
 
 
-class tf32:  # noqa: N801 - used like the context managers of torch.backends
+class tf32:
     """Within, float32 products and convolutions on CUDA may (or may not) use TF32."""
 
     def __init__(self, allowed: bool) -> None:

@@ -52,7 +52,7 @@ def plan_of(
     *,
     batch: int,
     settings: Mapping[str, Any] = HAMU,
-    optimizer: Optimizer = Optimizer(),  # noqa: B008 - frozen
+    optimizer: Optimizer = Optimizer(),
     steps: int = 1000,
     checkpoint_every: int | None = None,
     micro: int | None = None,

@@ -54,7 +54,10 @@ def exchanged(device: torch.device, group: Group, parameters: int) -> dict[str, 
     (role,) = assign(group.rank, group.size, BOTH).roles
     exchange = make_exchange(group, BOTH, parameters)
     gradient = torch.randn(parameters + 1, device=device)
-    gram, values = torch.ones(1, 2, 2, dtype=torch.float64, device=device), torch.zeros(parameters, device=device)
+    gram, values = (
+        torch.ones(1, 2, 2, dtype=torch.float64, device=device),
+        torch.zeros(parameters, device=device),
+    )
     seconds = []
     for step in range(6):
         if step == 1:  # the first one connects
@@ -115,7 +118,9 @@ def _against_one(backend: str, machine: Machine) -> Iterator[Record]:
         "GB/s": found["bytes"] / found["seconds"] / 1e9,
     }
     if found["bytes"] != expected:
-        yield judged(f"{title}, exchange", False, f"sent {found['bytes']:.0f} bytes, not {expected}", **numbers)
+        yield judged(
+            f"{title}, exchange", False, f"sent {found['bytes']:.0f} bytes, not {expected}", **numbers
+        )
         return
     yield measured(f"{title}, exchange", **numbers)
 
