@@ -5,11 +5,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from hamu_ray.metrics.measured import Measures
 from hamu_ray.tasks.modes import eval_mode
 from hamu_ray.tasks.task import Outputs, Teacher
 from hamu_ray.tasks.vision.data import Examples, indices_on
-from hamu_ray.tasks.vision.measures import all_measures, cheap_measures
 from hamu_ray.tasks.vision.networks.resnet import ResNet20
 
 CLASSES = 10
@@ -62,14 +60,10 @@ class RandomImages:
         return lambda examples: logits.index_select(0, indices_on(logits.device, examples))
 
     def outputs(self, model: nn.Module) -> dict[str, Outputs]:
-        """Return the outputs of all splits in eval mode: the device's share of an evaluation."""
+        """Return the outputs of all splits in eval mode."""
         found = {name: (self.train, numbers) for name, numbers in self.splits.items()}
         found["test"] = (self.test, torch.arange(len(self.test)))
         return {name: self._evaluated(model, *where) for name, where in found.items()}
-
-    def measures(self, outputs: dict[str, Outputs], *, full: bool) -> Measures:
-        """Return the metrics of these outputs: mostly the CPU's share of an evaluation."""
-        return all_measures(outputs, forgotten_class=None, seed=0) if full else cheap_measures(outputs)
 
     def _evaluated(self, model: nn.Module, source: Examples, numbers: Tensor) -> Outputs:
         with eval_mode(model), torch.inference_mode():

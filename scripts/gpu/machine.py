@@ -2,6 +2,8 @@
 
 import gc
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -115,6 +117,26 @@ class Machine:
             "CUDA": torch.version.cuda or "",
             "cuDNN": torch.backends.cudnn.version() or 0,
         }
+
+
+def run_module(
+    module: str, *arguments: str, timeout: float, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a module, with its arguments, in a process that finds the checkout as this one does; return its end."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        env={**environment, **os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def last_line(text: str) -> str:
+    """Return the last line of what a process said, where its error is."""
+    return (text.strip().splitlines() or ["no error"])[-1]
 
 
 class tf32:

@@ -5,7 +5,6 @@ Run by ``torchrun`` it is one of the two: ``python -m scripts.gpu.parts.group FO
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from hamu_ray.pairing.exchange import make_exchange
 from hamu_ray.pairing.group import Alone, Distributed, Group
 from hamu_ray.pairing.roles import Role, assign
 from scripts.gpu.images import RandomImages
-from scripts.gpu.machine import ROOT, Machine
+from scripts.gpu.machine import Machine, run_module
 from scripts.gpu.plans import Optimizer, plan_of, stepper_of
 from scripts.gpu.record import Record, judged, measured, not_run
 
@@ -86,16 +85,12 @@ def _against_one(backend: str, machine: Machine) -> Iterator[Record]:
     title, folder = f"{backend}, two processes", machine.folder / backend
     folder.mkdir()
     parameters = machine.sized(cuda=20_000_000, cpu=2_000_000)
-    two = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"),
-            *("scripts.gpu.parts.group", str(folder), machine.device.type, backend, str(parameters)),
-        ],
-        cwd=ROOT,
-        env={"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
+    two = run_module(
+        "torch.distributed.run",
+        *("--standalone", "--nproc-per-node", "2", "-m", "scripts.gpu.parts.group"),
+        *(str(folder), machine.device.type, backend, str(parameters)),
         timeout=TIMEOUT,
+        OMP_NUM_THREADS="1",
     )
     if two.returncode:
         errors = [line for line in two.stderr.splitlines() if "Error" in line]

@@ -1,5 +1,6 @@
 """Peak memory of a step against the documented formula, at three sizes."""
 
+import ctypes
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,9 @@ COPIES = {"sgd": 6.2, "adamw": 9.1}
 FIXED = {"cuda": 300e6, "cpu": 16e6}
 """Bytes beside them, by device: of the float64 chunks of Gram matrices, activations and workspaces."""
 
+M_MMAP_THRESHOLD, SMALL, LARGEST = -3, 2**16, 2**25
+"""glibc's name for a size in `mallopt`, that size while memory is measured, and the largest that it can be."""
+
 ON_GPUS = {"2.7e5": "resident memory is too coarse", "1e9": "takes minutes on a CPU"}
 """Sizes that a CPU leaves out, and why."""
 
@@ -38,24 +42,25 @@ def check(machine: Machine) -> Iterator[Record]:
 
 
 def _checked(title: str, width: int, depth: int, name: str, machine: Machine) -> Record:
-    images = RandomImages(64, machine.device, build=lambda: layers(width, depth))
+    optimizer = Optimizer(name, learning_rate=1e-6)
+    _steps(16, 1, optimizer, machine)  # what PyTorch loads on first use is none of the formula's
     machine.release()
     peak = Peak(machine)
-    stepper = stepper_of(
-        images, images.build_model(0), plan_of(images, batch=8, optimizer=Optimizer(name, 1e-6))
-    )
+    count = _steps(width, depth, optimizer, machine)
+    used, copy = peak.bytes(), 4 * count
+    numbers = {"parameters": count, "MB": used / 1e6, "copies": used / copy, "formula": COPIES[name]}
+    allowed = COPIES[name] * copy + FIXED[machine.device.type]
+    return judged(title, used <= allowed, f"more than {allowed / 1e6:.0f} MB by the formula", **numbers)
+
+
+def _steps(width: int, depth: int, optimizer: Optimizer, machine: Machine) -> int:
+    """Take some steps on linear layers; return their number of weights."""
+    images = RandomImages(64, machine.device, build=lambda: layers(width, depth))
+    stepper = stepper_of(images, images.build_model(0), plan_of(images, batch=8, optimizer=optimizer))
     for step in range(3):
         stepper(step)
     machine.wait()
-    used, copy = peak.bytes(), 4 * stepper.flat.count
-    numbers = {
-        "parameters": stepper.flat.count,
-        "MB": used / 1e6,
-        "copies": used / copy,
-        "formula": COPIES[name],
-    }
-    allowed = COPIES[name] * copy + FIXED[machine.device.type]
-    return judged(title, used <= allowed, f"more than {allowed / 1e6:.0f} MB by the formula", **numbers)
+    return stepper.flat.count
 
 
 class Peak:
@@ -66,16 +71,27 @@ class Peak:
         if machine.cuda:
             torch.cuda.reset_peak_memory_stats(machine.device)
             self.before = torch.cuda.memory_allocated(machine.device)
-        else:
-            with suppress(OSError):  # where the kernel does not let it be reset, the peak is the process's
-                Path("/proc/self/clear_refs").write_text("5")
-            self.before = _resident("VmRSS")
+            return
+        _keep_freed_memory(up_to=SMALL)
+        with suppress(OSError):  # where the kernel does not let it be reset, the peak is the process's
+            Path("/proc/self/clear_refs").write_text("5")
+        self.before = _resident("VmRSS")
 
     def bytes(self) -> int:
         """Return the peak so far."""
         if self.machine.cuda:
             return torch.cuda.max_memory_allocated(self.machine.device) - self.before
-        return _resident("VmHWM") - self.before
+        peak = _resident("VmHWM") - self.before
+        _keep_freed_memory(up_to=LARGEST)
+        return peak
+
+
+def _keep_freed_memory(up_to: int) -> None:
+    """Let glibc keep freed blocks up to a size in bytes, and give larger ones back to the system at once."""
+    with suppress(OSError, AttributeError):  # another C library
+        glibc = ctypes.CDLL(None)
+        glibc.malloc_trim(0)
+        glibc.mallopt(M_MMAP_THRESHOLD, up_to)
 
 
 def _resident(field: str) -> int:

@@ -5,7 +5,6 @@ Run as a module it is the run that dies: ``python -m scripts.gpu.parts.resume FO
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from hamu_ray.engine.state import changing_state
 from hamu_ray.pairing.group import Alone
 from hamu_ray.results.outcome import Report, Verdict
 from scripts.gpu.images import RandomImages
-from scripts.gpu.machine import ROOT, Machine, tf32
+from scripts.gpu.machine import Machine, last_line, run_module, tf32
 from scripts.gpu.plans import HAMU, Optimizer, plan_of, stepper_of
 from scripts.gpu.record import Record, judged, not_run
 from scripts.gpu.texts import TINY, RandomTexts
@@ -44,6 +43,8 @@ SETTINGS: Mapping[str, Setting] = {
     "TF32": Setting(False, True),
     "deterministic": Setting(True, False),
 }
+TIMEOUT = 180
+"""Seconds that the run to be killed gets."""
 CASES = ("images, hamu-u with a trust region", "texts, hamu-q with AdamW and dropout")
 
 
@@ -122,16 +123,10 @@ def check(machine: Machine) -> Iterator[Record]:
 
 def _checked(title: str, case: str, setting: str, machine: Machine) -> Record:
     folders = [machine.folder / f"{title}-{role}" for role in ("first", "again", "killed")]
-    command = [sys.executable, "-m", "scripts.gpu.parts.resume"]
-    killed = subprocess.run(
-        [*command, str(folders[2]), str(machine.device), setting, case],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
+    arguments = (str(folders[2]), str(machine.device), setting, case)
+    killed = run_module("scripts.gpu.parts.resume", *arguments, timeout=TIMEOUT)
     if killed.returncode != -signal.SIGKILL:
-        reason = (killed.stderr.strip().splitlines() or ["no error"])[-1]
+        reason = last_line(killed.stderr)
         return judged(title, False, f"the run to be killed ended with {killed.returncode}: {reason}")
     with applied(SETTINGS[setting]):
         first, _ = outcome(case, machine.device, folders[0])

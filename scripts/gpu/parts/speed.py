@@ -1,9 +1,6 @@
 """Time of a step over its two gradients, by batch, precision and compilation, against the device's two ceilings."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 
@@ -12,7 +9,7 @@ from torch.autograd import DeviceType
 
 from scripts.gpu.costs import Costs, costs_of
 from scripts.gpu.images import RandomImages
-from scripts.gpu.machine import ROOT, Machine, tf32
+from scripts.gpu.machine import Machine, last_line, run_module, tf32
 from scripts.gpu.plans import gradients_of, plan_of, stepper_of
 from scripts.gpu.record import Number, Record, judged, measured, not_run
 
@@ -143,16 +140,8 @@ def _graph(machine: Machine) -> Iterator[Record]:
         yield not_run("CUDA graph", "a CPU has none")
         return
     for what in ("gradients", "step"):
-        child = subprocess.run(
-            [sys.executable, "-m", "scripts.gpu.capture", what],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        child = run_module("scripts.gpu.capture", what, timeout=120)
         if child.returncode:
-            errors = child.stderr.strip().splitlines() or ["no error"]
-            yield not_run(f"CUDA graph of the {what}", f"the capture broke: {errors[-1]}")
+            yield not_run(f"CUDA graph of the {what}", f"the capture broke: {last_line(child.stderr)}")
         else:
             yield measured(f"CUDA graph of the {what}", **json.loads(child.stdout.splitlines()[-1]))
