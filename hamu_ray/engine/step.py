@@ -69,8 +69,6 @@ class PairedStep:
         }
         """What steps hand on to the next, 0-d; the same on every rank."""
         self._losses_before = torch.zeros(len(Role), dtype=torch.float64, device=task.device)
-        self._before = torch.empty_like(self.segment, requires_grad=False)
-        self._update = torch.zeros_like(self._before)
         self._values_before = torch.empty_like(self.flat.values if plan.settings.trust_region else self.stop)
 
     def __call__(self, step: int) -> tuple[dict[str, Tensor], Decision]:
@@ -132,8 +130,10 @@ class PairedStep:
         if self.plan.settings.trust_region:
             self._values_before.copy_(self.flat.values)
         weights = decision.weights * scales
-        combine(weights, retain, forget, self.blocks, out=self._update[:count])
-        self._step(rate)
+        # The weights of the gradients known, their memory is free: for the update, and for the values before it.
+        update, *unused = (getattr(met, role) for role in self.plan.needed)
+        combine(weights, retain, forget, self.blocks, out=update[:count])
+        self._step(rate, update, unused[0] if unused else torch.empty_like(update))
         self.exchange.publish(self.flat.values)
         by_role = dict(zip(Role, zip(losses, norms, strict=True), strict=True))
         diagnostics = {f"step_{role}_loss": by_role[role][0] for role in self.plan.needed}
@@ -193,13 +193,16 @@ class PairedStep:
             buffer.copy_(kept)
         return self.group.all_gather(torch.stack((self._losses_before, after))).sum(0)
 
-    def _step(self, rate: float) -> None:
-        """Let the optimizer change this worker's segment, or nothing once a stop rule has fired."""
-        self._before.copy_(self.segment)
-        self.segment.grad = self._update
+    def _step(self, rate: float, update: Tensor, before: Tensor) -> None:
+        """Let the optimizer change this worker's segment, or nothing once a stop rule has fired.
+
+        ``before`` is memory for the values that the segment has now.
+        """
+        before.copy_(self.segment)
+        self.segment.grad = update
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()
-        self.segment.copy_(torch.where(self.stop == RUNNING, self.segment, self._before))
+        torch.where(self.stop == RUNNING, self.segment, before, out=self.segment)
 
     def steps_outside_guarantee(self) -> int | None:
         """Return how many steps were not within the method's guarantee, None if it has none; waits for the device."""
