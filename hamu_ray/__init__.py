@@ -1,1 +1,1 @@
-"""Ray-native sweeps of machine unlearning: how far forgetting and skill go together, with one command."""
+"""Hyperparameter sweeps of machine unlearning on Ray: the trade-off of forgetting and utility, with one command."""

@@ -15,13 +15,12 @@ if TYPE_CHECKING:
     from hamu_ray.config.run import OptimizerConfig, StopConfig, WorkersConfig
 
 LOG_EVERY = 10
-"""Steps between the host's reads of the diagnostics, one transfer from the device each; and between looks at
-whether a step's promise was kept, an extra forward pass each."""
+"""Steps between the host's reads of the diagnostics, one transfer from the device each."""
 
 
 @dataclass(frozen=True)
 class ObjectiveBatches:
-    """One objective of a run: what is minimised or raised, and on which batches."""
+    """One objective of a run: the loss, its direction, and its batches."""
 
     objective: Objective
     batches: Batches
@@ -39,22 +38,22 @@ class Plan:
     micro_batch_size: int | None
     steps: int
     evaluate_every: int | None
-    """Steps between evaluations; None evaluates at the end alone."""
+    """Steps between evaluations; None evaluates only at the end."""
     checkpoint_every: int | None
     stop: "StopConfig"
     freeze_batchnorm: bool
     seed: int
     workers: "WorkersConfig"
     promise_every: int | None = None
-    """Steps between looks at what first-order promises came to; None never looks."""
+    """Steps between comparisons of predicted with actual changes; None disables them."""
     evaluate_end: bool = True
-    """Whether the finished model is measured."""
+    """Whether the final model is evaluated."""
     original_forget_loss: float | None = None
-    """The forget loss that a run starts from."""
+    """The forget loss at the start of the run."""
     reference_forget_loss: float | None = None
     """The reference's forget loss, at which a run may end; None without a reference."""
     select_by: tuple[str, ...] = ()
-    """Measures whose sum decides which evaluation's weights are the result; empty takes the last weights."""
+    """Metrics whose sum selects the evaluation whose weights are the result; empty selects the last weights."""
 
     @property
     def needed(self) -> tuple[Role, ...]:
@@ -62,12 +61,12 @@ class Plan:
         return tuple(role for role in Role if role in self.sides)
 
     def settings_at(self, forget_loss: Tensor) -> StepSettings:
-        """Return the settings of a step whose batch has a forget loss, 0-d: where there is a target, how far it is."""
+        """Return a step's hyperparameters for its batch's forget loss, 0-d, including the remaining way to a target."""
         if self.settings.target is None:
             return self.settings
         start, target = self.original_forget_loss, self.reference_forget_loss
-        assert start is not None, "unlearning starts from a model that was measured"
-        assert target is not None, "the configuration asks for a reference"
+        assert start is not None, "the initial model of unlearning has been evaluated"
+        assert target is not None, "the configuration requires a reference"
         return replace(self.settings, remaining=remaining_to_target(forget_loss, start=start, target=target))
 
     def learning_rate(self, step: int) -> float:
@@ -78,6 +77,6 @@ class Plan:
         return rate
 
     def looks_at_promise(self, step: int) -> bool:
-        """Whether what a step promised is compared with what it did: the first, the last, and in between."""
+        """Whether what a step promised is compared with what it did: the first, and then at the cadence."""
         every = self.promise_every
-        return every is not None and (step == 0 or (step + 1) % every == 0 or step + 1 == self.steps)
+        return every is not None and (step == 0 or (step + 1) % every == 0)

@@ -6,9 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
-from hamu_ray.config.method import DEFAULT_CONSTRAINT_RATIO, MethodConfig
+from hamu_ray.config.constraint import constraint_of
+from hamu_ray.config.method import MethodConfig
 from hamu_ray.config.run import RunConfig, StopConfig, WorkersConfig
-from hamu_ray.engine.plan import LOG_EVERY, ObjectiveBatches, Plan
+from hamu_ray.engine.plan import ObjectiveBatches, Plan
 from hamu_ray.methods import Method, StepSettings, forget_objective, forget_objectives_of, get_method
 from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.roles import Role
@@ -22,7 +23,7 @@ def unlearning_plan(
 ) -> Plan:
     """Return the plan of unlearning ``splits["forget"]`` while retaining ``splits["retain"]``.
 
-    ``original`` and ``reference`` are the measures of the two models, which some plans hang on.
+    ``original`` and ``reference`` are the metrics of the two models, which some plans depend on.
     """
     method = configured(run.method)
     batches = {
@@ -55,7 +56,11 @@ def unlearning_plan(
         evaluate_every=evaluate_every if evaluation.enabled else None,
         evaluate_end=evaluation.enabled,
         checkpoint_every=run.checkpoint.every_steps,
-        promise_every=1 if settings.trust_region else LOG_EVERY,
+        promise_every=1
+        if settings.trust_region
+        else evaluation.promise_every_steps
+        if evaluation.enabled
+        else None,
         stop=run.stop,
         original_forget_loss=(original or {}).get("forget_loss"),
         reference_forget_loss=(reference or {}).get("forget_loss"),
@@ -65,7 +70,9 @@ def unlearning_plan(
     )
 
 
-def training_plan(run: RunConfig, phase: str, examples: Tensor, select_by: tuple[str, ...]) -> Plan:
+def training_plan(
+    run: RunConfig, phase: str, examples: Tensor, select_by: tuple[str, ...], seed: int
+) -> Plan:
     """Return the plan of training a model on ``examples``: descending one objective.
 
     With ``training.select: best`` the weights of the epoch with the best sum of ``select_by`` are the result.
@@ -73,7 +80,7 @@ def training_plan(run: RunConfig, phase: str, examples: Tensor, select_by: tuple
     method = get_method("ft")
     assert method.retain is not None
     best = run.training.select == "best"
-    batches = Batches(examples, run.training.batch_size, 2 * run.seed)
+    batches = Batches(examples, run.training.batch_size, 2 * seed)
     return Plan(
         phase=phase,
         method=method,
@@ -86,14 +93,14 @@ def training_plan(run: RunConfig, phase: str, examples: Tensor, select_by: tuple
         checkpoint_every=None,
         stop=StopConfig(collapse_ratio=None),
         freeze_batchnorm=False,
-        seed=run.seed,
+        seed=seed,
         workers=WorkersConfig(count=1),
         select_by=select_by if best else (),
     )
 
 
 def configured(config: MethodConfig) -> Method:
-    """Return the method with its own forget objective, or the one that it is given, as configured."""
+    """Return the method with its default forget objective, or the configured one."""
     method = get_method(config.name)
     choices = forget_objectives_of(config.name)
     if not choices:
@@ -104,14 +111,10 @@ def configured(config: MethodConfig) -> Method:
 
 def step_settings(config: MethodConfig, method: Method) -> StepSettings:
     """Return the settings that the method reads; others keep their defaults."""
-    ratio = config.constraint_ratio
-    if ratio is config.constraint is config.constraint_fraction is None:
-        ratio = DEFAULT_CONSTRAINT_RATIO
+    constraint = constraint_of(config.model_dump())
     values: dict[str, Any] = {
+        **dict([constraint] if constraint else []),
         "radius": None if config.radius == "lr" else config.radius,
-        "constraint": config.constraint,
-        "constraint_ratio": ratio,
-        "constraint_fraction": config.constraint_fraction,
         "constraint_split": config.constraint_split,
         "normalise_split": config.normalise_split,
         "granularity": config.granularity,

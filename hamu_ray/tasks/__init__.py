@@ -1,4 +1,4 @@
-"""Tasks: a model, data with a forget set, and measures, behind one protocol."""
+"""Tasks: a model, data with a forget set, and metrics, behind one protocol."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name's module on first access: checking data needs no torch, and taking a step no configuration."""
+    """Import a name's module on first access: checking data needs no torch, and a step no configuration."""
     for module, names in _MODULES.items():
         if name in names:
             return getattr(import_module(f"{__name__}.{module}"), name)

@@ -1,6 +1,6 @@
 """Refuse whatever makes the host wait for the device: CUDA's own check, or on a CPU the operations that would."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -33,12 +33,8 @@ class Waited(RuntimeError):
 
 
 class _RefusedOperations(TorchDispatchMode):
-    def __init__(self, host: Sequence[Tensor]) -> None:
-        super().__init__()
-        self.host = {tensor.data_ptr() for tensor in host}
-
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in WAITING and args[0].data_ptr() not in self.host:
+        if func in WAITING:
             raise Waited(f"{func} waits for the device")
         if func in INDEXING and any(index is not None and index.dtype == torch.bool for index in args[1]):
             raise Waited(f"{func} with a mask waits for the device")
@@ -53,10 +49,10 @@ class _RefusedCopies(TorchFunctionMode):
 
 
 @contextmanager
-def no_waits(device: torch.device, host: Sequence[Tensor] = ()) -> Iterator[None]:
+def no_waits(device: torch.device) -> Iterator[None]:
     """Within, waiting for the device raises a `RuntimeError`.
 
-    On a CPU every tensor stands for one on the device, but for those of ``host``, which a GPU run keeps there too.
+    On a CPU every tensor stands for one on the device.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -67,6 +63,6 @@ def no_waits(device: torch.device, host: Sequence[Tensor] = ()) -> Iterator[None
             torch.cuda.set_sync_debug_mode("default")
         return
     with ExitStack() as modes:
-        modes.enter_context(_RefusedOperations(host))
+        modes.enter_context(_RefusedOperations())
         modes.enter_context(_RefusedCopies())
         yield

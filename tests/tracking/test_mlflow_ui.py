@@ -8,16 +8,16 @@ from hamu_ray.reports.front.palette import colour_of
 from hamu_ray.reports.front.picture import write_png
 from hamu_ray.results.summary import method_of, summarise
 from hamu_ray.results.wording import describe
-from hamu_ray.sweep.finish import SCREEN_DPI, SMALL_PICTURE, picture_in_ui
 from hamu_ray.tracking.client import COLOUR, MlflowTracker
 from hamu_ray.tracking.labels import labels_of
 from hamu_ray.tracking.ui_views import link, view_id, view_of
+from hamu_ray.tuning.finish import SCREEN_DPI, SMALL_PICTURE, picture_in_ui
 from tests.made_records import sweep as made_up_sweep
 from tests.mlflow_server import clients
 
 SWEEP = "made-20260101-120000"
 METHODS = ("hamu-q", "scrub", "ga")
-"""One of them collapses at times."""
+"""One of them collapses sometimes."""
 
 pytestmark = [
     pytest.mark.timeout(900),
@@ -33,7 +33,7 @@ def summary():
 
 @pytest.fixture(scope="module")
 def made(tracking, mlflow_folder, summary) -> MlflowTracker:
-    """An experiment with a sweep as the driver leaves it."""
+    """An experiment with a sweep as written by the driver."""
     tracking = MlflowTracker.open(tracking.uri, "made", mlflow_folder)
     parent = tracking.start_sweep(SWEEP, {})
     tracking.share_view(parent, **view_of(summary.objectives, SWEEP))

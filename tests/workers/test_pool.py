@@ -1,4 +1,4 @@
-"""The pool of slots: one slot that hangs keeps nobody waiting. Its part in sweeps is shown by tests/sweep."""
+"""The pool of slots: one slot that hangs keeps nobody waiting. Its part in sweeps is shown by tests/tuning."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Text data of a worker: corpora in the tokens of each model that asks."""
+"""Text data of a worker: corpora, tokenized for each model that is trained on them."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -26,14 +26,14 @@ class EncodedChoices:
     """The answers as text."""
     answers: Sequences
     right: Sequences
-    """What the wrong answers are compared with."""
+    """The answers that the wrong answers are compared with."""
     wrong: Sequences
-    """The wrong answers, question after question."""
+    """The wrong answers, grouped by question."""
     counts: NDArray[np.int64]
-    """int64 ``(questions,)``: wrong answers to each."""
+    """int64 ``(questions,)``: number of wrong answers to each question."""
 
     def positions(self, questions: Collection[str] | None) -> tuple[Tensor, Tensor]:
-        """Return where these questions (None: all) are, and where their wrong answers are: int64, CPU."""
+        """Return the indices of these questions (None: all) and of their wrong answers: int64, CPU."""
         wanted = np.array(
             [questions is None or question in questions for question in self.questions], dtype=bool
         )
@@ -49,22 +49,21 @@ class Encodings:
     corpus: Corpus
     encoder: Encoder
     texts: Sequences
-    """All examples, which the indices of a split are of."""
+    """All examples; the indices of a split refer to them."""
     choices: dict[str, EncodedChoices]
     """The evaluation sets by name."""
 
 
 @dataclass(eq=False)
 class LanguageData:
-    """Text data of a worker: what is loaded stays for all its trials, in the tokens of each model that asks.
+    """Text data of a worker. Everything loaded is kept for all trials, in the tokens of each model that is used.
 
-    Everything is loaded on first access: the tokens depend on the model, and the split to forget is
-    the forget set's to name.
+    Data are loaded on first access, because the tokens depend on the model, and the splits on the forget set.
     """
 
     config: TextSection
     cache: Path | None = None
-    """Folder of what takes long to prepare."""
+    """Folder for cached results of slow preparation steps."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     resident: dict[Any, Any] = field(default_factory=dict)
     """Cache of corpora, encodings and base models, keyed by what they depend on."""
@@ -76,7 +75,7 @@ class LanguageData:
         return LanguageData(self.config, self.cache, device)
 
     def corpus(self, forget: ForgetText) -> Corpus:
-        """Return the texts, with the forget split if the forget set is one; raises `ValueError`."""
+        """Return the texts, including the forget split if the forget set is one; raises `ValueError`."""
         key = ("corpus", forget.split if isinstance(forget, ForgetSplit) else None)
         if key not in self.resident:
             self.resident[key] = load_corpus(self.config, forget)

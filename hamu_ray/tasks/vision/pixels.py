@@ -1,4 +1,4 @@
-"""Decoding a split's images into one uint8 array, once: the result is cached in a file."""
+"""Decoding of a split's images into one uint8 array, cached in a file."""
 
 import hashlib
 import logging
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CACHE_FORMAT = 1
-"""Part of every cache key: raise it when decoding changes, and old files are no longer found."""
+"""Part of every cache key: increase it when decoding changes, so that old files are no longer used."""
 
 ROWS_AT_ONCE = 256
-"""Images decoded between two looks at the data set."""
+"""Number of images decoded per access to the data set."""
 
 
 def decoded_pixels(
@@ -33,11 +33,11 @@ def decoded_pixels(
 ) -> np.ndarray:
     """Return a column's images as uint8 ``(n, height, width, channels)``.
 
-    With ``cache``, a folder, the array is read from there where it lies, and left there where it does not.
-    Its key holds the data set's fingerprint, so changed files are decoded anew.
+    With ``cache``, a folder, the array is cached there. The key includes the data set's fingerprint, so that changed
+    files are decoded again.
 
-    ``where`` names the split in errors. Raises `ValueError` for an image that cannot be decoded and for
-    images that end up with different sizes.
+    ``where`` names the split in errors. Raises `ValueError` for an image that cannot be decoded, and for images that
+    end up with different sizes.
     """
     if cache is None:
         return _decode(dataset, column, preprocessing, where)
@@ -51,16 +51,16 @@ def decoded_pixels(
 
 
 def _decode(dataset: "Dataset", column: str, preprocessing: Preprocessing, where: str) -> np.ndarray:
-    """Decode all images, after a look at the first for their size."""
+    """Decode all images; the first determines their size."""
     from datasets import Image
 
     resize = resizer(preprocessing)
     mode = "L" if len(preprocessing.mean) == 1 else "RGB"
     try:
         images = dataset.select_columns([column]).cast_column(column, Image(mode=mode))
-    except (TypeError, ValueError, NotImplementedError) as error:  # the last is Arrow's, of its casts
+    except (TypeError, ValueError, NotImplementedError) as error:  # NotImplementedError: Arrow's casts
         raise ValueError(
-            f"data.image_column: {column} of {where} holds no images: {one_line(error)}"
+            f"data.image_column: {column} of {where} does not contain images: {one_line(error)}"
         ) from error
     pixels: np.ndarray | None = None
     for start in range(0, len(images), ROWS_AT_ONCE):
@@ -81,17 +81,17 @@ def _decode(dataset: "Dataset", column: str, preprocessing: Preprocessing, where
             if array.shape != pixels.shape[1:]:
                 raise ValueError(
                     f"data.image_size: images of {where} differ in size ({_size(pixels[0])} and, in row "
-                    f"{row}, {_size(array)}): set the size that all are to have"
+                    f"{row}, {_size(array)}): set a common size"
                 )
             pixels[row] = array
-    assert pixels is not None, "an empty split was let through"
+    assert pixels is not None, "the split is empty"
     return pixels
 
 
 def resizer(preprocessing: Preprocessing) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what maps an image, uint8 ``(height, width, channels)``, to one of the size that the model takes.
+    """Return a function that maps an image, uint8 ``(height, width, channels)``, to the model's input size.
 
-    A checkpoint's image processor does it as it always does. Else images become squares, with antialiasing.
+    A checkpoint's image processor is used if it has one. Otherwise images become squares, with antialiasing.
     """
     size = preprocessing.image_size
     if preprocessing.processor is not None:
@@ -133,7 +133,7 @@ def _size(array: np.ndarray) -> str:
 
 
 def _write_atomically(path: Path, pixels: Tensor) -> None:
-    """Write a cache file that others see whole or not at all; a full disk costs only the cache."""
+    """Write a cache file atomically; if the disk is full, only the cache is lost."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, draft = tempfile.mkstemp(dir=path.parent, suffix=".draft")

@@ -15,7 +15,7 @@ from scripts.gpu.record import Record, judged, not_run
 WIDTHS = {(128, 16): "2.7e5", (1024, 19): "2e7", (4096, 60): "1e9"}
 """Width and number of linear layers, and about how many weights they have."""
 
-COPIES = {"sgd": 3.2, "adamw": 7.2}
+COPIES = {"sgd": 3.2, "adamw": 5.2}
 """float32 copies of the trainable parameters that a process has at most: the formula of docs/performance.md."""
 
 FIXED = {"cuda": 300e6, "cpu": 16e6}

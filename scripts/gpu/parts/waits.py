@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import nn
 
 from hamu_ray.engine.history import History
@@ -68,10 +67,9 @@ def waits_in(task: Any, model: nn.Module, plan: Any, machine: Machine) -> str:
     """Return the first reason to wait in the steps of a plan; empty where there is none."""
     stepper, history = stepper_of(task, model, plan), History()
     history.add(1, *stepper(0))
-    host = [value for value in stepper.optimizer.state[stepper.segment].values() if torch.is_tensor(value)]
     for step in STEPS:
         try:
-            with no_waits(machine.device, [value for value in host if value.ndim == 0]):
+            with no_waits(machine.device):
                 history.add(step + 1, *stepper(step))
         except RuntimeError as error:
             return str(error).partition("\n")[0]

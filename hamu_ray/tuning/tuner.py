@@ -6,15 +6,15 @@ from datetime import datetime
 from ray import tune
 from ray.actor import ActorHandle
 
-from hamu_ray.sweep.listener import SweepListener
-from hamu_ray.sweep.plan import SweepPlan
-from hamu_ray.sweep.scheduler import PruningScheduler
-from hamu_ray.sweep.search import UnlearningSearch
-from hamu_ray.sweep.trainable import run_trial
+from hamu_ray.tuning.listener import SweepListener
+from hamu_ray.tuning.plan import SweepPlan
+from hamu_ray.tuning.scheduler import PruningScheduler
+from hamu_ray.tuning.search import UnlearningSearch
+from hamu_ray.tuning.trainable import run_trial
 from hamu_ray.workers.ray_private import HEAD_NODE, keep_credentials_out_of_tune
 
 TRIAL_RESTARTS = 3
-"""How often a trial's process is restarted when it dies. Its run goes on in the slot meanwhile."""
+"""How often a trial's process is restarted when it dies. Its run continues in the slot meanwhile."""
 
 
 def tune_trials(

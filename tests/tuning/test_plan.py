@@ -1,4 +1,4 @@
-"""What a sweep is made of, worked out from its configuration and from the trials that ended before."""
+"""The plan of a sweep, from its configuration and the records of ended trials."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +9,8 @@ from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.folder import SWEEPS, write_record
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.trial import TrialRecord
-from hamu_ray.sweep.plan import open_folder, plan_sweep
-from hamu_ray.sweep.preview import preview
+from hamu_ray.tuning.plan import open_folder, plan_sweep
+from hamu_ray.tuning.preview import preview
 
 DOCUMENT = {
     "name": "planned",
