@@ -88,3 +88,20 @@ def hours(experiment: Vision, speeds: Speeds) -> tuple[float, float]:
     trial = sum(step_seconds) / len(step_seconds) + evaluation
     pair = PAIR_GRADIENTS * speeds.image + 2 * ((IMAGES + TEST) * speeds.output + speeds.metrics)
     return experiment.trials * trial / 3600, experiment.forget_sets * pair / 3600
+
+
+GRADIENT_BYTES, OUTPUT_BYTES = 7.18e6, 2.99e6
+"""Bytes that the gradient of an image moves, and its output in an evaluation: ResNet-20 with projections in bfloat16,
+eager, each operator reading its inputs from memory and writing its result."""
+LAUNCHES = 0.015
+"""Seconds of a step at least: a few hundred operators for each of two gradients, launched one after the other."""
+METRICS = 8.0
+"""Seconds of a full evaluation's metrics, nearly all of them the membership attack's on one core."""
+
+
+def bandwidth_bound(bandwidth: float) -> Speeds:
+    """Return the speeds of a device that moves so many bytes a second and is held up by nothing else."""
+    image = GRADIENT_BYTES / bandwidth
+    smallest = round(LAUNCHES / (2 * image))
+    steps = {smallest: LAUNCHES, 2 * smallest: 2 * LAUNCHES}
+    return Speeds(steps, image, OUTPUT_BYTES / bandwidth, METRICS)

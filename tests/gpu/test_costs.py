@@ -1,5 +1,6 @@
 """Counted costs against numbers worked out by hand, and the experiments against the search spaces."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,20 @@ import torch
 
 from hamu_ray.config.sources.files import load_sweep
 from hamu_ray.config.sweep import trials_of
+from hamu_ray.engine.loop import set_training_mode
+from hamu_ray.tasks.vision.networks.projection_resnet import ProjectionResNet20
 from scripts.gpu.costs import costs_of
-from scripts.gpu.experiments import LANGUAGE, VISION, Speeds, hours
+from scripts.gpu.experiments import (
+    GRADIENT_BYTES,
+    LANGUAGE,
+    OUTPUT_BYTES,
+    VISION,
+    Speeds,
+    bandwidth_bound,
+    hours,
+)
+from scripts.gpu.images import RandomImages
+from scripts.gpu.plans import gradients_of
 from scripts.gpu.texts import LLAMAS, TINY, RandomTexts
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
@@ -58,3 +71,25 @@ def test_the_weights_of_a_llama_are_counted(llama) -> None:
     model = texts.build_model(0, lora=False)
     assert sum(parameter.numel() for parameter in model.parameters()) == llama.parameters
     assert [round(size.parameters / 1e6) for size in LLAMAS.values()] == [162, 1042, 6738]
+
+
+def test_the_bytes_of_an_image_are_those_that_the_documents_compute_with() -> None:
+    device = torch.device("cpu")
+    images = RandomImages(8, device, precision="bfloat16", build=ProjectionResNet20, test=8)
+    model = images.build_model(0)
+    set_training_mode(model, freeze_batchnorm=True)
+    few, more = (
+        costs_of(lambda: gradients_of(images, model, [torch.arange(count)]))
+        for count in (4, 8)  # noqa: B023
+    )
+    assert (more.bytes - few.bytes) / 4 == pytest.approx(GRADIENT_BYTES, rel=0.005)
+    assert (more.flops - few.flops) / 4 == pytest.approx(0.244e9, rel=0.005)
+    outputs = costs_of(lambda: images.outputs(model)).bytes
+    assert outputs / 16 == pytest.approx(OUTPUT_BYTES, rel=0.1)  # with the weights, which more images share
+
+
+def test_the_documented_hours_are_those_of_the_bandwidth_bound() -> None:
+    text = (FOLDER.parent / "docs" / "experiments.md").read_text().split("\n## ")[1]
+    found = dict(re.findall(r"^\| `(\w+)` \|.*\| \d+ \| ([\d.]+) \| \d+, \d+ \|$", text, re.M))
+    computed = {name: sum(hours(of, bandwidth_bound(3.35e12))) for name, of in VISION.items()}
+    assert {name: float(value) for name, value in found.items()} == pytest.approx(computed, abs=0.006)
