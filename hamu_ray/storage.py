@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Union
 from uuid import uuid4
 
-from upath import UPath
+if TYPE_CHECKING:
+    from upath import UPath
 
-from hamu_ray.config.run import StorageConfig
+    from hamu_ray.config.run import StorageConfig
 
-StoragePath = Path | UPath
+StoragePath = Union[Path, "UPath"]
 """A path in the local file system, or behind a URL such as ``s3://bucket/runs``."""
 
 DEFAULT_LOCAL = "runs"
@@ -26,6 +28,8 @@ def storage_path(text: str | Path) -> StoragePath:
     """
     if isinstance(text, Path) or "://" not in text:
         return Path(text).expanduser().absolute()
+    from upath import UPath  # imported on use: most storages are folders
+
     try:
         path = UPath(text, use_listings_cache=False)  # other processes write, too
         local = path.protocol in ("file", "local")
@@ -35,7 +39,7 @@ def storage_path(text: str | Path) -> StoragePath:
     return Path(path.path) if local else path
 
 
-def local_folder(config: StorageConfig) -> Path:
+def local_folder(config: "StorageConfig") -> Path:
     """Return the local folder for files that only the driver of a sweep writes."""
     if config.local is not None:
         return Path(config.local).expanduser().absolute()
@@ -59,10 +63,11 @@ def write_atomically(path: StoragePath, content: bytes) -> None:
 
 
 def _rename(source: StoragePath, target: StoragePath) -> None:
-    if isinstance(source, UPath):
-        source.fs.mv(source.path, UPath(target).path)
-    else:
+    if isinstance(source, Path):
         source.replace(str(target))
+    else:
+        assert not isinstance(target, Path), "a file is renamed within its file system"
+        source.fs.mv(source.path, target.path)
 
 
 @contextmanager
