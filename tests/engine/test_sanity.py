@@ -20,10 +20,10 @@ REFERENCES = {"seeds": SEEDS}
 
 
 def bases(run: RunConfig, resident: Resident) -> tuple[StoredModel, StoredModel, ReportList]:
-    heard = ReportList()
-    original, reference = base_models(run, resident.task(run), Alone(), heard, resident.models)
+    reports = ReportList()
+    original, reference = base_models(run, resident.task(run), Alone(), reports, resident.models)
     assert reference is not None
-    return original, reference, heard
+    return original, reference, reports
 
 
 def judged(measures: Measures, resident: Resident) -> Measures:
@@ -42,8 +42,8 @@ def test_references_are_trained_once_and_found_by_any_run(tmp_path: Path) -> Non
             seed=seed, training={**recipe, "seed": training_seed}, reference={"seeds": references}
         )
 
-    _, reference, heard = bases(run(), store)
-    phases = [report.phase for report in heard.reports]
+    _, reference, reports = bases(run(), store)
+    phases = [report.phase for report in reports.reports]
     assert (phases.count("original"), phases.count("reference")) == (
         phases.count("original"),
         SEEDS * phases.count("original"),
@@ -52,8 +52,8 @@ def test_references_are_trained_once_and_found_by_any_run(tmp_path: Path) -> Non
         assert not bases(known, store)[2].reports
     assert isinstance(reference.measures, Measured)
     losses = np.reshape(reference.measures.per_item["forget_losses"], (SEEDS, -1))
-    _, second, heard = bases(run(seed=42, references=1), store)
-    assert not list(heard.of("reference")), "the reference of seed 42 is the second of seed 41"
+    _, second, reports = bases(run(seed=42, references=1), store)
+    assert not list(reports.of("reference")), "the reference of seed 42 is the second of seed 41"
     assert isinstance(second.measures, Measured)
     assert second.measures.per_item["forget_losses"] == losses[1].tolist()
 
