@@ -200,8 +200,8 @@ class RunConfig(Section):
     name: str = Field(default="run", max_length=100)
     """Name of the run in storage and tracking."""
     seed: int = Field(default=41, ge=0, le=2**32 - 1)
-    """Decides everything random: the split, the initial weights, the order of the batches. With `training.seed`, only
-    unlearning."""
+    """Seed of everything random: the split, the initial weights, the order of the batches; with `training.seed`, of
+    unlearning alone."""
     data: AnyData = DigitsData()
     forget: AnyForget = ForgetClass()
     model: AnyModel = ModelConfig()

@@ -30,7 +30,8 @@ def base_models(
     """Return the original model and the reference (None if disabled), after training missing ones.
 
     Each is trained by a single worker, so that the result does not depend on the size of the group; a group of two
-    trains two at once. With several references, the first is returned with the forget losses of all.
+    workers trains two concurrently. If there are several references, the first is returned, with the losses on the
+    forget set of all of them.
 
     Raises:
         Interrupted: The callback asked to stop.
@@ -110,7 +111,8 @@ def measure_again(run: RunConfig, task: Task, group: Group, key: str, models: Mo
 def train_base(
     run: RunConfig, task: Task, base: BaseModel, on_report: OnReport, models: ModelStore
 ) -> Outcome:
-    """Train the original model or a reference, in this process only, and store it if training completes."""
+    """Train the original model or a reference, in this process only, and store it if training
+    completes."""
     alone = Alone()
     if base.phase == "reference" and run.reference.start is not None:
         key = "reference.start"

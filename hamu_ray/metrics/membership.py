@@ -24,10 +24,10 @@ def mia_confidence(retain: Values, test: Values, forget: Values, *, seed: int) -
     Takes the confidences in 0..1, each ``(n,)``. `Undefined` if a split is empty, a confidence is not finite, or all
     confidences of members and non-members are equal.
 
-    The time of the fit is quadratic in the number of examples, 8 s for 10,000 of each on one core. More than `EXACT`
-    examples are therefore binned: a bin becomes one example at its mean confidence, weighted by its size. For equal
-    examples this is exact, and bins are narrow relative to the kernel's width of 1: the result is within 0.002 of the
-    exact one, in less than 0.2 s.
+    The fit's time grows with the square of the number of examples, 8 s for 10,000 of each on one core. More than
+    `EXACT` are therefore put into bins, each of which is one example of their mean confidence with their number as its
+    weight. Equal examples and one with their number as its weight give the same classifier, and bins are narrow
+    against the kernel's width of 1: the share is within 0.002 of the exact one's, in less than 0.2 s.
     """
     # Imported here: scikit-learn takes a second, which reading metric names does not need.
     from sklearn.svm import SVC
