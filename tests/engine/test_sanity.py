@@ -1,4 +1,4 @@
-"""Models of which it is known whether they forgot: what the metrics say of them. Digits, class 0."""
+"""Metrics of models that are known to have forgotten or not. Digits, class 0."""
 
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def test_references_are_trained_once_and_found_by_any_run(tmp_path: Path) -> Non
 
 
 def test_a_reference_of_another_seed_is_at_the_ceiling(resident: Resident) -> None:
-    """It passes: no farther from the references than they are from each other."""
+    """It passes: it is no farther from the references than they are from each other."""
     original, _, _ = bases(cheap_run(), resident)
     run = cheap_run(training={"seed": 41 + SEEDS}, original={"path": str(original.path)})
     _, another, _ = bases(run, resident)
@@ -95,7 +95,7 @@ def over_forgotten(resident: Resident, folder: Path) -> Done:
 
 
 def test_a_model_that_forgot_too_much_fails(resident: Resident, tmp_path: Path) -> None:
-    """Its accuracy on the class is that of the references: none. Its losses are far above theirs."""
+    """Its accuracy on the class equals the references': zero. Its losses are far above theirs."""
     measures = over_forgotten(resident, tmp_path).outcome.measures
     _, reference, _ = bases(cheap_run(), resident)
     assert measures["forget_loss"] > 2 * reference.measures["forget_loss"]

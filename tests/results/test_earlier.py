@@ -1,4 +1,4 @@
-"""What earlier trials say of a planned constraint."""
+"""First-step hardness of earlier trials, compared with a planned constraint."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from hamu_ray.tuning.preview import preview
 
 
 def trial(storage: Path, number: int, hardness: list[float], cosine: list[float], **sections: Any) -> None:
-    """Leave what a trial leaves of its first steps."""
+    """Write the files with a trial's first steps."""
     run = RunConfig.model_validate(sections)
     folder = storage / "sweeps" / "earlier-20260101-000000" / "trials" / f"{number:04d}"
     document = yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False)
