@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-DEFINITIONS = 2
+DEFINITIONS = 3
 """Number of the definitions that measures are kept under. It rises with every change of what a metric or a value
 behind it means; measures kept under another number are taken again."""
 
