@@ -1,4 +1,4 @@
-"""What is checked of a run's surroundings before anything expensive starts."""
+"""Checks of a run's environment before anything expensive starts."""
 
 import json
 import socket
@@ -54,7 +54,7 @@ def test_all_well(tmp_path: Path) -> None:
         ({"path": "/shared/runs", "local": "runs"}, "local"),
     ],
 )
-def test_a_submitted_job_keeps_nothing_in_its_own_folder(
+def test_a_submitted_job_stores_nothing_in_its_own_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, storage: dict[str, str], key: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -88,7 +88,7 @@ def test_a_method_whose_packages_are_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, method: str, packages: str
 ) -> None:
     check_run(run_of(tmp_path, method={"name": method}), "x.yaml")
-    monkeypatch.setitem(sys.modules, missing, None)  # as Python marks what cannot be imported
+    monkeypatch.setitem(sys.modules, missing, None)  # Python's marker for a module that cannot be imported
     line = (
         f'method.name: {method} needs {packages}, not installed; install with pip install "hamu-ray[torchjd]"'
     )

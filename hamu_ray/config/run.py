@@ -46,8 +46,8 @@ class TrainingConfig(Section):
     """The training recipe of the original model and of its retain-only reference."""
 
     seed: int | None = Field(default=None, ge=0, le=2**32 - 1)
-    """Decides on the forget set, on the initial weights and batches of base models, and on what evaluations draw;
-    `seed` then on unlearning alone, so that several of its seeds share their base models. Null: `seed`, for all."""
+    """Seed of the forget set, of base models' initial weights and batches, and of evaluation subsets; `seed` then only
+    affects unlearning, so that several seeds share their base models. Null: `seed` for everything."""
     epochs: PositiveInt = 50
     batch_size: PositiveInt = 5000
     micro_batch_size: PositiveInt | None = None
@@ -96,8 +96,8 @@ class EvaluationConfig(Section):
     batch_size: PositiveInt = 1000
     """Examples per forward pass."""
     promise_every_steps: PositiveInt | None = 50
-    """Steps between comparisons of what a step promised with what it did, each a forward pass of both batches; the
-    first step is always compared. null: never. A trust region compares every step."""
+    """Steps between comparisons of predicted and actual changes, each with a forward pass of both batches; the first
+    step is always compared. null: never. A trust region compares at every step."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "EvaluationConfig":

@@ -67,8 +67,8 @@ class SweepConfig(RunConfig):
                 )
         if self.lacks_forget_losses and any(o.metric == FORGET_QUALITY for o in self.search.objectives):
             raise ValueError(
-                f"search.objectives: {FORGET_QUALITY} compares with a reference, and there is none; take "
-                "forget_accuracy_quality, for which a model that never saw the class has an accuracy of 0, or "
+                f"search.objectives: {FORGET_QUALITY} needs a reference, and there is none; use "
+                "forget_accuracy_quality, which assumes a forget accuracy of 0 for it, or "
                 "reference.source train or path"
             )
         cells = math.prod(len(values) for values in self._grids.values())

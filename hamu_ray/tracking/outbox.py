@@ -1,8 +1,7 @@
 """A transactional outbox in front of the tracking store: while the store is down, records are delayed, never lost.
 
-`Outbox` appends each tracking call to a file in the sweep's folder. `OutboxSender`, a thread, delivers the calls in
-order, retries while the store does not answer, and saves how far it came, so that another process can continue from
-there.
+`Outbox` appends each tracking call to a file in the sweep's folder. `OutboxSender`, a thread, sends the calls in
+order, retries while the store does not respond, and saves its position, from which another process can continue.
 """
 
 import json
@@ -23,7 +22,7 @@ from hamu_ray.tracking.tracker import Tracker
 POLL_SECONDS = 0.5
 """Pause between two checks of the file for new calls."""
 RETRY_SECONDS = 5.0
-"""Pause between two attempts while the store does not answer."""
+"""Pause between two attempts while the store does not respond."""
 
 Start = Literal["start_sweep", "start_trial"]
 """Calls that return the id of a run."""
@@ -49,7 +48,7 @@ class SentState:
     last_step: int = 0
     """The last step whose diagnostics were logged."""
     evaluations: set[tuple[int, int]] = field(default_factory=set)
-    """Step and number of metrics of each: a step may be evaluated in part first, and in full later."""
+    """Step and number of metrics of each evaluation: a step may first be evaluated in part, and later in full."""
 
 
 class Outbox(Tracker):
@@ -131,7 +130,7 @@ class Outbox(Tracker):
         self._append("finish", run, status=status, reason=reason, tags=tags)
 
     def sent_states(self) -> dict[str, SentState]:
-        """Return the steps and evaluations that the file holds, by the names of the runs."""
+        """Return the steps and evaluations in the file, by the names of the runs."""
         states: dict[str, SentState] = defaultdict(SentState)
         for line in self.path.read_text().splitlines() if self.path.exists() else ():
             record = json.loads(line)
@@ -150,10 +149,10 @@ class Outbox(Tracker):
 
 
 class Delivery:
-    """Delivers the calls of an outbox to a tracker, each once, in order."""
+    """Sends the calls of an outbox to a tracker, each once, in order."""
 
     def __init__(self, folder: Path, tracker: Tracker) -> None:
-        """Continue where an earlier delivery of this folder ended."""
+        """Continue at the position of an earlier delivery of this folder."""
         self._starts: Mapping[Start, Callable[..., str]] = {
             "start_sweep": tracker.start_sweep,
             "start_trial": tracker.start_trial,
@@ -173,10 +172,10 @@ class Delivery:
         state = json.loads(self._sent.read_text()) if self._sent.exists() else {}
         self._offset: int = state.get("offset", 0)
         self.runs: dict[str, str] = state.get("runs", {})
-        """The tracker's run ids by the outbox's."""
+        """Maps the outbox's run ids to the tracker's."""
 
     def send(self) -> None:
-        """Deliver all calls. Raises what the tracker raises; calls delivered by then are not repeated."""
+        """Send all calls. Raises the tracker's errors; calls that were already sent are not repeated."""
         try:
             for call, end in self._unsent():
                 self._deliver(**call)
@@ -187,11 +186,11 @@ class Delivery:
 
     @property
     def waiting(self) -> int:
-        """The number of calls not delivered yet."""
+        """The number of calls not sent yet."""
         return sum(1 for _ in self._unsent())
 
     def _unsent(self) -> Iterator[tuple[dict[str, Any], int]]:
-        """Yield the calls after the offset, with the offset behind each; a partial last line is left for later."""
+        """Yield the calls after the saved offset, each with the offset after it, without a partial last line."""
         if not self._outbox.exists():
             return
         end = self._offset
@@ -204,7 +203,7 @@ class Delivery:
                 yield json.loads(line), end
 
     def _deliver(self, call: Start | Call, run: str, arguments: dict[str, Any]) -> None:
-        """Deliver one call. A run that was started just before a crash is found again by its name."""
+        """Send one call. A run that was started just before a crash is found by its name."""
         if "parent" in arguments:
             arguments["parent"] = self.runs[arguments["parent"]]
         if call == "start_sweep" or call == "start_trial":
@@ -214,10 +213,10 @@ class Delivery:
 
 
 class OutboxSender:
-    """A thread that delivers an outbox while the sweep runs."""
+    """A thread that sends the calls of an outbox while the sweep runs."""
 
     def __init__(self, delivery: Delivery) -> None:
-        """Start delivering."""
+        """Start sending."""
         self._delivery = delivery
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
@@ -235,12 +234,12 @@ class OutboxSender:
         try:
             self._delivery.send()
         except Exception as error:  # mlflow, sqlalchemy, requests and drivers raise many unrelated types
-            logger.warning("tracking waits: %s", without_credentials(str(error).splitlines()[0]))
+            logger.warning("tracking is delayed: %s", without_credentials(str(error).splitlines()[0]))
             return False
         return True
 
     def close(self) -> int:
-        """Deliver what is left, if the store answers; return the number of calls that were not delivered."""
+        """Send the remaining calls, if the store responds; return the number of calls that were not sent."""
         self._closing.set()
         self._thread.join()
         return self._delivery.waiting

@@ -60,7 +60,7 @@ def preview(
 
 
 def _fractions(config: SweepConfig) -> Iterator[str]:
-    """Yield for each HAMU variant where its constraint's fraction stands against what is free in a first step."""
+    """Yield a comparison of each HAMU variant's constraint fraction with the free fraction of a first step."""
     problems = list(
         islice(config.variants(tuple(f"{section}." for section in SECTIONS)), CHECKED_COMBINATIONS)
     )

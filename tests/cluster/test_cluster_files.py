@@ -1,4 +1,4 @@
-"""The files of `cluster/`, checked without a cloud: by Ray's, Kubernetes' and shellcheck's own rules."""
+"""The files of `cluster/`, checked without a cloud: with the rules of Ray, Kubernetes and shellcheck."""
 
 import re
 import shlex
@@ -30,7 +30,7 @@ def read(name: str) -> Any:
 @pytest.mark.parametrize("name", ["aws", "gcp", "local"])
 def test_the_launcher_takes_the_file(name: str) -> None:
     config = read(f"{name}.yaml")
-    if name in CLOUDS:  # the local one has to be whole as it is
+    if name in CLOUDS:  # the local file must be complete without changes
         config = prepare_config(config)
     validate_config(config)
     types = dict(config["available_node_types"])
@@ -87,12 +87,29 @@ def test_what_nodes_install_is_there_and_within_the_tested_versions(name: str) -
 
 def test_the_pods_are_kubernetes_pods() -> None:
     claim, cluster, job = yaml.safe_load_all((CLUSTER / "kuberay.yaml").read_text())
-    kubernetes_validate.validate(claim, KUBERNETES, strict=True)
     spec = RayCluster.model_validate(cluster).spec
-    RayJob.model_validate(job)
-    for group in (spec.headGroupSpec, *spec.workerGroupSpecs):
-        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, **group.template}
-        kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+    templates = [group.template for group in (spec.headGroupSpec, *spec.workerGroupSpecs)]
+    pods = [
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, **template} for template in templates
+    ]
+    assert (claim["kind"], RayJob.model_validate(job).kind, len(pods)) == (
+        "PersistentVolumeClaim",
+        "RayJob",
+        2,
+    )
+    for resource in (claim, *pods):
+        assert kubernetes_errors(resource) is None
+    misspelt = {**pods[0], "spec": {**pods[0]["spec"], "containerz": []}}
+    assert "containerz" in str(kubernetes_errors(misspelt)), "the schema rejects unknown fields"
+
+
+def kubernetes_errors(resource: dict[str, Any]) -> Exception | None:
+    """Return the error of a resource against Kubernetes' schema; None if it is valid."""
+    try:
+        kubernetes_validate.validate(resource, KUBERNETES, strict=True)
+    except kubernetes_validate.ValidationError as error:
+        return error
+    return None
 
 
 def test_kubernetes_runs_no_trial_on_the_head_and_nothing_as_root() -> None:
@@ -127,7 +144,7 @@ def test_the_runtime_environment_is_one() -> None:
 
 
 def test_pip_installs_the_upload_within_the_tested_versions(tmp_path: Path) -> None:
-    """As Ray has it do it: the list as a file of requirements, the folder in the environment."""
+    """As Ray does it: the list as a requirements file, the folder in the environment."""
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("\n".join(read("runtime_env.yaml")["pip"]["packages"]))
     upload = tmp_path / "upload"
@@ -145,7 +162,7 @@ def test_pip_installs_the_upload_within_the_tested_versions(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("path", sorted(CLUSTER.iterdir()), ids=lambda path: path.name)
-def test_no_file_holds_a_credential_and_each_says_what_it_is_for(path: Path) -> None:
+def test_no_file_has_credentials_and_each_has_a_header(path: Path) -> None:
     text = path.read_text()
     assert without_credentials(text) == text
     assert not re.search(r"(?i)(password|secret_?key|token):\s*['\"]?[a-z0-9+/]{16,}", text)

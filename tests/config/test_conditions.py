@@ -1,4 +1,4 @@
-"""Domains that hold in some runs of a sweep alone."""
+"""Domains that apply only in some runs of a sweep."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def sampled_from(config: SweepConfig, path: str, **values: object) -> object:
     return domain and domain.document
 
 
-def test_each_method_has_a_domain_of_its_own(tmp_path: Path) -> None:
+def test_each_method_has_its_own_domain(tmp_path: Path) -> None:
     config = load(tmp_path, VARIANTS)
     ratio = "method.constraint_ratio"
     assert sampled_from(config, ratio, method__name="hamu-q") == {
@@ -91,7 +91,7 @@ space:
 
 
 def test_a_condition_on_a_key_that_is_fixed(tmp_path: Path) -> None:
-    """So that one space serves what extends it with other settings."""
+    """Allows one space to serve files that extend it with other values."""
     text = (
         "optimizer: {name: %s}\nspace: {seed: {grid: [1]}, optimizer.momentum: "
         "[{uniform: [0, 0.5], when: {optimizer.name: sgd}}, {choice: [0], when: {optimizer.name: adamw}}]}"

@@ -1,4 +1,4 @@
-"""Every mistake in a configuration is one plain line: the file, the key's path, the remedy."""
+"""Every error in a configuration is one line: the file, the key path, the remedy."""
 
 import subprocess
 import sys
@@ -250,7 +250,7 @@ def test_a_wrong_override_is_named_too(tmp_path: Path, override: str, line: str)
 
 
 @pytest.mark.parametrize("override", ["seed", "=3", "a..b=3", ".a=3", "seed=[", "name=2024-13-45"])
-def test_an_override_that_is_none(tmp_path: Path, override: str) -> None:
+def test_an_invalid_override(tmp_path: Path, override: str) -> None:
     (tmp_path / "x.yaml").write_text(SPACE)
     with pytest.raises(
         ConfigError, match=r"^--set .*: (write it as key\.path=value|the value is not YAML: )"

@@ -54,7 +54,7 @@ def test_a_key_that_is_set_is_fixed(file: Path, overrides: list[str], gone: list
             assert run.method.name == value
 
 
-def test_the_other_keys_of_a_domain_go_on(file: Path) -> None:
+def test_the_other_keys_of_a_domain_still_vary(file: Path) -> None:
     config = load_sweep(file, ["batch.retain=3"])
     assert "batch.forget" in config.space
     assert not [path for path in config.space if "retain" in path]

@@ -1,4 +1,4 @@
-"""The data decide on the task, and so on the keys of the model and on the forget set."""
+"""The data determine the task, and thus the keys of the model and the forget set."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Mistakes in files that extend others, and in presets: the line names the file that they are in."""
+"""Errors in files that extend others, and in presets: the message names the file that contains them."""
 
 from pathlib import Path
 

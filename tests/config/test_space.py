@@ -1,4 +1,4 @@
-"""Mistakes in what a sweep varies."""
+"""Errors in search spaces."""
 
 from pathlib import Path
 
@@ -142,7 +142,7 @@ def test_more_cells_than_a_sweep_can_have(tmp_path: Path) -> None:
 
 
 def test_a_key_is_varied_for_what_reads_it_alone(tmp_path: Path) -> None:
-    """Which depends on the method, and on its forget objective."""
+    """Which keys are used depends on the method and on its forget objective."""
     config = load(
         tmp_path,
         """space:
@@ -172,7 +172,7 @@ def test_a_forget_objective_for_all_is_one_that_all_take(tmp_path: Path) -> None
 
 
 def test_a_domain_for_several_keys(tmp_path: Path) -> None:
-    """They have the same value in every trial; a key of the method's is read where one of them is."""
+    """The keys have the same value in every trial; a method's key is used if one of them is."""
     config = load(tmp_path, "space:\n  batch.{retain,forget}: {grid: [8, 16]}\n  seed: {grid: [1]}\n")
     runs = [config.resolve(cell) for cell in config.cells()]
     assert [(run.batch.retain, run.batch.forget) for run in runs] == [(8, 8), (16, 16)]
@@ -221,7 +221,7 @@ def test_mistakes_in_a_domain_for_several_keys(tmp_path: Path, space: str, line:
 def test_forget_quality_needs_a_reference(tmp_path: Path) -> None:
     text = "reference: {source: none}\nspace: {seed: {grid: [1]}}\n"
     assert error_of(tmp_path, text).startswith(
-        "search.objectives: forget_quality compares with a reference, and there is none; take forget_accuracy_quality,"
+        "search.objectives: forget_quality needs a reference, and there is none; use forget_accuracy_quality,"
     )
     load(
         tmp_path, text + "search: {objectives: [{metric: forget_accuracy_quality}, {metric: retain_utility}]}"

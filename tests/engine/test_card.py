@@ -1,4 +1,4 @@
-"""A model card says whether the steps were guaranteed, and how hard the problem was."""
+"""A model card states whether the steps were guaranteed, and how hard the problem was."""
 
 import json
 import math
@@ -23,7 +23,7 @@ FREE = "of the forgetting available in the first step costs nothing in retaining
         ({"name": "gdiff"}, None),
     ],
 )
-def test_what_the_card_says_of_the_steps(
+def test_the_cards_description_of_the_steps(
     method: dict[str, Any], words: str | None, resident: Resident, folder: Path
 ) -> None:
     run = done(cheap_run(method=method), resident, folder)
@@ -37,10 +37,8 @@ def test_what_the_card_says_of_the_steps(
 
 
 @pytest.mark.parametrize(("rho", "known"), [(0.0, True), (1.0, False)])
-def test_what_the_original_does_not_know_is_said(
-    rho: float, known: bool, resident: Resident, folder: Path
-) -> None:
-    """A random forget set of digits is as well known to a model that never saw it."""
+def test_nothing_to_forget_is_reported(rho: float, known: bool, resident: Resident, folder: Path) -> None:
+    """A model trained without a random forget set of digits knows it as well as the original."""
     forget = {"kind": "class", "label": 0, "rho": rho}
     run = done(cheap_run(forget=forget, duration={"steps": 0}), resident, folder)
     quality = run.outcome.measures["forget_quality"]
@@ -58,7 +56,11 @@ def test_what_the_original_does_not_know_is_said(
     ("forget", "kind", "words"),
     [
         ({"kind": "class", "label": 0}, "none", "the forget accuracy of a model that never saw the class"),
-        ({"kind": "random", "share": 0.1}, "held_out", "the original's losses on test data stand for its losses"),
+        (
+            {"kind": "random", "share": 0.1},
+            "held_out",
+            "the original's losses on test data stand for its losses",
+        ),
     ],
 )
 def test_what_stands_for_a_missing_reference_is_said(

@@ -1,4 +1,4 @@
-"""A radius that follows what became of the promises."""
+"""A radius that adapts to the agreement of predicted and actual changes."""
 
 import math
 from pathlib import Path
@@ -13,7 +13,7 @@ from hamu_ray.results.outcome import Status
 
 def looked_at(run: Done) -> list[int]:
     """The steps whose promises were compared with what they did."""
-    kept = run.heard.history.get("promise_kept", [])
+    kept = run.recorder.history.get("promise_kept", [])
     return [step for step, value in enumerate(kept, 1) if math.isfinite(value)]
 
 
@@ -52,6 +52,6 @@ def test_a_run_that_diverges_ends_within_the_guarantee_with_a_trust_region(
     assert free.outcome.status is Status.COLLAPSED
     assert held.outcome.status is Status.FINISHED
     assert held.outcome.guaranteed
-    assert min(held.heard.history["radius_scale"]) < 1
-    assert all(map(math.isfinite, held.heard.history["promise_kept"]))
+    assert min(held.recorder.history["radius_scale"]) < 1
+    assert all(map(math.isfinite, held.recorder.history["promise_kept"]))
     assert looked_at(free) == [1, 50]

@@ -1,4 +1,4 @@
-"""A step that is not taken leaves no trace: not in the weights, and not in the optimizer's state."""
+"""A step that is not taken changes neither the weights nor the optimizer's state."""
 
 from dataclasses import replace
 from typing import Any
@@ -65,7 +65,7 @@ def test_a_refused_step_is_taken_back_whole(
 def test_a_run_that_has_stopped_changes_nothing(
     taken: int, optimizer: dict[str, Any], resident: Resident, bases: tuple[StoredModel, StoredModel]
 ) -> None:
-    """Whether it stops at the first step, where the optimizer has no state yet, or later."""
+    """Whether it stops at the first step, before the optimizer has a state, or later."""
     stepper = stepper_of(resident, bases[0], optimizer=optimizer | {"learning_rate": 1e-3})
     for step in range(taken):
         stepper(step)

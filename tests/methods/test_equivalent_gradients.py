@@ -1,4 +1,4 @@
-"""The public door."""
+"""The public function."""
 
 from dataclasses import fields
 from typing import get_type_hints

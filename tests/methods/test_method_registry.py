@@ -1,4 +1,4 @@
-"""What every registered method keeps to, and how methods are found."""
+"""Properties of all registered methods, and lookup of methods."""
 
 import pickle
 import subprocess

@@ -1,4 +1,4 @@
-"""Constraints that let go of forgetting as its target is reached."""
+"""Constraints that stop requiring forgetting as its target is reached."""
 
 import pytest
 import torch
@@ -44,7 +44,7 @@ def decided(name: str, pair: tuple, remaining: float | None = None, **values: ob
 def test_a_fraction_moves_to_none_or_all(
     name: str, split: str, seed: int, fraction: float, remaining: float
 ) -> None:
-    """HAMU-Q asks for less forgetting, HAMU-U for more utility, and both steps are those of that constraint."""
+    """HAMU-Q requires less forgetting, HAMU-U more utility, and both steps are those of the changed constraint."""
     pair = normal(seed), normal(seed + 1)
     moved = decided(name, pair, remaining, constraint_fraction=fraction, constraint_split=split)
     expected = remaining * fraction if name == "hamu-q" else 1 - remaining * (1 - fraction)
@@ -52,7 +52,7 @@ def test_a_fraction_moves_to_none_or_all(
     assert moved.constraint is not None
     assert plain.constraint is not None
     torch.testing.assert_close(moved.constraint.total, plain.constraint.total)
-    # The step turns by the root of how near the constraint is to all that there is.
+    # The step's direction changes with the root of the constraint's distance to the available change.
     torch.testing.assert_close(moved.weights, plain.weights, rtol=1e-5, atol=1e-6)
 
 

@@ -39,7 +39,7 @@ def test_avg_gap_is_no_mean_over_what_happens_to_be_there() -> None:
         assert gap.reason.startswith(f"mia_confidence of {whose} is not defined")
 
 
-# Few different values, so that ties occur within and between the samples.
+# Few distinct values, so that ties occur within and between the samples.
 losses = st.lists(st.integers(0, 12).map(lambda n: n / 4), min_size=1, max_size=40)
 
 
@@ -59,7 +59,7 @@ def test_only_the_order_of_losses_matters(
     assert 0 <= quality <= 1
     assert forget_quality(model, model[::-1]) == 1
     assert forget_quality(reference, model) == quality
-    # Losses below the reference's by as much as others are above it are as far from it.
+    # Losses below the reference's are as distant as losses equally far above it.
     mirrored = [-loss for loss in model], [-loss for loss in reference]
     assert forget_quality(*mirrored) == pytest.approx(quality, abs=1e-12)
     moved = [[shift + scale * loss for loss in sample] for sample in (model, reference)]
@@ -140,7 +140,7 @@ def test_score_quality_hands_the_reason_on() -> None:
     }
 
 
-def test_a_reason_survives_pickling_and_is_told_for_plain_nan_too() -> None:
+def test_a_reason_survives_pickling_and_plain_nan_has_one_too() -> None:
     copy = pickle.loads(pickle.dumps(Undefined("no images")))
     assert math.isnan(copy)
     assert reasons({"a": copy, "b": 0.5, "c": math.nan}) == {

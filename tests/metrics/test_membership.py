@@ -33,7 +33,7 @@ def test_auc_orientation() -> None:
     assert auc_loss(low, high) == roc_auc_score(truth, -np.r_[low, high])
 
 
-def test_attack_tells_separable_confidences_apart() -> None:
+def test_attack_distinguishes_separable_confidences() -> None:
     generator = np.random.default_rng(0)
     retain, test = generator.uniform(0.9, 1.0, 300), generator.uniform(0.0, 0.1, 100)
     forget = np.r_[np.full(30, 0.95), np.full(10, 0.05)]

@@ -1,4 +1,4 @@
-"""The table has every number that real runs report, and nothing passes for a metric of the model by default."""
+"""The table contains every number that real runs report, and nothing counts as a metric of the model by default."""
 
 import pytest
 

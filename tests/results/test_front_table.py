@@ -19,7 +19,7 @@ def test_by_hand():
     assert {len(row) for row in [*front.rows, *front.anchors]} == {len(front.header)}
 
 
-def test_an_empty_front_is_said():
+def test_an_empty_front_is_reported():
     front = front_table(summarise([record("g", math.nan, 1.0)]))
     assert "the front is empty" in front.title
     assert front.rows == []

@@ -20,7 +20,7 @@ def test_what_is_free_at_both_ends(name: str, gain: str, cost: str) -> None:
     ]
 
 
-def test_nothing_is_said_without_a_hardness() -> None:
+def test_no_sentences_without_hardness() -> None:
     assert hardness_sentences(HISTORIES, {"name": "gdiff"}) == []
     assert hardness_sentences({}, {"name": "hamu-q"}) == []
     assert hardness_sentences({"hardness": {1: math.nan}}, {"name": "hamu-q"}) == []

@@ -27,7 +27,7 @@ class TestSummarise:
         assert set(summary.counts) == set(Status)
 
     @pytest.mark.parametrize("status", [status for status in Status if status is not Status.FINISHED])
-    def test_only_finished_trials_stand_on_the_front(self, status):
+    def test_only_finished_trials_are_on_the_front(self, status):
         summary = summarise([record("best", 1.0, 1.0, status=status), record("worse", 0.1, 0.1)])
         assert [trial.trial_id for trial in summary.front] == ["worse"]
         assert summary.place(summary.trials[0]) == ""

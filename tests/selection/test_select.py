@@ -1,4 +1,4 @@
-"""The command that selects a point of a front, on a folder as a sweep leaves it."""
+"""The command that selects a point of a front, on a sweep's folder."""
 
 import argparse
 import json
@@ -74,7 +74,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         ([], "0002"),
     ],
 )
-def test_the_point_that_keeps_the_bound(sweep, bounds, trial, monkeypatch, capsys):
+def test_the_point_that_meets_the_bound(sweep, bounds, trial, monkeypatch, capsys):
     assert run(monkeypatch, str(sweep), "--json", *bounds) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["trial"] == trial
@@ -101,7 +101,7 @@ def test_what_a_person_reads(sweep, monkeypatch, capsys):
     assert "gap to it" in text
 
 
-def test_no_point_keeps_the_bound(sweep, monkeypatch, capsys):
+def test_no_point_meets_the_bound(sweep, monkeypatch, capsys):
     assert run(monkeypatch, str(sweep), "--min-retain-utility", "0.995") == 1
     (line,) = capsys.readouterr().out.splitlines()
     assert "no point of the front meets retain_utility >= 0.995" in line

@@ -1,4 +1,4 @@
-"""Texts as tokens: windows, chat templates as the families have them, and special tokens within texts."""
+"""Tokenization: windows, chat templates of different families, and special tokens within texts."""
 
 from typing import Any
 
@@ -138,7 +138,7 @@ def test_white_space_is_left_out_where_the_template_does(learned: Any) -> None:
     template=st.sampled_from([CHATML, QWEN3, LLAMA3, None]),
 )
 def test_special_tokens_within_texts_are_text(pieces: list[str], template: str | None, learned: Any) -> None:
-    """Whatever question and answer hold, the special tokens are those of the template, and the text comes back."""
+    """For every question and answer, the special tokens are those of the template, and decoding returns the text."""
     text = f"a{''.join(pieces)}b"
     encoder = encoder_of(learned, template)
     special = set(encoder.tokenizer.all_special_ids)

@@ -61,7 +61,7 @@ def test_swaps_nest(pool: Literal["other_classes", "rest"], one: float, other: f
 
 
 def test_images_taken_out_may_come_back_where_all_the_rest_is_drawn_from() -> None:
-    """At rho 0.5, 25 of class 2's 50 images stay; of the rest, 75, a third are those just taken out."""
+    """At rho 0.5, 25 of class 2's 50 images stay; of the other 75 images, a third were just removed from the class."""
     of_class = np.concatenate(
         [
             LABELS[split(ForgetClass(label=2, rho=0.5, swap_from="rest"), seed).forget] == 2

@@ -1,4 +1,4 @@
-"""Text data: what is used of a corpus, its tokens, and every mistake that is answered before anything starts."""
+"""Text data: the used part of a corpus, its tokens, and errors that are reported before anything starts."""
 
 import json
 import shutil
@@ -67,7 +67,7 @@ def test_a_random_forget_set_comes_from_all_training_examples(seed: int, text_co
 
 def test_any_texts_by_their_columns_and_splits(tmp_path: Path, text_corpus: Path) -> None:
     folder = tmp_path / "poems"
-    (folder / "data").mkdir(parents=True)  # where `datasets` takes splits from the files' names
+    (folder / "data").mkdir(parents=True)  # where `datasets` derives splits from file names
     for split, texts in (("train", ["roses", "violets"]), ("forget", ["thorns"]), ("test", ["tulips"])):
         pd.DataFrame({"poem": texts}).to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
     config = TextData(
@@ -84,7 +84,7 @@ def test_any_texts_by_their_columns_and_splits(tmp_path: Path, text_corpus: Path
 
 
 def test_the_original_layout_of_tofu(tmp_path: Path, text_corpus: Path) -> None:
-    """Each part is a configuration with the one split `train`."""
+    """Each part is a configuration with the single split `train`."""
     import yaml
 
     names = {"forget01": "forget_01-forget", "retain99": "forget_01-retain", "forget01_perturbed": None}

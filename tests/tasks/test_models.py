@@ -19,7 +19,7 @@ def parameters_of(model: nn.Module) -> torch.Tensor:
 
 
 def saved_checkpoint(folder: Path, kind: str) -> str:
-    """Save a tiny transformers classifier of 4 classes, so that no test needs the hub."""
+    """Save a tiny transformers classifier with 4 classes, so that no test needs the hub."""
     from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, ViTForImageClassification
 
     if kind == "vit":
@@ -56,7 +56,7 @@ def test_the_hamu_papers_resnet20_has_projections_where_the_shape_changes() -> N
 
 
 def test_projection_resnet20_starts_as_its_other_convolutions_do() -> None:
-    """He's initialisation: a deviation of sqrt(2 / fan out), the stem's included."""
+    """He's initialisation: a standard deviation of sqrt(2 / fan out), including the stem."""
     torch.manual_seed(0)
     weight = ProjectionResNet20().resnet.embedder.embedder.convolution.weight
     assert weight.std().item() == pytest.approx((2 / (16 * 9)) ** 0.5, rel=0.1)

@@ -1,4 +1,4 @@
-"""Requests name rows of what the user gave: by index, column value, identifier or file, whatever is held out."""
+"""Requests select rows of the user's data, by index, column value, identifier or file, regardless of hold-outs."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ SMALL = LanguageModelConfig(hidden_size=16, layers=2, heads=2, vocabulary=300)
 
 
 def records() -> pd.DataFrame:
-    """Every third row is ACME's; identifiers repeat in pairs; ``vip`` is a truth value, ``level`` a number."""
+    """Every third row is ACME's; identifiers repeat in pairs; ``vip`` is a bool, ``level`` an integer."""
     rng = np.random.default_rng(0)
     words = [" ".join(rng.choice(["ash", "oak", "elm", "fir", "yew", "bay"], 12)) for _ in range(ROWS)]
     return pd.DataFrame(
@@ -48,7 +48,7 @@ def data(tmp_path: Path, offline: None) -> TextData:
 
 
 def forgotten(data: Any, forget: Any, seed: int = 0) -> list[str]:
-    """The questions that are forgotten, after a check that the four parts share out all rows."""
+    """The forgotten questions, after checking that the four parts are a partition of all rows."""
     corpus = load_corpus(data, forget)
     split = split_corpus(corpus, forget, seed)
     parts = [*split.forget, *split.retain, *split.test, *split.duplicates]
@@ -66,7 +66,7 @@ def asked(rows: Any) -> list[str]:
 def test_indices_are_rows_of_the_file(
     rows: set[int], seed: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """The hold-out comes from the rest: whatever is listed is forgotten, and nothing else."""
+    """The hold-out is drawn from the rest: exactly the listed rows are forgotten."""
     listed = tmp_path_factory.mktemp("listed") / "rows.txt"
     listed.write_text("\n".join(map(str, rows)))
     folder = tmp_path_factory.getbasetemp() / "records-of-indices"
@@ -259,7 +259,7 @@ def test_what_a_lawyer_reads(data: TextData) -> None:
     assert forecast_data(data, where(column="customer", equals="ACME"), 5, SMALL).digest == forecast.digest
 
 
-def test_texts_that_also_stand_elsewhere_are_refused(data: TextData) -> None:
+def test_texts_that_also_occur_elsewhere_are_rejected(data: TextData) -> None:
     frame = records()
     frame.loc[1, ["question", "answer"]] = frame.loc[0, ["question", "answer"]].tolist()
     long = " ".join(f"word{n}" for n in range(60))
@@ -283,7 +283,7 @@ def test_texts_that_also_stand_elsewhere_are_refused(data: TextData) -> None:
     assert sum(line.startswith("overlap ") for line in forecast_data(data, allowed, 0, SMALL).lines()) == 2
 
 
-def test_images_that_also_stand_elsewhere_are_refused(image_folder: Path) -> None:
+def test_images_that_also_occur_elsewhere_are_rejected(image_folder: Path) -> None:
     copy = image_folder / "test" / "dog" / "copy.png"
     copy.write_bytes((image_folder / "train" / "cat" / "2.png").read_bytes())
     config = ImagesData(path=str(image_folder))

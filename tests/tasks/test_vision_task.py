@@ -32,7 +32,7 @@ class Alone:
 
 
 class Meeting:
-    """Where the ranks of one group, each a thread, hand over their rows."""
+    """Where the ranks of one group, each a thread, exchange their rows."""
 
     def __init__(self, size: int) -> None:
         self.barrier = threading.Barrier(size, timeout=60)
@@ -70,7 +70,7 @@ def task(digits: VisionData) -> VisionTask:
 
 @pytest.fixture(scope="module")
 def model(task: VisionTask) -> nn.Module:
-    """A model that knows a little: two epochs on the digits."""
+    """A partially trained model: two epochs on the digits."""
     model = task.build_model(0)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(0)
@@ -82,7 +82,7 @@ def model(task: VisionTask) -> nn.Module:
     return model
 
 
-def test_digits_are_split_alike_for_all_seeds(digits: VisionData) -> None:
+def test_digits_are_split_equally_for_all_seeds(digits: VisionData) -> None:
     again = load_data(DigitsData(), torch.device("cpu"))
     assert isinstance(again, VisionData)
     assert digits.image_shape == (1, 8, 8)
@@ -227,7 +227,7 @@ def test_a_model_that_broke_does_not_look_good(task: VisionTask, caplog: pytest.
     assert len(messages) == len(set(messages))
 
 
-def test_without_a_class_there_is_none_to_report(digits: VisionData, model: nn.Module) -> None:
+def test_without_a_class_none_is_reported(digits: VisionData, model: nn.Module) -> None:
     task = task_on(digits, ForgetRandom(share=0.1))
     measures = task.evaluate(model, Alone())
     for name in ("test_forgotten_class_accuracy", "test_kept_classes_accuracy"):
@@ -258,7 +258,7 @@ def test_without_a_reference_losses_on_test_images_of_the_same_classes_stand_for
     assert math.isnan(task.compare(measures, None, None)["forget_quality"])
 
 
-def test_without_a_reference_a_forgotten_class_is_taken_as_unknown(task: VisionTask) -> None:
+def test_without_a_reference_a_forgotten_class_is_assumed_unknown(task: VisionTask) -> None:
     compared = task.compare({"forget_accuracy": 0.2, "test_accuracy": 0.9}, None, None)
     assert compared.pop("forget_quality").reason == "there is no reference"  # type: ignore[attr-defined]
     assert compared == pytest.approx({"forget_accuracy_quality": 0.8, "retain_utility": 0.9})

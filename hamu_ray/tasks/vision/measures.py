@@ -55,8 +55,8 @@ def cheap_measures(splits: Mapping[str, Outputs]) -> Measures:
 def all_measures(splits: Mapping[str, Outputs], *, forgotten_class: int | None, seed: int) -> Measures:
     """Return the cheap metrics, the test accuracy in two parts, and the membership attacks.
 
-    ``splits`` also has the images `UNSEEN`, of which there may be none. ``forgotten_class`` is None where no
-    class is forgotten; the seed decides the attack's draw of members.
+    ``splits`` also has the images `UNSEEN`, which may be empty. ``forgotten_class`` is None if no class is forgotten;
+    the seed determines the attack's sample of members.
     """
     measures = cheap_measures(splits)
     test, unseen = splits["test"], splits[UNSEEN]

@@ -108,13 +108,13 @@ class VisionTask:
         return answers
 
     def evaluate(self, model: nn.Module, share: Share, *, subset: int | None = None) -> Measured:
-        """Measure the model on retain, forget and test images, in eval mode, which is undone afterwards.
+        """Evaluate the model on retain, forget and test images, in eval mode, which is reset afterwards.
 
-        Test images of classes that the retain set has none of are left out, as in SalUn (arXiv:2310.12508); only
-        the accuracy on the class to forget is measured on them. With ``subset`` only accuracy, loss, entropy and
-        UA are, on the same draw of so many images per split each time. Behind the metrics are the losses on the
-        forget images. Each rank runs its part of the images. Rank 0 computes the measures for all: the attack's fit is
-        not repeated, and every rank gets the same bits. Why a measure is NaN is kept and logged on rank 0.
+        Test images of classes that are not in the retain set are excluded, as in SalUn (arXiv:2310.12508), except for
+        the accuracy on the class to forget. With ``subset``, only accuracy, loss, entropy and UA are computed, on the
+        same random images of each split every time. The losses on the forget images are returned as item values. Each
+        rank runs its part of the images. Rank 0 computes the metrics for all ranks, so that the attack is fitted once.
+        Reasons for NaN metrics are kept, and logged on rank 0.
         """
         splits: dict[str, Outputs] = {}
         for name, (source, indices) in self._measured(subset).items():
@@ -139,11 +139,11 @@ class VisionTask:
         return Measured(measures or dict(zip(order, values, strict=True)), losses)
 
     def compare(self, measures: Measures, original: Measures | None, reference: Measures | None) -> Measures:
-        """Return the sweep's objectives, and `avg_gap` where the confidence attack was measured.
+        """Return the sweep's objectives, and `avg_gap` if the confidence attack was measured.
 
-        Without a reference, a model that never saw a class is taken to know none of it: forget accuracy 0 for a
-        whole-class forget set, while its losses are not known and `forget_quality` is undefined. For other forget sets
-        the original's losses on test images stand for them, and `forget_accuracy_quality` is undefined.
+        Without a reference, a model trained without a class is assumed to have forget accuracy 0 on it; its losses are
+        unknown, and `forget_quality` is undefined. For other forget sets, the original's losses on test images stand for
+        the reference's, and `forget_accuracy_quality` is undefined.
         """
         forget_accuracy = names.accuracy_of("forget")
         expected: float = Undefined("there is no reference")
@@ -211,7 +211,7 @@ class VisionTask:
         return {name: (source, at[torch.from_numpy(drawn[name])]) for name, (source, at) in found.items()}
 
     def _drawn(self, subset: int) -> dict[str, NDArray[np.int64]]:
-        """Return which images of each split a draw of so many has: the same at every evaluation."""
+        """Return the indices of a random subset of each split, the same at every evaluation."""
         sizes = {**{name: len(at) for name, at in self._splits.items()}, "test": len(self._test)}
         generator = np.random.default_rng((self._seed, SUBSET_STREAM))
         return {name: np.sort(generator.permutation(size)[:subset]) for name, size in sizes.items()}

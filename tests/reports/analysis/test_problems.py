@@ -1,4 +1,4 @@
-"""What is compared with what: problems, configurations over seeds, fronts of means."""
+"""Which trials are compared: problems, configurations over seeds, fronts of means."""
 
 import math
 import statistics
@@ -76,7 +76,7 @@ def test_another_forget_set_is_another_problem(store: Path) -> None:
 
 
 def test_sweeps_on_one_problem_share_a_front(store: Path) -> None:
-    """HAMU swept first, a baseline later: their trials are told apart by the sweep's letter."""
+    """A sweep of HAMU and a later one of a baseline: their trials are distinguished by the sweep's letter."""
     for name, method in (("first", "hamu-q"), ("second", "gdiff")):
         space = {**SPACE, "method.name": {"grid": [method]}}
         if method == "gdiff":

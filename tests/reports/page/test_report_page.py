@@ -1,4 +1,4 @@
-"""The page for whatever MLflow holds: nothing, failures, one trial, hostile names. No browser here."""
+"""The page for different contents of MLflow: nothing, failures, one trial, hostile names. Without a browser."""
 
 import base64
 import json
@@ -36,7 +36,7 @@ HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
 
 
 class Page(HTMLParser):
-    """What a page holds: texts outside of scripts, elements, and what lies in its scripts."""
+    """The content of a page: text outside of scripts, elements, and the data in its scripts."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ def test_every_chart_is_a_figure_that_plotly_takes(page: Page) -> None:
     assert set(places) <= set(page.figures)
     resolved = re.sub(r"var\(--[a-z0-9]+\)", "#123456", json.dumps(page.figures))
     for figure in json.loads(resolved).values():
-        go.Figure(figure)  # raises where a property is none
+        go.Figure(figure)  # raises for invalid properties
         for axis in ("xaxis", "yaxis"):
             named = figure["layout"][axis].get("type") == "category"
             assert named or figure["layout"][axis]["title"]["text"], "an axis says what it shows"
@@ -272,7 +272,7 @@ def test_importance_finds_what_matters(study: SweepResult) -> None:
     assert missing == ["with fewer than 12 finished trials, ga (3), gdiff (9)"]
 
 
-def test_files_beside_the_page(study: SweepResult, tmp_path: Path) -> None:
+def test_files_in_the_folder_of_the_page(study: SweepResult, tmp_path: Path) -> None:
     import pandas as pd
 
     page = write_report([study], "study", tmp_path / "new" / "folder")
