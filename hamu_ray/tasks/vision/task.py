@@ -142,8 +142,8 @@ class VisionTask:
         """Return the sweep's objectives, and `avg_gap` if the confidence attack was measured.
 
         Without a reference, a model trained without a class is assumed to have forget accuracy 0 on it; its losses are
-        unknown, and `forget_quality` is undefined. For other forget sets, the original's losses on test images stand for
-        the reference's, and `forget_accuracy_quality` is undefined.
+        unknown, and `forget_quality` is undefined. For other forget sets, the original's losses on test images stand
+        for the reference's, and `forget_accuracy_quality` is undefined.
         """
         forget_accuracy = names.accuracy_of("forget")
         expected: float = Undefined("there is no reference")
