@@ -64,7 +64,7 @@ def sweep_folder(given: str | None) -> Path:
     if given is not None:
         folder = Path(given).absolute()
         if not (folder / SWEEP_FILE).is_file():
-            raise ConfigError(f"{given}: not a sweep folder: it has no {SWEEP_FILE}")
+            raise ConfigError(f"{given}: not a sweep's folder: it has no {SWEEP_FILE}")
         return folder
     folders = newest_first((Path(DEFAULT_LOCAL) / SWEEPS).absolute())
     if not folders:

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Union
 from uuid import uuid4
 
-from upath import UPath
+if TYPE_CHECKING:
+    from upath import UPath
 
-from hamu_ray.config.run import StorageConfig
+    from hamu_ray.config.run import StorageConfig
 
-StoragePath = Path | UPath
+StoragePath = Union[Path, "UPath"]
 """A path in the local file system, or behind a URL such as ``s3://bucket/runs``."""
 
 DEFAULT_LOCAL = "runs"
@@ -31,6 +33,8 @@ def storage_path(text: str | Path) -> StoragePath:
     """
     if isinstance(text, Path) or "://" not in text:
         return Path(text).expanduser().absolute()
+    from upath import UPath  # imported on use: most storages are folders
+
     try:
         path = UPath(text, use_listings_cache=False)  # other processes write, too
         local = path.protocol in ("file", "local")
@@ -40,7 +44,7 @@ def storage_path(text: str | Path) -> StoragePath:
     return Path(path.path) if local else path
 
 
-def local_folder(config: StorageConfig) -> Path:
+def local_folder(config: "StorageConfig") -> Path:
     """Return the local folder for files that only the driver of a sweep writes."""
     if config.local is not None:
         return Path(config.local).expanduser().absolute()
@@ -84,7 +88,7 @@ def write_atomically(path: StoragePath, content: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have a new name in a folder on the disk; not all file systems can."""
+    """Flush a folder's new names to the disk; not all file systems can."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -94,20 +98,21 @@ def _sync_folder(folder: Path) -> None:
 
 
 def rename(source: StoragePath, target: StoragePath) -> None:
-    """Give a file another name, in place of what had it."""
-    if isinstance(source, UPath):
-        source.fs.mv(source.path, UPath(target).path)
-    else:
+    """Rename a file, replacing the target if it exists."""
+    if isinstance(source, Path):
         source.replace(str(target))
+    else:
+        assert not isinstance(target, Path), "a file is renamed within its file system"
+        source.fs.mv(source.path, target.path)
 
 
 def remove_folder(folder: StoragePath) -> None:
     """Remove a folder with all that it holds, if it is there."""
-    if isinstance(folder, UPath):
+    if isinstance(folder, Path):
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
         with suppress(FileNotFoundError):
             folder.fs.rm(folder.path, recursive=True)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -308,5 +308,5 @@ def test_a_sweep_resumes_only_with_the_same_configuration(tmp_path: Path) -> Non
     del document["evaluation"]["enabled"]
     (folder / "sweep.yaml").write_text(yaml.safe_dump(document))
     assert resumable_folder(config, tmp_path) == folder
-    with pytest.raises(ConfigError, match=r"^--resume: batch differs from .*: take the configuration back"):
+    with pytest.raises(ConfigError, match=r"^--resume: batch differs from .*: revert the configuration"):
         resumable_folder(load_sweep(FILES["cifar/stopping_criterion"]), tmp_path)

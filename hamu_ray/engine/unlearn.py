@@ -8,7 +8,7 @@ from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import CHEAP, Interrupted, base_models, built
 from hamu_ray.engine.checkpoint import Checkpoints
 from hamu_ray.engine.loop import Loop, OnReport
-from hamu_ray.engine.plan import unlearning_plan
+from hamu_ray.engine.planning import unlearning_plan
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.run_folder import write_for_others, write_result
 from hamu_ray.engine.store import StoredModel, key_of

@@ -85,9 +85,9 @@ class Outcome:
     the configuration states it.
     """
     reference_origin: str = ""
-    """The same in words, to follow after `the reference`."""
+    """The same in words, to continue `the reference`."""
     nothing_to_forget: str = ""
-    """In words, where the original model did not know the forget set before unlearning; empty where it did."""
+    """Explanation if the original model did not know the forget set before unlearning; otherwise empty."""
     steps_outside_guarantee: int | None = None
     """Number of steps in the whole run whose equivalent gradient left a block's radius or missed the whole model's
     constraint; None for methods without a guarantee.

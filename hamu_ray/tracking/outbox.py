@@ -38,7 +38,7 @@ class SentState:
     last_step: int = 0
     """The last step whose diagnostics were logged."""
     evaluations: set[tuple[int, int]] = field(default_factory=set)
-    """Step and number of metrics of each: a step may be evaluated in part first, and in full later."""
+    """Step and number of metrics of each evaluation: a step may first be evaluated in part, and later in full."""
 
 
 class Outbox(Tracker):
@@ -120,7 +120,7 @@ class Outbox(Tracker):
         self._append("finish", run, status=status, reason=reason, tags=tags)
 
     def sent_states(self) -> dict[str, SentState]:
-        """Return the steps and evaluations that the file holds, by the names of the runs."""
+        """Return the steps and evaluations in the file, by the names of the runs."""
         states: dict[str, SentState] = defaultdict(SentState)
         for record, _ in read_log(self.path):
             if record is None:

@@ -89,7 +89,7 @@ class SweepListener(tune.Callback):
         self.pool = pool
         self.view = view
         self.running: dict[str, TrialState] = {}
-        """The trials that run, by Tune's ids."""
+        """The running trials, by Tune's ids."""
         self.usage = Usage()
         self._sent = outbox.sent_states()
 

@@ -15,7 +15,7 @@ from hamu_ray.metrics.memorization import item_losses
 from hamu_ray.metrics.tofu import Alternatives
 from hamu_ray.metrics.tokens import TokenScores
 from hamu_ray.tasks.language.corpus import TextSplit
-from hamu_ray.tasks.language.data import Batch, Encodings, Sequences
+from hamu_ray.tasks.language.data import Encodings
 from hamu_ray.tasks.language.measures import (
     ALL,
     CHEAP,
@@ -24,8 +24,8 @@ from hamu_ray.tasks.language.measures import (
     cheap_measures,
     forget_items,
 )
-from hamu_ray.tasks.language.models import answer_logits
-from hamu_ray.tasks.language.scores import answer_scores, greedy_answers
+from hamu_ray.tasks.language.scores import answer_logits, answer_scores, greedy_answers
+from hamu_ray.tasks.language.sequences import Batch, Sequences
 from hamu_ray.tasks.task import Share, from_first_rank
 
 EVERY = (
@@ -59,7 +59,7 @@ class Evaluation:
         belonging = {name: {questions[at] for at in indices} for name, indices in parts.items()}
         found = {name: choices.positions(belonging.get(name)) for name, choices in encodings.choices.items()}
         self.asked = {name: positions for name, positions in found.items() if len(positions[0])}
-        """Evaluation sets by name: where their questions and wrong answers are that the splits hold."""
+        """Evaluation sets by name: indices of the questions that belong to the splits, and of their wrong answers."""
 
     def measure(self, model: nn.Module, share: Share, subset: int | None) -> Measured:
         """Evaluate a model in eval mode, without gradients; see `LanguageTask.evaluate`."""
@@ -71,6 +71,8 @@ class Evaluation:
             generated = self._generated(model, share)
         order = EVERY if subset is None else CHEAP
         items = {names.FORGET_LOSSES: item_losses(splits["forget"]).tolist(), **forget_items(alternatives)}
+        if subset is None and "test" in splits:
+            items[names.TEST_LOSSES] = item_losses(splits["test"]).tolist()
         measures: Measures = {}
         if share.rank == 0 and subset is not None:
             measures = cheap_measures(splits)
@@ -92,7 +94,7 @@ class Evaluation:
         return {name: found[name][torch.from_numpy(drawn)] for name, drawn in self.drawn(subset).items()}
 
     def drawn(self, subset: int) -> dict[str, NDArray[np.int64]]:
-        """Return which texts of each split a draw of so many has: the same at every evaluation."""
+        """Return the indices of a random subset of each split, the same at every evaluation."""
         sizes = {name: len(indices) for name, indices in self._indices.items() if len(indices)}
         generator = np.random.default_rng((self._seed, SUBSET_STREAM))
         return {name: np.sort(generator.permutation(size)[:subset]) for name, size in sizes.items()}
