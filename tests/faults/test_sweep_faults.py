@@ -23,6 +23,7 @@ LENGTH = {
     "evaluation": {"every_steps": 20, "subset": 100},
     "batch": {"retain": 16, "forget": 16},
     "workers": {"count": 1, "cpus": 0.5},
+    "stop": {"collapse_ratio": None},
 }
 MEGABYTE = 1 << 20
 
@@ -75,6 +76,9 @@ def test_a_full_disk_and_a_second_driver(small_disk: Path) -> None:
     assert filled > MEGABYTE
     text = log_of(space).read_text()
     assert "Traceback" not in text
+    (line,) = [line for line in text.splitlines() if line.startswith("error: ")]
+    assert "No space left on device; make room" in line
+    assert line.endswith("the same command with --resume goes on")
     (folder,) = sweeps.iterdir()
     ended = read_records(folder)
     assert 1 <= len(ended) < 4
