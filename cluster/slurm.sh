@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# A sweep in one Slurm allocation: Ray's head on the first node, workers on the others, the sweep, and nothing left behind.
+# A sweep in one Slurm allocation: Ray's head on the first node, workers on the others, the sweep, and a cleanup.
 #
 # Change: the partition, the number of nodes, CPUs, GPUs and hours below (or give them to sbatch). The folder that this
-# is submitted from has to be on a file system that all nodes share, with the environment of scripts/setup in .venv;
-# HAMU_VENV names another one.
+# is submitted from must be on a file system that all nodes share, with the environment of scripts/setup in .venv;
+# HAMU_VENV selects another environment.
 #
 # Start   sbatch cluster/slurm.sh search_spaces/cifar.yaml [--set key=value ...]
-# Watch   tail -f hamu-ray-JOBID.log; ssh -L 8265:127.0.0.1:PORT NODE for the dashboard, both named in that log
-# Stop    scancel --batch --signal=TERM JOBID: the sweep ends as it does after Ctrl-C, with its front; scancel JOBID ends
-#         it at once. Both go on with: sbatch cluster/slurm.sh SPACE.yaml --resume. So does a sweep that ran out of time.
+# Monitor tail -f hamu-ray-JOBID.log; ssh -L 8265:127.0.0.1:PORT NODE for the dashboard, both named in that log
+# Stop    scancel --batch --signal=TERM JOBID: the sweep stops as after Ctrl-C, with its front; scancel JOBID stops it
+#         immediately. To resume, also after the time limit: sbatch cluster/slurm.sh SPACE.yaml --resume.
 #SBATCH --job-name=hamu-ray
 #SBATCH --output=hamu-ray-%j.log
 #SBATCH --nodes=2
@@ -28,13 +28,13 @@ cd -- "$SLURM_SUBMIT_DIR"
 export PATH="${HAMU_VENV:-$PWD/.venv}/bin:$PATH" RAY_USAGE_STATS_ENABLED=0
 export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0 # at the end there is nothing to wait for
 
-# A token of this job's own, in a folder that its owner alone can read and every node sees.
+# The job's own token, in a folder that only its owner can read and every node sees.
 umask 077
 private=$(mktemp -d "$PWD/.hamu-ray-$SLURM_JOB_ID-XXXXXX")
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$private/token
 python -c 'import secrets; print(secrets.token_hex(32), end="")' >"$RAY_AUTH_TOKEN_PATH"
 
-# Ports and temporary files of this job's own: several jobs may share a node.
+# The job's own ports and temporary files, because several jobs may share a node.
 port=$((20000 + SLURM_JOB_ID % 2000 * 10))
 temporary=${TMPDIR:-/tmp}/hamu-ray-$SLURM_JOB_ID
 common=(--block --temp-dir "$temporary" --num-cpus "${SLURM_CPUS_PER_TASK:-1}" --num-gpus "${SLURM_GPUS_ON_NODE:-0}"

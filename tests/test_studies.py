@@ -45,10 +45,10 @@ def test_a_weighted_sum_of_hamu_s_length() -> None:
 
 def test_all_arms_of_the_documented_study_get_the_same_draws() -> None:
     configs = [load_sweep(path) for path in sorted((ROOT / "docs" / "hamu" / "ablation").glob("*.yaml"))]
-    assert len(configs) == 4
+    assert len(configs) == 5
     rows = [ablation.row_of(draw, name, run) for draw, name, run in ablation.trials(configs, 2)]
     arms = {tuple(str(row[key]) for key in ablation_table.ARM) for row in rows}
-    assert len(rows) == len(arms) * 2 * 5 * 2 == 19 * 2 * 5 * 2, "arms x forget sets x seeds x draws"
+    assert len(rows) == len(arms) * 2 * 5 * 2 == 21 * 2 * 5 * 2, "arms x forget sets x seeds x draws"
     assert len({tuple(str(row[key]) for key in ablation.KEY) for row in rows}) == len(rows)
     for draw in (0, 1):
         of_it = [row for row in rows if row["draw"] == draw]

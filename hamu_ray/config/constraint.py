@@ -1,4 +1,4 @@
-"""HAMU's constraint in a configuration: which of its keys counts, and its values in a sweep."""
+"""HAMU's constraint in a configuration: the key that applies, and its values in a sweep."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,11 +8,11 @@ from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.methods import CONSTRAINTS
 
 DEFAULT_FRACTIONS: Mapping[str, float] = {"hamu-q": 0.25, "hamu-u": 0.8}
-"""`constraint_fraction` of HAMU's variants, where a configuration gives no constraint."""
+"""Default `constraint_fraction` of HAMU's variants, used if a configuration gives no constraint."""
 
 
 def constraint_of(method: Mapping[str, Any]) -> tuple[str, float] | None:
-    """Return key and value of the constraint of a ``method`` section's method; None for methods without one."""
+    """Return key and value of the constraint in a ``method`` section; None for methods without a constraint."""
     default = DEFAULT_FRACTIONS.get(method["name"])
     if default is None:
         return None
@@ -21,7 +21,7 @@ def constraint_of(method: Mapping[str, Any]) -> tuple[str, float] | None:
 
 
 def constraints_of(config: SweepConfig, name: str) -> dict[str, list[float]]:
-    """Return the values that the constraint of a sweep's method may have, of ranges their ends, by its key."""
+    """Return the possible values of the constraint of a sweep's method by key; for ranges, their bounds."""
     varied: dict[str, list[float]] = {}
     for key in CONSTRAINTS:
         path = METHOD_PREFIX + key

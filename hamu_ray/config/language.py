@@ -166,11 +166,12 @@ class TofuData(TextSection):
     paraphrases. Both make forgetting harder.
     """
     test_subset: str | None = None
-    """Configuration whose split `train` holds the test examples, such as `holdout10` of `locuslab/TOFU`: a published
-    original never met them. null holds out `test_share` of the examples to retain, which such a model has met."""
+    """Configuration whose split `train` contains the test examples, such as `holdout10` of `locuslab/TOFU`, which
+    published original models were not trained on. null holds out `test_share` of the retain examples, which such models
+    were trained on."""
     utility: Literal["model_utility", "test_prob"] = "model_utility"
-    """What `retain_utility` is where the evaluation sets are there. A model that learned nothing but TOFU knows
-    no real author, for which `model_utility` is always next to nothing."""
+    """Definition of `retain_utility` if the evaluation sets exist. A model trained only on TOFU knows no real authors,
+    so its `model_utility` is always close to zero."""
 
     @property
     def holds_out(self) -> bool:

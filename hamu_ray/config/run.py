@@ -46,8 +46,8 @@ class TrainingConfig(Section):
     """The training recipe of the original model and of its retain-only reference."""
 
     seed: int | None = Field(default=None, ge=0, le=2**32 - 1)
-    """Decides on the forget set, on the initial weights and batches of base models, and on what evaluations draw;
-    `seed` then on unlearning alone, so that several of its seeds share their base models. Null: `seed`, for all."""
+    """Seed of the forget set, of base models' initial weights and batches, and of evaluation subsets; `seed` then only
+    affects unlearning, so that several seeds share their base models. Null: `seed` for everything."""
     epochs: PositiveInt = 50
     batch_size: PositiveInt = 5000
     micro_batch_size: PositiveInt | None = None
@@ -96,8 +96,8 @@ class EvaluationConfig(Section):
     batch_size: PositiveInt = 1000
     """Examples per forward pass."""
     promise_every_steps: PositiveInt | None = 50
-    """Steps between comparisons of what a step promised with what it did, each a forward pass of both batches; the
-    first step is always compared. null: never. A trust region compares every step."""
+    """Steps between comparisons of predicted and actual changes, each with a forward pass of both batches; the first
+    step is always compared. null: never. A trust region compares at every step."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "EvaluationConfig":
@@ -179,8 +179,8 @@ class TrackingConfig(Section):
 
     uri: str | None = None
     """Tracking URI; null: MLFLOW_TRACKING_URI, or a SQLite file in the storage path."""
-    experiment: str = Field(default="hamu_ray", min_length=1)
-    """Name of the MLflow experiment."""
+    experiment: str = Field(default="hamu_ray", min_length=1, max_length=250)
+    """Name of the MLflow experiment; MLflow's databases limit its length."""
     register_models: str | None = Field(default=None, min_length=1, pattern=r"^[^/:%\\]+$")
     """Name in MLflow's model registry under which the models on a sweep's front are registered; null: none. Their files
     are then also stored as MLflow artifacts.
@@ -192,6 +192,8 @@ class CheckpointConfig(Section):
 
     every_steps: PositiveInt | None = None
     """Steps between checkpoints; null writes only the final model."""
+    keep: bool = False
+    """Whether the checkpoints of a run that has ended are kept."""
 
 
 class RunConfig(Section):
@@ -200,8 +202,8 @@ class RunConfig(Section):
     name: str = Field(default="run", max_length=100)
     """Name of the run in storage and tracking."""
     seed: int = Field(default=41, ge=0, le=2**32 - 1)
-    """Decides everything random: the split, the initial weights, the order of the batches. With `training.seed`, only
-    unlearning."""
+    """Seed of everything random: the split, the initial weights, the order of the batches; with `training.seed`, of
+    unlearning alone."""
     data: AnyData = DigitsData()
     forget: AnyForget = ForgetClass()
     model: AnyModel = ModelConfig()
@@ -223,6 +225,12 @@ class RunConfig(Section):
     def training_seed(self) -> int:
         """The seed of the split and of the base models."""
         return self.seed if self.training.seed is None else self.training.seed
+
+    @property
+    def lacks_forget_losses(self) -> bool:
+        """Whether nothing has the losses of a model that never saw the forget set: a whole class, no reference."""
+        whole_class = isinstance(self.forget, ForgetClass) and self.forget.rho == 0
+        return self.reference.source == "none" and whole_class
 
     @model_validator(mode="before")
     @classmethod
@@ -246,13 +254,6 @@ class RunConfig(Section):
             raise ValueError("original.source: unlearning needs an original model; use train or path")
         if self.duration.epochs is None and self.duration.steps is None:
             raise ValueError("duration: give epochs or steps")
-        if self.reference.source == "none" and not (
-            isinstance(self.forget, ForgetClass) and self.forget.rho == 0
-        ):
-            raise ValueError(
-                "reference.source: only a whole-class forget set (rho 0) can be evaluated without a reference; "
-                "use train or path"
-            )
         self._check_forget_level()
         self._check_target()
         return self

@@ -29,8 +29,9 @@ def base_models(
 ) -> tuple[StoredModel, StoredModel | None]:
     """Return the original model and the reference (None if disabled), after training missing ones.
 
-    Each is trained by one worker alone, so that its numbers do not depend on the size of the group; a group of two
-    trains two at once. Of several references the first is returned, with the losses on the forget set of all.
+    Each is trained by a single worker, so that the result does not depend on the size of the group; a group of two
+    workers trains two concurrently. If there are several references, the first is returned, with the losses on the
+    forget set of all of them.
 
     Raises:
         Interrupted: The callback asked to stop.
@@ -51,7 +52,7 @@ def base_models(
         for number in range(count)
     ]
     recipes = {base: training_recipe(run, task, base) for base in trained}
-    # Who trains what does not hang on what is missing, which other groups that share the store may change.
+    # The assignment does not depend on which models are missing, which groups sharing the store may change.
     for recipe in recipes.values():
         measure_again(run, task, group, key_of(recipe), models)
     failed = torch.zeros(len(Status), dtype=torch.int64, device=task.device)
@@ -70,7 +71,7 @@ def base_models(
     stored: dict[str, list[StoredModel]] = {}
     for base, recipe in recipes.items():
         model = models.find(key_of(recipe))
-        assert model is not None, "it was trained by now"
+        assert model is not None, "it has been trained"
         stored.setdefault(base.phase, []).append(model)
     found |= {phase: with_losses_of(bases) for phase, bases in stored.items()}
     original = found["original"]
@@ -85,11 +86,11 @@ class BaseModel:
     phase: str
     """``original`` or ``reference``."""
     seed: int
-    """Of its initial weights and batches; the split is that of the run."""
+    """Seed of its initial weights and batches; the split is the run's."""
 
 
 def with_losses_of(bases: Sequence[StoredModel]) -> StoredModel:
-    """Return the first model, with the losses on the forget set of all: model after model, each in the set's order."""
+    """Return the first model, with the forget losses of all models: concatenated, each in the set's order."""
     first = bases[0]
     per_item = [base.measures.per_item for base in bases if isinstance(base.measures, Measured)]
     losses = [loss for items in per_item for loss in items[names.FORGET_LOSSES]]
@@ -97,7 +98,7 @@ def with_losses_of(bases: Sequence[StoredModel]) -> StoredModel:
 
 
 def measure_again(run: RunConfig, task: Task, group: Group, key: str, models: ModelStore) -> None:
-    """Measure a stored model whose measures are of earlier definitions, which is all that it lacks."""
+    """Evaluate a stored model again whose metrics have outdated definitions."""
     path = models.outdated(key)
     if not group.agree(int(path is not None)):
         return
@@ -110,7 +111,8 @@ def measure_again(run: RunConfig, task: Task, group: Group, key: str, models: Mo
 def train_base(
     run: RunConfig, task: Task, base: BaseModel, on_report: OnReport, models: ModelStore
 ) -> Outcome:
-    """Train the original model or a reference, in this process alone, and store it if it comes to its end."""
+    """Train the original model or a reference, in this process only, and store it if training
+    completes."""
     alone = Alone()
     if base.phase == "reference" and run.reference.start is not None:
         key = "reference.start"
@@ -137,7 +139,7 @@ def examples_of(task: Task, phase: str) -> Tensor:
 
 
 def training_recipe(run: RunConfig, task: Task, base: BaseModel) -> dict:
-    """Return all that determines a base model, as plain data."""
+    """Return everything that determines a base model, as plain data."""
     start = run.reference.start if base.phase == "reference" else None
     return {
         "phase": base.phase,
@@ -245,7 +247,7 @@ SELECT_BY = {"original": ("retain_accuracy", "forget_accuracy"), "reference": ("
 
 
 class Interrupted(Exception):
-    """The callback asked to stop while a base model was trained."""
+    """The callback requested a stop while a base model was trained."""
 
 
 CHUNK = 1 << 22

@@ -77,6 +77,6 @@ class Plan:
         return rate
 
     def looks_at_promise(self, step: int) -> bool:
-        """Whether what a step promised is compared with what it did: the first, and then at the cadence."""
+        """Whether predicted and actual changes are compared at a step: the first, and then at the cadence."""
         every = self.promise_every
         return every is not None and (step == 0 or (step + 1) % every == 0)

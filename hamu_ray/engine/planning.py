@@ -73,7 +73,7 @@ def unlearning_plan(
 def training_plan(
     run: RunConfig, phase: str, examples: Tensor, select_by: tuple[str, ...], seed: int
 ) -> Plan:
-    """Return the plan of training a model on ``examples``: descending one objective.
+    """Return the plan of training a model on ``examples`` with one objective.
 
     With ``training.select: best`` the weights of the epoch with the best sum of ``select_by`` are the result.
     """

@@ -69,7 +69,7 @@ class PairedStep:
             "radius_scale": torch.ones((), dtype=torch.float64, device=task.device),
             "steps_outside_guarantee": torch.zeros((), dtype=torch.int64, device=task.device),
         }
-        """What steps hand on to the next, 0-d; the same on every rank."""
+        """State that is carried from step to step, 0-d; the same on every rank."""
         self._losses_before = torch.zeros(len(Role), dtype=torch.float64, device=task.device)
         self._before = [torch.empty_like(value) for value in self._changing()]
 

@@ -1,4 +1,4 @@
-"""The public door to the mathematics: from two lists of gradients to the list for the optimizer."""
+"""The public function of this package: from two lists of gradients to the gradients for the optimizer."""
 
 import math
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from hamu_ray.methods.settings import ConstraintSplit, Granularity, Infeasible, 
 
 
 class StepOptions(TypedDict, total=False):
-    """The options of `equivalent_gradients`: fields of `StepSettings`, which has their meanings and defaults.
+    """The options of `equivalent_gradients`: fields of `StepSettings`, with the same meanings and defaults.
 
-    Those that a caller has to follow from step to step, the trust region and the target, are not among them.
+    Options with a state between steps, the trust region and the target, are not supported.
     """
 
     radius: float | Literal["lr"] | None
@@ -40,28 +40,28 @@ def equivalent_gradients(
     clip_norm: float | None = None,
     **options: Unpack[StepOptions],
 ) -> tuple[list[Tensor], Decision]:
-    """Apply a method's weighting to two gradients: what plain SGD turns into its step is returned.
+    """Apply a method's weighting to two gradients; return the gradients that plain SGD turns into its step.
 
     ``parameter -= lr * gradient`` is the method's step. The same code as in a run: flat buffers, Gram matrices,
-    the method's weighting, the combination. Any other optimizer than plain SGD gives up HAMU's guarantees per step.
+    the method's weighting, the combination. HAMU's guarantees per step hold only with plain SGD.
 
         gradients, decision = equivalent_gradients("hamu-q", retain, forget, lr=1e-3, constraint_fraction=0.25)
 
-    The weighting is only half of a method. The other half is what was differentiated, which nothing here can
-    see: ``METHODS[method].retain`` and ``.forget`` are the losses whose gradients the caller must pass, of the
-    retain and of the forget set. For most methods both are the cross-entropy. ``"kl"``, ``"scrub"``, ``"npo"``
-    and ``"simnpo"`` weigh as ``"gdiff"`` does and differ from it in their losses alone: on gradients of the
-    cross-entropy they are gdiff. ``"ft"`` looks at the retain gradient only, ``"ga"`` at the forget gradient.
+    The weighting is one part of a method; the other part are its losses, which are the caller's responsibility: pass
+    the gradients of ``METHODS[method].retain`` and ``.forget`` on the retain and the forget set. For most methods both
+    losses are the cross-entropy. ``"kl"``, ``"scrub"``, ``"npo"`` and ``"simnpo"`` use the weighting of ``"gdiff"``
+    and differ from it only in their losses: with gradients of the cross-entropy they equal gdiff. ``"ft"`` uses only
+    the retain gradient, ``"ga"`` only the forget gradient.
 
     Args:
         method: Name of the method whose weighting is applied, e.g. ``"hamu-q"``; see `METHODS`.
         retain: Gradients of ``METHODS[method].retain``, the loss on the retain set, one tensor per parameter.
         forget: Gradients of ``METHODS[method].forget``, the loss on the forget set, not negated, same shapes.
         lr: Learning rate of the step, above 0.
-        clip_norm: Largest total norm of each gradient, clipped before anything else; None for no clipping.
+        clip_norm: Maximum total norm of each gradient, clipped first; None disables clipping.
         options: See `StepOptions`. HAMU needs one of ``constraint``, ``constraint_ratio`` and
-            ``constraint_fraction``. Options that a method does not read (see ``Method.settings``) are checked and
-            then left unused. Where ``infeasible`` is ``"stop"`` or ``"finish"``, an infeasible step is all 0.
+            ``constraint_fraction``. Options that a method does not have (see ``Method.settings``) are checked and
+            then ignored. If ``infeasible`` is ``"stop"`` or ``"finish"``, an infeasible step is all 0.
 
     Returns:
         The equivalent gradients, of the shapes, dtype and device of the inputs, and the step's `Decision`,
@@ -102,7 +102,7 @@ def _settings(lr: float, options: StepOptions) -> StepSettings:
 def _check_pair(retain: Sequence[Tensor], forget: Sequence[Tensor]) -> None:
     if len(retain) == 0 or len(retain) != len(forget):
         raise ValueError(
-            "retain and forget must hold one gradient per parameter each, at least one, "
+            "retain and forget must each contain one gradient per parameter, at least one, "
             f"found {len(retain)} and {len(forget)}"
         )
     first = retain[0]

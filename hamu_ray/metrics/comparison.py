@@ -12,6 +12,7 @@ from hamu_ray.metrics.names import (
     FORGET_QUALITY,
     FORGET_QUALITY_CEILING,
     MIA_CONFIDENCE,
+    TEST_LOSSES,
     UNLEARNING_ACCURACY,
     accuracy_of,
 )
@@ -22,41 +23,52 @@ GAPS = (UNLEARNING_ACCURACY, accuracy_of("retain"), accuracy_of("test"), MIA_CON
 
 
 ALREADY_FORGOTTEN = 0.8
-"""A forget quality of the original model above this leaves nothing to forget."""
+"""If the original model's forget quality is above this, there is nothing to forget."""
 
 
-def forget_quality(model: ArrayLike, reference: ArrayLike) -> float:
+def forget_quality(model: ArrayLike, reference: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Return 1 - the Kolmogorov-Smirnov distance of two samples of losses on the forget set, in 0..1.
 
     The distance is the largest difference of their empirical distribution functions (the statistic of the two-sample
-    test). So the quality is 1 for the same losses, and 0 where one threshold separates them, whichever are higher:
-    a model that forgot more than one that never saw the data can be told from it as well.
+    test). The quality is 1 for equal losses, and 0 if one threshold separates them, in either direction: a model that
+    forgot more than one trained without the data is also distinguishable.
 
-    Takes losses of each example under the model ``(n,)`` and under the reference ``(m,)``; of several references the
-    losses of all. `Undefined` where either is empty or a loss is not finite.
+    Takes losses of each example under the model ``(n,)`` and under the reference ``(m,)``; for several references, the
+    losses of all. ``weights`` are nonnegative weights of the reference's losses ``(m,)``; None weights all equally.
+    `Undefined` if either is empty or a loss is not finite.
     """
     samples = np.asarray(model, dtype=np.float64), np.asarray(reference, dtype=np.float64)
-    for whose, losses in zip(("the model", "the reference"), samples, strict=True):
+    for owner, losses in zip(("the model", "the reference"), samples, strict=True):
         if len(losses) == 0:
-            return Undefined(f"there are no losses on the forget set of {whose}")
+            return Undefined(f"there are no losses on the forget set of {owner}")
         if broken := int((~np.isfinite(losses)).sum()):
-            return Undefined(f"{broken} of {len(losses)} losses on the forget set of {whose} are not finite")
+            return Undefined(f"{broken} of {len(losses)} losses on the forget set of {owner} are not finite")
     everywhere = np.concatenate(samples)
-    shares = [np.searchsorted(np.sort(losses), everywhere, side="right") / len(losses) for losses in samples]
-    return float(1.0 - np.abs(shares[0] - shares[1]).max())
+    known = np.ones(len(samples[1])) if weights is None else np.asarray(weights, dtype=np.float64)
+    found = _distribution(samples[0], np.ones(len(samples[0])), everywhere)
+    return float(1.0 - np.abs(found - _distribution(samples[1], known, everywhere)).max())
+
+
+def _distribution(
+    values: NDArray[np.float64], weights: NDArray[np.float64], at: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the weighted empirical distribution function of values at some points."""
+    order = np.argsort(values)
+    below = np.concatenate([[0.0], np.cumsum(weights[order])])
+    return below[np.searchsorted(values[order], at, side="right")] / below[-1]
 
 
 def measured_forget_quality(
     model: Measures, reference: Measures, size: int, drawn: Callable[[int], NDArray[np.int64]]
 ) -> Measures:
-    """Return `forget_quality` of a model from the losses behind its and the reference's metrics.
+    """Return `forget_quality` of a model from the per-example losses of the model and the reference.
 
-    The reference's losses may be of several references, on ``size`` examples each. The model is compared with all of
-    them, and `forget_quality_ceiling` is the mean quality of each reference among the others: what another training
-    run without the forget set comes to. Where the model was measured on a draw of the forget set, it is compared on the
-    same draw: ``drawn`` gives the indices of so many examples.
+    The reference's losses may come from several references, on ``size`` examples each. The model is compared with all
+    of them, and `forget_quality_ceiling` is the mean quality of each reference among the others, which estimates the
+    quality of another training run without the forget set. If the model was evaluated on a random subset of the forget
+    set, the same subset is compared: ``drawn`` returns the indices of a subset of a given size.
     """
-    losses, known = _forget_losses(model), _forget_losses(reference).reshape(-1, size)
+    losses, known = _losses(model, FORGET_LOSSES), _losses(reference, FORGET_LOSSES).reshape(-1, size)
     compared = known[:, drawn(len(losses))] if 0 < len(losses) < size else known
     measures: Measures = {FORGET_QUALITY: forget_quality(losses, compared.ravel())}
     if len(known) > 1:
@@ -66,22 +78,36 @@ def measured_forget_quality(
     return measures
 
 
-def _forget_losses(measures: Measures) -> NDArray[np.float64]:
-    values = measures.per_item.get(FORGET_LOSSES, []) if isinstance(measures, Measured) else []
+def forget_quality_without_reference(
+    model: Measures, original: Measures, weights: ArrayLike | None = None
+) -> float:
+    """Return the forget quality of a model for which the original's losses on test data stand for the reference's.
+
+    The original has never met the test data, as a reference would never have met the forget set. ``weights`` are of the
+    test examples; None takes all alike.
+    """
+    losses, known = _losses(model, FORGET_LOSSES), _losses(original, TEST_LOSSES)
+    if not len(known):
+        return Undefined("there is no reference, and there are no losses on test data of the original")
+    return forget_quality(losses, known, weights)
+
+
+def _losses(measures: Measures, name: str) -> NDArray[np.float64]:
+    values = measures.per_item.get(name, []) if isinstance(measures, Measured) else []
     return np.asarray(values, dtype=np.float64)
 
 
 def nothing_to_forget(original: Mapping[str, float]) -> str:
-    """Return in words that the original model does not know the forget set; empty where it does, or is not measured.
+    """Return a sentence if the original model does not know the forget set; empty if it does, or if unknown.
 
-    ``original`` are the original's metrics, `forget_quality` among them.
+    ``original`` are the original's metrics, including `forget_quality`.
     """
     quality = original.get(FORGET_QUALITY, math.nan)
     if not quality > ALREADY_FORGOTTEN:
         return ""
     return (
         f"nothing to forget: before unlearning, the original's {FORGET_QUALITY} is {quality:.2f} "
-        f"(above {ALREADY_FORGOTTEN:g}): it hardly differs from a model that never saw the data"
+        f"(above {ALREADY_FORGOTTEN:g}): it hardly differs from a model trained without the data"
     )
 
 

@@ -132,7 +132,9 @@ def _of_split(split: str) -> Iterator[Metric]:
         kept,
         original_is_best=kept == "higher",
     )
-    yield Metric(accuracy_of(split), f"Share of tokens of {answers} whose most likely token is right", kept)
+    yield Metric(
+        accuracy_of(split), f"Fraction of tokens of {answers} whose most likely token is right", kept
+    )
     yield Metric(
         token_log_prob_of(split), f"Mean log-probability of the tokens of {answers}: -loss", kept, "nats"
     )
@@ -186,7 +188,7 @@ def _of_truth_ratios(geometric: bool) -> Iterator[Metric]:
         "higher",
         original_is_best=True,
     )
-    quality = f"p-value of a Kolmogorov-Smirnov test that M's and R's {mean} truth ratios on forget are alike"
+    quality = f"p-value of the Kolmogorov-Smirnov test for equal {mean} truth ratios of M and R on forget"
     yield Metric(forget_quality_ks_of(geometric=geometric), f"TOFU's: {quality}", "higher")
     yield Metric(forget_quality_ks_log10_of(geometric=geometric), f"log10 of the {quality}", "higher")
 
@@ -212,7 +214,7 @@ LANGUAGE: Mapping[str, Metric] = names.table(
     ),
     Metric(
         names.FORGET_QUALITY,
-        "1 - Kolmogorov-Smirnov distance of M's and R's mean losses of the forget answers; 1: alike, 0: one threshold "
+        "1 - Kolmogorov-Smirnov distance of M's and R's mean losses of the forget answers; 1: equal, 0: one threshold "
         "separates them",
         "higher",
     ),

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
-DEFINITIONS = 2
-"""Number of the definitions that measures are kept under. It rises with every change of what a metric or a value
-behind it means; measures kept under another number are taken again."""
+DEFINITIONS = 3
+"""Version of the metric definitions. Increase it with every change of what a metric or a per-example value
+means; metrics stored with another version are computed again."""
 
 Measures = dict[str, float]
 """Names of metrics to their values; NaN (`hamu_ray.metrics.Undefined`) if a metric is undefined."""

@@ -8,9 +8,9 @@ from hamu_ray.metrics.undefined import Undefined
 Values = NDArray[np.floating]
 
 EXACT = 2000
-"""Up to so many members and non-members the attack is fitted on each of them; above, on bins of them."""
+"""Up to this many members and non-members, the attack is fitted on single examples; above, on bins."""
 QUANTILES, CELLS = 400, 512
-"""Edges of bins: so many quantiles of the confidences, and so many equal parts of 0..1."""
+"""Number of bin edges: quantiles of the confidences, and equal parts of 0..1."""
 
 
 def mia_confidence(retain: Values, test: Values, forget: Values, *, seed: int) -> float:
@@ -49,9 +49,9 @@ def mia_confidence(retain: Values, test: Values, forget: Values, *, seed: int) -
 def _binned(
     values: Values, labels: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
-    """Return the mean value, the label and the number of values of each bin, which hold values of one label.
+    """Return the mean value, the label and the size of each bin; a bin has values of one label.
 
-    The bins are narrow everywhere, and narrower where there are many values. Takes values in 0..1, ``(n,)``.
+    Bins are narrow everywhere, and narrower where values are dense. Takes values in 0..1, ``(n,)``.
     """
     quantiles = np.quantile(values, np.linspace(0, 1, QUANTILES + 1)[1:-1])
     edges = np.union1d(quantiles, np.linspace(0, 1, CELLS + 1)[1:-1])

@@ -58,7 +58,7 @@ class Metric:
     note: str = ""
     """Caption of the chart: how to read it."""
     original_is_best: bool = False
-    """Whether the best value to expect is the original model's, not 1: skill that unlearning can only keep."""
+    """Whether the best possible value is the original model's rather than 1, as for metrics of utility."""
 
 
 def accuracy_of(split: str) -> str:
@@ -81,12 +81,15 @@ def table(*metrics: Metric) -> dict[str, Metric]:
     return {metric.name: metric for metric in metrics}
 
 
+TEST_LOSSES = "test_losses"
+"""The same of the test set, at full evaluations: where there is no reference, the original's stand for its losses."""
+
 CEILING = Metric(
     FORGET_QUALITY_CEILING,
     "Mean forget_quality of each of several references against the losses of the others: what another training run "
     "without the forget set comes to",
 )
-"""Of every task, where there are several references."""
+"""Metrics of every task that exist with several references."""
 
 ENGINE: Mapping[str, Metric] = table(
     Metric(
@@ -125,7 +128,7 @@ ENGINE: Mapping[str, Metric] = table(
 VISION: Mapping[str, Metric] = table(
     Metric(
         accuracy_of("retain"),
-        "RA: share of retain images whose most likely class is right",
+        "RA: fraction of retain images whose most likely class is right",
         "higher",
         original_is_best=True,
     ),
@@ -140,7 +143,7 @@ VISION: Mapping[str, Metric] = table(
     ),
     Metric(
         accuracy_of("test"),
-        "TA: share of test images whose most likely class is right; a class that is forgotten whole is not among them",
+        "TA: fraction of test images whose most likely class is right, without a class that is forgotten as a whole",
         "higher",
         original_is_best=True,
     ),
@@ -167,13 +170,13 @@ VISION: Mapping[str, Metric] = table(
     Metric(AVG_GAP, "Mean absolute difference of M and R over UA, RA, TA and mia_confidence", "lower"),
     Metric(
         FORGET_QUALITY,
-        "1 - Kolmogorov-Smirnov distance of M's and R's losses on the forget images; 1: alike, 0: one threshold "
+        "1 - Kolmogorov-Smirnov distance of M's and R's losses on the forget images; 1: equal, 0: one threshold "
         "separates them",
         "higher",
     ),
     Metric(
         RETAIN_UTILITY,
-        "Accuracy on the test images, those of a class that is forgotten whole left out: TA",
+        "TA: accuracy on the test images, without a class that is forgotten as a whole",
         "higher",
         original_is_best=True,
     ),

@@ -17,23 +17,23 @@ MODEL: Mapping[str, Mapping[str, Metric]] = {"vision": VISION, "language": LANGU
 OBJECTIVES: Mapping[str, Metric] = table(
     Metric(
         names.FORGET_QUALITY,
-        "1 - KS distance of the losses on the forget set to the retain-only reference's; 1 = as if never seen",
+        "1 - KS distance of the losses on the forget set to the retain-only reference's; 1 = same as the reference",
         "higher",
     ),
     Metric(
         names.RETAIN_UTILITY,
-        "score on data that nobody trained on; 1 = perfect",
+        "score on held-out data; 1 = perfect",
         "higher",
         original_is_best=True,
     ),
     Metric(
         names.FORGET_ACCURACY_QUALITY,
-        "1 - |forget accuracy - the retain-only reference's|; 1 = as accurate as if never seen",
+        "1 - |forget accuracy - the retain-only reference's|; 1 = as accurate as the reference",
         "higher",
     ),
     Metric(
         FORGET_PROB_QUALITY,
-        "1 - |forget answers' probability - the retain-only reference's|; 1 = as likely as if never seen",
+        "1 - |forget answers' probability - the retain-only reference's|; 1 = as likely as for the reference",
         "higher",
     ),
     Metric(names.AVG_GAP, "mean distance to the retain-only reference; 0 = none", "lower"),

@@ -1,1 +1,1 @@
-"""What came out of runs and sweeps, as plain data: reading a finished sweep loads neither torch nor Ray nor MLflow."""
+"""Results of runs and sweeps as plain data: reading a finished sweep loads neither torch nor Ray nor MLflow."""

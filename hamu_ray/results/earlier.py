@@ -1,4 +1,4 @@
-"""What earlier trials on the same problem say of a constraint that is only planned."""
+"""First-step hardness of earlier trials on the same problem, to assess a planned constraint."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from hamu_ray.results.hardness import GRADIENT_COSINE, HARDNESS, first_sine, his
 from hamu_ray.storage import StoragePath
 
 SECTIONS = ("data", "forget", "model", "training", "original")
-"""What a problem is: two trials with these sections alike start from originals of one kind."""
+"""Config sections that define a problem: trials that agree in them start from equivalent original models."""
 
 LOOKED_AT = 100
-"""Trials that are read, the newest sweeps' first."""
+"""Maximum number of trials to read, those of the newest sweeps first."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class FirstSteps:
     """The first steps of a HAMU variant's earlier trials."""
 
     free: tuple[float, ...]
-    """The fraction of the available gain that cost the other objective nothing, of each trial."""
+    """For each trial, the fraction of the available gain that cost the other objective nothing."""
     sines: tuple[float, ...]
-    """Of the gradients' angle."""
+    """Sine of the angle between the gradients, for each trial."""
 
 
 def first_steps(storage: StoragePath, method: str, runs: Iterable[RunConfig]) -> FirstSteps:
-    """Return what the first steps of a method's earlier trials on the problems of ``runs`` left in their reports."""
+    """Read the first steps of a method's earlier trials on the problems of ``runs`` from their reports."""
     problems = [_problem(run.model_dump(mode="json")) for run in runs]
     files: list[StoragePath] = [*(storage / SWEEPS).glob(f"*/{TRIALS}/*/{RUN_FILE}")]
     files.sort(key=str, reverse=True)

@@ -64,7 +64,7 @@ def hypervolume_share(
     """Return the hypervolume as a fraction of the box between the reference and the best corner.
 
     With the default objectives the corner is (1, the original model's retain utility). The fraction can exceed
-    1 when a point lies beyond the corner, and is NaN when the corner does not beat the reference.
+    1 if a point lies beyond the corner, and is NaN if the corner is not better than the reference.
     """
     box = hypervolume([best_corner], reference, maximise)
     return hypervolume(points, reference, maximise) / box if box > 0 else float("nan")

@@ -55,8 +55,14 @@ class SweepSummary:
         return tuple(dict.fromkeys(t.reference_origin for t in self.trials if t.reference_origin))
 
     @property
+    def missing_references(self) -> tuple[str, ...]:
+        """What stands for the references of trials that have none, in words that continue `The reference`."""
+        missing = (t.reference_origin for t in self.trials if t.reference_kind in ("none", "held_out"))
+        return tuple(dict.fromkeys(missing))
+
+    @property
     def nothing_to_forget(self) -> tuple[str, ...]:
-        """What trials say whose original model did not know the forget set, each sentence once."""
+        """The distinct explanations of trials whose original model did not know the forget set."""
         return tuple(dict.fromkeys(t.nothing_to_forget for t in self.trials if t.nothing_to_forget))
 
     def point(self, measures: Mapping[str, float]) -> Point:
@@ -90,9 +96,8 @@ def summarise(
 ) -> SweepSummary:
     """Return the summary of a sweep, which may still be running and need not have a finished trial.
 
-    The hypervolume is taken from the corner (0 to maximise, 1 to minimise) up to the best corner: 1
-    (0 to minimise), but for skill that can only be kept (`Metric.original_is_best`, such as `retain_utility`) the
-    original model's value where it is known.
+    The hypervolume is the area between the worst corner (0 to maximise, 1 to minimise) and the best corner: 1 (0 to
+    minimise), or the original model's value for metrics with `Metric.original_is_best`, such as `retain_utility`.
 
     Args:
         records: the sweep's trials.

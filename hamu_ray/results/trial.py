@@ -40,7 +40,7 @@ class TrialRecord:
     reference_origin: str = ""
     """The same in words."""
     nothing_to_forget: str = ""
-    """In words, where the original model did not know the forget set (`Outcome.nothing_to_forget`)."""
+    """Explanation if the original model did not know the forget set (`Outcome.nothing_to_forget`)."""
     steps: int = 0
     unlearning_seconds: float = math.nan
     evaluation_seconds: float = math.nan

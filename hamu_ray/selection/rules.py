@@ -76,7 +76,7 @@ def neighbours(summary: SweepSummary, trial: TrialRecord) -> tuple[TrialRecord |
 
 
 def fresh_seeds(used: Iterable[int], number: int) -> list[int]:
-    """Return the first seeds above all that were used, or below where none is left there."""
+    """Return the first unused seeds above all used ones, or the largest unused ones if none are left above."""
     taken = set(used)
     top = max(taken, default=0)
     candidates = chain(range(top + 1, LARGEST_SEED + 1), count())
@@ -84,15 +84,15 @@ def fresh_seeds(used: Iterable[int], number: int) -> list[int]:
 
 
 def verdict(bound: Bound, interval: Interval) -> str:
-    """Return whether a bound holds over seeds: by the whole interval, on average alone, or not."""
+    """Return whether a bound holds over seeds: for the whole interval, only on average, or not."""
     edge = interval.low if bound.objective.maximise else interval.high
     if bound.shortfall(edge) <= 0:
         return "holds"
-    return "holds on average alone" if bound.shortfall(interval.mean) <= 0 else "does not hold"
+    return "holds only on average" if bound.shortfall(interval.mean) <= 0 else "does not hold"
 
 
 def differences(summary: SweepSummary, trial: TrialRecord, other: Mapping[str, float]) -> tuple[float, float]:
-    """Return what one gains in the two objectives by other measures; a loss is negative, whichever way is better."""
+    """Return the gains in the two objectives from switching to other metrics; a loss is negative."""
     first, second = (
         better(o, other.get(o.metric, math.nan)) - better(o, trial.measures[o.metric])
         for o in summary.objectives

@@ -102,7 +102,7 @@ class SweepView:
         self.ended = ended
         self.objectives = objectives
         self.several_nodes = False
-        """Whether a line also says where its trial ran."""
+        """Whether each line includes the nodes of its trial."""
         self._bars = make_bars(console)
         self._phases = Phases(console, self._bars)
         self._overall = self._bars.add_task("sweep", total=total)

@@ -1,5 +1,6 @@
 """Tune callback that forwards trial updates to tracking, to the terminal and to the sweep's records."""
 
+import errno
 import math
 import time
 from dataclasses import dataclass, field, replace
@@ -88,7 +89,7 @@ class SweepListener(tune.Callback):
         self.pool = pool
         self.view = view
         self.running: dict[str, TrialState] = {}
-        """The trials that run, by Tune's ids."""
+        """The running trials, by Tune's ids."""
         self.usage = Usage()
         self._sent = outbox.sent_states()
 
@@ -115,7 +116,11 @@ class SweepListener(tune.Callback):
         )
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
-        """Forward a trial's events."""
+        """Forward a trial's events.
+
+        Raises:
+            OSError: A worker could not write the storage. The sweep ends, and its trials run again when it is resumed.
+        """
         state = self.running[trial.trial_id]
         for event in result.get(EVENTS, []):
             match event:
@@ -123,6 +128,8 @@ class SweepListener(tune.Callback):
                     self._forward(state, event)
                 case Started(nodes):
                     state.nodes += [node for node in nodes if node not in state.nodes]
+                case Failure(storage_lost=True):
+                    raise OSError(errno.ENOSPC, event.reason)
                 case Outcome() | Failure():
                     state.end = event
 

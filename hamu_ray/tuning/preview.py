@@ -60,7 +60,7 @@ def preview(
 
 
 def _fractions(config: SweepConfig) -> Iterator[str]:
-    """Yield for each HAMU variant where its constraint's fraction stands against what is free in a first step."""
+    """Yield a comparison of each HAMU variant's constraint fraction with the free fraction of a first step."""
     problems = list(
         islice(config.variants(tuple(f"{section}." for section in SECTIONS)), CHECKED_COMBINATIONS)
     )
@@ -69,7 +69,7 @@ def _fractions(config: SweepConfig) -> Iterator[str]:
         if asked is None:
             continue
         gain, cost = AIMS[name]
-        line = f"{name:<10} asks for {_between(asked)} of the {gain} available in a step; "
+        line = f"{name:<10} requires {_between(asked)} of the {gain} available in a step; "
         found = first_steps(storage_path(config.storage.path), name, problems)
         if not found.free:
             yield f"{line}the first trials will show how much of it costs nothing in {cost}"

@@ -87,12 +87,29 @@ def test_what_nodes_install_is_there_and_within_the_tested_versions(name: str) -
 
 def test_the_pods_are_kubernetes_pods() -> None:
     claim, cluster, job = yaml.safe_load_all((CLUSTER / "kuberay.yaml").read_text())
-    kubernetes_validate.validate(claim, KUBERNETES, strict=True)
     spec = RayCluster.model_validate(cluster).spec
-    RayJob.model_validate(job)
-    for group in (spec.headGroupSpec, *spec.workerGroupSpecs):
-        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, **group.template}
-        kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+    templates = [group.template for group in (spec.headGroupSpec, *spec.workerGroupSpecs)]
+    pods = [
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, **template} for template in templates
+    ]
+    assert (claim["kind"], RayJob.model_validate(job).kind, len(pods)) == (
+        "PersistentVolumeClaim",
+        "RayJob",
+        2,
+    )
+    for resource in (claim, *pods):
+        assert kubernetes_errors(resource) is None
+    misspelt = {**pods[0], "spec": {**pods[0]["spec"], "containerz": []}}
+    assert "containerz" in str(kubernetes_errors(misspelt)), "the schema rejects unknown fields"
+
+
+def kubernetes_errors(resource: dict[str, Any]) -> Exception | None:
+    """Return the error of a resource against Kubernetes' schema; None if it is valid."""
+    try:
+        kubernetes_validate.validate(resource, KUBERNETES, strict=True)
+    except kubernetes_validate.ValidationError as error:
+        return error
+    return None
 
 
 def test_kubernetes_runs_no_trial_on_the_head_and_nothing_as_root() -> None:

@@ -221,7 +221,7 @@ def test_mistakes_in_a_domain_for_several_keys(tmp_path: Path, space: str, line:
 def test_forget_quality_needs_a_reference(tmp_path: Path) -> None:
     text = "reference: {source: none}\nspace: {seed: {grid: [1]}}\n"
     assert error_of(tmp_path, text).startswith(
-        "search.objectives: forget_quality compares with a reference, and there is none; take forget_accuracy_quality,"
+        "search.objectives: forget_quality needs a reference, and there is none; use forget_accuracy_quality,"
     )
     load(
         tmp_path, text + "search: {objectives: [{metric: forget_accuracy_quality}, {metric: retain_utility}]}"

@@ -143,12 +143,12 @@ def test_new_seeds_are_above_used_ones():
     ("interval", "mode", "words"),
     [
         (Interval(0.9, 0.85, 0.95), "max", "holds"),
-        (Interval(0.82, 0.7, 0.94), "max", "holds on average alone"),
+        (Interval(0.82, 0.7, 0.94), "max", "holds only on average"),
         (Interval(0.7, 0.6, 0.9), "max", "does not hold"),
-        (Interval(0.9, math.nan, math.nan), "max", "holds on average alone"),
+        (Interval(0.9, math.nan, math.nan), "max", "holds only on average"),
         (Interval(math.nan, math.nan, math.nan), "max", "does not hold"),
         (Interval(0.7, 0.65, 0.75), "min", "holds"),
-        (Interval(0.79, 0.7, 0.9), "min", "holds on average alone"),
+        (Interval(0.79, 0.7, 0.9), "min", "holds only on average"),
         (Interval(0.9, 0.7, 1.1), "min", "does not hold"),
     ],
 )

@@ -13,10 +13,14 @@ def test_the_libraries_are_offline_only_within(offline: None) -> None:
     assert before == constants.HF_HUB_OFFLINE
 
 
-def test_folders_never_ask_for_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hamu_ray.tasks.hub.hub_answers", lambda: pytest.fail("asked"))
+def test_only_hub_names_probe_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    probes: list[str] = []
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("hamu_ray.tasks.hub.hub_answers", lambda: probes.append("probe") is None)
     with hub_or_cache("/some/folder"):
-        pass
+        assert probes == []
+    with hub_or_cache("owner/name"):
+        assert probes == ["probe"]
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ class Evaluation:
         belonging = {name: {questions[at] for at in indices} for name, indices in parts.items()}
         found = {name: choices.positions(belonging.get(name)) for name, choices in encodings.choices.items()}
         self.asked = {name: positions for name, positions in found.items() if len(positions[0])}
-        """Evaluation sets by name: where their questions and wrong answers are that the splits hold."""
+        """Evaluation sets by name: indices of the questions that belong to the splits, and of their wrong answers."""
 
     def measure(self, model: nn.Module, share: Share, subset: int | None) -> Measured:
         """Evaluate a model in eval mode, without gradients; see `LanguageTask.evaluate`."""
@@ -71,6 +71,8 @@ class Evaluation:
             generated = self._generated(model, share)
         order = EVERY if subset is None else CHEAP
         items = {names.FORGET_LOSSES: item_losses(splits["forget"]).tolist(), **forget_items(alternatives)}
+        if subset is None and "test" in splits:
+            items[names.TEST_LOSSES] = item_losses(splits["test"]).tolist()
         measures: Measures = {}
         if share.rank == 0 and subset is not None:
             measures = cheap_measures(splits)
@@ -92,7 +94,7 @@ class Evaluation:
         return {name: found[name][torch.from_numpy(drawn)] for name, drawn in self.drawn(subset).items()}
 
     def drawn(self, subset: int) -> dict[str, NDArray[np.int64]]:
-        """Return which texts of each split a draw of so many has: the same at every evaluation."""
+        """Return the indices of a random subset of each split, the same at every evaluation."""
         sizes = {name: len(indices) for name, indices in self._indices.items() if len(indices)}
         generator = np.random.default_rng((self._seed, SUBSET_STREAM))
         return {name: np.sort(generator.permutation(size)[:subset]) for name, size in sizes.items()}

@@ -19,7 +19,7 @@ MEANS = (False, True)
 """Truth ratios with the paper's arithmetic mean, then with the geometric mean."""
 
 TRUTH_RATIOS = tuple(language_names.truth_ratio_of("forget", geometric=geometric) for geometric in MEANS)
-"""What `forget_items` returns where there are wrong answers to the forget set's questions."""
+"""Keys of `forget_items` if there are wrong answers to the forget set's questions."""
 
 OfScores = Mapping[Callable[[str], str], Callable[[TokenScores], float]]
 
@@ -127,11 +127,11 @@ def forget_items(alternatives: Mapping[str, Alternatives]) -> ItemValues:
     }
 
 
-def compare_measures(measures: Measures, reference: Measures, *, utility: str) -> Measures:
-    """Return what follows from the metrics alone: `retain_utility`, `forget_prob_quality` and, in full, `privleak`.
+def compare_measures(measures: Measures, reference: Measures | None, *, utility: str) -> Measures:
+    """Return the metrics without per-example values: `retain_utility`, `forget_prob_quality`, in full `privleak`.
 
-    ``utility`` is the key of what `retain_utility` is: ``test_prob``, or ``model_utility`` for data that have
-    TOFU's evaluation sets.
+    ``utility`` is the metric that defines `retain_utility`: ``test_prob``, or ``model_utility`` for data with TOFU's
+    evaluation sets.
     """
     forget_prob = language_names.prob_of("forget")
     compared: Measures = {
@@ -201,7 +201,9 @@ def _truth_ratios(alternatives: Mapping[str, Alternatives], geometric: bool) -> 
     return measures
 
 
-def _measured(measures: Measures, name: str) -> float:
+def _measured(measures: Measures | None, name: str) -> float:
+    if measures is None:
+        return Undefined("there is no reference")
     return measures.get(name, Undefined("it was not measured"))
 
 

@@ -55,8 +55,8 @@ def cheap_measures(splits: Mapping[str, Outputs]) -> Measures:
 def all_measures(splits: Mapping[str, Outputs], *, forgotten_class: int | None, seed: int) -> Measures:
     """Return the cheap metrics, the test accuracy in two parts, and the membership attacks.
 
-    ``splits`` also has the images `UNSEEN`, of which there may be none. ``forgotten_class`` is None where no
-    class is forgotten; the seed decides the attack's draw of members.
+    ``splits`` also has the images `UNSEEN`, which may be empty. ``forgotten_class`` is None if no class is forgotten;
+    the seed determines the attack's sample of members.
     """
     measures = cheap_measures(splits)
     test, unseen = splits["test"], splits[UNSEEN]
@@ -80,9 +80,9 @@ def all_measures(splits: Mapping[str, Outputs], *, forgotten_class: int | None, 
     return measures
 
 
-def forget_losses(forget: Outputs) -> list[float]:
-    """Return the loss of each image to forget in nats, in float64: near 0, float32 would make different ones equal."""
-    return example_losses(forget.logits, forget.labels, torch.float64).tolist()
+def exact_losses(outputs: Outputs) -> list[float]:
+    """Return the loss of each image in nats, in float64: near 0, float32 would make different ones equal."""
+    return example_losses(outputs.logits, outputs.labels, torch.float64).tolist()
 
 
 def _numpy(values: Tensor) -> np.ndarray:
