@@ -1,8 +1,10 @@
 """Files in the storage: a local folder, or a URL supported by fsspec. Files are written atomically."""
 
+import errno
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Union
@@ -18,6 +20,9 @@ StoragePath = Union[Path, "UPath"]
 
 DEFAULT_LOCAL = "runs"
 """The driver's folder if the storage is not local."""
+
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
+"""Codes of errors that say that files cannot be written: the disk is full, broken or read-only."""
 
 
 def storage_path(text: str | Path) -> StoragePath:
@@ -47,6 +52,24 @@ def local_folder(config: "StorageConfig") -> Path:
     return path if isinstance(path, Path) else Path(DEFAULT_LOCAL).absolute()
 
 
+def storage_error(error: BaseException) -> OSError | None:
+    """Return the error of the storage that led to an error: it cannot be written, or its folder is gone. Or None."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and (cause.errno in UNWRITABLE or _is_gone(cause)):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _is_gone(error: OSError) -> bool:
+    return (
+        error.errno == errno.ENOENT
+        and isinstance(error.filename, str | Path)
+        and not Path(error.filename).parent.exists()
+    )
+
+
 def write_atomically(path: StoragePath, content: bytes) -> None:
     """Write a file atomically: after a crash it exists either completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,17 +80,39 @@ def write_atomically(path: StoragePath, content: bytes) -> None:
             if isinstance(partial, Path):
                 file.flush()
                 os.fsync(file.fileno())
-        _rename(partial, path)
+        rename(partial, path)
+        if isinstance(path, Path):
+            _sync_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _rename(source: StoragePath, target: StoragePath) -> None:
+def _sync_folder(folder: Path) -> None:
+    """Flush a folder's new names to the disk; not all file systems can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def rename(source: StoragePath, target: StoragePath) -> None:
+    """Rename a file, replacing the target if it exists."""
     if isinstance(source, Path):
         source.replace(str(target))
     else:
         assert not isinstance(target, Path), "a file is renamed within its file system"
         source.fs.mv(source.path, target.path)
+
+
+def remove_folder(folder: StoragePath) -> None:
+    """Remove a folder with all that it holds, if it is there."""
+    if isinstance(folder, Path):
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        with suppress(FileNotFoundError):
+            folder.fs.rm(folder.path, recursive=True)
 
 
 @contextmanager

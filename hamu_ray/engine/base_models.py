@@ -247,7 +247,7 @@ SELECT_BY = {"original": ("retain_accuracy", "forget_accuracy"), "reference": ("
 
 
 class Interrupted(Exception):
-    """The callback asked to stop while a base model was trained."""
+    """The callback requested a stop while a base model was trained."""
 
 
 CHUNK = 1 << 22

@@ -71,6 +71,8 @@ class Evaluation:
             generated = self._generated(model, share)
         order = EVERY if subset is None else CHEAP
         items = {names.FORGET_LOSSES: item_losses(splits["forget"]).tolist(), **forget_items(alternatives)}
+        if subset is None and "test" in splits:
+            items[names.TEST_LOSSES] = item_losses(splits["test"]).tolist()
         measures: Measures = {}
         if share.rank == 0 and subset is not None:
             measures = cheap_measures(splits)
