@@ -38,7 +38,7 @@ def drawing() -> str:
     graph = ["```mermaid", "graph TD"]
     graph += [f"    {room} --> {other}" for room in reversed(TABLE) for other in arrows(room)]
     rows = [
-        "| room | what it is for | may import of hamu_ray | and of frameworks |",
+        "| room | purpose | may import from hamu_ray | and frameworks |",
         "| --- | --- | --- | --- |",
     ]
     for room, row in TABLE.items():

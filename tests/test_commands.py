@@ -109,8 +109,8 @@ def test_dry_run(tmp_path: Path) -> None:
     assert re.search(r"^objectives +max forget_quality, max retain_utility$", about, re.MULTILINE)
     assert "optimizer.learning_rate: loguniform [0.02, 0.1]" in about
     words = " ".join(about.split())  # lines are wrapped to the terminal
-    assert "hamu-q asks for 20.0 % to 30.0 % of the forgetting available in a step" in words
-    assert "hamu-u asks for 75.0 % to 85.0 % of the retaining available in a step" in words
+    assert "hamu-q requires 20.0 % to 30.0 % of the forgetting available in a step" in words
+    assert "hamu-u requires 75.0 % to 85.0 % of the retaining available in a step" in words
     run = RunConfig.model_validate(yaml.safe_load(first))
     assert (run.method.name, run.method.constraint_fraction, run.optimizer.learning_rate) == (
         "hamu-q",
@@ -124,7 +124,7 @@ def test_dry_run(tmp_path: Path) -> None:
     ("main", "options"),
     [
         (tune.main, ["config", "--set", "--dry-run", "--resume"]),
-        (unlearn.main, ["config", "--set", "--output"]),
+        (unlearn.main, ["config", "--set", "--output", "--force"]),
         (train.main, ["config", "--set"]),
         (report.main, ["targets", "--tracking", "--output"]),
     ],

@@ -60,7 +60,7 @@ def test_a_submitted_job_stores_nothing_in_its_own_folder(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(preflight.RAY_JOB, "{}")
     message = error_of(RunConfig.model_validate({"storage": storage}))
-    assert message.startswith(f"storage.{key}: runs would lie in the job's own folder")
+    assert message.startswith(f"storage.{key}: runs would be in the job's own folder")
     assert message.endswith(f"--set storage.{key}=PATH")
     assert not list(tmp_path.iterdir())
     check_run(run_of(tmp_path / "absolute"), "x.yaml")

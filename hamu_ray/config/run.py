@@ -179,8 +179,8 @@ class TrackingConfig(Section):
 
     uri: str | None = None
     """Tracking URI; null: MLFLOW_TRACKING_URI, or a SQLite file in the storage path."""
-    experiment: str = Field(default="hamu_ray", min_length=1)
-    """Name of the MLflow experiment."""
+    experiment: str = Field(default="hamu_ray", min_length=1, max_length=250)
+    """Name of the MLflow experiment; MLflow's databases limit its length."""
     register_models: str | None = Field(default=None, min_length=1, pattern=r"^[^/:%\\]+$")
     """Name in MLflow's model registry under which the models on a sweep's front are registered; null: none. Their files
     are then also stored as MLflow artifacts.
@@ -192,6 +192,8 @@ class CheckpointConfig(Section):
 
     every_steps: PositiveInt | None = None
     """Steps between checkpoints; null writes only the final model."""
+    keep: bool = False
+    """Whether the checkpoints of a run that has ended are kept."""
 
 
 class RunConfig(Section):

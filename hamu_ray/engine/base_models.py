@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.loop import Loop, OnReport
-from hamu_ray.engine.plan import training_plan
+from hamu_ray.engine.planning import training_plan
 from hamu_ray.engine.store import ModelStore, StoredModel, key_of
 from hamu_ray.engine.tensors import load_model
 from hamu_ray.metrics import names
@@ -247,7 +247,7 @@ SELECT_BY = {"original": ("retain_accuracy", "forget_accuracy"), "reference": ("
 
 
 class Interrupted(Exception):
-    """The callback asked to stop while a base model was trained."""
+    """The callback requested a stop while a base model was trained."""
 
 
 CHUNK = 1 << 22

@@ -69,7 +69,7 @@ def _fractions(config: SweepConfig) -> Iterator[str]:
         if asked is None:
             continue
         gain, cost = AIMS[name]
-        line = f"{name:<10} asks for {_between(asked)} of the {gain} available in a step; "
+        line = f"{name:<10} requires {_between(asked)} of the {gain} available in a step; "
         found = first_steps(storage_path(config.storage.path), name, problems)
         if not found.free:
             yield f"{line}the first trials will show how much of it costs nothing in {cost}"

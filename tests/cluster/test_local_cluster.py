@@ -149,7 +149,7 @@ def test_a_path_of_the_job_alone_is_refused(cluster: FakeCluster, shared: Path, 
     cluster.sweep("relative", sweep(tmp_path, shared, 1), "--set", "storage.path=runs")
     log = cluster.wait_for("relative", "FAILED")
     assert "error:" in log.splitlines()[-1]
-    assert "storage.path: runs would lie in the job's own folder" in log
+    assert "storage.path: runs would be in the job's own folder" in log
 
 
 def test_what_no_node_can_hold_is_refused(cluster: FakeCluster, impossible: str) -> None:

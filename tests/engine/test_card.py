@@ -33,7 +33,7 @@ def test_the_cards_description_of_the_steps(
     if words:
         assert run.outcome.guaranteed
         assert words in card
-        assert "The constraint asks for 20.0 % of it" in card
+        assert "The constraint requires 20.0 % of it" in card
 
 
 @pytest.mark.parametrize(("rho", "known"), [(0.0, True), (1.0, False)])

@@ -1,4 +1,4 @@
-"""Models of which it is known whether they forgot: what the metrics say of them. Digits, class 0."""
+"""Metrics of models that are known to have forgotten or not. Digits, class 0."""
 
 from pathlib import Path
 
@@ -20,10 +20,10 @@ REFERENCES = {"seeds": SEEDS}
 
 
 def bases(run: RunConfig, resident: Resident) -> tuple[StoredModel, StoredModel, ReportList]:
-    heard = ReportList()
-    original, reference = base_models(run, resident.task(run), Alone(), heard, resident.models)
+    reports = ReportList()
+    original, reference = base_models(run, resident.task(run), Alone(), reports, resident.models)
     assert reference is not None
-    return original, reference, heard
+    return original, reference, reports
 
 
 def judged(measures: Measures, resident: Resident) -> Measures:
@@ -42,8 +42,8 @@ def test_references_are_trained_once_and_found_by_any_run(tmp_path: Path) -> Non
             seed=seed, training={**recipe, "seed": training_seed}, reference={"seeds": references}
         )
 
-    _, reference, heard = bases(run(), store)
-    phases = [report.phase for report in heard.reports]
+    _, reference, reports = bases(run(), store)
+    phases = [report.phase for report in reports.reports]
     assert (phases.count("original"), phases.count("reference")) == (
         phases.count("original"),
         SEEDS * phases.count("original"),
@@ -52,14 +52,14 @@ def test_references_are_trained_once_and_found_by_any_run(tmp_path: Path) -> Non
         assert not bases(known, store)[2].reports
     assert isinstance(reference.measures, Measured)
     losses = np.reshape(reference.measures.per_item["forget_losses"], (SEEDS, -1))
-    _, second, heard = bases(run(seed=42, references=1), store)
-    assert not list(heard.of("reference")), "the reference of seed 42 is the second of seed 41"
+    _, second, reports = bases(run(seed=42, references=1), store)
+    assert not list(reports.of("reference")), "the reference of seed 42 is the second of seed 41"
     assert isinstance(second.measures, Measured)
     assert second.measures.per_item["forget_losses"] == losses[1].tolist()
 
 
 def test_a_reference_of_another_seed_is_at_the_ceiling(resident: Resident) -> None:
-    """It passes: no farther from the references than they are from each other."""
+    """It passes: it is no farther from the references than they are from each other."""
     original, _, _ = bases(cheap_run(), resident)
     run = cheap_run(training={"seed": 41 + SEEDS}, original={"path": str(original.path)})
     _, another, _ = bases(run, resident)
@@ -95,7 +95,7 @@ def over_forgotten(resident: Resident, folder: Path) -> Done:
 
 
 def test_a_model_that_forgot_too_much_fails(resident: Resident, tmp_path: Path) -> None:
-    """Its accuracy on the class is that of the references: none. Its losses are far above theirs."""
+    """Its accuracy on the class equals the references': zero. Its losses are far above theirs."""
     measures = over_forgotten(resident, tmp_path).outcome.measures
     _, reference, _ = bases(cheap_run(), resident)
     assert measures["forget_loss"] > 2 * reference.measures["forget_loss"]

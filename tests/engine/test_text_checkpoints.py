@@ -324,13 +324,13 @@ def test_a_published_tofu_original_is_judged_on_texts_that_it_never_met(
     assert not test & trained
     original = next(ended.recorder.of("original")).measures
     assert original["forget_prob"] > 0.5 > original["test_prob"], "it learned what it was trained on by heart"
-    assert "held out of those to retain" not in caplog.text
+    assert "held out of the retain examples" not in caplog.text
     done(
         tuned.model_copy(update={"data": tuned.data.model_copy(update={"test_subset": None})}),
         texts,
         tmp_path / "x",
     )
-    assert "held out of those to retain" in caplog.text
+    assert "held out of the retain examples" in caplog.text
 
 
 def train_on_everything(task: Any, run: RunConfig, texts: Resident, folder: Path) -> Path:

@@ -123,7 +123,7 @@ def test_an_original_that_does_not_know_the_forget_set_has_nothing_to_forget() -
     assert nothing_to_forget({"forget_quality": math.nan}) == nothing_to_forget({}) == ""
     assert nothing_to_forget({"forget_quality": 0.93}) == (
         "nothing to forget: before unlearning, the original's forget_quality is 0.93 (above 0.8): it hardly differs "
-        "from a model that never saw the data"
+        "from a model trained without the data"
     )
 
 

@@ -1,4 +1,4 @@
-"""What earlier trials say of a planned constraint."""
+"""First-step hardness of earlier trials, compared with a planned constraint."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from hamu_ray.tuning.preview import preview
 
 
 def trial(storage: Path, number: int, hardness: list[float], cosine: list[float], **sections: Any) -> None:
-    """Leave what a trial leaves of its first steps."""
+    """Write the files with a trial's first steps."""
     run = RunConfig.model_validate(sections)
     folder = storage / "sweeps" / "earlier-20260101-000000" / "trials" / f"{number:04d}"
     document = yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False)
@@ -58,7 +58,7 @@ def test_the_dry_run_compares_the_fraction_with_them(storage: Path, tmp_path: Pa
         )
         with (tmp_path / "printed").open("w") as file:
             preview(config, Console(file=file, width=300))  # type: ignore[arg-type]
-        return [line for line in (tmp_path / "printed").read_text().splitlines() if "asks for" in line]
+        return [line for line in (tmp_path / "printed").read_text().splitlines() if "requires" in line]
 
     space = {
         "method.name": {"grid": ["hamu-q", "hamu-u", "gdiff"]},
@@ -66,11 +66,11 @@ def test_the_dry_run_compares_the_fraction_with_them(storage: Path, tmp_path: Pa
     }
     first, second = lines(space=space)
     assert first == (
-        "hamu-q     asks for 20.0 % to 30.0 % of the forgetting available in a step; 50.0 % to 75.0 % cost nothing in "
+        "hamu-q     requires 20.0 % to 30.0 % of the forgetting available in a step; 50.0 % to 75.0 % cost nothing in "
         "retaining in the first step of 2 earlier trials (sine of the gradients' angle: 60.0 % to 80.0 %)"
     )
     assert second == (
-        "hamu-u     asks for 80.0 % of the retaining available in a step; 90.0 % cost nothing in "
+        "hamu-u     requires 80.0 % of the retaining available in a step; 90.0 % cost nothing in "
         "forgetting in the first step of 1 earlier trial (sine of the gradients' angle: 100.0 %)"
     )
     ratio = {"method.name": {"grid": ["hamu-q"]}, "method.constraint_ratio": {"uniform": [0.1, 0.2]}}

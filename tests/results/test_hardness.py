@@ -31,7 +31,7 @@ def test_no_sentences_without_hardness() -> None:
 )
 def test_where_the_fraction_stands(fraction: float, side: str) -> None:
     _, sentence = hardness_sentences(HISTORIES, {"name": "hamu-q", "constraint_fraction": fraction})
-    assert "asks for 25.0 % of it, less" in hardness_sentences(HISTORIES, {"name": "hamu-q"})[1], "by default"
+    assert "requires 25.0 % of it, less" in hardness_sentences(HISTORIES, {"name": "hamu-q"})[1], "by default"
     assert f"{fraction:.1%}".replace("%", " %") in sentence
     assert f", {side} in the first step" in sentence
     assert "(sine of the gradients' angle: 80.0 %)" in sentence

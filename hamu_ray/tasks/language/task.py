@@ -20,8 +20,8 @@ from hamu_ray.tasks.language.data import LanguageData
 from hamu_ray.tasks.language.evaluation import Evaluation
 from hamu_ray.tasks.language.export import LOADING, exported
 from hamu_ray.tasks.language.measures import TRUTH_RATIOS, compare_items, compare_measures
-from hamu_ray.tasks.language.models import answer_logits, build_language_model
-from hamu_ray.tasks.language.scores import grouped
+from hamu_ray.tasks.language.models import build_language_model
+from hamu_ray.tasks.language.scores import answer_logits, grouped
 from hamu_ray.tasks.modes import eval_mode
 from hamu_ray.tasks.task import Outputs, Share, Start, Teacher
 

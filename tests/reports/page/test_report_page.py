@@ -225,7 +225,7 @@ def test_running_trials_are_shown(store: Path) -> None:
     fill(store, config, name="going", experiment="going", records=[], running=points(config)[:3])
     page = page_of(store, "going")
     assert "No result yet: 3 trials still running" in page.text
-    assert "its sweep still runs" in page.text
+    assert "its sweep is running" in page.text
     assert "0 of 36" in page.text
 
 
