@@ -3,6 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
+VALIDATION = "validation"
+"""Name of the part."""
+
 SEED = 2310_12508
 """The draw is part of the data: it is the same for every run."""
 

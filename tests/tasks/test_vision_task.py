@@ -18,6 +18,7 @@ from hamu_ray.metrics import VISION, Undefined
 from hamu_ray.metrics.membership import mia_confidence
 from hamu_ray.metrics.undefined import reasons
 from hamu_ray.tasks import build_task, load_data, metric_names
+from hamu_ray.tasks.registry import forecast_data
 from hamu_ray.tasks.validation import validation_mask
 from hamu_ray.tasks.vision.data import VisionData
 from hamu_ray.tasks.vision.measures import ALL, CHEAP
@@ -299,6 +300,16 @@ def test_a_sweep_selects_by_images_that_no_other_number_is_of(
 def test_a_validation_part_that_leaves_nothing_is_an_error(digits: VisionData, fraction: float) -> None:
     with pytest.raises(ValueError, match=r"data\.validation: 0\..* of 360 test examples leaves none"):
         task_on(replace(digits, validation=fraction))
+
+
+def test_what_will_be_tested_is_forecast_in_two_parts() -> None:
+    def sizes(validation: float) -> dict[str, int]:
+        forecast = forecast_data(DigitsData(validation=validation), ForgetClass(), 41, ModelConfig())
+        return {name: side.examples for name, side in forecast.splits.items()}
+
+    whole, parts = sizes(0.0), sizes(0.25)
+    assert parts == {**whole, "test": 270, "validation": 90}
+    assert whole["test"] == 360
 
 
 def test_a_class_that_is_kept_in_part_stays_in_the_test_set(digits: VisionData, model: nn.Module) -> None:

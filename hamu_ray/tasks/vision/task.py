@@ -16,7 +16,7 @@ from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.metrics.undefined import Undefined, reasons
 from hamu_ray.tasks.modes import eval_mode
 from hamu_ray.tasks.task import Outputs, Share, Start, Teacher, from_first_rank
-from hamu_ray.tasks.validation import validation_mask
+from hamu_ray.tasks.validation import VALIDATION, validation_mask
 from hamu_ray.tasks.vision.classes import output_order
 from hamu_ray.tasks.vision.data import Examples, VisionData, indices_on
 from hamu_ray.tasks.vision.export import exported, loading_code
@@ -25,9 +25,6 @@ from hamu_ray.tasks.vision.measures import ALL, CHEAP, UNSEEN, all_measures, che
 from hamu_ray.tasks.vision.models import build_vision_model, logits_of
 
 logger = logging.getLogger(__name__)
-
-VALIDATION = "validation"
-"""The split that a sweep searches and selects by."""
 
 SUBSET_STREAM = 2
 """Separates this random stream from others with the same seed."""
