@@ -14,6 +14,7 @@ SPLITS = ("retain", "forget", "test")
 """The splits that a model is evaluated on; keys start with their names."""
 
 UNLEARNING_ACCURACY = "unlearning_accuracy"
+VALIDATION_ACCURACY = "validation_accuracy"
 TEST_FORGOTTEN_CLASS_ACCURACY = "test_forgotten_class_accuracy"
 TEST_KEPT_CLASSES_ACCURACY = "test_kept_classes_accuracy"
 MIA_CONFIDENCE = "mia_confidence"
@@ -149,6 +150,12 @@ VISION: Mapping[str, Metric] = table(
     ),
     Metric(loss_of("test"), "Mean cross-entropy on the test images", "lower", "nats"),
     Metric(entropy_of("test"), "Mean entropy of the predicted classes on the test images", "neither", "nats"),
+    Metric(
+        VALIDATION_ACCURACY,
+        "Accuracy on the part of the test images that a sweep searches and selects by (data.validation)",
+        "higher",
+        original_is_best=True,
+    ),
     Metric(TEST_FORGOTTEN_CLASS_ACCURACY, "Accuracy on the test images of the class to forget", "neither"),
     Metric(TEST_KEPT_CLASSES_ACCURACY, "Accuracy on the test images of all other classes", "higher"),
     Metric(UNLEARNING_ACCURACY, "UA: 1 - accuracy on the forget images; good is near R's", "neither"),
@@ -176,7 +183,8 @@ VISION: Mapping[str, Metric] = table(
     ),
     Metric(
         RETAIN_UTILITY,
-        "TA: accuracy on the test images, without a class that is forgotten as a whole",
+        "Accuracy on the test images (if there are any for validation, on those), without a class forgotten as a "
+        "whole",
         "higher",
         original_is_best=True,
     ),

@@ -28,7 +28,7 @@ class Forecast:
 
     unit: Literal["texts", "images"]
     splits: Mapping[str, Side]
-    """By name: ``forget``, ``retain``, ``test`` and, if present, ``duplicate``."""
+    """By name: ``forget``, ``retain``, ``test`` and, if present, ``validation`` and ``duplicate``."""
     first: Sequence[str]
     """A line for each of the first examples of the forget set."""
     digest: str

@@ -59,6 +59,8 @@ class VisionData:
     std: tuple[float, ...]
     source: "Source | None" = None
     """The rows of the training images, in which a request selects."""
+    validation: float = 0.0
+    """Fraction of the test images that a sweep searches and selects by."""
 
     @property
     def device(self) -> torch.device:
@@ -78,6 +80,8 @@ class VisionData:
         for tensor in (self.train.pixels, self.train.labels, self.test.pixels, self.test.labels):
             content.update(str(tuple(tensor.shape)).encode())
             content.update(tensor.cpu().contiguous().numpy().data)
+        if self.validation:  # no training depends on it, but the metrics that are stored with a model do
+            content.update(f"validation {self.validation}".encode())
         return content.hexdigest()
 
     def with_labels(self, order: Tensor) -> "VisionData":
