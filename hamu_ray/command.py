@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from hamu_ray.config.sources.credentials import without_credentials
 from hamu_ray.config.sources.files import ConfigError
+from hamu_ray.storage import storage_error
 
 
 def make_parser(name: str, description: str, config_help: str) -> argparse.ArgumentParser:
@@ -24,12 +25,26 @@ def make_parser(name: str, description: str, config_help: str) -> argparse.Argum
     return parser
 
 
-def run_command(main: Callable[[], int]) -> NoReturn:
-    """Run a command; an invalid configuration ends it with one line and exit code 2."""
+def run_command(main: Callable[[], int], again: str = "then run the same command again") -> NoReturn:
+    """Run a command; what the user has to change ends it with one line.
+
+    The exit code is 2 for a configuration that cannot be run, and 1 for a storage that cannot be written; ``again`` is
+    how the command goes on when it can.
+    """
     try:
         code = main()
     except ConfigError as error:
-        line = without_credentials(" ".join(str(error).split()))
-        print(f"error: {line}", file=sys.stderr)
-        code = 2
+        code = _say(str(error), 2)
+    except Exception as error:
+        lost = storage_error(error)
+        if lost is None:
+            raise
+        place = f"{lost.filename}: " if lost.filename else ""
+        code = _say(f"{place}{lost.strerror}; make room or bring the storage back, {again}", 1)
     sys.exit(code)
+
+
+def _say(text: str, code: int) -> int:
+    line = without_credentials(" ".join(text.split()))
+    print(f"error: {line}", file=sys.stderr)
+    return code

@@ -6,6 +6,7 @@ from pathlib import Path
 from hamu_ray.command import run_command
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.results.folder import SWEEP_FILE, SWEEPS
+from hamu_ray.results.sweep_folders import newest_first
 from hamu_ray.storage import DEFAULT_LOCAL
 
 
@@ -65,13 +66,10 @@ def sweep_folder(given: str | None) -> Path:
         if not (folder / SWEEP_FILE).is_file():
             raise ConfigError(f"{given}: not a sweep's folder: it has no {SWEEP_FILE}")
         return folder
-    files = sorted(
-        (Path(DEFAULT_LOCAL) / SWEEPS).absolute().glob(f"*/{SWEEP_FILE}"),
-        key=lambda path: path.stat().st_mtime,
-    )
-    if not files:
+    folders = newest_first((Path(DEFAULT_LOCAL) / SWEEPS).absolute())
+    if not folders:
         raise ConfigError("no sweep in runs/sweeps; give the folder of a sweep")
-    return files[-1].parent
+    return folders[0]
 
 
 def bounds_asked(arguments: argparse.Namespace) -> list[tuple[str, str, float]]:

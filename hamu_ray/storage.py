@@ -1,21 +1,28 @@
 """Files in the storage: a local folder, or a URL supported by fsspec. Files are written atomically."""
 
+import errno
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Union
 from uuid import uuid4
 
-from upath import UPath
+if TYPE_CHECKING:
+    from upath import UPath
 
-from hamu_ray.config.run import StorageConfig
+    from hamu_ray.config.run import StorageConfig
 
-StoragePath = Path | UPath
+StoragePath = Union[Path, "UPath"]
 """A path in the local file system, or behind a URL such as ``s3://bucket/runs``."""
 
 DEFAULT_LOCAL = "runs"
 """The driver's folder if the storage is not local."""
+
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
+"""Codes of errors that say that files cannot be written: the disk is full, broken or read-only."""
 
 
 def storage_path(text: str | Path) -> StoragePath:
@@ -26,6 +33,8 @@ def storage_path(text: str | Path) -> StoragePath:
     """
     if isinstance(text, Path) or "://" not in text:
         return Path(text).expanduser().absolute()
+    from upath import UPath  # imported on use: most storages are folders
+
     try:
         path = UPath(text, use_listings_cache=False)  # other processes write, too
         local = path.protocol in ("file", "local")
@@ -35,12 +44,30 @@ def storage_path(text: str | Path) -> StoragePath:
     return Path(path.path) if local else path
 
 
-def local_folder(config: StorageConfig) -> Path:
+def local_folder(config: "StorageConfig") -> Path:
     """Return the local folder for files that only the driver of a sweep writes."""
     if config.local is not None:
         return Path(config.local).expanduser().absolute()
     path = storage_path(config.path)
     return path if isinstance(path, Path) else Path(DEFAULT_LOCAL).absolute()
+
+
+def storage_error(error: BaseException) -> OSError | None:
+    """Return the error of the storage that led to an error: it cannot be written, or its folder is gone. Or None."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and (cause.errno in UNWRITABLE or _is_gone(cause)):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _is_gone(error: OSError) -> bool:
+    return (
+        error.errno == errno.ENOENT
+        and isinstance(error.filename, str | Path)
+        and not Path(error.filename).parent.exists()
+    )
 
 
 def write_atomically(path: StoragePath, content: bytes) -> None:
@@ -53,16 +80,39 @@ def write_atomically(path: StoragePath, content: bytes) -> None:
             if isinstance(partial, Path):
                 file.flush()
                 os.fsync(file.fileno())
-        _rename(partial, path)
+        rename(partial, path)
+        if isinstance(path, Path):
+            _sync_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _rename(source: StoragePath, target: StoragePath) -> None:
-    if isinstance(source, UPath):
-        source.fs.mv(source.path, UPath(target).path)
-    else:
+def _sync_folder(folder: Path) -> None:
+    """Flush a folder's new names to the disk; not all file systems can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def rename(source: StoragePath, target: StoragePath) -> None:
+    """Rename a file, replacing the target if it exists."""
+    if isinstance(source, Path):
         source.replace(str(target))
+    else:
+        assert not isinstance(target, Path), "a file is renamed within its file system"
+        source.fs.mv(source.path, target.path)
+
+
+def remove_folder(folder: StoragePath) -> None:
+    """Remove a folder with all that it holds, if it is there."""
+    if isinstance(folder, Path):
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        with suppress(FileNotFoundError):
+            folder.fs.rm(folder.path, recursive=True)
 
 
 @contextmanager

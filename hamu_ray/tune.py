@@ -13,7 +13,13 @@ def main() -> int:
         "search space: a run's configuration with `space` and `search`",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan without running it")
-    parser.add_argument("--resume", action="store_true", help="resume the newest sweep with this name")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="resume the sweep in a folder; by default the newest with this name that has trials left to run",
+    )
     arguments = parser.parse_args()
     config = load_sweep(arguments.config, arguments.overrides)
 
@@ -38,4 +44,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, "the same command with --resume goes on")

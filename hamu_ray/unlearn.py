@@ -11,7 +11,14 @@ def main() -> int:
         "Run unlearning once and write the model: to debug a configuration, or to reproduce a point of a front.",
         "a run's configuration, such as the run.yaml of a sweep's trial",
     )
-    parser.add_argument("--output", metavar="FOLDER", help="output folder (default: STORAGE/runs/NAME)")
+    parser.add_argument(
+        "--output",
+        metavar="FOLDER",
+        help="output folder (default: STORAGE/runs/NAME-METHOD-HASH, one per configuration)",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="replace the model of an earlier run in the output folder"
+    )
     arguments = parser.parse_args()
     run = load_run(arguments.config, arguments.overrides)
 
@@ -26,8 +33,8 @@ def main() -> int:
 
     from hamu_ray.workers.single import run_single
 
-    return run_single(run, arguments.output)
+    return run_single(run, arguments.output, arguments.force)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, "the same command goes on")

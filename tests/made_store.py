@@ -17,7 +17,8 @@ from hamu_ray.results.outcome import Report, dump_reports
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import describe
 from hamu_ray.tracking.client import MlflowTracker
-from hamu_ray.tracking.outbox import Delivery, Outbox, OutboxSender
+from hamu_ray.tracking.delivery import Delivery, OutboxSender
+from hamu_ray.tracking.outbox import Outbox
 from hamu_ray.tuning.finish import leave_result
 from hamu_ray.tuning.plan import plan_sweep
 

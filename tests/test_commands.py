@@ -124,7 +124,7 @@ def test_dry_run(tmp_path: Path) -> None:
     ("main", "options"),
     [
         (tune.main, ["config", "--set", "--dry-run", "--resume"]),
-        (unlearn.main, ["config", "--set", "--output"]),
+        (unlearn.main, ["config", "--set", "--output", "--force"]),
         (train.main, ["config", "--set"]),
         (report.main, ["targets", "--tracking", "--output"]),
     ],

@@ -23,8 +23,9 @@ from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.pairing.group import Alone
 from hamu_ray.preflight import check_sweep, distinct_runs
-from hamu_ray.results.folder import new_folder, resumable_folder
 from hamu_ray.results.outcome import Report, Status, Verdict
+from hamu_ray.results.sweep_folders import make_folder, new_folder, resumable_folder
+from hamu_ray.tracking.outbox import Outbox
 from tests.paper_experiments import (
     BOTH,
     EXPERIMENTS,
@@ -301,6 +302,8 @@ def test_a_sweep_resumes_only_with_the_same_configuration(tmp_path: Path) -> Non
     """Independent of its original file; keys that are newer than the sweep have their defaults."""
     config = load_sweep(FILES["cifar/stopping_criterion"], ["preset=small"])
     folder = new_folder(config, tmp_path)
+    make_folder(folder, config)
+    Outbox(folder).start_trial("0000", folder.name, "", {})
     document = yaml.safe_load((folder / "sweep.yaml").read_text())
     del document["evaluation"]["enabled"]
     (folder / "sweep.yaml").write_text(yaml.safe_dump(document))

@@ -87,7 +87,7 @@ TABLE: Mapping[str, Room] = {
         f"pandas rich torch safetensors plotly matplotlib {NUMBERS} {FILES}",
     ),
     "selection": Room("config preflight results storage terminal tuning", "", f"rich {NUMBERS} {FILES}"),
-    "command": Room("config", "", FILES),
+    "command": Room("config storage", "", FILES),
     "tune": Room("command config preflight tuning", "", FILES),
     "unlearn": Room("command config preflight workers", "", FILES),
     "train": Room("command config preflight workers", "", FILES),

@@ -179,8 +179,8 @@ class TrackingConfig(Section):
 
     uri: str | None = None
     """Tracking URI; null: MLFLOW_TRACKING_URI, or a SQLite file in the storage path."""
-    experiment: str = Field(default="hamu_ray", min_length=1)
-    """Name of the MLflow experiment."""
+    experiment: str = Field(default="hamu_ray", min_length=1, max_length=250)
+    """Name of the MLflow experiment; MLflow's databases limit its length."""
     register_models: str | None = Field(default=None, min_length=1, pattern=r"^[^/:%\\]+$")
     """Name in MLflow's model registry under which the models on a sweep's front are registered; null: none. Their files
     are then also stored as MLflow artifacts.
@@ -192,6 +192,8 @@ class CheckpointConfig(Section):
 
     every_steps: PositiveInt | None = None
     """Steps between checkpoints; null writes only the final model."""
+    keep: bool = False
+    """Whether the checkpoints of a run that has ended are kept."""
 
 
 class RunConfig(Section):
@@ -224,6 +226,12 @@ class RunConfig(Section):
         """The seed of the split and of the base models."""
         return self.seed if self.training.seed is None else self.training.seed
 
+    @property
+    def lacks_forget_losses(self) -> bool:
+        """Whether nothing has the losses of a model that never saw the forget set: a whole class, no reference."""
+        whole_class = isinstance(self.forget, ForgetClass) and self.forget.rho == 0
+        return self.reference.source == "none" and whole_class
+
     @model_validator(mode="before")
     @classmethod
     def _task_follows_from_data(cls, document: Any) -> Any:
@@ -246,13 +254,6 @@ class RunConfig(Section):
             raise ValueError("original.source: unlearning needs an original model; use train or path")
         if self.duration.epochs is None and self.duration.steps is None:
             raise ValueError("duration: give epochs or steps")
-        if self.reference.source == "none" and not (
-            isinstance(self.forget, ForgetClass) and self.forget.rho == 0
-        ):
-            raise ValueError(
-                "reference.source: only a whole-class forget set (rho 0) can be evaluated without a reference; "
-                "use train or path"
-            )
         self._check_forget_level()
         self._check_target()
         return self

@@ -65,9 +65,7 @@ class SweepConfig(RunConfig):
                     f"space.{path}: none of the sweep's methods ({', '.join(self.methods)}) uses it; remove it"
                     + self._other_remedy(path)
                 )
-        if self.reference.source == "none" and any(
-            o.metric == FORGET_QUALITY for o in self.search.objectives
-        ):
+        if self.lacks_forget_losses and any(o.metric == FORGET_QUALITY for o in self.search.objectives):
             raise ValueError(
                 f"search.objectives: {FORGET_QUALITY} needs a reference, and there is none; use "
                 "forget_accuracy_quality, which assumes a forget accuracy of 0 for it, or "

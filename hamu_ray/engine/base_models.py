@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.loop import Loop, OnReport
-from hamu_ray.engine.plan import training_plan
+from hamu_ray.engine.planning import training_plan
 from hamu_ray.engine.store import ModelStore, StoredModel, key_of
 from hamu_ray.engine.tensors import load_model
 from hamu_ray.metrics import names

@@ -37,7 +37,7 @@ def model_card(
     reference = (
         f" The reference is a model trained without the forget set: it {outcome.reference_origin}."
         if "reference" in bases
-        else ""
+        else f" The reference {outcome.reference_origin}."
     )
     gate = f" **{capitalised(outcome.nothing_to_forget)}.**" if outcome.nothing_to_forget else ""
     return "\n".join(

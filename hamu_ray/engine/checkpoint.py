@@ -14,7 +14,7 @@ from hamu_ray.engine.step import PairedStep
 from hamu_ray.engine.tensors import load_tensors, save_tensors
 from hamu_ray.pairing.group import Group
 from hamu_ray.results.outcome import dump_reports, load_reports
-from hamu_ray.storage import StoragePath
+from hamu_ray.storage import StoragePath, remove_folder
 
 logger = logging.getLogger(__name__)
 
@@ -80,9 +80,15 @@ class Checkpoints:
             self._load(stepper, tensors)
             history.past = [tensors["history"]]
             history.block_names = json.loads(metadata["history"])
-            history.reports = load_reports(tensors["reports"].numpy().tobytes())
+            history.reports = load_reports(tensors["reports"].numpy().tobytes(), str(path))
             return Progress(int(metadata["steps"]), float(metadata["seconds"]))
         return Progress()
+
+    def remove(self) -> None:
+        """Remove the checkpoints of a run that has ended."""
+        remove_folder(self.folder)
+        if not any(self.folder.parent.glob("*")):
+            remove_folder(self.folder.parent)
 
     def _load(self, stepper: PairedStep, tensors: Mapping[str, Tensor]) -> None:
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "state": {}}

@@ -1,6 +1,5 @@
 """The result files in a run's folder."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from io import BytesIO
@@ -18,6 +17,7 @@ from hamu_ray.engine.tensors import save_tensors
 from hamu_ray.results.folder import HARDNESS_FILE, MODEL_FILE, OUTCOME_FILE, RUN_FILE
 from hamu_ray.results.hardness import GRADIENT_COSINE, HARDNESS, hardness_sentences, histories_of
 from hamu_ray.results.outcome import Outcome, Report
+from hamu_ray.results.sealed import write_sealed
 from hamu_ray.storage import StoragePath, write_atomically
 
 
@@ -34,7 +34,7 @@ def write_result(
         arrays: dict[str, Any] = history.by_block()
         np.savez_compressed(content, **arrays)
         write_atomically(folder / HARDNESS_FILE, content.getvalue())
-    write_atomically(folder / OUTCOME_FILE, json.dumps(asdict(outcome), indent=2).encode())
+    write_sealed(folder / OUTCOME_FILE, asdict(outcome))
 
 
 def write_for_others(

@@ -1,11 +1,11 @@
 """One step: both gradients, the method's decision, the optimizer. Nothing here synchronises with the device."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from hamu_ray.config.run import OptimizerConfig
 from hamu_ray.engine.plan import Plan
 from hamu_ray.methods import (
     Blocks,
@@ -24,6 +24,9 @@ from hamu_ray.pairing.flat import FlatParameters
 from hamu_ray.pairing.group import Group
 from hamu_ray.pairing.roles import Role, assign
 from hamu_ray.tasks.task import Task, Teacher
+
+if TYPE_CHECKING:
+    from hamu_ray.config.run import OptimizerConfig
 
 RUNNING, NON_FINITE, INFEASIBLE, CRITERION, OUT_OF_REACH = range(5)
 """Reason to stop; kept on the device, so that steps need not synchronise."""
@@ -58,9 +61,9 @@ class PairedStep:
         self.block_names = self.flat.names if plan.settings.granularity == "tensor" else ["model"]
         self.blocks = whole.segment(min(segment.start, whole.total), min(segment.stop, whole.total))
         self.segment = nn.Parameter(self.flat.values[segment])
-        self._update = torch.zeros_like(self.segment, requires_grad=False)
         self.optimizer = make_optimizer(self.segment, plan.optimizer)
-        self._held = hold(self.optimizer, self.segment, self._update)
+        zeros = next(iter(self.gradients.values())).buffer[segment]
+        self._held = hold(self.optimizer, self.segment, zeros)
         self.stop = torch.tensor(RUNNING, device=task.device)
         self.state = {
             "radius_scale": torch.ones((), dtype=torch.float64, device=task.device),
@@ -123,13 +126,15 @@ class PairedStep:
         clipped, scales = clip_gram(gram, self.plan.optimizer.clip_norm)
         settings = self.plan.settings_at(losses[list(Role).index(Role.FORGET)])
         decision = self.plan.method.weighting(clipped, rate, settings)
-        combine(decision.weights * scales, retain, forget, self.blocks, out=self._update[:count])
+        # The update takes the memory of the first gradient, which has no further use.
+        update = getattr(met, self.plan.needed[0])
+        combine(decision.weights * scales, retain, forget, self.blocks, out=update[:count])
         if self.plan.settings.trust_region:
             decision = decision.scaled(self.state["radius_scale"])
         self._update_stop(decision, losses)
         for before, value in zip(self._before, self._changing(), strict=True):
             before.copy_(value)
-        self._step(rate)
+        self._step(rate, update)
         self.exchange.publish(self.flat.values)
         by_role = dict(zip(Role, zip(losses, norms, strict=True), strict=True))
         diagnostics = {f"step_{role}_loss": by_role[role][0] for role in self.plan.needed}
@@ -191,12 +196,13 @@ class PairedStep:
             buffer.copy_(kept)
         return self.group.all_gather(torch.stack((self._losses_before, after))).sum(0)
 
-    def _step(self, rate: float) -> None:
+    def _step(self, rate: float, update: Tensor) -> None:
         """Let the optimizer update this worker's segment and its state, or neither once a stop rule has fired."""
         self._held.copy_(self.stop != RUNNING)
         # Scale the learning rate: AdamW's step does not depend on the norm of its gradient.
         scaled = (rate * self.state["radius_scale"]).float() if self.plan.settings.trust_region else rate
         self.optimizer.param_groups[0]["lr"] = scaled
+        self.segment.grad = update
         self.optimizer.step()
 
     def _changing(self) -> list[Tensor]:
@@ -250,7 +256,7 @@ class PairedStep:
         self.stop = torch.where(self.stop == RUNNING, reason, self.stop)
 
 
-def make_optimizer(values: nn.Parameter, config: OptimizerConfig) -> torch.optim.Optimizer:
+def make_optimizer(values: nn.Parameter, config: "OptimizerConfig") -> torch.optim.Optimizer:
     """Return the optimizer of the flat parameters; a fused one, which supports `hold`."""
     rate, decay = config.learning_rate, config.weight_decay
     if config.name == "adamw":

@@ -2,23 +2,28 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from hamu_ray.engine.state import changing_state
-from hamu_ray.engine.tensors import is_whole, save_tensors
+from hamu_ray.engine.tensors import is_damaged, is_whole, save_tensors
 from hamu_ray.metrics.measured import DEFINITIONS, Measured, Measures
 from hamu_ray.results.folder import MODEL_FILE
+from hamu_ray.results.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.wording import shown
-from hamu_ray.storage import StoragePath, write_atomically
+from hamu_ray.storage import StoragePath, rename, write_atomically
 from hamu_ray.tasks.task import Start
 
 MEASURES_FILE = "measures.json"
 ITEMS_FILE = "items.json"
 RECIPE_FILE = "recipe.json"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,8 @@ class ModelStore:
     """Models in a folder, keyed by the hash of everything that determines them.
 
     A model counts only together with its metrics, which are written last: a partially written model is never used, and
-    concurrent writers of the same model are harmless. Metrics of earlier definitions do not count.
+    concurrent writers of the same model are harmless. Metrics of earlier definitions do not count. A model that does
+    not match its digest is renamed.
     """
 
     def __init__(self, root: StoragePath) -> None:
@@ -60,23 +66,40 @@ class ModelStore:
         self.root = root
 
     def find(self, key: str) -> StoredModel | None:
-        """Return the model of a key, or None if it is missing or incomplete."""
+        """Return the model of a key, or None where it is not there whole and intact."""
         path = self.root / key / MODEL_FILE
         measures = self.measures(key)
-        return StoredModel(key, path, measures) if measures is not None and is_whole(path) else None
+        if measures is None or not path.exists() or self._set_aside(path):
+            return None
+        return StoredModel(key, path, measures)
+
+    def _set_aside(self, path: StoragePath) -> bool:
+        """Rename a model that is damaged; return whether it is."""
+        if is_whole(path) and not is_damaged(path):
+            return False
+        aside = path.with_name(f"{path.name}.damaged")
+        logger.warning("%s: damaged; made again, the old one is %s", shown(path), aside.name)
+        with suppress(FileNotFoundError):  # another worker was quicker
+            rename(path, aside)
+        return True
 
     def measures(self, key: str) -> Measures | None:
         """Return the metrics of a model, which may be stored elsewhere; None if there are none."""
         try:
             return read_measures(self.root / key / MEASURES_FILE)
-        except (FileNotFoundError, json.JSONDecodeError):
+        except FileNotFoundError:
+            return None
+        except Damaged as error:
+            logger.warning("%s; measured again", error)
             return None
 
     def outdated(self, key: str) -> StoragePath | None:
         """Return the weights of a model whose metrics have outdated definitions; None if there is none."""
         path = self.root / key / MODEL_FILE
         written = (self.root / key / MEASURES_FILE).is_file()
-        return path if written and self.measures(key) is None and is_whole(path) else None
+        if not written or self.measures(key) is not None or not path.exists() or self._set_aside(path):
+            return None
+        return path
 
     def add(
         self,
@@ -109,17 +132,21 @@ def key_of(recipe: Mapping[str, Any]) -> str:
 
 
 def write_measures(path: StoragePath, measures: Measures) -> None:
-    """Write metrics as JSON, item values first; NaN stays NaN, which Python's JSON parser accepts."""
+    """Write metrics as JSON with a digest, item values first."""
     if isinstance(measures, Measured) and measures.per_item:
-        write_atomically(path.with_name(ITEMS_FILE), json.dumps(measures.per_item).encode())
-    document = {"definitions": DEFINITIONS, "measures": measures}
-    write_atomically(path, json.dumps(document, indent=2).encode())
+        write_sealed(path.with_name(ITEMS_FILE), measures.per_item)
+    write_sealed(path, {"definitions": DEFINITIONS, "measures": measures})
 
 
 def read_measures(path: StoragePath) -> Measures | None:
-    """Read the output of `write_measures`; None if it was written with other definitions."""
-    document = json.loads(path.read_text())
+    """Read the output of `write_measures`; None if it was written with other definitions.
+
+    Raises:
+        Damaged: A file does not match its digest.
+        FileNotFoundError: There are no metrics.
+    """
+    document = read_sealed(path)
     if document.get("definitions") != DEFINITIONS:
         return None
     items = path.with_name(ITEMS_FILE)
-    return Measured(document["measures"], json.loads(items.read_text()) if items.exists() else {})
+    return Measured(document["measures"], read_sealed(items) if items.exists() else {})

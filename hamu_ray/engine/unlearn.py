@@ -8,14 +8,14 @@ from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import CHEAP, Interrupted, base_models, built
 from hamu_ray.engine.checkpoint import Checkpoints
 from hamu_ray.engine.loop import Loop, OnReport
-from hamu_ray.engine.plan import unlearning_plan
+from hamu_ray.engine.planning import unlearning_plan
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.run_folder import write_for_others, write_result
 from hamu_ray.engine.store import StoredModel, key_of
 from hamu_ray.metrics.comparison import nothing_to_forget
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.pairing.group import Group
-from hamu_ray.results.folder import REPORTS_FILE
+from hamu_ray.results.folder import CHECKPOINTS, REPORTS_FILE
 from hamu_ray.results.outcome import Outcome, Report, Status, dump_reports
 from hamu_ray.storage import StoragePath, write_atomically
 from hamu_ray.tasks.start import reference_origin
@@ -26,8 +26,8 @@ def unlearn(
 ) -> Outcome:
     """Unlearn, and write the model, its metrics and its configuration to ``folder``.
 
-    Resumes from this run's newest checkpoint in ``folder``. Trains the original model and its reference first if
-    configured and not stored yet.
+    Goes on from this run's newest checkpoint in ``folder``, and removes its checkpoints at the end unless they are to
+    be kept. Trains the original model and its reference first where they are configured so and are not stored yet.
 
     Raises:
         ValueError: The data or a model cannot be used as configured; one line with the key and the remedy.
@@ -59,7 +59,7 @@ def unlearn(
         for report in bases:
             on_report(report)
     needs_original = any(side.objective.needs_original for side in plan.sides.values())
-
+    checkpoints = Checkpoints(folder / CHECKPOINTS / weights_key(run, original, reference), group)
     loop = Loop(
         task=task,
         model=model,
@@ -69,7 +69,7 @@ def unlearn(
         on_report=on_report,
         teacher=resident.teacher(task, original.key, lambda: task.teacher(model)) if needs_original else None,
         original=original.measures,
-        checkpoints=Checkpoints(folder / "checkpoints" / weights_key(run, original, reference), group),
+        checkpoints=checkpoints,
     )
     origin = reference_origin(run)
     outcome = replace(
@@ -83,6 +83,8 @@ def unlearn(
         files = task.export(model, original.folder)
         write_for_others(folder, run, outcome, files, bases, loop.history, task.loading(model))
         write_result(folder, run, model, outcome, loop.history)
+        if outcome.status is not Status.INTERRUPTED and not run.checkpoint.keep:
+            checkpoints.remove()
     return outcome
 
 

@@ -12,6 +12,7 @@ from hamu_ray.metrics.names import (
     FORGET_QUALITY,
     FORGET_QUALITY_CEILING,
     MIA_CONFIDENCE,
+    TEST_LOSSES,
     UNLEARNING_ACCURACY,
     accuracy_of,
 )
@@ -25,7 +26,7 @@ ALREADY_FORGOTTEN = 0.8
 """If the original model's forget quality is above this, there is nothing to forget."""
 
 
-def forget_quality(model: ArrayLike, reference: ArrayLike) -> float:
+def forget_quality(model: ArrayLike, reference: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Return 1 - the Kolmogorov-Smirnov distance of two samples of losses on the forget set, in 0..1.
 
     The distance is the largest difference of their empirical distribution functions (the statistic of the two-sample
@@ -33,7 +34,8 @@ def forget_quality(model: ArrayLike, reference: ArrayLike) -> float:
     forgot more than one trained without the data is also distinguishable.
 
     Takes losses of each example under the model ``(n,)`` and under the reference ``(m,)``; for several references, the
-    losses of all. `Undefined` if either is empty or a loss is not finite.
+    losses of all. ``weights`` are nonnegative weights of the reference's losses ``(m,)``; None weights all equally.
+    `Undefined` if either is empty or a loss is not finite.
     """
     samples = np.asarray(model, dtype=np.float64), np.asarray(reference, dtype=np.float64)
     for owner, losses in zip(("the model", "the reference"), samples, strict=True):
@@ -42,8 +44,18 @@ def forget_quality(model: ArrayLike, reference: ArrayLike) -> float:
         if broken := int((~np.isfinite(losses)).sum()):
             return Undefined(f"{broken} of {len(losses)} losses on the forget set of {owner} are not finite")
     everywhere = np.concatenate(samples)
-    shares = [np.searchsorted(np.sort(losses), everywhere, side="right") / len(losses) for losses in samples]
-    return float(1.0 - np.abs(shares[0] - shares[1]).max())
+    known = np.ones(len(samples[1])) if weights is None else np.asarray(weights, dtype=np.float64)
+    found = _distribution(samples[0], np.ones(len(samples[0])), everywhere)
+    return float(1.0 - np.abs(found - _distribution(samples[1], known, everywhere)).max())
+
+
+def _distribution(
+    values: NDArray[np.float64], weights: NDArray[np.float64], at: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the weighted empirical distribution function of values at some points."""
+    order = np.argsort(values)
+    below = np.concatenate([[0.0], np.cumsum(weights[order])])
+    return below[np.searchsorted(values[order], at, side="right")] / below[-1]
 
 
 def measured_forget_quality(
@@ -56,7 +68,7 @@ def measured_forget_quality(
     quality of another training run without the forget set. If the model was evaluated on a random subset of the forget
     set, the same subset is compared: ``drawn`` returns the indices of a subset of a given size.
     """
-    losses, known = _forget_losses(model), _forget_losses(reference).reshape(-1, size)
+    losses, known = _losses(model, FORGET_LOSSES), _losses(reference, FORGET_LOSSES).reshape(-1, size)
     compared = known[:, drawn(len(losses))] if 0 < len(losses) < size else known
     measures: Measures = {FORGET_QUALITY: forget_quality(losses, compared.ravel())}
     if len(known) > 1:
@@ -66,8 +78,22 @@ def measured_forget_quality(
     return measures
 
 
-def _forget_losses(measures: Measures) -> NDArray[np.float64]:
-    values = measures.per_item.get(FORGET_LOSSES, []) if isinstance(measures, Measured) else []
+def forget_quality_without_reference(
+    model: Measures, original: Measures, weights: ArrayLike | None = None
+) -> float:
+    """Return the forget quality of a model for which the original's losses on test data stand for the reference's.
+
+    The original has never met the test data, as a reference would never have met the forget set. ``weights`` are of the
+    test examples; None takes all alike.
+    """
+    losses, known = _losses(model, FORGET_LOSSES), _losses(original, TEST_LOSSES)
+    if not len(known):
+        return Undefined("there is no reference, and there are no losses on test data of the original")
+    return forget_quality(losses, known, weights)
+
+
+def _losses(measures: Measures, name: str) -> NDArray[np.float64]:
+    values = measures.per_item.get(name, []) if isinstance(measures, Measured) else []
     return np.asarray(values, dtype=np.float64)
 
 

@@ -81,6 +81,9 @@ def table(*metrics: Metric) -> dict[str, Metric]:
     return {metric.name: metric for metric in metrics}
 
 
+TEST_LOSSES = "test_losses"
+"""The same of the test set, at full evaluations: where there is no reference, the original's stand for its losses."""
+
 CEILING = Metric(
     FORGET_QUALITY_CEILING,
     "Mean forget_quality of each of several references against the losses of the others: what another training run "

@@ -20,7 +20,10 @@ Wire = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class ExchangedGradients:
-    """Both gradients in the segment of the parameters that this worker updates."""
+    """Both gradients in the segment of the parameters that this worker updates.
+
+    The gradient of a role without workers is zero and takes no memory; the others may be overwritten.
+    """
 
     retain: Tensor
     forget: Tensor
@@ -61,7 +64,6 @@ class AllGather:
         self.segment = slice(0, size)
         self.wire = wire
         self._roles = roles
-        self._absent: Tensor | None = None
 
     def meet(self, local: dict[Role, Tensor]) -> ExchangedGradients:
         """Return both gradients in full; the gradient of a role without workers is zero."""
@@ -71,7 +73,8 @@ class AllGather:
             (mine,) = local.values()
             gathered = unpack(self.group.all_gather(pack(mine, self.wire)), self.wire)
             sums = sum_by_role(gathered, [roles[0] for roles in self._roles])
-        retain, forget = (self._or_zeros(sums, role, local) for role in Role)
+        absent = _zeros_like(next(iter(local.values())))
+        retain, forget = (sums.get(role, absent) for role in Role)
         return ExchangedGradients(retain[:-1], forget[:-1], torch.stack((retain[-1], forget[-1])))
 
     def total(self, gram: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,13 +83,6 @@ class AllGather:
 
     def publish(self, values: Tensor) -> None:
         """Do nothing: this worker has updated all parameters."""
-
-    def _or_zeros(self, sums: dict[Role, Tensor], role: Role, local: dict[Role, Tensor]) -> Tensor:
-        if role in sums:
-            return sums[role]
-        if self._absent is None:
-            self._absent = torch.zeros_like(next(iter(local.values())))
-        return self._absent
 
 
 class Segments:
@@ -112,7 +108,7 @@ class Segments:
         pieces = mine[:-1].view(self.group.size, self._length)
         received = self.group.all_to_all(pieces.to(getattr(torch, self.wire))).float()
         sums = sum_by_role(received, self._roles)
-        absent = torch.zeros_like(received[0])
+        absent = _zeros_like(received[0])
         losses = torch.stack([mine[-1] if own is role else mine.new_zeros(()) for own in Role])
         return ExchangedGradients(sums.get(Role.RETAIN, absent), sums.get(Role.FORGET, absent), losses)
 
@@ -147,6 +143,11 @@ def make_exchange(
 def default_strategy(workers: int) -> Strategy:
     """Return the strategy that sends the least data."""
     return "all_gather" if workers <= 2 else "segments"
+
+
+def _zeros_like(values: Tensor) -> Tensor:
+    """Return zeros of a flat tensor's shape, expanded from a single element."""
+    return values.new_zeros(()).expand(values.shape)
 
 
 def sum_by_role(rows: Tensor, roles: Sequence[Role]) -> dict[Role, Tensor]:

@@ -9,6 +9,7 @@ from hamu_ray.config.sources.files import ConfigError, load_sweep
 from hamu_ray.reports.front.files import print_result, write_files
 from hamu_ray.reports.make import leave_report, write_report
 from hamu_ray.results.folder import OUTBOX_FILE, SWEEP_FILE
+from hamu_ray.results.lease import Held, Lease
 from hamu_ray.results.reader import read_sweep
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.wording import shown
@@ -16,7 +17,7 @@ from hamu_ray.storage import DEFAULT_LOCAL
 from hamu_ray.terminal.console import Console
 from hamu_ray.tracking import store
 from hamu_ray.tracking.client import MlflowTracker
-from hamu_ray.tracking.outbox import Delivery, OutboxSender
+from hamu_ray.tracking.delivery import Delivery, OutboxSender
 from hamu_ray.tracking.reader import MlflowReader
 
 REPORTS = "reports"
@@ -115,12 +116,18 @@ def deliver(folder: Path, console: Console, page: bool) -> tuple[int, SweepResul
         tracking = MlflowTracker.open(config.tracking.uri, config.tracking.experiment, local)
     except ValueError as error:
         raise ConfigError(f"tracking.uri: {error}") from error
-    delivery = Delivery(folder, tracking)
+    delivery = Delivery(folder, tracking, tracking.store)
     before = delivery.waiting
-    waiting = OutboxSender(delivery).close()
+    try:
+        with Lease(folder):
+            waiting = OutboxSender(delivery).close()
+    except Held:  # its driver runs, and delivers itself
+        waiting = before
     print_result(summary, folder, tracking, console)
     if page and folder.name in delivery.runs:
         path = leave_report(folder, tracking, delivery.runs[folder.name])
         console.fields({"report": shown(path)})
     console.fields({"sent": f"{before - waiting} records to MLflow, {waiting} waiting"})
+    if delivery.refused:
+        console.fields({"refused": f"{delivery.refused} records: {shown(delivery.refused_file)}"})
     return waiting, read_sweep(folder)

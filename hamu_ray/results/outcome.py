@@ -1,12 +1,12 @@
 """The reports of a run while it runs, and its outcome."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum, StrEnum
 
 from hamu_ray.config.sources.credentials import without_credentials
 from hamu_ray.metrics.measured import Measures
+from hamu_ray.results.sealed import seal, unseal
 
 
 class Status(StrEnum):
@@ -52,13 +52,13 @@ class Report:
 
 
 def dump_reports(reports: Sequence[Report]) -> bytes:
-    """Serialise reports to JSON; NaN stays NaN, which Python's JSON parser accepts."""
-    return json.dumps([asdict(report) for report in reports]).encode()
+    """Return reports as JSON with a digest."""
+    return seal({"reports": [asdict(report) for report in reports]})
 
 
-def load_reports(content: bytes) -> list[Report]:
-    """Parse the output of `dump_reports`."""
-    return [Report(**document) for document in json.loads(content)]
+def load_reports(content: bytes, name: str) -> list[Report]:
+    """Return what `dump_reports` wrote; raises `Damaged` with the ``name`` of the file that holds it."""
+    return [Report(**document) for document in unseal(content, name)["reports"]]
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,8 @@ class Failure:
     """Why a job failed."""
 
     reason: str
+    storage_lost: bool = False
+    """Whether the storage could not be written, which is not the job's fault: it runs again when it can."""
 
     def __post_init__(self) -> None:
         """Redact credentials, because the reason is stored, shown and sent."""

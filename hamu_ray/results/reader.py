@@ -4,9 +4,8 @@ The folder contains the records of ended trials; what was logged about the sweep
 record, is in its outbox.
 """
 
-import json
+import logging
 import math
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,9 +17,9 @@ from pydantic import ValidationError
 from hamu_ray.config.sources.document import read_yaml
 from hamu_ray.config.sources.key_paths import flatten
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.results.append_log import read_log
 from hamu_ray.results.folder import (
     OUTBOX_FILE,
-    REPORTS_FILE,
     RUN_FILE,
     SENT_FILE,
     SWEEP_FILE,
@@ -29,17 +28,21 @@ from hamu_ray.results.folder import (
     read_record,
     read_records,
     read_reports,
+    rerun_command,
 )
 from hamu_ray.results.outcome import Report
 from hamu_ray.results.recorded_run import RecordedRun, record_of, result_of
+from hamu_ray.results.sealed import Damaged, read_sealed
 from hamu_ray.results.summary import mean_measures
 from hamu_ray.results.sweep_result import SweepResult, finite_or_nan
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath, storage_path
 
-HISTORY = '{"call": "log_history"'
-"""Prefix of the outbox lines with step diagnostics: most of the file, and not needed here."""
+HISTORY = b'{"call": "log_history"'
+"""How the lines of the outbox begin that hold diagnostics of steps: most of the file, and not needed here."""
+
+logger = logging.getLogger(__name__)
 
 
 def read_sweep(folder: Path) -> SweepResult:
@@ -116,7 +119,7 @@ class FolderSource:
         """Return the command that runs a trial's configuration again, from its location."""
         places = list(self._places(trial))
         place = next((place for place in places if (place / RUN_FILE).is_file()), places[0])
-        return f"python -m hamu_ray.unlearn {shlex.quote(shown(place / RUN_FILE))}"
+        return rerun_command(shown(place / RUN_FILE), self.folder.name, trial)
 
     def _places(self, trial: str) -> Iterator[StoragePath]:
         """Yield the folders that may contain a trial's files: the sweep's own, and the one in the storage."""
@@ -128,14 +131,20 @@ class FolderSource:
     def _reports(self, trial: str) -> list[Report]:
         """Return the reports of a trial's unlearning; empty if they were not kept."""
         for place in self._places(trial):
-            if (place / REPORTS_FILE).is_file():
+            try:
                 return [report for report in read_reports(place) if report.phase == "unlearning"]
+            except OSError:
+                continue
+            except Damaged as error:
+                logger.warning("%s; its steps are left out", error)
         return []
 
     @cached_property
     def _run_ids(self) -> dict[str, str]:
-        path = self.folder / SENT_FILE
-        return dict(json.loads(path.read_text()).get("runs", {})) if path.exists() else {}
+        try:
+            return dict(read_sealed(self.folder / SENT_FILE)["runs"])
+        except (FileNotFoundError, Damaged):
+            return {}
 
 
 @dataclass
@@ -184,13 +193,15 @@ class _Run:
 
 
 def _calls(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the calls of an outbox, without diagnostics of steps and without a partial last line."""
-    if not path.exists():
-        return
-    with path.open() as file:
-        for line in file:
-            if line.endswith("\n") and not line.startswith(HISTORY):
-                yield json.loads(line)
+    """Yield the calls of an outbox, without diagnostics of steps; logs how many are damaged."""
+    damaged = 0
+    for call, _ in read_log(path, skip=HISTORY):
+        if call is None:
+            damaged += 1
+        else:
+            yield call
+    if damaged:
+        logger.warning("%s: %d damaged lines are left out", shown(path), damaged)
 
 
 def _validated(document: dict[str, Any]) -> SweepConfig | None:

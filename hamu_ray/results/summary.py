@@ -55,6 +55,12 @@ class SweepSummary:
         return tuple(dict.fromkeys(t.reference_origin for t in self.trials if t.reference_origin))
 
     @property
+    def missing_references(self) -> tuple[str, ...]:
+        """What stands for the references of trials that have none, in words that continue `The reference`."""
+        missing = (t.reference_origin for t in self.trials if t.reference_kind in ("none", "held_out"))
+        return tuple(dict.fromkeys(missing))
+
+    @property
     def nothing_to_forget(self) -> tuple[str, ...]:
         """The distinct explanations of trials whose original model did not know the forget set."""
         return tuple(dict.fromkeys(t.nothing_to_forget for t in self.trials if t.nothing_to_forget))

@@ -11,7 +11,7 @@ from typing import Any
 
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.sources.nearest import nearest
-from hamu_ray.results.folder import RUN_FILE
+from hamu_ray.results.folder import RUN_FILE, rerun_command
 from hamu_ray.results.reader import read_sweep
 from hamu_ray.results.summary import SeedGroup, SweepSummary, method_of, over_seeds, settings_of
 from hamu_ray.results.sweep_result import SweepResult
@@ -149,7 +149,7 @@ def print_selection(selection: Selection, folder: Path, console: Console) -> Non
         **guarantee_line(trial),
         "model": shown(storage_path(trial.model_path)),
         "load": how_to_load(selection),
-        "again": f"python -m hamu_ray.unlearn {shown(run)}",
+        "again": rerun_command(shown(run), folder.name, trial.trial_id),
     }
     for name, text in lines.items():
         console.text(f"{name:<9}{text}", style="bold" if name == "trial" else "")

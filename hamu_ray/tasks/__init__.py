@@ -1,13 +1,19 @@
 """Tasks: a model, data with a forget set, and metrics, behind one protocol."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-from hamu_ray.tasks.forecast import Forecast
-from hamu_ray.tasks.registry import build_task, check_data, forecast_data, load_data, metric_names
 
 if TYPE_CHECKING:
     from hamu_ray.metrics.measured import Measures
+    from hamu_ray.tasks.forecast import Forecast
+    from hamu_ray.tasks.registry import build_task, check_data, forecast_data, load_data, metric_names
     from hamu_ray.tasks.task import Outputs, Share, Task, Teacher
+
+_MODULES = {
+    "forecast": ("Forecast",),
+    "registry": ("build_task", "check_data", "forecast_data", "load_data", "metric_names"),
+    "task": ("Measures", "Outputs", "Share", "Task", "Teacher"),
+}
 
 __all__ = [
     "Forecast",
@@ -25,8 +31,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from hamu_ray.tasks import task  # imported late: it needs torch
-
-    return getattr(task, name)
+    """Import a name's module on first access: checking data needs no torch, and a step no configuration."""
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -25,7 +25,9 @@ class Origin(StrEnum):
     """The origin of a reference: the reason to consider its weights free of the forget set."""
 
     NONE = "none"
-    """There is no reference."""
+    """There is no reference: of a class that is forgotten whole, an accuracy of 0 is assumed."""
+    HELD_OUT = "held_out"
+    """There is no reference: the original's losses on test data stand for its losses on the forget set."""
     RANDOM = "random"
     """Its training started from random weights."""
     SHARED = "shared"
@@ -51,7 +53,8 @@ class ReferenceOrigin:
     def __str__(self) -> str:
         """Return a description that continues `the reference`."""
         return {
-            Origin.NONE: "is missing",
+            Origin.NONE: "is missing: the forget accuracy of a model that never saw the class is assumed to be 0",
+            Origin.HELD_OUT: "is missing: the original's losses on test data stand for its losses on the forget set",
             Origin.RANDOM: "was trained from random weights",
             Origin.SHARED: f"was trained from {self.start}, as the original was",
             Origin.DECLARED: f"was trained from {self.start}, declared clean of the forget set",
@@ -70,7 +73,7 @@ def reference_origin(run: RunConfig) -> ReferenceOrigin:
     """
     reference, original = run.reference, run.original.path
     if reference.source == "none":
-        return ReferenceOrigin(Origin.NONE)
+        return ReferenceOrigin(Origin.NONE if run.lacks_forget_losses else Origin.HELD_OUT)
     if reference.path is not None:
         if original is not None and same_model(reference.path, original):
             raise ValueError(

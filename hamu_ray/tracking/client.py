@@ -95,9 +95,8 @@ class MlflowTracker(Tracker):
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
 
-        logging.getLogger("mlflow.store.db").setLevel(
-            logging.WARNING
-        )  # it logs two lines for every new database
+        # It logs two lines for every new database, and a traceback for every error that it raises as well.
+        logging.getLogger("mlflow.store.db").setLevel(logging.CRITICAL)
         artifacts = None if store.is_server(uri) else storage_path / "artifacts"
         try:
             if artifacts is not None:
@@ -227,6 +226,11 @@ class MlflowTracker(Tracker):
         """End a run, with the tags `status` and `reason`."""
         self.set_tags(run, {"status": status, "reason": reason, **(tags or {})})
         self._client.set_terminated(run, RUN_STATUS[Status(status)])
+
+    @property
+    def store(self) -> str:
+        """What run ids are unique in: the tracking URI without credentials, and the experiment."""
+        return f"{store.shown(self.uri)} {self.experiment_id}"
 
     def ui_command(self) -> str:
         """Return the shell command that opens the MLflow UI on this store."""

@@ -1,28 +1,20 @@
 """A transactional outbox in front of the tracking store: while the store is down, records are delayed, never lost.
 
-`Outbox` appends each tracking call to a file in the sweep's folder. `OutboxSender`, a thread, sends the calls in
-order, retries while the store does not respond, and saves its position, from which another process can continue.
+`Outbox` appends each tracking call to a file in the sweep's folder. `hamu_ray.tracking.delivery` delivers them.
 """
 
 import json
-import logging
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from hamu_ray.config.sources.credentials import without_credentials
-from hamu_ray.results.folder import OUTBOX_FILE, SENT_FILE
-from hamu_ray.storage import write_atomically
+from hamu_ray.results.append_log import AppendLog, read_log
+from hamu_ray.results.folder import OUTBOX_FILE
 from hamu_ray.tracking.tracker import Tracker
-
-POLL_SECONDS = 0.5
-"""Pause between two checks of the file for new calls."""
-RETRY_SECONDS = 5.0
-"""Pause between two attempts while the store does not respond."""
 
 Start = Literal["start_sweep", "start_trial"]
 """Calls that return the id of a run."""
@@ -37,8 +29,6 @@ Call = Literal[
     "finish",
 ]
 """Calls on a run that was started before."""
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -60,7 +50,7 @@ class Outbox(Tracker):
     def __init__(self, folder: Path) -> None:
         """Open the outbox of a sweep's folder, or create it."""
         self.path = folder / OUTBOX_FILE
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._log = AppendLog(self.path)
 
     def start_sweep(
         self, sweep: str, parameters: Mapping[str, Any], tags: Mapping[str, Any] | None = None
@@ -132,8 +122,9 @@ class Outbox(Tracker):
     def sent_states(self) -> dict[str, SentState]:
         """Return the steps and evaluations in the file, by the names of the runs."""
         states: dict[str, SentState] = defaultdict(SentState)
-        for line in self.path.read_text().splitlines() if self.path.exists() else ():
-            record = json.loads(line)
+        for record, _ in read_log(self.path):
+            if record is None:
+                continue
             state, arguments = states[record["run"]], record["arguments"]
             if record["call"] == "log_history":
                 state.last_step = arguments["steps"][-1]
@@ -143,106 +134,7 @@ class Outbox(Tracker):
 
     def _append(self, call: Start | Call, run: str, **arguments: Any) -> None:
         record = {"call": call, "run": run, "arguments": arguments}
-        line = without_credentials(json.dumps(record, default=str))
-        with self.path.open("a") as file:
-            file.write(line + "\n")
-
-
-class Delivery:
-    """Sends the calls of an outbox to a tracker, each once, in order."""
-
-    def __init__(self, folder: Path, tracker: Tracker) -> None:
-        """Continue at the position of an earlier delivery of this folder."""
-        self._starts: Mapping[Start, Callable[..., str]] = {
-            "start_sweep": tracker.start_sweep,
-            "start_trial": tracker.start_trial,
-        }
-        self._calls: Mapping[Call, Callable[..., None]] = {
-            "log_metrics": tracker.log_metrics,
-            "log_history": tracker.log_history,
-            "set_tags": tracker.set_tags,
-            "describe": tracker.describe,
-            "log_files": tracker.log_files,
-            "share_view": tracker.share_view,
-            "register_model": tracker.register_model,
-            "finish": tracker.finish,
-        }
-        self._outbox = folder / OUTBOX_FILE
-        self._sent = folder / SENT_FILE
-        state = json.loads(self._sent.read_text()) if self._sent.exists() else {}
-        self._offset: int = state.get("offset", 0)
-        self.runs: dict[str, str] = state.get("runs", {})
-        """Maps the outbox's run ids to the tracker's."""
-
-    def send(self) -> None:
-        """Send all calls. Raises the tracker's errors; calls that were already sent are not repeated."""
-        try:
-            for call, end in self._unsent():
-                self._deliver(**call)
-                self._offset = end
-        finally:
-            state = {"offset": self._offset, "runs": self.runs}
-            write_atomically(self._sent, json.dumps(state).encode())
-
-    @property
-    def waiting(self) -> int:
-        """The number of calls not sent yet."""
-        return sum(1 for _ in self._unsent())
-
-    def _unsent(self) -> Iterator[tuple[dict[str, Any], int]]:
-        """Yield the calls after the saved offset, each with the offset after it, without a partial last line."""
-        if not self._outbox.exists():
-            return
-        end = self._offset
-        with self._outbox.open("rb") as file:
-            file.seek(end)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return
-                end += len(line)
-                yield json.loads(line), end
-
-    def _deliver(self, call: Start | Call, run: str, arguments: dict[str, Any]) -> None:
-        """Send one call. A run that was started just before a crash is found by its name."""
-        if "parent" in arguments:
-            arguments["parent"] = self.runs[arguments["parent"]]
-        if call == "start_sweep" or call == "start_trial":
-            self.runs[run] = self._starts[call](run, **arguments)
-        else:
-            self._calls[call](self.runs[run], **arguments)
-
-
-class OutboxSender:
-    """A thread that sends the calls of an outbox while the sweep runs."""
-
-    def __init__(self, delivery: Delivery) -> None:
-        """Start sending."""
-        self._delivery = delivery
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        while True:
-            closing = self._closing.is_set()
-            pause = POLL_SECONDS if self._try_to_send() else RETRY_SECONDS
-            if closing:
-                return
-            self._closing.wait(pause)
-
-    def _try_to_send(self) -> bool:
-        try:
-            self._delivery.send()
-        except Exception as error:  # mlflow, sqlalchemy, requests and drivers raise many unrelated types
-            logger.warning("tracking is delayed: %s", without_credentials(str(error).splitlines()[0]))
-            return False
-        return True
-
-    def close(self) -> int:
-        """Send the remaining calls, if the store responds; return the number of calls that were not sent."""
-        self._closing.set()
-        self._thread.join()
-        return self._delivery.waiting
+        self._log.append([without_credentials(json.dumps(record, default=str))])
 
 
 def _time_or_now(time_ms: int | None) -> int:

@@ -4,6 +4,7 @@ Nothing is written here, and runs that were not created by this package are igno
 of a sweep in a few requests; histories and files are read for one trial at a time, with `MlflowSource`.
 """
 
+import logging
 import math
 import os
 import shlex
@@ -13,14 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from pydantic import ValidationError
 
 from hamu_ray.config.sources.credentials import without_credentials
-from hamu_ray.config.sources.document import first_line
+from hamu_ray.config.sources.document import ConfigError, first_line, parse_document
 from hamu_ray.config.sources.key_paths import nested
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.results.folder import RECORD_FILE, RUN_FILE, SWEEP_FILE, load_record
+from hamu_ray.results.folder import RECORD_FILE, RUN_FILE, SWEEP_FILE, load_record, rerun_command
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.recorded_run import RecordedRun, record_of, result_of
 from hamu_ray.results.sweep_result import SweepResult
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 PAGE = 1000
 """Runs per request."""
+
+logger = logging.getLogger(__name__)
 
 
 class MlflowReader:
@@ -123,14 +125,17 @@ class MlflowReader:
             if name is not None:
                 trials.append(record_of(_recorded(child, name), document, config))
                 run_ids[name] = child.info.run_id
-        source = MlflowSource(self._client, self.uri, run_ids)
+        source = MlflowSource(self._client, self.uri, run_ids, _name(run))
         return result_of(_recorded(run, _name(run)), trials, document, experiment, source)
 
     def _document(self, run: "Run") -> dict[str, Any]:
         """Return a sweep's configuration from its file, or from its parameters if the file was not kept."""
         content = read_artifact(self._client, run.info.run_id, SWEEP_FILE)
-        if content is not None:
-            return dict(yaml.safe_load(content))
+        try:
+            if content is not None:
+                return parse_document(content, f"{SWEEP_FILE} of {_name(run)}")
+        except ConfigError as error:
+            logger.warning("%s; its parameters count", error)
         flat = {name: value_of(text) for name, text in run.data.params.items()}
         space: dict[str, Any] = {}
         for name in [name for name in flat if name.startswith("space.")]:
@@ -150,7 +155,9 @@ class MlflowSource:
     client: "MlflowClient" = field(repr=False)
     uri: str
     run_ids: Mapping[str, str]
-    """Run ids of the trials, by trial name."""
+    """Of the trials, by their names."""
+    sweep: str
+    """The sweep's name."""
 
     @property
     def address(self) -> str:
@@ -160,7 +167,7 @@ class MlflowSource:
     def record(self, trial: str) -> TrialRecord | None:
         """Return the record that the driver logged at the end of the sweep."""
         content = self.file(trial, RECORD_FILE)
-        return load_record(content) if content else None
+        return load_record(content, f"{RECORD_FILE} of trial {trial}") if content else None
 
     def history(self, trial: str, metric: str) -> dict[int, float]:
         """Return the values of a metric by step; the last one if a step was logged twice."""
@@ -179,7 +186,7 @@ class MlflowSource:
         """Return the commands that download a trial's configuration and run it again."""
         fetch = ["mlflow", "artifacts", "download", "-r", self.run_ids[trial], "-a", RUN_FILE, "-d", "."]
         uri = shlex.quote(self.address)
-        return f"MLFLOW_TRACKING_URI={uri} {shlex.join(fetch)}\npython -m hamu_ray.unlearn {RUN_FILE}"
+        return f"MLFLOW_TRACKING_URI={uri} {shlex.join(fetch)}\n{rerun_command(RUN_FILE, self.sweep, trial)}"
 
 
 def read_artifact(client: "MlflowClient", run_id: str, path: str) -> bytes | None:

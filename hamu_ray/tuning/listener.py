@@ -1,5 +1,6 @@
 """Tune callback that forwards trial updates to tracking, to the terminal and to the sweep's records."""
 
+import errno
 import math
 import time
 from dataclasses import dataclass, field, replace
@@ -115,7 +116,11 @@ class SweepListener(tune.Callback):
         )
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
-        """Forward a trial's events."""
+        """Forward a trial's events.
+
+        Raises:
+            OSError: A worker could not write the storage. The sweep ends, and its trials run again when it is resumed.
+        """
         state = self.running[trial.trial_id]
         for event in result.get(EVENTS, []):
             match event:
@@ -123,6 +128,8 @@ class SweepListener(tune.Callback):
                     self._forward(state, event)
                 case Started(nodes):
                     state.nodes += [node for node in nodes if node not in state.nodes]
+                case Failure(storage_lost=True):
+                    raise OSError(errno.ENOSPC, event.reason)
                 case Outcome() | Failure():
                     state.end = event
 

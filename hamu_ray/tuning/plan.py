@@ -8,10 +8,10 @@ from hamu_ray.config.run import WorkersConfig
 from hamu_ray.config.search import Objective
 from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.results.folder import SWEEPS, new_folder, read_records, resumable_folder
+from hamu_ray.results.folder import SWEEPS, read_records
 from hamu_ray.results.pruning import ReferenceCurves
 from hamu_ray.results.trial import Status, TrialRecord
-from hamu_ray.storage import StoragePath, local_folder, storage_path
+from hamu_ray.storage import StoragePath, storage_path
 
 
 @dataclass(frozen=True)
@@ -86,16 +86,6 @@ def plan_sweep(config: SweepConfig, folder: Path) -> SweepPlan:
         records=tuple(records),
         reference=reference_curves(config, records),
     )
-
-
-def open_folder(config: SweepConfig, resume: bool) -> Path:
-    """Return the folder of the sweep to resume, or create one for a new sweep.
-
-    Raises:
-        ConfigError: There is no such sweep, or its configuration differs.
-    """
-    local = local_folder(config.storage)
-    return resumable_folder(config, local) if resume else new_folder(config, local)
 
 
 def worker_groups(config: SweepConfig) -> tuple[WorkersConfig, ...]:

@@ -1,8 +1,11 @@
 """A sweep from its configuration to its front: connect to the cluster, track, run the trials, write the results."""
 
+import logging
 import os
+import signal
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -10,42 +13,71 @@ import ray
 
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.preflight import RAY_JOB
+from hamu_ray.preflight import RAY_JOB, distinct_runs
 from hamu_ray.reports.front.files import print_result
 from hamu_ray.results.folder import SWEEP_FILE, read_records
+from hamu_ray.results.lease import Lease
+from hamu_ray.results.sweep_folders import make_folder, new_folder, resumable_folder
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import local_folder
 from hamu_ray.terminal.console import Console
 from hamu_ray.terminal.progress import SweepView
 from hamu_ray.tracking.client import MlflowTracker
-from hamu_ray.tracking.outbox import Delivery, Outbox, OutboxSender
+from hamu_ray.tracking.delivery import Delivery, OutboxSender
+from hamu_ray.tracking.outbox import Outbox
 from hamu_ray.tracking.ui_views import view_of
 from hamu_ray.tuning.finish import leave_result
 from hamu_ray.tuning.listener import SweepListener, Usage
-from hamu_ray.tuning.plan import SweepPlan, open_folder, plan_sweep
+from hamu_ray.tuning.plan import SweepPlan, plan_sweep
 from hamu_ray.tuning.search import UnlearningSearch
 from hamu_ray.tuning.tuner import tune_trials
 from hamu_ray.workers.capacity import ConcurrencyLimit, usable_nodes
 from hamu_ray.workers.cluster import connect
 from hamu_ray.workers.pool import start_pool
+from hamu_ray.workers.rehearsal import rehearse_runs
 from hamu_ray.workers.slot import CLOSE_SECONDS
 
+logger = logging.getLogger(__name__)
 
-def run_sweep(config: SweepConfig, resume: bool) -> int:
-    """Run a sweep until it completes or is interrupted, and write its front.
 
-    Returns the exit code: 0 if all trials have ended, 1 if none of them finished, 130 after an interrupt.
+def run_sweep(config: SweepConfig, resume: str | None = None) -> int:
+    """Run a sweep to its end, or to the interrupt, and write its front.
+
+    Args:
+        config: the sweep's.
+        resume: the folder of the sweep to go on with, empty for the newest that has something left to run; None starts
+            a new one, whose folder is made when nothing stands in the way of its first trial.
+
+    Returns the exit code: 0 when all trials have ended, 1 when none of them finished, 130 after an interrupt.
 
     Raises:
-        ConfigError: There is nothing to resume, tracking cannot be opened, or the cluster cannot hold a trial.
+        ConfigError: There is nothing to resume, another driver runs it, tracking cannot be opened, or the cluster
+            cannot hold a trial.
     """
     console = Console()
-    plan = plan_sweep(config, open_folder(config, resume))
-    tracker = open_tracker(config)
-    leave_job_folder()
-    connect(plan.groups, str(plan.storage), console.text)
-    outbox, delivery = Outbox(plan.folder), Delivery(plan.folder, tracker)
+    local = local_folder(config.storage)
+    with ExitStack() as held:
+        if resume is not None:
+            folder = resumable_folder(config, local, resume or None)
+            held.enter_context(Lease(folder, on_loss=interrupt))
+        else:
+            folder = new_folder(config, local)
+        plan = plan_sweep(config, folder)
+        rehearse_runs(distinct_runs(config), plan.storage)
+        tracker = open_tracker(config)
+        leave_job_folder()
+        connect(plan.groups, str(plan.storage), console.text)
+        held.callback(ray.shutdown)
+        if resume is None:
+            make_folder(folder, config)
+            held.enter_context(Lease(folder, on_loss=interrupt))
+        return run_to_the_end(plan, tracker, console)
+
+
+def run_to_the_end(plan: SweepPlan, tracker: MlflowTracker, console: Console) -> int:
+    """Run a sweep's remaining trials and leave its result; return the exit code as `run_sweep`."""
+    outbox, delivery = Outbox(plan.folder), Delivery(plan.folder, tracker, tracker.store)
     start_tracking(plan, outbox)
     sender = OutboxSender(delivery)
     records, usage = run_trials(plan, outbox, console)
@@ -60,6 +92,10 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
         console.print(
             f"time     {usage.seconds:.0f} s since the first step, {usage.share:.0%} of it in steps and evaluation"
         )
+    if delivery.refused:
+        console.print(
+            f"MLflow refused {delivery.refused} records: {shown(delivery.refused_file)}", markup=False
+        )
     if waiting:
         console.print(
             f"MLflow did not respond: {waiting} records are waiting; send them with "
@@ -71,6 +107,12 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
         console.print("interrupted; to resume, repeat the command with --resume")
         return 130
     return 0 if any(record.status is Status.FINISHED for record in records) else 1
+
+
+def interrupt() -> None:
+    """Interrupt the main thread, as Ctrl-C does."""
+    logger.warning("another driver has taken this sweep over, so this one stops")
+    signal.raise_signal(signal.SIGINT)
 
 
 def open_tracker(config: SweepConfig) -> MlflowTracker:

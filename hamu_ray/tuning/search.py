@@ -1,5 +1,6 @@
 """The Tune searcher: a multi-objective Optuna study for each cell of the grids, stored in the sweep's folder."""
 
+import logging
 import math
 import warnings
 from collections import deque
@@ -9,7 +10,6 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
@@ -18,13 +18,18 @@ from hamu_ray.config.search import SearchConfig
 from hamu_ray.config.space import Domain, Scalar
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.outcome import Status
+from hamu_ray.results.reader import read_sweep
+from hamu_ray.results.sealed import Damaged
 from hamu_ray.tuning.plan import SweepPlan
+from hamu_ray.tuning.study_log import StudyLog
 from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, STATUS
 
 SEED = "seed"
 """A grid of seeds repeats each sample; it has no studies of its own."""
 
 STUDY_FILE = "optuna.log"
+
+logger = logging.getLogger(__name__)
 
 DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 
@@ -35,10 +40,13 @@ MOST_RANDOM = 10
 class UnlearningSearch(Searcher):
     """A separate study for each cell of the grids, so that one method's trials do not influence another's.
 
-    Cells that differ only in the seed share a study: every sample is run with each of the seeds, and its values are the
-    mean objectives. A trial's number determines its cell and sample, so that after a restart the trials without a
-    record run with their original hyperparameters. A sample without finite objectives counts as failed if one of its
-    trials failed, and as pruned otherwise; it never looks good.
+    Cells that differ in the seed alone share a study: every sample is run with each of the seeds, and its values are
+    the means of the objectives over them. A trial's number says which sample of which cell it is, so that after a
+    restart the trials without a record are run with the parameters that they had. A sample without finite objectives
+    counts as failed if one of its trials failed, and as pruned otherwise: it never looks good.
+
+    Each sample has a sampler with a seed of its own, so that what is drawn follows from the sweep's seed, the sample's
+    number and the samples before it, whether or not the driver was restarted meanwhile.
     """
 
     def __init__(self, plan: SweepPlan, limit: Callable[[], int]) -> None:
@@ -49,7 +57,8 @@ class UnlearningSearch(Searcher):
         self._plan = plan
         self._limit = limit
         self._peers = cells_but_for_the_seed(plan.cells)
-        self._storage = JournalStorage(JournalFileBackend(str(plan.folder / STUDY_FILE)))
+        self._log, self._known = open_log(plan)
+        self._storage = JournalStorage(self._log)
         self._studies: dict[int, optuna.Study] = {}
         self._running: dict[str, int] = {}
         self._ends: dict[int, tuple[Status, list[float]]] = {}
@@ -81,9 +90,7 @@ class UnlearningSearch(Searcher):
     def _parameters(self, number: int) -> dict[str, Scalar]:
         """Return the values of a trial, sampled now unless another trial has the same sample."""
         sample, cell = divmod(number, len(self._plan.cells))
-        study = self._study(self._peers[cell][0])
-        while len(study.trials) <= sample:
-            suggest(study.ask(), self._plan.config, self._plan.cells[cell])
+        study = self._with_sample(cell, sample)
         sampled = study.trials[sample].params
         values = dict(self._plan.cells[cell]) | {
             path: sampled[name]
@@ -92,6 +99,24 @@ class UnlearningSearch(Searcher):
             if (name := parameter_name(path, domain, domains)) in sampled
         }
         return {path: values[path] for path in self._plan.config.in_order if path in values}
+
+    def _with_sample(self, cell: int, sample: int) -> optuna.Study:
+        """Return a cell's study, in which this sample and those before it are drawn."""
+        study = self._study(self._peers[cell][0])
+        for number in range(len(study.trials), sample + 1):
+            self._draw(study, cell, number)
+        return study
+
+    def _draw(self, study: optuna.Study, cell: int, sample: int) -> None:
+        """Draw a sample, or take its values from one of its trials if these are known."""
+        config, cells = self._plan.config, self._plan.cells
+        known = [self._known.get(sample * len(cells) + peer) for peer in self._peers[cell]]
+        entropy = (config.search.seed, self._peers[cell][0], sample)
+        study.sampler = make_sampler(config.search, int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+        with self._log.transaction():
+            if parameters := next(filter(None, known), None):
+                study.enqueue_trial(sampled_names(config, parameters))
+            suggest(study.ask(), config, cells[cell])
 
     def _end(self, number: int, status: Status, values: list[float]) -> None:
         """Record a trial's end, and report the sample to its study once all of its trials have ended."""
@@ -106,7 +131,7 @@ class UnlearningSearch(Searcher):
         failed = any(status == Status.FAILED for status, _ in over)
         # Samplers avoid regions with pruned trials and ignore failures. A collapse is due to the hyperparameters.
         state = TrialState.COMPLETE if good else TrialState.FAIL if failed else TrialState.PRUNED
-        study = self._study(self._peers[cell][0])
+        study = self._with_sample(cell, sample)
         study.tell(sample, means.tolist() if good else None, state, skip_if_finished=True)
 
     def _study(self, cell: int) -> optuna.Study:
@@ -117,18 +142,39 @@ class UnlearningSearch(Searcher):
 
     def _open_study(self, cell: int) -> optuna.Study:
         name = f"{self._plan.config.name}/{cell}"
-        study = optuna.create_study(
+        return optuna.create_study(
             storage=self._storage,
             study_name=name,
             directions=[DIRECTIONS[objective.mode] for objective in self._plan.config.search.objectives],
             load_if_exists=True,
         )
-        # A new seed after a restart: with the same seed, the sampler would draw the same values again.
-        entropy = (self._plan.config.search.seed, cell, len(study.trials))
-        study.sampler = make_sampler(
-            self._plan.config.search, int(np.random.SeedSequence(entropy).generate_state(1)[0])
-        )
-        return study
+
+
+def open_log(plan: SweepPlan) -> tuple[StudyLog, Mapping[int, Mapping[str, Scalar]]]:
+    """Open the log of a sweep's studies.
+
+    Also returns the parameters of the trials that were started before, by their numbers, where the log was damaged and
+    begins anew.
+    """
+    path = plan.folder / STUDY_FILE
+    try:
+        return StudyLog(path), {}
+    except Damaged as error:
+        aside = path.with_name(f"{path.name}.damaged")
+        path.replace(aside)
+        logger.warning("%s; made again from the trials, the old one is %s", error, aside.name)
+    started = read_sweep(plan.folder).trials
+    return StudyLog(path), {int(trial.trial_id): trial.parameters for trial in started}
+
+
+def sampled_names(config: SweepConfig, parameters: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Return a trial's values by the names that Optuna has for them, without those of grids."""
+    names: dict[str, Scalar] = {}
+    for path, value in parameters.items():
+        domain = config.domain(path, parameters)
+        if domain is not None and domain.grid is None:
+            names[parameter_name(path, domain, config.space[path])] = value
+    return names
 
 
 def cells_but_for_the_seed(cells: Sequence[Mapping[str, Scalar]]) -> list[list[int]]:

@@ -1,5 +1,6 @@
 """The Tune trainable: submits the trial's run to a slot, and reports the slot's events to the driver."""
 
+import logging
 import math
 from typing import Any
 
@@ -9,6 +10,7 @@ from ray.actor import ActorHandle
 
 from hamu_ray.results.folder import TRIALS, read_outcome, read_reports, trial_name
 from hamu_ray.results.outcome import Failure, Outcome, Report, Status
+from hamu_ray.results.sealed import Damaged
 from hamu_ray.storage import StoragePath
 from hamu_ray.tuning.plan import SweepPlan
 from hamu_ray.workers.messages import Job, Started
@@ -26,6 +28,8 @@ STATUS = "status"
 NUMBER, PARAMETERS = "number", "parameters"
 """Keys in a Tune trial's configuration: its number, from which its name is derived, and the sampled values."""
 
+logger = logging.getLogger(__name__)
+
 
 class SlotLost(Failure):
     """The slot died before the job ended; the job continues in another one."""
@@ -39,7 +43,7 @@ def run_trial(config: dict[str, Any], plan: SweepPlan, pool: ActorHandle) -> Non
     job = Job(trial, plan.config.resolve(config[PARAMETERS]), str(folder), attempts=search.retries + 1)
     end: Outcome | Failure | None = replay_ended_run(trial, folder, pool)
     attempts = losses = 0
-    while not isinstance(end, Outcome) and attempts < job.attempts and losses < MOST_SLOT_LOSSES:
+    while may_run_again(end) and attempts < job.attempts and losses < MOST_SLOT_LOSSES:
         end = run_in_pool(job, pool)
         attempts += not isinstance(end, SlotLost)
         losses += isinstance(end, SlotLost)
@@ -49,11 +53,24 @@ def run_trial(config: dict[str, Any], plan: SweepPlan, pool: ActorHandle) -> Non
     tune.report({**values, STATUS: status, EVENTS: [end]})
 
 
+def may_run_again(end: Outcome | Failure | None) -> bool:
+    """Whether another attempt may end otherwise."""
+    return end is None or (isinstance(end, Failure) and not end.storage_lost)
+
+
 def replay_ended_run(trial: str, folder: StoragePath, pool: ActorHandle) -> Outcome | None:
-    """Return the outcome of a run that ended without a trainable, and replay its reports."""
-    end = read_outcome(folder)
+    """Return the outcome of a run that ended while no trainable followed it, and replay its reports.
+
+    None where it has not ended, or what it left is damaged: it runs again.
+    """
+    try:
+        end = read_outcome(folder)
+        reports = read_reports(folder) if end is not None else []
+    except (Damaged, FileNotFoundError) as error:
+        logger.warning("%s; the trial runs again", error)
+        return None
     if end is not None:
-        tune.report({EVENTS: read_reports(folder)})
+        tune.report({EVENTS: reports})
         ray.get(pool.release.remote(trial))
     return end
 

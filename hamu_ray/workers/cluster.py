@@ -3,15 +3,18 @@
 import logging
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import ray
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from hamu_ray.config.run import WorkersConfig
+from hamu_ray.config.sources.document import first_line
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.workers.autoscaler import wait_for_room
 from hamu_ray.workers.capacity import describe_workers, groups_that_fit, node_resources
-from hamu_ray.workers.ray_private import pending_nodes
+from hamu_ray.workers.ray_private import pending_nodes, start_on_loopback
 from hamu_ray.workers.shared_storage import check_shared
 
 ENVIRONMENT = {
@@ -34,7 +37,7 @@ def connect(groups: Sequence[WorkersConfig], storage: str, log: Callable[[str], 
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    join_or_start(log)
     reserved = []
     try:
         for workers in sorted(groups, key=lambda group: group.count, reverse=True):
@@ -44,6 +47,34 @@ def connect(groups: Sequence[WorkersConfig], storage: str, log: Callable[[str], 
     finally:
         for placement in reserved:
             remove_placement_group(placement)
+
+
+def join_or_start(log: Callable[[str], None]) -> None:
+    """Join the running cluster, or start one that this machine alone can reach.
+
+    Raises:
+        ConfigError: Ray cannot start, or the cluster does not answer.
+    """
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if os.environ.get("RAY_AUTH_MODE") == "disabled":
+        log("RAY_AUTH_MODE is disabled: whoever reaches the cluster's ports can run code in it")
+    try:
+        if "RAY_ADDRESS" in os.environ:
+            ray.init(**options)
+            return
+        try:
+            ray.init(address="auto", **options)
+        except ConnectionError:  # there is none on this machine
+            start_on_loopback(**options)
+    except Exception as error:  # Ray raises many unrelated types when a process of it does not come up
+        raise ConfigError(
+            f"Ray cannot start: {first_line(error)}; see its logs in {ray_logs()}, or set RAY_ADDRESS"
+        ) from error
+
+
+def ray_logs() -> str:
+    """Return the folder where Ray keeps its logs on this machine."""
+    return str(Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "session_latest" / "logs")
 
 
 def reserve_new_nodes(workers: WorkersConfig, log: Callable[[str], None]) -> PlacementGroup:

@@ -5,11 +5,14 @@ Ray.
 """
 
 import json
+import os
 from collections.abc import Mapping
+from typing import Any
 
 import ray
 from ray._common.constants import HEAD_NODE_RESOURCE_NAME
 from ray._common.utils import RESOURCE_CONSTRAINT_PREFIX
+from ray._private import ray_constants
 from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
 from ray.actor import ActorHandle
 from ray.autoscaler.v2.sdk import get_cluster_status
@@ -40,6 +43,21 @@ Ray mentions the variable only in an error message; the default is ten minutes.
 
 UNMANAGED_NODE = "node_"
 """Prefix of Ray's node type for a node that was not started by an autoscaler."""
+
+
+ONE_MACHINE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Environment variable: 0 gives a node the address 127.0.0.1, on which its processes then listen alone.
+
+Ray reads it when it is imported, and by default for macOS and Windows only; elsewhere its control store, raylet and
+workers listen on all interfaces, and `ray.init` replaces a loopback address that it is given by the machine's own.
+"""
+
+
+def start_on_loopback(**options: Any) -> None:
+    """Start a cluster of this machine alone, whose ports no other machine reaches."""
+    os.environ[ONE_MACHINE] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    ray.init(address="local", **options)
 
 
 def draining_nodes() -> set[str]:

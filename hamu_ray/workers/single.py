@@ -1,26 +1,42 @@
 """A single run without Tune: in this process with one worker, in a slot of Ray Train workers otherwise."""
 
+import json
+
 import torch
 
 from hamu_ray.config.run import RunConfig
+from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.engine.base_models import base_models
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.pairing.group import Alone
-from hamu_ray.results.folder import MODEL_FILE
+from hamu_ray.results.folder import MODEL_FILE, RUNS, read_outcome
 from hamu_ray.results.outcome import Failure, Outcome, Status
+from hamu_ray.results.sealed import Damaged, digest_of
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath, storage_path
 from hamu_ray.terminal.console import Console
 from hamu_ray.terminal.metrics import metrics_table
 from hamu_ray.terminal.progress import RunView
+from hamu_ray.workers.rehearsal import rehearse_runs
 
 
-def run_single(run: RunConfig, output: str | None) -> int:
-    """Run unlearning once and print the result; return the exit code: 0 finished, 1 not finished, 130 interrupted."""
+def run_single(run: RunConfig, output: str | None = None, force: bool = False) -> int:
+    """Unlearn once and print the result; return the exit code: 0 finished, 1 not, 130 interrupted.
+
+    Raises:
+        ConfigError: The folder holds the result of a run, and ``force`` does not say that it may be replaced; or the
+            data or a model cannot be used.
+    """
     console = Console()
     storage = storage_path(run.storage.path)
-    folder = storage_path(output) if output else storage / "runs" / run.name
+    folder = storage_path(output) if output else storage / RUNS / folder_name(run)
+    if not force and is_taken(folder):
+        raise ConfigError(
+            f"{shown(folder)}: holds the model of a run that has ended; give --force to replace it, or another place "
+            "with --output FOLDER"
+        )
+    rehearse_runs([run], storage)
     with RunView(console) as view:
         if run.workers.count == 1:
             end: Outcome | Failure = unlearn(run, Resident(storage, device()), Alone(), folder, view.show)
@@ -38,6 +54,21 @@ def run_single(run: RunConfig, output: str | None) -> int:
         console.text(f"the reference {end.reference_origin}")
     console.text(f"model  {shown(folder / MODEL_FILE)}")
     return {Status.FINISHED: 0, Status.INTERRUPTED: 130}.get(end.status, 1)
+
+
+def folder_name(run: RunConfig) -> str:
+    """Return the name of a run's folder: that of the run, its method, and a hash of what it computes."""
+    where = {"workers", "storage", "tracking", "checkpoint"}
+    settings = json.dumps(run.model_dump(mode="json", exclude=where), sort_keys=True)
+    return f"{run.name}-{run.method.name}-{digest_of(settings.encode(), 3)}"
+
+
+def is_taken(folder: StoragePath) -> bool:
+    """Whether a folder holds the result of a run that has ended, intact or not."""
+    try:
+        return read_outcome(folder) is not None
+    except Damaged:
+        return True
 
 
 def run_in_slot(
@@ -62,7 +93,9 @@ def run_in_slot(
 def train_models(run: RunConfig) -> int:
     """Train the original model and the reference if they do not exist yet; print their paths. Return 0."""
     console = Console()
-    resident = Resident(storage_path(run.storage.path), device())
+    storage = storage_path(run.storage.path)
+    rehearse_runs([run], storage)
+    resident = Resident(storage, device())
     with RunView(console) as view:
         task = resident.task(run)
         original, reference = base_models(run, task, Alone(), view.show, resident.models)

@@ -11,7 +11,7 @@ from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.pairing.group import Alone, Distributed, Group, PeerLost
 from hamu_ray.results.outcome import Failure, Report, Verdict
-from hamu_ray.storage import storage_path
+from hamu_ray.storage import storage_error, storage_path
 from hamu_ray.workers.heartbeat import Heartbeat
 from hamu_ray.workers.messages import Job
 from hamu_ray.workers.ray_private import this_actor
@@ -75,7 +75,8 @@ def run_job(
     except PeerLost:
         raise  # another worker died: the job continues with the next group
     except Exception as error:
-        ray.get(slot.post.remote(job.trial, Failure(f"{type(error).__name__}: {error}")))
+        lost = storage_error(error) is not None
+        ray.get(slot.post.remote(job.trial, Failure(f"{type(error).__name__}: {error}", storage_lost=lost)))
         raise
     if group.rank == 0:
         ray.get(slot.post.remote(job.trial, outcome))

@@ -149,7 +149,8 @@ def test_workers_on_four_hosts_give_the_numbers_of_one(hosts: Hosts, tmp_path: P
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(document))
     several = hosts.run(sys.executable, "-m", "hamu_ray.unlearn", str(tmp_path / "run.yaml"))
     assert several.returncode == 0, several.stdout + several.stderr
-    found = load_file(hosts.folder / "runs" / "runs" / "small" / MODEL_FILE)
+    (folder,) = (hosts.folder / "runs" / "runs").glob("small-hamu-q-*")
+    found = load_file(folder / MODEL_FILE)
 
     run = RunConfig.model_validate({**document, "workers": {"count": 1}})
     resident = Resident(hosts.folder / "runs", torch.device("cpu"))

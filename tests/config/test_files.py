@@ -129,11 +129,6 @@ from hamu_ray.config.sources.files import ConfigError, load_run, load_sweep
             "original.source: unlearning needs an original model; use train or path",
         ),
         (
-            "reference: {source: none}\nforget: {kind: random}",
-            "reference.source: only a whole-class forget set (rho 0) can be evaluated without a reference; "
-            "use train or path",
-        ),
-        (
             "stop: {forget_level: reference}\nreference: {source: none}",
             "stop.forget_level: reference needs a reference; set reference.source to train or path",
         ),

@@ -1,6 +1,7 @@
 """A model card states whether the steps were guaranteed, and how hard the problem was."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +50,26 @@ def test_nothing_to_forget_is_reported(rho: float, known: bool, resident: Reside
     ) != known
     written = json.loads((folder / "outcome.json").read_text())
     assert written["nothing_to_forget"] == run.outcome.nothing_to_forget
+
+
+@pytest.mark.parametrize(
+    ("forget", "kind", "words"),
+    [
+        ({"kind": "class", "label": 0}, "none", "the forget accuracy of a model that never saw the class"),
+        (
+            {"kind": "random", "share": 0.1},
+            "held_out",
+            "the original's losses on test data stand for its losses",
+        ),
+    ],
+)
+def test_what_stands_for_a_missing_reference_is_said(
+    forget: dict[str, Any], kind: str, words: str, resident: Resident, folder: Path
+) -> None:
+    run = cheap_run(forget=forget, reference={"source": "none"}, duration={"steps": 1})
+    ended = done(run, resident, folder)
+    assert ended.outcome.reference_kind == kind
+    card = (folder / "README.md").read_text()
+    assert f"The reference is missing: {words}" in card
+    assert math.isnan(ended.outcome.measures["forget_quality"]) == (kind == "none")
+    assert math.isnan(ended.outcome.measures["forget_accuracy_quality"]) == (kind == "held_out")

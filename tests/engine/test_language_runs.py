@@ -16,7 +16,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import base_models
-from hamu_ray.engine.plan import unlearning_plan
+from hamu_ray.engine.planning import unlearning_plan
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.state import changing_state
 from hamu_ray.engine.step import PairedStep
@@ -52,7 +52,7 @@ def run_of(way: str, corpus: Path, base: Path, **sections: Any) -> RunConfig:
 def test_only_what_can_change_is_saved(
     way: str, texts: Resident, text_corpus: Path, text_checkpoint: Path, tmp_path: Path
 ) -> None:
-    run = run_of(way, text_corpus, text_checkpoint, checkpoint={"every_steps": 2})
+    run = run_of(way, text_corpus, text_checkpoint, checkpoint={"every_steps": 2, "keep": True})
     ended = done(run, texts, tmp_path / "run")
     assert ended.outcome.status is Status.FINISHED
     *_, newest = sorted((tmp_path / "run").glob("checkpoints/*/step-*"))

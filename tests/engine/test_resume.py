@@ -9,7 +9,7 @@ import pytest
 import torch
 from cheap_runs import Done, ReportList, cheap_run, done, same_bits
 
-from hamu_ray.config.run import RunConfig
+from hamu_ray.config.run import CheckpointConfig, RunConfig
 from hamu_ray.engine.resident import Resident
 from hamu_ray.results.folder import HARDNESS_FILE
 from hamu_ray.results.outcome import Status
@@ -99,18 +99,30 @@ def test_stopped_from_outside_and_started_again(resident: Resident, folder: Path
     assert_same_end(done(run, resident, folder), done(run, resident, folder.with_name("undisturbed")))
 
 
-@pytest.mark.parametrize("damaged", [1, 2])
+def flipped(content: bytes) -> bytes:
+    """One bit of a tensor's last number."""
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+DAMAGE = {
+    "cut": lambda content: content[:-1],
+    "flipped bit": flipped,
+    "zeros": lambda content: content[: len(content) // 2].ljust(len(content), b"\0"),
+}
+
+
+@pytest.mark.parametrize(("damaged", "damage"), [(1, "cut"), (2, "cut"), (1, "flipped bit"), (2, "zeros")])
 def test_a_damaged_checkpoint_is_passed_over(
-    damaged: int, resident: Resident, folder: Path, caplog: pytest.LogCaptureFixture
+    damaged: int, damage: str, resident: Resident, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If the newest cannot be read, the previous one is used, then the start; both are replaced by new ones."""
-    run = run_of("momentum")
+    """The newest gives way to the one before it, that to the start; and both to new ones."""
+    run = run_of("momentum").model_copy(update={"checkpoint": CheckpointConfig(every_steps=2, keep=True)})
     with pytest.raises(ConnectionError):
         done(run, resident, folder, ReportList(dies_at=6))
     files = checkpoints(folder)
     assert [file.stem for file in files] == ["step-000000002", "step-000000004"]
     for file in files[-damaged:]:
-        file.write_bytes(file.read_bytes()[:-1])
+        file.write_bytes(DAMAGE[damage](file.read_bytes()))
     with caplog.at_level(logging.WARNING):
         resumed = done(run, resident, folder)
     assert resumed.outcome.resumed_at == {1: 2, 2: 0}[damaged]
@@ -137,3 +149,14 @@ def test_checkpoints_of_another_run_are_left_alone(resident: Resident, folder: P
     assert done(run_of("cosine"), resident, folder).outcome.resumed_at == 0
     elsewhere = run_of("sgd").model_copy(update={"name": "renamed"})
     assert done(elsewhere, resident, folder).outcome.resumed_at == 2
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_checkpoints_of_a_run_that_has_ended(keep: bool, resident: Resident, folder: Path) -> None:
+    run = run_of("sgd").model_copy(update={"checkpoint": CheckpointConfig(every_steps=2, keep=keep)})
+    stopped = done(run, resident, folder, ReportList(enough_at=4))
+    assert stopped.outcome.status is Status.INTERRUPTED
+    assert checkpoints(folder), "it can go on"
+    done(run, resident, folder)
+    assert bool(checkpoints(folder)) == keep
+    assert (folder / "checkpoints").exists() == keep

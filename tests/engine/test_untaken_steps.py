@@ -9,7 +9,7 @@ from cheap_runs import cheap_run
 from torch import Tensor
 
 from hamu_ray.engine.loop import set_training_mode
-from hamu_ray.engine.plan import unlearning_plan
+from hamu_ray.engine.planning import unlearning_plan
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.step import INFEASIBLE, RUNNING, PairedStep
 from hamu_ray.engine.store import StoredModel

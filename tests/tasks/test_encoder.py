@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from hamu_ray.config.language import TextData
-from hamu_ray.tasks.language.data import Sequences
 from hamu_ray.tasks.language.encoding.encoder import Encoder, windows_of
 from hamu_ray.tasks.language.encoding.tokenizer import learn_vocabulary
 from hamu_ray.tasks.language.scores import grouped
+from hamu_ray.tasks.language.sequences import Sequences
 
 SPECIAL = ["<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>"]
 

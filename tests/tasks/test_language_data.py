@@ -15,10 +15,10 @@ from hamu_ray.config.forget import ForgetRandom
 from hamu_ray.config.language import ForgetSplit, LanguageModelConfig, TextData, TofuData
 from hamu_ray.tasks import check_data
 from hamu_ray.tasks.language.corpus import Corpus, load_corpus, split_corpus
-from hamu_ray.tasks.language.data import Sequences
 from hamu_ray.tasks.language.encoding.encoder import Encoded, Encoder, Window
 from hamu_ray.tasks.language.encoding.tokenizer import learn_vocabulary, load_tokenizer
 from hamu_ray.tasks.language.rows import Rows
+from hamu_ray.tasks.language.sequences import Sequences
 from tests.made_texts import FORGET, LORA, RETAIN, tofu
 
 SMALL = LanguageModelConfig(hidden_size=16, layers=2, heads=2, vocabulary=300)

@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from scipy.stats import ks_2samp
 from torch import Tensor, nn
 from torch.nn import functional
 
 from hamu_ray.config.language import ForgetSplit, LanguageModelConfig
 from hamu_ray.pairing.group import Alone
 from hamu_ray.tasks import build_task, load_data, metric_names
-from hamu_ray.tasks.language.data import LanguageData, Sequences
-from hamu_ray.tasks.language.models import answer_logits
-from hamu_ray.tasks.language.scores import answer_scores, greedy_answers
+from hamu_ray.tasks.language.data import LanguageData
+from hamu_ray.tasks.language.scores import answer_logits, answer_scores, greedy_answers
+from hamu_ray.tasks.language.sequences import Sequences
 from hamu_ray.tasks.language.task import LanguageTask
 from hamu_ray.tasks.modes import eval_mode
 from tests.made_texts import FORGET, LORA, RETAIN, tofu
@@ -121,6 +122,11 @@ def test_measures_are_those_of_one_text_at_a_time(task: LanguageTask, model: nn.
             for count, right in zip(choices.counts, right_probs, strict=True)
         ]
     assert measures.per_item["forget_truth_ratio"] == pytest.approx([math.log(r) for r in ratios], rel=1e-3)
+    alone = task.compare(measures, measures, None)
+    distance = ks_2samp(measures.per_item["forget_losses"], measures.per_item["test_losses"]).statistic
+    assert alone["forget_quality"] == pytest.approx(1 - distance)
+    assert math.isnan(alone["forget_prob_quality"])
+    assert math.isnan(alone["privleak"])
     compared = task.compare(measures, None, measures)
     assert compared["forget_quality"] == compared["forget_quality_ks"] == 1
     assert compared["retain_utility"] == measures["model_utility"]

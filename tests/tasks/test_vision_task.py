@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.vision import DigitsData, ForgetClass, ForgetConfig, ForgetRandom
 from hamu_ray.metrics import VISION, Undefined
 from hamu_ray.metrics.membership import mia_confidence
+from hamu_ray.metrics.undefined import reasons
 from hamu_ray.tasks import build_task, load_data, metric_names
 from hamu_ray.tasks.vision.data import VisionData
 from hamu_ray.tasks.vision.measures import ALL, CHEAP
@@ -232,8 +234,28 @@ def test_without_a_class_none_is_reported(digits: VisionData, model: nn.Module) 
         value = measures[name]
         assert isinstance(value, Undefined)
         assert value.reason == "the forget set is not a class"
-    with pytest.raises(ValueError, match="only a whole-class forget set"):
-        task.compare(measures, None, None)
+
+
+@pytest.mark.parametrize("forget", [ForgetRandom(share=0.1), ForgetClass(label=3, rho=0.5)])
+def test_without_a_reference_losses_on_test_images_of_the_same_classes_stand_for_its(
+    digits: VisionData, model: nn.Module, forget: ForgetConfig
+) -> None:
+    task = task_on(digits, forget)
+    measures = task.evaluate(model, Alone())
+    compared = task.compare(measures, measures, None)
+    labels = digits.train.labels[task.splits["forget"]]
+    shares = torch.bincount(labels, minlength=10).double() / len(labels)
+    found, known = (np.array(measures.per_item[name]) for name in ("forget_losses", "test_losses"))
+    of_class = [known[(digits.test.labels == label).numpy()] for label in range(10)]
+    apart = 0.0
+    for loss in [*found, *known]:
+        expected = sum(float(shares[label]) * (of_class[label] <= loss).mean() for label in range(10))
+        apart = max(apart, abs((found <= loss).mean() - expected))
+    assert compared["forget_quality"] == pytest.approx(1 - apart)
+    assert 0 < compared["forget_quality"] < 1
+    for name in ("forget_accuracy_quality", "avg_gap"):
+        assert "there is no reference" in reasons({name: compared[name]})[name]
+    assert math.isnan(task.compare(measures, None, None)["forget_quality"])
 
 
 def test_without_a_reference_a_forgotten_class_is_assumed_unknown(task: VisionTask) -> None:

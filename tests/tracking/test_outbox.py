@@ -14,7 +14,8 @@ import pytest
 from mlflow import MlflowClient
 
 from hamu_ray.tracking.client import MlflowTracker
-from hamu_ray.tracking.outbox import Delivery, Outbox, OutboxSender
+from hamu_ray.tracking.delivery import Delivery, OutboxSender
+from hamu_ray.tracking.outbox import Outbox
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(900)]
@@ -83,7 +84,7 @@ def test_a_killed_server_gets_what_it_missed(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr("hamu_ray.tracking.outbox.RETRY_SECONDS", 0.5)
+    monkeypatch.setattr("hamu_ray.tracking.delivery.RETRY_SECONDS", 0.5)
     folder = tmp_path / "sweep"
     outbox = Outbox(folder)
     sender = OutboxSender(Delivery(folder, MlflowTracker.open(server.uri, "killed", tmp_path)))

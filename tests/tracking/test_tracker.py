@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from hamu_ray.results.append_log import AppendLog, read_log
 from hamu_ray.results.folder import OUTBOX_FILE, SENT_FILE
 from hamu_ray.tracking.client import MlflowTracker
-from hamu_ray.tracking.outbox import Delivery, Outbox
+from hamu_ray.tracking.delivery import Delivery, is_refusal
+from hamu_ray.tracking.outbox import Outbox
 from hamu_ray.tracking.tracker import Tracker
 
 METHODS = [name for name in vars(Tracker) if not name.startswith("_")]
@@ -53,7 +55,7 @@ def test_implementations_have_the_signatures_of_the_protocol(tracker: type) -> N
 
 def test_every_call_is_written_with_its_arguments(tmp_path: Path) -> None:
     write_calls(tmp_path)
-    lines = [json.loads(line) for line in (tmp_path / OUTBOX_FILE).read_text().splitlines()]
+    lines = [line for line, _ in read_log(tmp_path / OUTBOX_FILE)]
     assert sorted(CALLS) == sorted(METHODS)
     assert lines == [
         {"call": call, "run": run_of(call), "arguments": arguments} for call, arguments in CALLS.items()
@@ -72,14 +74,80 @@ def test_an_outbox_delivers_every_call_to_another(tmp_path: Path) -> None:
     assert len(target.path.read_text().splitlines()) == len(CALLS), "nothing is delivered twice"
 
 
-def test_an_unknown_call_is_an_error_and_remains(tmp_path: Path) -> None:
+def test_what_is_refused_for_good_is_set_aside_and_does_not_block_the_rest(tmp_path: Path) -> None:
     write_calls(tmp_path)
-    with (tmp_path / OUTBOX_FILE).open("a") as file:
-        file.write(json.dumps({"call": "delete_run", "run": "0000", "arguments": {}}) + "\n")
+    log = AppendLog(tmp_path / OUTBOX_FILE)
+    log.append([json.dumps({"call": "delete_run", "run": "0000", "arguments": {}})])
+    log.append([json.dumps({"call": "set_tags", "run": "0000", "arguments": {"tags": {"last": "1"}}})])
     delivery = Delivery(tmp_path, Outbox(tmp_path / "to"))
-    with pytest.raises(KeyError, match="delete_run"):
-        delivery.send()
-    assert delivery.waiting == 1
+    delivery.send()
+    assert (delivery.waiting, delivery.refused) == (0, 1)
+    last, _ = list(read_log(tmp_path / "to" / OUTBOX_FILE))[-1]
+    assert last == {"call": "set_tags", "run": "0000", "arguments": {"tags": {"last": "1"}}}
+    ((refused, _),) = read_log(delivery.refused_file)
+    assert refused == {
+        "call": "delete_run",
+        "run": "0000",
+        "arguments": {},
+        "error": "KeyError: 'delete_run'",
+    }
+    assert Delivery(tmp_path, Outbox(tmp_path / "to")).refused == 1, "it is counted by the next process, too"
+
+
+class MlflowError(Exception):
+    """An error like those of mlflow, with a code."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.error_code = code
+
+
+class DatabaseError(Exception):
+    """Named like SQLAlchemy's."""
+
+
+@pytest.mark.parametrize("code", ["INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST"])
+def test_refusals(code: str) -> None:
+    assert is_refusal(MlflowError(code))
+
+
+@pytest.mark.parametrize("code", ["TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "PERMISSION_DENIED"])
+def test_what_may_pass_waits(code: str) -> None:
+    assert not is_refusal(MlflowError(code))
+    assert not is_refusal(ConnectionError(code))
+
+
+def test_a_broken_database_refuses_nothing() -> None:
+    error = MlflowError("BAD_REQUEST")
+    error.__cause__ = DatabaseError("database disk image is malformed")
+    assert not is_refusal(error)
+
+
+def test_another_store_gets_everything_from_the_beginning(tmp_path: Path) -> None:
+    write_calls(tmp_path)
+    Delivery(tmp_path, Outbox(tmp_path / "one"), "one").send()
+    other = Delivery(tmp_path, Outbox(tmp_path / "two"), "two")
+    assert (other.waiting, other.runs) == (len(CALLS), {})
+    other.send()
+    assert (tmp_path / "two" / OUTBOX_FILE).read_bytes() == (tmp_path / "one" / OUTBOX_FILE).read_bytes()
+    assert Delivery(tmp_path, Outbox(tmp_path / "two"), "two").waiting == 0
+
+
+DAMAGE = {
+    "cut short": lambda content: content[: len(content) // 2],
+    "zeros": lambda content: content[: len(content) // 2] + bytes(len(content) - len(content) // 2),
+    "a flipped bit": lambda content: content[:30] + bytes([content[30] ^ 1]) + content[31:],
+    "empty": lambda _: b"",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_note_of_what_was_sent_sends_all_again(tmp_path: Path, damage: str) -> None:
+    write_calls(tmp_path)
+    Delivery(tmp_path, Outbox(tmp_path / "to")).send()
+    path = tmp_path / SENT_FILE
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    assert Delivery(tmp_path, Outbox(tmp_path / "again")).waiting == len(CALLS)
 
 
 def test_sent_states(tmp_path: Path) -> None:

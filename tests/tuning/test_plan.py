@@ -8,8 +8,9 @@ import pytest
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.folder import SWEEPS, write_record
 from hamu_ray.results.outcome import Status
+from hamu_ray.results.sweep_folders import make_folder, new_folder, resumable_folder
 from hamu_ray.results.trial import TrialRecord
-from hamu_ray.tuning.plan import open_folder, plan_sweep
+from hamu_ray.tuning.plan import plan_sweep
 from hamu_ray.tuning.preview import preview
 
 DOCUMENT = {
@@ -39,7 +40,7 @@ def record_of(number: int, status: Status = Status.FINISHED) -> TrialRecord:
 
 def test_a_new_sweep(tmp_path: Path) -> None:
     config = config_in(tmp_path)
-    plan = plan_sweep(config, open_folder(config, resume=False))
+    plan = plan_sweep(config, new_folder(config, tmp_path))
     assert (plan.trials, plan.remaining, len(plan.cells)) == (30, 30, 6)
     assert [(group.count, group.cpus) for group in plan.groups] == [(1, 0.5), (4, 0.5), (2, 0.5)]
     assert plan.largest_group.count == 4
@@ -54,17 +55,18 @@ def test_a_new_sweep(tmp_path: Path) -> None:
 def test_models_go_to_the_storage_and_records_stay_with_the_driver(tmp_path: Path) -> None:
     document = {**DOCUMENT, "storage": {"path": "memory://bucket/runs", "local": str(tmp_path)}}
     config = SweepConfig.model_validate(document)
-    plan = plan_sweep(config, open_folder(config, resume=False))
+    plan = plan_sweep(config, new_folder(config, tmp_path))
     assert plan.folder.parent == tmp_path / SWEEPS
     assert str(plan.results) == f"memory://bucket/runs/{SWEEPS}/{plan.name}"
 
 
 def test_a_resumed_sweep_knows_what_ended_and_compares_with_what_finished(tmp_path: Path) -> None:
     config = config_in(tmp_path, pruning={"margin": 0.2, "grace_steps": 7})
-    first = plan_sweep(config, open_folder(config, resume=False))
+    first = plan_sweep(config, new_folder(config, tmp_path))
+    make_folder(first.folder, config)
     for record in (record_of(0), record_of(1, Status.PRUNED), replace(record_of(4), curve={})):
         write_record(first.folder, record)
-    plan = plan_sweep(config, open_folder(config, resume=True))
+    plan = plan_sweep(config, resumable_folder(config, tmp_path))
     assert plan.folder == first.folder
     assert (plan.trials, plan.remaining) == (30, 27)
     assert [record.trial_id for record in plan.records] == ["0000", "0001", "0004"]

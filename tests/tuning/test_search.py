@@ -7,15 +7,17 @@ from pathlib import Path
 
 import optuna
 import pytest
+import yaml
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.results.folder import write_record
+from hamu_ray.results.folder import SWEEP_FILE, write_record
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.trial import TrialRecord
+from hamu_ray.storage import write_atomically
 from hamu_ray.tuning.plan import plan_sweep
 from hamu_ray.tuning.search import STUDY_FILE, UnlearningSearch, suggest
+from hamu_ray.tuning.study_log import StudyLog
 from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, STATUS
 
 SPACE = {
@@ -96,7 +98,7 @@ def test_a_sample_counts_with_the_means_over_its_seeds(tmp_path: Path) -> None:
         return math.nan if bad else parameters["seed"] / 100
 
     run_all(sweep_of(2), tmp_path, value)
-    storage = JournalStorage(JournalFileBackend(str(tmp_path / STUDY_FILE)))
+    storage = JournalStorage(StudyLog(tmp_path / STUDY_FILE))
     trials = [
         trial
         for name in optuna.get_all_study_names(storage)
@@ -153,6 +155,85 @@ def test_after_a_restart_trials_without_a_record_come_again(tmp_path: Path) -> N
     assert [given[PARAMETERS] for given in handed[:2] if given] == [whole[2], whole[5]]
 
 
+@pytest.mark.parametrize("algorithm", ["tpe", "random", "nsga2", "gp"])
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_restart_changes_nothing_that_is_drawn(tmp_path: Path, algorithm: str, recorded: bool) -> None:
+    """Whether the driver died while a trial ran or just after its end, before the study got its values."""
+    samples = 14 if algorithm == "nsga2" else 8
+    config = SweepConfig.model_validate(
+        {
+            "space": {
+                "optimizer.learning_rate": {"loguniform": [1e-3, 0.1]},
+                "method.constraint_ratio": {"uniform": [0.1, 0.9]},
+            },
+            "search": {"samples": samples, "algorithm": algorithm},
+        }
+    )
+
+    def value(parameters: dict) -> float:
+        return parameters["optimizer.learning_rate"] * parameters["method.constraint_ratio"]
+
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    whole.mkdir()
+    resumed.mkdir()
+    expected = run_all(config, whole, value)
+    search = UnlearningSearch(plan_sweep(config, resumed), lambda: 1)
+    for i, parameters in enumerate(expected):
+        given = search.suggest(str(i))
+        assert given == {NUMBER: i, PARAMETERS: parameters}
+        measures = {"forget_quality": value(parameters), "retain_utility": 0.5}
+        if i % 3 == 1:
+            if recorded:
+                record = TrialRecord(f"{i:04d}", Status.FINISHED, parameters, {}, measures)
+                write_record(resumed, record)
+            else:
+                search = UnlearningSearch(plan_sweep(config, resumed), lambda: 1)
+                assert search.suggest(str(i)) == given
+                search.on_trial_complete(str(i), {**measures, STATUS: Status.FINISHED})
+                write_record(resumed, TrialRecord(f"{i:04d}", Status.FINISHED, parameters, {}, measures))
+            search = UnlearningSearch(plan_sweep(config, resumed), lambda: 1)
+        else:
+            search.on_trial_complete(str(i), {**measures, STATUS: Status.FINISHED})
+            write_record(resumed, TrialRecord(f"{i:04d}", Status.FINISHED, parameters, {}, measures))
+
+
+@pytest.mark.parametrize("place", [0.2, 0.5, 0.9])
+def test_a_study_that_is_damaged_is_made_again_from_the_trials(tmp_path: Path, place: float) -> None:
+    config = sweep_of(3)
+    write_atomically(tmp_path / SWEEP_FILE, yaml.safe_dump(config.whole).encode())
+    whole = run_all(config, tmp_path, lambda _: 0.5, stop=7)
+    for i, parameters in enumerate(whole):
+        write_record(tmp_path, record_of(i, parameters))
+    path = tmp_path / STUDY_FILE
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 4
+    path.write_bytes(content)
+    for _ in range(2):  # the second opens what the first made
+        search = UnlearningSearch(plan_sweep(config, tmp_path), lambda: 100)
+        handed = [search.suggest(str(i)) for i in range(11)]
+        assert [given[NUMBER] for given in handed if given] == list(range(7, 18))
+    by_sample = Counter(
+        tuple(v for path, v in sorted(p.items()) if path != "seed")
+        for p in [*whole, *(given[PARAMETERS] for given in handed if given)]
+    )
+    assert set(by_sample.values()) == {3}, "seeds still share a sample"
+    assert (tmp_path / f"{STUDY_FILE}.damaged").exists()
+
+
+def test_a_sample_is_drawn_whole_or_not_at_all(tmp_path: Path) -> None:
+    """The log after each number of bytes, as a power loss may leave it."""
+    config = sweep_of(1)
+    (tmp_path / "whole").mkdir()
+    (expected,) = run_all(config, tmp_path / "whole", lambda _: 0.5, stop=1)
+    content = (tmp_path / "whole" / STUDY_FILE).read_bytes()
+    for end in range(0, len(content), 97):
+        folder = tmp_path / str(end)
+        folder.mkdir()
+        (folder / STUDY_FILE).write_bytes(content[:end])
+        search = UnlearningSearch(plan_sweep(config, folder), lambda: 1)
+        assert search.suggest("0") == {NUMBER: 0, PARAMETERS: expected}
+
+
 def record_of(number: int, parameters: dict) -> TrialRecord:
     measures = {"forget_quality": 0.5, "retain_utility": 0.5}
     return TrialRecord(f"{number:04d}", Status.FINISHED, parameters, {}, measures)
@@ -189,7 +270,7 @@ def test_each_domain_of_a_key_is_a_separate_parameter(tmp_path: Path, algorithm:
         if RATIO in parameters:
             low, high = bounds[parameters["method.name"]]
             assert low <= parameters[RATIO] <= high
-    storage = JournalStorage(JournalFileBackend(str(tmp_path / STUDY_FILE)))
+    storage = JournalStorage(StudyLog(tmp_path / STUDY_FILE))
     study = optuna.load_study(study_name="run/0", storage=storage)
     found = {
         name: distribution for trial in study.trials for name, distribution in trial.distributions.items()

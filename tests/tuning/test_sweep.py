@@ -22,6 +22,7 @@ from hamu_ray.metrics.table import COSTS
 from hamu_ray.results.folder import HARDNESS_FILE, MODEL_FILE, RUN_FILE, read_records
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.reader import read_sweep
+from hamu_ray.results.sealed import read_sealed, write_sealed
 from hamu_ray.results.summary import method_of
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import TrialRecord
@@ -210,11 +211,16 @@ def test_documented_searches_find_what_they_say(undisturbed: Path) -> None:
     }
 
 
+def moved(text: str, space: Path, folder: Path) -> str:
+    return text.replace(str(space.parent), str(folder))
+
+
 def test_a_selected_point_is_confirmed_with_fresh_seeds(undisturbed: Path, tmp_path: Path) -> None:
     shutil.copytree(undisturbed.parent / "runs", tmp_path / "runs", ignore=shutil.ignore_patterns("tune-*"))
     (folder,) = (tmp_path / "runs" / "sweeps").iterdir()
-    for path in (folder / "sweep.yaml", *folder.rglob("*.json")):
-        path.write_text(path.read_text().replace(str(undisturbed.parent), str(tmp_path)))
+    (folder / "sweep.yaml").write_text(moved((folder / "sweep.yaml").read_text(), undisturbed, tmp_path))
+    for path in folder.rglob("*.json"):
+        write_sealed(path, json.loads(moved(json.dumps(read_sealed(path)), undisturbed, tmp_path)))
     command = [sys.executable, "-m", "hamu_ray.select", str(folder), "--confirm", "2", "--json"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

@@ -99,17 +99,22 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: no such file; {hint}") from None
     except (OSError, ImportError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read: {first_line(error)}; give a YAML file") from error
+    return parse_document(content, str(path))
+
+
+def parse_document(content: bytes, name: str) -> dict[str, Any]:
+    """Return the YAML mapping that a file of this name holds, as data alone; raises `ConfigError`."""
     if len(content) > MAX_BYTES:
-        raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes, the limit for a configuration")
+        raise ConfigError(f"{name}: larger than {MAX_BYTES} bytes, the limit for a configuration")
     try:
         document = parse(content)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{name}: {error}") from error
     if document is None:
-        raise ConfigError(f"{path}: is empty; write keys and values, such as `name: my-run`")
+        raise ConfigError(f"{name}: is empty; write keys and values, such as `name: my-run`")
     if not isinstance(document, dict):
         kind = "a list" if isinstance(document, list) else "a single value"
-        raise ConfigError(f"{path}: expected keys and values, such as `name: my-run`, found {kind}")
+        raise ConfigError(f"{name}: expected keys and values, such as `name: my-run`, found {kind}")
     return document
 
 

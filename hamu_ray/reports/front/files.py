@@ -5,7 +5,7 @@ from pathlib import Path
 from hamu_ray.reports.front.figure import write_html
 from hamu_ray.reports.front.picture import write_png
 from hamu_ray.reports.front.tables import write_csv
-from hamu_ray.results.folder import RUN_FILE
+from hamu_ray.results.folder import RUN_FILE, rerun_command
 from hamu_ray.results.front_table import front_table
 from hamu_ray.results.summary import SweepSummary
 from hamu_ray.results.wording import shown
@@ -40,7 +40,7 @@ def print_result(summary: SweepSummary, folder: Path, tracking: MlflowTracker, c
         lines["ref"] = "the reference " + "; or ".join(summary.reference_origins)
     if summary.knee is not None:
         run = shown(storage_path(summary.knee.model_path).with_name(RUN_FILE))
-        lines["knee"] = f"python -m hamu_ray.unlearn {run}"
+        lines["knee"] = rerun_command(run, folder.name, summary.knee.trial_id)
     lines["MLflow"] = store.shown(tracking.uri)
     lines["UI"] = tracking.ui_command()
     lines["charts"] = tracking.view_link(view_id(summary.objectives, folder.name))

@@ -42,6 +42,7 @@ def lede(problem: Problem, volumes: list[MethodVolume]) -> str:
     """Return two or three sentences that put the main result in context."""
     summary, knee = problem.summary, problem.knee
     gate = [f"{capitalised(sentence)}." for sentence in summary.nothing_to_forget]
+    gate += [f"The reference {origin}." for origin in summary.missing_references]
     if knee is None:
         ended = Counter(m.ended for m in problem.trials)
         counts = ", ".join(f"{n} {how}" for how, n in ended.items())

@@ -1,9 +1,7 @@
-"""Tokenized texts on a worker's device: tokens are concatenated, and padded on use."""
+"""Text data of a worker: corpora, tokenized for each model that is trained on them."""
 
-import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,159 +12,9 @@ from torch import Tensor
 
 from hamu_ray.config.language import ForgetSplit, LanguageModelConfig, TextSection
 from hamu_ray.tasks.language.corpus import Corpus, ForgetText, load_corpus
-from hamu_ray.tasks.language.encoding.encoder import Encoded, Encoder
+from hamu_ray.tasks.language.encoding.encoder import Encoder
 from hamu_ray.tasks.language.encoding.tokenizer import load_tokenizer
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """A batch of windows, padded on the right, and the positions of their answer tokens.
-
-    No attention mask is needed, because a causal model's answer tokens do not attend to the padding after them.
-    """
-
-    tokens: Tensor
-    """int64 ``(windows, longest)``."""
-    rows: Tensor
-    """int64 ``(items,)``: the window of each answer token, not decreasing."""
-    columns: Tensor
-    """int64 ``(items,)``: the position that predicts the token, which is the one before it."""
-    labels: Tensor
-    """int64 ``(items,)``: the answer tokens."""
-    texts: Tensor
-    """int64 ``(items,)``: the text of each answer token, by its index in the batch, not decreasing."""
-
-
-@dataclass(frozen=True, eq=False)
-class Sequences:
-    """Prompts with their answers, in windows. All but the tokens stays on the CPU, so nothing synchronises."""
-
-    tokens: Tensor
-    """int64 ``(all tokens,)`` on the device: the concatenated windows of all texts."""
-    window_prompts: Tensor
-    """int64 ``(windows,)``: number of tokens in each window that are not predicted, at least 1."""
-    window_answers: Tensor
-    """int64 ``(windows,)``: number of predicted tokens in each window, at least 1."""
-    windows: Tensor
-    """int64 ``(texts,)``: number of windows of each text, at least 1."""
-    dropped: Tensor
-    """int64 ``(texts,)``: number of tokens of each answer that are in no window."""
-    pad: int
-
-    @classmethod
-    def of(cls, encoded: Sequence[Encoded], pad: int, device: torch.device) -> "Sequences":
-        """Concatenate texts."""
-        windows = [window for text in encoded for window in text.windows]
-        flat = [token for window in windows for token in (*window.prompt, *window.answer)]
-        return cls(
-            torch.tensor(flat, dtype=torch.int64, device=device),
-            torch.tensor([len(window.prompt) for window in windows], dtype=torch.int64),
-            torch.tensor([len(window.answer) for window in windows], dtype=torch.int64),
-            torch.tensor([len(text.windows) for text in encoded], dtype=torch.int64),
-            torch.tensor([text.dropped for text in encoded], dtype=torch.int64),
-            pad,
-        )
-
-    def __len__(self) -> int:
-        """Return the number of texts."""
-        return len(self.windows)
-
-    @cached_property
-    def prompts(self) -> Tensor:
-        """Number of tokens of each text's prompt, int64 ``(texts,)``."""
-        return self.window_prompts[self._first]
-
-    @cached_property
-    def answers(self) -> Tensor:
-        """Number of tokens of each text's answer, over all of its windows, int64 ``(texts,)``."""
-        before = torch.cat([torch.zeros(1, dtype=torch.int64), self.window_answers.cumsum(0)])
-        return before[self._first + self.windows] - before[self._first]
-
-    @cached_property
-    def first_answers(self) -> Tensor:
-        """Number of answer tokens in each text's first window, int64 ``(texts,)``."""
-        return self.window_answers[self._first]
-
-    @cached_property
-    def lengths(self) -> Tensor:
-        """Number of tokens in each text's first window, which is its longest, int64 ``(texts,)``."""
-        return self._window_lengths[self._first]
-
-    @cached_property
-    def starts(self) -> Tensor:
-        """Offset of each text in the tokens, int64 ``(texts,)``."""
-        return self._window_starts[self._first]
-
-    @cached_property
-    def _first(self) -> Tensor:
-        """Index of each text's first window."""
-        return self.windows.cumsum(0) - self.windows
-
-    @cached_property
-    def _window_lengths(self) -> Tensor:
-        return self.window_prompts + self.window_answers
-
-    @cached_property
-    def _window_starts(self) -> Tensor:
-        return self._window_lengths.cumsum(0) - self._window_lengths
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of all tokens, and of the extents of prompts, answers and windows."""
-        content = hashlib.sha256()
-        for tensor in (self.tokens, self.window_prompts, self.window_answers, self.windows):
-            content.update(tensor.cpu().numpy().data)
-        return content.hexdigest()
-
-    def batch(self, indices: Tensor) -> Batch:
-        """Return the windows of these texts, padded to the longest of them.
-
-        ``indices`` is int64 ``(k,)``, on the CPU.
-        """
-        device = self.tokens.device
-        texts, within_text = _spread(self.windows[indices])
-        windows = self._first[indices][texts] + within_text
-        starts, lengths, prompts = (
-            values[windows] for values in (self._window_starts, self._window_lengths, self.window_prompts)
-        )
-        rows, within_answer = _spread(self.window_answers[windows])
-        columns = prompts[rows] - 1 + within_answer
-        places = torch.arange(int(lengths.max()))
-        # Padding positions read the last token, which is replaced afterwards.
-        found = starts[:, None] + torch.minimum(places, lengths[:, None] - 1)
-        is_padding = places >= lengths[:, None]
-        tokens = self.tokens[to_device(found, device)].masked_fill_(to_device(is_padding, device), self.pad)
-        labels = self.tokens[to_device(starts[rows] + columns + 1, device)]
-        return Batch(
-            tokens,
-            to_device(rows, device),
-            to_device(columns, device),
-            labels,
-            to_device(texts[rows], device),
-        )
-
-    def prompt_batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the prompts of these texts, padded on the left, and the attention mask.
-
-        Both are int64 ``(k, longest)``, for generation.
-        """
-        device = self.tokens.device
-        starts, prompts = self.starts[indices], self.prompts[indices]
-        places = torch.arange(int(prompts.max())) - (prompts.max() - prompts)[:, None]
-        is_padding = to_device(places < 0, device)
-        tokens = self.tokens[to_device(starts[:, None] + places.clamp(min=0), device)]
-        return tokens.masked_fill_(is_padding, self.pad), (~is_padding).long()
-
-
-def _spread(counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each item's owner, and its index among the owner's ``counts`` consecutive items."""
-    owners = torch.repeat_interleave(counts)
-    return owners, torch.arange(len(owners)) - (counts.cumsum(0) - counts)[owners]
-
-
-def to_device(values: Tensor, device: torch.device) -> Tensor:
-    """Copy a CPU tensor to a device; to a GPU through pinned memory, without blocking."""
-    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
+from hamu_ray.tasks.language.sequences import Sequences
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from hamu_ray.metrics.memorization import item_losses
 from hamu_ray.metrics.tofu import Alternatives
 from hamu_ray.metrics.tokens import TokenScores
 from hamu_ray.tasks.language.corpus import TextSplit
-from hamu_ray.tasks.language.data import Batch, Encodings, Sequences
+from hamu_ray.tasks.language.data import Encodings
 from hamu_ray.tasks.language.measures import (
     ALL,
     CHEAP,
@@ -24,8 +24,8 @@ from hamu_ray.tasks.language.measures import (
     cheap_measures,
     forget_items,
 )
-from hamu_ray.tasks.language.models import answer_logits
-from hamu_ray.tasks.language.scores import answer_scores, greedy_answers
+from hamu_ray.tasks.language.scores import answer_logits, answer_scores, greedy_answers
+from hamu_ray.tasks.language.sequences import Batch, Sequences
 from hamu_ray.tasks.task import Share, from_first_rank
 
 EVERY = (
@@ -71,6 +71,8 @@ class Evaluation:
             generated = self._generated(model, share)
         order = EVERY if subset is None else CHEAP
         items = {names.FORGET_LOSSES: item_losses(splits["forget"]).tolist(), **forget_items(alternatives)}
+        if subset is None and "test" in splits:
+            items[names.TEST_LOSSES] = item_losses(splits["test"]).tolist()
         measures: Measures = {}
         if share.rank == 0 and subset is not None:
             measures = cheap_measures(splits)

@@ -127,7 +127,7 @@ def forget_items(alternatives: Mapping[str, Alternatives]) -> ItemValues:
     }
 
 
-def compare_measures(measures: Measures, reference: Measures, *, utility: str) -> Measures:
+def compare_measures(measures: Measures, reference: Measures | None, *, utility: str) -> Measures:
     """Return the metrics without per-example values: `retain_utility`, `forget_prob_quality`, in full `privleak`.
 
     ``utility`` is the metric that defines `retain_utility`: ``test_prob``, or ``model_utility`` for data with TOFU's
@@ -201,7 +201,9 @@ def _truth_ratios(alternatives: Mapping[str, Alternatives], geometric: bool) -> 
     return measures
 
 
-def _measured(measures: Measures, name: str) -> float:
+def _measured(measures: Measures | None, name: str) -> float:
+    if measures is None:
+        return Undefined("there is no reference")
     return measures.get(name, Undefined("it was not measured"))
 
 

@@ -1,15 +1,12 @@
 """Causal language models: a small built-in one, or any that `transformers` can load."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hamu_ray.config.language import EMBEDDED, LanguageModelConfig
 from hamu_ray.tasks.checkpoints import Checkpoint
-from hamu_ray.tasks.language.data import Batch
 from hamu_ray.tasks.language.encoding.encoder import Encoder
 from hamu_ray.tasks.pretrained import pretrained
 from hamu_ray.tasks.task import Start
@@ -107,28 +104,3 @@ def _checkpoint(config: LanguageModelConfig, start: Start, dtype: torch.dtype) -
             f"model.attn_implementation: {start.name} does not support {config.attn_implementation} here: {error}; "
             "use another, such as eager"
         ) from error
-
-
-def answer_logits(model: Any, batch: Batch) -> Tensor:
-    """Return the logits of the answer tokens only, ``(items, vocabulary)``, in the precision of the forward pass.
-
-    Only positions that predict an answer token pass through the output layer, which for long prompts and large
-    vocabularies saves most of its compute and memory.
-    """
-    with _rows_at(model.get_output_embeddings(), batch):
-        return model(input_ids=batch.tokens, use_cache=False).logits[0]
-
-
-@contextmanager
-def _rows_at(head: nn.Module, batch: Batch) -> Iterator[None]:
-    """Within this context, the output layer receives only the hidden states of a batch's items, as one long text."""
-
-    def gathered(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        hidden, *others = inputs
-        return (hidden[batch.rows, batch.columns].unsqueeze(0), *others)
-
-    hook = head.register_forward_pre_hook(gathered)
-    try:
-        yield
-    finally:
-        hook.remove()

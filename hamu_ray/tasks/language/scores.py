@@ -1,18 +1,44 @@
 """Outputs of a language model on many texts, over all workers: scores of given answers, and generated answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hamu_ray.metrics.tokens import COLUMNS, TokenScores, score_tokens
-from hamu_ray.tasks.language.data import Batch, Sequences
+from hamu_ray.tasks.language.sequences import Batch, Sequences
 from hamu_ray.tasks.task import Share
 
 Forward = Callable[[Batch], Tensor]
 """Maps a batch to the logits of its items ``(items, vocabulary)``."""
+
+
+def answer_logits(model: Any, batch: Batch) -> Tensor:
+    """Return the logits of the answer tokens only, ``(items, vocabulary)``, in the precision of the forward pass.
+
+    Only positions that predict an answer token pass through the output layer, which for long prompts and large
+    vocabularies saves most of its compute and memory.
+    """
+    with _rows_at(model.get_output_embeddings(), batch):
+        return model(input_ids=batch.tokens, use_cache=False).logits[0]
+
+
+@contextmanager
+def _rows_at(head: nn.Module, batch: Batch) -> Iterator[None]:
+    """Within this context, the output layer receives only the hidden states of a batch's items, as one long text."""
+
+    def gathered(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        hidden, *others = inputs
+        return (hidden[batch.rows, batch.columns].unsqueeze(0), *others)
+
+    hook = head.register_forward_pre_hook(gathered)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def answer_scores(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from hamu_ray.config.language import LanguageModelConfig, LoraConfig, TofuData
-from hamu_ray.metrics import comparison, language_names
+from hamu_ray.metrics import comparison, language_names, names
 from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.metrics.undefined import reasons
 from hamu_ray.tasks.checkpoints import Checkpoint
@@ -20,8 +20,8 @@ from hamu_ray.tasks.language.data import LanguageData
 from hamu_ray.tasks.language.evaluation import Evaluation
 from hamu_ray.tasks.language.export import LOADING, exported
 from hamu_ray.tasks.language.measures import TRUTH_RATIOS, compare_items, compare_measures
-from hamu_ray.tasks.language.models import answer_logits, build_language_model
-from hamu_ray.tasks.language.scores import grouped
+from hamu_ray.tasks.language.models import build_language_model
+from hamu_ray.tasks.language.scores import answer_logits, grouped
 from hamu_ray.tasks.modes import eval_mode
 from hamu_ray.tasks.task import Outputs, Share, Start, Teacher
 
@@ -172,21 +172,14 @@ class LanguageTask:
     def compare(self, measures: Measures, original: Measures | None, reference: Measures | None) -> Measures:
         """Return the sweep's objectives and, in full, the metrics that compare the model with the reference.
 
-        Raises `ValueError` without a reference. The original is not needed here.
+        Without a reference the original's losses of test answers stand for its losses of the forget answers.
         """
-        if reference is None:
-            raise ValueError("reference: a language model cannot be evaluated without one")
         config = self._encodings.encoder.config
         utility = language_names.prob_of("test")
         if isinstance(config, TofuData) and config.utility == "model_utility" and self._evaluation.asked:
             utility = language_names.model_utility_of(geometric=False)
         compared = {
-            **comparison.measured_forget_quality(
-                measures,
-                reference,
-                len(self._forget),
-                lambda subset: self._evaluation.drawn(subset)["forget"],
-            ),
+            **self._forget_quality(measures, original or {}, reference),
             **compare_measures(measures, reference, utility=utility),
         }
         items, known = (m.per_item if isinstance(m, Measured) else {} for m in (measures, reference))
@@ -194,6 +187,13 @@ class LanguageTask:
             compared |= compare_items(items, known)
         self._log_reasons(compared)
         return compared
+
+    def _forget_quality(self, measures: Measures, original: Measures, reference: Measures | None) -> Measures:
+        if reference is None:
+            return {names.FORGET_QUALITY: comparison.forget_quality_without_reference(measures, original)}
+        return comparison.measured_forget_quality(
+            measures, reference, len(self._forget), lambda subset: self._evaluation.drawn(subset)["forget"]
+        )
 
     def loading(self, model: nn.Module) -> str:
         """Return the Python code that loads this model from its folder."""

@@ -3,13 +3,14 @@
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hamu_ray.tasks.request import Source
+if TYPE_CHECKING:
+    from hamu_ray.tasks.request import Source
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,7 @@ class VisionData:
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    source: Source | None = None
+    source: "Source | None" = None
     """The rows of the training images, in which a request selects."""
 
     @property

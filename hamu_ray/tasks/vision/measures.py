@@ -80,9 +80,9 @@ def all_measures(splits: Mapping[str, Outputs], *, forgotten_class: int | None, 
     return measures
 
 
-def forget_losses(forget: Outputs) -> list[float]:
-    """Return the loss of each image to forget in nats, in float64: near 0, float32 would make different ones equal."""
-    return example_losses(forget.logits, forget.labels, torch.float64).tolist()
+def exact_losses(outputs: Outputs) -> list[float]:
+    """Return the loss of each image in nats, in float64: near 0, float32 would make different ones equal."""
+    return example_losses(outputs.logits, outputs.labels, torch.float64).tolist()
 
 
 def _numpy(values: Tensor) -> np.ndarray:

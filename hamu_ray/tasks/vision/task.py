@@ -19,7 +19,7 @@ from hamu_ray.tasks.vision.classes import output_order
 from hamu_ray.tasks.vision.data import Examples, VisionData, indices_on
 from hamu_ray.tasks.vision.export import exported, loading_code
 from hamu_ray.tasks.vision.forget import split_examples
-from hamu_ray.tasks.vision.measures import ALL, CHEAP, UNSEEN, all_measures, cheap_measures, forget_losses
+from hamu_ray.tasks.vision.measures import ALL, CHEAP, UNSEEN, all_measures, cheap_measures, exact_losses
 from hamu_ray.tasks.vision.models import build_vision_model, logits_of
 
 logger = logging.getLogger(__name__)
@@ -124,33 +124,35 @@ class VisionTask:
             splits[name] = _one_item_each(logits, labels)
         order = ALL if subset is None else CHEAP
         measures: Measures = {}
-        losses: list[float] = []
+        items = {names.FORGET_LOSSES: "forget", **({names.TEST_LOSSES: "test"} if subset is None else {})}
+        losses: dict[str, list[float]] = {}
         if share.rank == 0:
             measures = (
                 all_measures(splits, forgotten_class=self._forgotten_class, seed=self._seed)
                 if subset is None
                 else cheap_measures(splits)
             )
-            losses = forget_losses(splits["forget"])
+            losses = {name: exact_losses(splits[split]) for name, split in items.items()}
             self._log_reasons(measures)
         values = from_first_rank(share, [measures[name] for name in order if measures], self.device)
-        losses = from_first_rank(share, losses, self.device)
-        measures = measures or dict(zip(order, values, strict=True))
-        return Measured(measures, {names.FORGET_LOSSES: losses})
+        losses = {name: from_first_rank(share, losses.get(name, []), self.device) for name in items}
+        return Measured(measures or dict(zip(order, values, strict=True)), losses)
 
     def compare(self, measures: Measures, original: Measures | None, reference: Measures | None) -> Measures:
         """Return the sweep's objectives, and `avg_gap` if the confidence attack was measured.
 
         Without a reference, a model trained without a class is assumed to have forget accuracy 0 on it; its losses are
-        unknown, and `forget_quality` is undefined. Raises `ValueError` for forget sets other than a whole class. The
-        original is not needed here.
+        unknown, and `forget_quality` is undefined. For other forget sets, the original's losses on test images stand
+        for the reference's, and `forget_accuracy_quality` is undefined.
         """
-        if reference is None and not self._whole_class:
-            raise ValueError("reference: only a whole-class forget set (rho 0) can be evaluated without one")
         forget_accuracy = names.accuracy_of("forget")
-        expected = 0.0 if reference is None else reference[forget_accuracy]
+        expected: float = Undefined("there is no reference")
+        if reference is not None:
+            expected = reference[forget_accuracy]
+        elif self._whole_class:
+            expected = 0.0
         compared: Measures = {
-            **self._forget_quality(measures, reference),
+            **self._forget_quality(measures, original, reference),
             names.RETAIN_UTILITY: measures[names.accuracy_of("test")],
             names.FORGET_ACCURACY_QUALITY: comparison.score_quality(measures[forget_accuracy], expected),
         }
@@ -163,13 +165,29 @@ class VisionTask:
         self._log_reasons(compared)
         return compared
 
-    def _forget_quality(self, measures: Measures, reference: Measures | None) -> Measures:
-        if reference is None:
+    def _forget_quality(
+        self, measures: Measures, original: Measures | None, reference: Measures | None
+    ) -> Measures:
+        if reference is None and (self._whole_class or original is None):
             return {names.FORGET_QUALITY: Undefined("there is no reference")}
+        if reference is None:
+            assert original is not None
+            return {names.FORGET_QUALITY: self._without_reference(measures, original)}
         size = len(self._splits["forget"])
         return comparison.measured_forget_quality(
             measures, reference, size, lambda subset: self._drawn(subset)["forget"]
         )
+
+    def _without_reference(self, measures: Measures, original: Measures) -> float:
+        """Compare with the original's losses on test images, which count so that their classes are the forget set's."""
+        forget, test = (
+            torch.bincount(source.labels[at.to(self.device)], minlength=len(self.data.class_names)).double()
+            for source, at in ((self.data.train, self._splits["forget"]), (self.data.test, self._test))
+        )
+        if bool(((forget > 0) & (test == 0)).any()):
+            return Undefined("there is no reference, and no test image of a class of the forget set")
+        weights = (forget / test.clamp(min=1))[self.data.test.labels[self._test.to(self.device)]]
+        return comparison.forget_quality_without_reference(measures, original, weights.cpu().numpy())
 
     def loading(self, model: nn.Module) -> str:
         """Return the Python code that loads this model from its folder."""

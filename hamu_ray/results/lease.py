@@ -1,0 +1,149 @@
+"""A lease on a sweep's folder: one driver at a time writes it, on whichever machine it runs.
+
+On one machine, and on network file systems that lock files, a lock of the operating system decides, which ends with its
+process. Elsewhere a heartbeat does: a file that the holder writes anew every few seconds. Another driver watches the
+file, so the clocks of the two machines are not compared.
+"""
+
+import fcntl
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from uuid import uuid4
+
+from hamu_ray.config.sources.files import ConfigError
+from hamu_ray.results.sealed import Damaged, read_sealed, write_sealed
+from hamu_ray.results.wording import shown
+
+LEASE_FILE = "driver.json"
+"""The holder and its heartbeat."""
+LOCK_FILE = "driver.lock"
+"""What the operating system locks."""
+BEAT_SECONDS = 10.0
+PATIENCE_SECONDS = 35.0
+"""How long the heartbeat of a driver on another machine may be missing until it counts as dead."""
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Held(ConfigError):
+    """Another driver holds the lease; the text is one line that names it."""
+
+
+class Lease:
+    """The lease on a folder, as a context: taken at its beginning, given back at its end."""
+
+    def __init__(self, folder: Path, on_loss: Callable[[], None] = lambda: None) -> None:
+        """Prepare to take the lease of a folder that exists.
+
+        Args:
+            folder: the sweep's.
+            on_loss: called in another thread if another driver has taken the lease, as it may after this process was
+                stopped for longer than `PATIENCE_SECONDS`.
+        """
+        self._folder = folder
+        self._on_loss = on_loss
+        self._lock: int | None = None
+        self._closing = threading.Event()
+        self._own = {
+            "host": socket.gethostname(),
+            "machine": _machine(),
+            "process": os.getpid(),
+            "since": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
+            "token": uuid4().hex,
+        }
+        self._beats = 0
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+
+    def __enter__(self) -> "Lease":
+        """Take the lease; raises `Held`."""
+        locked = self._take_lock()
+        holder = self._holder()
+        if not locked or (holder and holder["machine"] != self._own["machine"] and self._beats_on(holder)):
+            self._release_lock()
+            raise Held(_refusal(self._folder, holder))
+        self._beat()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Give it back."""
+        self._closing.set()
+        self._thread.join()
+        if self._is_own():
+            (self._folder / LEASE_FILE).unlink(missing_ok=True)
+        self._release_lock()
+
+    def _keep(self) -> None:
+        while not self._closing.wait(BEAT_SECONDS):
+            if not self._is_own():
+                self._on_loss()
+                return
+            try:
+                self._beat()
+            except OSError:
+                continue  # a full disk: whoever else writes there says so
+
+    def _beat(self) -> None:
+        self._beats += 1
+        write_sealed(self._folder / LEASE_FILE, {**self._own, "beats": self._beats})
+
+    def _is_own(self) -> bool:
+        holder = self._holder()
+        return holder is None or holder["token"] == self._own["token"]
+
+    def _holder(self) -> dict[str, Any] | None:
+        """Return who holds the lease, or None where nobody does."""
+        try:
+            return read_sealed(self._folder / LEASE_FILE)
+        except (OSError, Damaged):
+            return None
+
+    def _beats_on(self, before: dict[str, Any]) -> bool:
+        """Watch the holder's heartbeat for as long as it may be missing."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            time.sleep(min(1.0, PATIENCE_SECONDS / 10))
+            holder = self._holder()
+            if holder is None:
+                return False
+            if holder != before:
+                return True
+        return False
+
+    def _take_lock(self) -> bool:
+        """Take the operating system's lock; False where another process has it. Not all file systems have locks."""
+        self._lock = os.open(self._folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
+
+    def _release_lock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _machine() -> str:
+    """Return what identifies this machine until it is started again; host names may repeat."""
+    return BOOT_ID.read_text().strip() if BOOT_ID.is_file() else socket.gethostname()
+
+
+def _refusal(folder: Path, holder: dict[str, Any] | None) -> str:
+    who = (
+        f"process {holder['process']} on {holder['host']} runs this sweep since {holder['since']}"
+        if holder
+        else "another process runs this sweep"
+    )
+    return f"{shown(folder)}: {who}; wait for its end, or stop it"

@@ -1,0 +1,53 @@
+"""JSON files with a digest of their own content, so that a damaged one is not taken for what was written."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from hamu_ray.results.wording import shown
+from hamu_ray.storage import StoragePath, write_atomically
+
+DIGEST = "digest"
+"""The key that holds it."""
+
+
+class Damaged(ValueError):
+    """A file does not hold what was written to it; the text is one line that names the file."""
+
+
+def digest_of(content: bytes, size: int = 16) -> str:
+    """Return the BLAKE2b digest of some bytes, ``size`` bytes long, in hexadecimal."""
+    return hashlib.blake2b(content, digest_size=size).hexdigest()
+
+
+def seal(document: Mapping[str, Any]) -> bytes:
+    """Return plain data as indented JSON with its digest; NaN stays NaN, which Python's JSON reads back."""
+    plain = json.loads(json.dumps(document))  # what a reader gets: text keys, lists
+    return json.dumps({**plain, DIGEST: _digest(plain)}, indent=2).encode()
+
+
+def unseal(content: bytes, name: str) -> dict[str, Any]:
+    """Return what `seal` got; raises `Damaged`, with the file's ``name``, where the content is not what it returned."""
+    try:
+        document = json.loads(content)
+        found = document.pop(DIGEST)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise Damaged(f"{name}: damaged: it is no JSON document with a digest") from error
+    if found != _digest(document):
+        raise Damaged(f"{name}: damaged: its content does not match its digest")
+    return dict(document)
+
+
+def write_sealed(path: StoragePath, document: Mapping[str, Any]) -> None:
+    """Write plain data as JSON with its digest."""
+    write_atomically(path, seal(document))
+
+
+def read_sealed(path: StoragePath) -> dict[str, Any]:
+    """Read what `write_sealed` wrote; raises `Damaged`, or `FileNotFoundError` where there is no such file."""
+    return unseal(path.read_bytes(), shown(path))
+
+
+def _digest(document: Mapping[str, Any]) -> str:
+    return digest_of(json.dumps(document, sort_keys=True).encode())

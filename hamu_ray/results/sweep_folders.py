@@ -1,0 +1,113 @@
+"""The folders of sweeps: how they are named, which is the newest, and which can be resumed."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from secrets import token_hex
+
+import yaml
+
+from hamu_ray.config.sources.files import ConfigError, load_sweep
+from hamu_ray.config.sweep import SweepConfig, trials_of
+from hamu_ray.results.folder import RECORD_FILE, SWEEP_FILE, SWEEPS, TRIALS, read_records
+from hamu_ray.results.reader import read_outbox
+from hamu_ray.results.sealed import Damaged, read_sealed, write_sealed
+from hamu_ray.results.trial import Status
+from hamu_ray.results.wording import shown
+from hamu_ray.storage import write_atomically
+
+STARTED_FILE = "started.json"
+"""When a sweep was started, and how many had been started before it."""
+
+TIME = r"-\d{8}-\d{6}(-[0-9a-f]{4})?"
+"""Pattern of the end of a sweep folder's name: the name of another sweep may begin with this one's."""
+
+
+def new_folder(config: SweepConfig, local: Path) -> Path:
+    """Return the folder of a new sweep, which is not made yet.
+
+    Its name ends with the time in UTC and four random digits: drivers on several machines may start sweeps of the same
+    name in the same second, and share a storage.
+    """
+    return local / SWEEPS / f"{config.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{token_hex(2)}"
+
+
+def make_folder(folder: Path, config: SweepConfig) -> None:
+    """Make the folder of a new sweep, with its resolved configuration, which runs the same sweep again."""
+    started = 1 + max((_started(other) for other in folder.parent.glob("*/")), default=0)
+    folder.mkdir(parents=True)
+    write_sealed(
+        folder / STARTED_FILE, {"number": started, "time": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"}
+    )
+    write_atomically(folder / SWEEP_FILE, yaml.safe_dump(config.whole, sort_keys=False).encode())
+
+
+def newest_first(sweeps: Path) -> list[Path]:
+    """Return the folders of sweeps in a folder, the one that was started last first, whatever clocks showed."""
+    folders = [path.parent for path in sweeps.glob(f"*/{SWEEP_FILE}")]
+    return sorted(folders, key=lambda folder: (_started(folder), _written(folder), folder.name), reverse=True)
+
+
+def newest_folder(name: str, local: Path) -> Path | None:
+    """Return the folder of the newest sweep of a name, or None."""
+    return next(_of_name(name, local), None)
+
+
+def resumable_folder(config: SweepConfig, local: Path, given: str | None = None) -> Path:
+    """Return the folder of the sweep to resume: the one given, or the newest of its name that has trials left.
+
+    Raises:
+        ConfigError: There is none, or it has another configuration.
+    """
+    if given is not None:
+        folder = Path(given).absolute()
+        if not (folder / SWEEP_FILE).is_file():
+            raise ConfigError(f"--resume {given}: not a sweep folder: it has no {SWEEP_FILE}")
+    else:
+        found = next(filter(has_something_left, _of_name(config.name, local)), None)
+        if found is None:
+            raise ConfigError(
+                f"--resume: no sweep with the name {config.name} in {shown(local)} has trials left to run; remove "
+                "--resume"
+            )
+        folder = found
+    earlier, now = load_sweep(folder / SWEEP_FILE).whole, config.whole
+    for key in sorted(earlier.keys() | now.keys()):
+        if earlier.get(key) != now.get(key) and key not in ("tracking", "storage"):
+            raise ConfigError(
+                f"--resume: {key} differs from {shown(folder / SWEEP_FILE)}: "
+                "revert the configuration, or remove --resume"
+            )
+    return folder
+
+
+def has_something_left(folder: Path) -> bool:
+    """Whether a sweep has started a trial, and has not come to its end with all of them."""
+    runs = read_outbox(folder)
+    own = runs.pop(folder.name, None)
+    if not runs and not any((folder / TRIALS).glob(f"*/{RECORD_FILE}")):
+        return False
+    ended = own is not None and not own.running and own.tags.get("status") == Status.FINISHED
+    return not ended or len(read_records(folder)) < trials_of(load_sweep(folder / SWEEP_FILE))
+
+
+def _of_name(name: str, local: Path) -> Iterator[Path]:
+    """Yield the folders of the sweeps of a name, the newest first."""
+    pattern = re.compile(re.escape(name) + TIME)
+    return (folder for folder in newest_first(local / SWEEPS) if pattern.fullmatch(folder.name))
+
+
+def _started(folder: Path) -> int:
+    """Return the number of a sweep in the order of their starts; 0 where it is not known."""
+    try:
+        return int(read_sealed(folder / STARTED_FILE)["number"])
+    except (OSError, Damaged):
+        return 0
+
+
+def _written(folder: Path) -> float:
+    try:
+        return (folder / SWEEP_FILE).stat().st_mtime
+    except OSError:
+        return 0.0

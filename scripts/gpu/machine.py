@@ -1,0 +1,153 @@
+"""The device under test: how much it is asked for, how long, and the two ceilings that speeds are compared with."""
+
+import gc
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+from typing import TypeVar
+
+import torch
+
+from scripts.gpu.record import Number
+
+ROOT = Path(__file__).resolve().parents[2]
+
+Value = TypeVar("Value")
+
+
+@dataclass
+class Machine:
+    """A device, a folder for files, and the time that is left."""
+
+    device: torch.device
+    folder: Path
+    """For what parts write."""
+    ends: float = field(default_factory=lambda: time.monotonic() + 540)
+    """`time.monotonic` after which nothing new is started."""
+    found: dict[str, float] = field(default_factory=dict)
+    """Seconds that one part measured and another one needs."""
+
+    @property
+    def cuda(self) -> bool:
+        """Whether it is a GPU."""
+        return self.device.type == "cuda"
+
+    def sized(self, *, cuda: Value, cpu: Value) -> Value:
+        """Return one of the two: the CPU gets less to do."""
+        return cuda if self.cuda else cpu
+
+    @property
+    def remaining(self) -> float:
+        """Seconds left."""
+        return self.ends - time.monotonic()
+
+    def wait(self) -> None:
+        """Wait until the device has done everything."""
+        if self.cuda:
+            torch.cuda.synchronize(self.device)
+
+    def release(self) -> None:
+        """Give back memory that nothing uses any more."""
+        gc.collect()
+        if self.cuda:
+            torch.cuda.empty_cache()
+
+    def seconds(self, call: Callable[[], object], *, rounds: int = 5, least: float = 0.1) -> float:
+        """Return the median seconds of a call over rounds of at least ``least`` seconds, the device's work included."""
+        call()
+        self.wait()
+        began = time.perf_counter()
+        call()
+        self.wait()
+        times = max(1, round(least / max(time.perf_counter() - began, 1e-9)))
+        found = []
+        for _ in range(rounds):
+            began = time.perf_counter()
+            for _ in range(times):
+                call()
+            self.wait()
+            found.append((time.perf_counter() - began) / times)
+        return median(found)
+
+    @cached_property
+    def bandwidth(self) -> float:
+        """Bytes a second that a large copy within the device's memory reads and writes together."""
+        count = self.sized(cuda=2**30, cpu=2**25)
+        source = torch.ones(count, dtype=torch.uint8, device=self.device)
+        target = torch.empty_like(source)
+        return 2 * count / self.seconds(lambda: target.copy_(source))
+
+    def flops(self, precision: str) -> float:
+        """Return the floating-point operations a second of a large matrix product.
+
+        ``precision`` is ``float32``, ``tf32`` or ``bfloat16``; random inputs, since zeros draw less power.
+        """
+        if precision not in self._flops:
+            size = self.sized(cuda=8192, cpu=1024)
+            dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+            left, right = torch.randn(2, size, size, device=self.device).to(dtype).unbind(0)
+            with tf32(precision == "tf32"):
+                self._flops[precision] = 2 * size**3 / self.seconds(lambda: left @ right, rounds=3)
+        return self._flops[precision]
+
+    _flops: dict[str, float] = field(default_factory=dict, init=False)
+
+    def description(self) -> Mapping[str, Number]:
+        """Return what the results hang on, without names of hosts."""
+        if not self.cuda:
+            return {
+                "device": "CPU",
+                "cores": os.cpu_count() or 0,
+                "threads": torch.get_num_threads(),
+                "torch": torch.__version__,
+            }
+        properties = torch.cuda.get_device_properties(self.device)
+        return {
+            "device": properties.name,
+            "memory GiB": properties.total_memory / 2**30,
+            "multiprocessors": properties.multi_processor_count,
+            "GPUs": torch.cuda.device_count(),
+            "torch": torch.__version__,
+            "CUDA": torch.version.cuda or "",
+            "cuDNN": torch.backends.cudnn.version() or 0,
+        }
+
+
+def run_module(
+    module: str, *arguments: str, timeout: float, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a module, with its arguments, in a process that finds the checkout as this one does; return its end."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        env={**environment, **os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def last_line(text: str) -> str:
+    """Return the last line of what a process said, where its error is."""
+    return (text.strip().splitlines() or ["no error"])[-1]
+
+
+class tf32:
+    """Within, float32 products and convolutions on CUDA may (or may not) use TF32."""
+
+    def __init__(self, allowed: bool) -> None:
+        self.allowed = allowed
+
+    def __enter__(self) -> None:
+        self.before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.allowed
+
+    def __exit__(self, *_: object) -> None:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = self.before

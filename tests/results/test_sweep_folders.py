@@ -1,0 +1,102 @@
+"""Which sweep is the newest and which is resumed, whatever clocks show and whatever was left."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hamu_ray.config.sources.files import ConfigError
+from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.results import sweep_folders
+from hamu_ray.results.folder import SWEEPS, write_record
+from hamu_ray.results.outcome import Status
+from hamu_ray.results.sweep_folders import (
+    make_folder,
+    new_folder,
+    newest_first,
+    newest_folder,
+    resumable_folder,
+)
+from hamu_ray.results.trial import TrialRecord
+from hamu_ray.tracking.outbox import Outbox
+from tests.made_store import sweep_config
+
+SPACE = {"optimizer.learning_rate": {"grid": [0.1, 0.2]}}
+
+
+def config_of(name: str = "s", **sections: object) -> SweepConfig:
+    return sweep_config(SPACE, name=name, **sections)
+
+
+def started(config: SweepConfig, local: Path, ended: int = 0, finished: bool = False) -> Path:
+    """Make the folder of a sweep that has started a trial."""
+    folder = new_folder(config, local)
+    make_folder(folder, config)
+    outbox = Outbox(folder)
+    outbox.start_sweep(folder.name, config.whole)
+    outbox.start_trial("0000", folder.name, "", {})
+    for number in range(ended):
+        write_record(folder, TrialRecord(f"{number:04d}", Status.FINISHED, {}, {}))
+    if finished:
+        outbox.finish(folder.name, Status.FINISHED)
+    return folder
+
+
+def test_a_hundred_sweeps_of_one_second_have_their_own_folders(tmp_path: Path) -> None:
+    folders = {new_folder(config_of(), tmp_path) for _ in range(100)}
+    assert len(folders) > 95
+    folder = folders.pop()
+    make_folder(folder, config_of())
+    with pytest.raises(FileExistsError):
+        make_folder(folder, config_of())
+
+
+def test_the_newest_is_the_one_that_was_started_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = []
+    for year in (2031, 2019, 2025):  # a clock that is wrong for a while
+
+        class Clock(sweep_folders.datetime):
+            @classmethod
+            def now(cls, tz: object = None, year: int = year) -> "Clock":
+                return cls(year, 1, 1, tzinfo=sweep_folders.UTC)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(sweep_folders, "datetime", Clock)
+            folders.append(started(config_of(), tmp_path))
+            os.utime(folders[-1] / "sweep.yaml", (year, year))
+    started(config_of("s-other"), tmp_path)
+    assert newest_folder("s", tmp_path) == folders[-1]
+    assert newest_first(tmp_path / SWEEPS)[1:] == folders[::-1]
+
+
+def test_what_never_started_a_trial_is_not_resumed(tmp_path: Path) -> None:
+    config = config_of()
+    first = started(config, tmp_path)
+    empty = new_folder(config, tmp_path)
+    make_folder(empty, config)
+    Outbox(empty).start_sweep(empty.name, config.whole)
+    assert resumable_folder(config, tmp_path) == first
+    assert resumable_folder(config, tmp_path, str(empty)) == empty, "unless it is named"
+
+
+def test_what_is_over_is_not_resumed(tmp_path: Path) -> None:
+    config = config_of()
+    started(config, tmp_path, ended=2, finished=True)
+    with pytest.raises(
+        ConfigError, match=r"^--resume: no sweep with the name s in .* has trials left to run"
+    ):
+        resumable_folder(config, tmp_path)
+    out_of_time = started(config, tmp_path, ended=1, finished=True)
+    assert resumable_folder(config, tmp_path) == out_of_time
+    without_front = started(config, tmp_path, ended=2)
+    assert resumable_folder(config, tmp_path) == without_front
+
+
+def test_a_folder_that_is_no_sweep(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^--resume .*: not a sweep folder: it has no sweep.yaml"):
+        resumable_folder(config_of(), tmp_path, str(tmp_path))
+
+
+def test_another_store_is_no_other_sweep(tmp_path: Path) -> None:
+    folder = started(config_of(tracking={"experiment": "one"}), tmp_path)
+    assert resumable_folder(config_of(tracking={"experiment": "two"}), tmp_path) == folder
