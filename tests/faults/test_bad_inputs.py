@@ -97,7 +97,7 @@ def long_experiment(folder: Path) -> Sections:
 
 
 BAD: dict[str, tuple[Callable[[Path], Sections], str, str]] = {
-    "images of mixed sizes": (mixed_sizes, "data.image_size: ", "set the size that all are to have"),
+    "images of mixed sizes": (mixed_sizes, "data.image_size: ", "set a common size"),
     "a file that is no image": (no_image, "data.path: ", "cannot be decoded"),
     "half an image": (half_an_image, "data.path: ", "cannot be decoded"),
     "an original with other classes": (other_classes, "original.path: ", "does not fit the model"),
