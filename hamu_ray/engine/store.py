@@ -66,7 +66,7 @@ class ModelStore:
         self.root = root
 
     def find(self, key: str) -> StoredModel | None:
-        """Return the model of a key, or None where it is not there whole and intact."""
+        """Return the model of a key, or None if it is missing, incomplete or damaged."""
         path = self.root / key / MODEL_FILE
         measures = self.measures(key)
         if measures is None or not path.exists() or self._set_aside(path):
@@ -74,7 +74,7 @@ class ModelStore:
         return StoredModel(key, path, measures)
 
     def _set_aside(self, path: StoragePath) -> bool:
-        """Rename a model that is damaged; return whether it is."""
+        """Rename a damaged model; return whether it was damaged."""
         if is_whole(path) and not is_damaged(path):
             return False
         aside = path.with_name(f"{path.name}.damaged")

@@ -83,7 +83,7 @@ def table(*metrics: Metric) -> dict[str, Metric]:
 
 
 TEST_LOSSES = "test_losses"
-"""The same of the test set, at full evaluations: where there is no reference, the original's stand for its losses."""
+"""The same for the test set, in full evaluations; without a reference, the original's replace the reference's."""
 
 CEILING = Metric(
     FORGET_QUALITY_CEILING,

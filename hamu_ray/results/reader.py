@@ -40,7 +40,7 @@ from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath, storage_path
 
 HISTORY = b'{"call": "log_history"'
-"""How the lines of the outbox begin that hold diagnostics of steps: most of the file, and not needed here."""
+"""Prefix of the outbox lines with step diagnostics: most of the file, and not needed here."""
 
 logger = logging.getLogger(__name__)
 
