@@ -25,7 +25,7 @@ def main() -> int:
 
     from hamu_ray.workers.single import run_single
 
-    return run_single(run, arguments.output)
+    return run_single(run, arguments.output).exit_code
 
 
 if __name__ == "__main__":

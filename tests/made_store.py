@@ -16,10 +16,10 @@ from hamu_ray.results.folder import TRIALS, write_record
 from hamu_ray.results.outcome import Report, dump_reports
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import describe
-from hamu_ray.tuning.finish import leave_result
-from hamu_ray.tuning.plan import plan_sweep
 from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.outbox import Delivery, Outbox, OutboxSender
+from hamu_ray.tuning.finish import leave_result
+from hamu_ray.tuning.plan import plan_sweep
 
 SPACE: Mapping[str, Any] = {
     "method.name": {"grid": ["hamu-q", "gdiff", "ga"]},

@@ -1,7 +1,9 @@
 """Metrics that compare a model with the retain-only reference R, which never saw the forget set."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from hamu_ray.metrics.names import MIA_CONFIDENCE, UNLEARNING_ACCURACY, accuracy_of
 from hamu_ray.metrics.undefined import Undefined, because
@@ -19,6 +21,23 @@ def forget_quality(model: float, reference: float) -> float:
         if math.isnan(value):
             return Undefined(because(f"the score on the forget set of {whose}", value))
     return 1.0 - abs(model - reference)
+
+
+def loss_similarity(model: Sequence[float], reference: Sequence[float]) -> float:
+    """Return 1 - the Kolmogorov-Smirnov distance of two models' losses per example, in 0..1; 1: the same distribution.
+
+    The distance is the largest difference of the two empirical distribution functions. `Undefined` where there are
+    no losses, or some are not finite.
+    """
+    samples = {"the model": np.sort(np.asarray(model)), "the reference": np.sort(np.asarray(reference))}
+    for whose, losses in samples.items():
+        if len(losses) == 0 or not np.isfinite(losses).all():
+            return Undefined(f"the losses of {whose} are {'missing' if len(losses) == 0 else 'not finite'}")
+    places = np.concatenate(list(samples.values()))
+    first, second = (
+        np.searchsorted(losses, places, side="right") / len(losses) for losses in samples.values()
+    )
+    return 1.0 - float(np.abs(first - second).max())
 
 
 def retain_utility(model: float) -> float:

@@ -1,17 +1,20 @@
 """The table of every reported number: its kind, definition, direction and unit.
 
 Tracking asks it which of a run's metrics describe the model; the report takes definitions and directions from it; the
-tests compare it with what real runs report. To add a number, add a `Metric` to the table of its kind: `names.VISION` or
-`language_names.LANGUAGE` (of a model), `STEP`, `BLOCK`, `COSTS` or `SWEEP`.
+tests compare it with what real runs report. To add a number, add a `Metric` to the table of its kind: `names.VISION`,
+`language_names.LANGUAGE` or `custom_names.CUSTOM` (of a model), `STEP`, `BLOCK`, `COSTS` or `SWEEP`. A custom task's
+own metrics are named by its configuration: `own_metrics`.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from hamu_ray.metrics import names
+from hamu_ray.metrics.custom_names import CUSTOM
 from hamu_ray.metrics.language_names import LANGUAGE
 from hamu_ray.metrics.names import ENGINE, VISION, Kind, Metric, table
 
-MODEL: Mapping[str, Mapping[str, Metric]] = {"vision": VISION, "language": LANGUAGE}
+MODEL: Mapping[str, Mapping[str, Metric]] = {"vision": VISION, "language": LANGUAGE, "custom": CUSTOM}
 """Metrics of models by task. The same key may have another definition in another task."""
 
 OBJECTIVES: Mapping[str, Metric] = table(
@@ -137,6 +140,19 @@ BASES = ("original", "reference")
 
 OF_TRIALS: tuple[Mapping[str, Metric], ...] = (*MODEL.values(), COSTS, STEP)
 """What the run of a trial reports as metrics; diagnostics of blocks are in a file."""
+
+
+def own_metrics(document: Mapping[str, Any]) -> dict[str, Metric]:
+    """Return the metrics of a configuration's custom task that are its own, by key; empty for other tasks."""
+    data = document.get("data") or {}
+    named = data.get("metrics") or () if data.get("name") == "custom" else ()
+    return names.table(
+        *(
+            Metric(names.own_metric_of(split, name), f"The task's own metric {name} on the {split} examples")
+            for name in named
+            for split in names.SPLITS
+        )
+    )
 
 
 def kind_of(name: str) -> Kind | None:

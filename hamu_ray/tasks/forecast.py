@@ -26,7 +26,7 @@ class Side:
 class Forecast:
     """The forget set of a run, and what is kept and tested beside it."""
 
-    unit: Literal["texts", "images"]
+    unit: Literal["texts", "images", "examples"]
     splits: Mapping[str, Side]
     """By name: ``forget``, ``retain``, ``test`` and, if there are some, ``duplicate``."""
     first: Sequence[str]

@@ -19,12 +19,14 @@ class Outputs:
 
     ``logits`` is float ``(items, classes)``, ``labels`` int64 ``(items,)``. ``examples`` is int64 ``(items,)``: which
     of the given examples each item belongs to, by its place among them. An example's items lie next to each other,
-    in the examples' order.
+    in the examples' order. ``item_loss`` is the task's own loss, ``(logits, labels)`` to ``(items,)``; None for the
+    cross-entropy. Only with one may logits and labels have other dimensions after the first.
     """
 
     logits: Tensor
     labels: Tensor
     examples: Tensor
+    item_loss: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from hamu_ray.results.folder import HARDNESS_FILE, OUTCOME_FILE, RECORD_FILE, RE
 from hamu_ray.results.summary import SweepSummary, method_of, summary_of
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.storage import storage_path
-from hamu_ray.tuning.plan import SweepPlan
 from hamu_ray.tracking.client import RUN
 from hamu_ray.tracking.tracker import Tracker
 from hamu_ray.tracking.ui_views import relative_link, view_id
+from hamu_ray.tuning.plan import SweepPlan
 
 SMALL_PICTURE = "front_small.png"
 """For MLflow's UI, which shows pictures in their original size."""

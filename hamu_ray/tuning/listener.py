@@ -26,12 +26,12 @@ from hamu_ray.results.pruning import curve_of
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import describe
 from hamu_ray.storage import StoragePath
-from hamu_ray.tuning.plan import SweepPlan
-from hamu_ray.tuning.trainable import EVENTS, NUMBER, PARAMETERS
 from hamu_ray.terminal.progress import SweepView
 from hamu_ray.tracking.client import COLOUR
 from hamu_ray.tracking.labels import labels_of
 from hamu_ray.tracking.outbox import Outbox, SentState
+from hamu_ray.tuning.plan import SweepPlan
+from hamu_ray.tuning.trainable import EVENTS, NUMBER, PARAMETERS
 from hamu_ray.workers.messages import Started
 
 

@@ -8,8 +8,8 @@ from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.folder import SWEEPS
 from hamu_ray.storage import local_folder
-from hamu_ray.tuning.plan import plan_sweep
 from hamu_ray.terminal.console import Console
+from hamu_ray.tuning.plan import plan_sweep
 
 
 def _among(values: Sequence[Scalar]) -> str:

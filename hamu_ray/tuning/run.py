@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -16,26 +17,44 @@ from hamu_ray.results.folder import SWEEP_FILE, read_records
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import local_folder
-from hamu_ray.tuning.finish import leave_result
-from hamu_ray.tuning.listener import SweepListener, Usage
-from hamu_ray.tuning.plan import SweepPlan, open_folder, plan_sweep
-from hamu_ray.tuning.search import UnlearningSearch
-from hamu_ray.tuning.tuner import tune_trials
 from hamu_ray.terminal.console import Console
 from hamu_ray.terminal.progress import SweepView
 from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.outbox import Delivery, Outbox, OutboxSender
 from hamu_ray.tracking.ui_views import view_of
+from hamu_ray.tuning.finish import leave_result
+from hamu_ray.tuning.listener import SweepListener, Usage
+from hamu_ray.tuning.plan import SweepPlan, open_folder, plan_sweep
+from hamu_ray.tuning.search import UnlearningSearch
+from hamu_ray.tuning.tuner import tune_trials
 from hamu_ray.workers.capacity import ConcurrencyLimit, usable_nodes
-from hamu_ray.workers.cluster import connect
+from hamu_ray.workers.cluster import connected
 from hamu_ray.workers.pool import start_pool
 from hamu_ray.workers.slot import CLOSE_SECONDS
 
 
-def run_sweep(config: SweepConfig, resume: bool) -> int:
-    """Run a sweep to its end, or to the interrupt, and write its front.
+@dataclass(frozen=True)
+class SweepEnd:
+    """How a sweep ended, and where its results are."""
 
-    Returns the exit code: 0 when all trials have ended, 1 when none of them finished, 130 after an interrupt.
+    folder: Path
+    status: Status
+    """Finished or interrupted."""
+    finished: int
+    """Trials that finished."""
+    report: Path | None
+    """The report page; None where there is none."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 when all trials have ended, 1 when none of them finished, 130 after an interrupt."""
+        if self.status is Status.INTERRUPTED:
+            return 130
+        return 0 if self.finished else 1
+
+
+def run_sweep(config: SweepConfig, resume: bool) -> SweepEnd:
+    """Run a sweep to its end, or to the interrupt, and write its front.
 
     Raises:
         ConfigError: There is nothing to resume, tracking cannot be opened, or the cluster cannot hold a trial.
@@ -44,12 +63,11 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
     plan = plan_sweep(config, open_folder(config, resume))
     tracker = open_tracker(config)
     leave_job_folder()
-    connect(plan.groups, str(plan.storage), console.text)
-    outbox, delivery = Outbox(plan.folder), Delivery(plan.folder, tracker)
-    start_tracking(plan, outbox)
-    sender = OutboxSender(delivery)
-    records, usage = run_trials(plan, outbox, console)
-    ray.shutdown()
+    with connected(plan.groups, str(plan.storage), console.text):
+        outbox, delivery = Outbox(plan.folder), Delivery(plan.folder, tracker)
+        start_tracking(plan, outbox)
+        sender = OutboxSender(delivery)
+        records, usage = run_trials(plan, outbox, console)
     status = Status.FINISHED if is_complete(plan, records) else Status.INTERRUPTED
     summary = leave_result(plan, outbox, records, status)
     if usage.at_once:
@@ -60,16 +78,17 @@ def run_sweep(config: SweepConfig, resume: bool) -> int:
         console.print(
             f"time     {usage.seconds:.0f} s from the first step on, {usage.share:.0%} of it in steps and evaluation"
         )
+    report = None
     if waiting:
         console.print(
             f"MLflow did not answer: {waiting} records wait; python -m hamu_ray.report {shown(plan.folder)}"
         )
     else:
-        try_report(plan.folder, tracker, delivery.runs[plan.name], console)
+        report = try_report(plan.folder, tracker, delivery.runs[plan.name], console)
     if status is Status.INTERRUPTED:
         console.print("interrupted; to go on: the same command with --resume")
-        return 130
-    return 0 if any(record.status is Status.FINISHED for record in records) else 1
+    finished = sum(record.status is Status.FINISHED for record in records)
+    return SweepEnd(plan.folder, status, finished, report)
 
 
 def open_tracker(config: SweepConfig) -> MlflowTracker:
@@ -135,15 +154,17 @@ def is_complete(plan: SweepPlan, records: Sequence[TrialRecord]) -> bool:
     return not interrupted and (len(records) == plan.trials or plan.config.search.time_budget is not None)
 
 
-def try_report(folder: Path, tracker: MlflowTracker, run_id: str, console: Console) -> None:
-    """Write the sweep's report into its folder and log it; a sweep without a report is still complete."""
+def try_report(folder: Path, tracker: MlflowTracker, run_id: str, console: Console) -> Path | None:
+    """Write the sweep's report into its folder, log it and return its path; a sweep is complete without one, too."""
     try:
         from hamu_ray.reports.make import leave_report
 
         page = leave_report(folder, tracker, run_id)
         console.print(f"report   {shown(page)}", soft_wrap=True, markup=False)
+        return page
     except Exception as error:  # whatever it is, the results are on disk by now
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         console.print(
             f"no report ({reason}); to make it: python -m hamu_ray.report {shown(folder)}", markup=False
         )
+        return None

@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import ray
 from ray.util.placement_group import PlacementGroup, remove_placement_group
@@ -24,17 +25,31 @@ ENVIRONMENT = {
 """Defaults of environment variables: no telemetry, and no output of Ray's own at the terminal."""
 
 
-def connect(groups: Sequence[WorkersConfig], storage: str, log: Callable[[str], None]) -> None:
-    """Connect to a cluster that can hold each of these worker groups and whose nodes share the storage.
+@contextmanager
+def connected(groups: Sequence[WorkersConfig], storage: str, log: Callable[[str], None]) -> Iterator[None]:
+    """Within, this process is connected to a cluster that can hold each worker group and whose nodes share the storage.
 
-    Waits for nodes where the autoscaler can start those that are missing, and logs what it waits for.
+    Waits for nodes where the autoscaler can start those that are missing, and logs what it waits for. A process that
+    is connected already, such as a notebook's, stays so afterwards.
 
     Raises:
         ConfigError: The cluster cannot hold one of the groups, or a node does not share the storage.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    connects = not ray.is_initialized()
+    if connects:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        check_cluster(groups, storage, log)
+        yield
+    finally:
+        if connects:
+            ray.shutdown()
+
+
+def check_cluster(groups: Sequence[WorkersConfig], storage: str, log: Callable[[str], None]) -> None:
+    """Check that the cluster can hold each of these worker groups, now or once it has grown; see `connected`."""
     reserved = []
     try:
         for workers in sorted(groups, key=lambda group: group.count, reverse=True):

@@ -1,5 +1,8 @@
 """A single run without Tune: in this process if it has one worker, in a slot of Ray Train workers otherwise."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import torch
 
 from hamu_ray.config.run import RunConfig
@@ -16,8 +19,25 @@ from hamu_ray.terminal.measures import measures_table
 from hamu_ray.terminal.progress import RunView
 
 
-def run_single(run: RunConfig, output: str | None) -> int:
-    """Unlearn once and print the result; return the exit code: 0 finished, 1 not, 130 interrupted."""
+@dataclass(frozen=True)
+class SingleRun:
+    """How a run ended, and where it left its model."""
+
+    end: Outcome | Failure
+    folder: StoragePath
+    bases: Mapping[str, Mapping[str, float]]
+    """Metrics of the original and the reference."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 finished, 1 not, 130 interrupted."""
+        if isinstance(self.end, Failure):
+            return 1
+        return {Status.FINISHED: 0, Status.INTERRUPTED: 130}.get(self.end.status, 1)
+
+
+def run_single(run: RunConfig, output: str | None) -> SingleRun:
+    """Unlearn once and print the result."""
     console = Console()
     storage = storage_path(run.storage.path)
     folder = storage_path(output) if output else storage / "runs" / run.name
@@ -26,16 +46,17 @@ def run_single(run: RunConfig, output: str | None) -> int:
             end: Outcome | Failure = unlearn(run, Resident(storage, device()), Alone(), folder, view.show)
         else:
             end = run_in_slot(run, storage, folder, view, console)
+    single = SingleRun(end, folder, view.bases)
     if isinstance(end, Failure):
         console.verdict("failed", end.reason, good=False)
-        return 1
+        return single
     console.print(measures_table({**view.bases, "unlearned": end.measures}))
     detail = f"{end.reason} ({end.steps} steps in {end.seconds:.1f} s)"
     console.verdict(end.status, detail, good=end.status is Status.FINISHED)
     if end.reference_origin:
         console.text(f"the reference {end.reference_origin}")
     console.text(f"model  {shown(folder / MODEL_FILE)}")
-    return {Status.FINISHED: 0, Status.INTERRUPTED: 130}.get(end.status, 1)
+    return single
 
 
 def run_in_slot(
@@ -44,17 +65,16 @@ def run_in_slot(
     """Run on Ray Train workers; return how the run ended."""
     import ray
 
-    from hamu_ray.workers.cluster import connect
+    from hamu_ray.workers.cluster import connected
     from hamu_ray.workers.messages import Job
     from hamu_ray.workers.slot import CLOSE_SECONDS, follow, start_slot
 
-    connect([run.workers], str(storage), console.text)
-    slot = start_slot(run.workers, str(storage), f"run-{run.name}")
-    try:
-        return follow(Job(run.name, run, str(folder), attempts=2), slot, view.show_all)
-    finally:
-        ray.wait([slot.close.remote()], timeout=CLOSE_SECONDS)
-        ray.shutdown()
+    with connected([run.workers], str(storage), console.text):
+        slot = start_slot(run.workers, str(storage), f"run-{run.name}")
+        try:
+            return follow(Job(run.name, run, str(folder), attempts=2), slot, view.show_all)
+        finally:
+            ray.wait([slot.close.remote()], timeout=CLOSE_SECONDS)
 
 
 def train_models(run: RunConfig) -> int:

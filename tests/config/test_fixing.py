@@ -7,8 +7,8 @@ import pytest
 
 from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.config.sources.files import load_sweep, read_source
-from hamu_ray.tuning.preview import preview
 from hamu_ray.terminal.console import Console
+from hamu_ray.tuning.preview import preview
 
 SPACE = """name: x
 space:

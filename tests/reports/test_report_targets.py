@@ -14,8 +14,8 @@ from hamu_ray.reports.targets import REPORTS, file_name, report
 from hamu_ray.results.folder import OUTBOX_FILE, SENT_FILE
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.storage import write_atomically
-from hamu_ray.tuning.run import try_report
 from hamu_ray.tracking.client import MlflowTracker
+from hamu_ray.tuning.run import try_report
 from tests.made_store import fill, sweep_config, uri_of
 
 SPACE = {"method.name": {"grid": ["hamu-q", "gdiff"]}}

@@ -8,10 +8,10 @@ from hamu_ray.reports.front.palette import colour_of
 from hamu_ray.reports.front.picture import write_png
 from hamu_ray.results.summary import method_of, summarise
 from hamu_ray.results.wording import describe
-from hamu_ray.tuning.finish import SCREEN_DPI, SMALL_PICTURE, picture_in_ui
 from hamu_ray.tracking.client import COLOUR, MlflowTracker
 from hamu_ray.tracking.labels import labels_of
 from hamu_ray.tracking.ui_views import link, view_id, view_of
+from hamu_ray.tuning.finish import SCREEN_DPI, SMALL_PICTURE, picture_in_ui
 from tests.made_records import sweep as made_up_sweep
 from tests.mlflow_server import clients
 
