@@ -110,7 +110,7 @@ LLAMA3_AS_PUBLISHED = """
     {%- endif %}
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n\\n' }}{%- endif %}"""
-"""The constructs of Llama 3's published templates: the messages set anew, a date that is today's where it can be had."""
+"""The constructs of Llama 3's published templates: messages that are set anew, today's date where it can be had."""
 
 REASONING = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}"

@@ -57,9 +57,9 @@ class Sequences:
     def of(cls, encoded: Sequence[Encoded], pad: int, device: torch.device) -> "Sequences":
         """Lay texts end to end."""
         windows = [window for text in encoded for window in text.windows]
-        flat = [token for window in windows for token in (*window.prompt, *window.answer)]
+        flat = (token for window in windows for token in (*window.prompt, *window.answer))
         return cls(
-            torch.tensor(flat, dtype=torch.int64, device=device),
+            torch.from_numpy(np.fromiter(flat, dtype=np.int64)).to(device),
             torch.tensor([len(window.prompt) for window in windows], dtype=torch.int64),
             torch.tensor([len(window.answer) for window in windows], dtype=torch.int64),
             torch.tensor([len(text.windows) for text in encoded], dtype=torch.int64),
