@@ -1,4 +1,4 @@
-"""What the commands share: arguments, and errors of one line with exit code 2."""
+"""Common parts of the commands: arguments, and one-line errors with exit code 2."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from hamu_ray.config.sources.files import ConfigError
 
 
 def make_parser(name: str, description: str, config_help: str) -> argparse.ArgumentParser:
-    """Return a parser with what every command takes: a configuration and changes to it."""
+    """Return a parser with the arguments of every command: a configuration and changes to it."""
     parser = argparse.ArgumentParser(prog=f"python -m hamu_ray.{name}", description=description)
     parser.add_argument("config", metavar="CONFIG.yaml", help=config_help)
     parser.add_argument(
@@ -25,7 +25,7 @@ def make_parser(name: str, description: str, config_help: str) -> argparse.Argum
 
 
 def run_command(main: Callable[[], int]) -> NoReturn:
-    """Run a command; a configuration that cannot be run ends with one line and exit code 2."""
+    """Run a command; an invalid configuration ends it with one line and exit code 2."""
     try:
         code = main()
     except ConfigError as error:

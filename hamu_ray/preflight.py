@@ -1,7 +1,6 @@
-"""What the schema cannot know, checked before anything expensive starts: packages, storage, models, tracking, data.
+"""Checks before anything expensive starts that the schema cannot do: packages, storage, models, tracking, data.
 
-Imports neither torch nor ray nor mlflow, and what is quick to check comes first, so that a mistake is answered within
-seconds.
+Imports neither torch nor ray nor mlflow, and runs fast checks first, so that mistakes are reported within seconds.
 """
 
 import os
@@ -25,7 +24,7 @@ from hamu_ray.tasks.start import check_given_models
 from hamu_ray.tracking import store
 
 RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-"""Ray sets this variable for what was submitted as a job."""
+"""Ray sets this variable in submitted jobs."""
 
 SCHEMES = (
     "http",
@@ -39,29 +38,29 @@ SCHEMES = (
     "databricks-uc",
     "uc",
 )
-"""How the URIs begin that MLflow knows; a path alone is one too."""
+"""Prefixes of MLflow's tracking URIs; a plain path is one too."""
 
 DECIDES_SPLIT_OR_MODELS = ("seed", "data.", "forget.", "original.", "reference.")
-"""Beginnings of the keys on which the data, the forget set and the given models depend."""
+"""Prefixes of the keys that determine the data, the forget set and the given models."""
 
 CHECKED_COMBINATIONS = 64
-"""Combinations of their values that are checked before a sweep starts; the rest when their trials do."""
+"""Maximum number of combinations of their values checked before a sweep starts; others are checked by their trials."""
 
 
 def check_run(run: RunConfig, source: str) -> None:
-    """Check a run's surroundings, the quickest first; of a sweep those of its base.
+    """Check a run's environment, fast checks first; for a sweep, that of its base configuration.
 
     Raises:
-        ConfigError: In one line with the file, the key and the remedy.
+        ConfigError: One line with the file, the key and the remedy.
     """
     _check([run], [run.method.name], source)
 
 
 def check_sweep(config: SweepConfig, source: str) -> None:
-    """Check a sweep's objectives and surroundings, and every forget set and given model of its space.
+    """Check a sweep's objectives and environment, and every forget set and given model of its space.
 
     Raises:
-        ConfigError: In one line with the file, the key and the remedy.
+        ConfigError: One line with the file, the key and the remedy.
     """
     known = metric_names(config.data.task, own_metrics(config.model_dump(include={"data"})))
     for number, objective in enumerate(config.search.objectives):
@@ -74,17 +73,17 @@ def check_sweep(config: SweepConfig, source: str) -> None:
 
 
 def distinct_runs(config: SweepConfig) -> list[RunConfig]:
-    """Return runs of a sweep with all of its data, forget sets and given models among them, up to a bound."""
+    """Return runs that cover a sweep's data, forget sets and given models, up to a limit."""
     return list(islice(config.variants(DECIDES_SPLIT_OR_MODELS), CHECKED_COMBINATIONS))
 
 
 def forecast_lines(runs: Sequence[RunConfig], source: str) -> Iterator[str]:
-    """Yield what each forget set of these runs holds, as lines of text: how much, the first of it, its hash.
+    """Yield a description of each forget set of these runs, as lines of text: its size, first examples, and hash.
 
-    Of forget sets that differ by their seed alone, the first.
+    Of forget sets that differ only in their seed, the first is described.
 
     Raises:
-        ConfigError: In one line with the file, the key and the remedy.
+        ConfigError: One line with the file, the key and the remedy.
     """
     distinct = {(run.data, run.forget): run for run in reversed(runs)}
     for run in reversed(distinct.values()):
@@ -92,18 +91,18 @@ def forecast_lines(runs: Sequence[RunConfig], source: str) -> Iterator[str]:
         yield f"forget set {' '.join(f'{key}={value}' for key, value in {'kind': run.forget.kind, **settings}.items())}"
         path = getattr(run.data, "path", None)
         if isinstance(run.forget, DrawnForgetSection) and path is not None and not is_local(path):
-            yield "drawn when the data are loaded"  # of a data set on the hub, which this alone would download
+            yield "drawn when the data are loaded"  # a data set on the hub would have to be downloaded
             continue
         try:
             yield from forecast_data(
-                run.data, run.forget, run.seed, run.model, local_folder(run.storage) / "data"
+                run.data, run.forget, run.training_seed, run.model, local_folder(run.storage) / "data"
             ).lines()
         except ValueError as error:
             raise ConfigError(f"{source}: {first_line(error)}") from error
 
 
 def _check(runs: Sequence[RunConfig], methods: Sequence[str], source: str) -> None:
-    """Check runs that share storage, tracking and kind of model, and what their methods need."""
+    """Check runs that share storage, tracking and kind of model, and the packages of their methods."""
     run = runs[0]
     try:
         _check_methods(methods)
@@ -112,13 +111,15 @@ def _check(runs: Sequence[RunConfig], methods: Sequence[str], source: str) -> No
             check_given_models(each)
         _check_tracking(run.tracking.uri, local)
         for data in dict.fromkeys(each.data for each in runs):
-            check_data(data, [(each.forget, each.seed) for each in runs if each.data == data], run.model)
+            check_data(
+                data, [(each.forget, each.training_seed) for each in runs if each.data == data], run.model
+            )
     except ValueError as error:
         raise ConfigError(f"{source}: {first_line(error)}") from error
 
 
 def _check_methods(names: Sequence[str]) -> None:
-    """Check that optional packages are there."""
+    """Check that optional packages are installed."""
     for name in names:
         try:
             check_installed(name)
@@ -127,7 +128,7 @@ def _check_methods(names: Sequence[str]) -> None:
 
 
 def _check_storage(config: StorageConfig) -> Path:
-    """Write into the storage, and into the driver's folder where that is another; return the latter."""
+    """Write to the storage, and to the driver's folder if it is a different one; return the latter."""
     if RAY_JOB in os.environ:
         _check_outlives_the_job(config)
     _check_writable("storage.path", config.path)
@@ -138,12 +139,12 @@ def _check_storage(config: StorageConfig) -> Path:
 
 
 def _check_outlives_the_job(config: StorageConfig) -> None:
-    """Check that nothing is kept in the folder of a submitted job, which each submission has anew."""
+    """Check that nothing is stored in the folder of a submitted job, which is new in every submission."""
     local = config.local or (DEFAULT_LOCAL if "://" in config.path else config.path)
     for key, place in (("path", config.path), ("local", local)):
         if "://" not in place and not Path(place).expanduser().is_absolute():
             raise ValueError(
-                f"storage.{key}: {place} would lie in the job's own folder, where --resume does not find it and Ray "
+                f"storage.{key}: {place} would be in the job's own folder, where --resume does not find it and Ray "
                 f"deletes it; give an absolute path or a URL with --set storage.{key}=PATH"
             )
 
@@ -153,14 +154,14 @@ def _check_writable(key: str, place: str) -> None:
         probe = storage_path(place) / f".probe-{uuid4().hex}"
         write_atomically(probe, b"probe")
         probe.unlink()
-    except Exception as error:  # each of fsspec's file systems raises its own
+    except Exception as error:  # fsspec's file systems raise different types
         raise ValueError(
             f"{key}: cannot write to {place}: {first_line(error)}; choose another with --set {key}=FOLDER"
         ) from error
 
 
 def _check_tracking(given: str | None, storage: Path) -> None:
-    """Check that the tracking store answers."""
+    """Check that the tracking store responds."""
     from_environment = not given and os.environ.get("MLFLOW_TRACKING_URI")
     key = "tracking.uri (from MLFLOW_TRACKING_URI)" if from_environment else "tracking.uri"
     uri = store.store_uri(given, storage)
@@ -168,8 +169,8 @@ def _check_tracking(given: str | None, storage: Path) -> None:
         scheme = urlsplit(uri).scheme.partition("+")[0]
         if scheme and scheme not in SCHEMES:
             raise ValueError(
-                f"{store.shown(uri)} is no tracking store; begin it with one of {', '.join(SCHEMES[:6])}, or "
-                "give none to use a SQLite file"
+                f"{store.shown(uri)} is not a tracking store; it must start with one of {', '.join(SCHEMES[:6])}, or "
+                "be omitted to use a SQLite file"
             )
         store.probe(uri)
     except ValueError as error:

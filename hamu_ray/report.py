@@ -1,4 +1,4 @@
-"""``python -m hamu_ray.report TARGET [...]``: what sweeps found, as a page that a person can read."""
+"""``python -m hamu_ray.report TARGET [...]``: the results of sweeps as an HTML report."""
 
 import argparse
 
@@ -9,26 +9,26 @@ def main() -> int:
     """Report on sweeps, read back from MLflow."""
     parser = argparse.ArgumentParser(
         prog="python -m hamu_ray.report",
-        description="Report on sweeps, from MLflow alone: one HTML file that needs no network, with tables and "
-        "pictures beside it. For a sweep's folder, first draw its tables and pictures again and send what tracking "
-        "has not got yet.",
+        description="Report on sweeps in MLflow: one self-contained HTML file, with tables and "
+        "pictures in the same folder. For a sweep's folder, first regenerate its tables and pictures and send pending "
+        "tracking records.",
     )
     parser.add_argument(
         "targets",
         metavar="TARGET",
         nargs="+",
         help="an experiment's name, a sweep's name, or a sweep's folder such as runs/sweeps/digits-20260101-120000; "
-        "several are reported on together",
+        "several targets give one report",
     )
     parser.add_argument(
         "--tracking",
         metavar="URI",
-        help="where names are looked for (default: MLFLOW_TRACKING_URI, or runs/mlflow.db)",
+        help="MLflow store to search for names (default: MLFLOW_TRACKING_URI, or runs/mlflow.db)",
     )
     parser.add_argument(
         "--output",
         metavar="FOLDER",
-        help="where the report goes (default: the sweep's folder, or runs/reports/NAME)",
+        help="output folder (default: the sweep's folder, or runs/reports/NAME)",
     )
     arguments = parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""``python -m hamu_ray.select SWEEP``: the point of a front that keeps a bound, what it costs, and whether it holds."""
+"""``python -m hamu_ray.select SWEEP``: select a point of a sweep's front that meets a bound, and confirm it."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,7 @@ from hamu_ray.storage import DEFAULT_LOCAL
 
 
 def main() -> int:
-    """Select a point of a sweep's front, print it, and confirm it with fresh seeds where asked to."""
+    """Select a point of a sweep's front, print it, and confirm it with new seeds if requested."""
     parser = make_parser()
     arguments = parser.parse_args()
     folder = sweep_folder(arguments.sweep)
@@ -30,8 +30,8 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = argparse.ArgumentParser(
         prog="python -m hamu_ray.select",
-        description="Select the point of a sweep's front that is best in one objective among those that keep a bound "
-        "on the other; without a bound the knee.",
+        description="Select the point of a sweep's front that is best in one objective among those that meet a bound "
+        "on the other; without a bound, the knee.",
     )
     parser.add_argument(
         "sweep",
@@ -52,10 +52,8 @@ def make_parser() -> argparse.ArgumentParser:
             help=f"an objective must be {words} this; may be repeated",
         )
     seeds = parser.add_mutually_exclusive_group()
-    seeds.add_argument(
-        "--confirm", type=int, metavar="N", help="run it again with N seeds that the sweep never used"
-    )
-    seeds.add_argument("--seeds", metavar="S1,S2,...", help="the same with these seeds")
+    seeds.add_argument("--confirm", type=int, metavar="N", help="run it again with N new seeds")
+    seeds.add_argument("--seeds", metavar="S1,S2,...", help="run it again with these seeds")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     return parser
 
@@ -65,19 +63,19 @@ def sweep_folder(given: str | None) -> Path:
     if given is not None:
         folder = Path(given).absolute()
         if not (folder / SWEEP_FILE).is_file():
-            raise ConfigError(f"{given}: not a sweep's folder: it has no {SWEEP_FILE}")
+            raise ConfigError(f"{given}: not a sweep folder: it has no {SWEEP_FILE}")
         return folder
     files = sorted(
         (Path(DEFAULT_LOCAL) / SWEEPS).absolute().glob(f"*/{SWEEP_FILE}"),
         key=lambda path: path.stat().st_mtime,
     )
     if not files:
-        raise ConfigError("no sweep in runs/sweeps; name the folder of one")
+        raise ConfigError("no sweep in runs/sweeps; give the folder of a sweep")
     return files[-1].parent
 
 
 def bounds_asked(arguments: argparse.Namespace) -> list[tuple[str, str, float]]:
-    """Return each bound that was asked for: `min` or `max`, the metric, the value."""
+    """Return the requested bounds: `min` or `max`, the metric, the value."""
     asked = [
         ("min", metric, value)
         for metric in ("forget_quality", "retain_utility")

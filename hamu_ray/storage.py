@@ -1,4 +1,4 @@
-"""Files in the storage: a folder, or what fsspec reaches by a URL. Written whole or not at all."""
+"""Files in the storage: a local folder, or a URL supported by fsspec. Files are written atomically."""
 
 import os
 from collections.abc import Iterator
@@ -12,31 +12,31 @@ from upath import UPath
 from hamu_ray.config.run import StorageConfig
 
 StoragePath = Path | UPath
-"""A path in a file system of this machine, or one behind a URL such as ``s3://bucket/runs``."""
+"""A path in the local file system, or behind a URL such as ``s3://bucket/runs``."""
 
 DEFAULT_LOCAL = "runs"
-"""The driver's folder where the storage is none of this machine's."""
+"""The driver's folder if the storage is not local."""
 
 
 def storage_path(text: str | Path) -> StoragePath:
-    """Return what a configuration's path stands for, absolute.
+    """Return a configuration's path as an absolute path.
 
     Raises:
-        ValueError: No package of this environment opens such a URL; names the one that would.
+        ValueError: No installed package can open such a URL; the message names the one that can.
     """
     if isinstance(text, Path) or "://" not in text:
         return Path(text).expanduser().absolute()
     try:
         path = UPath(text, use_listings_cache=False)  # other processes write, too
         local = path.protocol in ("file", "local")
-        _ = path.fs  # finds a missing package now
+        _ = path.fs  # detects a missing package
     except (ImportError, ValueError) as error:
         raise ValueError(f"{text} cannot be opened: {error}") from error
     return Path(path.path) if local else path
 
 
 def local_folder(config: StorageConfig) -> Path:
-    """Return the folder of this machine for what only the driver of a sweep writes."""
+    """Return the local folder for files that only the driver of a sweep writes."""
     if config.local is not None:
         return Path(config.local).expanduser().absolute()
     path = storage_path(config.path)
@@ -44,7 +44,7 @@ def local_folder(config: StorageConfig) -> Path:
 
 
 def write_atomically(path: StoragePath, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, whatever dies meanwhile."""
+    """Write a file atomically: after a crash it exists either completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
@@ -67,7 +67,7 @@ def _rename(source: StoragePath, target: StoragePath) -> None:
 
 @contextmanager
 def local_copy(path: StoragePath) -> Iterator[Path]:
-    """Within, the file is at a path of this machine: its own where it has one."""
+    """Within this context, the file is at a local path: its own if it is local."""
     if isinstance(path, Path):
         yield path
         return

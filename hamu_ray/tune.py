@@ -1,23 +1,23 @@
-"""``python -m hamu_ray.tune SPACE.yaml``: a whole sweep, from nothing to the front."""
+"""``python -m hamu_ray.tune SPACE.yaml``: run a whole sweep."""
 
 from hamu_ray.command import make_parser, run_command
 from hamu_ray.config.sources.files import load_sweep, read_source
 
 
 def main() -> int:
-    """Sweep, or with ``--dry-run`` say what would be done."""
+    """Run a sweep, or with ``--dry-run`` print its plan."""
     parser = make_parser(
         "tune",
-        "Train the original model and its retain-only reference, sweep unlearning over them, and leave the front "
-        "of forget quality against retain utility as a table, a picture and an MLflow run.",
+        "Train the original model and its retain-only reference, sweep unlearning from them, and write the Pareto "
+        "front of forget quality against retain utility as a table, a picture and an MLflow run.",
         "search space: a run's configuration with `space` and `search`",
     )
-    parser.add_argument("--dry-run", action="store_true", help="print what would run, and stop")
-    parser.add_argument("--resume", action="store_true", help="go on with the newest sweep of this name")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan without running it")
+    parser.add_argument("--resume", action="store_true", help="resume the newest sweep with this name")
     arguments = parser.parse_args()
     config = load_sweep(arguments.config, arguments.overrides)
 
-    from hamu_ray.preflight import (  # only now: a mistake above is answered at once
+    from hamu_ray.preflight import (  # imported late: errors above are reported immediately
         check_sweep,
         distinct_runs,
         forecast_lines,

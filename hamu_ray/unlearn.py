@@ -5,19 +5,20 @@ from hamu_ray.config.sources.files import load_run
 
 
 def main() -> int:
-    """Unlearn once, in this process, or on Ray Train workers where the run has several."""
+    """Run unlearning once, in this process, or on Ray Train workers if the run has several."""
     parser = make_parser(
         "unlearn",
-        "Unlearn once and leave the model: to debug a configuration, or to put a chosen point of a front to use.",
+        "Run unlearning once and write the model: to debug a configuration, or to reproduce a point of a front.",
         "a run's configuration, such as the run.yaml of a sweep's trial",
     )
-    parser.add_argument(
-        "--output", metavar="FOLDER", help="where the model goes (default: STORAGE/runs/NAME)"
-    )
+    parser.add_argument("--output", metavar="FOLDER", help="output folder (default: STORAGE/runs/NAME)")
     arguments = parser.parse_args()
     run = load_run(arguments.config, arguments.overrides)
 
-    from hamu_ray.preflight import check_run, forecast_lines  # only now: a mistake above is answered at once
+    from hamu_ray.preflight import (  # imported late: errors above are reported immediately
+        check_run,
+        forecast_lines,
+    )
 
     check_run(run, arguments.config)
     for line in forecast_lines([run], arguments.config):

@@ -1,4 +1,4 @@
-"""What tests share: the environment, one Ray cluster and one storage path a session."""
+"""Shared test fixtures: the environment, one Ray cluster and one storage path per session."""
 
 import os
 import shutil
@@ -13,20 +13,20 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from hamu_ray.results.sweep_result import SweepResult
 
-settings.register_profile("shared machine", deadline=None)  # an example's time is the machine's business
+settings.register_profile("shared machine", deadline=None)  # example times depend on the machine's load
 settings.load_profile("shared machine")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-# Before torch is imported: models this small do not gain from threads, which wait for each other on a busy machine.
+# Before torch is imported: models this small do not benefit from threads, which contend on a busy machine.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 NO_CLUSTER = "127.0.0.1:1"
-"""Nothing is at this address. It is for tests without the marker `ray`: one that starts Ray all the same fails."""
+"""Nothing listens at this address. It is used in tests without the marker `ray`, which fail if they start Ray."""
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give this session's clusters a folder: no test joins another cluster of this machine."""
+    """Set a folder for this session's clusters, so that no test joins another cluster on this machine."""
     os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(
         prefix="ray-", dir="/tmp"
     )  # socket paths have at most 107 bytes
@@ -34,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Let Ray start where a test is marked as needing it, and nowhere else."""
+    """Allow Ray to start only in tests that are marked as needing it."""
     if item.get_closest_marker("ray"):
         os.environ.pop("RAY_ADDRESS", None)
     else:
@@ -42,7 +42,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Keep the logs of Ray where tests failed."""
+    """Keep Ray's logs if tests failed."""
     folder = os.environ["RAY_TMPDIR"]
     if exitstatus == pytest.ExitCode.TESTS_FAILED and any(Path(folder).iterdir()):
         session.config.get_terminal_writer().line(f"\nlogs of Ray: {folder}")
@@ -51,12 +51,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 CLUSTER_CPUS = 8
-"""Logical: groups of up to eight workers run on however few cores there are."""
+"""Logical CPUs: groups of up to eight workers run on any number of cores."""
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[None]:
-    """A Ray cluster of this process."""
+    """A Ray cluster for this process."""
     import ray
 
     from hamu_ray.workers.cluster import ENVIRONMENT
@@ -69,13 +69,13 @@ def cluster() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """The Chromium of the system, driven by Playwright."""
+    """The system's Chromium, controlled by Playwright."""
     if CHROMIUM is None:
         pytest.skip("needs Chromium: chromium, chromium-browser or google-chrome")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        # Root has no sandbox, as in most containers; the pages are our own and those of our own server.
+        # Root has no sandbox, as in most containers; the pages are our own.
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield chromium
         chromium.close()
@@ -83,13 +83,13 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A storage path that the session's runs share, so that base models are trained once."""
+    """A storage path shared by the session's runs, so that base models are trained once."""
     return tmp_path_factory.mktemp("storage")
 
 
 @pytest.fixture(scope="session")
 def text_corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A tiny text data set on disk; prepared data sets are kept out of the user's cache, in child processes too."""
+    """A tiny text data set on disk; caches are kept out of the user's home, also in child processes."""
     import datasets.config
 
     from tests.made_texts import write_corpus
@@ -111,13 +111,13 @@ def text_checkpoint(text_corpus: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A storage path whose MLflow store the tests fill, each an experiment of its own: to make one takes seconds."""
+    """A storage path with one MLflow store for all tests, each with its own experiment."""
     return tmp_path_factory.mktemp("report_store")
 
 
 @pytest.fixture(scope="session")
 def study(store: Path) -> "SweepResult":
-    """A sweep of three methods over three seeds, read back; its experiment and its name are `study`."""
+    """A sweep of three methods over three seeds, read back; experiment and name are `study`."""
     from hamu_ray.tracking.reader import MlflowReader
     from tests.made_store import fill, sweep_config, uri_of
 

@@ -1,6 +1,6 @@
-"""The drawing of who may know whom in CONTRIBUTING.md, made from the table of tests/test_import_directions.py.
+"""The diagram of dependencies in CONTRIBUTING.md, generated from the table of tests/test_import_directions.py.
 
-python -m tests.house     # writes it into CONTRIBUTING.md again
+python -m tests.house     # updates CONTRIBUTING.md
 """
 
 import ast
@@ -13,7 +13,7 @@ BEGIN, END = "<!-- house: made by python -m tests.house -->", "<!-- end of house
 
 
 def reachable(room: str) -> set[str]:
-    """Return the rooms that a room may import, itself or through others."""
+    """Return the rooms that a room may import, directly or through others."""
     direct = set(TABLE[room].knows.split())
     return direct.union(*(reachable(other) for other in direct))
 
@@ -48,7 +48,7 @@ def drawing() -> str:
 
 
 def with_drawing(text: str) -> str:
-    """Return a document with the drawing between its marks."""
+    """Return a document with the diagram inserted between its markers."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{drawing()}\n{END}{after}"

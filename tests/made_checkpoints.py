@@ -1,4 +1,4 @@
-"""Tiny checkpoints as `save_pretrained` leaves them, made by the tests: image classifiers that know their images."""
+"""Tiny checkpoints in the format of `save_pretrained`: image classifiers trained on their images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,20 +12,20 @@ from torch.nn import functional
 ANIMALS = ("ant", "bee", "cat")
 """Classes of the images, in the order of `imagefolder`."""
 SHUFFLED = ("cat", "ant", "bee")
-"""The same in the order of the checkpoint's outputs."""
+"""The same classes in the order of the checkpoint's outputs."""
 SIDE, INPUT = 10, 8
-"""Pixels of a side: of the images, and of what the checkpoint takes."""
+"""Side length in pixels of the images, and of the checkpoint's input."""
 
 
 def animal_image(kind: int, number: int) -> Image.Image:
-    """Return an image of noise with one bright colour for each kind."""
+    """Return an image of noise with a bright colour per kind."""
     pixels = np.random.default_rng((kind, number)).integers(0, 90, (SIDE, SIDE, 3), dtype=np.uint8)
     pixels[..., kind] += 120
     return Image.fromarray(pixels)
 
 
 def write_animals(folder: Path) -> Path:
-    """Write six training images and two test images of each kind, as `imagefolder` has them; return the folder."""
+    """Write six training images and two test images of each kind, in the layout of `imagefolder`; return the folder."""
     for split, numbers in (("train", range(6)), ("test", range(6, 8))):
         for kind, name in enumerate(ANIMALS):
             (folder / split / name).mkdir(parents=True)
@@ -35,7 +35,7 @@ def write_animals(folder: Path) -> Path:
 
 
 def write_vit(folder: Path, names: Sequence[str] = SHUFFLED, seed: int = 0, steps: int = 60) -> Path:
-    """Write a ViT that has learned the training images, with its own order of classes and its image processor."""
+    """Write a ViT trained on the training images, with its own order of classes and its image processor."""
     from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
     with torch.random.fork_rng(devices=[]):

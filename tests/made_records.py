@@ -1,4 +1,4 @@
-"""Made-up sweeps that look like real ones."""
+"""Synthetic sweeps that look like real ones."""
 
 import math
 
@@ -19,7 +19,7 @@ def record(trial_id, quality, utility, method="hamu-q", status=Status.FINISHED, 
 
 
 def sweep(per_method=5, seed=0, tight=False) -> list[TrialRecord]:
-    """Return trials of nine methods; the better the method, the nearer to (1, 1)."""
+    """Return trials of nine methods; better methods are closer to (1, 1)."""
     rng = np.random.default_rng(seed)
     records = []
     for rank, method in enumerate(METHODS):
@@ -57,7 +57,7 @@ def sweep(per_method=5, seed=0, tight=False) -> list[TrialRecord]:
 
 
 def small_summary() -> SweepSummary:
-    """Return a summary of seven trials: three on the front, two below it or undefined, two that did not finish."""
+    """Return a summary of seven trials: three on the front, two below it or undefined, two unfinished."""
     trials = [
         record("a", 0.9, 0.5, parameters={"method.constraint_ratio": 0.25}, model_path="/models/a"),
         record("b", 0.5, 0.9, "ft", measures={"avg_gap": 0.125, "TA": 0.9}),

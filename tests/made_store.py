@@ -1,4 +1,4 @@
-"""Sweeps in real MLflow stores, written the way a driver writes them, with made-up numbers."""
+"""Synthetic sweeps in real MLflow stores, written like a driver does."""
 
 import json
 import math
@@ -66,7 +66,7 @@ def sweep_config(space: Mapping[str, Any] = SPACE, **sections: Any) -> SweepConf
 
 
 def points(config: SweepConfig) -> list[dict[str, Scalar]]:
-    """The trials' parameters: the grids' cells, with values drawn for what is no grid."""
+    """The trials' parameters: the cells of the grids, with random values for other keys."""
     rng = np.random.default_rng(config.search.seed)
     found = []
     for cell in (cell for _ in range(config.search.samples) for cell in config.cells()):
@@ -83,7 +83,7 @@ def points(config: SweepConfig) -> list[dict[str, Scalar]]:
 
 
 def made_record(number: int, config: SweepConfig, parameters: dict[str, Scalar], folder: Path) -> TrialRecord:
-    """A trial's end: the better the method and the nearer its learning rate to 0.03, the better."""
+    """A trial's outcome: better for better methods and for learning rates close to 0.03."""
     run = config.resolve(parameters)
     rng = np.random.default_rng([run.seed, number])
     off = abs(math.log10(run.optimizer.learning_rate / 0.03))
@@ -127,7 +127,7 @@ def made_record(number: int, config: SweepConfig, parameters: dict[str, Scalar],
 
 
 def log_trial(outbox: Outbox, sweep: str, record: TrialRecord, folder: Path, hardness: bool) -> None:
-    """Log what a driver logs of a trial, and leave the files that workers leave."""
+    """Log what a driver logs for a trial, and write the files that workers write."""
     name, steps = record.trial_id, list(range(1, STEPS + 1))
     run = record.configuration
     tags = {"method": run["method"]["name"], "seed": str(run["seed"]), "status": "running"}
@@ -185,7 +185,7 @@ def fill(
     hardness: bool = True,
     tags: Mapping[str, str] | None = None,
 ) -> MlflowTracker:
-    """Write a sweep as its driver would, with the records given or made-up ones, and some trials not over."""
+    """Write a sweep like its driver, with given or synthetic records, and some running trials."""
     folder = storage / "sweeps" / name
     folder.mkdir(parents=True, exist_ok=True)
     document = config.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -213,5 +213,5 @@ def uri_of(storage: Path) -> str:
 
 
 def as_json(record: TrialRecord) -> dict[str, Any]:
-    """A record as its file holds it: NaN equals NaN."""
+    """A record as in its file, so that NaN equals NaN."""
     return json.loads(json.dumps(asdict(record)).replace("NaN", '"NaN"'))

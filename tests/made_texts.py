@@ -1,4 +1,4 @@
-"""A tiny corpus in the layout of WaterDrum-TOFU, made by the tests: ragged answers, duplicates, evaluation sets."""
+"""A tiny synthetic corpus in the layout of WaterDrum-TOFU: uneven answers, duplicates, evaluation sets."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,7 +31,7 @@ def pairs(count: int, author: str) -> list[dict[str, str]]:
 
 
 def with_choices(rows: Sequence[Mapping[str, str]], paraphrased: bool) -> list[dict[str, Any]]:
-    """The same with wrong answers, two or three, and in other words if wanted."""
+    """The same with two or three wrong answers, and paraphrased if requested."""
     return [
         {
             **row,
@@ -69,7 +69,7 @@ def write_corpus(folder: Path) -> Path:
 
 
 def text_run(corpus: Path, **sections: Any) -> RunConfig:
-    """Return a run of a fraction of a second on the corpus, with other values in these sections."""
+    """Return a run of a fraction of a second on the corpus, with these sections changed."""
     document: dict[str, Any] = {
         "data": {"name": "tofu", "path": str(corpus), "subset": "forget_01", "max_length": 64},
         "model": {"hidden_size": 16, "layers": 2, "heads": 2, "vocabulary": 300},
@@ -87,7 +87,7 @@ def text_run(corpus: Path, **sections: Any) -> RunConfig:
 
 
 LORA = {"rank": 2, "alpha": 4, "dropout": 0.0}
-"""An adapter without dropout, so that numbers do not depend on the number of workers."""
+"""An adapter without dropout, so that results do not depend on the number of workers."""
 
 
 def tofu(corpus: Path, **values: Any) -> TofuData:
@@ -96,7 +96,7 @@ def tofu(corpus: Path, **values: Any) -> TofuData:
 
 
 def write_checkpoint(folder: Path, corpus: Path, *, chat: bool = False) -> Path:
-    """Write a tiny random checkpoint with its tokenizer, as `transformers` has them; return its folder."""
+    """Write a tiny random checkpoint with its tokenizer, in the format of `transformers`; return its folder."""
     from hamu_ray.config.language import ForgetSplit
     from hamu_ray.tasks.language.corpus import load_corpus
     from hamu_ray.tasks.language.encoding.encoder import Encoder

@@ -1,4 +1,4 @@
-"""MLflow's own server on a store, as the command for the UI starts it."""
+"""MLflow's own server on a store, started with the command for the UI."""
 
 import os
 import shlex
@@ -16,7 +16,7 @@ from hamu_ray.tracking.client import MlflowTracker
 
 @contextmanager
 def serving(tracking: MlflowTracker, folder: Path) -> Iterator[str]:
-    """Within, the UI that `ui_command` opens on the store is at this URI."""
+    """Within this context, the UI of `ui_command` on the store is available at this URI."""
     command = [*shlex.split(tracking.ui_command()), "--workers", "1"]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with open(folder / "log", "w") as log:
@@ -37,7 +37,7 @@ def serving(tracking: MlflowTracker, folder: Path) -> Iterator[str]:
 
 
 def answers(uri: str) -> bool:
-    """Whether a server answers."""
+    """Whether a server responds."""
     try:
         store.probe(uri)
     except ValueError:

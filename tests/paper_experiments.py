@@ -1,4 +1,4 @@
-"""The paper's table of experiments and its recipes, written down once more: what the search spaces are held against."""
+"""The paper's table of experiments and its recipes, written independently to check the search spaces."""
 
 import math
 from typing import Any
@@ -19,7 +19,7 @@ EVERYWHERE: dict[str, dict[str, set]] = {
     "timing_all": {"method.name": set(METHOD_NAMES)},
     "additional_baselines": {"method.name": {"gru", "pcgrad", "npo", "simnpo"} | TORCHJD},
 }
-"""Experiments of both tasks: what they vary besides the seed."""
+"""Experiments of both tasks: the keys that they vary besides the seed."""
 
 EXPERIMENTS: dict[str, dict[str, set]] = {
     **{f"{task}/{name}": of for task in ("cifar", "waterdrum_tofu") for name, of in EVERYWHERE.items()},
@@ -59,7 +59,7 @@ SMALL_TRIALS = {
     "ablations/tofu": (2 * 2 + 6) * 2 * 4,
     "ablations/tofu_ratio": 2 * 2 * 2 * 4,
 }
-"""Where they are not those of the whole experiment."""
+"""Trials with the preset `small`, if they differ from the whole experiment's."""
 
 OTHERS = {
     "digits": 9 * 5,
@@ -74,10 +74,10 @@ OTHERS = {
     "ablations/tofu": (2 * 4 * 2 + 6) * 5 * 8,
     "ablations/tofu_ratio": 2 * 4 * 2 * 5 * 8,
 }
-"""Trials of what is no experiment of the paper."""
+"""Number of trials of search spaces that are not the paper's."""
 
 SHARED = {f"{task}/{name}" for task in ("cifar", "waterdrum_tofu") for name in ("recipe", "paper")}
-"""What the experiments extend."""
+"""The files that the experiments extend."""
 
 RECIPES: dict[str, dict[str, Any]] = {
     "cifar": {
@@ -126,6 +126,7 @@ BOTH = {
     "optimizer.clip_norm": 1.0,
     "method.radius": "lr",
     "method.constraint_split": "grad_norm",
+    "method.infeasible": "finish",
 }
 
 

@@ -5,13 +5,14 @@ import socket
 from itertools import islice
 
 LOWEST, HIGHEST = 20_000, 32_000
-"""Above the ports that Ray gives its workers (10002 to 19999), below those of outgoing connections (from 32768 on)."""
+"""Above the ports that Ray assigns to its workers (10002 to 19999), below those of outgoing connections (from 32768).
+"""
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of this machine that nobody listens on, no two the same.
+    """Return distinct free ports of this machine.
 
-    A port that the kernel chooses for port 0 may become an outgoing connection's before the server has it.
+    A port that the kernel chooses for port 0 may be taken by an outgoing connection before the server uses it.
     """
     candidates = random.SystemRandom().sample(range(LOWEST, HIGHEST), HIGHEST - LOWEST)
     found = list(islice((port for port in candidates if are_free(port)), count))
@@ -20,12 +21,12 @@ def free_ports(count: int) -> list[int]:
 
 
 def free_port() -> int:
-    """Return a port of this machine that nobody listens on."""
+    """Return a free port of this machine."""
     return free_ports(1)[0]
 
 
 def are_free(port: int, count: int = 1) -> bool:
-    """Whether nobody listens on so many ports in a row."""
+    """Whether this many ports in a row are free."""
     for each in range(port, port + count):
         with socket.socket() as listener:
             try:

@@ -1,4 +1,4 @@
-"""The main command in a process of its own, and the processes of its cluster."""
+"""The main command in its own process, and the processes of its cluster."""
 
 import contextlib
 import os
@@ -34,7 +34,7 @@ def write_space(folder: Path, storage: str, search: Mapping[str, Any], **section
 
 
 def start(space: Path, *options: str) -> subprocess.Popen:
-    """Start the sweep in a cluster of its own; it writes to `log` beside the space."""
+    """Start the sweep in its own cluster; it writes to `log` in the folder of the space."""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     with log_of(space).open("a") as log:
         return subprocess.Popen(
@@ -53,7 +53,7 @@ def log_of(space: Path) -> Path:
 def wait_until(
     condition: Callable[[], Any], driver: subprocess.Popen, space: Path, seconds: float = 900
 ) -> Any:
-    """Return the condition's first true value; fails with the log when the driver ends or time is up."""
+    """Return the condition's first true value; fails with the log if the driver ends or time is up."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert driver.poll() is None, log_of(space).read_text()
@@ -63,7 +63,7 @@ def wait_until(
 
 
 def ray_processes(title: str, root: int | None = None) -> list[psutil.Process]:
-    """The Ray processes of an actor class below a process (this one by default): of its cluster, and no other."""
+    """The Ray processes of an actor class below a process (by default this one), and thus of its cluster."""
     found = []
     for process in psutil.Process(root).children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):

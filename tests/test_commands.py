@@ -1,4 +1,4 @@
-"""The commands as a person runs them: options, a dry run, and one line with exit code 2 for a mistake."""
+"""The commands as users run them: options, a dry run, and errors of one line with exit code 2."""
 
 import argparse
 import os
@@ -22,7 +22,7 @@ SPACE = "space: {optimizer.learning_rate: {loguniform: [1e-4, 0.1]}}\n"
 
 
 def command(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder of its own; no tracking store comes from the environment."""
+    """Run a command in its own folder, without a tracking store from the environment."""
     environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
     environment["PYTHONPATH"] = str(ROOT)
     return subprocess.run(
@@ -60,7 +60,7 @@ def command(folder: Path, name: str, *arguments: str) -> subprocess.CompletedPro
             "forget: {kind: class, label: 10}\n",
             "forget.label: there is no class 10; the classes are 0=0,",
         ),
-        ("forget: {kind: random, share: 1e-4}\n", "forget.share: 0.0001 of 1437 training images is none"),
+        ("forget: {kind: random, share: 1e-4}\n", "forget.share: 0.0001 of 1437 training images is empty"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path: Path, text: str, line: str) -> None:
@@ -90,7 +90,7 @@ def test_wrong_arguments(tmp_path: Path, name: str, arguments: tuple[str, ...]) 
     assert (ended.stdout, ended.returncode) == ("", 2)
 
 
-def test_errors_are_one_line_whatever_they_hold(capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_one_line_for_all_contents(capsys: pytest.CaptureFixture[str]) -> None:
     def main() -> int:
         raise ConfigError("x.yaml: two\nlines\tand  spaces")
 
@@ -107,12 +107,15 @@ def test_dry_run(tmp_path: Path) -> None:
     assert re.search(r"^trials +27 \(9 cells of the grids x 3 samples, tpe\)$", about, re.MULTILINE)
     assert re.search(r"^workers +2 a trial, 1 CPU each$", about, re.MULTILINE)
     assert re.search(r"^objectives +max forget_quality, max retain_utility$", about, re.MULTILINE)
-    assert "optimizer.learning_rate: loguniform [0.003, 0.3]" in about
+    assert "optimizer.learning_rate: loguniform [0.02, 0.3]" in about
+    words = " ".join(about.split())  # lines are wrapped to the terminal
+    assert "hamu-q asks for 10.0 % to 40.0 % of the forgetting available in a step" in words
+    assert "hamu-u asks for 60.0 % to 90.0 % of the retaining available in a step" in words
     run = RunConfig.model_validate(yaml.safe_load(first))
     assert (run.method.name, run.method.constraint_fraction, run.optimizer.learning_rate) == (
         "hamu-q",
         0.1,
-        0.003,
+        0.02,
     )
     assert not list(tmp_path.glob("runs/sweeps"))
 
@@ -129,7 +132,7 @@ def test_dry_run(tmp_path: Path) -> None:
 def test_options_are_these(
     main: Callable[[], int], options: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What varies between experiments belongs in a configuration: think twice before adding an option."""
+    """Differences between experiments belong in configurations: think twice before adding an option."""
     parsers: list[argparse.ArgumentParser] = []
 
     def stop(parser: argparse.ArgumentParser, *_: object) -> None:

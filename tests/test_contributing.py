@@ -33,7 +33,7 @@ def test_arrows_lead_to_every_room_that_may_be_imported(room):
     ids=str,
 )
 def test_files_that_are_named_exist(document: Path):
-    """Paths in backticks that begin with a folder of the repository, and links to files."""
+    """Paths in backticks that start with a folder of the repository, and links to files."""
     text = (ROOT / document).read_text()
     named = re.findall(r"`((?:hamu_ray|tests|scripts|docs|search_spaces|cluster)/[\w./-]*)`", text)
     linked = [ROOT / document.parent / link for link in re.findall(r"\]\((?!https?:)([^)#]+)", text)]

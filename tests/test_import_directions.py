@@ -1,6 +1,6 @@
-"""Who may know whom: one table of rooms, the rooms that each may import, and the frameworks it may use and load.
+"""Allowed dependencies: one table of rooms, with the rooms and frameworks that each may import and load.
 
-CONTRIBUTING.md draws the same table.
+CONTRIBUTING.md shows the same table.
 """
 
 import ast
@@ -33,18 +33,18 @@ FRAMEWORKS = {
     ),
     *("jinja2", "rich", "pydantic", "yaml", "upath", "fsspec", "rouge_score", "cloudpickle", "datasketch"),
 }
-"""Packages that make a room's dependencies: each belongs to few rooms."""
+"""Packages that count as dependencies of a room."""
 
 
 class Room(NamedTuple):
-    """A row of the table; words are separated by spaces."""
+    """A row of the table; names are separated by spaces."""
 
     knows: str
     """Other rooms that it may import."""
     uses: str
     """Frameworks that its own files may import, within functions too."""
     loads: str = ""
-    """Frameworks that its import may load beyond those of `uses`: through the rooms that it knows."""
+    """Further frameworks that importing it may load, through other rooms."""
 
 
 NUMBERS = "numpy scipy"
@@ -77,7 +77,7 @@ TABLE: Mapping[str, Room] = {
         f"cloudpickle pandas rich safetensors {NUMBERS} {FILES}",
     ),
     "reports": Room(
-        "config results storage terminal tracking",
+        "config metrics results storage terminal tracking",
         "plotly matplotlib jinja2 numpy scipy yaml optuna",
         f"cloudpickle pandas sklearn rich {NUMBERS} {FILES}",
     ),
@@ -115,7 +115,7 @@ def files_of(room: str) -> list[Path]:
 
 
 def imported_by(path: Path) -> Iterator[list[str]]:
-    """Yield what a file imports as parts of the full name, within functions too."""
+    """Yield the imports of a file as parts of the full name, including imports within functions."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".") for alias in node.names)
@@ -126,7 +126,7 @@ def imported_by(path: Path) -> Iterator[list[str]]:
 
 @cache
 def modules() -> dict[str, set[str]]:
-    """Return the modules of the package, each with those that it imports; packages only hand names on."""
+    """Return the modules of the package with their imports; packages only re-export names."""
     names = {
         ".".join(["hamu_ray", *path.relative_to(PACKAGE).with_suffix("").parts]): path
         for path in PACKAGE.rglob("*.py")
@@ -145,7 +145,7 @@ def test_every_room_has_a_row() -> None:
     assert {path.stem for path in entries} - {"__init__"} == set(TABLE)
 
 
-def test_the_table_goes_one_way() -> None:
+def test_the_table_has_no_cycle() -> None:
     above: list[str] = []
     for room, row in TABLE.items():
         assert set(row.knows.split()) <= set(above), f"{room} knows a room that does not stand above its row"

@@ -1,4 +1,4 @@
-"""What is checked of a run's surroundings before anything expensive starts."""
+"""Checks of a run's environment before anything expensive starts."""
 
 import json
 import socket
@@ -54,7 +54,7 @@ def test_all_well(tmp_path: Path) -> None:
         ({"path": "/shared/runs", "local": "runs"}, "local"),
     ],
 )
-def test_a_submitted_job_keeps_nothing_in_its_own_folder(
+def test_a_submitted_job_stores_nothing_in_its_own_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, storage: dict[str, str], key: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -88,8 +88,10 @@ def test_a_method_whose_packages_are_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, method: str, packages: str
 ) -> None:
     check_run(run_of(tmp_path, method={"name": method}), "x.yaml")
-    monkeypatch.setitem(sys.modules, missing, None)  # as Python marks what cannot be imported
-    line = f'method.name: {method} needs {packages}, not installed here: pip install "hamu-ray[torchjd]"'
+    monkeypatch.setitem(sys.modules, missing, None)  # Python's marker for a module that cannot be imported
+    line = (
+        f'method.name: {method} needs {packages}, not installed; install with pip install "hamu-ray[torchjd]"'
+    )
     assert error_of(run_of(tmp_path, method={"name": method})) == line
     assert error_of(sweep_of(tmp_path, {"method.name": {"choice": ["ft", method]}})) == line
     check_run(run_of(tmp_path, method={"name": "pcgrad"}), "x.yaml")
@@ -103,7 +105,7 @@ def test_given_models(tmp_path: Path, section: str) -> None:
         return error_of(run_of(tmp_path, **{section: {"path": str(given)}}))
 
     assert problem() == (
-        f"{section}.path: {given}: no such file; give a model.safetensors or a folder that holds one"
+        f"{section}.path: {given}: no such file; give a model.safetensors or a folder that contains one"
     )
     given.mkdir()
     assert problem().startswith(f"{section}.path: {given}: the folder has no model.safetensors; give a ")
@@ -120,7 +122,7 @@ def test_model_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
     message = error_of(run_of(tmp_path, model={"name": "/no/checkpoint"}))
     assert message == (
         "model.name: /no/checkpoint: no such folder; "
-        "take resnet20 or resnet20-projection or a transformers checkpoint"
+        "use resnet20 or resnet20-projection or a transformers checkpoint"
     )
 
 
@@ -150,7 +152,7 @@ def test_a_server_that_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_what_is_no_tracking_store(tmp_path: Path, uri: str) -> None:
     message = error_of(run_of(tmp_path, tracking={"uri": uri}))
     assert message.startswith(
-        f"tracking.uri: {uri} is no tracking store; begin it with one of http, https, sqlite"
+        f"tracking.uri: {uri} is not a tracking store; it must start with one of http, https, sqlite"
     )
 
 
@@ -175,7 +177,7 @@ def test_the_first_problem_is_the_one_that_is_quick_to_find(
         ),
         (
             {"forget": {"kind": "random", "share": 1e-4}},
-            "forget.share: 0.0001 of 1437 training images is none",
+            "forget.share: 0.0001 of 1437 training images is empty",
         ),
         (
             {"forget": {"kind": "indices", "path": "/no/list"}},
@@ -195,9 +197,7 @@ def test_data_that_cannot_give_the_forget_set(tmp_path: Path, sections: dict[str
 def test_an_empty_list_of_indices(tmp_path: Path) -> None:
     (tmp_path / "none.txt").touch()
     run = run_of(tmp_path, forget={"kind": "indices", "path": str(tmp_path / "none.txt")})
-    assert error_of(run).endswith(
-        "none.txt is empty: there is nothing to forget; write an index on each line"
-    )
+    assert error_of(run).endswith("none.txt is empty; write an index on each line")
 
 
 def test_metrics_that_the_task_lacks(tmp_path: Path) -> None:

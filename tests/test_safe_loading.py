@@ -1,4 +1,4 @@
-"""What is loaded cannot run code: no pickle, no code of the hub unless asked for."""
+"""Loading cannot run code: no pickle, and no code from the hub unless enabled."""
 
 import ast
 import pickle

@@ -1,1 +1,1 @@
-"""One validated schema for a run and for a sweep, and the files that hold them."""
+"""The validated schema of runs and sweeps, and the files that contain them."""

@@ -1,4 +1,4 @@
-"""The data sets and forget sets of all tasks, and the model sections that go with them."""
+"""The data sets and forget sets of all tasks, and the corresponding model sections."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -25,7 +25,7 @@ TASK_BY_DATA = {
     section.model_fields["name"].default: section.task
     for section in (DigitsData, ImagesData, Cifar10Data, TofuData, TextData, CustomData)
 }
-"""Names of data sets to their tasks."""
+"""Maps data set names to tasks."""
 
 
 LANGUAGE: Mapping[str, Mapping[str, Any]] = {
@@ -34,7 +34,7 @@ LANGUAGE: Mapping[str, Mapping[str, Any]] = {
     "training": {"batch_size": 32},
     "evaluation": {"batch_size": 32},
 }
-"""What the language task takes where a document gives nothing: the schema's own defaults are those of images."""
+"""Defaults of the language task; the schema's own defaults are those of images."""
 
 CUSTOM: Mapping[str, Mapping[str, Any]] = {
     "forget": {"kind": ForgetSplit().kind},
@@ -42,20 +42,20 @@ CUSTOM: Mapping[str, Mapping[str, Any]] = {
     "training": {"batch_size": 128, "select": "last"},
     "workers": {"count": 1},
 }
-"""What custom tasks take where a document gives nothing. They need not have an accuracy to select an epoch by."""
+"""Defaults of custom tasks, which need not have an accuracy to select an epoch by."""
 
 FINE_TUNING: Mapping[str, Mapping[str, Any]] = {
     "all": {"epochs": 5, "optimizer": {"learning_rate": 1e-5}},
     "lora": {"epochs": 5, "optimizer": {"learning_rate": 1e-4}},
 }
-"""How checkpoints of `transformers` are trained, by what is trained of them: as in TOFU (arXiv 2401.06121)."""
+"""Defaults for training checkpoints of `transformers`, by trained parameters: as in TOFU (arXiv 2401.06121)."""
 
 
 def with_the_task(document: Any) -> Any:
-    """Return a run's document with the task written into its model section: the data decide on it.
+    """Return a run's document with the task, which follows from the data, in its model section.
 
-    What is not given becomes what suits the task: of texts and custom tasks the forget set is the split that the data
-    have for it, and batches are small. A document whose data are unknown stays as it is, for the schema to say so.
+    Missing values become the defaults of the task: for text data and custom tasks the forget set is the data set's
+    forget split, and batches are small. A document with unknown data is returned unchanged; validation reports it.
     """
     if not isinstance(document, dict):
         return document
@@ -82,7 +82,7 @@ def task_defaults(task: str, document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fine_tuning(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return how the checkpoint of a document is trained; nothing for a model that is built here."""
+    """Return the defaults for fine-tuning the checkpoint of a document; empty for a built-in model."""
     training = document.get("training")
     parameters = training.get("parameters", "all") if isinstance(training, dict) else "all"
     if document["model"].get("name", EMBEDDED) == EMBEDDED or parameters not in FINE_TUNING:
@@ -91,7 +91,7 @@ def _fine_tuning(document: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _with_defaults(document: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the document with defaults where it gives no value; sections are filled in key by key."""
+    """Return the document with missing values replaced by defaults; sections are filled in key by key."""
     filled = dict(document)
     for key, value in defaults.items():
         given = filled.setdefault(key, value)
@@ -101,27 +101,25 @@ def _with_defaults(document: Mapping[str, Any], defaults: Mapping[str, Any]) -> 
 
 
 def check_task(data: AnyData, forget: AnyForget, model: AnyModel, parameters: str, select: str) -> None:
-    """Check that forget set, model and training are such as the task has that the data decide on.
+    """Check that forget set, model and training belong to the task of the data.
 
     Raises `ValueError` that names the key.
     """
     if model.task != data.task:
-        raise ValueError(f"model.task: the data are of the {data.task} task; leave it out")
+        raise ValueError(f"model.task: must match the data's task ({data.task}); remove it")
     if data.task == "custom" and select == "best":
         raise ValueError(
             "training.select: best needs accuracies, which custom tasks need not have; take last"
         )
     if forget.kind not in data.forget_kinds:
         kinds = " or ".join(data.forget_kinds)
-        raise ValueError(f"forget.kind: {data.name} data have no forget set by {forget.kind}; take {kinds}")
+        raise ValueError(f"forget.kind: {data.name} data do not support kind {forget.kind}; use {kinds}")
     if parameters == "all":
         return
     if not isinstance(model, LanguageModelConfig) or model.lora is None:
-        raise ValueError(
-            "training.parameters: lora needs a model.lora of a language model; give it or take all"
-        )
+        raise ValueError("training.parameters: lora needs model.lora of a language model; add it or use all")
     if model.embedded:
         raise ValueError(
-            f"training.parameters: {model.name} begins with random weights, which adapters cannot make up for; "
-            "take all"
+            f"training.parameters: {model.name} starts from random weights, so adapters are not enough; "
+            "use all"
         )

@@ -1,4 +1,4 @@
-"""Forget sets that any task can have: drawn at random, or requested by index, column value, identifier or file."""
+"""Forget sets for every task: drawn at random, or selected by index, column value, identifier or file."""
 
 import re
 from typing import Annotated, Literal
@@ -13,37 +13,38 @@ FileNames = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
 
 
 class ForgetSection(Section):
-    """What all forget sets have in common."""
+    """Keys common to all forget sets."""
 
     allow_overlap: bool = False
-    """Run although content of the forget set also stands in the retain or test set."""
+    """Run even if content of the forget set also occurs in the retain or test set."""
 
 
 class DrawnForgetSection(ForgetSection):
-    """A forget set that no one requested by name: content that it shares with other sets is no mistake."""
+    """A forget set that is drawn rather than requested: overlap with other sets is not an error."""
 
     allow_overlap: bool = True
 
 
 class ForgetRandom(DrawnForgetSection):
-    """A random share of the training set is forgotten."""
+    """A random fraction of the training set."""
 
     kind: Literal["random"] = "random"
     share: float = Field(default=0.1, gt=0, lt=1)
-    """Share of the training examples."""
+    """Fraction of the training examples."""
 
 
 class ForgetIndices(ForgetSection):
-    """The training examples whose indices a file lists are forgotten."""
+    """The training examples whose indices are listed in a file."""
 
     kind: Literal["indices"] = "indices"
     path: str
-    """Text file with an index (from 0) on each line, of the rows of the training split as it is stored: before
-    limits, and before any example is held out for test."""
+    """Text file with one index (from 0) per line. Indices refer to the stored training split, before limits and before
+    test examples are held out.
+    """
 
 
 class Condition(Section):
-    """What a row's value in a column must be: exactly one of `equals`, `in` and `matches`."""
+    """A condition on a row's value in a column: exactly one of `equals`, `in` and `matches`."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
@@ -52,7 +53,7 @@ class Condition(Section):
     one_of: Values | None = Field(default=None, alias="in")
     """One of these values; `in` in a file."""
     matches: str | None = None
-    """Regular expression that is found in the value, as `re.search` finds it: `^ACME$` matches it whole."""
+    """Regular expression, as in `re.search`; use `^ACME$` to match the whole value."""
 
     @field_validator("matches")
     @classmethod
@@ -67,18 +68,19 @@ class Condition(Section):
 
 
 class ForgetWhere(ForgetSection):
-    """The training examples whose columns hold certain values are forgotten."""
+    """The training examples with certain column values."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
     kind: Literal["where"] = "where"
     column: str | None = None
-    """Column that decides, with one of `equals`, `in` and `matches`; null where `conditions` decide alone."""
+    """Column of the condition, together with one of `equals`, `in` and `matches`; null if only `conditions` are given.
+    """
     equals: Value | None = None
     one_of: Values | None = Field(default=None, alias="in")
     """One of these values; `in` in a file."""
     matches: str | None = None
-    """Regular expression that is found in the value, as `re.search` finds it: `^ACME$` matches it whole."""
+    """Regular expression, as in `re.search`; use `^ACME$` to match the whole value."""
     conditions: Annotated[tuple[Condition, ...], Field(strict=False)] = ()
     """Further conditions, each a column with one of `equals`, `in` and `matches`; all must hold."""
 
@@ -91,11 +93,9 @@ class ForgetWhere(ForgetSection):
     def _some_condition(self) -> "ForgetWhere":
         tests = sum(test is not None for test in (self.equals, self.one_of, self.matches))
         if tests != (self.column is not None):
-            raise ValueError(
-                "give a column with exactly one of equals, in, matches, or conditions that have them"
-            )
+            raise ValueError("give a column with exactly one of equals, in, matches, or give conditions")
         if not self.every:
-            raise ValueError("column: missing; name the column that decides, or give conditions")
+            raise ValueError("column: missing; add the column of the condition, or give conditions")
         return self
 
     @property
@@ -108,25 +108,25 @@ class ForgetWhere(ForgetSection):
 
 
 class ForgetIds(ForgetSection):
-    """The training examples with certain identifiers are forgotten."""
+    """The training examples with certain identifiers."""
 
     kind: Literal["ids"] = "ids"
     column: str = "id"
-    """Column of the identifiers; several rows may have the same."""
+    """Column of the identifiers, which need not be unique."""
     path: str
-    """Text file with an identifier on each line."""
+    """Text file with one identifier per line."""
 
 
 class ForgetFiles(ForgetSection):
-    """The training images with certain file names are forgotten."""
+    """The training images with certain file names."""
 
     kind: Literal["files"] = "files"
     names: FileNames
-    """File names, with as many parent folders as make them unique: `0001.png`, `train/cat/0001.png`."""
+    """File names, with as many parent folders as needed to be unique: `0001.png`, `train/cat/0001.png`."""
 
 
 AnyNamed = ForgetIndices | ForgetWhere | ForgetIds | ForgetFiles
-"""Forget sets that name rows of the training split."""
+"""Forget sets that select rows of the training split."""
 
 
 def _checked_pattern(pattern: str | None) -> str | None:

@@ -1,36 +1,37 @@
-"""Which model is trained and unlearned, and how it computes."""
+"""The model and its computation."""
 
 from typing import Literal
 
 from hamu_ray.config.schema import Section
 
 OWN = ("resnet20", "resnet20-projection")
-"""Names of the models that are built here."""
+"""Names of the built-in models."""
 
 
 class ModelConfig(Section):
-    """The architecture and how it computes."""
+    """The architecture and its computation."""
 
     task: Literal["vision"] = "vision"
-    """Follows from the data; it need not be given."""
+    """Follows from the data and can be omitted."""
     name: str = "resnet20"
-    """`resnet20` (parameter-free shortcuts, 269,722 weights of 10 classes), `resnet20-projection` (1x1 convolutions
+    """`resnet20` (parameter-free shortcuts, 269,722 weights with 10 classes), `resnet20-projection` (1x1 convolutions
     with BatchNorm as shortcuts, 272,474 weights: the model of the HAMU paper's experiments), or a `transformers`
-    image-classification checkpoint (hub name or folder)."""
+    image-classification checkpoint (hub name or folder).
+    """
     precision: Literal["float32", "bfloat16"] = "float32"
     """Autocast precision of forward and backward passes; weights and gradients stay float32."""
     channels_last: bool = True
-    """Keep images and convolution weights in channels-last memory order (faster on CPU and GPU)."""
+    """Use channels-last memory format for images and convolution weights (faster on CPU and GPU)."""
     freeze_batchnorm: bool = True
-    """Unlearn with the running statistics of BatchNorm. They are always updated in training."""
+    """Use BatchNorm's running statistics in unlearning. They are always updated in training."""
     new_head: bool = False
-    """Give a checkpoint a fresh head for the data set's classes; false takes the head and the classes that it has."""
+    """Give a checkpoint a new head for the data set's classes; false keeps its head and classes."""
     trust_remote_code: bool = False
-    """Let a `transformers` checkpoint run its own code."""
+    """Allow a `transformers` checkpoint to run its own code."""
 
     @property
     def embedded(self) -> bool:
-        """Whether the model is built here, rather than a checkpoint."""
+        """Whether the model is built in, rather than a checkpoint."""
         return self.name in OWN
 
     @property
@@ -39,5 +40,5 @@ class ModelConfig(Section):
         return None if self.embedded else self.name
 
     def recipe(self, parameters: str) -> dict[str, object]:
-        """Return what a trained model's weights depend on, as plain data; all of its ``parameters`` are trained."""
+        """Return what a trained model's weights depend on, as plain data; all ``parameters`` are trained."""
         return self.model_dump(mode="json", include={"name", "precision", "channels_last", "new_head"})

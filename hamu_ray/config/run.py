@@ -14,64 +14,67 @@ from hamu_ray.config.vision import DigitsData, ForgetClass
 from hamu_ray.methods import settings_of
 
 MODEL_FILE = "model.safetensors"
-"""The weights of a model: of a run, and of a checkpoint in the format of Hugging Face."""
+"""File name of a model's weights, for runs and for checkpoints in the Hugging Face format."""
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 
 
 class OptimizerConfig(Section):
-    """What turns a gradient into a step."""
+    """The optimizer that turns a gradient into a step."""
 
     name: Literal["sgd", "adamw"] = "sgd"
-    """`sgd` takes the method's step exactly; `adamw` rescales it, which gives up HAMU's per-step guarantee."""
+    """`sgd` takes exactly the method's step; `adamw` rescales it, so that HAMU's per-step guarantee is lost."""
     learning_rate: PositiveFloat = 1e-4
     momentum: float = Field(default=0.0, ge=0, lt=1)
-    """Of SGD; above zero the step is no longer the method's alone."""
+    """Momentum of SGD; above zero, the step is no longer exactly the method's."""
     weight_decay: float = Field(default=0.0, ge=0)
     schedule: Literal["constant", "cosine"] = "constant"
-    """`cosine` falls to zero over the whole run."""
+    """`cosine` decreases to zero over the whole run."""
     clip_norm: PositiveFloat | None = 1.0
-    """Largest norm of each objective's gradient, clipped after the mean over its global batch."""
+    """Maximum norm of each objective's gradient, clipped after averaging over its global batch."""
 
 
 class TrainingOptimizerConfig(OptimizerConfig):
-    """The same for training; one key given alone leaves the others at these defaults."""
+    """The optimizer of training; omitted keys keep these defaults."""
 
     name: Literal["sgd", "adamw"] = "adamw"
     learning_rate: PositiveFloat = 1e-3
 
 
 class TrainingConfig(Section):
-    """The recipe of the original model and of its retain-only reference."""
+    """The training recipe of the original model and of its retain-only reference."""
 
+    seed: int | None = Field(default=None, ge=0, le=2**32 - 1)
+    """Decides on the forget set, on the initial weights and batches of base models, and on what evaluations draw;
+    `seed` then on unlearning alone, so that several of its seeds share their base models. Null: `seed`, for all."""
     epochs: PositiveInt = 50
     batch_size: PositiveInt = 5000
     micro_batch_size: PositiveInt | None = None
-    """Examples per forward pass; null takes the batch at once."""
+    """Examples per forward pass; null: the whole batch."""
     optimizer: TrainingOptimizerConfig = TrainingOptimizerConfig()
     select: Literal["best", "last"] = "best"
-    """`best`: the epoch with the best mean of retain and forget accuracy (the reference: retain accuracy)."""
+    """`best`: the epoch with the best mean of retain and forget accuracy (for the reference: retain accuracy)."""
     parameters: Literal["all", "lora"] = "all"
-    """`lora` trains the adapters of `model.lora` alone, and unlearning continues with them."""
+    """`lora` trains only the adapters of `model.lora`, and unlearning continues with them."""
 
 
 class BatchConfig(Section):
-    """Global batch per objective: the same whatever the number of workers."""
+    """Global batch size per objective, independent of the number of workers."""
 
     retain: PositiveInt = 5000
     forget: PositiveInt = 5000
     micro: PositiveInt | None = None
-    """Examples per forward pass and worker; null takes a worker's share of the batch at once."""
+    """Examples per forward pass and worker; null: a worker's whole part of the batch."""
 
 
 class DurationConfig(Section):
-    """How long unlearning lasts: one of the two."""
+    """Duration of unlearning: one of the two keys."""
 
     epochs: PositiveInt | None = None
-    """Passes over the retain set (the forget set is started again as often as needed)."""
+    """Epochs of the retain set (the forget set is repeated as often as needed)."""
     steps: int | None = Field(default=None, ge=0)
-    """Optimizer steps; 0 measures the original model and changes nothing."""
+    """Optimizer steps; 0 only measures the original model."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "DurationConfig":
@@ -81,16 +84,20 @@ class DurationConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """When and on what the model is measured, besides the start and the end."""
+    """When and on what data the model is evaluated, in addition to the start and the end."""
 
     enabled: bool = True
-    """False measures nothing, for runs that are timed: their objectives are NaN, and they are on no front."""
+    """False measures nothing, for runs that are timed: their objectives are NaN, they are on no front, and no step is
+    compared with what it promised unless a trust region needs it."""
     every_epochs: PositiveInt | None = None
     every_steps: PositiveInt | None = None
     subset: PositiveInt | None = None
-    """Examples of each split for the evaluations in between; start and end are always in full."""
+    """Examples of each split for intermediate evaluations; the first and the last always use all examples."""
     batch_size: PositiveInt = 1000
     """Examples per forward pass."""
+    promise_every_steps: PositiveInt | None = 50
+    """Steps between comparisons of what a step promised with what it did, each a forward pass of both batches; the
+    first step is always compared. null: never. A trust region compares every step."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "EvaluationConfig":
@@ -100,20 +107,22 @@ class EvaluationConfig(Section):
 
 
 class StopConfig(Section):
-    """When to end before the duration is over. Non-finite losses always end a run."""
+    """When to stop before the end of the duration. Non-finite losses always end a run."""
 
     criterion: bool | Literal["exact"] = False
-    """At HAMU's stopping criterion, the constraint can no longer be met at no first-order cost: true as the paper has
-    it, block by block; `exact` for the whole model."""
+    """Stop at HAMU's stopping criterion: the constraint can no longer be met without a first-order cost. `true` applies
+    it block by block, as in the paper; `exact` applies it to the whole model.
+    """
     retain_loss_above: PositiveFloat | None = None
-    """When the retain loss of an evaluation exceeds this."""
+    """Stop when the retain loss of an evaluation exceeds this value."""
     forget_loss_above: PositiveFloat | None = None
-    """When the forget loss of an evaluation exceeds this: enough is forgotten."""
+    """Stop when the forget loss of an evaluation exceeds this value: enough is forgotten."""
     forget_level: Literal["reference"] | None = None
-    """`reference`: when the forget loss of an evaluation reaches the reference's own on the forget set. To go on
-    would forget more than a model that never saw the data, at a cost in skill. Needs evaluations in between."""
+    """`reference`: stop when the forget loss of an evaluation reaches the reference's forget loss. Further steps would
+    forget more than a model trained without the forget set, at a cost in utility. Needs intermediate evaluations.
+    """
     collapse_ratio: PositiveFloat | None = 10.0
-    """When the retain perplexity (exp of the loss) exceeds the original's by this factor: collapsed."""
+    """Stop as collapsed when the retain perplexity (exp of the loss) exceeds the original's by this factor."""
 
 
 class WorkersConfig(Section):
@@ -126,20 +135,20 @@ class WorkersConfig(Section):
     gpus: float = Field(default=0.0, ge=0)
     """GPUs per worker; a fraction lets several workers share one."""
     accelerator: str | None = Field(default=None, min_length=1)
-    """Kind of GPU that the workers' nodes must have, as Ray names it, such as `A100`; null takes any."""
+    """Kind of GPU that the workers' nodes must have, by Ray's name, such as `A100`; null: any."""
     forget_workers: PositiveInt | None = None
-    """How many of the workers hold the forget shard; null: half of them."""
+    """Number of workers that compute the forget gradient; null: half of them."""
     exchange: Literal["all_gather", "segments"] | None = None
-    """How gradients meet; null: `all_gather` for two workers, `segments` for more."""
+    """How gradients are exchanged; null: `all_gather` for two workers, `segments` for more."""
     wire: Literal["float32", "bfloat16"] = "float32"
-    """Number format of gradients between workers; bfloat16 halves the traffic and rounds the gradients."""
+    """Dtype of gradients sent between workers; bfloat16 halves the traffic and rounds the gradients."""
 
     @model_validator(mode="after")
     def _pairs(self) -> "WorkersConfig":
         if self.forget_workers is None and self.count > 1 and self.count % 2:
             raise ValueError(
-                f"count: must be 1 or even (half the workers hold the retain shard), found {self.count}; "
-                f"take {self.count - 1} or {self.count + 1}, or say how many are forget_workers"
+                f"count: must be 1 or even (half of the workers compute each objective), found {self.count}; "
+                f"use {self.count - 1} or {self.count + 1}, or set forget_workers"
             )
         if self.forget_workers is not None and not self.forget_workers < self.count:
             raise ValueError(
@@ -149,47 +158,50 @@ class WorkersConfig(Section):
 
 
 class StorageConfig(Section):
-    """Where models, checkpoints and results are kept."""
+    """Storage of models, checkpoints and results."""
 
     path: str = Field(default="runs", min_length=1)
-    """Folder, on a cluster one that every node shares, or a URL that fsspec opens (`s3://bucket/runs`)."""
+    """A folder (on a cluster, one shared by all nodes), or a URL supported by fsspec (`s3://bucket/runs`)."""
     local: str | None = Field(default=None, min_length=1)
-    """Folder of the driver for what it alone writes: tables, pictures, the study, the SQLite store. Null: the path,
-    or `runs` where that is a URL."""
+    """Folder of the driver for files that only it writes: tables, pictures, the study, the SQLite store. Null: the
+    path, or `runs` if the path is a URL.
+    """
 
     @model_validator(mode="after")
     def _local_is_a_folder(self) -> "StorageConfig":
         if self.local is not None and "://" in self.local:
-            raise ValueError(f"local: must be a folder of this machine, found {self.local}")
+            raise ValueError(f"local: must be a local folder, found {self.local}")
         return self
 
 
 class TrackingConfig(Section):
-    """MLflow."""
+    """MLflow tracking."""
 
     uri: str | None = None
-    """Tracking URI; null takes MLFLOW_TRACKING_URI, or else a SQLite file in the storage path."""
+    """Tracking URI; null: MLFLOW_TRACKING_URI, or a SQLite file in the storage path."""
     experiment: str = Field(default="hamu_ray", min_length=1)
     """Name of the MLflow experiment."""
     register_models: str | None = Field(default=None, min_length=1, pattern=r"^[^/:%\\]+$")
-    """Name in MLflow's model registry under which a sweep's models of the front are registered; null: none. Their
-    files are then kept in MLflow's artifacts, too."""
+    """Name in MLflow's model registry under which the models on a sweep's front are registered; null: none. Their files
+    are then also stored as MLflow artifacts.
+    """
 
 
 class CheckpointConfig(Section):
-    """Checkpoints within a run, to continue from."""
+    """Checkpoints within a run, from which it can be resumed."""
 
     every_steps: PositiveInt | None = None
-    """Steps between checkpoints; null writes only the finished model."""
+    """Steps between checkpoints; null writes only the final model."""
 
 
 class RunConfig(Section):
-    """One run: a method unlearning a forget set from an original model."""
+    """One run: a method unlearns a forget set from an original model."""
 
     name: str = Field(default="run", max_length=100)
-    """Names the run in storage and tracking."""
+    """Name of the run in storage and tracking."""
     seed: int = Field(default=41, ge=0, le=2**32 - 1)
-    """Decides everything random: the split, the initial weights, the order of the batches."""
+    """Decides everything random: the split, the initial weights, the order of the batches. With `training.seed`, only
+    unlearning."""
     data: AnyData = DigitsData()
     forget: AnyForget = ForgetClass()
     model: AnyModel = ModelConfig()
@@ -207,6 +219,11 @@ class RunConfig(Section):
     storage: StorageConfig = StorageConfig()
     tracking: TrackingConfig = TrackingConfig()
 
+    @property
+    def training_seed(self) -> int:
+        """The seed of the split and of the base models."""
+        return self.seed if self.training.seed is None else self.training.seed
+
     @model_validator(mode="before")
     @classmethod
     def _task_follows_from_data(cls, document: Any) -> Any:
@@ -217,7 +234,7 @@ class RunConfig(Section):
     def _fit_for_a_folder(cls, name: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise ValueError(
-                "use letters, digits, '.', '_' and '-' alone, the first a letter or digit (a folder gets this "
+                "use only letters, digits, '.', '_' and '-', starting with a letter or digit (it becomes a folder's "
                 f"name), found {name!r}"
             )
         return name
@@ -226,43 +243,44 @@ class RunConfig(Section):
     def _sections_agree(self) -> "RunConfig":
         check_task(self.data, self.forget, self.model, self.training.parameters, self.training.select)
         if self.original.source == "none":
-            raise ValueError("original.source: unlearning starts from an original model; take train or path")
+            raise ValueError("original.source: unlearning needs an original model; use train or path")
         if self.duration.epochs is None and self.duration.steps is None:
             raise ValueError("duration: give epochs or steps")
         if self.reference.source == "none" and not (
             isinstance(self.forget, ForgetClass) and self.forget.rho == 0
         ):
             raise ValueError(
-                "reference.source: only a whole-class forget set (rho 0) can be judged without a reference; "
-                "take train or path"
+                "reference.source: only a whole-class forget set (rho 0) can be evaluated without a reference; "
+                "use train or path"
             )
         self._check_forget_level()
         self._check_target()
         return self
 
     def _check_target(self) -> None:
-        """Check that a method which stops at the reference's forget loss has a reference."""
+        """Check that a run with a target has a reference."""
         if self.method.target is None or "target" not in settings_of(self.method.name):
             return
         if self.reference.source == "none":
             raise ValueError(
-                "method.target: reference needs a reference; take reference.source train or path"
+                "method.target: reference needs a reference; set reference.source to train or path"
             )
         if self.method.forget_objective not in (None, "cross_entropy"):
             raise ValueError(
-                f"method.target: reference is a cross-entropy, and {self.method.forget_objective} is what is raised; "
-                "set method.forget_objective or method.target to null"
+                f"method.target: reference is a cross-entropy, and {self.method.forget_objective} is the forget "
+                "objective; set method.forget_objective or method.target to null"
             )
 
     def _check_forget_level(self) -> None:
-        """Check that a run which ends at the reference's forget loss has a reference, and looks in between."""
+        """Check that a run that stops at the reference's forget loss has a reference and intermediate evaluations."""
         if self.stop.forget_level is None:
             return
         if self.reference.source == "none":
             raise ValueError(
-                "stop.forget_level: reference needs a reference; take reference.source train or path"
+                "stop.forget_level: reference needs a reference; set reference.source to train or path"
             )
         if not self.evaluation.enabled or self.evaluation.every_epochs is self.evaluation.every_steps is None:
             raise ValueError(
-                "stop.forget_level: reference is looked for in evaluations; set evaluation.every_epochs or every_steps"
+                "stop.forget_level: reference needs intermediate evaluations; set evaluation.every_epochs or "
+                "every_steps"
             )

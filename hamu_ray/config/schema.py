@@ -4,10 +4,10 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A section: frozen, closed to unknown keys, with one docstring per field.
+    """A section: frozen, without unknown keys, and with a docstring per field.
 
-    Strict: neither `true` nor `"3"` is taken for a number. Fields that are tuples say `Field(strict=False)`, since
-    a file has lists; what is in them stays strict.
+    Validation is strict: neither `true` nor `"3"` is accepted as a number. Tuple fields use `Field(strict=False)`,
+    because files contain lists; their elements are still validated strictly.
     """
 
     model_config = ConfigDict(

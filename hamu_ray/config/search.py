@@ -1,4 +1,4 @@
-"""How a space is searched: the algorithm, how many trials, the objectives, and when a trial is given up."""
+"""The search of a space: algorithm, number of trials, objectives, and pruning."""
 
 from typing import Annotated, Literal
 
@@ -19,16 +19,19 @@ class Objective(Section):
         return self.mode == "max"
 
 
-DEFAULT_OBJECTIVES = (Objective(metric="forget_quality"), Objective(metric="retain_utility"))
+FORGET_QUALITY = "forget_quality"
+"""The metric that needs the losses of a reference."""
+
+DEFAULT_OBJECTIVES = (Objective(metric=FORGET_QUALITY), Objective(metric="retain_utility"))
 
 
 class PruningConfig(Section):
-    """When to give a trial up that finished ones have left far behind. Pruned trials are never on the front."""
+    """When to prune a trial that is far worse than finished ones. Pruned trials are never on the front."""
 
     margin: Annotated[float, Field(gt=0)] = 0.1
-    """A finished trial must have been better by more than this in both objectives, at the same step."""
+    """A trial is pruned if a finished one was better by more than this in both objectives at the same step."""
     grace_steps: Annotated[int, Field(ge=0)] = 0
-    """Steps that every trial may take before it is judged."""
+    """Number of steps before a trial can be pruned."""
 
 
 class SearchConfig(Section):
@@ -36,20 +39,20 @@ class SearchConfig(Section):
 
     algorithm: Literal["random", "grid", "tpe", "nsga2", "gp"] = "tpe"
     samples: Annotated[int, Field(ge=1)] = 1
-    """Trials for each cell of the grids (one cell where nothing is a grid); each cell is searched on its own.
+    """Trials per grid cell (one cell without grids); each cell is searched independently.
 
-    A grid of `seed` only repeats: every sample is run with each seed, and the searcher sees the means.
+    A grid of `seed` only repeats trials: every sample is run with each seed, and the search algorithm sees the means.
     """
     seed: int = Field(default=0, ge=0)
-    """Decides what the searcher draws."""
+    """Seed of the search algorithm."""
     concurrent: Annotated[int, Field(ge=1)] | None = None
-    """Trials at once; null takes as many as the cluster's resources allow."""
+    """Maximum number of concurrent trials; null: as many as fit the cluster."""
     retries: int = Field(default=1, ge=0)
-    """How often a trial is tried again after an error before it counts as failed."""
+    """How often a trial is retried after an error before it counts as failed."""
     time_budget: Annotated[float, Field(gt=0)] | None = None
-    """Seconds after which no new trial starts; null has no limit."""
+    """Seconds after which no new trial starts; null: no limit."""
     pruning: PruningConfig | None = None
-    """Null lets every trial run to its end."""
+    """Null runs every trial to its end."""
     objectives: Annotated[tuple[Objective, Objective], Field(strict=False)] = DEFAULT_OBJECTIVES
 
     @field_validator("objectives")

@@ -1,4 +1,4 @@
-"""What a sweep may try for a key: domains, and the conditions under which each holds."""
+"""The values that a sweep may try for a key: domains, and the conditions under which they apply."""
 
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
@@ -19,25 +19,26 @@ METHOD_PREFIX = "method."
 METHOD_NAME = "method.name"
 FORGET_OBJECTIVE = "method.forget_objective"
 DECIDE_WHAT_IS_READ = (METHOD_NAME, FORGET_OBJECTIVE)
-"""Keys on which it depends whether others of the method are read."""
+"""Keys that determine which other keys of the method are used."""
 
 
 class Domain(Section):
-    """The values that one key may take: exactly one of the fields but `when`."""
+    """The values that one key may take: exactly one of the fields except `when`."""
 
     grid: list[Scalar] | None = Field(default=None, min_length=1)
     """Every value, crossed with every other grid."""
     choice: list[Scalar] | None = Field(default=None, min_length=1)
-    """One of these, as the searcher picks."""
+    """One of these values, chosen by the search algorithm."""
     uniform: Bounds | None = None
     loguniform: Bounds | None = None
     integers: WholeBounds | None = Field(default=None, alias="int")
-    """Whole numbers, both ends included; `int` in a file."""
+    """Integers, both bounds included; `int` in a file."""
     when: dict[str, Scalar | Annotated[list[Scalar], Field(min_length=1)]] | None = Field(
         default=None, min_length=1
     )
-    """Other key paths to the value, or the values, that each must have in a run for the domain to hold there, such as
-    `{method.name: hamu-q}`. Null: it always holds."""
+    """Condition: other key paths with the value, or the values, that they must have for the domain to apply, such as
+    `{method.name: hamu-q}`. Null: the domain always applies.
+    """
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Domain":
@@ -54,7 +55,7 @@ class Domain(Section):
 
     @property
     def examples(self) -> list[Scalar]:
-        """Values that must be valid if the domain is: all listed ones, or the two bounds."""
+        """Values whose validity implies the domain's: all listed values, or the two bounds."""
         listed = self.grid or self.choice
         return list(listed) if listed else list(self.uniform or self.loguniform or self.integers or ())
 
@@ -66,7 +67,7 @@ class Domain(Section):
 
     @property
     def conditions(self) -> dict[str, list[Scalar]]:
-        """Other key paths to the values with which the domain holds."""
+        """Other key paths, and their values for which the domain applies."""
         found = (self.when or {}).items()
         return {key: values if isinstance(values, list) else [values] for key, values in found}
 
@@ -77,12 +78,12 @@ class Domain(Section):
 
 
 def _listed(value: object) -> object:
-    """A domain alone is a list of one."""
+    """Wrap a single domain in a list."""
     return value if isinstance(value, list) else [value]
 
 
 def _plain(domains: list[Domain]) -> object:
-    """The domains as a file has them: one without conditions stands alone."""
+    """The domains as written in a file: a single domain without condition is not a list."""
     first, *others = documents = [domain.document for domain in domains]
     return documents if others or domains[0].when else first
 
@@ -90,11 +91,11 @@ def _plain(domains: list[Domain]) -> object:
 Domains = Annotated[
     list[Domain], Field(min_length=1), BeforeValidator(_listed), PlainSerializer(_plain, return_type=object)
 ]
-"""The domains of a key: the first that holds in a run counts there; where none holds, the key does not vary."""
+"""The domains of a key: the first that applies is used; if none applies, the key does not vary."""
 
 
 def value_at(run: Section, key: str) -> Any:
-    """Return a run's value at a key path that it has."""
+    """Return a run's value at a key path."""
     value: Any = run
     for name in key.split("."):
         value = getattr(value, name)
@@ -102,7 +103,7 @@ def value_at(run: Section, key: str) -> Any:
 
 
 def deciding(space: Mapping[str, list[Domain]], path: str) -> list[str]:
-    """Return the other paths of a space whose values decide whether a path varies, or by which domain."""
+    """Return the other paths of a space whose values determine whether and how a path varies."""
     keys = {key for domain in space[path] for key in domain.conditions}
     if path not in DECIDE_WHAT_IS_READ and path.startswith(METHOD_PREFIX):
         keys |= {*DECIDE_WHAT_IS_READ}
@@ -110,7 +111,7 @@ def deciding(space: Mapping[str, list[Domain]], path: str) -> list[str]:
 
 
 def check_conditions(space: Mapping[str, list[Domain]], run: Section) -> None:
-    """Check that every condition can be decided before what hangs on it, and that each path can vary.
+    """Check that conditions are not circular, and that each path can vary.
 
     Raises `ValueError` that names the path.
     """
@@ -123,15 +124,15 @@ def check_conditions(space: Mapping[str, list[Domain]], run: Section) -> None:
                     raise ValueError(f"space.{path}: when {key}: {error}") from error
         if any(domain.when is None for domain in domains[:-1]):
             raise ValueError(
-                f"space.{path}: the domains behind the one without when are never used; put that one last"
+                f"space.{path}: domains after the one without when are never used; move it to the end"
             )
         if not any(can_hold(space, run, domain) for domain in domains):
-            raise ValueError(f"space.{path}: none of its conditions ever holds in this sweep; remove it")
+            raise ValueError(f"space.{path}: its conditions never hold in this sweep; remove it")
     try:
         TopologicalSorter({path: deciding(space, path) for path in space}).prepare()
     except CycleError as error:
         circle = " on ".join(f"space.{path}" for path in error.args[1])
-        raise ValueError(f"space: conditions hang on each other: {circle}; remove one of them") from error
+        raise ValueError(f"space: conditions are circular: {circle}; remove one of them") from error
 
 
 def _check_condition(
@@ -141,7 +142,7 @@ def _check_condition(
     if key not in (known := list(key_paths(run))):
         raise ValueError(f"unknown key; {nearest(key, known)}")
     if key in keys_of_domain(path):
-        raise ValueError("a domain cannot hang on its own key; remove it")
+        raise ValueError("a domain cannot depend on its own key; remove it")
     unknown = [
         str(name) for name in domain.conditions[key] if key == METHOD_NAME and name not in METHOD_NAMES
     ]
@@ -149,9 +150,9 @@ def _check_condition(
         raise ValueError(f"unknown method {unknown[0]!r}; {nearest(unknown[0], METHOD_NAMES)}")
     kinds = {other.kind for other in _varying(space, key)}
     if not kinds <= {"grid", "choice"}:
-        raise ValueError("it is drawn from a range; take a key with a grid or a choice")
+        raise ValueError("it is sampled from a range; use a key with a grid or a choice")
     if domain.grid and kinds - {"grid"}:
-        raise ValueError("a grid cannot hang on a key that is sampled; take choice instead of grid")
+        raise ValueError("a grid cannot depend on a sampled key; use choice instead of grid")
 
 
 def _varying(space: Mapping[str, list[Domain]], key: str) -> Iterator[Domain]:
@@ -159,11 +160,11 @@ def _varying(space: Mapping[str, list[Domain]], key: str) -> Iterator[Domain]:
 
 
 def can_hold(space: Mapping[str, list[Domain]], run: Section, domain: Domain) -> bool:
-    """Whether each key of a domain's conditions can have one of the values in some run of the sweep."""
+    """Whether each key in a domain's condition can have one of the required values in some run of the sweep."""
     return all(possible(space, run, key, values) for key, values in domain.conditions.items())
 
 
 def possible(space: Mapping[str, list[Domain]], run: Section, key: str, values: list[Scalar]) -> list[Scalar]:
-    """Return which of the values a key can have in a sweep over this run: one that varies, or the run's own."""
+    """Return which of the values a key can have in a sweep over this run, whether it varies or not."""
     varied = [value for domain in _varying(space, key) for value in domain.examples]
     return [value for value in values if value in (varied or [value_at(run, key)])]

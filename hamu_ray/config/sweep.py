@@ -1,4 +1,4 @@
-"""The schema of a sweep: a run, plus which of its keys vary and how they are searched."""
+"""The schema of a sweep: a run, the keys that vary, and how they are searched."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import field_validator, model_validator
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.config.search import SearchConfig
+from hamu_ray.config.search import FORGET_QUALITY, SearchConfig
 from hamu_ray.config.sources.document import assign
 from hamu_ray.config.sources.keys import check_varied, keys_of_domain
 from hamu_ray.config.space import (
@@ -27,16 +27,17 @@ from hamu_ray.config.space import (
 from hamu_ray.methods import FORGET_OBJECTIVES, METHOD_NAMES, keys_of
 
 MAX_CELLS = 10_000
-"""More combinations of the grids' values than this are a slip, not a sweep."""
+"""Maximum number of grid cells; more are considered a mistake."""
 
 
 class SweepConfig(RunConfig):
-    """A run with a space over some of its keys."""
+    """A run with a search space over some of its keys."""
 
     space: dict[str, Domains]
-    """Key paths of the run, such as `optimizer.learning_rate`, to their domains. Keys that are to have the same
-    value in every trial share a domain: `batch.{retain,forget}`. A key may have a list of domains, each with a
-    condition: `[{uniform: [0.1, 0.4], when: {method.name: hamu-q}}, {uniform: [0.6, 0.9], when: ...}]`."""
+    """Key paths of the run, such as `optimizer.learning_rate`, with their domains. Keys that must have the same value
+    in every trial share a domain: `batch.{retain,forget}`. A key may have a list of domains with conditions:
+    `[{uniform: [0.1, 0.4], when: {method.name: hamu-q}}, {uniform: [0.6, 0.9], when: ...}]`.
+    """
     search: SearchConfig = SearchConfig()
 
     @field_validator("space", mode="before")
@@ -49,8 +50,8 @@ class SweepConfig(RunConfig):
     def _not_empty(cls, space: dict[str, list[Domain]]) -> dict[str, list[Domain]]:
         if not space:
             raise ValueError(
-                "a sweep needs at least one parameter; add one, such as optimizer.learning_rate: "
-                "{loguniform: [1.0e-4, 0.1]}, or take python -m hamu_ray.unlearn for a single run"
+                "a sweep needs at least one key; add one, such as optimizer.learning_rate: "
+                "{loguniform: [1.0e-4, 0.1]}, or use python -m hamu_ray.unlearn for a single run"
             )
         return space
 
@@ -61,24 +62,32 @@ class SweepConfig(RunConfig):
         for path in self.space:
             if not any(self._reads(path, choice) for choice in self._choices()):
                 raise ValueError(
-                    f"space.{path}: none of the sweep's methods ({', '.join(self.methods)}) reads it; remove it"
+                    f"space.{path}: none of the sweep's methods ({', '.join(self.methods)}) uses it; remove it"
                     + self._other_remedy(path)
                 )
+        if self.reference.source == "none" and any(
+            o.metric == FORGET_QUALITY for o in self.search.objectives
+        ):
+            raise ValueError(
+                f"search.objectives: {FORGET_QUALITY} compares with a reference, and there is none; take "
+                "forget_accuracy_quality, for which a model that never saw the class has an accuracy of 0, or "
+                "reference.source train or path"
+            )
         cells = math.prod(len(values) for values in self._grids.values())
         if cells > MAX_CELLS:
             raise ValueError(
-                f"space: the grids have {cells:,} cells, at most {MAX_CELLS:,} are taken; "
+                f"space: the grids have {cells:,} cells, more than the limit of {MAX_CELLS:,}; "
                 "sample some keys with choice, uniform, loguniform or int"
             )
         sampled = [path for path, domains in self.space.items() if any(d.grid is None for d in domains)]
         if self.search.algorithm == "grid" and sampled:
             raise ValueError(
-                f"search.algorithm: grid needs grids alone, space.{sampled[0]} is none; take another"
+                f"search.algorithm: grid supports only grids, space.{sampled[0]} is not one; use another algorithm"
             )
         return self
 
     def _check_keys(self) -> None:
-        """Check that every key may vary, and is varied once."""
+        """Check that every key may vary, and that it varies only once."""
         domains: dict[str, str] = {}
         for path in self.space:
             keys = keys_of_domain(path)
@@ -86,32 +95,32 @@ class SweepConfig(RunConfig):
                 check_varied(key, self)
                 if key in domains:
                     raise ValueError(
-                        f"space.{path}: {key} varies by {domains[key]} already; keep one of the two"
+                        f"space.{path}: {key} already varies by {domains[key]}; remove one of the two"
                     )
                 if len(keys) > 1 and key in (METHOD_NAME, FORGET_OBJECTIVE):
                     raise ValueError(
-                        f"space.{path}: {key} decides on what else is read; give it a domain of its own"
+                        f"space.{path}: {key} determines which other keys are used; give it its own domain"
                     )
                 domains[key] = path
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The names of the methods that the sweep compares, those that are not known left out."""
+        """The names of the methods that the sweep compares, without unknown names."""
         named = self._listed(METHOD_NAME) or [self.method.name]
         return tuple(name for name in METHOD_NAMES if name in named)
 
     def _choices(self) -> Iterator[dict[str, Scalar]]:
-        """The methods that the sweep compares, with each of the forget objectives."""
+        """The methods that the sweep compares, with each of their forget objectives."""
         for method in self.methods:
             for objective in self._listed(FORGET_OBJECTIVE) or [self.method.forget_objective]:
                 yield {METHOD_NAME: method, FORGET_OBJECTIVE: objective}
 
     def _listed(self, path: str) -> list[Scalar]:
-        """The values that a path of the space may have; of ranges their ends."""
+        """The possible values of a path of the space; for ranges, their bounds."""
         return list(dict.fromkeys(value for domain in self.space.get(path, []) for value in domain.examples))
 
     def _other_remedy(self, path: str) -> str:
-        """Name the forget objective with which one of the methods would read a key, if there is one."""
+        """Suggest a forget objective with which one of the methods would use a key, if there is one."""
         for objective in FORGET_OBJECTIVES:
             for method in self.methods:
                 if self._reads(path, {METHOD_NAME: method, FORGET_OBJECTIVE: objective}):
@@ -120,7 +129,7 @@ class SweepConfig(RunConfig):
 
     @property
     def whole(self) -> dict[str, Any]:
-        """The configuration as plain data that gives this same sweep again."""
+        """The complete configuration as plain data, which reproduces this sweep."""
         return self.model_dump(mode="json", by_alias=True)
 
     @property
@@ -134,7 +143,7 @@ class SweepConfig(RunConfig):
         return {**kinds, **self.model_dump(mode="json", exclude={"space", "search"}, exclude_unset=True)}
 
     def document(self, parameters: Mapping[str, Scalar]) -> dict[str, Any]:
-        """Return the run with these values at their key paths, as plain data that is not checked yet."""
+        """Return the run with these values at their key paths, as unvalidated plain data."""
         document = self.base
         values = {key: value for path, value in parameters.items() for key in keys_of_domain(path)}
         for key, value in values.items():
@@ -150,7 +159,7 @@ class SweepConfig(RunConfig):
 
     @property
     def in_order(self) -> list[str]:
-        """The keys that vary, those first on which it depends whether others do, and how."""
+        """The varying keys in order of dependence: keys that determine whether and how others vary come first."""
         found: dict[str, None] = {}
 
         def add(path: str) -> None:
@@ -165,9 +174,9 @@ class SweepConfig(RunConfig):
         return list(found)
 
     def domain(self, path: str, parameters: Mapping[str, Scalar]) -> Domain | None:
-        """Return the domain that a path of the space has in a run with these values; None where it does not vary.
+        """Return the domain of a path in a run with these values; None if it does not vary.
 
-        It does where the run's method reads one of its keys, by the first domain whose conditions hold.
+        A path varies if the run's method uses one of its keys; the first domain whose conditions hold applies.
         """
         if not self._reads(path, parameters):
             return None
@@ -178,14 +187,14 @@ class SweepConfig(RunConfig):
         return self.domain(path, parameters) is not None
 
     def _reads(self, path: str, parameters: Mapping[str, Scalar]) -> bool:
-        """Whether a run with these values reads one of a domain's keys: keys outside `method.` are always read."""
+        """Whether a run with these values uses one of a domain's keys; keys outside `method.` are always used."""
         keys = keys_of_domain(path)
         if METHOD_NAME in keys or not all(key.startswith(METHOD_PREFIX) for key in keys):
             return True
         method = self._value(METHOD_NAME, parameters)
         named = self._value(FORGET_OBJECTIVE, parameters)
         if method not in METHOD_NAMES:
-            return True  # it is the name that is wrong
+            return True  # the name itself is invalid
         read = keys_of(str(method), None if named is None else str(named))
         return any(key.removeprefix(METHOD_PREFIX) in read for key in keys)
 
@@ -200,7 +209,7 @@ class SweepConfig(RunConfig):
         return value_at(self, key)
 
     def points(self) -> Iterator[tuple[str, dict[str, Scalar]]]:
-        """Yield each path with a run's values for each of its domains' values that must be valid."""
+        """Yield each path together with a run's values, for each value of its domains that must be valid."""
         for path, domains in self.space.items():
             for domain in domains:
                 allowed = {
@@ -215,9 +224,9 @@ class SweepConfig(RunConfig):
                     yield path, self.example({**varied, path: value})
 
     def example(self, cell: Mapping[str, Scalar]) -> dict[str, Scalar]:
-        """Return a cell with the first value of every other key that applies to it.
+        """Complete a cell with the first value of every other key that applies to it.
 
-        The method is the first with which all of the cell is read, where the cell does not name it.
+        If the cell does not contain the method, the first method that uses all of the cell is chosen.
         """
         point = dict(cell)
         for path in self.in_order:
@@ -230,7 +239,7 @@ class SweepConfig(RunConfig):
         return point
 
     def variants(self, prefixes: str | tuple[str, ...]) -> Iterator[RunConfig]:
-        """Yield a run for each combination of the examples of the space's keys that begin so."""
+        """Yield a run for each combination of the example values of the space's keys with these prefixes."""
         paths = {p for p in self.space if any(key.startswith(prefixes) for key in keys_of_domain(p))}
         paths |= {other for path in paths for other in deciding(self.space, path)}
         first = self.example(next(self.cells()))
@@ -244,7 +253,7 @@ class SweepConfig(RunConfig):
             yield self.resolve({**others, **point})
 
     def cells(self) -> Iterator[dict[str, Scalar]]:
-        """The grids' cross product, without repeats for runs in which one of its parameters does not vary."""
+        """The cross product of the grids, without repeating runs in which one of the keys does not vary."""
         return self._combinations(self._grids, {})
 
     @property
@@ -259,7 +268,7 @@ class SweepConfig(RunConfig):
     def _combinations(
         self, options: Mapping[str, list[tuple[Domain, Scalar]]], others: Mapping[str, Scalar]
     ) -> Iterator[dict[str, Scalar]]:
-        """Yield the combinations of the paths' values, each once, in which every value is of the domain that counts."""
+        """Yield the distinct combinations of the paths' values in which every value is from the domain that applies."""
         order = [path for path in self.in_order if path in options]
         seen: set[tuple[tuple[str, Scalar], ...]] = set()
         for values in product(*options.values()):
@@ -270,7 +279,7 @@ class SweepConfig(RunConfig):
                 if domain is chosen[path][0]:
                     found[path] = chosen[path][1]
                 elif any(domain is other for other, _ in options[path]):
-                    break  # another domain counts here; its values come in other combinations
+                    break  # another domain applies here; its values come in other combinations
             else:
                 kept = {path: found[path] for path in options if path in found}
                 if (key := tuple(kept.items())) not in seen:
@@ -279,5 +288,5 @@ class SweepConfig(RunConfig):
 
 
 def trials_of(config: SweepConfig) -> int:
-    """Return the number of trials: cells of the grids, times samples of each."""
+    """Return the number of trials: grid cells times samples."""
     return len(list(config.cells())) * config.search.samples

@@ -18,16 +18,16 @@ Channels = Annotated[tuple[float, ...], Field(strict=False)]
 
 
 class DigitsData(Section):
-    """scikit-learn's bundled 1,797 handwritten digits: needs no download."""
+    """scikit-learn's bundled 1,797 handwritten digits; no download needed."""
 
     task: ClassVar[str] = "vision"
     forget_kinds: ClassVar[tuple[str, ...]] = ("class", "random", "indices")
     usual: ClassVar[tuple[Channels, Channels]] = ((0.3053,), (0.3759,))
-    """Mean and standard deviation of all 1,797 images with their pixels scaled to 0..1, unless a checkpoint has its
-    own."""
+    """Mean and standard deviation of the pixels of all 1,797 images, scaled to 0..1, unless a checkpoint has its own.
+    """
     name: Literal["digits"] = "digits"
     test_share: float = Field(default=0.2, gt=0, lt=1)
-    """Share of the images held out for test, stratified by class; the same draw for every seed of a run."""
+    """Fraction of the images held out for test, stratified by class; the same draw for every seed of a run."""
 
 
 class ImagesData(Section):
@@ -36,42 +36,44 @@ class ImagesData(Section):
     task: ClassVar[str] = "vision"
     forget_kinds: ClassVar[tuple[str, ...]] = ("class", "random", "indices", "where", "ids", "files")
     usual: ClassVar[tuple[Channels, Channels]] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    """Mean and standard deviation where neither the file nor a checkpoint gives them."""
+    """Mean and standard deviation if neither the file nor a checkpoint provides them."""
     name: Literal["images"] = "images"
     path: str
-    """Hub name or folder, handed to `datasets.load_dataset`."""
+    """Hub name or folder, passed to `datasets.load_dataset`."""
     subset: str | None = None
-    """Name of the data set's configuration, where it has several."""
+    """Name of the data set's configuration, if it has several."""
     train_split: str = "train"
-    """Split that holds the training images."""
+    """Split of the training images."""
     test_split: str = "test"
-    """Split that holds the test images."""
+    """Split of the test images."""
     image_column: str = "image"
     """Column of the images."""
     label_column: str = "label"
     """Column of the labels: `datasets.ClassLabel`, integers or strings (classes in sorted order)."""
     mean: Channels | None = None
-    """Mean per channel of the pixels scaled to 0..1; its length (1 or 3) decides grey or colour. Null takes the
-    checkpoint's (`preprocessor_config.json`), or 0.5 for each of three channels where there is none."""
+    """Mean per channel of the pixels scaled to 0..1; its length (1 or 3) selects greyscale or colour. Null: the
+    checkpoint's (`preprocessor_config.json`), or 0.5 for each of three channels if there is none.
+    """
     std: Channels | None = None
-    """Standard deviation per channel of the pixels scaled to 0..1, likewise."""
+    """Standard deviation per channel of the pixels scaled to 0..1; same rules."""
     image_size: int | None = Field(default=None, ge=4)
-    """Side in pixels of the square that images are resized to. Null leaves the size to the checkpoint's image
-    processor; where there is none, images are taken as they are (all of one size)."""
+    """Side length in pixels of the square that images are resized to. Null: the checkpoint's image processor determines
+    the size; without one, images are not resized and must have equal sizes.
+    """
     train_limit: int | None = Field(default=None, ge=1)
-    """Use only so many training images, the same number of each class where possible."""
+    """Maximum number of training images, with equal numbers per class if possible."""
     test_limit: int | None = Field(default=None, ge=1)
-    """Use only so many test images, likewise."""
+    """Maximum number of test images, likewise."""
 
     @model_validator(mode="after")
     def _channels_agree(self) -> "ImagesData":
         given = [len(numbers) for numbers in (self.mean, self.std) if numbers is not None]
         channels = (
             given if len(given) != 1 else [given[0], 3]
-        )  # one alone goes with the usual numbers for colour
+        )  # mean or std given alone implies the default of the other for colour images
         if len(set(channels)) > 1 or not set(channels) <= {1, 3}:
             raise ValueError(
-                "mean and std need one number per channel each, 1 for grey images or 3 for colour, "
+                "mean and std need one number per channel, 1 for greyscale or 3 for colour images, "
                 f"found {' and '.join(str(len(n) if n is not None else 3) for n in (self.mean, self.std))}"
             )
         if self.std is not None and min(self.std) <= 0:
@@ -92,18 +94,20 @@ DataConfig = Annotated[DigitsData | ImagesData | Cifar10Data, Field(discriminato
 
 
 class ForgetClass(DrawnForgetSection):
-    """A class is forgotten; a share rho of it is swapped for other images."""
+    """A class, optionally with a fraction rho replaced by other images."""
 
     kind: Literal["class"] = "class"
     label: int | str = 0
-    """The class: its number, or its name where the data set names its classes."""
+    """The class: its index, or its name if the data set names its classes."""
     rho: float = Field(default=0.0, ge=0, le=1)
-    """0: the whole class. Between: the same number of images, that share of them swapped for others.
-    1: as many images drawn at random from the whole training set."""
+    """0: the whole class. Between 0 and 1: the same number of images, with this fraction replaced by others. 1: as many
+    images, drawn at random from the whole training set.
+    """
     swap_from: Literal["other_classes", "rest"] = "other_classes"
-    """Where the images that are swapped in are drawn from, for rho between 0 and 1. `other_classes`: rho is exactly
-    the share of other classes. `rest`: from all images that are not in the forget set by then, those taken out of
-    the class included, as in the HAMU paper's experiments; rho 1 is then the end of the same series of draws."""
+    """Source of the replacement images for rho between 0 and 1. `other_classes`: rho is exactly the fraction of other
+    classes. `rest`: all images outside the current forget set, including those removed from the class, as in the HAMU
+    paper's experiments; rho 1 is then the end of the same sequence of draws.
+    """
 
 
 ForgetConfig = Annotated[

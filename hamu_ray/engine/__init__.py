@@ -1,1 +1,1 @@
-"""The loop that turns paired gradients into an unlearned model: steps, evaluations, stop rules, checkpoints."""
+"""The loop from paired gradients to an unlearned model: steps, evaluations, stop rules, checkpoints."""

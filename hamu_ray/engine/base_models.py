@@ -1,6 +1,8 @@
-"""Original models and retain-only references of a run: trained once, then found again."""
+"""The base models of a run: the original model and the retain-only reference, trained once and then reused."""
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,7 +13,8 @@ from hamu_ray.engine.loop import Loop, OnReport
 from hamu_ray.engine.plan import training_plan
 from hamu_ray.engine.store import ModelStore, StoredModel, key_of
 from hamu_ray.engine.tensors import load_model
-from hamu_ray.metrics.measured import Measures
+from hamu_ray.metrics import names
+from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.pairing.group import Alone, Group
 from hamu_ray.results.folder import MODEL_FILE
 from hamu_ray.results.outcome import Outcome, Status
@@ -24,84 +27,124 @@ from hamu_ray.tasks.task import Start, Task
 def base_models(
     run: RunConfig, task: Task, group: Group, on_report: OnReport, models: ModelStore
 ) -> tuple[StoredModel, StoredModel | None]:
-    """Return the original model and the reference (None where configured so), training what is missing.
+    """Return the original model and the reference (None if disabled), after training missing ones.
 
     Each is trained by one worker alone, so that its numbers do not depend on the size of the group; a group of two
-    trains both at once.
+    trains two at once. Of several references the first is returned, with the losses on the forget set of all.
 
     Raises:
-        Interrupted: A listener wanted no more.
+        Interrupted: The callback asked to stop.
         ValueError: A model cannot be trained or used as configured.
     """
     check_given_models(run)
     sources = {"original": run.original, "reference": run.reference}
-    # Given ones first: what is wrong with them is found before anything trains.
+    # Given models first, so that their errors are reported before anything is trained.
     found: dict[str, StoredModel | None] = {
         phase: measured_from_path(run, task, group, phase, models)
         for phase, source in sources.items()
         if source.source == "path"
     }
-    recipes = {
-        phase: training_recipe(run, task, phase)
-        for phase, source in sources.items()
-        if source.source == "train"
-    }
+    trained = [
+        BaseModel(phase, run.training_seed + number)
+        for phase, count in (("original", 1), ("reference", run.reference.seeds))
+        if sources[phase].source == "train"
+        for number in range(count)
+    ]
+    recipes = {base: training_recipe(run, task, base) for base in trained}
     # Who trains what does not hang on what is missing, which other groups that share the store may change.
+    for recipe in recipes.values():
+        measure_again(run, task, group, key_of(recipe), models)
     failed = torch.zeros(len(Status), dtype=torch.int64, device=task.device)
-    for place, (phase, recipe) in enumerate(recipes.items()):
+    for place, (base, recipe) in enumerate(recipes.items()):
         if place % group.size == group.rank and models.find(key_of(recipe)) is None:
-            status = train_base(run, task, phase, on_report, models).status
+            status = train_base(run, task, base, on_report, models).status
             failed[list(Status).index(status)] += status is not Status.FINISHED
     endings = dict(zip(Status, group.all_gather(failed).sum(0).tolist(), strict=True))
     if endings[Status.INTERRUPTED]:
         raise Interrupted
     if endings[Status.COLLAPSED]:
         raise ValueError(
-            "training.optimizer.learning_rate: the training of a base model ended in numbers that are not finite; "
+            "training.optimizer.learning_rate: the loss of a base model's training became non-finite; "
             "lower it"
         )
-    found |= {phase: models.find(key_of(recipe)) for phase, recipe in recipes.items()}
+    stored: dict[str, list[StoredModel]] = {}
+    for base, recipe in recipes.items():
+        model = models.find(key_of(recipe))
+        assert model is not None, "it was trained by now"
+        stored.setdefault(base.phase, []).append(model)
+    found |= {phase: with_losses_of(bases) for phase, bases in stored.items()}
     original = found["original"]
     assert original is not None
     return original, found.get("reference")
 
 
-def train_base(run: RunConfig, task: Task, phase: str, on_report: OnReport, models: ModelStore) -> Outcome:
-    """Train the original model or the reference, in this process alone, and store it if it comes to its end."""
+@dataclass(frozen=True)
+class BaseModel:
+    """A model that is trained here."""
+
+    phase: str
+    """``original`` or ``reference``."""
+    seed: int
+    """Of its initial weights and batches; the split is that of the run."""
+
+
+def with_losses_of(bases: Sequence[StoredModel]) -> StoredModel:
+    """Return the first model, with the losses on the forget set of all: model after model, each in the set's order."""
+    first = bases[0]
+    per_item = [base.measures.per_item for base in bases if isinstance(base.measures, Measured)]
+    losses = [loss for items in per_item for loss in items[names.FORGET_LOSSES]]
+    return replace(first, measures=Measured(first.measures, {**per_item[0], names.FORGET_LOSSES: losses}))
+
+
+def measure_again(run: RunConfig, task: Task, group: Group, key: str, models: ModelStore) -> None:
+    """Measure a stored model whose measures are of earlier definitions, which is all that it lacks."""
+    path = models.outdated(key)
+    if not group.agree(int(path is not None)):
+        return
+    measures = task.evaluate(built(task, run.training_seed, path or models.root / key / MODEL_FILE), group)
+    if group.rank == 0:
+        models.note(key, measures)
+    group.agree(1)  # barrier: no rank reads before rank 0 has written
+
+
+def train_base(
+    run: RunConfig, task: Task, base: BaseModel, on_report: OnReport, models: ModelStore
+) -> Outcome:
+    """Train the original model or a reference, in this process alone, and store it if it comes to its end."""
     alone = Alone()
-    if phase == "reference" and run.reference.start is not None:
+    if base.phase == "reference" and run.reference.start is not None:
         key = "reference.start"
-        model = built(task, run.seed, given(run, key, run.reference.start), key)
+        model = built(task, base.seed, given(run, key, run.reference.start), key)
     else:
-        model = task.build_model(run.seed)
-    plan = training_plan(run, phase, examples_of(task, phase), SELECT_BY[phase])
+        model = task.build_model(base.seed)
+    plan = training_plan(run, base.phase, examples_of(task, base.phase), SELECT_BY[base.phase], base.seed)
 
     def measure(current: nn.Module, full: bool) -> Measures:
         return task.evaluate(current, alone, subset=None if full else CHEAP)
 
     outcome = Loop(task, model, plan, alone, measure, on_report).run()
     if outcome.status is Status.FINISHED:
-        recipe = training_recipe(run, task, phase)
+        recipe = training_recipe(run, task, base)
         models.add(key_of(recipe), model, outcome.measures, recipe, task.export(model, None))
     return outcome
 
 
 def examples_of(task: Task, phase: str) -> Tensor:
-    """Return what a base model is trained on: everything, or the retain set alone."""
+    """Return the training examples of a base model: all of them, or the retain set only."""
     if phase == "reference":
         return task.splits["retain"]
     return torch.cat([task.splits["retain"], task.splits["forget"]]).sort().values
 
 
-def training_recipe(run: RunConfig, task: Task, phase: str) -> dict:
+def training_recipe(run: RunConfig, task: Task, base: BaseModel) -> dict:
     """Return all that determines a base model, as plain data."""
-    start = run.reference.start if phase == "reference" else None
+    start = run.reference.start if base.phase == "reference" else None
     return {
-        "phase": phase,
+        "phase": base.phase,
         "data": task.fingerprint,
         "model": model_recipe(run),
-        "training": run.training.model_dump(mode="json"),
-        "seed": run.seed,
+        "training": run.training.model_dump(mode="json", exclude={"seed"}),
+        "seed": base.seed,
         "splits": {name: digest(examples.numpy()) for name, examples in sorted(task.splits.items())},
         **(
             {"start": identity_of(run, "reference.start", start), "head": run.reference.new_head}
@@ -121,21 +164,21 @@ Given = Start | StoragePath
 
 
 def given(run: RunConfig, key: str, name: str) -> Given:
-    """Return the model that a key of the configuration names; raises `ValueError` where there is no such file."""
+    """Return the model that a configuration key names; raises `ValueError` if the file does not exist."""
     checkpoint = checkpoint_at(run, key, name)
     if checkpoint is not None:
         return Start(key, checkpoint.name, new_head=run.reference.new_head and key == "reference.start")
     path = storage_path(name)
     path = path / MODEL_FILE if path.is_dir() else path
     if not path.is_file():
-        raise ValueError(f"{key}: {path}: no such file; give a {MODEL_FILE} or a folder that holds one")
+        raise ValueError(f"{key}: {path}: no such file; give a {MODEL_FILE} or a folder that contains one")
     return path
 
 
 def built(task: Task, seed: int, source: Given, key: str = "") -> nn.Module:
     """Return a model with the weights of a given or stored one.
 
-    Raises `ValueError` where they do not fit, with the configuration's ``key`` that names a given file.
+    Raises `ValueError` if they do not fit, with the configuration's ``key`` of a given file.
     """
     if isinstance(source, Start):
         return task.build_model(seed, source)
@@ -148,7 +191,7 @@ def built(task: Task, seed: int, source: Given, key: str = "") -> nn.Module:
 
 
 def identity_of(run: RunConfig, key: str, name: str) -> str:
-    """Return what identifies a given model: its content, or its commit on the hub."""
+    """Return the identity of a given model: its content, or its commit on the hub."""
     source = given(run, key, name)
     if isinstance(source, Start):
         return Checkpoint(source.key, source.name).identity
@@ -162,13 +205,16 @@ def identity_of(run: RunConfig, key: str, name: str) -> str:
 def measured_from_path(
     run: RunConfig, task: Task, group: Group, phase: str, models: ModelStore
 ) -> StoredModel:
-    """Return a model that the user gave, measured once."""
+    """Return a model given by the user, evaluated once."""
     key, name = f"{phase}.path", (run.original if phase == "original" else run.reference).path
     assert name is not None
     source = given(run, key, name)
-    recipe = {"content": identity_of(run, key, name), **training_recipe(run, task, "given")}
+    recipe = {
+        "content": identity_of(run, key, name),
+        **training_recipe(run, task, BaseModel("given", run.training_seed)),
+    }
     stored = key_of(recipe)
-    # An adapter that becomes part of a whole model is stored as that: other adapters can rest on it.
+    # An adapter that is merged into its base is stored as a whole model, so that it can be the base of new adapters.
     merged = (
         isinstance(source, Start)
         and run.training.parameters == "all"
@@ -182,7 +228,7 @@ def measured_from_path(
         return None if measures is None else StoredModel(stored, source, measures)
 
     if not group.agree(int(known() is not None)):
-        model = built(task, run.seed, source, key)
+        model = built(task, run.training_seed, source, key)
         measures = task.evaluate(model, group)
         if group.rank == 0 and merged:
             models.add(stored, model, measures, recipe, task.export(model, None))
@@ -195,7 +241,7 @@ def measured_from_path(
 
 
 SELECT_BY = {"original": ("retain_accuracy", "forget_accuracy"), "reference": ("retain_accuracy",)}
-"""Whose sum decides on the best epoch of a base model's training."""
+"""The metrics whose sum selects the best epoch of a base model's training."""
 
 
 class Interrupted(Exception):
@@ -203,7 +249,7 @@ class Interrupted(Exception):
 
 
 CHUNK = 1 << 22
-"""Bytes that are read at once."""
+"""Number of bytes that are read at once."""
 
 CHEAP = 2**62
-"""As an evaluation's subset: all examples, but only cheap measures."""
+"""Value of an evaluation's subset: all examples, but only cheap metrics."""

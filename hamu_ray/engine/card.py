@@ -1,4 +1,4 @@
-"""A model card: what an unlearned model is, for whoever finds the folder."""
+"""The model card of an unlearned model."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,6 +7,7 @@ import yaml
 from hamu_ray.config.run import RunConfig
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.results.outcome import Outcome
+from hamu_ray.results.wording import capitalised
 
 CARD_FILE = "README.md"
 
@@ -18,9 +19,10 @@ def model_card(
     hardness: Sequence[str],
     loading: str,
 ) -> str:
-    """Return a card in the hub's form: data, method, settings, and measures beside those of the ``bases``.
+    """Return a model card in the hub's format: data, method, hyperparameters, and metrics compared with the ``bases``.
 
-    ``hardness`` is what `hamu_ray.results.hardness` says of the run, ``loading`` is Python that loads the model.
+    ``hardness`` contains the sentences of `hamu_ray.results.hardness` about the run, ``loading`` is Python code that
+    loads the model.
     """
     head = {"library_name": "hamu_ray", "tags": ["machine-unlearning", run.method.name]}
     columns = {"unlearned": outcome.measures, **bases}
@@ -33,20 +35,21 @@ def model_card(
     how = ("method", "optimizer", "batch", "duration", "seed")
     settings = run.model_dump(mode="json", by_alias=True, include={*what, *how})
     reference = (
-        f" The reference is a model without the data to forget: it {outcome.reference_origin}."
+        f" The reference is a model trained without the forget set: it {outcome.reference_origin}."
         if "reference" in bases
         else ""
     )
+    gate = f" **{capitalised(outcome.nothing_to_forget)}.**" if outcome.nothing_to_forget else ""
     return "\n".join(
         [
             f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
             f"# {run.name}",
             "",
-            f"A {run.data.task} model ({run.model.name}) that was trained on {run.data.name} and made to forget a "
+            f"A {run.data.task} model ({run.model.name}) that was trained on {run.data.name} and has unlearned a "
             f"part of it by `{run.method.name}` in {outcome.steps} steps ({outcome.seconds:.1f} s). "
             f"It ended {outcome.status}: {outcome.reason}.",
             "",
-            f"The original model is what unlearning started from.{reference}",
+            f"The original model is the one before unlearning.{reference}{gate}",
             *_of_the_steps(outcome, hardness),
             "",
             f"| | {' | '.join(columns)} |",
@@ -66,7 +69,7 @@ def model_card(
 
 
 def _of_the_steps(outcome: Outcome, hardness: Sequence[str]) -> list[str]:
-    """Return whether the steps were within the method's guarantee, and how hard the problem was, as a paragraph."""
+    """Return a paragraph on the method's guarantee and on the hardness of the problem."""
     guarantee = {
         None: [],
         True: ["Guaranteed: every step was within the method's first-order guarantee."],

@@ -1,4 +1,4 @@
-"""Models and checkpoints as safetensors files, written whole or not at all."""
+"""Models and checkpoints as safetensors files, written atomically."""
 
 import json
 import logging
@@ -19,24 +19,24 @@ from hamu_ray.storage import StoragePath
 logger = logging.getLogger(__name__)
 
 KEEP = 2
-"""Checkpoints that are kept: the newest, and the one before in case the newest is damaged."""
+"""Number of checkpoints to keep: the newest, and the previous one in case the newest is damaged."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come."""
+    """Progress of a run."""
 
     steps: int = 0
-    """Steps taken."""
+    """Number of steps taken."""
     seconds: float = 0.0
-    """Their wall time."""
+    """Wall time of the steps."""
 
 
 class Checkpoints:
     """The checkpoints of one run, in their own folder. Rank 0 writes, every rank reads."""
 
     def __init__(self, folder: StoragePath, group: Group) -> None:
-        """Use (and on the first save make) a folder."""
+        """Use a folder, which is created on the first save."""
         self.folder = folder
         self.group = group
 
@@ -45,9 +45,9 @@ class Checkpoints:
         return sorted(self.folder.glob("step-*.safetensors"), key=lambda path: path.name)
 
     def save(self, stepper: PairedStep, progress: Progress, history: History) -> None:
-        """Write everything that the run needs to go on from here. Every rank must call it.
+        """Write everything that the run needs to resume. Every rank must call it.
 
-        Keeps the one before. Later ones are those that could not be read when the run went on; they go.
+        Keeps the previous checkpoint. Later checkpoints, which could not be read on resuming, are deleted.
         """
         optimizer = stepper.optimizer_state()
         if self.group.rank != 0:
@@ -70,12 +70,12 @@ class Checkpoints:
             path.unlink(missing_ok=True)
 
     def restore(self, stepper: PairedStep, history: History) -> Progress:
-        """Go on from the newest checkpoint that can be read, or from the start where there is none."""
+        """Resume from the newest readable checkpoint, or from the start if there is none."""
         for path in reversed(self._files()):
             try:
                 tensors, metadata = load_tensors(path)
             except ValueError as error:
-                logger.warning("%s: going on from the checkpoint before", error)
+                logger.warning("%s: resuming from the previous checkpoint", error)
                 continue
             self._load(stepper, tensors)
             history.past = [tensors["history"]]

@@ -1,4 +1,4 @@
-"""What a run has said so far: totals for the log, every block's measures for later study, and its reports."""
+"""The history of a run: totals of each step for logging, diagnostics of every block, and reports."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class History:
     block_names: list[str] = field(default_factory=list)
     """Names of the diagnostics of each block."""
     past: list[Tensor] = field(default_factory=list)
-    """What was taken of the blocks, over the whole run: CPU, float32 ``(steps, diagnostics, blocks)``."""
+    """Block diagnostics that were taken, over the whole run: CPU, float32 ``(steps, diagnostics, blocks)``."""
     reports: list[Report] = field(default_factory=list)
     """Reports of rank 0, kept so that a run resumed elsewhere can send them again."""
     _steps: list[int] = field(default_factory=list)
@@ -30,20 +30,20 @@ class History:
     _per_block: list[Tensor] = field(default_factory=list)
 
     def add(self, step: int, diagnostics: Mapping[str, Tensor], decision: Decision) -> None:
-        """Keep a step's diagnostics; steps count from 1."""
+        """Add a step's diagnostics; steps count from 1."""
         self.names, self.block_names = list(diagnostics), list(decision.block_names)
         self._steps.append(step)
         self._totals.append(torch.stack([value.double() for value in diagnostics.values()]))
         self._per_block.append(decision.per_block)
 
     def cut(self, step: int) -> None:
-        """Forget what was added of steps after this one."""
+        """Discard what was added for steps after this one."""
         kept = sum(added <= step for added in self._steps)
         for values in (self._steps, self._totals, self._per_block):
             del values[kept:]
 
     def take(self) -> tuple[list[int], dict[str, list[float]]]:
-        """Return the steps since the last call and their totals by name: two transfers for all."""
+        """Return the steps since the last call and their totals by name, with two transfers for all."""
         if not self._steps:
             return [], {}
         columns = torch.stack(self._totals).T.tolist()
@@ -52,7 +52,7 @@ class History:
         return steps, dict(zip(self.names, columns, strict=True))
 
     def by_block(self) -> dict[str, np.ndarray]:
-        """Return each diagnostic float32 ``(steps, blocks)`` of what was taken, and the ``blocks``' names."""
+        """Return each diagnostic of the taken steps, float32 ``(steps, blocks)``, and the names of the ``blocks``."""
         values = torch.cat(self.past).numpy()
         named = {name: values[:, i] for i, name in enumerate(self.block_names)}
         return {**named, "blocks": np.array(self.blocks)}

@@ -26,20 +26,20 @@ from hamu_ray.results.outcome import Outcome, Report, Status, Verdict
 from hamu_ray.tasks.task import Task, Teacher
 
 Measure = Callable[[nn.Module, bool], Measures]
-"""Measures a model, in full or only what is cheap."""
+"""Evaluates a model, with all metrics or only the cheap ones."""
 
 OnReport = Callable[[Report], Verdict]
-"""Receives the news on rank 0; answers whether to go on."""
+"""Callback that receives reports on rank 0 and returns whether to continue."""
 
 STOP_REASONS = {
     NON_FINITE: (Status.COLLAPSED, "a loss or gradient was not finite"),
     INFEASIBLE: (Status.INFEASIBLE, "the constraint could not be met within the radius"),
     OUT_OF_REACH: (Status.FINISHED, "a block's constraint could not be met within its radius"),
-    CRITERION: (Status.FINISHED, "stopping criterion: the constraint can no longer be met at first order"),
+    CRITERION: (Status.FINISHED, "stopping criterion: the constraint can no longer be met to first order"),
 }
 
 Ending = tuple[Status, str]
-"""How a run ends, and why in words."""
+"""The status and the reason of a run's end."""
 
 VERDICT_ENDINGS: Mapping[Verdict, Ending] = {
     Verdict.INTERRUPT: (Status.INTERRUPTED, "stopped from outside"),
@@ -49,7 +49,7 @@ VERDICT_ENDINGS: Mapping[Verdict, Ending] = {
 
 @dataclass
 class Loop:
-    """A run in progress. All ranks of the group run it in step; rank 0 alone reports."""
+    """A run in progress. All ranks of the group execute it in lockstep; only rank 0 reports."""
 
     task: Task
     model: nn.Module
@@ -59,18 +59,18 @@ class Loop:
     on_report: OnReport
     teacher: Teacher | None = None
     original: Measures = field(default_factory=dict)
-    """Metrics of the model that the run starts from; a collapse is detected by comparison with them."""
+    """Metrics of the initial model; a collapse is detected by comparison with them."""
     checkpoints: Checkpoints | None = None
     history: History = field(default_factory=History)
     _restored: int = field(default=0, init=False)
-    """Steps that an earlier process took."""
+    """Number of steps taken by an earlier process."""
     _evaluating: float = field(default=0.0, init=False)
-    """Seconds of measuring."""
+    """Seconds spent on evaluation."""
     _sent: int = field(default=0, init=False)
-    """Bytes that this rank sent in the steps since."""
+    """Bytes that this rank has sent in its steps."""
 
     def run(self) -> Outcome:
-        """Take all steps, or those until a stop rule fires, and measure in full; the model is the result."""
+        """Run all steps, or until a stop rule fires, and evaluate in full; the model is the result."""
         stepper = PairedStep(self.task, self.model, self.plan, self.group, self.teacher)
         self.history.blocks = stepper.block_names
         progress = self.checkpoints.restore(stepper, self.history) if self.checkpoints else Progress()
@@ -101,9 +101,9 @@ class Loop:
     def _end(
         self, progress: Progress, ending: Ending, computed: int, measures: Measures, outside: int | None
     ) -> Outcome:
-        """Measure in full, unless the run was cut off or is only timed, and sum up.
+        """Evaluate in full, unless the run was stopped or is only timed, and return the outcome.
 
-        ``measures`` are the latest, ``outside`` is the number of steps outside the method's guarantee.
+        ``measures`` are the latest metrics, ``outside`` is the number of steps outside the method's guarantee.
         """
         status, reason = ending
         if self.plan.evaluate_end and status not in (Status.INTERRUPTED, Status.PRUNED):
@@ -127,15 +127,15 @@ class Loop:
         )
 
     def _next_pause(self, done: int) -> int:
-        """Return the next step count at which the host looks at the device."""
+        """Return the next step count at which the host reads from the device."""
         cadences = [LOG_EVERY, self.plan.evaluate_every, self.plan.checkpoint_every]
         return min(self.plan.steps, *(done - done % every + every for every in cadences if every))
 
     def _advance(self, stepper: PairedStep, progress: Progress, until: int) -> tuple[Progress, Ending | None]:
-        """Take the steps up to ``until``, or those before a stop rule fires on the device.
+        """Run the steps up to ``until``, or up to the one at which a stop rule fires on the device.
 
-        The host learns of it only now: what was computed since changed nothing, and is not reported. The step
-        that was refused is the last in the history.
+        The host detects this only afterwards: later steps changed nothing and are not reported. The step at which the
+        rule fired is the last in the history.
         """
         set_training_mode(self.model, freeze_batchnorm=self.plan.freeze_batchnorm)
         began, sent = time.perf_counter(), self.group.traffic.bytes
@@ -144,7 +144,7 @@ class Loop:
             diagnostics, decision = stepper(step)
             self.history.add(step + 1, diagnostics, decision)
             stops.append(stepper.stop.clone())
-        codes = torch.stack(stops).tolist()  # waits for the device, so that the time is the work's
+        codes = torch.stack(stops).tolist()  # synchronises, so that the time includes the work
         seconds = progress.seconds + time.perf_counter() - began
         self._sent += self.group.traffic.bytes - sent
         taken = progress.steps + codes.count(RUNNING)
@@ -152,7 +152,7 @@ class Loop:
         return Progress(taken, seconds), STOP_REASONS.get(codes[-1])
 
     def _measure_between(self, done: int) -> Measures:
-        """Measure where the cadence says so; the end is measured apart, in full."""
+        """Evaluate if scheduled; the final evaluation is separate."""
         last = done == self.plan.steps and not self.plan.select_by
         if last or not _due(done, self.plan.evaluate_every):
             return {}
@@ -174,14 +174,14 @@ class Loop:
         return self._level_reached(measures) or self._collapse(measures)
 
     def _level_reached(self, measures: Measures) -> Ending | None:
-        """End a run once its forget loss reaches the reference's, if it must not go further."""
+        """End a run once its forget loss reaches the reference's, if configured."""
         level, forget = self.plan.reference_forget_loss, measures.get("forget_loss")
         if self.plan.stop.forget_level is None or level is None or forget is None or not forget >= level:
             return None
         return Status.FINISHED, f"forget loss {forget:.4g} reached the reference's {level:.4g}"
 
     def _collapse(self, measures: Measures) -> Ending | None:
-        """Tell a model that lost its skill by the perplexity of the retain set, against the original's."""
+        """Detect a collapsed model by its perplexity on the retain set, relative to the original's."""
         before, now = self.original.get("retain_loss"), measures.get("retain_loss")
         if now is None:
             return None
@@ -193,7 +193,7 @@ class Loop:
         return None
 
     def _report(self, done: int, measures: Measures) -> Verdict:
-        """Tell rank 0's listener; return its verdict on every rank."""
+        """Call rank 0's callback; return its verdict on every rank."""
         steps, history = self.history.take()
         verdict = Verdict.GO_ON
         if self.group.rank == 0:
@@ -204,16 +204,16 @@ class Loop:
 
 
 class Best:
-    """The model's state at the best evaluation so far, where a plan selects by its measures."""
+    """The model's state at the best evaluation so far, if a plan selects by metrics."""
 
     def __init__(self, select_by: tuple[str, ...]) -> None:
-        """Select by the sum of these measures; by none, keep nothing."""
+        """Select by the sum of these metrics; without metrics, keep nothing."""
         self.select_by = select_by
         self._score = -math.inf
         self._state: dict[str, Tensor] | None = None
 
     def offer(self, measures: Measures, model: nn.Module) -> None:
-        """Keep a copy of the weights and running statistics if their measures are the best."""
+        """Keep a copy of the weights and running statistics if their metrics are the best."""
         if not measures or not self.select_by:
             return
         score = math.fsum(measures[name] for name in self.select_by)
@@ -222,13 +222,13 @@ class Best:
             self._state = {name: value.clone() for name, value in changing_state(model).items()}
 
     def restore(self, model: nn.Module) -> None:
-        """Put the best state back, in place."""
+        """Restore the best state in place."""
         if self._state is not None:
             put_state(model, self._state)
 
 
 def set_training_mode(model: nn.Module, *, freeze_batchnorm: bool) -> None:
-    """Set the model to train; frozen BatchNorm keeps to its running statistics."""
+    """Set the model to training mode; frozen BatchNorm keeps using its running statistics."""
     model.train()
     if freeze_batchnorm:
         for module in model.modules():

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from hamu_ray.config.method import DEFAULT_CONSTRAINT_RATIO, MethodConfig
+from hamu_ray.config.constraint import constraint_of
+from hamu_ray.config.method import MethodConfig
 from hamu_ray.config.run import (
     OptimizerConfig,
     RunConfig,
@@ -27,13 +28,12 @@ from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.roles import Role
 
 LOG_EVERY = 10
-"""Steps between the host's reads of the diagnostics, one transfer from the device each; and between looks at
-whether a step's promise was kept, an extra forward pass each."""
+"""Steps between the host's reads of the diagnostics, one transfer from the device each."""
 
 
 @dataclass(frozen=True)
 class ObjectiveBatches:
-    """One objective of a run: what is minimised or raised, and on which batches."""
+    """One objective of a run: the loss, its direction, and its batches."""
 
     objective: Objective
     batches: Batches
@@ -51,22 +51,22 @@ class Plan:
     micro_batch_size: int | None
     steps: int
     evaluate_every: int | None
-    """Steps between evaluations; None evaluates at the end alone."""
+    """Steps between evaluations; None evaluates only at the end."""
     checkpoint_every: int | None
     stop: StopConfig
     freeze_batchnorm: bool
     seed: int
     workers: WorkersConfig
     promise_every: int | None = None
-    """Steps between looks at what first-order promises came to; None never looks."""
+    """Steps between comparisons of predicted with actual changes; None disables them."""
     evaluate_end: bool = True
-    """Whether the finished model is measured."""
+    """Whether the final model is evaluated."""
     original_forget_loss: float | None = None
-    """The forget loss that a run starts from."""
+    """The forget loss at the start of the run."""
     reference_forget_loss: float | None = None
     """The reference's forget loss, at which a run may end; None without a reference."""
     select_by: tuple[str, ...] = ()
-    """Measures whose sum decides which evaluation's weights are the result; empty takes the last weights."""
+    """Metrics whose sum selects the evaluation whose weights are the result; empty selects the last weights."""
 
     @property
     def needed(self) -> tuple[Role, ...]:
@@ -74,12 +74,12 @@ class Plan:
         return tuple(role for role in Role if role in self.sides)
 
     def settings_at(self, forget_loss: Tensor) -> StepSettings:
-        """Return the settings of a step whose batch has a forget loss, 0-d: where there is a target, how far it is."""
+        """Return a step's hyperparameters for its batch's forget loss, 0-d, including the remaining way to a target."""
         if self.settings.target is None:
             return self.settings
         start, target = self.original_forget_loss, self.reference_forget_loss
-        assert start is not None, "unlearning starts from a model that was measured"
-        assert target is not None, "the configuration asks for a reference"
+        assert start is not None, "the initial model of unlearning has been evaluated"
+        assert target is not None, "the configuration requires a reference"
         return replace(self.settings, remaining=remaining_to_target(forget_loss, start=start, target=target))
 
     def learning_rate(self, step: int) -> float:
@@ -90,9 +90,9 @@ class Plan:
         return rate
 
     def looks_at_promise(self, step: int) -> bool:
-        """Whether what a step promised is compared with what it did: the first, the last, and in between."""
+        """Whether what a step promised is compared with what it did: the first, and then at the cadence."""
         every = self.promise_every
-        return every is not None and (step == 0 or (step + 1) % every == 0 or step + 1 == self.steps)
+        return every is not None and (step == 0 or (step + 1) % every == 0)
 
 
 def unlearning_plan(
@@ -103,7 +103,7 @@ def unlearning_plan(
 ) -> Plan:
     """Return the plan of unlearning ``splits["forget"]`` while retaining ``splits["retain"]``.
 
-    ``original`` and ``reference`` are the measures of the two models, which some plans hang on.
+    ``original`` and ``reference`` are the metrics of the two models, which some plans depend on.
     """
     method = configured(run.method)
     batches = {
@@ -136,7 +136,11 @@ def unlearning_plan(
         evaluate_every=evaluate_every if evaluation.enabled else None,
         evaluate_end=evaluation.enabled,
         checkpoint_every=run.checkpoint.every_steps,
-        promise_every=1 if settings.trust_region else LOG_EVERY,
+        promise_every=1
+        if settings.trust_region
+        else evaluation.promise_every_steps
+        if evaluation.enabled
+        else None,
         stop=run.stop,
         original_forget_loss=(original or {}).get("forget_loss"),
         reference_forget_loss=(reference or {}).get("forget_loss"),
@@ -146,7 +150,9 @@ def unlearning_plan(
     )
 
 
-def training_plan(run: RunConfig, phase: str, examples: Tensor, select_by: tuple[str, ...]) -> Plan:
+def training_plan(
+    run: RunConfig, phase: str, examples: Tensor, select_by: tuple[str, ...], seed: int
+) -> Plan:
     """Return the plan of training a model on ``examples``: descending one objective.
 
     With ``training.select: best`` the weights of the epoch with the best sum of ``select_by`` are the result.
@@ -154,7 +160,7 @@ def training_plan(run: RunConfig, phase: str, examples: Tensor, select_by: tuple
     method = get_method("ft")
     assert method.retain is not None
     best = run.training.select == "best"
-    batches = Batches(examples, run.training.batch_size, 2 * run.seed)
+    batches = Batches(examples, run.training.batch_size, 2 * seed)
     return Plan(
         phase=phase,
         method=method,
@@ -167,14 +173,14 @@ def training_plan(run: RunConfig, phase: str, examples: Tensor, select_by: tuple
         checkpoint_every=None,
         stop=StopConfig(collapse_ratio=None),
         freeze_batchnorm=False,
-        seed=run.seed,
+        seed=seed,
         workers=WorkersConfig(count=1),
         select_by=select_by if best else (),
     )
 
 
 def configured(config: MethodConfig) -> Method:
-    """Return the method with its own forget objective, or the one that it is given, as configured."""
+    """Return the method with its default forget objective, or the configured one."""
     method = get_method(config.name)
     choices = forget_objectives_of(config.name)
     if not choices:
@@ -185,14 +191,10 @@ def configured(config: MethodConfig) -> Method:
 
 def step_settings(config: MethodConfig, method: Method) -> StepSettings:
     """Return the settings that the method reads; others keep their defaults."""
-    ratio = config.constraint_ratio
-    if ratio is config.constraint is config.constraint_fraction is None:
-        ratio = DEFAULT_CONSTRAINT_RATIO
+    constraint = constraint_of(config.model_dump())
     values: dict[str, Any] = {
+        **dict([constraint] if constraint else []),
         "radius": None if config.radius == "lr" else config.radius,
-        "constraint": config.constraint,
-        "constraint_ratio": ratio,
-        "constraint_fraction": config.constraint_fraction,
         "constraint_split": config.constraint_split,
         "normalise_split": config.normalise_split,
         "granularity": config.granularity,

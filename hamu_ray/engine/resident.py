@@ -1,4 +1,4 @@
-"""What a process keeps from run to run: data on the device, splits, base models, the original's answers."""
+"""Data kept by a process between runs: data on the device, splits, base models, the original's outputs."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -17,21 +17,21 @@ from hamu_ray.tasks.task import Task, Teacher
 Value = TypeVar("Value")
 
 DEFAULT_CACHE = Path("~/.cache/hamu_ray").expanduser()
-"""Where prepared data are kept when the storage is none of this machine's folders."""
+"""Cache folder for prepared data if the storage is not local."""
 
 KEPT = 4
-"""How many of each kind stay; the least recently used makes room."""
+"""Maximum number of cached items of each kind; the least recently used one is evicted."""
 
 
 class LruCache:
-    """Least-recently-used cache: values by key, made on first access."""
+    """Least-recently-used cache: values by key, created on first access."""
 
     def __init__(self) -> None:
-        """Nothing kept yet."""
+        """Create an empty cache."""
         self._values: OrderedDict[Hashable, Any] = OrderedDict()
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """Return the value of a key, making it where it is not there."""
+        """Return the value of a key, creating it if necessary."""
         value = self._values.pop(key) if key in self._values else make()
         self._values[key] = value
         while len(self._values) > KEPT:
@@ -40,10 +40,10 @@ class LruCache:
 
 
 class Resident:
-    """A process's data and models. Runs that share them find them loaded."""
+    """A process's data and models, shared by its runs."""
 
     def __init__(self, storage: StoragePath, device: torch.device) -> None:
-        """Keep what runs leave under ``storage``, and compute on ``device``."""
+        """Store the results of runs under ``storage``, and compute on ``device``."""
         self.storage = storage
         self.models = ModelStore(storage / "models")
         self.cache = storage / "data" if isinstance(storage, Path) else DEFAULT_CACHE
@@ -54,12 +54,19 @@ class Resident:
         """Return the task of a run.
 
         Raises:
-            ValueError: The data cannot be loaded or split as configured: one line with key and remedy.
+            ValueError: The data cannot be loaded or split as configured; one line with key and remedy.
         """
         loaded = data_key(run.data, run.model)
         sections = (run.forget.model_dump_json(), run.model.model_dump_json())
         content = None if run.model.embedded else Checkpoint("model.name", run.model.name).identity
-        key = (loaded, *sections, content, run.training.parameters, run.evaluation.batch_size, run.seed)
+        key = (
+            loaded,
+            *sections,
+            content,
+            run.training.parameters,
+            run.evaluation.batch_size,
+            run.training_seed,
+        )
 
         def data() -> TaskData:
             return load_data(run.data, self.device, self.cache, run.model)
@@ -70,14 +77,14 @@ class Resident:
                 forget=run.forget,
                 model=run.model,
                 batch_size=run.evaluation.batch_size,
-                seed=run.seed,
+                seed=run.training_seed,
                 parameters=run.training.parameters,
             )
 
         return self._tasks.get(key, task)
 
     def teacher(self, task: Task, original: str, make: Callable[[], Teacher]) -> Teacher:
-        """Return what gives an original model's answers on a task's data; the original by its key in the store."""
+        """Return the teacher for an original model on a task's data; the original is given by its key in the store."""
         if not task.teacher_outlives_model:
             return make()
         return self._teachers.get((task, original), make)

@@ -1,4 +1,4 @@
-"""The files that a run leaves in its folder."""
+"""The result files in a run's folder."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from hamu_ray.storage import StoragePath, write_atomically
 def write_result(
     folder: StoragePath, run: RunConfig, model: nn.Module, outcome: Outcome, history: History
 ) -> None:
-    """Write the model, the run's configuration and per-block diagnostics, and the outcome last of all."""
+    """Write the model, the run's configuration and per-block diagnostics; the outcome is written last."""
     (folder / OUTCOME_FILE).unlink(missing_ok=True)
     save_tensors(folder / MODEL_FILE, changing_state(model), {"steps": str(outcome.steps)})
     configuration = run.model_dump(mode="json", by_alias=True)
@@ -46,7 +46,7 @@ def write_for_others(
     history: History,
     loading: str,
 ) -> None:
-    """Write what other programs need beside the weights, and a model card for people."""
+    """Write the files that other programs need in addition to the weights, and a model card."""
     steps = histories_of(history.reports, (HARDNESS, GRADIENT_COSINE))
     hardness = hardness_sentences(steps, run.method.model_dump())
     measures = {base.phase: base.measures for base in bases[:-1]}

@@ -1,4 +1,4 @@
-"""What a run can change of a model: all that is ever written of one."""
+"""The part of a model that a run can change, which is all that is written to checkpoints and results."""
 
 import re
 from collections.abc import Mapping
@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 
 ADAPTER_NAME = re.compile(r"(\.lora_\w+)\.default\b")
-"""`peft` puts an adapter's name into its parameters' names and leaves it out of its files; so is it done here."""
+"""`peft` includes an adapter's name in its parameters' names but not in its files; so does this module."""
 
 
 def changing_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return the model's state less its frozen parameters, by name: the tensors themselves, detached.
+    """Return the model's state without frozen parameters, by name: the tensors themselves, detached.
 
-    Of a model that is trained whole it is its whole ``state_dict``, running statistics included; of one with an
-    adapter, the adapter: a base of billions of frozen weights is in no checkpoint. Parameters that are tied are
-    there once, under their first name. Names are those of files of `transformers` and `peft`.
+    For a fully trained model this is the whole ``state_dict``, including running statistics; for a model with an
+    adapter it is the adapter, so that no checkpoint contains a frozen base with billions of weights. Tied parameters
+    are included once, under their first name. Names are those in files of `transformers` and `peft`.
     """
     changing = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
@@ -28,10 +28,10 @@ def changing_state(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def put_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Write what `changing_state` returned back in place; parameters keep their memory order and device.
+    """Load the output of `changing_state` in place; parameters keep their memory format and device.
 
     Raises:
-        ValueError: The tensors are not the model's: names the first difference.
+        ValueError: The tensors do not match the model; the message names the first difference.
     """
     own = changing_state(model)
     strange = sorted(set(state) ^ set(own))

@@ -1,4 +1,4 @@
-"""One step: both gradients, the method's decision, the optimizer. Nothing here waits for the device."""
+"""One step: both gradients, the method's decision, the optimizer. Nothing here synchronises with the device."""
 
 from collections.abc import Iterator
 
@@ -26,20 +26,20 @@ from hamu_ray.pairing.roles import Role, assign
 from hamu_ray.tasks.task import Task, Teacher
 
 RUNNING, NON_FINITE, INFEASIBLE, CRITERION, OUT_OF_REACH = range(5)
-"""Why no further step is taken; kept on the device, so that no step has to ask."""
+"""Reason to stop; kept on the device, so that steps need not synchronise."""
 
 
 class PairedStep:
-    """The state of a run, and what advances it by one step.
+    """The state of a run, and the function that advances it by one step.
 
-    Once a stop rule fires, further calls leave the weights alone: the rule is applied on the device, and the host
-    learns of it whenever it reads the diagnostics.
+    Once a stop rule fires, further calls do not change the weights: the rule is applied on the device, and the host
+    detects it when it reads the diagnostics.
     """
 
     def __init__(
         self, task: Task, model: nn.Module, plan: Plan, group: Group, teacher: Teacher | None
     ) -> None:
-        """Take the model over: its parameters become views of one flat buffer."""
+        """Take over the model: its parameters become views of one flat buffer."""
         self.task, self.model, self.plan, self.group, self.teacher = task, model, plan, group, teacher
         workers = plan.workers
         self.flat = FlatParameters(model, segments=group.size)
@@ -58,7 +58,9 @@ class PairedStep:
         self.block_names = self.flat.names if plan.settings.granularity == "tensor" else ["model"]
         self.blocks = whole.segment(min(segment.start, whole.total), min(segment.stop, whole.total))
         self.segment = nn.Parameter(self.flat.values[segment])
+        self._update = torch.zeros_like(self.segment, requires_grad=False)
         self.optimizer = make_optimizer(self.segment, plan.optimizer)
+        self._held = hold(self.optimizer, self.segment, self._update)
         self.stop = torch.tensor(RUNNING, device=task.device)
         self.state = {
             "radius_scale": torch.ones((), dtype=torch.float64, device=task.device),
@@ -66,12 +68,10 @@ class PairedStep:
         }
         """What steps hand on to the next, 0-d; the same on every rank."""
         self._losses_before = torch.zeros(len(Role), dtype=torch.float64, device=task.device)
-        self._before = torch.empty_like(self.segment, requires_grad=False)
-        self._update = torch.zeros_like(self._before)
-        self._values_before = torch.empty_like(self.flat.values if plan.settings.trust_region else self.stop)
+        self._before = [torch.empty_like(value) for value in self._changing()]
 
     def __call__(self, step: int) -> tuple[dict[str, Tensor], Decision]:
-        """Take a step (counted from 0) and return its diagnostics as 0-d tensors, and the decision behind it."""
+        """Run a step (counted from 0); return its diagnostics as 0-d tensors, and the underlying decision."""
         self._seed(step)
         self._losses_before.zero_()
         for index, role in enumerate(Role):
@@ -81,11 +81,11 @@ class PairedStep:
             return self._apply({role: gradient.buffer for role, gradient in self.gradients.items()}, step)
 
     def _seed(self, step: int) -> None:
-        """Make dropout a function of the step, so that a resumed run needs no generator state."""
+        """Seed dropout by the step, so that a resumed run needs no generator state."""
         torch.manual_seed((self.plan.seed * 1_000_003 + step) * 1_009 + self.group.rank)
 
     def _accumulate(self, role: Role, step: int, total: Tensor) -> None:
-        """Sum this worker's share of a role's gradient, and of its loss into ``total`` in float64."""
+        """Accumulate this worker's part of a role's gradient, and of its loss into ``total`` in float64."""
         gradient = self.gradients[role]
         gradient.reset()
         for loss in self._losses(role, step):
@@ -94,7 +94,7 @@ class PairedStep:
             total += loss.detach()
 
     def _losses(self, role: Role, step: int) -> Iterator[Tensor]:
-        """Yield the losses of this worker's micro-batches, 0-d float64, which sum to its share of the role's.
+        """Yield the losses of this worker's micro-batches, 0-d float64, which sum to its part of the role's loss.
 
         They are divided by the global batch's number of items or examples.
         """
@@ -118,23 +118,22 @@ class PairedStep:
             yield side.objective.loss(predictions).sum(dtype=torch.float64) * scale
 
     def _apply(self, local: dict[Role, Tensor], step: int) -> tuple[dict[str, Tensor], Decision]:
-        """Decide on the weights of the two gradients, and let the optimizer take the combined one."""
+        """Compute the weights of the two gradients, and apply the optimizer to the combined gradient."""
         rate = self.plan.learning_rate(step)
         met = self.exchange.meet(local)
-        count = self.blocks.total  # the segment less its padding
+        count = self.blocks.total  # the segment without its padding
         retain, forget = met.retain[:count], met.forget[:count]
         gram, losses = self.exchange.total(gram_matrix(retain, forget, self.blocks), met.losses)
         norms = gram.sum(0).diagonal().sqrt()
         clipped, scales = clip_gram(gram, self.plan.optimizer.clip_norm)
         settings = self.plan.settings_at(losses[list(Role).index(Role.FORGET)])
         decision = self.plan.method.weighting(clipped, rate, settings)
+        combine(decision.weights * scales, retain, forget, self.blocks, out=self._update[:count])
         if self.plan.settings.trust_region:
             decision = decision.scaled(self.state["radius_scale"])
         self._update_stop(decision, losses)
-        if self.plan.settings.trust_region:
-            self._values_before.copy_(self.flat.values)
-        weights = decision.weights * scales
-        combine(weights, retain, forget, self.blocks, out=self._update[:count])
+        for before, value in zip(self._before, self._changing(), strict=True):
+            before.copy_(value)
         self._step(rate)
         self.exchange.publish(self.flat.values)
         by_role = dict(zip(Role, zip(losses, norms, strict=True), strict=True))
@@ -143,7 +142,7 @@ class PairedStep:
         diagnostics |= decision.totals()
         taken = self.stop == RUNNING
         if self.plan.promise_every is not None:
-            promised = promised_changes(gram, weights, rate)
+            promised = promised_changes(gram, decision.weights * scales, rate)
             actual = torch.full_like(promised, torch.nan)
             if self.plan.looks_at_promise(step):
                 before, after = self._losses_before_and_after(step)
@@ -158,7 +157,7 @@ class PairedStep:
         return diagnostics, decision
 
     def _promises(self, promised: Tensor, actual: Tensor, decision: Decision) -> dict[str, Tensor]:
-        """Return what the step promised of both losses, and what came of it.
+        """Return the predicted and the actual changes of both losses by the step.
 
         NaN marks values that were not computed, or steps not taken because a stop rule fired.
         """
@@ -170,19 +169,21 @@ class PairedStep:
         return diagnostics
 
     def _trust(self, agreed: Tensor, taken: Tensor) -> dict[str, Tensor]:
-        """Set the radius of the next step, and take back one of which nothing came as promised.
+        """Set the radius of the next step, and revert a step without any predicted improvement.
 
-        The optimizer's state stays as it is: momentum and moments are of gradients that were there.
+        The optimizer's state is reverted with the weights, because momentum and moments belong to steps that were
+        taken.
         """
         scale, refused = self.state["radius_scale"], taken & ~(agreed > 0)
         self.state["radius_scale"] = torch.where(taken, next_scale(scale, agreed), scale)
-        self.flat.values.copy_(torch.where(refused, self._values_before, self.flat.values))
+        for before, value in zip(self._before, self._changing(), strict=True):
+            value.copy_(torch.where(refused, before, value))
         return {"radius_scale": scale, "step_refused": refused}
 
     def _losses_before_and_after(self, step: int) -> Tensor:
         """Return both objectives on the step's batches before and after it ``(2, roles)``, over all workers.
 
-        The same dropout as in the step, and nothing of the model changes: not its running statistics either.
+        Dropout is the same as in the step, and the model does not change, including its running statistics.
         """
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
         after = torch.zeros_like(self._losses_before)
@@ -196,33 +197,44 @@ class PairedStep:
         return self.group.all_gather(torch.stack((self._losses_before, after))).sum(0)
 
     def _step(self, rate: float) -> None:
-        """Let the optimizer change this worker's segment, or nothing once a stop rule has fired."""
-        self._before.copy_(self.segment)
-        self.segment.grad = self._update
-        self.optimizer.param_groups[0]["lr"] = rate
+        """Let the optimizer update this worker's segment and its state, or neither once a stop rule has fired."""
+        self._held.copy_(self.stop != RUNNING)
+        # Scale the learning rate: AdamW's step does not depend on the norm of its gradient.
+        scaled = (rate * self.state["radius_scale"]).float() if self.plan.settings.trust_region else rate
+        self.optimizer.param_groups[0]["lr"] = scaled
         self.optimizer.step()
-        self.segment.copy_(torch.where(self.stop == RUNNING, self.segment, self._before))
+
+    def _changing(self) -> list[Tensor]:
+        """Return what a trust region may have to revert: all weights, and this worker's optimizer state."""
+        if not self.plan.settings.trust_region:
+            return []
+        return [self.flat.values, *self._optimizer_tensors().values()]
+
+    def _optimizer_tensors(self) -> dict[str, Tensor]:
+        state = self.optimizer.state[self.segment]
+        return {key: value for key, value in state.items() if value is not None}
 
     def steps_outside_guarantee(self) -> int | None:
-        """Return how many steps were not within the method's guarantee, None if it has none; waits for the device."""
+        """Return the number of steps outside the method's guarantee, None if it has none; synchronises."""
         return int(self.state["steps_outside_guarantee"]) if self.plan.method.has_guarantee else None
 
     def optimizer_state(self) -> dict[str, Tensor]:
-        """Return the optimizer's state of all parameters, whatever the number of workers that share it.
+        """Return the optimizer's state of all parameters, independent of the number of workers that share it.
 
         Every rank must call it.
         """
-        state = {key: value for key, value in self.optimizer.state[self.segment].items() if value is not None}
+        state = self._optimizer_tensors()
         return {key: self._whole(value) if value.ndim else value for key, value in state.items()}
 
     def load_optimizer_state(self, state: dict[str, Tensor]) -> None:
-        """Take this worker's part of what `optimizer_state` returned, of a group of any size."""
-        for key, value in state.items():
+        """Load this worker's part of the output of `optimizer_state` from a group of any size."""
+        for key, own in self._optimizer_tensors().items():
+            value = state[key]
             if value.ndim:
                 padded = value.new_zeros(self.flat.padded)
                 padded[: self.flat.count] = value
-                value = padded[self.exchange.segment].to(self.segment.device)
-            self.optimizer.state[self.segment][key] = value
+                value = padded[self.exchange.segment]
+            own.copy_(value)
 
     def _whole(self, value: Tensor) -> Tensor:
         rows = self.group.gather_rows(value) if len(value) < self.flat.padded else value
@@ -244,9 +256,24 @@ class PairedStep:
 
 
 def make_optimizer(values: nn.Parameter, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Return the optimizer of the flat parameters."""
+    """Return the optimizer of the flat parameters; a fused one, which supports `hold`."""
+    rate, decay = config.learning_rate, config.weight_decay
     if config.name == "adamw":
-        return torch.optim.AdamW([values], lr=config.learning_rate, weight_decay=config.weight_decay)
-    return torch.optim.SGD(
-        [values], lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
-    )
+        return torch.optim.AdamW([values], lr=rate, weight_decay=decay, fused=True)
+    return torch.optim.SGD([values], lr=rate, momentum=config.momentum, weight_decay=decay, fused=True)
+
+
+def hold(optimizer: torch.optim.Optimizer, values: nn.Parameter, gradient: Tensor) -> Tensor:
+    """Return the 0-d flag of a fused optimizer: while it is 1, a step changes neither weights nor state.
+
+    This is the flag with which `torch.amp.GradScaler` skips steps: it is read on the device, without synchronisation.
+    ``gradient`` becomes the gradient of ``values``, and the optimizer's state is created, with all zeros.
+    """
+    held = torch.ones((), device=values.device)
+    optimizer.found_inf = held  # type: ignore[attr-defined]
+    values.grad = gradient
+    optimizer.step()
+    for value in optimizer.state[values].values():
+        if value is not None:
+            value.zero_()  # a skipped first step leaves SGD's momentum as allocated
+    return held

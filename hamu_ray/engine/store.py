@@ -1,4 +1,4 @@
-"""Original models and retain-only references: trained once for each thing that determines them, then found again."""
+"""Storage of original models and retain-only references, by a hash of everything that determines them."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from torch import nn
 
 from hamu_ray.engine.state import changing_state
 from hamu_ray.engine.tensors import is_whole, save_tensors
-from hamu_ray.metrics.measured import Measured, Measures
+from hamu_ray.metrics.measured import DEFINITIONS, Measured, Measures
 from hamu_ray.results.folder import MODEL_FILE
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath, write_atomically
@@ -23,54 +23,60 @@ RECIPE_FILE = "recipe.json"
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A model on disk and what was measured of it."""
+    """A model on disk with its metrics."""
 
     key: str
-    """The hash of what determines it."""
+    """The hash of everything that determines it."""
     source: StoragePath | Start
-    """The safetensors file, or the checkpoint that was given."""
+    """The safetensors file, or the given checkpoint."""
     measures: Measures
 
     @property
     def path(self) -> StoragePath:
-        """The safetensors file of a model that is one."""
+        """The safetensors file, for a model that is one."""
         assert not isinstance(self.source, Start), "a checkpoint is loaded by name"
         return self.source
 
     @property
     def place(self) -> str:
-        """Where it is, for people."""
+        """Its location, for messages."""
         return self.source.name if isinstance(self.source, Start) else shown(self.source)
 
     @property
     def folder(self) -> str:
-        """The folder that holds it, or a checkpoint's name on the hub."""
+        """The folder that contains it, or a checkpoint's name on the hub."""
         return self.source.name if isinstance(self.source, Start) else str(self.source.parent)
 
 
 class ModelStore:
-    """Models by the hash of what determines them, under one folder.
+    """Models in a folder, keyed by the hash of everything that determines them.
 
-    A model counts only with its measures, which are written last: a half-written one is never taken for a whole
-    one, and two writers of the same model do no harm.
+    A model counts only together with its metrics, which are written last: a partially written model is never used, and
+    concurrent writers of the same model are harmless. Metrics of earlier definitions do not count.
     """
 
     def __init__(self, root: StoragePath) -> None:
-        """Keep models under ``root``, which need not exist yet."""
+        """Store models under ``root``, which need not exist yet."""
         self.root = root
 
     def find(self, key: str) -> StoredModel | None:
-        """Return the model of a key, or None where it is not there whole."""
+        """Return the model of a key, or None if it is missing or incomplete."""
         path = self.root / key / MODEL_FILE
         measures = self.measures(key)
         return StoredModel(key, path, measures) if measures is not None and is_whole(path) else None
 
     def measures(self, key: str) -> Measures | None:
-        """Return what was measured of a model, which may be kept elsewhere; None where nothing was."""
+        """Return the metrics of a model, which may be stored elsewhere; None if there are none."""
         try:
             return read_measures(self.root / key / MEASURES_FILE)
         except (FileNotFoundError, json.JSONDecodeError):
             return None
+
+    def outdated(self, key: str) -> StoragePath | None:
+        """Return the weights of a model whose metrics have outdated definitions; None if there is none."""
+        path = self.root / key / MODEL_FILE
+        written = (self.root / key / MEASURES_FILE).is_file()
+        return path if written and self.measures(key) is None and is_whole(path) else None
 
     def add(
         self,
@@ -80,9 +86,9 @@ class ModelStore:
         recipe: Mapping[str, Any],
         files: Mapping[str, bytes] | None = None,
     ) -> StoredModel:
-        """Write a model with its measures and, for people, the recipe that the key is the hash of.
+        """Write a model with its metrics and, for information, the recipe that the key is the hash of.
 
-        ``files`` are what other programs need beside the weights.
+        ``files`` are the files that other programs need in addition to the weights.
         """
         folder = self.root / key
         save_tensors(folder / MODEL_FILE, changing_state(model))
@@ -93,7 +99,7 @@ class ModelStore:
         return StoredModel(key, folder / MODEL_FILE, measures)
 
     def note(self, key: str, measures: Measures) -> None:
-        """Write only the measures, of a model that is kept elsewhere."""
+        """Write only the metrics, for a model that is stored elsewhere."""
         write_measures(self.root / key / MEASURES_FILE, measures)
 
 
@@ -103,14 +109,17 @@ def key_of(recipe: Mapping[str, Any]) -> str:
 
 
 def write_measures(path: StoragePath, measures: Measures) -> None:
-    """Write measures as JSON, what is behind them first; NaN stays NaN, which Python's JSON reads back."""
+    """Write metrics as JSON, item values first; NaN stays NaN, which Python's JSON parser accepts."""
     if isinstance(measures, Measured) and measures.per_item:
         write_atomically(path.with_name(ITEMS_FILE), json.dumps(measures.per_item).encode())
-    write_atomically(path, json.dumps(measures, indent=2).encode())
+    document = {"definitions": DEFINITIONS, "measures": measures}
+    write_atomically(path, json.dumps(document, indent=2).encode())
 
 
-def read_measures(path: StoragePath) -> Measures:
-    """Read what `write_measures` wrote."""
-    measures = json.loads(path.read_text())
+def read_measures(path: StoragePath) -> Measures | None:
+    """Read the output of `write_measures`; None if it was written with other definitions."""
+    document = json.loads(path.read_text())
+    if document.get("definitions") != DEFINITIONS:
+        return None
     items = path.with_name(ITEMS_FILE)
-    return Measured(measures, json.loads(items.read_text()) if items.exists() else {})
+    return Measured(document["measures"], json.loads(items.read_text()) if items.exists() else {})

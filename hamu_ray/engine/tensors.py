@@ -1,4 +1,4 @@
-"""Tensors as safetensors files, written whole or not at all."""
+"""Tensors as safetensors files, written atomically."""
 
 import json
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ from hamu_ray.storage import StoragePath, local_copy, write_atomically
 def save_tensors(
     path: StoragePath, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write tensors as safetensors in their standard memory order; shared memory is written for each name.
+    """Write tensors as safetensors in contiguous format; shared memory is written once per name.
 
-    Marked as PyTorch's, which `transformers` asks for.
+    The file is marked as PyTorch's, which `transformers` requires.
     """
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     write_atomically(path, save(plain, metadata={"format": "pt", **(metadata or {})}))
@@ -26,7 +26,7 @@ def load_tensors(path: StoragePath) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a safetensors file: tensors and metadata.
 
     Raises:
-        ValueError: The file is not there, or not whole.
+        ValueError: The file does not exist, or is incomplete.
     """
     try:
         with local_copy(path) as copy, safe_open(copy, framework="pt") as file:
@@ -36,9 +36,9 @@ def load_tensors(path: StoragePath) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def is_whole(path: StoragePath) -> bool:
-    """Whether a safetensors file is there with all of its bytes; reads only its head.
+    """Whether a safetensors file exists and is complete; reads only its header.
 
-    The head is JSON behind its own length in 8 bytes, and says where in the rest each tensor ends.
+    The header is JSON, preceded by its length in 8 bytes, and contains the offset at which each tensor ends.
     """
     try:
         size = path.stat().st_size
@@ -52,10 +52,10 @@ def is_whole(path: StoragePath) -> bool:
 
 
 def load_model(model: nn.Module, path: StoragePath) -> None:
-    """Load what can change of a model in place; parameters keep their memory order and device.
+    """Load the changeable part of a model in place; parameters keep their memory format and device.
 
     Raises:
-        ValueError: The file's tensors are not the model's: names the file and the first difference.
+        ValueError: The file does not match the model; the message names the file and the first difference.
     """
     tensors, _ = load_tensors(path)
     try:

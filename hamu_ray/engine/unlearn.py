@@ -1,4 +1,4 @@
-"""One unlearning run from its configuration to its result on disk, in this process's part of a group."""
+"""One unlearning run, from its configuration to its result on disk, in one process of a group."""
 
 from dataclasses import replace
 
@@ -12,6 +12,7 @@ from hamu_ray.engine.plan import unlearning_plan
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.run_folder import write_for_others, write_result
 from hamu_ray.engine.store import StoredModel, key_of
+from hamu_ray.metrics.comparison import nothing_to_forget
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.pairing.group import Group
 from hamu_ray.results.folder import REPORTS_FILE
@@ -23,13 +24,13 @@ from hamu_ray.tasks.start import reference_origin
 def unlearn(
     run: RunConfig, resident: Resident, group: Group, folder: StoragePath, on_report: OnReport
 ) -> Outcome:
-    """Unlearn, and leave the model, its measures and its configuration in ``folder``.
+    """Unlearn, and write the model, its metrics and its configuration to ``folder``.
 
-    Goes on from this run's newest checkpoint in ``folder``. Trains the original model and its reference first
-    where they are configured so and are not stored yet.
+    Resumes from this run's newest checkpoint in ``folder``. Trains the original model and its reference first if
+    configured and not stored yet.
 
     Raises:
-        ValueError: The data or a model cannot be used as configured: one line with the key and the remedy.
+        ValueError: The data or a model cannot be used as configured; one line with the key and the remedy.
     """
     task = resident.task(run)
     try:
@@ -71,7 +72,12 @@ def unlearn(
         checkpoints=Checkpoints(folder / "checkpoints" / weights_key(run, original, reference), group),
     )
     origin = reference_origin(run)
-    outcome = replace(loop.run(), reference_kind=origin.kind, reference_origin=str(origin))
+    outcome = replace(
+        loop.run(),
+        reference_kind=origin.kind,
+        reference_origin=str(origin),
+        nothing_to_forget=nothing_to_forget(bases[0].measures),
+    )
     if group.rank == 0:
         write_atomically(folder / REPORTS_FILE, dump_reports([*bases, *loop.history.reports]))
         files = task.export(model, original.folder)
@@ -81,9 +87,9 @@ def unlearn(
 
 
 def weights_key(run: RunConfig, original: StoredModel, reference: StoredModel | None) -> str:
-    """Return the hash of what determines a run's weights; a checkpoint with another hash is not resumed from.
+    """Return the hash of everything that determines a run's weights; checkpoints with another hash are not resumed.
 
-    It includes the reference if the run must not forget further than the reference.
+    It includes the reference if the run stops at the reference's forget loss.
     """
     elsewhere = {"name", "workers", "storage", "tracking", "checkpoint", "original", "reference", "training"}
     bases = {"original": original.key}

@@ -1,16 +1,15 @@
-"""Unlearning methods: two objectives and a weighting each. Pure torch.
+"""Unlearning methods, each defined by two objectives and a weighting. Requires only torch.
 
-Every method looks at two gradients per block of parameters, r of the retain loss and f of the forget loss,
-through their Gram matrix alone, and steps along ``-(a r + b f)``:
+A method sees two gradients per block of parameters, r of the retain loss and f of the forget loss, only through their
+Gram matrix, and steps along ``-(a r + b f)``:
 
-    gram = gram_matrix(r, f, blocks)                     # the one pass that reduces       (blocks, 2, 2)
+    gram = gram_matrix(r, f, blocks)                     # the only reduction over the parameters  (blocks, 2, 2)
     gram, scales = clip_gram(gram, max_norm)             # clipping, without another pass
-    decision = method.weighting(gram, lr, settings)      # the decision, on a few numbers  (blocks, 2)
+    decision = method.weighting(gram, lr, settings)      # the decision, on a few numbers          (blocks, 2)
     step = combine(decision.weights * scales, r, f, blocks)
 
-`equivalent_gradients` does all of it for gradients given as lists of tensors. Nothing in this package waits
-for the device, but for the weightings of another library; README.md beside this file says how to add a
-method.
+`equivalent_gradients` runs all of these steps for gradients given as lists of tensors. Nothing in this package
+synchronises with the device except the weightings from torchjd. README.md in this folder explains how to add a method.
 """
 
 from importlib import import_module
@@ -87,7 +86,7 @@ _MODULES = {
     "promise_kept": "hamu.trust_region",
     "promised_changes": "hamu.trust_region",
 }
-"""Names whose modules need torch; imported on first use, so that checking a configuration stays fast."""
+"""Names whose modules need torch. They are imported on first use, so that checking a configuration stays fast."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The methods whose weights do not depend on the gradients: descent on what to keep, ascent on what to forget."""
+"""Methods whose weights do not depend on the gradients: retain descent and forget ascent."""
 
 from hamu_ray.methods.method import FixedWeights, Method, weighted_difference
 from hamu_ray.methods.objectives import cross_entropy, kl_to_original, mixture
@@ -6,7 +6,7 @@ from hamu_ray.methods.registry import settings_of
 
 FT = Method(
     name="ft",
-    summary="descend the retain loss and trust the model to forget the rest",
+    summary="descend the retain loss only",
     source="Warnecke et al. 2023, arXiv 2108.11577",
     weighting=FixedWeights(retain=1.0, forget=0.0),
     retain=cross_entropy,

@@ -1,8 +1,8 @@
 """From two flat gradients to a Gram matrix per block, and from weights per block to one flat gradient.
 
-These two are the only passes over the parameters; whatever a method decides, it decides on the 2x2 matrices
-between them. Both run in float64: where the gradients are nearly parallel the decision rests on the
-difference of nearly equal numbers, and entries accumulated in float32 gave steps up to 98 % off.
+These are the only two passes over the parameters; every method decides on the 2x2 matrices between them. Both run in
+float64: for nearly parallel gradients, the decision depends on differences of nearly equal numbers, and float32
+accumulation gave steps up to 98 % off.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,42 +16,44 @@ from torch import Tensor
 from hamu_ray.methods.settings import Granularity
 
 _CLIP_NORM_EPS = 1e-6
-"""Added to a norm that is divided by, as in `torch.nn.utils.clip_grad_norm_`."""
+"""Added to the norm before division, as in `torch.nn.utils.clip_grad_norm_`."""
 
 _CHUNK_ELEMENTS = {"cpu": 2**15 - 1}
-"""Elements per pass, by device type. On a CPU: below the size at which ATen splits an operation over
-threads (the barriers cost more than they save, by far when cores are shared), and small enough for the
-cache."""
+"""Elements per pass, by device type. On a CPU: below the size at which ATen splits an operation over threads (the
+barriers cost more than they save, especially on shared cores), and small enough for the cache.
+"""
 _CHUNK_ELEMENTS_ELSEWHERE = 2**22
-"""On accelerators: few launches, while the float64 temporaries stay below 200 MB."""
+"""On accelerators: few kernel launches, with float64 temporaries below 200 MB."""
 _TILE_ELEMENTS = 1024
-"""Longest run summed in one piece. Tiles keep all of an accelerator busy however few the blocks are."""
+"""Longest run summed in one piece. Tiles keep an accelerator fully occupied even with few blocks."""
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """How a flat buffer splits into blocks, the runs of parameters that get a pair of weights each."""
+    """The partition of a flat buffer into blocks: runs of parameters that share a pair of weights."""
 
     lengths: tuple[int, ...]
-    """Elements of each block, in the order of the buffer. Zeros are allowed."""
+    """Number of elements of each block, in the order of the buffer. Zeros are allowed."""
 
     def __post_init__(self) -> None:
         if not self.lengths or min(self.lengths) < 0:
-            raise ValueError(f"lengths must hold at least one block and no negative, found {self.lengths}")
+            raise ValueError(
+                f"lengths must contain at least one block and no negative value, found {self.lengths}"
+            )
 
     @classmethod
     def from_shapes(cls, shapes: Sequence[torch.Size], granularity: Granularity) -> "Blocks":
-        """Return the blocks of parameters that lie in a flat buffer one after the other.
+        """Return the blocks of parameters that are stored consecutively in a flat buffer.
 
         Args:
             shapes: The shapes of the parameters, in the buffer's order.
-            granularity: ``"tensor"`` for a block per parameter, ``"model"`` for one block of all.
+            granularity: ``"tensor"`` for one block per parameter, ``"model"`` for a single block.
 
         Raises:
             ValueError: If there are no shapes, or the granularity is unknown.
         """
         if not shapes:
-            raise ValueError("shapes must hold at least one parameter's shape, found none")
+            raise ValueError("shapes must contain at least one shape, found none")
         sizes = tuple(torch.Size(shape).numel() for shape in shapes)
         if granularity == "tensor":
             return cls(sizes)
@@ -66,14 +68,14 @@ class Blocks:
 
     @property
     def total(self) -> int:
-        """Elements of the flat buffer."""
+        """Number of elements of the flat buffer."""
         return sum(self.lengths)
 
     def segment(self, start: int, stop: int) -> "Blocks":
-        """Return what ``buffer[start:stop]`` holds of each block.
+        """Return the blocks restricted to ``buffer[start:stop]``.
 
-        The count stays the same: blocks outside the slice get length zero and contribute a zero Gram
-        matrix, so that the Gram matrices of the segments of a partition sum to those of the whole.
+        The number of blocks stays the same: blocks outside the slice have length zero and a zero Gram matrix, so that
+        the Gram matrices of a partition's segments sum to those of the whole.
 
         Raises:
             ValueError: Unless ``0 <= start <= stop <= total``.
@@ -91,23 +93,23 @@ class Blocks:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """A run of the flat buffer that is worked on at once, with its index tensors (int64, on the device)."""
+    """A run of the flat buffer that is processed at once, with its index tensors (int64, on the device)."""
 
     elements: slice
     span: slice
     """From the first to the last block with elements in the chunk."""
     tile_lengths: Tensor
-    """Elements of each tile, three times over ``(3 * tiles,)``: once per distinct entry of a Gram matrix."""
+    """Number of elements of each tile, repeated three times ``(3 * tiles,)``: once per distinct Gram entry."""
     tile_counts: Tensor
-    """Tiles of each block of the span, three times over ``(3 * span,)``."""
+    """Number of tiles of each block in the span, repeated three times ``(3 * span,)``."""
     touched: Tensor
     """The blocks with elements in the chunk ``(touched,)``."""
     borders: Tensor
-    """Where in the chunk each of them but the first begins ``(touched - 1,)``."""
+    """Start of each of them within the chunk, except for the first ``(touched - 1,)``."""
 
     def spread(self, values: Tensor) -> Tensor:
         """Repeat each block's value ``(blocks,)`` for all its elements in the chunk ``(elements,)``."""
-        # repeat_interleave would do, but on a CPU it waits for all threads however few the elements.
+        # Not repeat_interleave: on a CPU it synchronises all threads even for few elements.
         positions = torch.zeros(
             self.elements.stop - self.elements.start, dtype=torch.int32, device=values.device
         )
@@ -117,7 +119,7 @@ class _Chunk:
 
 @lru_cache(maxsize=64)
 def _chunks(blocks: Blocks, device: torch.device) -> tuple[_Chunk, ...]:
-    """Return the chunks of a buffer. The index tensors reach the device once, on first use."""
+    """Return the chunks of a buffer. The index tensors are copied to the device once, on first use."""
     size = _CHUNK_ELEMENTS.get(device.type, _CHUNK_ELEMENTS_ELSEWHERE)
     chunks = []
     for start in range(0, blocks.total, size):
@@ -138,7 +140,7 @@ def _chunks(blocks: Blocks, device: torch.device) -> tuple[_Chunk, ...]:
 
 
 def _tiles(length: int) -> Iterator[int]:
-    """Yield the sizes of the tiles that a run of elements is summed in."""
+    """Yield the sizes of the tiles of a run of elements."""
     yield from [_TILE_ELEMENTS] * (length // _TILE_ELEMENTS)
     if length % _TILE_ELEMENTS:
         yield length % _TILE_ELEMENTS
@@ -148,7 +150,7 @@ def _check_flat(retain: Tensor, forget: Tensor, blocks: Blocks) -> None:
     for name, flat in (("retain", retain), ("forget", forget)):
         if flat.shape != (blocks.total,) or not flat.is_floating_point():
             raise ValueError(
-                f"{name} must be a flat floating-point buffer of {blocks.total} elements, as its blocks, "
+                f"{name} must be a flat floating-point buffer of {blocks.total} elements to match the blocks, "
                 f"found {flat.dtype} of shape {tuple(flat.shape)}"
             )
 
@@ -157,19 +159,19 @@ def _check_flat(retain: Tensor, forget: Tensor, blocks: Blocks) -> None:
 def gram_matrix(retain: Tensor, forget: Tensor, blocks: Blocks) -> Tensor:
     """Return the Gram matrix ``[[r.r, r.f], [f.r, f.f]]`` of the two gradients in every block.
 
-    Products of float32 numbers are exact in float64, and sums run in a fixed order: the result is
-    deterministic, on CUDA too, and does not wait for the device.
+    Products of float32 numbers are exact in float64, and sums run in a fixed order: the result is deterministic, also
+    on CUDA, and needs no synchronisation.
 
     Args:
         retain: Gradient r of the retain objective, flat ``(blocks.total,)``, of any floating-point dtype.
         forget: Gradient f of the forget objective, likewise.
-        blocks: How the buffers split into blocks.
+        blocks: The partition of the buffers into blocks.
 
     Returns:
         float64 ``(blocks.count, 2, 2)`` on the gradients' device; zeros for a block without elements.
 
     Raises:
-        ValueError: If a gradient is not a flat floating-point buffer of the blocks' total size.
+        ValueError: If a gradient is not a flat floating-point buffer of ``blocks.total`` elements.
     """
     _check_flat(retain, forget, blocks)
     entries = torch.zeros(3, blocks.count, dtype=torch.float64, device=retain.device)
@@ -178,7 +180,7 @@ def gram_matrix(retain: Tensor, forget: Tensor, blocks: Blocks) -> Tensor:
         products = torch.empty(3, len(r), dtype=torch.float64, device=r.device)
         for out, (left, right) in zip(products, ((r, r), (r, f), (f, f)), strict=True):
             torch.mul(left, right, out=out)
-        # Without `unsafe`, segment_reduce would bring the lengths to the host to check their sum.
+        # Without `unsafe`, segment_reduce copies the lengths to the host to check their sum.
         tiles = torch.segment_reduce(products.view(-1), "sum", lengths=chunk.tile_lengths, unsafe=True)
         sums = torch.segment_reduce(tiles, "sum", lengths=chunk.tile_counts, unsafe=True)
         entries[:, chunk.span] += sums.view(3, -1)
@@ -192,22 +194,22 @@ def combine(
 ) -> Tensor:
     """Return ``a r + b f`` with each block's own weights (a, b).
 
-    Computed in float64 and rounded once: near-parallel gradients get large weights of opposite signs whose
-    products cancel, and the weight of a tiny gradient can exceed what float32 holds though the product does
-    not. A zero weight does not hide a non-finite gradient.
+    Computed in float64 and rounded once: nearly parallel gradients get large weights of opposite signs whose products
+    cancel, and the weight of a tiny gradient can exceed the range of float32 although the product does not. A zero
+    weight does not mask a non-finite gradient.
 
     Args:
         weights: ``(blocks.count, 2)``, float64 from a weighting.
         retain: Gradient r, flat ``(blocks.total,)``.
         forget: Gradient f, likewise.
-        blocks: How the buffers split into blocks.
-        out: Buffer for the result, of the gradients' shape; may be one of the two gradients.
+        blocks: The partition of the buffers into blocks.
+        out: Output buffer with the gradients' shape; may be one of the two gradients.
 
     Returns:
-        The flat combination, in the dtype of ``out``, or else of the gradients; no wait for the device.
+        The flat combination, in the dtype of ``out`` if given, else of the gradients. Does not synchronise.
 
     Raises:
-        ValueError: If the weights or a gradient do not fit the blocks.
+        ValueError: If the shapes of the weights or of a gradient do not match the blocks.
     """
     _check_flat(retain, forget, blocks)
     if weights.shape != (blocks.count, 2):
@@ -223,15 +225,15 @@ def combine(
 
 
 def clip_gram(gram: Tensor, max_norm: float | None) -> tuple[Tensor, Tensor]:
-    """Clip each gradient to a total norm, as a scaling of the Gram matrices: no pass over the parameters.
+    """Clip each gradient to a total norm by scaling the Gram matrices, without a pass over the parameters.
 
-    A gradient is scaled by ``min(1, max_norm / (norm + 1e-6))``, its norm taken over all blocks, which is
-    what `torch.nn.utils.clip_grad_norm_` does to it. To apply weights found for the clipped gradients to
-    the gradients as they are, multiply them by the scales.
+    A gradient is scaled by ``min(1, max_norm / (norm + 1e-6))`` with its norm over all blocks, as in
+    `torch.nn.utils.clip_grad_norm_`. To apply weights computed for the clipped gradients to the original gradients,
+    multiply them by the scales.
 
     Args:
         gram: float64 ``(blocks, 2, 2)``.
-        max_norm: Largest norm of each gradient; None leaves them alone.
+        max_norm: Maximum norm of each gradient; None disables clipping.
 
     Returns:
         The Gram matrices of the clipped gradients, and the scales ``(2,)`` of retain and forget.
@@ -242,7 +244,7 @@ def clip_gram(gram: Tensor, max_norm: float | None) -> tuple[Tensor, Tensor]:
     if max_norm is None:
         return gram, gram.new_ones(2)
     if not max_norm > 0:
-        raise ValueError(f"max_norm must be above 0, found {max_norm}: take None for no clipping")
+        raise ValueError(f"max_norm must be above 0, or None for no clipping; found {max_norm}")
     norms = gram.sum(0).diagonal().sqrt()
     scales = (max_norm / (norms + _CLIP_NORM_EPS)).clamp(max=1.0)
     return gram * torch.outer(scales, scales), scales

@@ -11,22 +11,22 @@ from hamu_ray.methods.settings import StepSettings
 
 
 def gru_weighting(gram: Tensor, lr: float | Tensor, settings: StepSettings) -> Decision:
-    """Ascend f, and where that would raise the retain loss, remove the component along r.
+    """Ascend f without the component along r that would raise the retain loss.
 
-    The closed form of the paper's problem: the gradient closest to ``-f`` whose descent does not raise the
-    retain loss, ``min |g + f|^2 subject to g.r >= 0``. Descending ``-f`` moves along f and raises the
-    retain loss where ``r.f > 0``; there ``g = (r.f / r.r) r - f``.
+    Closed form of the paper's problem: the gradient closest to ``-f`` whose descent does not raise the retain loss,
+    ``min |g + f|^2 subject to g.r >= 0``. Descending ``-f`` moves along f and raises the retain loss where ``r.f > 0``;
+    there ``g = (r.f / r.r) r - f``.
 
     Args:
         gram: float64 ``(blocks, 2, 2)``, of the gradients of the two losses.
-        lr: Not read.
-        settings: Not read here; the granularity decided what the blocks are.
+        lr: Not used.
+        settings: Not used here; the granularity has determined the blocks.
 
     Returns:
         The decision; branch `Branch.RECTIFIED` where a component was removed, else `Branch.DIRECT`.
 
-    Source: Wang et al., "GRU: Mitigating the Trade-off between Unlearning and Retention for LLMs", ICML 2025,
-    arXiv 2503.09117, section 3.
+    Source: Wang et al., "GRU: Mitigating the Trade-off between Unlearning and Retention for LLMs", ICML 2025, arXiv
+    2503.09117, section 3.
     """
     retain_retain, retain_forget = gram[:, 0, 0], gram[:, 0, 1]
     conflict = retain_forget > 0
@@ -37,7 +37,7 @@ def gru_weighting(gram: Tensor, lr: float | Tensor, settings: StepSettings) -> D
 
 GRU = Method(
     name="gru",
-    summary="ascend the forget loss, less the component that would raise the retain loss",
+    summary="ascend the forget loss, without the component that would raise the retain loss",
     source="Wang et al. 2025, arXiv 2503.09117",
     weighting=gru_weighting,
     retain=cross_entropy,

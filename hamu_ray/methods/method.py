@@ -1,4 +1,4 @@
-"""What a method is: two objectives and a weighting."""
+"""The definition of a method: two objectives and a weighting."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,36 +15,38 @@ Weighting = Callable[[Tensor, "float | Tensor", StepSettings], Decision]
 
 @dataclass(frozen=True)
 class Method:
-    """An unlearning method as data: everything the engine needs. It can be pickled."""
+    """An unlearning method as data: everything that the engine needs. It can be pickled."""
 
     name: str
     """Its name in configurations."""
     summary: str
-    """What its step does, in one line."""
+    """Its step, in one line."""
     source: str
-    """Where it was published."""
+    """The publication."""
     weighting: Weighting
-    """A pure function from the Gram matrices ``(blocks, 2, 2)`` float64 of the loss gradients (r of retain,
-    f of forget; neither of them negated), the schedule's current learning rate (float, or 0-d tensor on the
-    same device) and the settings to the weights of both in the step. It never waits for the device. A
-    function of a module, or an instance of a class of a module, so that it can be pickled."""
+    """A pure function of the Gram matrices ``(blocks, 2, 2)`` float64 of the loss gradients (r of retain, f of forget;
+    neither of them negated), the schedule's current learning rate (float, or 0-d tensor on the same device) and the
+    hyperparameters, which returns the weights of both gradients in the step. It never synchronises. It must be a
+    module-level function or an instance of a module-level class, so that it can be pickled.
+    """
     retain: Objective | None = None
-    """What r is the gradient of; None if the method does not look at the retain set."""
+    """The objective whose gradient is r; None if the method does not use the retain set."""
     forget: Objective | None = None
-    """What f is the gradient of; None if the method does not look at the forget set."""
+    """The objective whose gradient is f; None if the method does not use the forget set."""
     settings: frozenset[str] = frozenset()
-    """Names of the fields of `StepSettings` that the weighting, or its caller on its behalf, reads. A
-    registered method takes them from its line in `registry.py`, where they can be read without torch."""
+    """Names of the fields of `StepSettings` that the weighting, or its caller on its behalf, uses. A registered method
+    takes them from its line in `registry.py`, where they can be read without torch.
+    """
 
     @property
     def has_guarantee(self) -> bool:
-        """Whether its steps promise something: their decisions have a constraint."""
+        """Whether its steps have a guarantee: their decisions have a constraint."""
         return "constraint" in self.settings
 
 
 @dataclass(frozen=True)
 class FixedWeights:
-    """The weighting that gives every block the same two weights, whatever the gradients."""
+    """A weighting with the same two weights for every block and all gradients."""
 
     retain: float
     """Weight of r: above 0 descends the retain loss."""
@@ -52,7 +54,7 @@ class FixedWeights:
     """Weight of f: below 0 ascends the forget loss."""
 
     def __call__(self, gram: Tensor, lr: float | Tensor, settings: StepSettings) -> Decision:
-        """Return the weights, with the gradients' measures. Learning rate and settings are not read."""
+        """Return the weights, with the gradients' diagnostics. Learning rate and hyperparameters are not used."""
         blocks = len(gram)
         weights = gram.new_empty(blocks, 2)
         weights[:, 0] = self.retain
@@ -61,9 +63,9 @@ class FixedWeights:
 
 
 def weighted_difference(gram: Tensor, lr: float | Tensor, settings: StepSettings) -> Decision:
-    """Descend the retain and ascend the forget objective: ``w r - (1 - w) f`` with ``settings.retain_weight`` w.
+    """Descend the retain and ascend the forget objective: ``w r - (1 - w) f`` with w = ``settings.retain_weight``.
 
-    Learning rate and other settings are not read.
+    The learning rate and other hyperparameters are not used.
     """
     weight = settings.retain_weight
     return FixedWeights(retain=weight, forget=weight - 1)(gram, lr, settings)

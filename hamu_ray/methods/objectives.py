@@ -1,4 +1,4 @@
-"""Losses that the two gradients are taken of, one value per item or per example."""
+"""The losses behind the two gradients, with one value per item or per example."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,16 +12,17 @@ ItemLoss = Callable[[Tensor, Tensor], Tensor]
 """A model's outputs ``(items, ...)`` and the labels ``(items, ...)`` to a loss per item ``(items,)``."""
 
 Unit = Literal["item", "example"]
-"""What a loss has a value for: an item (an image, or an answer token), or an example (an image, or an
-answer: all its tokens together)."""
+"""What a loss has one value for: an item (an image, or an answer token), or an example (an image, or all tokens of an
+answer).
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a model says about the items of some examples, and what the original model says about them.
+    """The outputs of a model, and of the original model, for the items of some examples.
 
-    An example's items lie next to each other. An image is an example with one item, an answer is one with as
-    many as it has tokens; an example may have none.
+    The items of an example are adjacent. An image is an example with one item; an answer is an example with one item
+    per token. An example may have no items.
     """
 
     logits: Tensor
@@ -29,7 +30,7 @@ class Predictions:
     labels: Tensor
     """``(items,)`` int64."""
     examples: Tensor
-    """``(items,)`` int64: the number, from 0 and not decreasing, of the example that each item belongs to."""
+    """``(items,)`` int64, not decreasing from 0: the index of the example that each item belongs to."""
     count: int
     """Number of examples, kept on the host so that reading it needs no synchronisation."""
     original_logits: Tensor | None = None
@@ -40,14 +41,14 @@ class Predictions:
 
     @property
     def original(self) -> "Predictions":
-        """What the original model says about the same items; detached.
+        """The original model's outputs for the same items; detached.
 
         Raises:
-            ValueError: If its logits are not there.
+            ValueError: If its logits are missing.
         """
         if self.original_logits is None:
             raise ValueError(
-                "the objective needs original_logits (the original model's on the same items), found None"
+                "the objective needs original_logits (the original model's logits for the same items), found None"
             )
         return replace(self, logits=self.original_logits.detach(), original_logits=None)
 
@@ -78,35 +79,38 @@ class Predictions:
     @property
     def lengths(self) -> Tensor:
         """The number of items of each example ``(count,)`` int64."""
-        # Not bincount, which would wait for the device.
+        # Not bincount, which synchronises with the device.
         borders = torch.arange(self.count + 1, device=self.examples.device)
         return torch.searchsorted(self.examples, borders).diff()
 
     def sum_per_example(self, values: Tensor) -> Tensor:
-        """Sum a value per item ``(items,)`` over each example's items: ``(count,)``, 0 where it has none."""
-        # Not index_add, whose order is not fixed on CUDA. `unsafe`: the lengths stay on the device.
+        """Sum a value per item ``(items,)`` over each example's items: ``(count,)``, 0 for an example without items."""
+        # Not index_add, which is not deterministic on CUDA. `unsafe` keeps the lengths on the device.
         return torch.segment_reduce(values, "sum", lengths=self.lengths, unsafe=True)
 
 
 Loss = Callable[[Predictions], Tensor]
-"""Predictions to a loss per item or per example; see `Objective`."""
+"""Maps predictions to a loss per item or per example; see `Objective`."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A loss per item, or per example, whose mean over a role's global batch is the objective. The caller
-    sums and divides."""
+    """A loss per item or per example. Its mean over a role's global batch is the objective; summing and dividing is
+    left to the caller.
+    """
 
     name: str
     loss: Loss
-    """Takes `Predictions`; returns ``(items,)``, or ``(count,)`` where the unit is the example. Computed in
-    float32, or in float64 if the logits are float64. A function of a module, or an instance of a class of a
-    module, so that it can be pickled."""
+    """Takes `Predictions`; returns ``(items,)``, or ``(count,)`` if the unit is the example. Computed in float32, or in
+    float64 for float64 logits. It must be a module-level function or an instance of a module-level class, so that it
+    can be pickled.
+    """
     needs_original: bool = False
-    """Whether the loss compares with the original model's logits."""
+    """Whether the loss uses the original model's logits."""
     unit: Unit = "item"
-    """What the loss has a value for, and so what the mean over the global batch is taken over: its items,
-    however many each example has, or its examples."""
+    """What the loss has one value for, and thus what the mean over the global batch is taken over: all items, or all
+    examples.
+    """
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ class _Mixture:
 
 
 def mixture(name: str, *terms: tuple[float, Objective]) -> Objective:
-    """Return the objective whose loss is the weighted sum of others'.
+    """Return the objective whose loss is a weighted sum of other losses.
 
     Args:
         name: Name of the mixture.
@@ -135,17 +139,19 @@ def mixture(name: str, *terms: tuple[float, Objective]) -> Objective:
     """
     if not terms:
         raise ValueError(
-            f"terms of the mixture {name!r} must hold at least one (weight, objective), found none"
+            f"terms of the mixture {name!r} must contain at least one (weight, objective), found none"
         )
     units = sorted({objective.unit for _, objective in terms})
     if len(units) > 1:
-        raise ValueError(f"terms of the mixture {name!r} must have one unit, found {' and '.join(units)}")
+        raise ValueError(
+            f"terms of the mixture {name!r} must have the same unit, found {' and '.join(units)}"
+        )
     needs_original = any(objective.needs_original for _, objective in terms)
     return Objective(name, _Mixture(terms), needs_original, terms[0][1].unit)
 
 
 def _precise(logits: Tensor) -> Tensor:
-    """Return logits as float32, or float64 as they are: losses are computed in no less than that."""
+    """Return logits as float32, or unchanged if they are float64, since losses need at least this precision."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
@@ -162,5 +168,6 @@ cross_entropy = Objective("cross_entropy", _cross_entropy)
 """``-log p(label)``."""
 
 kl_to_original = Objective("kl_to_original", _kl_to_original, needs_original=True)
-"""``KL(original || model) = sum over classes of p_original (log p_original - log p_model)``, as in
-distillation. No gradient reaches the original's logits."""
+"""``KL(original || model) = sum over classes of p_original (log p_original - log p_model)``, as in distillation. The
+original's logits receive no gradient.
+"""

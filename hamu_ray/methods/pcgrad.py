@@ -1,4 +1,4 @@
-"""PCGrad: projecting conflicting gradients."""
+"""PCGrad: projection of conflicting gradients."""
 
 import torch
 from torch import Tensor
@@ -13,22 +13,20 @@ from hamu_ray.methods.settings import StepSettings
 def pcgrad_weighting(gram: Tensor, lr: float | Tensor, settings: StepSettings) -> Decision:
     """Take the weighted mean of r and ``g = -f``, each projected off the other where they conflict.
 
-    The two tasks: descend the retain loss, along r, and ascend the forget loss, along g. They
-    conflict where ``r.g < 0``, that is ``r.f > 0``; there ``r' = r - (r.g / g.g) g`` and ``g' = g - (r.g /
-    r.r) r``, so that the mean with weight w of the retain task is ``(w + (1 - w) r.f / r.r) r - (1 - w + w
-    r.f / f.f) f``. The paper's is w = 1/2.
+    The two tasks: descend the retain loss, along r, and ascend the forget loss, along g. They conflict where ``r.g <
+    0``, that is ``r.f > 0``; there ``r' = r - (r.g / g.g) g`` and ``g' = g - (r.g / r.r) r``, so that the mean with
+    weight w of the retain task is ``(w + (1 - w) r.f / r.r) r - (1 - w + w r.f / f.f) f``. The paper uses w = 1/2.
 
     Args:
         gram: float64 ``(blocks, 2, 2)``, of the gradients of the two losses.
-        lr: Not read.
-        settings: ``retain_weight`` is read. The granularity decided what the blocks are (the paper's is
-            ``"model"``).
+        lr: Not used.
+        settings: ``retain_weight`` is used. The granularity has determined the blocks (the paper's is ``"model"``).
 
     Returns:
         The decision; branch `Branch.RECTIFIED` where the gradients conflict, else `Branch.DIRECT`.
 
-    Source: Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020, arXiv 2001.06782, Algorithm
-    1, for two tasks, with the mean in place of the sum.
+    Source: Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020, arXiv 2001.06782, Algorithm 1, for two
+    tasks, with the mean in place of the sum.
     """
     retain_retain, retain_forget, forget_forget = gram[:, 0, 0], gram[:, 0, 1], gram[:, 1, 1]
     conflict = retain_forget > 0

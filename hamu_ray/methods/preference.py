@@ -1,10 +1,10 @@
-"""NPO and SimNPO: forget objectives that level off once an answer has become unlikely, and their methods.
+"""NPO and SimNPO: forget objectives that saturate once an answer has become unlikely, and their methods.
 
-Both are losses of a whole example, an answer's tokens together. Every method here *raises* its forget
-objective, while the papers state a loss that falls; so each objective is the negative of the paper's loss.
-f is then its gradient like any other: `npo` and `simnpo` step along it as `gdiff` does, and HAMU-Q on it
-guarantees a first-order rise of the objective by B, that is a fall of the NPO (or SimNPO) loss; by how much
-the answers' cross-entropy rises, it does not say. HAMU-U's is about the retain loss, as ever.
+Both are losses of a whole example, over all tokens of an answer. Every method in this package *raises* its forget
+objective, while the papers state a loss to minimise; each objective is therefore the negative of the paper's loss.
+`npo` and `simnpo` step along its gradient f as `gdiff` does. HAMU-Q guarantees a first-order increase of the objective
+by B, which is a decrease of the NPO (or SimNPO) loss; it does not guarantee an increase of the answers' cross-entropy.
+HAMU-U's guarantee remains about the retain loss.
 """
 
 from dataclasses import dataclass
@@ -40,36 +40,36 @@ class _SimNPO:
 def npo(beta: float | None = None) -> Objective:
     """Negative preference optimisation, ``(2 / beta) log sigmoid(-beta (log p(y|x) - log p_original(y|x)))``.
 
-    ``log p(y|x)`` is the sum over the answer's tokens. At the original model, and everywhere as beta goes to
-    0, its gradient is that of the answer's cross-entropy (again a sum over tokens): gradient ascent.
+    ``log p(y|x)`` is the sum over the answer's tokens. At the original model, and everywhere in the limit of beta to 0,
+    its gradient is that of the answer's cross-entropy (summed over tokens), which means gradient ascent.
 
     Args:
-        beta: Inverse temperature, above 0; None takes 0.1, the paper's.
+        beta: Inverse temperature, above 0; None uses the paper's 0.1.
 
     Raises:
         ValueError: If beta is not above 0.
 
-    Source: Zhang et al., "Negative Preference Optimization: From Catastrophic Collapse to Effective
-    Unlearning", COLM 2024, arXiv 2404.05868: the NPO loss (negated), and the proposition on its limit.
+    Source: Zhang et al., "Negative Preference Optimization: From Catastrophic Collapse to Effective Unlearning", COLM
+    2024, arXiv 2404.05868: the NPO loss (negated), and the proposition on its limit.
     """
     beta = _checked("beta", 0.1 if beta is None else beta)
     return Objective("npo", _NPO(beta), needs_original=True, unit="example")
 
 
 def simnpo(beta: float | None = None, gamma: float = 0.0) -> Objective:
-    """NPO without the original, ``(2 / beta) log sigmoid(-(beta / |y|) log p(y|x) - gamma)``.
+    """NPO without the original model, ``(2 / beta) log sigmoid(-(beta / |y|) log p(y|x) - gamma)``.
 
-    ``|y|`` is the number of the answer's tokens: long answers count no more than short ones.
+    ``|y|`` is the number of the answer's tokens, so that long answers have no more weight than short ones.
 
     Args:
-        beta: Inverse temperature, above 0; None takes 2.5, the paper's on TOFU.
-        gamma: Margin, at least 0: the larger, the less likely an answer is by the time the loss levels off.
+        beta: Inverse temperature, above 0; None uses the paper's 2.5 on TOFU.
+        gamma: Margin, at least 0: the larger, the less likely an answer is when the loss saturates.
 
     Raises:
-        ValueError: If beta is not above 0, or gamma below.
+        ValueError: If beta is not above 0, or gamma is below 0.
 
-    Source: Fan et al., "Simplicity Prevails: Rethinking Negative Preference Optimization for LLM
-    Unlearning", arXiv 2410.07163: the SimNPO loss (negated).
+    Source: Fan et al., "Simplicity Prevails: Rethinking Negative Preference Optimization for LLM Unlearning", arXiv
+    2410.07163: the SimNPO loss (negated).
     """
     beta = _checked("beta", 2.5 if beta is None else beta)
     return Objective("simnpo", _SimNPO(beta, _checked("gamma", gamma, or_zero=True)), unit="example")
@@ -82,10 +82,10 @@ def _checked(name: str, value: float, *, or_zero: bool = False) -> float:
 
 
 def forget_objective(name: str, *, beta: float | None = None, gamma: float = 0.0) -> Objective:
-    """Return a forget objective by its name in configurations; it takes of the settings what it reads.
+    """Return a forget objective by its name in configurations, with the hyperparameters that it uses.
 
     Raises:
-        ValueError: If there is none of that name, or a setting is out of its range.
+        ValueError: If there is no forget objective with that name, or a hyperparameter is out of range.
     """
     if name not in FORGET_OBJECTIVES:
         raise ValueError(f"forget_objective must be one of {', '.join(FORGET_OBJECTIVES)}, found {name!r}")

@@ -1,7 +1,7 @@
-"""The methods by name. A new one is a file beside this, a line here and a row in the tests' table.
+"""The registry of methods by name. A new method needs a file in this package, a line here, and a row in the tests.
 
-The table alone is enough to check a configuration. It needs no torch, whose import takes seconds: a
-method's module is imported on first use.
+The table alone is enough to check a configuration. It does not import torch, which takes seconds: a method's module is
+imported on first use.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,8 +22,9 @@ FORGET_OBJECTIVES: Mapping[str, frozenset[str]] = {
     "npo": frozenset({"beta"}),
     "simnpo": frozenset({"beta", "gamma"}),
 }
-"""The names of the forget objectives that a configuration can give a method, and the settings that each
-reads; see `hamu_ray.methods.preference`."""
+"""Names of the forget objectives that a configuration can select, and the hyperparameters that each uses; see
+`hamu_ray.methods.preference`.
+"""
 
 
 @dataclass(frozen=True)
@@ -31,16 +32,17 @@ class _Entry:
     """A method's module and hyperparameters."""
 
     module: str
-    """Module of this package."""
+    """Module within this package."""
     variable: str
-    """The module's variable that holds the `Method`."""
+    """Variable of the module that contains the `Method`."""
     settings: frozenset[str] = frozenset()
-    """What `Method.settings` takes from here."""
+    """The value of `Method.settings`."""
     forget: tuple[str, ...] = tuple(FORGET_OBJECTIVES)
-    """The names of the forget objectives that it can take, its own first. None of them where it has no forget
-    objective, or one that makes it what it is and has no name in configurations."""
+    """Names of the forget objectives that can be selected, the default first. Empty if the method has no forget
+    objective, or one that is part of its definition and has no name in configurations.
+    """
     packages: tuple[str, ...] = ()
-    """Optional packages without which it cannot step."""
+    """Optional packages that it requires."""
 
 
 _GRANULARITY = frozenset({"granularity"})
@@ -51,7 +53,7 @@ _QUADPROG = ("torchjd", "qpsolvers", "quadprog")
 _CVXPY = ("torchjd", "cvxpy", "clarabel")
 
 INSTALL_TORCHJD = 'pip install "hamu-ray[torchjd]"'
-"""What brings all optional packages of methods."""
+"""Command that installs all optional packages of methods."""
 
 _TABLE: Mapping[str, _Entry] = {
     "hamu-q": _Entry("hamu.weighting", "HAMU_Q", _HAMU),
@@ -74,11 +76,11 @@ _TABLE: Mapping[str, _Entry] = {
 }
 
 METHOD_NAMES: tuple[str, ...] = tuple(_TABLE)
-"""The names of all methods; known without importing one."""
+"""Names of all methods; available without importing one."""
 
 
 class _Methods(Mapping[str, "Method"]):
-    """The methods by name, each imported when it is first looked up."""
+    """The methods by name, each imported on first access."""
 
     def __getitem__(self, name: str) -> "Method":
         entry = _TABLE[name]
@@ -99,10 +101,10 @@ METHODS: Mapping[str, "Method"] = _Methods()
 
 
 def get_method(name: str) -> "Method":
-    """Return the method of that name.
+    """Return the method with a name.
 
     Raises:
-        ValueError: If there is none; the message names the nearest, and all.
+        ValueError: If there is none; the message lists the closest name and all names.
     """
     if name in METHODS:
         return METHODS[name]
@@ -112,31 +114,31 @@ def get_method(name: str) -> "Method":
 
 
 def check_installed(name: str) -> None:
-    """Check that what a registered method needs besides torch is installed; imports none of it.
+    """Check that the optional packages of a registered method are installed, without importing them.
 
     Raises:
-        ValueError: If something is not; the message says what, and what to install.
+        ValueError: If one is missing; the message names it and the command to install it.
     """
     missing = [package for package in _TABLE[name].packages if find_spec(package) is None]
     if missing:
-        raise ValueError(f"{name} needs {', '.join(missing)}, not installed here: {INSTALL_TORCHJD}")
+        raise ValueError(f"{name} needs {', '.join(missing)}, not installed; install with {INSTALL_TORCHJD}")
 
 
 def settings_of(name: str) -> frozenset[str]:
-    """Return the names of the fields of `StepSettings` that a registered method reads; imports no method."""
+    """Return the names of the fields of `StepSettings` that a registered method uses, without importing it."""
     return _TABLE[name].settings
 
 
 def forget_objectives_of(name: str) -> tuple[str, ...]:
-    """Return the names of the forget objectives that a registered method can take, its own first."""
+    """Return the names of the forget objectives that a registered method accepts, its default first."""
     return _TABLE[name].forget
 
 
 def keys_of(name: str, forget_objective: str | None = None) -> frozenset[str]:
-    """Return the keys of a configuration's `method` section that a registered method reads, besides its name.
+    """Return the keys that a registered method uses in a configuration's `method` section, besides its name.
 
-    Those of its weighting, those of its forget objective (its own, unless it can take the one that is named), and
-    the choice of that where it has one.
+    These are the hyperparameters of its weighting, those of its forget objective (its default unless
+    ``forget_objective`` is given), and the key that selects the forget objective, if it can be selected.
     """
     entry = _TABLE[name]
     keys = entry.settings

@@ -1,16 +1,14 @@
-"""Weightings of the library torchjd, for the two tasks of descending the retain loss and ascending the forget
-loss.
+"""Weightings of the library torchjd, for the two tasks of descending the retain loss and ascending the forget loss.
 
-Installed with ``pip install "hamu-ray[torchjd]"`` and imported when such a method takes its first step. Unlike
-the weightings of this package these wait for the device: torchjd's take one Gram matrix at a time, compare
-numbers on the host, and hand some problems to solvers that run there. So all blocks' matrices are brought to
-the host at once, weighted one after the other in float64, and all weights sent back. Measured on a CPU core,
-a block takes 0.03 to 0.5 ms (MGDA up to 2 ms where it takes many iterations), with CAGrad's solver 4 to 11 ms.
+Installed with ``pip install "hamu-ray[torchjd]"`` and imported at the first step. Unlike the weightings of this
+package, these synchronise with the device: torchjd processes one Gram matrix at a time, branches on the host, and uses
+solvers on the host for some problems. All blocks' matrices are therefore copied to the host at once, weighted one after
+another in float64, and the weights are copied back. On a CPU core, a block takes 0.03 to 0.5 ms (MGDA up to 2 ms if it
+takes many iterations, CAGrad's solver 4 to 11 ms).
 
-The weights are torchjd's own, and so is their total: UPGrad's and DualProj's weights sum to 1 where nothing
-conflicts and to more where something does, those of MGDA and IMTL-G to 1, CAGrad's to 1 + 0.5 |g0| / |gw| (0
-where gw, the paper's, all but vanishes) and Aligned-MTL's to 1 or less. Between two of them, the same
-learning rate is not the same length of a step.
+The weights, including their sum, are torchjd's: the weights of UPGrad and DualProj sum to 1 without conflict and to
+more with conflict, those of MGDA and IMTL-G to 1, CAGrad's to 1 + 0.5 |g0| / |gw| (0 if the paper's gw nearly vanishes)
+and Aligned-MTL's to 1 or less. The same learning rate thus gives steps of different lengths.
 """
 
 from dataclasses import dataclass
@@ -37,33 +35,33 @@ class TorchjdWeighting:
     """A Gramian-based weighting of torchjd."""
 
     name: str
-    """Of its class in `torchjd.aggregation`."""
+    """Name of its class in `torchjd.aggregation`."""
     options: _Options = ()
-    """What its constructor takes; the rest keeps torchjd's defaults."""
+    """Constructor arguments that differ from torchjd's defaults."""
 
     def __call__(self, gram: Tensor, lr: float | Tensor, settings: StepSettings) -> Decision:
-        """Return the weights that torchjd gives the rows r and -f of each block.
+        """Return torchjd's weights for the rows r and -f of each block.
 
-        The Gram matrix of (r, -f) is that of (r, f) with the off-diagonal negated, and weights (a, c) of (r,
-        -f) are (a, -c) of (r, f). It is scaled to trace 1 first: no weighting here depends on the scale, but
-        torchjd's guards against division by zero do, and would take a gradient of norm 0.01 for none.
+        The Gram matrix of (r, -f) is that of (r, f) with negated off-diagonal entries, and weights (a, c) of (r, -f)
+        are (a, -c) of (r, f). It is scaled to trace 1 first: the weightings are scale-invariant, but torchjd's guards
+        against division by zero are not, and would treat a gradient of norm 0.01 as zero.
 
         Args:
             gram: float64 ``(blocks, 2, 2)``, of the gradients of the two losses.
-            lr: Not read.
-            settings: Not read here; the granularity decided what the blocks are.
+            lr: Not used.
+            settings: Not used here; the granularity has determined the blocks.
 
         Returns:
-            The decision; branch `Branch.SOLVED` everywhere. Waits for the device.
+            The decision; branch `Branch.SOLVED` everywhere. Synchronises with the device.
 
         Raises:
-            ImportError: If torchjd or a solver of its is not installed.
+            ImportError: If torchjd or one of its solvers is not installed.
         """
         weighting = _load(self.name, self.options)
         signs = gram.new_tensor([1.0, -1.0])
         matrices = (gram * torch.outer(signs, signs)).cpu()
         trace = matrices.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None]
-        # What is not finite is left to the decision to report: solvers raise errors over it.
+        # Non-finite matrices are skipped, because solvers raise errors for them; the decision reports them.
         usable = torch.isfinite(matrices).all(-1, keepdim=True).all(-2, keepdim=True) & (trace > 0)
         scaled = torch.where(usable, matrices / trace, 0.0)
         weights = torch.stack([weighting(matrix) for matrix in scaled]).to(gram.device)
@@ -73,13 +71,15 @@ class TorchjdWeighting:
 
 @lru_cache
 def _load(name: str, options: _Options) -> "Weighting":
-    """Return torchjd's weighting; imports torchjd."""
+    """Import torchjd and return its weighting."""
     try:
         from torchjd import aggregation
 
         return getattr(aggregation, name)(**dict(options))
     except ImportError as error:
-        raise ImportError(f"torchjd's {name} needs packages that are not there: {INSTALL_TORCHJD}") from error
+        raise ImportError(
+            f"torchjd's {name} needs packages that are not installed; install with {INSTALL_TORCHJD}"
+        ) from error
 
 
 def _method(name: str, summary: str, source: str, weighting: TorchjdWeighting) -> Method:

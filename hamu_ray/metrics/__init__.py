@@ -1,6 +1,6 @@
-"""Metrics: pure functions of logits, losses and labels, with the tables of their names.
+"""Metrics: pure functions of logits, losses and labels, and the tables of their names.
 
-A measure that is not defined is `Undefined`, a NaN that carries its reason; never a made-up number.
+An undefined metric is `Undefined`, a NaN that carries its reason, and never a made-up number.
 """
 
 from hamu_ray.metrics.language_names import LANGUAGE

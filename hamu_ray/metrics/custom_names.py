@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from hamu_ray.metrics.names import (
+    CEILING,
     FORGET_QUALITY,
     RETAIN_UTILITY,
     SPLITS,
@@ -38,6 +39,8 @@ CUSTOM: Mapping[str, Metric] = table(
         RETAIN_UTILITY,
         "Test accuracy of M, or the task's own metric that it names, on the test examples",
         "higher",
+        original_is_best=True,
     ),
+    CEILING,
 )
 """Metrics of every custom task. A task's own metrics are reported for each split under `names.own_metric_of`."""

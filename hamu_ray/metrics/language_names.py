@@ -1,7 +1,7 @@
-"""Every metric key of language models, as `names` has those of all tasks. M: the model, R: the reference.
+"""The metrics of language models, in addition to those in `names`. M: the model, R: the reference.
 
-An item is a question (or the start of a document) with its answer; what is measured is the answer's tokens.
-Likely tokens are teacher-forced: each after the right tokens before it. Probabilities are in 0..1.
+An item is a question (or the start of a document) with its answer; metrics refer to the answer's tokens. Predictions
+are teacher-forced: each token is predicted after the true tokens before it. Probabilities are in 0..1.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,13 +11,13 @@ from hamu_ray.metrics import names
 from hamu_ray.metrics.names import Metric, accuracy_of, loss_of
 
 SPLITS = (*names.SPLITS, "duplicate")
-"""The splits of text: duplicates of the forget set in the retain set are measured apart."""
+"""The splits of text; duplicates of the forget set in the retain set are measured separately."""
 
 EVALUATION_SETS = ("real_authors", "world_facts")
-"""TOFU's questions on what the model knew before; here an answer competes with wrong options."""
+"""TOFU's questions on pretrained knowledge, on which an answer competes with wrong options."""
 
 MINK_PERCENT = 10
-"""The k of Min-K% and Min-K%++: the share of an answer's tokens that they look at."""
+"""The k of Min-K% and Min-K%++: the percentage of an answer's tokens that they use."""
 MINK = f"mink_{MINK_PERCENT}"
 MINKPP = f"minkpp_{MINK_PERCENT}"
 
@@ -30,9 +30,10 @@ ATTACKS: Mapping[str, str] = {
 """Membership attacks on text, by name."""
 
 ATTACKED = (("forget", "test"), ("retain", "forget"), ("duplicate", "test"))
-"""The pairs of sets that attacks separate: members, others."""
+"""The pairs of sets that attacks distinguish: members, others."""
 
 PRIVLEAK = "privleak"
+FORGET_PROB_QUALITY = "forget_prob_quality"
 
 
 def prob_of(split: str) -> str:
@@ -76,17 +77,17 @@ def tokens_of(split: str) -> str:
 
 
 def dropped_tokens_of(split: str) -> str:
-    """Return the key of the number of a split's answer tokens that are left out."""
+    """Return the key of the number of a split's dropped answer tokens."""
     return f"{split}_dropped_tokens"
 
 
 def auc_of(attack: str, members: str, others: str) -> str:
-    """Return the key of an attack's ROC-AUC of telling one split, the members, from another."""
+    """Return the key of an attack's ROC-AUC of distinguishing one split, the members, from another."""
     return f"auc_{attack}_{members}_{others}"
 
 
 def truth_ratio_of(split: str, *, geometric: bool = False) -> str:
-    """Return the key of what a split's truth ratios come to."""
+    """Return the key of the aggregate of a split's truth ratios."""
     return f"{split}_truth_ratio{_of_mean(geometric)}"
 
 
@@ -106,7 +107,7 @@ def model_utility_of(*, geometric: bool = False) -> str:
 
 
 def utility_parts(*, geometric: bool = False) -> tuple[str, ...]:
-    """Return the keys of the nine that the model utility is the harmonic mean of."""
+    """Return the keys of the nine metrics whose harmonic mean is the model utility."""
     return tuple(
         name
         for split in ("retain", *EVALUATION_SETS)
@@ -125,16 +126,23 @@ def _of_split(split: str) -> Iterator[Metric]:
     yield Metric(
         loss_of(split), f"Mean cross-entropy of the tokens of {answers}; exp of it: perplexity", lost, "nats"
     )
-    yield Metric(prob_of(split), f"Mean over {answers} of exp(-mean cross-entropy of the tokens)", kept)
+    yield Metric(
+        prob_of(split),
+        f"Mean over {answers} of exp(-mean cross-entropy of the tokens)",
+        kept,
+        original_is_best=kept == "higher",
+    )
     yield Metric(accuracy_of(split), f"Share of tokens of {answers} whose most likely token is right", kept)
     yield Metric(
         token_log_prob_of(split), f"Mean log-probability of the tokens of {answers}: -loss", kept, "nats"
     )
     yield Metric(token_prob_of(split), f"Mean probability of the tokens of {answers}", kept)
-    yield Metric(exact_memorization_of(split), f"The literature's name of {accuracy_of(split)}", kept)
+    yield Metric(
+        exact_memorization_of(split), f"Same as {accuracy_of(split)}, under the literature's name", kept
+    )
     yield Metric(
         extraction_strength_of(split),
-        f"Mean over {answers} of the share of their end whose most likely tokens are all right",
+        f"Mean over {answers} of the fraction of their end whose most likely tokens are all right",
         kept,
     )
     yield Metric(
@@ -144,10 +152,10 @@ def _of_split(split: str) -> Iterator[Metric]:
         "nats",
     )
     yield Metric(rouge_of(split), f"Mean ROUGE-L recall of {answers} in the greedily generated ones", kept)
-    yield Metric(tokens_of(split), f"Number of tokens of {answers}, less the dropped ones", "neither")
+    yield Metric(tokens_of(split), f"Number of tokens of {answers}, without dropped ones", "neither")
     yield Metric(
         dropped_tokens_of(split),
-        f"Number of tokens of {answers} that data.max_length cuts off: neither unlearned nor measured",
+        f"Number of tokens of {answers} that data.max_length truncates: neither unlearned nor measured",
         "neither",
     )
 
@@ -172,7 +180,12 @@ def _of_truth_ratios(geometric: bool) -> Iterator[Metric]:
         name = truth_ratio_of(split, geometric=geometric)
         yield Metric(name, f"Mean over the {split} questions of max(0, 1 - TR); {ratio}", "higher")
     utility = "TOFU's: harmonic mean of prob, rouge and truth_ratio of retain, real_authors and world_facts"
-    yield Metric(model_utility_of(geometric=geometric), f"{utility}; {mean} truth ratios", "higher")
+    yield Metric(
+        model_utility_of(geometric=geometric),
+        f"{utility}; {mean} truth ratios",
+        "higher",
+        original_is_best=True,
+    )
     quality = f"p-value of a Kolmogorov-Smirnov test that M's and R's {mean} truth ratios on forget are alike"
     yield Metric(forget_quality_ks_of(geometric=geometric), f"TOFU's: {quality}", "higher")
     yield Metric(forget_quality_ks_log10_of(geometric=geometric), f"log10 of the {quality}", "higher")
@@ -181,7 +194,9 @@ def _of_truth_ratios(geometric: bool) -> Iterator[Metric]:
 def _of_attacks() -> Iterator[Metric]:
     for members, others in ATTACKED:
         for attack, sign in ATTACKS.items():
-            definition = f"ROC-AUC of telling {members} (member) from {others} text by {sign}; 0.5: no leak"
+            definition = (
+                f"ROC-AUC of distinguishing {members} (member) from {others} text by {sign}; 0.5: no leak"
+            )
             yield Metric(auc_of(attack, members, others), definition, "neither")
 
 
@@ -195,11 +210,19 @@ LANGUAGE: Mapping[str, Metric] = names.table(
         f"(A(M) - A(R)) / A(R), A = 1 - {auc_of(MINK, 'forget', 'test')}; 0: as R, below 0: M still knows the text",
         "neither",
     ),
-    Metric(names.FORGET_QUALITY, "1 - |forget_prob of M - forget_prob of R|", "higher"),
     Metric(
-        names.RETAIN_UTILITY,
-        "retain_prob of M; model_utility where TOFU's evaluation sets are given",
+        names.FORGET_QUALITY,
+        "1 - Kolmogorov-Smirnov distance of M's and R's mean losses of the forget answers; 1: alike, 0: one threshold "
+        "separates them",
         "higher",
     ),
+    Metric(
+        names.RETAIN_UTILITY,
+        "model_utility where TOFU's evaluation sets are given, else test_prob: of retained text that is held out",
+        "higher",
+        original_is_best=True,
+    ),
+    names.CEILING,
+    Metric(FORGET_PROB_QUALITY, "1 - |forget_prob of M - forget_prob of R|", "higher"),
 )
 """Metrics of the language task."""

@@ -1,19 +1,23 @@
-"""Measures of a model by name."""
+"""Metrics of a model by name."""
 
 from collections.abc import Iterable, Mapping
 
+DEFINITIONS = 2
+"""Number of the definitions that measures are kept under. It rises with every change of what a metric or a value
+behind it means; measures kept under another number are taken again."""
+
 Measures = dict[str, float]
-"""Names of metrics to their values; NaN (`hamu_ray.metrics.Undefined`) where a measure is not defined."""
+"""Names of metrics to their values; NaN (`hamu_ray.metrics.Undefined`) if a metric is undefined."""
 
 
 class Measured(Measures):
-    """Measures with values of single items behind them, which a comparison with another model needs."""
+    """Metrics together with values of single items, which comparisons with another model need."""
 
     def __init__(
         self,
         measures: Mapping[str, float] | Iterable[tuple[str, float]] = (),
         per_item: Mapping[str, list[float]] | None = None,
     ) -> None:
-        """Take the measures, and lists of numbers by name."""
+        """Take the metrics, and lists of item values by name."""
         super().__init__(measures)
         self.per_item = dict(per_item or {})

@@ -1,7 +1,7 @@
-"""How much of its answers a language model still knows, from its scores of the answer tokens.
+"""How well a language model still knows its answers, from the scores of the answer tokens.
 
-Functions named `item_...` give a float64 ``(items,)``, NaN or infinite where an item's logits are not finite; the
-others give one number, `Undefined` where there are no items or a token's logits are not finite.
+Functions named `item_...` return float64 ``(items,)``, NaN or infinite if an item's logits are not finite. The others
+return one number, `Undefined` without items or if a token's logits are not finite.
 """
 
 import numpy as np
@@ -21,10 +21,10 @@ def item_probabilities(scores: TokenScores) -> Floats:
 
 
 def item_extraction_strengths(scores: TokenScores) -> Floats:
-    """Return ``1 - k / L`` of each answer of L tokens: which share of its end is known, in 0..1.
+    """Return ``1 - k / L`` of each answer of L tokens, the fraction of its end that is known, in 0..1.
 
-    k is the smallest start from which every most likely token to the end is right, teacher-forced; L where the
-    last one is wrong (Wang et al., arXiv:2406.09179, as OpenUnlearning computes it, arXiv:2506.12618).
+    k is the smallest start from which all most likely tokens are right, teacher-forced; L if the last one is wrong
+    (Wang et al., arXiv:2406.09179, as computed by OpenUnlearning, arXiv:2506.12618).
     """
     place = np.arange(len(scores.correct)) - np.repeat(scores.starts, scores.lengths)
     after_wrong = np.where(scores.correct, 0, place + 1)
@@ -33,12 +33,12 @@ def item_extraction_strengths(scores: TokenScores) -> Floats:
 
 
 def mean_loss(scores: TokenScores) -> float:
-    """Return the mean negative log-likelihood in nats, weighted by token, so exp of it is the perplexity."""
+    """Return the mean negative log-likelihood in nats, weighted by token, so that its exp is the perplexity."""
     return mean_over(scores, -scores.log_probs)
 
 
 def mean_token_log_probability(scores: TokenScores) -> float:
-    """Return the mean log-probability of an answer token: minus the loss."""
+    """Return the mean log-probability of an answer token: the negative loss."""
     return mean_over(scores, scores.log_probs)
 
 
@@ -53,10 +53,10 @@ def mean_probability(scores: TokenScores) -> float:
 
 
 def token_accuracy(scores: TokenScores) -> float:
-    """Return the share of answer tokens whose most likely token is right, teacher-forced, in 0..1.
+    """Return the fraction of answer tokens whose most likely token is right, teacher-forced, in 0..1.
 
     It is the exact memorization of Tirumala et al. (arXiv:2205.10770), averaged over all tokens; OpenUnlearning
-    (arXiv:2506.12618) averages the shares of the items.
+    (arXiv:2506.12618) averages over items.
     """
     return mean_over(scores, scores.correct.astype(np.float64))
 
@@ -67,7 +67,7 @@ def extraction_strength(scores: TokenScores) -> float:
 
 
 def unusable(scores: TokenScores) -> str | None:
-    """Return why nothing can be measured with these scores, or None where it can."""
+    """Return why metrics of these scores are undefined, or None if they are defined."""
     if len(scores.lengths) == 0:
         return "there are no items"
     broken = int((~np.isfinite(scores.log_probs)).sum())
@@ -77,7 +77,7 @@ def unusable(scores: TokenScores) -> str | None:
 
 
 def mean_over(scores: TokenScores, values: Floats) -> float:
-    """Return the mean of values computed of the scores, of tokens or of items; `Undefined` as said above."""
+    """Return the mean of values computed from the scores, per token or per item; `Undefined` as described above."""
     if (problem := unusable(scores)) is not None:
         return Undefined(problem)
     return float(values.mean())

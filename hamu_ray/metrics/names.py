@@ -1,9 +1,9 @@
 """Metrics of all tasks and of vision: key, definition, direction, unit. M: the model, R: the retain-only reference.
 
-`hamu_ray.metrics.table` collects them with all other reported numbers.
+`hamu_ray.metrics.table` combines them with all other reported numbers.
 
-The unlearning literature's UA, RA and TA (SalUn, arXiv:2310.12508) are `unlearning_accuracy`,
-`retain_accuracy` and `test_accuracy`.
+The unlearning literature's UA, RA and TA (SalUn, arXiv:2310.12508) are `unlearning_accuracy`, `retain_accuracy` and
+`test_accuracy`.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 SPLITS = ("retain", "forget", "test")
-"""The splits that a model is measured on; keys start with their names."""
+"""The splits that a model is evaluated on; keys start with their names."""
 
 UNLEARNING_ACCURACY = "unlearning_accuracy"
 TEST_FORGOTTEN_CLASS_ACCURACY = "test_forgotten_class_accuracy"
@@ -22,6 +22,10 @@ AUC_LOSS_FORGET_TEST = "auc_loss_forget_test"
 AVG_GAP = "avg_gap"
 FORGET_QUALITY = "forget_quality"
 RETAIN_UTILITY = "retain_utility"
+FORGET_QUALITY_CEILING = "forget_quality_ceiling"
+FORGET_ACCURACY_QUALITY = "forget_accuracy_quality"
+FORGET_LOSSES = "forget_losses"
+"""The loss of each example of the forget set, which `forget_quality` compares: values behind the metrics, no metric."""
 UNLEARNING_SECONDS = "unlearning_seconds"
 STEPS = "steps"
 GRADIENT_COMPUTATIONS = "gradient_computations"
@@ -38,7 +42,7 @@ Kind = Literal["model", "step", "block", "cost", "sweep"]
 class Metric:
     """A reported number.
 
-    ``better`` is ``neither`` where a good value is one near R's, not an extreme one.
+    ``better`` is ``neither`` if a good value is one close to R's.
     """
 
     name: str
@@ -47,6 +51,14 @@ class Metric:
     unit: str = ""
     """Empty for dimensionless numbers, such as fractions in 0..1 and counts."""
     kind: Kind = "model"
+    title: str = ""
+    """Title of its chart; empty for numbers without a chart."""
+    axis: str = ""
+    """Label of the chart's axis: the formula, or the scale."""
+    note: str = ""
+    """Caption of the chart: how to read it."""
+    original_is_best: bool = False
+    """Whether the best value to expect is the original model's, not 1: skill that unlearning can only keep."""
 
 
 def accuracy_of(split: str) -> str:
@@ -74,17 +86,24 @@ def table(*metrics: Metric) -> dict[str, Metric]:
     return {metric.name: metric for metric in metrics}
 
 
+CEILING = Metric(
+    FORGET_QUALITY_CEILING,
+    "Mean forget_quality of each of several references against the losses of the others: what another training run "
+    "without the forget set comes to",
+)
+"""Of every task, where there are several references."""
+
 ENGINE: Mapping[str, Metric] = table(
     Metric(
         UNLEARNING_SECONDS,
-        "Wall time of the unlearning steps alone, no evaluation, no loading",
+        "Wall time of the unlearning steps only, without evaluation and loading",
         "lower",
         "s",
         "cost",
     ),
     Metric(
         EVALUATION_SECONDS,
-        "Wall time of measuring the model during and after unlearning",
+        "Wall time of evaluations during and after unlearning",
         "lower",
         "s",
         "cost",
@@ -92,7 +111,7 @@ ENGINE: Mapping[str, Metric] = table(
     Metric(STEPS, "Optimizer steps taken", kind="cost"),
     Metric(
         GRADIENT_COMPUTATIONS,
-        "Gradients of a global batch computed, both objectives counted",
+        "Number of computed gradients of a global batch, over both objectives",
         "lower",
         kind="cost",
     ),
@@ -101,7 +120,7 @@ ENGINE: Mapping[str, Metric] = table(
     ),
     Metric(
         STEPS_OUTSIDE_GUARANTEE,
-        "Steps that left a block's radius or missed the whole model's constraint; of HAMU's runs alone",
+        "Steps that left a block's radius or missed the whole model's constraint; only for HAMU's runs",
         "lower",
         kind="cost",
     ),
@@ -109,17 +128,27 @@ ENGINE: Mapping[str, Metric] = table(
 """Costs that the engine reports for every task."""
 
 VISION: Mapping[str, Metric] = table(
-    Metric(accuracy_of("retain"), "RA: share of retain images whose most likely class is right", "higher"),
+    Metric(
+        accuracy_of("retain"),
+        "RA: share of retain images whose most likely class is right",
+        "higher",
+        original_is_best=True,
+    ),
     Metric(loss_of("retain"), "Mean cross-entropy on the retain images", "lower", "nats"),
     Metric(
         entropy_of("retain"), "Mean entropy of the predicted classes on the retain images", "neither", "nats"
     ),
-    Metric(accuracy_of("forget"), "Share of forget images whose most likely class is right", "neither"),
+    Metric(accuracy_of("forget"), "Fraction of forget images whose most likely class is right", "neither"),
     Metric(loss_of("forget"), "Mean cross-entropy on the forget images", "neither", "nats"),
     Metric(
         entropy_of("forget"), "Mean entropy of the predicted classes on the forget images", "neither", "nats"
     ),
-    Metric(accuracy_of("test"), "TA: share of test images whose most likely class is right", "higher"),
+    Metric(
+        accuracy_of("test"),
+        "TA: share of test images whose most likely class is right; a class that is forgotten whole is not among them",
+        "higher",
+        original_is_best=True,
+    ),
     Metric(loss_of("test"), "Mean cross-entropy on the test images", "lower", "nats"),
     Metric(entropy_of("test"), "Mean entropy of the predicted classes on the test images", "neither", "nats"),
     Metric(TEST_FORGOTTEN_CLASS_ACCURACY, "Accuracy on the test images of the class to forget", "neither"),
@@ -127,21 +156,33 @@ VISION: Mapping[str, Metric] = table(
     Metric(UNLEARNING_ACCURACY, "UA: 1 - accuracy on the forget images; good is near R's", "neither"),
     Metric(
         MIA_CONFIDENCE,
-        "Share of forget images called non-members by an SVC on true-class confidence; good is near R's",
+        "Fraction of forget images classified as non-members by an SVC on true-class confidence; good is near R's",
         "neither",
     ),
     Metric(
         AUC_LOSS_RETAIN_FORGET,
-        "ROC-AUC of telling retain (member) from forget images by a lower loss; 0.5: no leak",
+        "ROC-AUC of distinguishing retain (member) from forget images by a lower loss; 0.5: no leak",
         "neither",
     ),
     Metric(
         AUC_LOSS_FORGET_TEST,
-        "ROC-AUC of telling forget (member) from test images by a lower loss; 0.5: no leak",
+        "ROC-AUC of distinguishing forget (member) from test images by a lower loss; 0.5: no leak",
         "neither",
     ),
     Metric(AVG_GAP, "Mean absolute difference of M and R over UA, RA, TA and mia_confidence", "lower"),
-    Metric(FORGET_QUALITY, "1 - |forget accuracy of M - forget accuracy of R|", "higher"),
-    Metric(RETAIN_UTILITY, "Accuracy of M on the retain images", "higher"),
+    Metric(
+        FORGET_QUALITY,
+        "1 - Kolmogorov-Smirnov distance of M's and R's losses on the forget images; 1: alike, 0: one threshold "
+        "separates them",
+        "higher",
+    ),
+    Metric(
+        RETAIN_UTILITY,
+        "Accuracy on the test images, those of a class that is forgotten whole left out: TA",
+        "higher",
+        original_is_best=True,
+    ),
+    CEILING,
+    Metric(FORGET_ACCURACY_QUALITY, "1 - |forget accuracy of M - forget accuracy of R|", "higher"),
 )
 """Metrics of the vision task."""

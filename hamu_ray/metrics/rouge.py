@@ -1,4 +1,4 @@
-"""ROUGE-L recall of generated answers (Lin, 2004), by Google's rouge-score package."""
+"""ROUGE-L recall of generated answers (Lin, 2004), with Google's rouge-score package."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from hamu_ray.metrics.undefined import Undefined
 
 
 def item_rouge_recalls(answers: Sequence[str], truths: Sequence[str]) -> Floats:
-    """Return the share of each true answer's words that the given answer has in the same order, ``(items,)``.
+    """Return the fraction of each true answer's words that the given answer has in the same order, ``(items,)``.
 
-    The length of their longest common subsequence by the words of the truth, words stemmed, as TOFU does
-    (arXiv:2401.06121). The package matches words of a-z and digits only: NaN where the truth has none.
+    This is the length of their longest common subsequence divided by the number of words of the truth, with stemming,
+    as in TOFU (arXiv:2401.06121). The package matches only words of a-z and digits: NaN if the truth has none.
 
-    Raises `ValueError` where there is not one answer for each truth.
+    Raises `ValueError` unless there is one answer for each truth.
     """
-    # Imported here: the package brings nltk, which takes a second that those who only read names need not spend.
+    # Imported here: the package imports nltk, which takes a second.
     from rouge_score.rouge_scorer import RougeScorer
     from rouge_score.tokenizers import DefaultTokenizer
 
@@ -34,7 +34,7 @@ def item_rouge_recalls(answers: Sequence[str], truths: Sequence[str]) -> Floats:
 
 
 def rouge_recall(answers: Sequence[str], truths: Sequence[str]) -> float:
-    """Return the mean ROUGE-L recall, in 0..1; `Undefined` for no answers and for truths without words."""
+    """Return the mean ROUGE-L recall, in 0..1; `Undefined` without answers and for truths without words."""
     recalls = item_rouge_recalls(answers, truths)
     if len(recalls) == 0:
         return Undefined("there are no answers")

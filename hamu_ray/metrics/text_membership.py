@@ -1,7 +1,7 @@
-"""Attack losses that separate training texts from others: lower for a text that looks trained on.
+"""Attack losses that distinguish training texts from others: lower for a text that looks trained on.
 
-Each is float64 ``(items,)``, for `hamu_ray.metrics.membership.auc_loss` to rank; NaN or infinite where an item's
-logits are not finite. The plain loss is `hamu_ray.metrics.memorization.item_losses`.
+Each is float64 ``(items,)``, for `hamu_ray.metrics.membership.auc_loss` to rank; NaN or infinite if an item's logits
+are not finite. The plain loss is `hamu_ray.metrics.memorization.item_losses`.
 """
 
 import zlib
@@ -13,11 +13,11 @@ from hamu_ray.metrics.memorization import item_losses, mean_over
 from hamu_ray.metrics.tokens import Floats, TokenScores
 
 DEVIATION_FLOOR = 1e-3
-"""Least deviation that Min-K%++ divides by: one that is sure of a token has none (OpenUnlearning's floor)."""
+"""Minimum deviation in Min-K%++'s denominator, for tokens predicted with certainty (OpenUnlearning's floor)."""
 
 
 def mink_losses(scores: TokenScores, percent: int) -> Floats:
-    """Return minus Min-K%: the mean loss of the ``percent`` % least likely tokens of each item, in nats.
+    """Return the negative Min-K%: the mean loss of the ``percent`` % least likely tokens of each item, in nats.
 
     Shi et al., arXiv:2310.16789. The number of tokens is rounded down, but at least one.
     """
@@ -25,12 +25,12 @@ def mink_losses(scores: TokenScores, percent: int) -> Floats:
 
 
 def mean_mink(scores: TokenScores, percent: int) -> float:
-    """Return the mean Min-K% log-probability over the items; `Undefined` as the measures of memorization are."""
+    """Return the mean Min-K% log-probability over the items; `Undefined` like the metrics of memorization."""
     return mean_over(scores, -mink_losses(scores, percent))
 
 
 def minkpp_losses(scores: TokenScores, percent: int) -> Floats:
-    """Return minus Min-K%++: as `mink_losses`, of losses in deviations above their mean over the vocabulary.
+    """Return the negative Min-K%++: like `mink_losses`, for losses standardised over the vocabulary.
 
     Zhang et al., arXiv:2404.02936.
     """
@@ -39,9 +39,9 @@ def minkpp_losses(scores: TokenScores, percent: int) -> Floats:
 
 
 def zlib_losses(scores: TokenScores, texts: Sequence[str]) -> Floats:
-    """Return each item's mean loss by the bytes of its text when compressed (Carlini et al., arXiv:2012.07805).
+    """Return each item's mean loss divided by the compressed size of its text (Carlini et al., arXiv:2012.07805).
 
-    ``texts`` are what the loss is of: the answers. Raises `ValueError` where there is not one for each item.
+    ``texts`` are the answers that the loss refers to. Raises `ValueError` unless there is one for each item.
     """
     if len(texts) != len(scores.lengths):
         raise ValueError(f"zlib: {len(texts)} texts for {len(scores.lengths)} items")
@@ -59,5 +59,5 @@ def _mean_of_highest(values: Floats, scores: TokenScores, percent: int) -> Float
     rank = np.arange(len(values)) - np.repeat(scores.starts, scores.lengths)
     chosen = np.where(rank < np.repeat(counts, scores.lengths), highest_first, 0.0)
     means = np.add.reduceat(chosen, scores.starts) / counts
-    # NaN is sorted last, where it would go unnoticed.
+    # NaN is sorted last, where it would be ignored.
     return np.where(np.isfinite(scores.item_means(values)), means, np.nan)

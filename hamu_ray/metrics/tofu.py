@@ -1,4 +1,4 @@
-"""The measures of TOFU (Maini et al., arXiv:2401.06121): right answers against wrong ones, and its two sums.
+"""The metrics of TOFU (Maini et al., arXiv:2401.06121): right against wrong answers, and its two aggregates.
 
 p of an answer is its length-normalised probability, ``exp(-mean loss of its tokens)``.
 """
@@ -18,17 +18,17 @@ from hamu_ray.metrics.undefined import Undefined, because
 
 @dataclass(frozen=True, eq=False)
 class Alternatives:
-    """The scores of a right answer to each question and of some wrong ones."""
+    """The scores of a right answer and of some wrong answers to each question."""
 
     right: TokenScores
-    """One answer a question: the paraphrased one, or the answer itself where options are compared."""
+    """One answer per question: the paraphrased one, or the answer itself if options are compared."""
     wrong: TokenScores
-    """The wrong answers, question after question."""
+    """The wrong answers, grouped by question."""
     counts: NDArray[np.int64]
-    """int64 ``(items,)``: wrong answers to each question, at least 1."""
+    """int64 ``(items,)``: number of wrong answers to each question, at least 1."""
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` where the numbers of answers do not fit together."""
+        """Raise `ValueError` if the numbers of answers do not match."""
         if len(self.counts) != len(self.right.lengths):
             raise ValueError(
                 f"alternatives: {len(self.right.lengths)} right answers, {len(self.counts)} counts"
@@ -42,12 +42,12 @@ class Alternatives:
 
 
 def log_truth_ratios(alternatives: Alternatives, *, geometric: bool = False) -> Floats:
-    """Return ``log TR`` of each question, float64 ``(items,)``; NaN where logits are not finite.
+    """Return ``log TR`` of each question, float64 ``(items,)``; NaN if logits are not finite.
 
-    TR is the mean over the wrong answers of ``p(wrong) / p(right)`` (TOFU's R_truth): the arithmetic mean, as in
-    the paper, or the geometric one, which many implementations take by averaging losses. TOFU's own code takes
-    the first for its model utility and the second for its forget quality. The logarithm is finite where the
-    ratio itself is not.
+    TR is the mean over the wrong answers of ``p(wrong) / p(right)`` (TOFU's R_truth): the arithmetic mean, as in the
+    paper, or the geometric one, which many implementations use by averaging losses. TOFU's own code uses the arithmetic
+    mean for its model utility and the geometric mean for its forget quality. The logarithm is finite even if the ratio
+    overflows.
     """
     log_ratios, starts = _log_ratios(alternatives)
     if geometric:
@@ -65,7 +65,7 @@ def option_probability(alternatives: Alternatives) -> float:
 
 
 def truthfulness(alternatives: Alternatives, *, geometric: bool = False) -> float:
-    """Return the mean of ``max(0, 1 - TR)``, in 0..1: 1 where the wrong answers are out of question."""
+    """Return the mean of ``max(0, 1 - TR)``, in 0..1: 1 if the wrong answers have probability zero."""
     if (problem := _unusable(alternatives)) is not None:
         return Undefined(problem)
     logs = log_truth_ratios(alternatives, geometric=geometric)
@@ -73,9 +73,9 @@ def truthfulness(alternatives: Alternatives, *, geometric: bool = False) -> floa
 
 
 def indifference(alternatives: Alternatives, *, geometric: bool = False) -> float:
-    """Return the mean of ``min(TR, 1 / TR)``, in 0..1: 1 where right and wrong answers are equally likely.
+    """Return the mean of ``min(TR, 1 / TR)``, in 0..1: 1 if right and wrong answers are equally likely.
 
-    How TOFU's code and OpenUnlearning sum up the truth ratios of the forget set.
+    This is how TOFU's code and OpenUnlearning aggregate the truth ratios of the forget set.
     """
     if (problem := _unusable(alternatives)) is not None:
         return Undefined(problem)
@@ -83,34 +83,34 @@ def indifference(alternatives: Alternatives, *, geometric: bool = False) -> floa
 
 
 def forget_quality_ks(model: ArrayLike, reference: ArrayLike) -> float:
-    """Return the p-value of the two-sided two-sample Kolmogorov-Smirnov test that both come from one distribution.
+    """Return the p-value of the two-sided two-sample Kolmogorov-Smirnov test for equal distributions.
 
-    TOFU's forget quality, of the truth ratios of the model and of the retain-only reference on the forget set,
-    each ``(items,)``; of their logarithms it is the same. `Undefined` where a sample is empty or not finite.
+    This is TOFU's forget quality, for the truth ratios of the model and of the retain-only reference on the forget set,
+    each ``(items,)``; logarithms give the same value. `Undefined` if a sample is empty or not finite.
     """
-    from scipy.stats import ks_2samp  # here: the import takes a second
+    from scipy.stats import ks_2samp  # imported here: the import takes a second
 
     samples = np.asarray(model, dtype=np.float64), np.asarray(reference, dtype=np.float64)
-    for whose, ratios in zip(("the model", "the reference"), samples, strict=True):
+    for owner, ratios in zip(("the model", "the reference"), samples, strict=True):
         if len(ratios) == 0:
-            return Undefined(f"there are no truth ratios of {whose}")
+            return Undefined(f"there are no truth ratios of {owner}")
         if broken := int((~np.isfinite(ratios)).sum()):
-            return Undefined(f"{broken} of {len(ratios)} truth ratios of {whose} are not finite")
+            return Undefined(f"{broken} of {len(ratios)} truth ratios of {owner} are not finite")
     return float(ks_2samp(*samples).pvalue)
 
 
 def log10_of_p_value(p_value: float) -> float:
-    """Return the decimal logarithm of a p-value, `Undefined` where it is or where the p-value underflowed to 0."""
+    """Return the decimal logarithm of a p-value; `Undefined` if the p-value is, or if it underflowed to 0."""
     if math.isnan(p_value):
         return Undefined(because("the p-value", p_value))
     return math.log10(p_value) if p_value > 0 else Undefined("the p-value is too small for a float")
 
 
 def model_utility(measures: Mapping[str, float], *, geometric: bool = False) -> float:
-    """Return TOFU's model utility: the harmonic mean of nine, in 0..1; 0 where one of them is.
+    """Return TOFU's model utility: the harmonic mean of nine metrics, in 0..1; 0 if one of them is 0.
 
-    They are `language_names.utility_parts`; with ``geometric``, the truth ratios in them are. `Undefined` where one is
-    missing or NaN: a mean over the others would look better than it is.
+    They are `language_names.utility_parts`, with ``geometric`` truth ratios if set. `Undefined` if one is missing or
+    NaN, because a mean over the others would be misleadingly good.
     """
     values = []
     for name in utility_parts(geometric=geometric):
@@ -122,7 +122,7 @@ def model_utility(measures: Mapping[str, float], *, geometric: bool = False) -> 
 
 
 def _log_ratios(alternatives: Alternatives) -> tuple[Floats, NDArray[np.int64]]:
-    """Return the logarithm of p(wrong) / p(right) for each wrong answer and where each question's start."""
+    """Return log(p(wrong) / p(right)) for each wrong answer, and the start index of each question."""
     counts = alternatives.counts
     right = np.repeat(item_losses(alternatives.right), counts)
     return right - item_losses(alternatives.wrong), np.cumsum(counts) - counts

@@ -1,4 +1,4 @@
-"""What a language model says about answer tokens, reduced to four numbers a token: all that its measures need."""
+"""A language model's predictions of answer tokens, reduced to four numbers per token, from which all metrics follow."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,15 +11,15 @@ from torch import Tensor
 Floats = NDArray[np.float64]
 
 COLUMNS = 4
-"""Numbers that `score_tokens` gives for a token."""
+"""Number of columns of `score_tokens`."""
 
 CHUNK = 2**24
-"""Logits that `score_tokens` works on at a time: 64 MiB of float32, a few of which are alive at once."""
+"""Number of logits that `score_tokens` processes at once: 64 MiB of float32, a few copies of which exist at a time."""
 
 
 @dataclass(frozen=True, eq=False)
 class TokenScores:
-    """What a language model says about the answer tokens of some items, item after item."""
+    """A language model's predictions of the answer tokens of some items, concatenated."""
 
     log_probs: Floats
     """float64 ``(tokens,)``: natural log-probability of each answer token, teacher-forced."""
@@ -30,16 +30,16 @@ class TokenScores:
     deviations: Floats
     """float64 ``(tokens,)``: its standard deviation under the same."""
     lengths: NDArray[np.int64]
-    """int64 ``(items,)``: answer tokens of each item, at least 1."""
+    """int64 ``(items,)``: number of answer tokens of each item, at least 1."""
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` where the lengths do not fit the tokens or an item has none."""
+        """Raise `ValueError` if the lengths do not match the tokens or an item has none."""
         tokens = len(self.log_probs)
         if not len(self.correct) == len(self.means) == len(self.deviations) == tokens:
             raise ValueError("token scores: every token needs all four numbers")
         if len(self.lengths) and self.lengths.min() < 1:
             raise ValueError(
-                "token scores: every item needs at least one answer token; leave out items of none"
+                "token scores: every item needs at least one answer token; remove items without any"
             )
         if self.lengths.sum() != tokens:
             raise ValueError(
@@ -48,13 +48,15 @@ class TokenScores:
 
     @classmethod
     def from_rows(cls, rows: np.ndarray, lengths: np.ndarray) -> "TokenScores":
-        """Return the record of what `score_tokens` gave, ``(tokens, 4)``, for items of these lengths ``(items,)``."""
+        """Create the record from the output of `score_tokens`, ``(tokens, 4)``, for items of these lengths
+        ``(items,)``.
+        """
         log_probs, correct, means, deviations = np.asarray(rows, dtype=np.float64).reshape(-1, COLUMNS).T
         return cls(log_probs, correct > 0.5, means, deviations, np.asarray(lengths, dtype=np.int64))
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:
-        """The position of each item's first token, int64 ``(items,)``."""
+        """The index of each item's first token, int64 ``(items,)``."""
         return np.cumsum(self.lengths) - self.lengths
 
     def item_means(self, values: np.ndarray) -> Floats:
@@ -64,16 +66,16 @@ class TokenScores:
 
 @torch.no_grad()
 def score_tokens(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the numbers of `TokenScores` for each answer token, float64 ``(tokens, 4)``, on the same device.
+    """Return the columns of `TokenScores` for each answer token, float64 ``(tokens, 4)``, on the same device.
 
-    The columns are the label's log-probability, 1 where the largest logit is the label's and else 0, and the mean
-    and the standard deviation of the log-probability over the vocabulary, under the model's own distribution
-    (Min-K%++, Zhang et al., arXiv:2404.02936). A token of probability zero adds nothing to the last two.
-    The label's log-probability is not finite where the logits allow no distribution (a NaN, plus infinity).
+    The columns are the label's log-probability, 1 if the largest logit is the label's and else 0, and the mean and the
+    standard deviation of the log-probability over the vocabulary, under the model's own distribution (Min-K%++, Zhang
+    et al., arXiv:2404.02936). A token of probability zero contributes nothing to the last two. The label's
+    log-probability is not finite if the logits define no distribution (NaN or plus infinity).
 
-    Takes ``logits`` float ``(tokens, vocabulary)`` and ``labels`` int64 ``(tokens,)``, answer tokens alone: no
-    padding, no -100. Computed in float32 or better whatever the logits' type, in pieces, so that it needs little
-    memory beside the logits. Nothing waits for a GPU.
+    Takes ``logits`` float ``(tokens, vocabulary)`` and ``labels`` int64 ``(tokens,)`` of answer tokens only: no
+    padding, no -100. Computed in at least float32 for every dtype of the logits, in chunks to limit memory. Does not
+    synchronise.
     """
     rows = max(1, CHUNK // logits.shape[-1])
     pieces = zip(logits.split(rows), labels.split(rows), strict=True)
@@ -88,7 +90,7 @@ def _score_piece(logits: Tensor, labels: Tensor) -> Tensor:
     weights = vocabulary.exp()
     vocabulary.masked_fill_(weights == 0, 0)  # zero times minus infinity would be NaN
     mean = (weights * vocabulary).sum(-1)
-    # Around the mean: the difference of two large numbers may come out negative for a sharp distribution.
+    # Centred: the difference of two large numbers could be negative for a sharp distribution.
     variance = vocabulary.sub_(mean[:, None]).square_().mul_(weights).sum(-1)
     columns = (label, correct, mean, variance.sqrt())
     return torch.stack([column.double() for column in columns], dim=-1)

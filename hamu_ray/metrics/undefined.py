@@ -1,14 +1,14 @@
-"""A measure that is not defined: NaN that says why."""
+"""Undefined metrics: a NaN with a reason."""
 
 import math
 from collections.abc import Mapping
 
 
 class Undefined(float):
-    """NaN with a reason, returned in place of a number that would be made up.
+    """NaN with a reason, returned instead of a made-up number.
 
-    It is a float, so it goes wherever a measure goes, and it survives pickling (and so Ray). Arithmetic on it
-    and text formats keep only the NaN.
+    It is a float, so it can be used like any metric, and it survives pickling (and thus Ray). Arithmetic and text
+    formats keep only the NaN.
     """
 
     reason: str
@@ -27,7 +27,7 @@ class Undefined(float):
 
 
 def reasons(measures: Mapping[str, float]) -> dict[str, str]:
-    """Return why measures are NaN, by name, for all that are."""
+    """Return the reasons of all NaN metrics, by name."""
     return {
         name: value.reason if isinstance(value, Undefined) else "not defined; the reason was not kept"
         for name, value in measures.items()
@@ -36,5 +36,5 @@ def reasons(measures: Mapping[str, float]) -> dict[str, str]:
 
 
 def because(what: str, value: float) -> str:
-    """Return that something is not defined, with the reason that its value gives."""
+    """Return a sentence that something is undefined, with the reason of its value."""
     return f"{what} is not defined: {reasons({what: value})[what]}"

@@ -1,1 +1,1 @@
-"""How the two gradients come about: one process in turn, or workers with roles and collectives."""
+"""Computing the retain and the forget gradient, in one process or on several workers with roles and collectives."""

@@ -1,4 +1,4 @@
-"""The order of the examples: a pure function of the seed, the same for every worker and after a restart."""
+"""The order of the examples: a pure function of the seed, identical on every worker and after a restart."""
 
 from functools import lru_cache
 
@@ -7,14 +7,20 @@ from torch import Tensor
 
 
 class Batches:
-    """A role's endless sequence of global batches.
+    """An endless sequence of global batches for one role.
 
-    Each pass over the examples is shuffled anew and cut into batches that differ in size by one at most, so that
-    no batch is a small rest. Batch ``step`` depends on the seed and the step alone.
+    Each epoch is shuffled and split into batches whose sizes differ by at most one, so there is no small last batch.
+    Batch ``step`` depends only on the seed and the step.
     """
 
     def __init__(self, examples: Tensor, batch_size: int, seed: int) -> None:
-        """Take example numbers (int64, CPU), the largest global batch, and the seed of this role's order."""
+        """Create the sequence.
+
+        Args:
+            examples: Indices of the examples, int64 on the CPU.
+            batch_size: Largest size of a global batch.
+            seed: Seed of this role's order.
+        """
         if len(examples) == 0:
             raise ValueError("no examples to draw batches from")
         self.examples = examples
@@ -23,7 +29,7 @@ class Batches:
         self._pass = lru_cache(maxsize=1)(self._shuffled)
 
     def __call__(self, step: int) -> Tensor:
-        """Return the examples of the global batch of a step, counted from 0."""
+        """Return the indices of the examples in the global batch of a step, counted from 0."""
         number, position = divmod(step, self.per_pass)
         return self._pass(number)[position]
 

@@ -1,7 +1,7 @@
-"""How the workers' gradients meet, and how the updated parameters get back to all of them.
+"""Exchange of gradients and updated parameters between the workers of a group.
 
-Workers contribute sums already divided by their role's global count, so that the sum over a role's workers is the mean
-over its global batch. All sums run in order of rank: every rank gets the same bits.
+Workers contribute sums that are already divided by their role's global count, so that the sum over a role's workers is
+the mean over its global batch. All sums run in order of rank, so every rank gets bitwise identical results.
 """
 
 from collections.abc import Sequence
@@ -20,43 +20,43 @@ Wire = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class ExchangedGradients:
-    """The two gradients in the segment of the parameters that this worker updates."""
+    """Both gradients in the segment of the parameters that this worker updates."""
 
     retain: Tensor
     forget: Tensor
     losses: Tensor
-    """Retain and forget loss ``(2,)``; over all workers after `Exchange.total`."""
+    """Retain and forget loss ``(2,)``; summed over all workers only by `Exchange.total`."""
 
 
 class Exchange(Protocol):
-    """One step's communication. Every rank calls `meet`, `total` and `publish`, in that order."""
+    """The communication of one step. Every rank calls `meet`, `total` and `publish`, in that order."""
 
     segment: slice
     """The part of the padded flat parameters that this worker updates."""
 
     def meet(self, local: dict[Role, Tensor]) -> ExchangedGradients:
-        """Return the gradients in this worker's segment, from the buffers that the workers computed."""
+        """Exchange the workers' gradients; return both in this worker's segment."""
         ...
 
     def total(self, gram: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the Gram matrices and losses of all segments from those of this worker's."""
+        """Sum Gram matrices and losses over the segments of all workers."""
         ...
 
     def publish(self, values: Tensor) -> None:
-        """Let every worker have every segment of the flat parameters, in place."""
+        """Distribute the updated segments of the flat parameters to all workers, in place."""
         ...
 
 
 class AllGather:
-    """Every rank receives every gradient and updates all parameters: one collective a step, optimal for two workers.
+    """All-gather: every rank receives all gradients and updates all parameters.
 
-    One process alone is its trivial case, without any.
+    One collective per step, which is optimal for two workers. A single process needs no communication.
     """
 
     def __init__(
         self, group: Group, roles: Sequence[tuple[Role, ...]], size: int, wire: Wire = "float32"
     ) -> None:
-        """Take the roles of each rank, the padded number of parameters, and the number format on the wire."""
+        """Create the exchange from each rank's role, the padded number of parameters, and the dtype on the wire."""
         self.group = group
         self.segment = slice(0, size)
         self.wire = wire
@@ -64,7 +64,7 @@ class AllGather:
         self._absent: Tensor | None = None
 
     def meet(self, local: dict[Role, Tensor]) -> ExchangedGradients:
-        """Return both gradients whole; a role without a worker gives a gradient of zeros."""
+        """Return both gradients in full; the gradient of a role without workers is zero."""
         if self.group.size == 1:
             sums = local
         else:
@@ -75,11 +75,11 @@ class AllGather:
         return ExchangedGradients(retain[:-1], forget[:-1], torch.stack((retain[-1], forget[-1])))
 
     def total(self, gram: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
-        """Return both as they are: this worker has seen all."""
+        """Return the arguments unchanged: they already cover all parameters."""
         return gram, losses
 
     def publish(self, values: Tensor) -> None:
-        """Do nothing: this worker has updated all."""
+        """Do nothing: this worker has updated all parameters."""
 
     def _or_zeros(self, sums: dict[Role, Tensor], role: Role, local: dict[Role, Tensor]) -> Tensor:
         if role in sums:
@@ -90,16 +90,16 @@ class AllGather:
 
 
 class Segments:
-    """Every rank receives its own segment of all gradients, updates it, and the segments are gathered again.
+    """Sharded exchange: every rank receives and updates one segment, then the segments are gathered.
 
-    About twice the parameters on the wire per rank and step whatever the number of workers, where gathering every
-    gradient takes as many times the parameters as there are workers. The optimizer's state is spread likewise.
+    Each rank sends about twice the size of the parameters per step, independent of the number of workers; an all-gather
+    of gradients would grow with it. The optimizer state is sharded in the same way.
     """
 
     def __init__(
         self, group: Group, roles: Sequence[tuple[Role, ...]], size: int, wire: Wire = "float32"
     ) -> None:
-        """Take the same as `AllGather`; ``size`` is a multiple of the number of workers."""
+        """Take the arguments of `AllGather`; ``size`` is a multiple of the number of workers."""
         self.group = group
         self.wire = wire
         self._length = size // group.size
@@ -107,7 +107,7 @@ class Segments:
         self._roles = [ranks_roles[0] for ranks_roles in roles]
 
     def meet(self, local: dict[Role, Tensor]) -> ExchangedGradients:
-        """Return this rank's segment of both gradients, and its own part of the losses."""
+        """Return this rank's segment of both gradients, and its own contribution to the losses."""
         ((role, mine),) = local.items()
         pieces = mine[:-1].view(self.group.size, self._length)
         received = self.group.all_to_all(pieces.to(getattr(torch, self.wire))).float()
@@ -117,13 +117,13 @@ class Segments:
         return ExchangedGradients(sums.get(Role.RETAIN, absent), sums.get(Role.FORGET, absent), losses)
 
     def total(self, gram: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum over the ranks: a few numbers per block."""
+        """Sum over the ranks: a few values per block."""
         flat = torch.cat((gram.flatten(), losses.to(gram.dtype)))
         total = self.group.all_gather(flat).sum(0)
         return total[:-2].view_as(gram), total[-2:].to(losses.dtype)
 
     def publish(self, values: Tensor) -> None:
-        """Gather the segments that the ranks have updated."""
+        """Gather the updated segments."""
         values.copy_(self.group.all_gather(values[self.segment].clone()).view(-1))
 
 
@@ -136,7 +136,7 @@ def make_exchange(
     wire: Wire = "float32",
     forget_workers: int | None = None,
 ) -> Exchange:
-    """Return the exchange of a group: `all_gather` for one or two workers, else `segments`, unless chosen."""
+    """Return ``strategy``'s exchange; by default `all_gather` for one or two workers, else `segments`."""
     if group.size == 1:
         return AllGather(group, [needed], size)
     roles = [(role,) for role in roles_by_rank(group.size, needed, forget_workers)]
@@ -145,7 +145,7 @@ def make_exchange(
 
 
 def default_strategy(workers: int) -> Strategy:
-    """Return the strategy that sends least."""
+    """Return the strategy that sends the least data."""
     return "all_gather" if workers <= 2 else "segments"
 
 
@@ -158,14 +158,14 @@ def sum_by_role(rows: Tensor, roles: Sequence[Role]) -> dict[Role, Tensor]:
 
 
 def pack(buffer: Tensor, wire: Wire) -> Tensor:
-    """Return a gradient with its loss as it travels; the loss keeps its 32 bits."""
+    """Encode a gradient and its loss for sending; the loss keeps 32 bits."""
     if wire == "float32":
         return buffer
     return torch.cat((buffer[:-1].bfloat16(), buffer[-1:].view(torch.bfloat16)))
 
 
 def unpack(gathered: Tensor, wire: Wire) -> Tensor:
-    """Return the rows of `pack` as float32."""
+    """Decode rows encoded by `pack` to float32."""
     if wire == "float32":
         return gathered
     losses = gathered[:, -2:].contiguous().view(torch.float32)

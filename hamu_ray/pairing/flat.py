@@ -1,4 +1,4 @@
-"""Parameters and gradients as flat buffers, of which the model's tensors are views."""
+"""Flat buffers for parameters and gradients; the model's tensors are views of them."""
 
 from collections.abc import Sequence
 
@@ -9,21 +9,21 @@ from torch import Tensor, nn
 class FlatParameters:
     """All trainable parameters of a model in one float32 buffer.
 
-    The model's parameters become views of it in their own memory order, so that the model computes with what the
-    optimizer changes, without a copy per tensor. One with gaps in memory, such as a slice of a larger tensor, gets
-    the standard order instead. The buffer is padded with zeros to a whole number of equal segments,
-    one per worker that updates its own part.
+    The model's parameters become views of the buffer and keep their memory formats, so that optimizer updates need no
+    copy per tensor. Non-dense parameters, such as a slice of a larger tensor, become contiguous. The buffer is padded
+    with zeros to a whole number of equal segments, one per worker that updates its own segment.
     """
 
     def __init__(self, model: nn.Module, segments: int = 1) -> None:
         """Move the model's trainable parameters into one buffer.
 
         Raises:
-            ValueError: There is none, or one holds the same element in several places, as an expanded tensor.
+            ValueError: The model has no trainable parameters, or elements of one share memory, as in an expanded
+                tensor.
         """
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         if not named:
-            raise ValueError("the model has no trainable parameter")
+            raise ValueError("the model has no trainable parameters")
         self.names = [name for name, _ in named]
         self.parameters = [parameter for _, parameter in named]
         self.shapes = [parameter.shape for parameter in self.parameters]
@@ -36,7 +36,7 @@ class FlatParameters:
             parameter.data = view
 
     def views(self, buffer: Tensor) -> Sequence[Tensor]:
-        """Return the parts of a flat buffer that belong to the parameters, in their shapes and memory orders."""
+        """Split a flat buffer into views with the parameters' shapes and memory formats."""
         views, offset = [], 0
         for shape, strides in zip(self.shapes, self._strides, strict=True):
             views.append(buffer.as_strided(shape, strides, offset))
@@ -44,29 +44,26 @@ class FlatParameters:
         return views
 
     def gradient(self) -> "FlatGradient":
-        """Return a new gradient buffer that fits these parameters."""
+        """Return a new gradient buffer for these parameters."""
         return FlatGradient(self)
 
 
 def _dense_strides(name: str, parameter: Tensor) -> tuple[int, ...]:
-    """Return the strides of a parameter in a run of memory as long as it has elements."""
+    """Return the strides of a parameter in a dense buffer."""
     span = 1 + sum(
         (size - 1) * stride for size, stride in zip(parameter.shape, parameter.stride(), strict=True)
     )
     if 0 < span < parameter.numel():
         raise ValueError(
             f"parameter {name} of shape {tuple(parameter.shape)} has elements that share memory (strides "
-            f"{parameter.stride()}), which cannot be changed one by one: replace it by its clone()"
+            f"{parameter.stride()}), and cannot be updated independently: replace it by its clone()"
         )
-    # What has gaps gets the standard order, everything else keeps its own.
+    # Non-dense tensors become contiguous; all others keep their memory format.
     return torch.empty_like(parameter, device="meta", memory_format=torch.preserve_format).stride()
 
 
 class FlatGradient:
-    """A gradient of all parameters, with the loss that it belongs to behind it, in one float32 buffer.
-
-    One collective carries both.
-    """
+    """A gradient of all parameters, followed by its loss, in one float32 buffer for one collective."""
 
     def __init__(self, flat: FlatParameters) -> None:
         """Allocate a zero gradient."""
@@ -75,11 +72,11 @@ class FlatGradient:
         self._views = flat.views(self.buffer)
 
     def reset(self) -> None:
-        """Zero the buffer and let backward passes accumulate into it."""
+        """Zero the buffer and make it the destination of backward passes."""
         self.buffer.zero_()
         for parameter, view in zip(self._parameters, self._views, strict=True):
             parameter.grad = view
 
     def add_loss(self, loss: Tensor) -> None:
-        """Add a 0-d loss to the buffer's last element."""
+        """Add a 0-d loss to the last element of the buffer."""
         self.buffer[-1] += loss.detach()

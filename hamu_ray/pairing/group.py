@@ -1,4 +1,4 @@
-"""The workers that compute one run together."""
+"""The group of workers that compute one run together."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,23 +9,23 @@ import torch.distributed as dist
 from torch import Tensor
 
 _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
-"""The same collective under its new name, and under the one before torch 2.14."""
+"""The collective's new name, or its name before torch 2.14."""
 
 
 class PeerLost(RuntimeError):
-    """A collective failed: another worker of the group died, or cannot be reached."""
+    """A collective failed because another worker of the group died or is unreachable."""
 
 
 @contextmanager
 def _peers_needed() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # gloo's and NCCL's errors are of this type
+    except RuntimeError as error:  # type of the errors of gloo and NCCL
         raise PeerLost(str(error).splitlines()[0]) from error
 
 
 class Traffic:
-    """Bytes that a rank has sent to others; of every collective here it receives as many."""
+    """Counter of the bytes that a rank sends; in each of these collectives it receives the same number."""
 
     def __init__(self) -> None:
         """Start at zero."""
@@ -44,15 +44,15 @@ class Group(Protocol):
     traffic: Traffic
 
     def all_gather(self, values: Tensor) -> Tensor:
-        """Return the ranks' equally shaped tensors stacked: ``(size, *shape)``."""
+        """Stack the equally shaped tensors of all ranks: ``(size, *shape)``."""
         ...
 
     def all_to_all(self, rows: Tensor) -> Tensor:
-        """Send row i to rank i; return the rows received, in order of rank. ``(size, n)`` both."""
+        """Send row i to rank i; return the received rows in order of rank. Both are ``(size, n)``."""
         ...
 
     def gather_rows(self, rows: Tensor) -> Tensor:
-        """Return the rows of all ranks in order of rank; their numbers may differ."""
+        """Concatenate the rows of all ranks in order of rank; the number of rows may differ."""
         ...
 
     def agree(self, value: int) -> int:
@@ -61,47 +61,48 @@ class Group(Protocol):
 
 
 class Alone:
-    """One process."""
+    """A group of one process."""
 
     rank = 0
     size = 1
 
     def __init__(self) -> None:
-        """Nothing is ever sent."""
+        """Create the group."""
         self.traffic = Traffic()
 
     def all_gather(self, values: Tensor) -> Tensor:
-        """Return the tensor as the only one."""
+        """Return the tensor with a leading dimension of 1."""
         return values.unsqueeze(0)
 
     def all_to_all(self, rows: Tensor) -> Tensor:
-        """Return the one row."""
+        """Return the row unchanged."""
         return rows
 
     def gather_rows(self, rows: Tensor) -> Tensor:
-        """Return the rows."""
+        """Return the rows unchanged."""
         return rows
 
     def agree(self, value: int) -> int:
-        """Return the value."""
+        """Return the value unchanged."""
         return value
 
 
 class Distributed:
-    """The default process group of `torch.distributed`, already initialised (by Ray Train, or torchrun).
+    """The default process group of `torch.distributed`, already initialised by Ray Train or torchrun.
 
-    With gloo, tensors of a GPU travel through the host's memory: NCCL refuses workers that share a GPU.
+    With gloo, GPU tensors are copied through host memory. It is used where workers share a GPU, which NCCL does not
+    support.
     """
 
     def __init__(self) -> None:
-        """Join the group that is there."""
+        """Use the initialised default process group."""
         self.rank = dist.get_rank()
         self.size = dist.get_world_size()
         self.traffic = Traffic()
         self._device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
 
     def all_gather(self, values: Tensor) -> Tensor:
-        """Return the ranks' equally shaped tensors stacked: ``(size, *shape)``."""
+        """Stack the equally shaped tensors of all ranks: ``(size, *shape)``."""
         sent = values.contiguous().view(-1).to(self._device)
         gathered = sent.new_empty(self.size * sent.numel())
         with _peers_needed():
@@ -110,7 +111,7 @@ class Distributed:
         return gathered.to(values.device).view(self.size, *values.shape)
 
     def all_to_all(self, rows: Tensor) -> Tensor:
-        """Send row i to rank i; return the rows received, in order of rank. ``(size, n)`` both."""
+        """Send row i to rank i; return the received rows in order of rank. Both are ``(size, n)``."""
         sent = rows.contiguous().to(self._device)
         received = torch.empty_like(sent)
         with _peers_needed():
@@ -119,7 +120,7 @@ class Distributed:
         return received.to(rows.device)
 
     def gather_rows(self, rows: Tensor) -> Tensor:
-        """Return the rows of all ranks in order of rank; shorter parts travel padded to the longest."""
+        """Concatenate the rows of all ranks in order of rank; shorter inputs are padded for sending."""
         counts = self.all_gather(torch.tensor([len(rows)], device=self._device)).flatten().tolist()
         padded = rows.new_zeros((max(counts), *rows.shape[1:]))
         padded[: len(rows)] = rows

@@ -1,1 +1,1 @@
-"""The Pareto front as figures and tables, and the report page."""
+"""The Pareto front as figures and tables, and the HTML report."""

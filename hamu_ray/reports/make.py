@@ -1,4 +1,4 @@
-"""A report on disk: the page, with its tables and pictures beside it."""
+"""A report on disk: the page and its tables and pictures."""
 
 import csv
 import math
@@ -20,13 +20,13 @@ REPORT_FILE = "report.html"
 
 
 def write_report(sweeps: Sequence[SweepResult], title: str, folder: Path, own: bool = False) -> Path:
-    """Write the report of some sweeps and return the page's path.
+    """Write the report of some sweeps and return the path of the page.
 
     Args:
-        sweeps: to report on; none give a page that says so.
-        title: what was asked for.
-        folder: where the files go.
-        own: the folder is the sweep's own, which has its front and its trials already.
+        sweeps: the sweeps to report on; with none, the page says so.
+        title: the target as the user named it.
+        folder: the output folder.
+        own: whether the folder is the sweep's own, which already contains its front and trials.
     """
     folder.mkdir(parents=True, exist_ok=True)
     problems = problems_of(sweeps)
@@ -38,23 +38,23 @@ def write_report(sweeps: Sequence[SweepResult], title: str, folder: Path, own: b
         suffix = "" if len(problems) == 1 else f"-{i + 1}"
         write_png(folder / f"front{suffix}.png", problem.summary)
         write_csv(folder / f"front{suffix}.csv", problem.summary, problem.summary.front)
-        trials = problem.of_trials(problem.members)
+        trials = problem.of_trials(problem.trials)
         write_csv(folder / f"trials{suffix}.csv", trials, trials.trials)
     write_rows(folder / "hypervolume.csv", (row for p in problems for row in volume_rows(p)))
     write_rows(folder / "comparisons.csv", (row for p in problems for row in comparison_rows(p)))
-    write_rows(folder / "measures.csv", (row for p in problems for row in measure_rows(p)))
+    write_rows(folder / "measures.csv", (row for p in problems for row in metric_rows(p)))
     return page
 
 
 def leave_report(folder: Path, tracker: Tracker, run: str) -> Path:
-    """Write the report of the sweep in a folder beside its front, and log it to the sweep's run."""
+    """Write the report of a sweep into its own folder, and log it to the sweep's run."""
     page = write_report([read_sweep(folder)], folder.name, folder, own=True)
     tracker.log_files(run, [page])
     return page
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write rows as CSV, in full precision, empty where a number is not defined; no file where there is no row."""
+    """Write rows as CSV in full precision; undefined numbers are empty. Without rows, no file is written."""
     rows = list(rows)
     if not rows:
         return
@@ -90,8 +90,8 @@ def comparison_rows(problem: Problem) -> Iterator[dict[str, Any]]:
         }
 
 
-def measure_rows(problem: Problem) -> Iterator[dict[str, Any]]:
-    """Yield every measure of the original, the reference and the methods' knees."""
+def metric_rows(problem: Problem) -> Iterator[dict[str, Any]]:
+    """Yield every metric of the original, the reference and the methods' knees."""
     models = [("original", "", problem.original), ("reference", "", problem.reference)]
     models += [(method, one.record.trial_id, one.record.measures) for method, one in problem.knees.items()]
     for model, trial, measures in models:

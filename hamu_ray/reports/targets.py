@@ -1,4 +1,4 @@
-"""What a report is asked for: sweeps' folders, experiments, or sweeps by name."""
+"""The targets of a report: sweep folders, experiments, or sweeps by name."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -21,14 +21,17 @@ from hamu_ray.tracking.reader import MlflowReader
 
 REPORTS = "reports"
 NAMED = 12
-"""Names that a message lists, at most."""
+"""Maximum number of names listed in a message."""
 
 
 def report(targets: Sequence[str], tracking: str | None, output: str | None) -> int:
-    """Report on all targets together; return 0, or 1 where records of a sweep's folder still wait for MLflow.
+    """Write one report on all targets.
+
+    Returns:
+        0, or 1 if records of a sweep's folder are still waiting to be sent to MLflow.
 
     Raises:
-        ConfigError: A target is none, or a store cannot be opened.
+        ConfigError: A target does not exist, or a store cannot be opened.
     """
     console = Console()
     folders = [Path(target).absolute() for target in targets if is_folder(target)]
@@ -55,7 +58,7 @@ def is_folder(target: str) -> bool:
 
 
 def open_reader(tracking: str | None) -> MlflowReader:
-    """Open the store to look in; raises `ConfigError`."""
+    """Open the MLflow store to search; raises `ConfigError`."""
     try:
         return MlflowReader.open(tracking, Path(DEFAULT_LOCAL))
     except ValueError as error:
@@ -63,7 +66,7 @@ def open_reader(tracking: str | None) -> MlflowReader:
 
 
 def named(name: str, reader: MlflowReader) -> list[SweepResult]:
-    """Return an experiment's sweeps, or those of a name; raises `ConfigError` where there is neither."""
+    """Return the sweeps of an experiment, or the sweeps with a name; raises `ConfigError` if there are none."""
     experiments = reader.experiments()
     if name in experiments:
         return reader.sweeps(experiment=name)
@@ -72,43 +75,41 @@ def named(name: str, reader: MlflowReader) -> list[SweepResult]:
         return found
     held = [place for place in experiments if reader.names(place)]
     raise ConfigError(
-        f"{name}: no experiment, sweep or sweep's folder of this name; {store.shown(reader.uri)} has the "
+        f"{name}: no experiment, sweep or sweep folder with this name; {store.shown(reader.uri)} has the "
         f"experiments {listed(held, name)} and the sweeps {listed(reader.names(), name)}"
     )
 
 
 def listed(names: Sequence[str], wanted: str) -> str:
-    """Return names in one line, those most like the wanted one first, not all where there are many."""
+    """Return names in one line, closest matches first, truncated to `NAMED`."""
     nearest = get_close_matches(wanted, names, n=NAMED, cutoff=0.0)
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(nearest) + more if names else "(none)"
 
 
 def file_name(title: str) -> str:
-    """Return a title as a folder's name."""
+    """Return a title as a valid folder name."""
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in title)[:100].strip(".") or "report"
 
 
 def deliver(folder: Path, console: Console, page: bool) -> tuple[int, SweepResult]:
-    """Write the files of a sweep again from its folder, and deliver the rest of its outbox.
+    """Regenerate the files of a sweep from its folder, and send the rest of its outbox to MLflow.
 
-    Returns how many calls were not delivered, and the sweep. With ``page``, its report is written into its folder and
-    logged to its run.
+    Returns the number of records that could not be sent, and the sweep. With ``page``, its report is written into its
+    folder and logged to its run.
     """
     config = load_sweep(folder / SWEEP_FILE)
     local = folder.parent.parent
-    # First what can go wrong without a store: opening one makes it where there is none.
+    # Check the local files first: opening the store would create it.
     if not (folder / OUTBOX_FILE).is_file():
         raise ConfigError(
-            f"{shown(folder)}: holds no {OUTBOX_FILE}, so nothing of this sweep was recorded; name the folder that the "
-            "sweep left"
+            f"{shown(folder)}: contains no {OUTBOX_FILE}, so there is nothing to send; name the folder that the "
+            "sweep wrote"
         )
     try:
         summary = read_sweep(folder).summary
     except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(
-            f"{shown(folder)}: a record of a trial cannot be read: {first_line(error)}"
-        ) from error
+        raise ConfigError(f"{shown(folder)}: cannot read a trial's record: {first_line(error)}") from error
     write_files(summary, folder)
     try:
         tracking = MlflowTracker.open(config.tracking.uri, config.tracking.experiment, local)
@@ -121,5 +122,5 @@ def deliver(folder: Path, console: Console, page: bool) -> tuple[int, SweepResul
     if page and folder.name in delivery.runs:
         path = leave_report(folder, tracking, delivery.runs[folder.name])
         console.fields({"report": shown(path)})
-    console.fields({"sent": f"{before - waiting} records to MLflow, {waiting} wait"})
+    console.fields({"sent": f"{before - waiting} records to MLflow, {waiting} waiting"})
     return waiting, read_sweep(folder)

@@ -23,10 +23,10 @@ SWEEP_FILE = "sweep.yaml"
 """The resolved configuration of a sweep."""
 
 TIME = "[0-9]" * 8 + "-" + "[0-9]" * 6
-"""Pattern of the end of a sweep folder's name: the name of another sweep may begin with this one's."""
+"""Pattern of the suffix of a sweep folder's name, needed because another sweep's name may have the same prefix."""
 
 OUTCOME_FILE = "outcome.json"
-"""How a run ended. Written last: a folder that has it is complete."""
+"""The outcome of a run. Written last: a folder that contains it is complete."""
 RUN_FILE = "run.yaml"
 """The resolved configuration of a run."""
 HARDNESS_FILE = "hardness.npz"
@@ -38,16 +38,16 @@ OUTBOX_FILE = "tracking.jsonl"
 """In the sweep's folder: the calls to the tracking store, one JSON document per line."""
 
 SENT_FILE = "tracking.sent.json"
-"""In the sweep's folder: how much of the outbox is delivered."""
+"""In the sweep's folder: how much of the outbox has been sent."""
 
 TRIALS = "trials"
 """Folder of a sweep's trials."""
 RECORD_FILE = "record.json"
-"""The driver's record of a trial that has ended."""
+"""The driver's record of an ended trial."""
 
 
 def read_outcome(folder: StoragePath) -> Outcome | None:
-    """Return how the run in a folder ended, or None if it has not ended or was interrupted."""
+    """Return the outcome of the run in a folder, or None if it has not ended or was interrupted."""
     try:
         document = json.loads((folder / OUTCOME_FILE).read_text())
     except FileNotFoundError:
@@ -68,7 +68,7 @@ def write_record(sweep: Path, record: TrialRecord) -> None:
 
 
 def read_records(sweep: Path) -> list[TrialRecord]:
-    """Return the records of the trials that have ended, in order of their names."""
+    """Return the records of the ended trials, in order of their names."""
     return [load_record(path.read_bytes()) for path in sorted((sweep / TRIALS).glob(f"*/{RECORD_FILE}"))]
 
 
@@ -79,7 +79,7 @@ def read_record(sweep: Path, trial: str) -> TrialRecord | None:
 
 
 def load_record(content: bytes) -> TrialRecord:
-    """Return a record from the content of its file; fields that an earlier version did not write are unknown."""
+    """Parse a record from the content of its file; fields missing in earlier versions are unknown."""
     document = json.loads(content)
     curve = {int(step): (first, second) for step, (first, second) in document.get("curve", {}).items()}
     return TrialRecord(**{**document, "status": Status(document["status"]), "curve": curve})
@@ -91,30 +91,30 @@ def trial_name(number: int) -> str:
 
 
 def new_folder(config: SweepConfig, local: Path) -> Path:
-    """Create the folder of a new sweep, with its resolved configuration, which runs the same sweep again."""
+    """Create the folder of a new sweep, with its resolved configuration, which reproduces the sweep."""
     folder = local / SWEEPS / f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}"
     write_atomically(folder / SWEEP_FILE, yaml.safe_dump(config.whole, sort_keys=False).encode())
     return folder
 
 
 def newest_folder(name: str, local: Path) -> Path | None:
-    """Return the folder of the newest sweep of a name, or None."""
+    """Return the folder of the newest sweep with a name, or None."""
     files = sorted((local / SWEEPS).glob(f"{name}-{TIME}/{SWEEP_FILE}"))
     return files[-1].parent if files else None
 
 
 def resumable_folder(config: SweepConfig, local: Path) -> Path:
-    """Return the folder of the newest sweep of this name; raises `ConfigError` if it is another sweep's."""
+    """Return the folder of the newest sweep with this name; raises `ConfigError` if its configuration differs."""
     folder = newest_folder(config.name, local)
     if folder is None:
         raise ConfigError(
-            f"--resume: no sweep of the name {config.name} in {shown(local)}; leave --resume out"
+            f"--resume: no sweep with the name {config.name} in {shown(local)}; remove --resume"
         )
     earlier, now = load_sweep(folder / SWEEP_FILE).whole, config.whole
     for key in sorted(earlier.keys() | now.keys()):
         if earlier.get(key) != now.get(key) and key not in ("tracking", "storage"):
             raise ConfigError(
                 f"--resume: {key} differs from {shown(folder / SWEEP_FILE)}: "
-                "take the configuration back, or leave --resume out"
+                "revert the configuration, or remove --resume"
             )
     return folder

@@ -1,7 +1,7 @@
 """The Pareto front of two objectives: its points, hypervolume and knee, and intervals of means. Pure functions.
 
-Points are rows (first objective, second objective). `maximise` says for each whether more is better; inside,
-an objective to minimise is negated, so that every formula below reads as maximisation.
+Points are rows (first objective, second objective). `maximise` states for each whether higher is better; internally,
+objectives to minimise are negated, so that all formulas maximise.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ Directions = tuple[bool, bool]
 MAXIMISE_BOTH: Directions = (True, True)
 
 LINE_TOLERANCE = 1e-9
-"""Points this close to the line through the front's ends, against the ends' own box, count as on it."""
+"""Points closer than this to the line through the front's ends, relative to the ends' bounding box, count as on it."""
 
 
 class Interval(NamedTuple):
@@ -46,7 +46,7 @@ def hypervolume(
 ) -> float:
     """Return the area that the points dominate, down to a reference point that is worse than all of them.
 
-    Exact. Points that do not beat the reference in both objectives, or are not finite, add nothing.
+    The result is exact. Points that are not better than the reference in both objectives, or not finite, add nothing.
     """
     gains = _oriented(points, maximise) - _oriented([reference], maximise)
     gains = gains[np.isfinite(gains).all(axis=1) & (gains > 0).all(axis=1)]
@@ -63,7 +63,7 @@ def hypervolume_share(
 ) -> float:
     """Return the hypervolume as a fraction of the box between the reference and the best corner.
 
-    With the default objectives the corner is (1, the original model's retain utility). The fraction exceeds
+    With the default objectives the corner is (1, the original model's retain utility). The fraction can exceed
     1 when a point lies beyond the corner, and is NaN when the corner does not beat the reference.
     """
     box = hypervolume([best_corner], reference, maximise)
@@ -73,13 +73,13 @@ def hypervolume_share(
 def knee(points: ArrayLike, maximise: Directions = MAXIMISE_BOTH) -> int:
     """Return the index of the front's knee: the point farthest from the line through the front's ends.
 
-    Only the better side of the line counts: a dent in the front is no knee. The choice does not depend on
-    the objectives' scales. Where no point lies beyond the line (one point, two points, a straight or a
-    dented front), the knee is the point on it with the best sum of both objectives.
+    Only points on the better side of the line count. The choice does not depend on the objectives' scales. If no point
+    lies beyond the line (one point, two points, a straight or a concave front), the knee is the point on it with the
+    best sum of both objectives.
 
     Args:
         points: a front's points in any order, all finite; at least one.
-        maximise: for each objective, whether more is better.
+        maximise: for each objective, whether higher is better.
     """
     values = _oriented(points, maximise)
     if not len(values) or not np.isfinite(values).all():
@@ -87,7 +87,9 @@ def knee(points: ArrayLike, maximise: Directions = MAXIMISE_BOTH) -> int:
     ends = values[np.lexsort((values[:, 1], -values[:, 0]))[[0, -1]]]  # best in the first, best in the second
     along = ends[1] - ends[0]
     offset = values - ends[0]
-    distance = along[1] * offset[:, 0] - along[0] * offset[:, 1]  # times the line's length: same order
+    distance = (
+        along[1] * offset[:, 0] - along[0] * offset[:, 1]
+    )  # multiplied by the line's length: same order
     tolerance = LINE_TOLERANCE * abs(along[0] * along[1])
     farthest = distance >= max(distance.max(), 0.0) - tolerance
     return int(np.argmax(np.where(farthest, values.sum(axis=1), -np.inf)))
@@ -96,7 +98,7 @@ def knee(points: ArrayLike, maximise: Directions = MAXIMISE_BOTH) -> int:
 def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     """Return the mean and its t-interval.
 
-    The interval of one value is NaN; the mean as well when there is no value or one is not finite.
+    The interval of a single value is NaN; without values, or if one is not finite, so is the mean.
     """
     sample = np.asarray(values, dtype=float).ravel()
     if not sample.size or not np.isfinite(sample).all():
@@ -105,7 +107,7 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     if sample.size == 1:
         return Interval(mean, float("nan"), float("nan"))
     from scipy.special import (
-        stdtrit,  # only here: its import takes longer than all else that reading a sweep needs
+        stdtrit,  # imported late: takes longer than everything else in reading a sweep
     )
 
     error = float(sample.std(ddof=1)) / np.sqrt(sample.size)
@@ -114,7 +116,7 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
 
 
 def _oriented(points: ArrayLike, maximise: Directions) -> NDArray[np.float64]:
-    """Return the points as an (n, 2) array in which more is better."""
+    """Return the points as an (n, 2) array in which higher is better."""
     values = np.asarray(points, dtype=float)
     if not values.size:
         values = values.reshape(0, 2)

@@ -1,4 +1,4 @@
-"""The front of a sweep as a table of text cells, for the terminal and for Markdown."""
+"""The Pareto front of a sweep as a table of text cells, for the terminal and for Markdown."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,28 +10,28 @@ from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import counted, number, setting, words
 
 HEADLINE = "avg_gap"
-"""Shown next to the objectives where it was measured."""
+"""Shown next to the objectives if it was measured."""
 
 NO_FRONT = "No trial finished with finite objectives: the front is empty."
 KNEE = "*"
 KNEE_NOTE = "; * is the knee"
 NOT_GUARANTEED = "\N{WHITE CIRCLE}"
 NOT_GUARANTEED_NOTE = f"; {NOT_GUARANTEED} not guaranteed: some steps were outside the method's guarantee"
-EQUALS_NOTE = "; +n: as many others at the same point"
+EQUALS_NOTE = "; +n: n other trials at the same point"
 
 
 @dataclass(frozen=True)
 class FrontTable:
-    """The front in text cells, a row for each of its points."""
+    """The front as text cells, with a row for each of its points."""
 
     title: str
     caption: str
-    """How the trials ended, and what the marks mean."""
+    """How the trials ended, and the meaning of the marks."""
     header: list[str]
     """The first three columns are texts: mark, trial, method. The others are numbers."""
     rows: list[list[str]]
     anchors: list[list[str]]
-    """A row each for the original model (O) and the retain-only reference (R)."""
+    """Rows of the original model (O) and the retain-only reference (R)."""
 
 
 def front_table(summary: SweepSummary) -> FrontTable:
@@ -63,13 +63,13 @@ def front_table(summary: SweepSummary) -> FrontTable:
 
 
 def counts_line(summary: SweepSummary) -> str:
-    """Return such as `45 trials: 40 finished, 3 collapsed, 2 failed`."""
+    """Return a summary such as `45 trials: 40 finished, 3 collapsed, 2 failed`."""
     counts = ", ".join(f"{count} {status.value}" for status, count in summary.counts.items() if count)
     return counted(len(summary.trials), "trial") + (f": {counts}" if counts else "")
 
 
 def _distinct(summary: SweepSummary) -> Iterator[tuple[TrialRecord, int]]:
-    """Yield one trial for each point of the front, the knee for its own, and how many others are at that point."""
+    """Yield one trial per point of the front (the knee for its own), and the number of others at the point."""
     for _, group in groupby(summary.front, lambda trial: summary.point(trial.measures)):
         trials = list(group)
         yield next((t for t in trials if summary.place(t) == "knee"), trials[0]), len(trials) - 1

@@ -1,11 +1,12 @@
-"""What the hardness of a HAMU run's first and last step says, as sentences."""
+"""The hardness of a HAMU run's first and last step, described in sentences."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hamu_ray.config.constraint import constraint_of
 from hamu_ray.results.outcome import Report
-from hamu_ray.results.wording import share
+from hamu_ray.results.wording import percent
 
 HARDNESS = "hardness"
 GRADIENT_COSINE = "gradient_cosine"
@@ -14,14 +15,14 @@ AIMS: Mapping[str, tuple[str, str]] = {
     "hamu-q": ("forgetting", "retaining"),
     "hamu-u": ("retaining", "forgetting"),
 }
-"""Of each method whose steps have a hardness: what it guarantees, and what that may cost."""
+"""For each method whose steps have a hardness: the guaranteed objective, and the one that may pay for it."""
 
 Histories = Mapping[str, Mapping[int, float]]
 """Diagnostics by name and step."""
 
 
 def histories_of(reports: Sequence[Report], names: Sequence[str]) -> dict[str, dict[int, float]]:
-    """Return diagnostics of steps from a run's reports; those that it does not have are left out."""
+    """Return diagnostics of steps from a run's reports; missing ones are left out."""
     found: dict[str, dict[int, float]] = {}
     for report in reports:
         for name in names:
@@ -33,14 +34,14 @@ def histories_of(reports: Sequence[Report], names: Sequence[str]) -> dict[str, d
 
 
 def hardness_sentences(histories: Histories, method: Mapping[str, Any]) -> list[str]:
-    """Return what of the guaranteed objective's available change is free, and where the constraint stands.
+    """Describe which part of the guaranteed objective's available change is free, and how the constraint compares.
 
-    With hardness h, ``1 - h`` of it costs the other objective nothing at first order. For one block that is the sine
-    of the gradients' angle; over many blocks, each within its radius, it may be less, so the constraint is compared
-    with ``1 - h``.
+    With hardness h, a fraction ``1 - h`` of it costs the other objective nothing to first order. For a single block
+    this is the sine of the angle between the gradients; over many blocks, each within its radius, it may be less, so
+    the constraint is compared with ``1 - h``.
 
     Args:
-        histories: of the run; without `hardness` there is nothing to say.
+        histories: histories of the run; without `hardness` the result is empty.
         method: the run's ``method`` section.
     """
     aims = AIMS.get(str(method.get("name")))
@@ -50,27 +51,28 @@ def hardness_sentences(histories: Histories, method: Mapping[str, Any]) -> list[
         return []
     gain, cost = aims
     sentences = [
-        f"{share(ends[0])} of the {gain} available in the first step costs nothing in {cost}, "
-        f"{share(ends[1])} in the last."
+        f"{percent(ends[0])} of the {gain} available in the first step costs nothing in {cost}, "
+        f"{percent(ends[1])} in the last."
     ]
-    fraction, sine = method.get("constraint_fraction"), first_sine(histories)
-    if fraction is not None and math.isfinite(sine):
+    key, fraction = constraint_of(method) or (None, math.nan)
+    sine = first_sine(histories)
+    if key == "constraint_fraction" and math.isfinite(sine):
         side = (
-            "less than what is free in the first step: both objectives can gain in it"
+            "less than what is free in the first step: both objectives can improve in it"
             if fraction < ends[0]
             else "no less than what is free in the first step: no step within the radii serves both"
         )
         sentences.append(
-            f"The constraint asks for {share(float(fraction))} of it, {side} "
-            f"(sine of the gradients' angle: {share(sine)})."
+            f"The constraint requires {percent(float(fraction))} of it, {side} "
+            f"(sine of the gradients' angle: {percent(sine)})."
         )
     return sentences
 
 
 def first_sine(histories: Histories) -> float:
-    """Return the sine of the gradients' angle at the first step, NaN where it was not recorded.
+    """Return the sine of the gradients' angle at the first step, NaN if it was not recorded.
 
-    It is 1 where the gradients do not conflict (r.f <= 0): all that is available then serves both objectives.
+    It is 1 without conflict (r.f <= 0): all of the available change then serves both objectives.
     """
     cosines = histories.get(GRADIENT_COSINE, {})
     if not cosines:

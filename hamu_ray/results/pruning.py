@@ -1,4 +1,4 @@
-"""Pruning: which trials finished ones have left far behind, in both objectives."""
+"""Pruning: trials that are far worse than finished ones in both objectives."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Curve = Mapping[int, Point]
 
 @dataclass(frozen=True)
 class ReferenceCurves:
-    """The curves of finished trials, with which running ones are compared."""
+    """The curves of finished trials, with which running trials are compared."""
 
     metrics: tuple[str, str]
     maximise: Directions
@@ -21,9 +21,9 @@ class ReferenceCurves:
     curves: tuple[Curve, ...] = ()
 
     def beat(self, step: int, measures: Mapping[str, float]) -> bool:
-        """Return whether one of them was better by more than the margin in both objectives at this very step.
+        """Return whether one of them was better by more than the margin in both objectives at the same step.
 
-        A metric that is missing or NaN is never beaten: what it means is decided by other rules.
+        A missing or NaN metric is never considered worse; other rules handle it.
         """
         if step < self.grace_steps or any(metric not in measures for metric in self.metrics):
             return False
@@ -40,7 +40,7 @@ class ReferenceCurves:
 
 
 def curve_of(reports: Iterable[Report], metrics: tuple[str, str]) -> dict[int, Point]:
-    """Return a sweep's two objectives at the steps where they were evaluated."""
+    """Return a run's two objectives at the steps where they were evaluated."""
     first, second = metrics
     return {
         report.step: (report.measures[first], report.measures[second])
@@ -50,5 +50,5 @@ def curve_of(reports: Iterable[Report], metrics: tuple[str, str]) -> dict[int, P
 
 
 def curve_to_beat(end: Outcome | Failure, curve: Curve) -> Curve | None:
-    """Return a trial's curve if others are compared with it: that of a trial that finished."""
+    """Return a trial's curve if other trials are compared with it: only if it finished."""
     return curve if isinstance(end, Outcome) and end.status is Status.FINISHED else None

@@ -1,6 +1,6 @@
-"""A sweep read from its folder. Loads neither torch nor Ray nor MLflow.
+"""Reads a sweep from its folder. Loads neither torch nor Ray nor MLflow.
 
-The records of trials that have ended are in the folder; what was logged of the sweep itself, and of trials without a
+The folder contains the records of ended trials; what was logged about the sweep itself, and about trials without a
 record, is in its outbox.
 """
 
@@ -39,7 +39,7 @@ from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath, storage_path
 
 HISTORY = '{"call": "log_history"'
-"""How the lines of the outbox begin that hold diagnostics of steps: most of the file, and not needed here."""
+"""Prefix of the outbox lines with step diagnostics: most of the file, and not needed here."""
 
 
 def read_sweep(folder: Path) -> SweepResult:
@@ -66,7 +66,7 @@ def read_sweep(folder: Path) -> SweepResult:
 
 
 def read_outbox(folder: Path) -> dict[str, RecordedRun]:
-    """Return the runs that a sweep's outbox describes, by their names; empty where there is no outbox."""
+    """Return the runs described by a sweep's outbox, by name; empty without an outbox."""
     runs: dict[str, _Run] = {}
     for call in _calls(folder / OUTBOX_FILE):
         runs.setdefault(call["run"], _Run()).apply(call["call"], call["arguments"])
@@ -75,7 +75,7 @@ def read_outbox(folder: Path) -> dict[str, RecordedRun]:
 
 @dataclass(frozen=True)
 class FolderSource:
-    """Reads single trials of a sweep from its folder, and from the storage where the sweep's workers wrote."""
+    """Reads single trials of a sweep from its folder, and from the storage that the sweep's workers wrote to."""
 
     folder: Path
     document: dict[str, Any]
@@ -109,24 +109,24 @@ class FolderSource:
         return None
 
     def run_id(self, trial: str) -> str:
-        """Return the id of a trial's run in MLflow, if it was delivered."""
+        """Return the id of a trial's run in MLflow, if it was sent."""
         return str(self._run_ids.get(trial, ""))
 
     def rerun_command(self, trial: str) -> str:
-        """Return the command that runs a trial's configuration again, where it lies."""
+        """Return the command that runs a trial's configuration again, from its location."""
         places = list(self._places(trial))
         place = next((place for place in places if (place / RUN_FILE).is_file()), places[0])
         return f"python -m hamu_ray.unlearn {shlex.quote(shown(place / RUN_FILE))}"
 
     def _places(self, trial: str) -> Iterator[StoragePath]:
-        """Yield the folders that may hold a trial's files: the sweep's own, and the one in the storage."""
+        """Yield the folders that may contain a trial's files: the sweep's own, and the one in the storage."""
         yield self.folder / TRIALS / trial
         storage = (self.document.get("storage") or {}).get("path")
         if storage is not None:
             yield storage_path(storage) / SWEEPS / self.folder.name / TRIALS / trial
 
     def _reports(self, trial: str) -> list[Report]:
-        """Return the reports of a trial's unlearning; empty where they were not kept."""
+        """Return the reports of a trial's unlearning; empty if they were not kept."""
         for place in self._places(trial):
             if (place / REPORTS_FILE).is_file():
                 return [report for report in read_reports(place) if report.phase == "unlearning"]
@@ -140,7 +140,7 @@ class FolderSource:
 
 @dataclass
 class _Run:
-    """A run while the outbox is read."""
+    """A run while the outbox is being read."""
 
     parameters: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
@@ -148,13 +148,13 @@ class _Run:
     running: bool = False
     times: list[float] = field(default_factory=list)
     _logged: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Step and time of each metric's value: the last in this order counts, as in MLflow."""
+    """Step and time of each metric's value: the last one in this order counts, as in MLflow."""
 
     def apply(self, call: str, arguments: dict[str, Any]) -> None:
         """Apply one call."""
         if call in ("start_sweep", "start_trial"):
             self.running = True
-            if not self.parameters:  # a run that is started again keeps its parameters and tags
+            if not self.parameters:  # a restarted run keeps its parameters and tags
                 self.parameters = flatten(arguments["parameters"])
                 self._tag(arguments)
         elif call == "log_metrics":
@@ -177,7 +177,7 @@ class _Run:
                 self.metrics[name] = finite_or_nan(value)
 
     def recorded(self, name: str) -> RecordedRun:
-        """Return the run as it is after the calls."""
+        """Return the state of the run after the calls."""
         began = self.times[0] if self.times else math.nan
         ended = self.times[-1] if self.times else math.nan
         return RecordedRun(name, self.parameters, self.metrics, self.tags, self.running, began, ended)

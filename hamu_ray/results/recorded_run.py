@@ -1,6 +1,6 @@
-"""A run as tracking recorded it, and the trial record or sweep result that it amounts to.
+"""A run as recorded by tracking, and its conversion to a trial record or a sweep result.
 
-Both the reader of a sweep's folder and the reader of MLflow go through `RecordedRun`, so they give equal results.
+The readers of a sweep's folder and of MLflow both use `RecordedRun`, so that their results are equal.
 """
 
 import math
@@ -19,9 +19,9 @@ from hamu_ray.results.sweep_result import SweepResult, SweepSource, finite_or_na
 from hamu_ray.results.trial import TrialRecord
 
 UNMEASURED = frozenset({Status.FAILED, Status.INTERRUPTED})
-"""Ends without final metrics: what was measured before them is not final."""
+"""Statuses without final metrics: earlier measurements are not final."""
 
-UNFINISHED = "not over: its sweep still runs, or its driver died"
+UNFINISHED = "not ended: its sweep is running, or its driver was killed"
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class RecordedRun:
     """The last value of each."""
     tags: Mapping[str, str]
     running: bool
-    """Whether it was started, or started again, and has not ended since."""
+    """Whether it was started or restarted and has not ended since."""
     began: float = math.nan
     """Seconds since the epoch."""
     ended: float = math.nan
 
 
 def record_of(run: RecordedRun, document: Mapping[str, Any], config: SweepConfig | None) -> TrialRecord:
-    """Return the record of a trial's run in a sweep with this configuration, as plain data and validated."""
+    """Convert a trial's run to a record; the sweep's configuration is given as plain data and validated."""
     tag = run.tags.get("status", "")
     over = tag in set(Status)
     status = Status(tag) if over else Status.INTERRUPTED
@@ -66,6 +66,7 @@ def record_of(run: RecordedRun, document: Mapping[str, Any], config: SweepConfig
         nodes=nodes.split(", ") if nodes else [],
         reference_kind=run.tags.get("reference", ""),
         reference_origin=run.tags.get("reference_origin", ""),
+        nothing_to_forget=run.tags.get("nothing_to_forget", ""),
         steps=int(run.metrics.get("steps", 0)),
         unlearning_seconds=costs[names.UNLEARNING_SECONDS],
         evaluation_seconds=costs[names.EVALUATION_SECONDS],
@@ -102,7 +103,7 @@ def result_of(
 
 
 def configuration_of(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run's configuration from its flat parameters, without those that only label it in the UI."""
+    """Return a run's configuration from its flat parameters, without those that are only UI labels."""
     known = RunConfig.model_fields
     return nested({path: value for path, value in flat.items() if path.partition(".")[0] in known})
 
@@ -110,7 +111,7 @@ def configuration_of(flat: Mapping[str, Any]) -> dict[str, Any]:
 def _sampled(
     flat: Mapping[str, Any], document: Mapping[str, Any], config: SweepConfig | None
 ) -> dict[str, Any]:
-    """Return the values of the keys that the sweep varied and the trial's method reads."""
+    """Return the values of the keys that the sweep varied and the trial's method uses."""
     present: dict[str, Any] = {}
     for path in document.get("space") or {}:
         values = [flat[key] for key in keys_of_domain(path) if key in flat]
@@ -125,5 +126,5 @@ def _with_prefix(metrics: Mapping[str, float], prefix: str) -> dict[str, float]:
 
 
 def _time(tags: Mapping[str, str], tag: str, otherwise: float) -> float:
-    """Return the time that the driver noted; sweeps of earlier versions have none."""
+    """Return the time recorded by the driver; sweeps of earlier versions have none."""
     return float(tags[tag]) if tag in tags else otherwise

@@ -1,4 +1,4 @@
-"""The summary of a sweep: its Pareto front, its knee, the hypervolume, and means over seeds."""
+"""The summary of a sweep: its Pareto front, knee, hypervolume, and means over seeds."""
 
 import math
 from collections import Counter, defaultdict
@@ -9,6 +9,7 @@ from typing import Any
 from hamu_ray.config.search import DEFAULT_OBJECTIVES, Objective
 from hamu_ray.config.space import METHOD_NAME
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.metrics.table import metric_of
 from hamu_ray.results.front import (
     Interval,
     Point,
@@ -21,8 +22,6 @@ from hamu_ray.results.front import (
 from hamu_ray.results.trial import Status, TrialRecord
 
 SEED = "seed"
-KEPT_SKILL = "retain_utility"
-"""The metric whose best value is assumed to be the original model's."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +30,13 @@ class SweepSummary:
 
     objectives: tuple[Objective, Objective]
     trials: tuple[TrialRecord, ...]
-    """All, in the order given."""
+    """All trials, in the given order."""
     front: tuple[TrialRecord, ...]
-    """Along the front, from the worst to the best first objective."""
+    """Sorted along the front, from the worst to the best first objective."""
     knee: TrialRecord | None
     hypervolume: float
     hypervolume_share: float
-    """Of the box up to `best_corner`."""
+    """As a fraction of the box up to `best_corner`."""
     best_corner: Point
     original: Mapping[str, float] = field(default_factory=dict)
     """The original model's metrics; empty without one."""
@@ -46,22 +45,27 @@ class SweepSummary:
 
     @property
     def counts(self) -> dict[Status, int]:
-        """The number of trials by status, zeros included."""
+        """The number of trials by status, including zeros."""
         counted = Counter(trial.status for trial in self.trials)
         return {status: counted[status] for status in Status}
 
     @property
     def reference_origins(self) -> tuple[str, ...]:
-        """Where the trials' references come from, in words, each once."""
+        """Descriptions of the origins of the trials' references, without duplicates."""
         return tuple(dict.fromkeys(t.reference_origin for t in self.trials if t.reference_origin))
 
+    @property
+    def nothing_to_forget(self) -> tuple[str, ...]:
+        """What trials say whose original model did not know the forget set, each sentence once."""
+        return tuple(dict.fromkeys(t.nothing_to_forget for t in self.trials if t.nothing_to_forget))
+
     def point(self, measures: Mapping[str, float]) -> Point:
-        """Return the values of the two objectives among metrics, NaN where missing."""
+        """Return the values of the two objectives, NaN if missing."""
         first, second = (float(measures.get(objective.metric, math.nan)) for objective in self.objectives)
         return first, second
 
     def place(self, trial: TrialRecord) -> str:
-        """Return `knee`, `front` or nothing."""
+        """Return `knee`, `front` or an empty string."""
         if self.knee is not None and trial.trial_id == self.knee.trial_id:
             return "knee"
         return "front" if any(trial.trial_id == other.trial_id for other in self.front) else ""
@@ -84,14 +88,15 @@ def summarise(
     original: Mapping[str, float] | None = None,
     reference: Mapping[str, float] | None = None,
 ) -> SweepSummary:
-    """Return the summary of a sweep, which may still run and need not have a finished trial.
+    """Return the summary of a sweep, which may still be running and need not have a finished trial.
 
     The hypervolume is taken from the corner (0 to maximise, 1 to minimise) up to the best corner: 1
-    (0 to minimise), but for `retain_utility` the original model's value where it is known.
+    (0 to minimise), but for skill that can only be kept (`Metric.original_is_best`, such as `retain_utility`) the
+    original model's value where it is known.
 
     Args:
-        records: its trials.
-        objectives: of the sweep.
+        records: the sweep's trials.
+        objectives: the sweep's objectives.
         original: metrics of the original model.
         reference: metrics of the retain-only reference.
     """
@@ -131,7 +136,7 @@ def settings_of(trial: TrialRecord, without_seed: bool = False) -> dict[str, Any
 
 
 def over_seeds(summary: SweepSummary) -> list[SeedGroup]:
-    """Return means of the objectives over seeds, for each setting that finished with two seeds or more."""
+    """Return means of the objectives over seeds, for each configuration that finished with at least two seeds."""
     groups: dict[tuple[str, str], list[TrialRecord]] = defaultdict(list)
     for trial in summary.trials:
         if trial.status is Status.FINISHED and SEED in trial.parameters:
@@ -147,7 +152,9 @@ def over_seeds(summary: SweepSummary) -> list[SeedGroup]:
 
 
 def _best(objective: Objective, original: Mapping[str, float]) -> float:
-    known = float(original.get(objective.metric, math.nan)) if objective.metric == KEPT_SKILL else math.nan
+    metric = metric_of(objective.metric)
+    kept = metric is not None and metric.original_is_best
+    known = float(original.get(objective.metric, math.nan)) if kept else math.nan
     return known if math.isfinite(known) else float(objective.maximise)
 
 
@@ -162,7 +169,7 @@ def summary_of(config: SweepConfig, records: Sequence[TrialRecord]) -> SweepSumm
 
 
 def mean_measures(measured: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Return the mean of each metric over the models that have it; they differ where seeds or splits vary."""
+    """Return the mean of each metric over the models that have it; they may differ between seeds or splits."""
     present = [measures for measures in measured if measures]
     names = {name: None for measures in present for name in measures}
     means = {}

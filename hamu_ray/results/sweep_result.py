@@ -16,7 +16,7 @@ from hamu_ray.results.trial import TrialRecord
 
 
 class SweepSource(Protocol):
-    """Where a sweep was read from, for what is read one trial at a time."""
+    """The source of a sweep, for data that are read one trial at a time."""
 
     @property
     def address(self) -> str:
@@ -24,19 +24,19 @@ class SweepSource(Protocol):
         ...
 
     def record(self, trial: str) -> TrialRecord | None:
-        """Return the record that the driver wrote at the end of a trial, or None where it was not kept."""
+        """Return the record that the driver wrote at the end of a trial, or None if it was not kept."""
         ...
 
     def history(self, trial: str, metric: str) -> dict[int, float]:
-        """Return the values of a metric by step; empty where it was not logged."""
+        """Return the values of a metric by step; empty if it was not logged."""
         ...
 
     def file(self, trial: str, name: str) -> bytes | None:
-        """Return the content of a file of a trial's run, or None where it was not kept."""
+        """Return the content of a file of a trial's run, or None if it was not kept."""
         ...
 
     def run_id(self, trial: str) -> str:
-        """Return the id of a trial's run in MLflow; empty where it has none."""
+        """Return the id of a trial's run in MLflow; empty if it has none."""
         ...
 
     def rerun_command(self, trial: str) -> str:
@@ -46,9 +46,9 @@ class SweepSource(Protocol):
 
 @dataclass(frozen=True)
 class SweepResult:
-    """A sweep that has ended or still runs.
+    """A sweep that has ended or is still running.
 
-    The records of its trials have neither the metrics of their base models nor curves: `source` reads those, for one
+    The records of its trials contain neither the metrics of their base models nor curves: `source` reads them, one
     trial at a time.
     """
 
@@ -68,14 +68,14 @@ class SweepResult:
     running: bool
     """Whether it has not ended."""
     began: float
-    """Seconds since the epoch; NaN where unknown."""
+    """Seconds since the epoch; NaN if unknown."""
     ended: float
-    """NaN while it runs."""
+    """Seconds since the epoch; NaN while it runs."""
     source: SweepSource = field(compare=False, repr=False)
 
     @cached_property
     def config(self) -> SweepConfig | None:
-        """The validated configuration; None where this version's schema refuses it."""
+        """The validated configuration; None if this version's schema rejects it."""
         try:
             return SweepConfig.model_validate(self.document)
         except ValidationError:
@@ -92,12 +92,12 @@ class SweepResult:
 
     @property
     def key(self) -> tuple[str, str]:
-        """Its identity among sweeps: the experiment and the name."""
+        """Its identity among sweeps: experiment and name."""
         return self.experiment, self.name
 
     @property
     def expected(self) -> int | None:
-        """The number of trials that the configuration asks for; None where it is not known."""
+        """The number of trials of the configuration; None if it is unknown."""
         return trials_of(self.config) if self.config else None
 
     @cached_property
@@ -113,5 +113,5 @@ def objective_curve(source: SweepSource, trial: str, objectives: Sequence[Object
 
 
 def finite_or_nan(value: float | None) -> float:
-    """Return a number that may be missing as a float: NaN where it is missing or infinite."""
+    """Convert an optional number to a float: NaN if it is missing or infinite."""
     return value if value is not None and math.isfinite(value) else math.nan

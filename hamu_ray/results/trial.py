@@ -1,4 +1,4 @@
-"""How a trial of a sweep ended."""
+"""The record of a trial of a sweep."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -30,15 +30,17 @@ class TrialRecord:
     reason: str = ""
     """Why it ended: the stop rule, or the first line of the error."""
     model_path: str = ""
-    """The file of the unlearned model; empty where the trial left none."""
+    """Path of the unlearned model; empty if it was not kept."""
     curve: Mapping[int, tuple[float, float]] = field(default_factory=dict)
     """The two objectives by step, at the steps where the model was evaluated."""
     nodes: Sequence[str] = ()
-    """Nodes of its workers, in order of use: each an address and Ray's id of the node."""
+    """Nodes of its workers, in order of use: each as address and Ray node id."""
     reference_kind: str = ""
-    """Why the reference should never have met the data to forget (`Outcome.reference_kind`)."""
+    """Why the reference is considered free of the forget set (`Outcome.reference_kind`)."""
     reference_origin: str = ""
     """The same in words."""
+    nothing_to_forget: str = ""
+    """In words, where the original model did not know the forget set (`Outcome.nothing_to_forget`)."""
     steps: int = 0
     unlearning_seconds: float = math.nan
     evaluation_seconds: float = math.nan
@@ -47,7 +49,7 @@ class TrialRecord:
     """Per step and worker."""
     trial_seconds: float = math.nan
     steps_outside_guarantee: int | None = None
-    """Of `Outcome`; None for methods that guarantee nothing, and where it is not known."""
+    """From `Outcome`; None for methods without a guarantee, and if unknown."""
     running: bool = False
     """Whether it has not ended; the status is then `INTERRUPTED`."""
 
@@ -58,7 +60,7 @@ class TrialRecord:
 
     @property
     def costs(self) -> dict[str, float]:
-        """Its costs by the names of `hamu_ray.metrics.table.COSTS`; those that are not known are left out."""
+        """Its costs by the names of `hamu_ray.metrics.table.COSTS`, without unknown ones."""
         values = {name: getattr(self, name) for name in COSTS}
         known = {name: float(value) for name, value in values.items() if value is not None}
         if not self.steps and math.isnan(self.unlearning_seconds):

@@ -1,6 +1,6 @@
-"""Numbers, hyperparameters, paths and metrics as text for people.
+"""Formatting of numbers, hyperparameters, paths and metrics for people.
 
-`number` is for metrics, `setting` for sampled values; all others are for one kind of value each.
+`number` is for metrics, `setting` for sampled values; the others are for one kind of value each.
 """
 
 import math
@@ -9,17 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from hamu_ray.config.space import METHOD_NAME, METHOD_PREFIX
-from hamu_ray.metrics.table import OBJECTIVES, STEP, metric_of
+from hamu_ray.metrics.table import OBJECTIVES, metric_of
 from hamu_ray.results.front import Interval
 from hamu_ray.storage import StoragePath
 
 DEFINITIONS = {name: metric.definition for name, metric in OBJECTIVES.items()}
 """Definitions of objectives by name, for subtitles of axes."""
 
-STEP_DEFINITIONS = {name: metric.definition for name, metric in STEP.items()}
-"""Definitions of the diagnostics of steps by name."""
-
-SHORT_KEYS = {"learning_rate": "lr", "constraint_ratio": "ratio"}
+SHORT_KEYS = {"learning_rate": "lr", "constraint_ratio": "ratio", "constraint_fraction": "fraction"}
 """Abbreviations of the last words of key paths."""
 
 NONE = "\N{EN DASH}"
@@ -38,10 +35,15 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def capitalised(text: str) -> str:
+    """Return a text with a capital first letter, as a sentence."""
+    return text[:1].upper() + text[1:]
+
+
 def last_word(path: str) -> str:
     """Return the last key of a path as words: `learning rate` for `optimizer.learning_rate`.
 
-    Of a domain for several keys, all: `batch retain, forget` for `batch.{retain,forget}`.
+    For a domain of several keys, return all of them: `batch retain, forget` for `batch.{retain,forget}`.
     """
     if "{" in path:
         return words(path.replace("{", "").replace("}", "").replace(".", " ").replace(",", ", "))
@@ -49,7 +51,7 @@ def last_word(path: str) -> str:
 
 
 def number(value: Any) -> str:
-    """Return a number with about four significant digits, `NONE` where it is missing or not finite."""
+    """Format a number with about four significant digits; `NONE` if it is missing or not finite."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return NONE if value is None else str(value)
     if not math.isfinite(value):
@@ -62,17 +64,17 @@ def number(value: Any) -> str:
 
 
 def setting(value: Any) -> str:
-    """Return a sampled value, with three significant digits."""
+    """Format a sampled value with three significant digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def settings(values: Mapping[str, Any]) -> str:
-    """Return sampled values in one line."""
+    """Format sampled values in one line."""
     return ", ".join(f"{last_word(key)} {setting(value)}" for key, value in values.items())
 
 
 def signed(value: float) -> str:
-    """Return a difference with its sign."""
+    """Format a difference with its sign."""
     if not math.isfinite(value):
         return NONE
     text = number(abs(value))
@@ -80,19 +82,19 @@ def signed(value: float) -> str:
 
 
 def spread(interval: Interval) -> str:
-    """Return a mean with its 95 % interval, where there is one."""
+    """Format a mean with its 95 % interval, if it has one."""
     if math.isnan(interval.low):
         return number(interval.mean)
     return f"{number(interval.mean)} [{number(interval.low)}, {number(interval.high)}]"
 
 
-def share(value: float) -> str:
-    """Return a fraction in percent."""
+def percent(value: float) -> str:
+    """Format a fraction in percent."""
     return f"{value:.1%}".replace("%", " %") if math.isfinite(value) else NONE
 
 
 def duration(seconds: float) -> str:
-    """Return a time with its unit."""
+    """Format a time with its unit."""
     if not math.isfinite(seconds):
         return NONE
     if seconds < 10:
@@ -104,35 +106,35 @@ def duration(seconds: float) -> str:
 
 
 def p_value(p: float) -> str:
-    """Return a p-value."""
+    """Format a p-value."""
     if math.isnan(p):
         return NONE
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def counted(count: int, noun: str) -> str:
-    """Return such as `1 trial` or `45 trials`."""
+    """Return a count with its noun, such as `1 trial` or `45 trials`."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def defined(measure: str, task: str) -> tuple[str, str]:
-    """Return a metric's definition and the direction that is better; empty where the table does not have it."""
-    metric = metric_of(measure, task) or metric_of(measure)
+def defined(name: str, task: str) -> tuple[str, str]:
+    """Return a metric's definition and better direction; empty if the table does not contain it."""
+    metric = metric_of(name, task) or metric_of(name)
     if metric is None:
         return "", ""
     better = {"higher": "higher is better", "lower": "lower is better"}
-    return metric.definition, better.get(metric.better, "no direction of its own")
+    return metric.definition, better.get(metric.better, "close to R's is better")
 
 
 def shown(path: StoragePath) -> str:
-    """Return a path as typed at a terminal: relative to the working directory where it lies within."""
+    """Return a path relative to the working directory, if it is inside."""
     if isinstance(path, Path) and path.is_relative_to(Path.cwd()):
         return str(path.relative_to(Path.cwd()))
     return str(path)
 
 
 def describe(parameters: Mapping[str, Any]) -> str:
-    """Return sampled values as a short text: the method, then last words of keys with values, the seed last."""
+    """Describe sampled values in a short text: the method, then last words of keys with values, the seed last."""
     words = [str(parameters[METHOD_NAME])] if METHOD_NAME in parameters else []
     for path in sorted(parameters, key=lambda path: (path == "seed", path.startswith(METHOD_PREFIX))):
         if path != METHOD_NAME:
@@ -142,6 +144,6 @@ def describe(parameters: Mapping[str, Any]) -> str:
 
 
 def short(node: str) -> str:
-    """Return a node's address and the end of its id."""
+    """Return a node's address and the last characters of its id."""
     address, _, ray_id = node.rpartition("/")
     return f"{address}/{ray_id[-6:]}"

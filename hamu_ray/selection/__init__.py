@@ -1,1 +1,1 @@
-"""Choosing a point of a front, and confirming it with fresh seeds."""
+"""Selecting a point of a Pareto front, and confirming it with new seeds."""

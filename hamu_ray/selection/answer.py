@@ -1,4 +1,4 @@
-"""Select a point of a sweep's Pareto front, and print its metrics and what its neighbours would gain and lose."""
+"""Select a point of a sweep's Pareto front; print its metrics and the trade-offs of its neighbours."""
 
 import json
 import math
@@ -21,15 +21,15 @@ from hamu_ray.selection.confirmation import Confirmation, check_seeds
 from hamu_ray.selection.rules import Bound, best, differences, nearest_miss, neighbours
 from hamu_ray.storage import StoragePath, storage_path
 from hamu_ray.terminal.console import Console
-from hamu_ray.terminal.measures import measures_table
+from hamu_ray.terminal.metrics import metrics_table
 
 HARDNESS = ("gradient_cosine", "gradient_angle", "infeasible_blocks", "stopping_margin")
-"""Diagnostics whose values in the last step are printed."""
+"""Diagnostics whose values at the last step are printed."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """A trial selected from a front, with what is needed to judge it."""
+    """A trial selected from a front, with the information needed to assess it."""
 
     summary: SweepSummary
     trial: TrialRecord
@@ -40,7 +40,7 @@ class Selection:
 
     @property
     def folder(self) -> StoragePath:
-        """Where its model and its configuration are."""
+        """The folder of its model and its configuration."""
         return storage_path(self.trial.model_path).parent
 
 
@@ -51,12 +51,12 @@ def decide(
     seeds: str | None = None,
     as_json: bool = False,
 ) -> int:
-    """Select a point of the front, print it, and confirm it where asked to.
+    """Select a point of the front, print it, and confirm it if requested.
 
-    Returns 0, or 1 where no point keeps the bounds or the confirmation did not.
+    Returns 0, or 1 if no point meets the bounds or the confirmation fails.
 
     Raises:
-        ConfigError: A bound or the seeds make no sense, or the sweep has no front.
+        ConfigError: A bound or the seeds are invalid, or the sweep has no front.
     """
     console = Console()
     sweep = read_sweep(folder)
@@ -73,7 +73,7 @@ def decide(
         closest = nearest_miss(summary, bounds)
         assert closest is not None
         print(
-            f"no point of the front keeps {' and '.join(map(str, bounds))}; the nearest is trial {closest.trial_id} "
+            f"no point of the front meets {' and '.join(map(str, bounds))}; the nearest is trial {closest.trial_id} "
             f"({describe(closest.parameters)}): {objectives_line(summary, closest.measures)}",
             file=sys.stderr if as_json else sys.stdout,
         )
@@ -85,7 +85,7 @@ def decide(
     confirmation = None
     if fresh:
         with redirect_stdout(sys.stderr if as_json else sys.stdout):
-            from hamu_ray.selection.confirm import confirm_trial  # with the checks of a sweep
+            from hamu_ray.selection.confirm import confirm_trial  # imports the checks of a sweep
 
             confirmation = confirm_trial(folder, trial, fresh, bounds)
     if as_json:
@@ -96,12 +96,12 @@ def decide(
 
 
 def bounds_of(summary: SweepSummary, asked: Sequence[tuple[str, str, float]]) -> list[Bound]:
-    """Return the bounds that were asked for; raises `ConfigError` for one that no objective can have."""
+    """Parse the requested bounds; raises `ConfigError` for a metric that is not an objective or a wrong direction."""
     known = {objective.metric: objective for objective in summary.objectives}
     bounds: dict[str, Bound] = {}
     for kind, metric, value in asked:
         if metric not in known:
-            raise ConfigError(f"--{kind} {metric}: no objective of this sweep; {nearest(metric, known)}")
+            raise ConfigError(f"--{kind} {metric}: not an objective of this sweep; {nearest(metric, known)}")
         mode = "min" if known[metric].maximise else "max"
         if kind != mode:
             better = "more" if known[metric].maximise else "less"
@@ -115,7 +115,7 @@ def bounds_of(summary: SweepSummary, asked: Sequence[tuple[str, str, float]]) ->
 
 
 def group_of(summary: SweepSummary, trial: TrialRecord) -> SeedGroup | None:
-    """Return the trials that differ from this one in their seed alone, where there are such."""
+    """Return the trials that differ from this one only in their seeds, if there are any."""
     settings = settings_of(trial, without_seed=True)
     for group in over_seeds(summary):
         if (group.method, group.parameters) == (method_of(trial), settings):
@@ -124,7 +124,7 @@ def group_of(summary: SweepSummary, trial: TrialRecord) -> SeedGroup | None:
 
 
 def hardness_of(sweep: SweepResult, trial: TrialRecord) -> dict[str, float]:
-    """Return diagnostics of the last step; empty where the run's reports were not kept."""
+    """Return diagnostics of the last step; empty if the run's reports were not kept."""
     histories = {name: sweep.source.history(trial.trial_id, name) for name in HARDNESS}
     return {name: history[max(history)] for name, history in histories.items() if history}
 
@@ -138,13 +138,13 @@ def objectives_line(summary: SweepSummary, measures: Mapping[str, float]) -> str
 
 
 def print_selection(selection: Selection, folder: Path, console: Console) -> None:
-    """Print the point, how to use it, what was measured, and its neighbours on the front."""
+    """Print the point, the commands to use it, its metrics, and its neighbours on the front."""
     summary, trial, run = selection.summary, selection.trial, selection.folder / RUN_FILE
     reason = " and ".join(map(str, selection.bounds))
     lines = {
         "sweep": shown(folder),
         "trial": f"{trial.trial_id} {describe(trial.parameters)}"
-        + (f": keeps {reason}" if reason else ": the knee of the front"),
+        + (f": meets {reason}" if reason else ": the knee of the front"),
         "status": f"{trial.status}: {trial.reason} ({trial.steps} steps in {trial.unlearning_seconds:.1f} s)",
         **guarantee_line(trial),
         "model": shown(storage_path(trial.model_path)),
@@ -159,13 +159,13 @@ def print_selection(selection: Selection, folder: Path, console: Console) -> Non
         if metric in summary.reference
     }
     columns = {"selected": trial.measures, "original": trial.original, "reference": trial.reference}
-    console.print(measures_table({name: m for name, m in {**columns, "gap to it": gaps}.items() if m}))
+    console.print(metrics_table({name: m for name, m in {**columns, "gap to it": gaps}.items() if m}))
     for line in (*neighbour_lines(selection), *known_lines(selection)):
         console.text(line)
 
 
 def guarantee_line(trial: TrialRecord) -> dict[str, str]:
-    """Return how many steps were outside the method's guarantee; empty where it has none."""
+    """Return how many steps were outside the method's guarantee; empty if it has none."""
     if trial.guaranteed is None:
         return {}
     word = "guaranteed" if trial.guaranteed else "not guaranteed"
@@ -174,7 +174,7 @@ def guarantee_line(trial: TrialRecord) -> dict[str, str]:
 
 
 def neighbour_lines(selection: Selection) -> list[str]:
-    """Return a line for each neighbour: what one would gain and pay by taking it."""
+    """Return a line for each neighbour with its gain and its cost compared with the selected point."""
     summary, trial = selection.summary, selection.trial
     lines = []
     for other in neighbours(summary, trial):
@@ -189,7 +189,7 @@ def neighbour_lines(selection: Selection) -> list[str]:
 
 
 def known_lines(selection: Selection) -> list[str]:
-    """Return what is known of the seeds and of the last step."""
+    """Return what is known about the seeds and the last step."""
     if selection.seeds is None:
         lines = ["seeds    one; --confirm N runs it again with others"]
     else:
@@ -207,7 +207,7 @@ def known_lines(selection: Selection) -> list[str]:
 
 
 def how_to_load(selection: Selection) -> str:
-    """Return what reads the model in Python."""
+    """Return how to load the model in Python."""
     if (selection.folder / "config.json").is_file():
         return f"a folder for transformers' from_pretrained: {shown(selection.folder)}"
     if (selection.folder / "adapter_config.json").is_file():
@@ -216,7 +216,7 @@ def how_to_load(selection: Selection) -> str:
 
 
 def as_document(selection: Selection, folder: Path, confirmation: Confirmation | None) -> dict[str, Any]:
-    """Return all of it as plain data; what is undefined is null."""
+    """Return the selection as plain data; undefined values are null."""
     summary, trial, seeds = selection.summary, selection.trial, selection.seeds
     document = {
         "sweep": str(folder),
@@ -246,7 +246,7 @@ def as_document(selection: Selection, folder: Path, confirmation: Confirmation |
 
 
 def without_nan(value: Any) -> Any:
-    """Return plain data with None for every NaN: JSON has none."""
+    """Replace every NaN in plain data by None, because JSON has no NaN."""
     if isinstance(value, Mapping):
         return {key: without_nan(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Run a selected trial again with fresh seeds, as a sweep."""
+"""Confirmation of a selected trial: a sweep with new seeds."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +20,8 @@ NAME_LENGTH = 100
 def confirm_trial(
     sweep: Path, trial: TrialRecord, seeds: Sequence[int], bounds: Sequence[Bound]
 ) -> Confirmation:
-    """Run the configuration of a trial of a sweep's folder with each seed, as another sweep beside it."""
-    from hamu_ray.tuning.run import run_sweep  # loads Ray and torch
+    """Run the configuration of a sweep's trial with each seed, as a new sweep in the same storage."""
+    from hamu_ray.tuning.run import run_sweep  # imports Ray and torch
 
     config = load_sweep(sweep / SWEEP_FILE)
     again = confirming_sweep(config, trial, seeds)
@@ -41,9 +41,9 @@ def confirm_trial(
 
 
 def confirming_sweep(config: SweepConfig, trial: TrialRecord, seeds: Sequence[int]) -> SweepConfig:
-    """Return the sweep over fresh seeds of a trial's configuration, where and as its own sweep ran."""
+    """Return the sweep over new seeds of a trial's configuration, with the settings of its own sweep."""
     where = config.model_dump(mode="json", include={"storage", "tracking"})
-    where["tracking"]["register_models"] = None  # the selected model is the one to keep
+    where["tracking"]["register_models"] = None  # only the selected model is registered
     objectives = [objective.model_dump() for objective in config.search.objectives]
     search = {"algorithm": "grid", "objectives": objectives, "retries": config.search.retries}
     return SweepConfig.model_validate(

@@ -1,6 +1,6 @@
-"""The outcome of a confirmation: a selected trial, run again with seeds that its sweep did not use.
+"""The outcome of a confirmation: a selected trial, repeated with seeds that its sweep did not use.
 
-The best of many trials is partly lucky, so its own metrics are biased upwards; fresh seeds are not.
+The best of many trials is partly lucky, so its own metrics are biased upwards; new seeds are not.
 """
 
 from collections.abc import Collection, Sequence
@@ -17,7 +17,7 @@ from hamu_ray.terminal.console import Console
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The results of a selected trial with fresh seeds."""
+    """The results of a selected trial with new seeds."""
 
     sweep: str
     """Folder of the sweep that ran them."""
@@ -25,14 +25,14 @@ class Confirmation:
     finished: int
     objectives: Sequence[Objective]
     selected: Sequence[float]
-    """The objectives of the trial that was selected."""
+    """The objectives of the selected trial."""
     intervals: Sequence[Interval]
-    """The objectives over those that finished."""
+    """The objectives over the finished runs."""
     bounds: Sequence[Bound]
 
     @property
     def verdicts(self) -> dict[str, str]:
-        """Whether each bound holds, by its text."""
+        """Whether each bound holds, by the bound's text."""
         found = dict(zip((o.metric for o in self.objectives), self.intervals, strict=True))
         return {str(bound): verdict(bound, found[bound.objective.metric]) for bound in self.bounds}
 
@@ -42,7 +42,7 @@ class Confirmation:
         return self.finished == len(self.seeds) and "does not hold" not in self.verdicts.values()
 
     def print(self, console: Console) -> None:
-        """Print the objectives beside those of the selected trial, and what became of the bounds."""
+        """Print the objectives next to those of the selected trial, and whether the bounds hold."""
         rows = [
             (
                 objective.metric,
@@ -52,7 +52,7 @@ class Confirmation:
             )
             for objective, value, interval in zip(self.objectives, self.selected, self.intervals, strict=True)
         ]
-        console.columns(("confirmed", "selected", "mean of fresh seeds", "95 % interval"), rows)
+        console.columns(("confirmed", "selected", "mean of new seeds", "95 % interval"), rows)
         seeds = f"{', '.join(map(str, self.seeds))}: {self.finished} of {len(self.seeds)} finished"
         console.fields({"seeds": seeds})
         for bound, words in self.verdicts.items():
@@ -71,14 +71,14 @@ class Confirmation:
 
 
 def check_seeds(number_of: int | None, given: str | None, used: Collection[int]) -> list[int]:
-    """Return the seeds to confirm with, none if confirmation is off.
+    """Return the seeds for the confirmation; empty if it is disabled.
 
     Raises:
-        ConfigError: They are no seeds, or the sweep used one of them.
+        ConfigError: They are not valid seeds, or the sweep used one of them.
     """
     if number_of is not None:
         if number_of < 1:
-            raise ConfigError(f"--confirm {number_of}: give the number of fresh seeds, 1 or more")
+            raise ConfigError(f"--confirm {number_of}: give the number of new seeds, 1 or more")
         return fresh_seeds(used, number_of)
     if given is None:
         return []
@@ -93,7 +93,7 @@ def check_seeds(number_of: int | None, given: str | None, used: Collection[int])
     known = sorted(set(seeds) & set(used))
     if known:
         raise ConfigError(
-            f"--seeds {given}: the sweep has used {known[0]}; take one such as {fresh_seeds(used, 1)[0]}"
+            f"--seeds {given}: the sweep has already used {known[0]}; use another, such as {fresh_seeds(used, 1)[0]}"
         )
     return seeds
 

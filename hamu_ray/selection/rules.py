@@ -1,4 +1,4 @@
-"""Which point of a front to take: the best in one objective among those that keep a bound on the other."""
+"""Rules for selecting a point of a front: the best in one objective that meets a bound on the other."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,13 +15,13 @@ LARGEST_SEED = 2**32 - 1
 
 @dataclass(frozen=True)
 class Bound:
-    """What an objective must reach: at least the value where more is better, at most where less is."""
+    """A bound on an objective: a minimum if higher is better, a maximum if lower is better."""
 
     objective: Objective
     value: float
 
     def shortfall(self, value: float) -> float:
-        """Return by how much a value misses the bound, zero or less where it keeps it; NaN misses by infinity."""
+        """Return by how much a value misses the bound, zero or less if it meets it; infinity for NaN."""
         missing = self.value - value if self.objective.maximise else value - self.value
         return math.inf if math.isnan(missing) else missing
 
@@ -31,10 +31,10 @@ class Bound:
 
 
 def best(summary: SweepSummary, bounds: Sequence[Bound]) -> TrialRecord | None:
-    """Return the trial of the front to take, or None where no point of it keeps the bounds.
+    """Return the selected trial of the front, or None if no point meets the bounds.
 
-    With a bound on one objective that is the best in the other. Without one, or with one on each, it is the knee of
-    the points that are left.
+    With a bound on one objective, this is the best point in the other. Without bounds, or with bounds on both, it is
+    the knee of the remaining points.
     """
     kept = [trial for trial in summary.front if shortfall(trial, bounds) <= 0]
     if not kept:
@@ -51,7 +51,7 @@ def best(summary: SweepSummary, bounds: Sequence[Bound]) -> TrialRecord | None:
 
 
 def nearest_miss(summary: SweepSummary, bounds: Sequence[Bound]) -> TrialRecord | None:
-    """Return the front's trial that misses the bounds by least; None where the front is empty."""
+    """Return the front's trial that misses the bounds by the least; None if the front is empty."""
     return min(summary.front, key=lambda trial: shortfall(trial, bounds), default=None)
 
 
@@ -62,12 +62,12 @@ def shortfall(trial: TrialRecord, bounds: Iterable[Bound]) -> float:
 
 
 def better(objective: Objective, value: float) -> float:
-    """Return the value, negated where less is better."""
+    """Return the value, negated if lower is better."""
     return value if objective.maximise else -value
 
 
 def neighbours(summary: SweepSummary, trial: TrialRecord) -> tuple[TrialRecord | None, TrialRecord | None]:
-    """Return the front's next points on both sides: worse and better in the first objective."""
+    """Return the adjacent points of the front: the worse and the better one in the first objective."""
     first = summary.objectives[0]
     here = better(first, trial.measures[first.metric])
     below = [t for t in summary.front if better(first, t.measures[first.metric]) < here]

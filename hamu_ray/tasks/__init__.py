@@ -1,4 +1,4 @@
-"""Tasks: a model, data with a forget set, and measures, behind one protocol."""
+"""Tasks: a model, data with a forget set, and metrics, behind one protocol."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from hamu_ray.tasks import task  # only now: it needs torch
+    from hamu_ray.tasks import task  # imported late: it needs torch
 
     return getattr(task, name)

@@ -1,7 +1,7 @@
-"""Pretrained checkpoints as files: what `from_pretrained` takes, looked at without importing torch.
+"""Pretrained checkpoints as files: the arguments of `from_pretrained`, inspected without importing torch.
 
-A checkpoint is a folder of this machine or a name on the hub. It holds a whole model, in one file or in shards, or a
-`peft` adapter that rests on another checkpoint.
+A checkpoint is a local folder or a name on the hub. It contains a whole model, in one file or sharded, or a `peft`
+adapter for another checkpoint.
 """
 
 import hashlib
@@ -20,10 +20,10 @@ PREPROCESSOR = "preprocessor_config.json"
 WHOLE = ("model.safetensors", "pytorch_model.bin")
 ADAPTER = ("adapter_model.safetensors", "adapter_model.bin")
 INDEX = ".index.json"
-"""Ends the name of the file that says which shard holds which tensor."""
+"""Suffix of the file that maps tensors to shards."""
 
 CHUNK = 1 << 22
-"""Bytes that are compared at once."""
+"""Number of bytes compared at once."""
 
 
 @dataclass(frozen=True)
@@ -31,20 +31,20 @@ class Checkpoint:
     """A checkpoint, and the configuration key that names it."""
 
     key: str
-    """Such as `model.name`, for errors."""
+    """The key, such as `model.name`, for errors."""
     name: str
     """A folder, or a name on the hub."""
 
     @property
     def local(self) -> bool:
-        """Whether it is a folder of this machine."""
+        """Whether it is a local folder."""
         return is_local(self.name)
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """What `config.json` says; of an adapter what its base's says.
+        """The content of `config.json`; for an adapter, that of its base model.
 
-        Raises `ValueError` where there is none: this is no checkpoint.
+        Raises `ValueError` if there is none: this is not a checkpoint.
         """
         if self.base is not None:
             return self.base.config
@@ -52,34 +52,32 @@ class Checkpoint:
             return found
         if not self.local:
             raise ValueError(
-                f"{self.key}: the hub has no {CONFIG} of {self.name}, or is out of reach; check the name"
+                f"{self.key}: the hub has no {CONFIG} of {self.name}, or is unreachable; check the name"
             )
         there = Path(self.name).expanduser().exists()
         problem = f"the folder has no {CONFIG}" if there else "no such folder"
-        raise ValueError(
-            f"{self.key}: {self.name}: {problem}; give a checkpoint as save_pretrained leaves it"
-        )
+        raise ValueError(f"{self.key}: {self.name}: {problem}; give a checkpoint written by save_pretrained")
 
     @cached_property
     def adapter(self) -> dict[str, Any]:
-        """What `adapter_config.json` says; empty where this is a whole model."""
+        """The content of `adapter_config.json`; empty for a whole model."""
         return self.json(ADAPTER_CONFIG)
 
     @property
     def base(self) -> "Checkpoint | None":
-        """What an adapter rests on, None for a whole model; raises `ValueError` for an adapter that does not say."""
+        """The base model of an adapter, None for a whole model; raises `ValueError` if the adapter does not name it."""
         if not self.adapter:
             return None
         name = self.adapter.get("base_model_name_or_path")
         if not name:
             raise ValueError(
-                f"{self.key}: {self.name}: {ADAPTER_CONFIG} names no base_model_name_or_path; write the model there "
+                f"{self.key}: {self.name}: {ADAPTER_CONFIG} has no base_model_name_or_path; set it to the model "
                 "that the adapter was trained on"
             )
         return Checkpoint(self.key, str(name))
 
     def json(self, file: str) -> dict[str, Any]:
-        """Return one of its JSON files, empty where it has none; raises `ValueError` for one that is broken."""
+        """Return one of its JSON files, empty if it does not exist; raises `ValueError` if it cannot be parsed."""
         path = self.file(file)
         if path is None:
             return {}
@@ -90,7 +88,7 @@ class Checkpoint:
         return content if isinstance(content, dict) else {}
 
     def file(self, name: str) -> Path | None:
-        """Return the path of one of its files, fetched from the hub where it is there; None where it has none.
+        """Return the path of one of its files, downloaded from the hub if needed; None if it does not exist.
 
         Raises:
             ValueError: The checkpoint is not on the hub, or the hub cannot be reached.
@@ -104,14 +102,14 @@ class Checkpoint:
         try:
             with hub_or_cache(self.name):
                 return Path(hf_hub_download(self.name, name))
-        except EntryNotFoundError:  # also where the cache lacks it and the hub is out of reach
+        except EntryNotFoundError:  # also raised if the file is not cached and the hub is unreachable
             return None
         except Exception as error:  # the hub's client raises many unrelated types
             raise ValueError(f"{self.key}: {self.name} cannot be loaded: {one_line(error)}") from error
 
     @property
     def weights(self) -> list[Path]:
-        """The files of its weights, all shards; raises `ValueError` where there are none or a shard is missing."""
+        """The files of its weights, all shards; raises `ValueError` if there are none or a shard is missing."""
         names = ADAPTER if self.adapter else WHOLE
         for name in names:
             if (index := self.json(name + INDEX)) and isinstance(index.get("weight_map"), dict):
@@ -128,27 +126,25 @@ class Checkpoint:
 
     @property
     def identity(self) -> str:
-        """Its identity, independent of location: the SHA-256 of its files, or its commit on the hub.
+        """An identity independent of its location: the SHA-256 of its files, or its commit on the hub.
 
-        An adapter's includes its base's.
+        An adapter's identity includes its base model's.
         """
         _ = self.config
         described = self.file(ADAPTER_CONFIG if self.adapter else CONFIG)
         assert described is not None
         if not self.local:
-            own = (
-                f"{self.name}@{described.parent.name}"  # the cache keeps each commit in a folder of its name
-            )
+            own = f"{self.name}@{described.parent.name}"  # the cache stores each commit in a folder named after it
         else:
             own = ",".join(file_digest(path) for path in (described, *self.weights))
         below = self.base.identity if self.base else ""
         return hashlib.sha256(f"{own}|{below}".encode()).hexdigest()
 
     def check(self) -> None:
-        """Check by its files' headers that it exists and is complete; on the hub, check only its description.
+        """Check from its files' headers that it exists and is complete; on the hub, check only its description.
 
         Raises:
-            ValueError: In one line with the key and the remedy.
+            ValueError: One line with the key and the remedy.
         """
         _ = self.config
         if self.local:
@@ -160,7 +156,7 @@ class Checkpoint:
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file; it is read again only when its size or time has changed."""
+    """Return the SHA-256 of a file; it is recomputed only if its size or time has changed."""
     status = path.stat()
     return _digest(path, status.st_size, status.st_mtime_ns)
 
@@ -183,11 +179,11 @@ class TensorPlace:
 
     @property
     def form(self) -> tuple[str, tuple[int, ...]]:
-        """Number format and shape."""
+        """Dtype and shape."""
         return self.dtype, self.shape
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield its bytes."""
+        """Yield its bytes in chunks."""
         with self.path.open("rb") as file:
             file.seek(self.start)
             left = self.stop - self.start
@@ -197,12 +193,12 @@ class TensorPlace:
 
 
 def check_tensors(key: str, path: Path) -> None:
-    """Check that a safetensors file is there with all of its bytes; raises `ValueError`."""
+    """Check that a safetensors file exists and is complete; raises `ValueError`."""
     try:
         places = tensors_of(path)
     except FileNotFoundError:
         raise ValueError(
-            f"{key}: {path}: no such file; give a model.safetensors or a folder that holds one"
+            f"{key}: {path}: no such file; give a model.safetensors or a folder that contains one"
         ) from None
     except OSError as error:
         reason = error.strerror or str(error)
@@ -211,21 +207,21 @@ def check_tensors(key: str, path: Path) -> None:
         raise ValueError(f"{key}: {path} is not a safetensors file; give a model.safetensors") from None
     end = max((place.stop for place in places.values()), default=0)
     if end != path.stat().st_size:
-        raise ValueError(f"{key}: {path} is cut off ({path.stat().st_size} of {end} bytes); copy it again")
+        raise ValueError(f"{key}: {path} is truncated ({path.stat().st_size} of {end} bytes); copy it again")
 
 
 def tensors_of(path: Path) -> dict[str, TensorPlace]:
-    """Return where the tensors of a safetensors file are; reads only its head.
+    """Return the locations of the tensors in a safetensors file; reads only its header.
 
-    The head is JSON behind its own length in 8 bytes. Raises `OSError`, and `ValueError` for another kind of file.
+    The header is JSON, preceded by its length in 8 bytes. Raises `OSError`, and `ValueError` for other kinds of files.
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 0 < length < path.stat().st_size:
-            raise ValueError("no head")
+            raise ValueError("no header")
         head = json.loads(file.read(length))
     if not isinstance(head, dict):
-        raise ValueError("no head")
+        raise ValueError("no header")
     places = {}
     for name, entry in head.items():
         if name == "__metadata__":
@@ -234,14 +230,14 @@ def tensors_of(path: Path) -> dict[str, TensorPlace]:
             start, stop = (8 + length + offset for offset in entry["data_offsets"])
             places[name] = TensorPlace(entry["dtype"], tuple(entry["shape"]), path, start, stop)
         except (KeyError, TypeError) as error:
-            raise ValueError("no head") from error
+            raise ValueError("no header") from error
     return places
 
 
 def same_weights(one: list[Path], other: list[Path]) -> bool:
-    """Whether weights are equal bit by bit, however they are spread over files.
+    """Whether weights are bitwise equal, regardless of how they are sharded.
 
-    Ends at the first difference. Files other than safetensors are equal only as files.
+    Stops at the first difference. Files other than safetensors are compared as files.
     """
     if any(path.suffix != ".safetensors" for path in (*one, *other)):
         return [file_digest(path) for path in one] == [file_digest(path) for path in other]

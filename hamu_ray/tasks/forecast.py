@@ -1,4 +1,4 @@
-"""What will be forgotten, in numbers and words for people, before anything runs. Needs no torch."""
+"""A summary of what will be forgotten, shown before a run starts. Needs no torch."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from typing import Literal
 from hamu_ray.config.forget import DrawnForgetSection, ForgetSection
 
 SHOWN = 5
-"""Examples, and overlaps, that are shown."""
+"""Maximum number of examples, and of overlaps, that are shown."""
 
 WIDTH = 100
-"""Longest line of an example, in characters."""
+"""Maximum length of an example's line, in characters."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """How much is in a split: examples, and of texts their answers' tokens, less those that are left out."""
+    """The size of a split: examples, and for texts the answer tokens used and dropped."""
 
     examples: int
     tokens: int | None = None
@@ -24,29 +24,29 @@ class Side:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The forget set of a run, and what is kept and tested beside it."""
+    """The forget set of a run, and the retain and test sets."""
 
     unit: Literal["texts", "images", "examples"]
     splits: Mapping[str, Side]
-    """By name: ``forget``, ``retain``, ``test`` and, if there are some, ``duplicate``."""
+    """By name: ``forget``, ``retain``, ``test`` and, if present, ``duplicate``."""
     first: Sequence[str]
-    """A line for each of the first examples to forget."""
+    """A line for each of the first examples of the forget set."""
     digest: str
     """SHA-256 of the forget set's content, in the order of its rows."""
     overlaps: Sequence[str] = ()
-    """A line for each example of the retain or test set whose content is also to be forgotten, if that is allowed."""
+    """A line for each retain or test example with content of the forget set, if overlap is allowed."""
 
     def lines(self) -> Iterator[str]:
         """Yield the forecast as lines of text."""
         for name, side in self.splits.items():
             tokens = "" if side.tokens is None else f", {side.tokens} answer tokens"
             dropped = (
-                f"; {side.dropped_tokens} more are dropped: data.max_length cuts them off, data.windows would not"
+                f"; {side.dropped_tokens} more are truncated by data.max_length; set data.windows to use them"
                 if side.dropped_tokens
                 else ""
             )
             yield f"{name:<10} {side.examples} {self.unit}{tokens}{dropped}"
-        yield f"hash       sha256 {self.digest} of what is forgotten"
+        yield f"hash       sha256 {self.digest} of the forget set"
         for line in self.first:
             yield f"  {line}"
         more = self.splits["forget"].examples - len(self.first)
@@ -59,7 +59,7 @@ class Forecast:
 
 
 def allowed(forget: ForgetSection) -> bool:
-    """Whether a request allows overlaps, which are then listed: others are refused, and a draw may have any."""
+    """Whether a request allows overlaps, which are then listed. Otherwise they are an error; drawn sets may overlap."""
     return forget.allow_overlap and not isinstance(forget, DrawnForgetSection)
 
 
@@ -68,8 +68,8 @@ def check_overlap(overlaps: Sequence[str], unit: str) -> None:
     if overlaps:
         more = f"; and {len(overlaps) - SHOWN} more" if len(overlaps) > SHOWN else ""
         raise ValueError(
-            f"forget: {len(overlaps)} {unit} of the retain or test set hold what is to be forgotten: "
-            f"{'; '.join(overlaps[:SHOWN])}{more}: have forget name them too, remove them, or set "
+            f"forget: {len(overlaps)} {unit} of the retain or test set contain content of the forget set: "
+            f"{'; '.join(overlaps[:SHOWN])}{more}: add them to the forget set, remove them, or set "
             "forget.allow_overlap to true"
         )
 

@@ -1,4 +1,4 @@
-"""Forget sets that any task can have: a random share of the training examples, or those that a request names."""
+"""Forget sets for every task: a random fraction of the training examples, or those that a request selects."""
 
 import numpy as np
 
@@ -6,29 +6,29 @@ from hamu_ray.config.forget import AnyNamed, ForgetRandom
 from hamu_ray.tasks.request import Indices, Source, requested
 
 FORGET_STREAM = 1
-"""Keeps this draw apart from others that start from the same seed."""
+"""Separates this random stream from others with the same seed."""
 
 
 def forget_generator(seed: int) -> np.random.Generator:
-    """Return the generator of the draws that decide on a forget set."""
+    """Return the generator for the draws of a forget set."""
     return np.random.default_rng((seed, FORGET_STREAM))
 
 
 def drawn(config: ForgetRandom, candidates: Indices, seed: int, of: str) -> Indices:
-    """Return a random share of the candidates, int64, in no order; the seed decides.
+    """Return a random fraction of the candidates, int64, unordered; the seed determines it.
 
-    ``of`` says in errors what they are. Raises `ValueError` where the share is none.
+    ``of`` describes the candidates in errors. Raises `ValueError` if the fraction is empty.
     """
     chosen = forget_generator(seed).permutation(len(candidates))[: round(config.share * len(candidates))]
     if len(chosen) == 0:
-        raise ValueError(f"forget.share: {config.share} of {len(candidates)} {of} is none")
+        raise ValueError(f"forget.share: {config.share} of {len(candidates)} {of} is empty")
     return candidates[chosen]
 
 
 def chosen_indices(config: ForgetRandom | AnyNamed, source: Source, seed: int, of: str) -> Indices:
-    """Return the distinct indices of the forget set, among those used: int64, in no order.
+    """Return the unique indices of the forget set among those used: int64, unordered.
 
-    Raises `ValueError` where there are none, and for a request that names what is not there.
+    Raises `ValueError` if there are none, or if a request selects something that does not exist.
     """
     if isinstance(config, ForgetRandom):
         count = source.count if source.used is None else len(source.used)

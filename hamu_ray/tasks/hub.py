@@ -1,4 +1,4 @@
-"""Reaching the Hugging Face hub, or doing without it at once where it cannot be reached."""
+"""Access to the Hugging Face hub, with an immediate fallback to the cache if it is unreachable."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,33 +6,33 @@ from functools import cache
 from pathlib import Path
 
 PROBE_SECONDS = 5.0
-"""How long the hub may take to answer before it counts as out of reach."""
+"""Time limit for the hub to respond before it counts as unreachable."""
 
 
 def is_local(name: str) -> bool:
-    """Whether a name is a path of this machine, rather than a name on the hub (`owner/name`)."""
+    """Whether a name is a local path, rather than a name on the hub (`owner/name`)."""
     return Path(name).expanduser().exists() or name.startswith(("/", ".", "~")) or name.count("/") > 1
 
 
 @cache
 def hub_answers() -> bool:
-    """Whether the hub answers. Asked once per process, with the hub library's own session and proxies."""
+    """Whether the hub responds. Checked once per process, with the hub library's own session and proxies."""
     import huggingface_hub
     from huggingface_hub import constants
 
     try:
         huggingface_hub.get_session().head(constants.ENDPOINT, timeout=PROBE_SECONDS)
-    except Exception:  # whatever it is, of whichever HTTP library is installed, the hub did not answer
+    except Exception:  # any exception of any HTTP library means that the hub is unreachable
         return False
     return True
 
 
 @contextmanager
 def hub_or_cache(name: str) -> Iterator[None]:
-    """Within, this name is loaded from the hub, or from its local cache where the hub is out of reach.
+    """Within this context, a name is loaded from the hub, or from its local cache if the hub is unreachable.
 
-    The libraries on their own try for 23 to 46 seconds before they look into the cache. Their switch for
-    that, the environment variable ``HF_HUB_OFFLINE``, is read once at import; this sets what it was read to.
+    By default, the libraries retry for 23 to 46 seconds before they use the cache. The environment variable that
+    prevents this, ``HF_HUB_OFFLINE``, is read once at import; this context sets the resulting constant.
     """
     import datasets.config
     from huggingface_hub import constants
@@ -49,7 +49,7 @@ def hub_or_cache(name: str) -> Iterator[None]:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's text as one line, or its type where it has none; with its cause's, which may say more."""
+    """Return an error's message as one line, or its type if the message is empty, followed by that of its cause."""
     text = " ".join(str(error).split()) or type(error).__name__
     cause = error.__cause__
     if cause is None:

@@ -1,4 +1,4 @@
-"""A model's modes, changed for a while."""
+"""Temporary changes of a model's mode."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from torch import nn
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Set every module to eval mode, and each back to its own mode afterwards."""
+    """Set every module to eval mode, and restore its mode afterwards."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

@@ -1,33 +1,34 @@
-"""Content of a forget set that also stands elsewhere: equal, or nearly so in other texts."""
+"""Content of a forget set that also occurs elsewhere: equal content, or near-duplicate texts."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 WORDS = 5
-"""Words of a shingle, and `NEAR` as the bound, as in the deduplication of Lee et al. 2022 (arXiv 2107.06499)."""
+"""Number of words in a shingle; with the bound `NEAR`, as in the deduplication of Lee et al. 2022 (arXiv 2107.06499).
+"""
 
 NEAR = 0.8
-"""Jaccard similarity of two texts' shingles from which they count as near duplicates."""
+"""Jaccard similarity of shingles from which two texts count as near duplicates."""
 
 PERMUTATIONS = 128
-"""Of the MinHash signatures (Broder 1997) by which near duplicates are found."""
+"""Number of permutations of the MinHash signatures (Broder 1997) that find near duplicates."""
 
 Shingles = frozenset[str]
 
 
 @dataclass(frozen=True)
 class Match:
-    """A text of the forget set, and another that holds the same content; both by their indices."""
+    """A text of the forget set, and another with the same content; both by their indices."""
 
     forget: int
     other: int
     similarity: float
-    """Jaccard similarity of their shingles; 1 where they are equal up to case and white space."""
+    """Jaccard similarity of their shingles; 1 if they are equal up to case and white space."""
 
 
 def shingles(text: str) -> Shingles:
-    """Return the runs of `WORDS` words of a text, in lower case; of a shorter text all of it."""
+    """Return the runs of `WORDS` words of a text, in lower case; for a shorter text, the whole text."""
     words = text.casefold().split()
     if len(words) <= WORDS:
         return frozenset([" ".join(words)])
@@ -40,11 +41,11 @@ def similarity(one: Shingles, other: Shingles) -> float:
 
 
 def text_matches(forget: Sequence[str], others: Iterable[str]) -> Iterator[Match]:
-    """Yield each of the other texts that is equal to one to forget, or a near duplicate, with the most similar one.
+    """Yield each of the other texts that equals or nearly duplicates a forget text, with the most similar one.
 
-    The time grows with the number of all texts together: MinHash signatures are made of the forget set, and of
-    those others alone that share enough shingles with it as a whole. Of near duplicates a few may be missed, and
-    none is yielded that is not one: the similarity of what signatures propose is computed.
+    The time is linear in the total number of texts: MinHash signatures are computed for the forget set, and for other
+    texts that share enough shingles with it. A few near duplicates may be missed, but there are no false positives,
+    because the similarity of each candidate is computed.
     """
     known = [shingles(text) for text in forget]
     whole = frozenset[str]().union(*known)
@@ -52,7 +53,7 @@ def text_matches(forget: Sequence[str], others: Iterable[str]) -> Iterator[Match
     propose: Callable[[Shingles], list[int]] | None = None
     for number, text in enumerate(others):
         found = shingles(text)
-        # A text is as similar to any one of the forget set as its share of shared shingles at most.
+        # The similarity to any forget text is at most the fraction of shared shingles.
         if len(found & whole) < NEAR * len(found):
             continue
         if found in first:
@@ -66,7 +67,7 @@ def text_matches(forget: Sequence[str], others: Iterable[str]) -> Iterator[Match
 
 
 def _signatures(known: Sequence[Shingles]) -> Callable[[Shingles], list[int]]:
-    """Return what proposes those of the known sets that may be near a given one."""
+    """Return a function that proposes those of the known sets that may be close to a given one."""
     from datasketch import MinHash, MinHashLSH
 
     def signature(content: Shingles) -> Any:
@@ -76,14 +77,14 @@ def _signatures(known: Sequence[Shingles]) -> Callable[[Shingles], list[int]]:
 
     index = MinHashLSH(
         threshold=NEAR, num_perm=PERMUTATIONS, weights=(0.1, 0.9)
-    )  # rather too many than too few
+    )  # prefer too many candidates to too few
     for number, content in enumerate(known):
         index.insert(number, signature(content))
     return lambda content: index.query(signature(content))
 
 
 def equal_matches(forget: Sequence[bytes], others: Iterable[bytes]) -> Iterator[Match]:
-    """Yield each of the other contents, such as hashes of files, that is equal to one to forget."""
+    """Yield each of the other contents, such as hashes of files, that equals one of the forget set."""
     first = {content: number for number, content in reversed(list(enumerate(forget)))}
     for number, content in enumerate(others):
         if content in first:

@@ -1,4 +1,4 @@
-"""Models with every weight from a checkpoint: `from_pretrained` that leaves nothing to chance."""
+"""Pretrained models with every weight from a checkpoint: a strict `from_pretrained`."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -9,20 +9,21 @@ from hamu_ray.tasks.checkpoints import CONFIG, Checkpoint
 from hamu_ray.tasks.hub import hub_or_cache, one_line
 
 NAMED = 3
-"""Weights that a message names, at most."""
+"""Maximum number of weights listed in a message."""
 
 
 def pretrained(auto: Any, checkpoint: Checkpoint, *, new_head: bool = False, **options: Any) -> Any:
-    """Return a checkpoint's model, an adapter merged into its base.
+    """Return a checkpoint's model, with an adapter merged into its base.
 
     Args:
         auto: the class of `transformers` that loads it, such as ``AutoModelForCausalLM``.
-        checkpoint: what to load.
-        new_head: whether what lies behind the backbone may be missing or of another shape: it is drawn anew.
-        options: of `from_pretrained`.
+        checkpoint: the checkpoint to load.
+        new_head: whether the head may be missing or have another shape, in which case it is newly initialised.
+        options: options of `from_pretrained`.
 
     Raises:
-        ValueError: It cannot be loaded, or weights are missing, left over or of another shape: names them.
+        ValueError: It cannot be loaded, or weights are missing, unexpected or have another shape; the message lists
+            them.
     """
     base = checkpoint.base
     if base is None:
@@ -40,7 +41,7 @@ def pretrained(auto: Any, checkpoint: Checkpoint, *, new_head: bool = False, **o
 def _loaded(
     auto: Any, checkpoint: Checkpoint, new_head: bool, options: Mapping[str, Any]
 ) -> tuple[Any, set[str]]:
-    """Return the model and the names of its weights that are none of the checkpoint's, all of them of the head."""
+    """Return the model and the names of its weights that are not in the checkpoint, all of them in the head."""
     try:
         with hub_or_cache(checkpoint.name):
             model, info = auto.from_pretrained(
@@ -53,14 +54,14 @@ def _loaded(
     fresh = {str(name) for name in info["missing_keys"]} | {str(name) for name, *_ in info["mismatched_keys"]}
     left_over = {str(name) for name in info["unexpected_keys"]}
     backbone = f"{model.base_model_prefix}."
-    if new_head:  # a backbone's own pooler belongs to the head that it was saved with
+    if new_head:  # a backbone's pooler belongs to the head that it was saved with
         left_over = {name for name in left_over if name.startswith(backbone) and ".pooler." not in name}
     if wrong := {name for name in fresh if name.startswith(backbone)} | set(info["error_msgs"]):
         raise _incomplete(checkpoint, wrong)
     if left_over:
         raise ValueError(
             f"{checkpoint.key}: {checkpoint.name} has weights that the model of its {CONFIG} lacks: "
-            f"{_listed(left_over)}; give a checkpoint as save_pretrained leaves it"
+            f"{_listed(left_over)}; give a checkpoint written by save_pretrained"
         )
     return model, fresh
 
@@ -68,7 +69,7 @@ def _loaded(
 def _incomplete(checkpoint: Checkpoint, names: set[str]) -> ValueError:
     return ValueError(
         f"{checkpoint.key}: {checkpoint.name} lacks weights of the model that its {CONFIG} describes, or has them in "
-        f"another shape: {_listed(names)}; give a whole checkpoint, or ask for a new head where only that is missing"
+        f"another shape: {_listed(names)}; give a whole checkpoint, or request a new head if only that is missing"
     )
 
 
@@ -78,7 +79,7 @@ def _listed(names: Collection[str]) -> str:
 
 
 def _with_its_adapter(model: nn.Module, checkpoint: Checkpoint) -> tuple[nn.Module, tuple[str, ...]]:
-    """Return the model with the adapter merged into it, and the names of modules that the adapter holds whole."""
+    """Return the model with the adapter merged into it, and the names of modules that the adapter stores whole."""
     from peft import PeftModel
     from peft.utils.save_and_load import load_peft_weights
 
@@ -97,7 +98,7 @@ def _with_its_adapter(model: nn.Module, checkpoint: Checkpoint) -> tuple[nn.Modu
 
 
 def check_weights(checkpoint: Checkpoint, model: Any, weights: Mapping[str, Tensor]) -> None:
-    """Check that an adapter's weights are those of a model with an adapter; raises `ValueError`."""
+    """Check that an adapter's weights match a model with an adapter; raises `ValueError`."""
     from peft import get_peft_model_state_dict
 
     expected: Mapping[str, Tensor] = get_peft_model_state_dict(model)

@@ -1,6 +1,6 @@
-"""The tasks by name. Adding one takes a folder beside `vision` and a line in `TASKS`.
+"""The tasks by name. A new task needs a folder next to `vision` and a line in `TASKS`.
 
-Nothing here imports torch until data are loaded: configurations are checked in less time than that takes.
+Nothing here imports torch before data are loaded, because configurations must be checked quickly.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 
 class TaskData(Protocol):
-    """A task's data, loaded and on a device: everything that all trials of a worker share."""
+    """A task's data, loaded on a device and shared by all trials of a worker."""
 
     task: ClassVar[str]
 
 
 @dataclass(frozen=True)
 class TaskKind:
-    """The definition of a task: how its data are checked, forecast, identified and loaded; its models and metrics."""
+    """The definition of a task: how its data are checked, summarised, identified and loaded; its models and metrics."""
 
     check: Callable[[Any, Sequence[tuple[Any, int]], Any], None]
     forecast: Callable[[Any, Any, int, Any, Path | None], Forecast]
@@ -69,7 +69,7 @@ def _load_vision(config: DataConfig, model: ModelConfig, cache: Path | None) -> 
 def _build_vision(data: "VisionData", *, parameters: str, **options: Any) -> "Task":
     from hamu_ray.tasks.vision.task import VisionTask
 
-    assert parameters == "all", "the configuration lets adapters through for language models alone"
+    assert parameters == "all", "the configuration allows adapters only for language models"
     return VisionTask(data, **options)
 
 
@@ -125,7 +125,7 @@ TASKS: Mapping[str, TaskKind] = {
 def check_data(
     config: AnyData, choices: Sequence[tuple[AnyForget, int]], model: AnyModel | None = None
 ) -> None:
-    """Check that data can give each forget set with its seed, and that the model fits them if it is given.
+    """Check that data can provide each forget set with its seed, and that the model fits them if it is given.
 
     Raises `ValueError` with one line that names the key and the remedy.
     """
@@ -133,7 +133,7 @@ def check_data(
 
 
 def data_key(config: AnyData, model: AnyModel) -> str:
-    """Return what the loaded data depend on, as text: of images also how a checkpoint prepares them."""
+    """Return what the loaded data depend on, as text; for images this includes a checkpoint's preprocessing."""
     return TASKS[config.task].data_key(config, model)
 
 
@@ -142,8 +142,8 @@ def forecast_data(
 ) -> Forecast:
     """Return what a run with these sections will forget, retain and test.
 
-    ``cache`` is a folder for what takes long to prepare. Raises `ValueError` with one line that names the key and the
-    remedy.
+    ``cache`` is a folder for results of slow preparation steps. Raises `ValueError` with one line that names the key
+    and the remedy.
     """
     return TASKS[config.task].forecast(config, forget, seed, model, cache)
 
@@ -151,10 +151,10 @@ def forecast_data(
 def load_data(
     config: AnyData, device: "torch.device", cache: Path | None = None, model: AnyModel | None = None
 ) -> TaskData:
-    """Load the data onto a device, once per worker, prepared as the model takes them.
+    """Load the data onto a device, once per worker, preprocessed for the model.
 
-    ``cache`` is a folder for what takes long to prepare; a ``model`` of None takes the data as they are. Raises
-    `ValueError` with one line that names the key and the remedy.
+    ``cache`` is a folder for results of slow preparation steps; with a ``model`` of None, data are not preprocessed.
+    Raises `ValueError` with one line that names the key and the remedy.
     """
     return TASKS[config.task].load(config, model or ModelConfig(), cache).to(device)
 
@@ -170,8 +170,8 @@ def build_task(
 ) -> "Task":
     """Return the task of one trial on loaded data; takes milliseconds.
 
-    ``batch_size`` is of evaluation; ``parameters`` are those that base models are trained with. Raises
-    `ValueError` for a forget set that the data cannot give.
+    ``batch_size`` is for evaluation; ``parameters`` are the parameters that base models train. Raises `ValueError` for
+    a forget set that the data cannot provide.
     """
     return TASKS[data.task].build(
         data, forget=forget, model=model, batch_size=batch_size, seed=seed, parameters=parameters
@@ -179,5 +179,5 @@ def build_task(
 
 
 def metric_names(task: str, own: Mapping[str, Metric] | None = None) -> Mapping[str, Metric]:
-    """Return every metric that runs of a task report, the engine's and a custom task's ``own`` included, by key."""
+    """Return all metrics that runs of a task report, including the engine's and a custom task's ``own``, by name."""
     return {**TASKS[task].metrics, **(own or {}), **ENGINE}

@@ -1,4 +1,4 @@
-"""What a request names: rows of the split that the user gave, by index, column value, identifier or file name."""
+"""Rows selected by a request: by index, column value, identifier or file name, in the user's training split."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 Indices = NDArray[np.int64]
 
 SHOWN = 3
-"""How many values or names an error lists."""
+"""Maximum number of values or names in an error."""
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """The rows that a request can name: those of the training splits as they are stored, one split after another."""
+    """The rows that a request can select: those of the stored training splits, one split after another."""
 
     name: str
-    """What errors call it: path and split."""
+    """Its name in errors: path and split."""
     count: int
     parts: tuple["Dataset", ...] = ()
-    """The splits themselves; none where the data have no columns."""
+    """The splits themselves; empty for data without columns."""
     used: Indices | None = None
-    """int64, sorted: the rows that limits leave; None for all."""
+    """int64, sorted: the rows that remain after limits; None for all."""
     limit: str = "data.train_limit"
-    """The key that leaves rows out."""
+    """The key that limits the rows."""
     remedy: str = "raise it or set it to null"
-    """The remedy if it leaves out a row of the forget set."""
+    """The remedy if it excludes a row of the forget set."""
 
     @classmethod
     def of(cls, name: str, *parts: "Dataset", used: Indices | None = None, limit: str) -> "Source":
@@ -49,18 +49,18 @@ class Source:
         return [column for column in first if all(column in known for known in others)]
 
     def values(self, column: str, key: str) -> list[Any]:
-        """Return a column's value in every row; ``key`` is the one of the configuration that names it."""
+        """Return a column's value in every row; ``key`` is the configuration key that names it."""
         if column not in self.columns:
             if not self.columns:
-                raise ValueError(f"{key}: {self.name} has no columns; take forget.kind indices")
+                raise ValueError(f"{key}: {self.name} has no columns; use forget.kind indices")
             raise ValueError(f"{key}: {self.name} has no column {column}; {nearest(column, self.columns)}")
         return [value for part in self.parts for value in _column(part, column)]
 
 
 def requested(config: AnyNamed, source: Source) -> Indices:
-    """Return the rows that a request names, as int64 indices among the rows that are used, sorted.
+    """Return the rows that a request selects, as int64 indices among the used rows, sorted.
 
-    Raises `ValueError` for what is not there, and for rows that a limit leaves out.
+    Raises `ValueError` for rows that do not exist, and for rows excluded by a limit.
     """
     rows = np.unique(_rows(config, source))
     if source.used is None:
@@ -95,7 +95,7 @@ def _rows_where(config: ForgetWhere, source: Source) -> Indices:
 
 
 def _test_of(condition: Condition) -> Callable[[Any], bool]:
-    """Return whether a value meets a condition. Numbers and texts are never equal, nor are 1 and true."""
+    """Return a predicate for a condition. Numbers never equal texts, nor does 1 equal true."""
     if condition.matches is not None:
         pattern = re.compile(condition.matches)
         return lambda value: value is not None and pattern.search(str(value)) is not None
@@ -106,7 +106,7 @@ def _test_of(condition: Condition) -> Callable[[Any], bool]:
 
 
 def _described(config: ForgetWhere, source: Source) -> str:
-    """Return the conditions, with values that the last column does hold."""
+    """Return the conditions, with values that do occur in the last column."""
     parts = []
     for condition in config.every:
         test = condition.model_dump(exclude_none=True, exclude={"column"})
@@ -115,7 +115,7 @@ def _described(config: ForgetWhere, source: Source) -> str:
     column = config.every[-1].column
     held = dict.fromkeys(source.values(column, "forget.column"))
     some = ", ".join(f"{value!r:.40}" for value in list(held)[:SHOWN])
-    return f"{' and '.join(parts)}; {column} holds {some}{', ...' if len(held) > SHOWN else ''}"
+    return f"{' and '.join(parts)}; {column} has values {some}{', ...' if len(held) > SHOWN else ''}"
 
 
 def _rows_of_ids(config: ForgetIds, source: Source) -> Indices:
@@ -134,9 +134,7 @@ def _rows_of_ids(config: ForgetIds, source: Source) -> Indices:
 def _rows_of_files(config: ForgetFiles, source: Source) -> Indices:
     paths = [path for part in source.parts for path in image_files(part)]
     if not any(paths):
-        raise ValueError(
-            f"forget.kind: the images of {source.name} have no file names; take indices or where"
-        )
+        raise ValueError(f"forget.kind: the images of {source.name} have no file names; use indices or where")
     by_name: dict[str, list[int]] = {}
     for row, path in enumerate(paths):
         by_name.setdefault(PurePath(path).name, []).append(row)
@@ -150,9 +148,9 @@ def _rows_of_files(config: ForgetFiles, source: Source) -> Indices:
         ]
         if len(rows) != 1:
             problem = (
-                f"is no training image; {nearest(PurePath(wanted).name, by_name)}"
+                f"is not a training image; {nearest(PurePath(wanted).name, by_name)}"
                 if not rows
-                else f"stands for {len(rows)} images, such as {paths[rows[0]]}; give more of the path"
+                else f"matches {len(rows)} images, such as {paths[rows[0]]}; give more of the path"
             )
             raise ValueError(f"forget.names: {wanted} {problem}")
         found += rows
@@ -160,7 +158,7 @@ def _rows_of_files(config: ForgetFiles, source: Source) -> Indices:
 
 
 def image_files(dataset: "Dataset") -> Iterator[str]:
-    """Yield the path of each row's image as the data set has it, or nothing for one that has none."""
+    """Yield the path of each row's image as in the data set, or an empty one if it has none."""
     from datasets import Image
 
     column = next((name for name, kind in dataset.features.items() if isinstance(kind, Image)), None)
@@ -175,9 +173,9 @@ def _column(dataset: "Dataset", column: str) -> list[Any]:
 
 
 def read_indices(path: Path, count: int, of: str) -> Indices:
-    """Read distinct indices below ``count`` from a text file, one a line; blank lines are passed over.
+    """Read unique indices below ``count`` from a text file, one per line; blank lines are skipped.
 
-    ``of`` says in errors what they are indices of. Raises `ValueError` that names the file and the line.
+    ``of`` describes the indices in errors. Raises `ValueError` that names the file and the line.
     """
     seen: dict[int, int] = {}
     for number, text in numbered_lines(path, "an index"):
@@ -190,13 +188,13 @@ def read_indices(path: Path, count: int, of: str) -> Indices:
                 f"{count - 1}"
             )
         if index in seen:
-            raise ValueError(f"forget.path: {path}, line {number}: {index} is on line {seen[index]} already")
+            raise ValueError(f"forget.path: {path}, line {number}: {index} is already on line {seen[index]}")
         seen[index] = number
     return np.fromiter(seen, dtype=np.int64)
 
 
 def numbered_lines(path: Path, what: str) -> list[tuple[int, str]]:
-    """Return the lines of a text file that are not blank, with their numbers from 1; raises `ValueError`."""
+    """Return the non-blank lines of a text file, with line numbers from 1; raises `ValueError`."""
     try:
         lines = path.expanduser().read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -206,13 +204,11 @@ def numbered_lines(path: Path, what: str) -> list[tuple[int, str]]:
         ) from error
     found = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
     if not found:
-        raise ValueError(
-            f"forget.path: {path} is empty: there is nothing to forget; write {what} on each line"
-        )
+        raise ValueError(f"forget.path: {path} is empty; write {what} on each line")
     return found
 
 
 def listed(items: Iterable[str], total: int) -> str:
-    """Return some items in a line, and how many more there are."""
+    """Return some items in one line, and how many more there are."""
     some = list(items)
     return ", ".join(some) + (f" and {total - len(some)} more" if total > len(some) else "")

@@ -1,4 +1,4 @@
-"""Starting points of base models, and whether they may have seen the forget set. Needs no torch."""
+"""Starting points of base models, and whether they may have been trained on the forget set. Needs no torch."""
 
 import logging
 from collections.abc import Iterator
@@ -22,18 +22,18 @@ logger = logging.getLogger(__name__)
 
 
 class Origin(StrEnum):
-    """What is known of a reference: why its weights should never have met the data to forget."""
+    """The origin of a reference: the reason to consider its weights free of the forget set."""
 
     NONE = "none"
     """There is no reference."""
     RANDOM = "random"
     """Its training started from random weights."""
     SHARED = "shared"
-    """Its training started from the pretrained weights from which the original is trained, too."""
+    """Its training started from the same pretrained weights as the original's."""
     DECLARED = "declared"
     """Its training started from weights that the configuration declares clean (`reference.start`)."""
     UNDECLARED = "undeclared"
-    """Its training started from the model's pretrained weights, of which nothing is declared."""
+    """Its training started from the model's pretrained weights, without a declaration."""
     ASSUMED = "assumed"
     """Its training started from the original's own weights, or a given adapter (`reference.assume_clean`)."""
     GIVEN = "given"
@@ -42,21 +42,21 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True)
 class ReferenceOrigin:
-    """Where the reference comes from."""
+    """Origin and starting point of a reference."""
 
     kind: Origin
     start: str | None = None
-    """The checkpoint or file that its training started from, or that it is."""
+    """The checkpoint or file that its training started from, or that it was loaded from."""
 
     def __str__(self) -> str:
-        """Return it in words, to follow after `the reference`."""
+        """Return a description that continues `the reference`."""
         return {
             Origin.NONE: "is missing",
             Origin.RANDOM: "was trained from random weights",
             Origin.SHARED: f"was trained from {self.start}, as the original was",
-            Origin.DECLARED: f"was trained from {self.start}, declared never to have met the data",
-            Origin.UNDECLARED: f"was trained from {self.start}, of which nothing is declared (reference.start)",
-            Origin.ASSUMED: f"was trained from {self.start}, which is only ASSUMED never to have met the data",
+            Origin.DECLARED: f"was trained from {self.start}, declared clean of the forget set",
+            Origin.UNDECLARED: f"was trained from {self.start}, not declared clean (reference.start)",
+            Origin.ASSUMED: f"was trained from {self.start}, which is only ASSUMED to be clean of the forget set",
             Origin.GIVEN: f"was given ({self.start})",
         }[self.kind]
 
@@ -65,8 +65,8 @@ def reference_origin(run: RunConfig) -> ReferenceOrigin:
     """Return where a run's reference comes from.
 
     Raises:
-        ValueError: It would start from the original's own weights or from a given adapter, or be the original, and
-            nothing says that these may be taken for clean.
+        ValueError: It would start from the original's own weights or from a given adapter, or be the original, without
+            a declaration that these are clean.
     """
     reference, original = run.reference, run.original.path
     if reference.source == "none":
@@ -74,8 +74,8 @@ def reference_origin(run: RunConfig) -> ReferenceOrigin:
     if reference.path is not None:
         if original is not None and same_model(reference.path, original):
             raise ValueError(
-                f"reference.path: {reference.path} has the original's own weights, which have met the data to forget; "
-                "give a model that never saw them, or reference.source: train"
+                f"reference.path: {reference.path} has the original's own weights, which were trained on the forget "
+                "set; give a model trained without it, or reference.source: train"
             )
         return ReferenceOrigin(Origin.GIVEN, reference.path)
     start = reference.start or own_start(run)
@@ -83,14 +83,14 @@ def reference_origin(run: RunConfig) -> ReferenceOrigin:
         return ReferenceOrigin(Origin.RANDOM)
     tuned = ""
     if original is not None and same_model(start, original):
-        tuned = "the original's own weights, which have met the data to forget"
+        tuned = "the original's own weights, which were trained on the forget set"
     elif reference.start is None and start != run.model.pretrained:
-        tuned = "an adapter (model.lora.adapter) that may have met the data to forget"
+        tuned = "an adapter (model.lora.adapter) that may have been trained on the forget set"
     if tuned and reference.assume_clean:
         return ReferenceOrigin(Origin.ASSUMED, start)
     if tuned:
         raise ValueError(
-            f"reference.start: the reference would be trained from {start}, {tuned}; give weights that never did, "
+            f"reference.start: the reference would be trained from {start}, {tuned}; give clean weights, "
             "such as the pretrained base (--set reference.start=BASE), or accept it as assumed "
             "(--set reference.assume_clean=true)"
         )
@@ -119,22 +119,22 @@ def given_models(run: RunConfig) -> Iterator[tuple[str, str]]:
 
 
 def check_given_models(run: RunConfig) -> None:
-    """Check a run's given models by their files: complete, of the model's kind, and clean.
+    """Check a run's given models by their files: complete, of the right architecture, and clean.
 
     Raises:
-        ValueError: In one line with the key and the remedy.
+        ValueError: One line with the key and the remedy.
     """
     if run.original.path is not None and getattr(run.data, "holds_out", False):
         logger.warning(
-            "the test examples are held out of those to retain, which the original (%s) may have been trained on: "
-            "name others with data.%s",
+            "the test examples are held out of the retain examples, which the original (%s) may have been trained on: "
+            "set others with data.%s",
             run.original.path,
             "test_subset" if run.data.name == "tofu" else "test_split",
         )
     for key, name in given_models(run):
         checkpoint = checkpoint_at(run, key, name)
         if checkpoint is None:
-            if "://" not in name:  # behind a URL the engine looks
+            if "://" not in name:  # models behind a URL are checked by the engine
                 check_tensors(key, _existing_file(key, name))
             continue
         checkpoint.check()
@@ -143,17 +143,16 @@ def check_given_models(run: RunConfig) -> None:
         kinds = [c.config.get("model_type") for c in (checkpoint, Checkpoint("model.name", run.model.name))]
         if None not in kinds and len(set(kinds)) > 1:
             raise ValueError(
-                f"{key}: {name} is a {kinds[0]} model, model.name ({run.model.name}) a {kinds[1]} model; take two of "
-                "one kind"
+                f"{key}: {name} is a {kinds[0]} model, model.name ({run.model.name}) a {kinds[1]} model; use two of "
+                "the same kind"
             )
     reference_origin(run)
 
 
 def checkpoint_at(run: RunConfig, key: str, name: str) -> Checkpoint | None:
-    """Return the checkpoint that a given model is; None where it is a safetensors file, or a folder of just that.
+    """Return the checkpoint of a given model; None for a safetensors file, or a folder with nothing else.
 
-    A file of a checkpoint's folder stands for the folder. Models that are built here are files always, but for those
-    of texts.
+    A file in a checkpoint's folder refers to the folder. Built-in models are always files, except language models.
     """
     if "://" in name or (run.data.task != "language" and run.model.embedded):
         return None
@@ -166,7 +165,7 @@ def checkpoint_at(run: RunConfig, key: str, name: str) -> Checkpoint | None:
 
 
 def weights_file(name: str) -> Path:
-    """Return the file of a model that is no checkpoint."""
+    """Return the file of a model that is not a checkpoint."""
     path = Path(name).expanduser()
     return path / MODEL_FILE if path.is_dir() else path
 
@@ -176,13 +175,13 @@ def _existing_file(key: str, name: str) -> Path:
     if path.is_dir() and not (path / MODEL_FILE).is_file():
         raise ValueError(
             f"{key}: {name}: the folder has no {MODEL_FILE}; give a checkpoint, a {MODEL_FILE} or a folder that "
-            "holds one"
+            "contains one"
         )
     return weights_file(name)
 
 
 def same_model(one: str, other: str) -> bool:
-    """Whether two models on this machine have the same weights; of the hub, whether they are of one commit."""
+    """Whether two local models have the same weights; on the hub, whether they have the same commit."""
     if one == other:
         return True
     if "://" in one or "://" in other:
@@ -203,7 +202,7 @@ def _files(name: str) -> list[Path]:
 
 
 def model_recipe(run: RunConfig) -> dict[str, object]:
-    """Return what a trained model's weights depend on, as plain data: of checkpoints the content, not the name."""
+    """Return what a trained model's weights depend on, as plain data: for checkpoints the content, not the name."""
     recipe = run.model.recipe(run.training.parameters)
     if not run.model.embedded:
         recipe["name"] = Checkpoint("model.name", run.model.name).identity

@@ -1,4 +1,4 @@
-"""What the engine asks of a task: data that stays on the device, models, and measures."""
+"""The protocol between engine and task: data that stay on the device, models, and metrics."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from torch import Tensor, nn
 from hamu_ray.metrics.measured import Measures
 
 Teacher = Callable[[Tensor], Tensor]
-"""Training examples (int64, CPU) to a frozen model's logits on them, float ``(items, classes)``."""
+"""Maps training examples (int64, CPU) to a frozen model's logits for them, float ``(items, classes)``."""
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model says about some examples, one row per loss item (an image, or an answer token).
+    """Outputs of a model for some examples, one row per loss item (an image, or an answer token).
 
-    ``logits`` is float ``(items, classes)``, ``labels`` int64 ``(items,)``. ``examples`` is int64 ``(items,)``: which
-    of the given examples each item belongs to, by its place among them. An example's items lie next to each other,
-    in the examples' order. ``item_loss`` is the task's own loss, ``(logits, labels)`` to ``(items,)``; None for the
-    cross-entropy. Only with one may logits and labels have other dimensions after the first.
+    ``logits`` is float ``(items, classes)``, ``labels`` int64 ``(items,)``. ``examples`` is int64 ``(items,)``: the
+    index of each item's example among the given examples. Items of the same example are adjacent, in the examples'
+    order. ``item_loss`` is the task's own loss, ``(logits, labels)`` to ``(items,)``; None for the cross-entropy. With
+    a loss of the task's own, logits and labels may have any dimensions after the first.
     """
 
     logits: Tensor
@@ -31,66 +31,73 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Start:
-    """A checkpoint that a model takes its weights from, in place of the one that the configuration calls the model."""
+    """A checkpoint that replaces the configured model as the source of initial weights."""
 
     key: str
     """The configuration key that names it, such as `reference.start`."""
     name: str
-    """What `from_pretrained` takes: a folder, or a name on the hub."""
+    """Argument of `from_pretrained`: a folder, or a name on the hub."""
     new_head: bool = False
-    """Whether its head is replaced by a fresh one."""
+    """Whether its head is replaced by a new one."""
 
 
 class Share(Protocol):
-    """A worker's part of a computation over many examples. One process alone is rank 0 of 1."""
+    """A worker's part of a computation over many examples. A single process is rank 0 of 1."""
 
     rank: int
     size: int
 
     def gather_rows(self, rows: Tensor) -> Tensor:
-        """Return the rows of all ranks, in order of rank (their numbers may differ)."""
+        """Concatenate the rows of all ranks in order of rank; the number of rows may differ."""
         ...
 
 
-class Task(Protocol):
-    """A data set with its splits, the models that fit it and the measures that judge them.
+def from_first_rank(share: Share, values: Sequence[float], device: torch.device) -> list[float]:
+    """Return rank 0's values on every rank, the same bits in float64; what others give is ignored."""
+    mine = values if share.rank == 0 else ()
+    return share.gather_rows(torch.tensor(mine, dtype=torch.float64, device=device)).tolist()
 
-    Everything that is the same for all trials of a sweep is held here, once per worker.
+
+class Task(Protocol):
+    """A data set with its splits, the models that fit it, and their metrics.
+
+    It holds everything that is the same for all trials of a sweep, once per worker.
     """
 
     device: torch.device
 
     teacher_outlives_model: bool
-    """Whether a teacher is still right when the model that it was made of is not used any more."""
+    """Whether a teacher remains valid when the model that it was made from is no longer used."""
 
     @property
     def splits(self) -> Mapping[str, Tensor]:
-        """Example numbers (int64, CPU) of ``retain`` and ``forget``; both index the training data."""
+        """Indices of the ``retain`` and ``forget`` examples (int64, CPU) in the training data."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the data's content, by which models trained on them are found again."""
+        """Hash of the data's content, which identifies models trained on them."""
         ...
 
     def build_model(self, seed: int, start: Start | None = None) -> nn.Module:
-        """Return a freshly initialised (or pretrained) model on the device; the seed decides its weights.
+        """Return a newly initialised (or pretrained) model on the device; the seed determines its weights.
 
-        With ``start`` the weights are those of another checkpoint. What requires a gradient is trained. The model
-        built before is not to be used any more: a task may build this one out of it. Raises `ValueError`, in one
-        line, for a checkpoint that cannot be loaded, lacks weights, or does not fit the data.
+        With ``start``, the weights are those of another checkpoint. Parameters that require a gradient are trained. The
+        previously built model must not be used any more, because a task may reuse it. Raises `ValueError`, in one line,
+        for a checkpoint that cannot be loaded, lacks weights, or does not fit the data.
         """
         ...
 
     def unlearner(self, model: nn.Module, seed: int) -> nn.Module:
-        """Return the model that unlearning changes, of a built one that has the original's weights by now.
+        """Return the model that unlearning changes, given a built model with the original's weights.
 
-        It may be the same. What requires a gradient is changed; at first it computes what the original does.
+        It may be the same model. Parameters that require a gradient are changed; initially its outputs are the
+        original's.
         """
         ...
 
     def count(self, examples: Tensor) -> int:
-        """Return how many loss items the training examples hold; known without a forward pass."""
+        """Return how many loss items the training examples have; known without a forward pass."""
         ...
 
     def parts(self, examples: Tensor, size: int) -> Sequence[Tensor]:
@@ -98,31 +105,31 @@ class Task(Protocol):
         ...
 
     def forward(self, model: nn.Module, examples: Tensor) -> Outputs:
-        """Run the model on training examples (numbers, int64, CPU), under the task's autocast precision."""
+        """Run the model on training examples (indices, int64, CPU), under the task's autocast precision."""
         ...
 
     def teacher(self, model: nn.Module) -> Teacher:
-        """Return what gives the logits of this model as it is now, whatever becomes of it later."""
+        """Return a function that computes this model's current logits, regardless of later changes to the model."""
         ...
 
     def evaluate(self, model: nn.Module, share: Share, *, subset: int | None = None) -> Measures:
-        """Measure the model. With ``subset``, only cheap measures on so many examples of each split.
+        """Evaluate the model. With ``subset``, only cheap metrics on this many examples of each split.
 
-        Every rank computes its part and returns the same measures.
+        Every rank computes its part and returns the same metrics.
         """
         ...
 
     def compare(self, measures: Measures, original: Measures | None, reference: Measures | None) -> Measures:
-        """Return the measures that relate a model to the original and to the retain-only reference."""
+        """Return the metrics that compare a model with the original and with the retain-only reference."""
         ...
 
     def loading(self, model: nn.Module) -> str:
-        """Return the Python that loads this model from the folder that it is left in, for people."""
+        """Return the Python code that loads this model from its folder, for users."""
         ...
 
     def export(self, model: nn.Module, base: str | None) -> Mapping[str, bytes]:
-        """Return the files, by name, that other programs need beside the model's weights; none where there are none.
+        """Return the files, by name, that other programs need in addition to the model's weights; may be empty.
 
-        ``base`` is the folder of the original model, on which an adapter may rest.
+        ``base`` is the folder of the original model, which may be the base of an adapter.
         """
         ...

@@ -1,1 +1,1 @@
-"""Progress and tables at the terminal."""
+"""Progress bars and tables on the terminal."""

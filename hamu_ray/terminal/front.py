@@ -1,4 +1,4 @@
-"""The front of a sweep as a table for the terminal."""
+"""The Pareto front as a table for the terminal."""
 
 from rich import box
 from rich.markup import escape
@@ -8,7 +8,7 @@ from hamu_ray.results.front_table import KNEE, FrontTable
 
 
 def rendered(front: FrontTable) -> Table:
-    """Return the table, with the knee in bold and the original's and the reference's rows below."""
+    """Return the table, with the knee in bold and the rows of the original and the reference at the end."""
     table = Table(title=escape(front.title), caption=escape(front.caption), box=box.SIMPLE_HEAD)
     table.padding, table.pad_edge = (0, 1, 0, 0), False
     table.title_justify = table.caption_justify = "left"

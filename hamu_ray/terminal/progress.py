@@ -1,4 +1,4 @@
-"""What a person sees of a sweep: a line for every trial that ends, and bars for what runs, where someone watches."""
+"""Progress of a sweep or a run: a line for every completed trial, and progress bars on an interactive terminal."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ def is_watched(console: Console) -> bool:
 
 
 def make_bars(console: Console) -> Progress:
-    """Return progress bars that are drawn where a person watches, and nowhere else."""
+    """Return progress bars that are drawn only on an interactive terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -36,15 +36,15 @@ def make_bars(console: Console) -> Progress:
 
 
 class Phases:
-    """A bar for the phase that a run is in; the training of a base model is announced by its own line."""
+    """Progress bars for the current phase of each run. Training of a base model is announced by a line of its own."""
 
     def __init__(self, console: Console, bars: Progress) -> None:
-        """Draw among other bars."""
+        """Add bars to an existing group."""
         self._console, self._bars = console, bars
         self._tasks: dict[tuple[str, str], TaskID] = {}
 
     def show(self, name: str, label: str, report: Report) -> None:
-        """Show a run's progress."""
+        """Update a run's progress bar."""
         if not report.total_steps:
             return
         training = report.phase != "unlearning"
@@ -59,16 +59,16 @@ class Phases:
         )
 
     def end(self, name: str) -> None:
-        """Remove a run's bars."""
+        """Remove a run's bar."""
         for key in [key for key in self._tasks if key[0] == name]:
             self._bars.remove_task(self._tasks.pop(key))
 
 
 class RunView:
-    """The terminal's view of one run."""
+    """The terminal view of one run."""
 
     def __init__(self, console: Console) -> None:
-        """Nothing to show yet."""
+        """Create the view without drawing anything."""
         self._bars = make_bars(console)
         self._phases = Phases(console, self._bars)
         self.bases: dict[str, dict[str, float]] = {}
@@ -84,25 +84,25 @@ class RunView:
         self._bars.stop()
 
     def show(self, report: Report) -> Verdict:
-        """Show a report; the run goes on."""
+        """Show a report; always returns `GO_ON`."""
         if not report.total_steps:
             self.bases[report.phase] = report.measures
         self._phases.show("run", "unlearning", report)
         return Verdict.GO_ON
 
     def show_all(self, reports: Sequence[Report]) -> None:
-        """Show reports in order."""
+        """Show several reports in order."""
         for report in reports:
             self.show(report)
 
 
 class SweepView:
-    """The terminal's view of a sweep. Lines also go to logs; bars are drawn on a terminal alone."""
+    """The terminal view of a sweep. Lines are also printed to logs; bars are drawn only on a terminal."""
 
     def __init__(
         self, console: Console, total: int, ended: int, objectives: tuple[Objective, Objective]
     ) -> None:
-        """Show a sweep of so many trials, of which some have ended before."""
+        """Create the view of a sweep of `total` trials, of which `ended` have already completed."""
         self.console = console
         self.total = total
         self.ended = ended
@@ -122,12 +122,12 @@ class SweepView:
         """Stop drawing."""
         self._bars.stop()
 
-    def news(self, trial_id: str, parameters: Mapping[str, Any], report: Report) -> None:
-        """Show a trial's progress."""
+    def show(self, trial_id: str, parameters: Mapping[str, Any], report: Report) -> None:
+        """Show the progress of a trial."""
         self._phases.show(trial_id, describe(parameters), report)
 
     def end(self, record: TrialRecord) -> None:
-        """Print a trial's end."""
+        """Print the outcome of a trial."""
         self.ended += 1
         self._phases.end(record.trial_id)
         self._bars.update(self._overall, completed=self.ended)

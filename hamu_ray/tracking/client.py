@@ -1,10 +1,10 @@
 """The MLflow tracker: one parent run per sweep, one nested run per trial. Only the driver writes.
 
-All calls go through one `MlflowClient`, never through the fluent API, so that neither an active run nor a thread nor
-`MLFLOW_RUN_ID` in the environment decides which run a number is logged to.
+All calls go through one `MlflowClient`, never through the fluent API, so that active runs, threads and `MLFLOW_RUN_ID`
+in the environment cannot change which run is logged to.
 
-mlflow is imported when a store is opened and not before: the import takes seconds and reads the environment variables
-in `QUIET`, and it is not needed when the server is down.
+mlflow is imported only when a store is opened: the import takes seconds and reads the environment variables in `QUIET`,
+and it is not needed while the server is down.
 """
 
 import getpass
@@ -44,7 +44,7 @@ QUIET = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
 }
-"""Environment variables of mlflow, unless set otherwise: no telemetry, no output, failure within a minute."""
+"""Environment variables of mlflow, unless set: no telemetry, no output, failure within a minute."""
 
 METRICS_PER_BATCH = 1000
 PARAMETERS_PER_BATCH = 100
@@ -63,7 +63,7 @@ RUN_STATUS = {
     Status.INTERRUPTED: "KILLED",
     Status.PRUNED: "KILLED",
 }
-"""MLflow's run status: FINISHED for trials that can be on the front. The tag `status` has the exact `Status`."""
+"""MLflow's run status: FINISHED for trials that can be on the front. The tag `status` contains the exact `Status`."""
 
 Item = TypeVar("Item")
 
@@ -81,7 +81,7 @@ class MlflowTracker(Tracker):
         """Open an experiment; create the store and the experiment if they do not exist.
 
         Args:
-            uri: tracking URI; None uses `MLFLOW_TRACKING_URI`, or else a SQLite file in the storage path.
+            uri: tracking URI; None uses `MLFLOW_TRACKING_URI`, or a SQLite file in the storage path.
             experiment: the experiment's name.
             storage_path: folder of that file, and of the artifacts of every store other than a server.
 
@@ -114,7 +114,7 @@ class MlflowTracker(Tracker):
     def start_sweep(
         self, sweep: str, parameters: Mapping[str, Any], tags: Mapping[str, Any] | None = None
     ) -> str:
-        """Start the run of a sweep, or reopen the one of that name; return its id."""
+        """Start the run of a sweep, or reopen the one with that name; return its id."""
         found = self._find(f"tags.sweep = '{sweep}' and tags.kind = 'sweep'")
         if found is not None:
             self._client.update_run(found, status="RUNNING")
@@ -187,7 +187,7 @@ class MlflowTracker(Tracker):
         markdown = markdown.replace(RUN, run).replace(EXPERIMENT, self.experiment_id)
         if len(markdown) > TAG_LENGTH:
             self._client.log_text(run, markdown, "description.md")
-            note = "\n\n(Cut here: the whole text is the artifact description.md.)\n"
+            note = "\n\n(Truncated: the full text is in the artifact description.md.)\n"
             markdown = markdown[: TAG_LENGTH - len(note)].rpartition("\n")[0] + note
         self._client.set_tag(run, "mlflow.note.content", markdown)
 
@@ -202,7 +202,7 @@ class MlflowTracker(Tracker):
                 self._client.log_artifact(run, str(copy), artifact_path or None)
 
     def share_view(self, run: str, identifier: str, name: str, state: Mapping[str, Any]) -> None:
-        """Save a view (`hamu_ray.tracking.ui_views`) in the experiment, unless it is there unchanged."""
+        """Save a view (`hamu_ray.tracking.ui_views`) in the experiment, unless it exists unchanged."""
         tag = ui_views.TAG + identifier
         there = self._client.get_experiment(self.experiment_id).tags.get(tag)
         if there is None or ui_views.unpack(there) != (name, state):
@@ -224,7 +224,7 @@ class MlflowTracker(Tracker):
             self._client.set_registered_model_alias(name, alias, version)
 
     def finish(self, run: str, status: str, reason: str = "", tags: Mapping[str, Any] | None = None) -> None:
-        """End a run; the tags `status` and `reason` say how."""
+        """End a run, with the tags `status` and `reason`."""
         self.set_tags(run, {"status": status, "reason": reason, **(tags or {})})
         self._client.set_terminated(run, RUN_STATUS[Status(status)])
 
@@ -276,7 +276,7 @@ def _find_or_create(client: "MlflowClient", name: str, artifacts: Path | None) -
                 raise error
     if found.lifecycle_stage != "active":
         remedy = f"mlflow experiments restore --experiment-id {found.experiment_id}"
-        raise ValueError(f"it was deleted; take another name, or: {remedy}")
+        raise ValueError(f"it was deleted; use another name, or:  {remedy}")
     return str(found.experiment_id)
 
 

@@ -1,23 +1,21 @@
-"""What trials are compared by where people look at many: in searches, columns and charts of the MLflow UI."""
+"""Labels of trials for searches, columns and charts of the MLflow UI."""
 
 from typing import Any
 
-from hamu_ray.config.method import DEFAULT_CONSTRAINT_RATIO
+from hamu_ray.config.constraint import constraint_of
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.vision import ForgetClass
-from hamu_ray.methods import keys_of
 
 
 def labels_of(run: RunConfig) -> dict[str, Any]:
-    """Return the values that say most about a trial, by names without a path: its tags and parameters in MLflow.
+    """Return the main values of a trial by names without a path, which become tags and parameters in MLflow.
 
-    `rho` is there where the forget set has it, `constraint_ratio` where the method reads it.
+    `rho` is there where the forget set has it, and the constraint by its key where the method has one.
     """
     method = run.method
     labels: dict[str, Any] = {"method": method.name, "seed": run.seed}
     if isinstance(run.forget, ForgetClass):
         labels["rho"] = run.forget.rho
-    if "constraint_ratio" in keys_of(method.name, method.forget_objective) and method.constraint is None:
-        ratio = method.constraint_ratio
-        labels["constraint_ratio"] = DEFAULT_CONSTRAINT_RATIO if ratio is None else ratio
+    constraint = constraint_of(method.model_dump())
+    labels |= dict([constraint] if constraint else [])
     return {**labels, "learning_rate": run.optimizer.learning_rate}

@@ -1,4 +1,4 @@
-"""Models of a sweep in MLflow's model registry. Files stay what they are: nothing is pickled."""
+"""Models of a sweep in MLflow's model registry. Files are registered unchanged: nothing is pickled."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -8,9 +8,9 @@ if TYPE_CHECKING:
 
 
 def register(client: "MlflowClient", name: str, run_id: str, folder: str, tags: Mapping[str, str]) -> str:
-    """Make a folder of a run's artifacts a version of a registered model, once; return the version.
+    """Register a folder of a run's artifacts as a version of a model, once; return the version.
 
-    The source lies within the run's artifacts, since servers take no other.
+    The source must be within the run's artifacts, because servers accept no other.
     """
     _make_model(client, name)
     for version in client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'"):
@@ -20,10 +20,10 @@ def register(client: "MlflowClient", name: str, run_id: str, folder: str, tags: 
 
 
 def _make_model(client: "MlflowClient", name: str) -> None:
-    """Make the registered model unless it is there. Another process may make it at the same moment."""
+    """Create the registered model unless it exists. Another process may create it at the same time."""
     from mlflow.exceptions import MlflowException
 
     try:
         client.create_registered_model(name)
     except MlflowException:
-        client.get_registered_model(name)  # raises where it is another reason
+        client.get_registered_model(name)  # raises if the reason is a different one

@@ -1,7 +1,7 @@
 """Sweeps read back from MLflow, from any store and long after their drivers have ended.
 
-Nothing is written here, and runs that no sweep of this package created are ignored. A listing of runs gives the result
-of a sweep in a few requests; histories and files are read for one trial at a time, through `MlflowSource`.
+Nothing is written here, and runs that were not created by this package are ignored. A listing of runs gives the result
+of a sweep in a few requests; histories and files are read for one trial at a time, with `MlflowSource`.
 """
 
 import math
@@ -46,10 +46,10 @@ class MlflowReader:
 
     @classmethod
     def open(cls, uri: str | None, storage_path: Path | str) -> "MlflowReader":
-        """Open a store to read; creates none.
+        """Open an existing store for reading.
 
         Args:
-            uri: tracking URI; None uses `MLFLOW_TRACKING_URI`, or else a SQLite file in the storage path.
+            uri: tracking URI; None uses `MLFLOW_TRACKING_URI`, or a SQLite file in the storage path.
             storage_path: folder of that file.
 
         Raises:
@@ -66,7 +66,7 @@ class MlflowReader:
         try:
             with store.made_by_one(uri):
                 return cls(MlflowClient(tracking_uri=uri), uri)
-        except Exception as error:  # mlflow, sqlalchemy and drivers each raise their own
+        except Exception as error:  # mlflow, sqlalchemy and drivers raise different types
             reason = without_credentials(first_line(error))
             raise ValueError(f"cannot open the MLflow store {store.shown(uri)}: {reason}") from error
 
@@ -86,7 +86,7 @@ class MlflowReader:
         return [_name(run) for run, _ in self._parents(experiment)]
 
     def sweeps(self, experiment: str | None = None, name: str | None = None) -> list[SweepResult]:
-        """Return the sweeps of one experiment or of all, or those of a name, the oldest first."""
+        """Return the sweeps of one experiment or of all, or those with a name, the oldest first."""
         return [
             self._sweep(run, where)
             for run, where in self._parents(experiment)
@@ -127,7 +127,7 @@ class MlflowReader:
         return result_of(_recorded(run, _name(run)), trials, document, experiment, source)
 
     def _document(self, run: "Run") -> dict[str, Any]:
-        """Return a sweep's configuration from its file, or from its parameters where the file was not kept."""
+        """Return a sweep's configuration from its file, or from its parameters if the file was not kept."""
         content = read_artifact(self._client, run.info.run_id, SWEEP_FILE)
         if content is not None:
             return dict(yaml.safe_load(content))
@@ -150,7 +150,7 @@ class MlflowSource:
     client: "MlflowClient" = field(repr=False)
     uri: str
     run_ids: Mapping[str, str]
-    """Of the trials, by their names."""
+    """Run ids of the trials, by trial name."""
 
     @property
     def address(self) -> str:
@@ -163,7 +163,7 @@ class MlflowSource:
         return load_record(content) if content else None
 
     def history(self, trial: str, metric: str) -> dict[int, float]:
-        """Return the values of a metric by step; the last where a step was logged twice."""
+        """Return the values of a metric by step; the last one if a step was logged twice."""
         found = self.client.get_metric_history(self.run_ids[trial], metric)
         return {m.step: m.value for m in sorted(found, key=lambda m: (m.step, m.timestamp))}
 
@@ -183,7 +183,7 @@ class MlflowSource:
 
 
 def read_artifact(client: "MlflowClient", run_id: str, path: str) -> bytes | None:
-    """Return the content of an artifact, or None where it cannot be read."""
+    """Return the content of an artifact, or None if it cannot be read."""
     with tempfile.TemporaryDirectory(prefix="hamu_ray-") as folder:
         try:
             return Path(client.download_artifacts(run_id, path, folder)).read_bytes()
@@ -197,7 +197,7 @@ def _name(run: "Run") -> str:
 
 
 def _recorded(run: "Run", name: str) -> RecordedRun:
-    """Return a run as plain data. MLflow's status FAILED counts where the tag `status` says nothing."""
+    """Return a run as plain data. MLflow's status FAILED is used if the tag `status` is missing."""
     tags = dict(run.data.tags)
     if run.info.status == "FAILED" and tags.get("status") not in set(Status):
         tags["status"] = Status.FAILED.value

@@ -1,4 +1,4 @@
-"""Where an MLflow store is, whether it can be used, and how to look at it. Needs no mlflow."""
+"""Location, availability and UI address of an MLflow store. Needs no mlflow."""
 
 import os
 import shlex
@@ -25,13 +25,13 @@ DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
 def store_uri(uri: str | None, storage_path: Path) -> str:
-    """Return the URI given, or `MLFLOW_TRACKING_URI`, or that of a SQLite file in the storage path."""
+    """Return the given URI, or `MLFLOW_TRACKING_URI`, or that of a SQLite file in the storage path."""
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{storage_path / 'mlflow.db'}"
     return uri.rstrip("/")
 
 
 def is_server(uri: str) -> bool:
-    """Whether the store is a server, which keeps artifacts where it likes."""
+    """Whether the store is a server, which manages its own artifact location."""
     return uri.startswith(("http://", "https://", "databricks"))
 
 
@@ -41,10 +41,10 @@ def shown(uri: str) -> str:
 
 
 def probe(uri: str) -> None:
-    """Check within seconds that a store answers and can be written, where mlflow would try again for minutes.
+    """Check within seconds that a store responds and can be written; mlflow itself would retry for minutes.
 
     Raises:
-        ValueError: in one line, when it cannot.
+        ValueError: It does not; one line.
     """
     try:
         if uri.startswith(("http://", "https://")):
@@ -63,7 +63,7 @@ def probe(uri: str) -> None:
 
 @contextmanager
 def made_by_one(uri: str) -> Iterator[None]:
-    """Let one process at a time open a SQLite store: two that both make its tables would fail."""
+    """Lock a SQLite store while it is opened: two processes that create its tables at the same time would fail."""
     if not uri.startswith(SQLITE):
         yield
         return
@@ -72,7 +72,7 @@ def made_by_one(uri: str) -> Iterator[None]:
 
 
 def ui_address(uri: str) -> str:
-    """Return where the UI answers: a server, or what `ui_command` starts."""
+    """Return the address of the UI: a server, or what `ui_command` starts."""
     return f"{_without_user(uri)}/" if is_server(uri) else f"http://127.0.0.1:{_free_port()}/"
 
 
@@ -82,7 +82,7 @@ def ui_command(uri: str, experiment_id: str) -> str:
         page = f"{_without_user(uri)}/#/experiments/{experiment_id}"
         return shlex.join([sys.executable, "-m", "webbrowser", page])
     mlflow = "mlflow" if shutil.which("mlflow") else str(Path(sys.executable).with_name("mlflow"))
-    # A URI with credentials is in that variable: no other place takes them.
+    # A URI with credentials comes from that variable; no other source allows them.
     store = shlex.quote(uri) if shown(uri) == uri else '"$MLFLOW_TRACKING_URI"'
     return f"{shlex.quote(mlflow)} ui --backend-store-uri {store} --port {_free_port()}"
 
@@ -100,7 +100,7 @@ def sqlite_file(uri: str) -> Path:
 def _probe_server(uri: str) -> None:
     try:
         urlopen(f"{_without_user(uri)}/health", timeout=PROBE_SECONDS).close()
-    except HTTPError as error:  # it answers; mlflow handles authentication
+    except HTTPError as error:  # it responds; mlflow handles authentication
         if error.code >= 500:
             raise URLError(f"it answers {error.code} {error.reason}") from error
 
@@ -112,7 +112,7 @@ def _probe_sqlite(file: Path) -> None:
         connection.execute("BEGIN IMMEDIATE")
         connection.rollback()
     except sqlite3.OperationalError as error:
-        if "locked" not in str(error):  # another process writes it: so it can be written
+        if "locked" not in str(error):  # another process is writing it, so it can be written
             raise
     finally:
         connection.close()

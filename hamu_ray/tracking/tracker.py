@@ -1,6 +1,6 @@
-"""The interface of experiment tracking: what a sweep records, whatever the store.
+"""The interface of experiment tracking: what a sweep records, independent of the store.
 
-`MlflowTracker` writes to a store at once; `Outbox` writes the same calls to a file, from which they are delivered to a
+`MlflowTracker` writes to a store immediately; `Outbox` writes the same calls to a file, from which they are sent to a
 store later.
 """
 
@@ -19,7 +19,7 @@ class Tracker(Protocol):
     def start_sweep(
         self, sweep: str, parameters: Mapping[str, Any], tags: Mapping[str, Any] | None = None
     ) -> str:
-        """Start the run of a sweep, or reopen the one of that name; return its id."""
+        """Start the run of a sweep, or reopen the one with that name; return its id."""
         ...
 
     def start_trial(
@@ -30,7 +30,7 @@ class Tracker(Protocol):
         parameters: Mapping[str, Any],
         tags: Mapping[str, Any] | None = None,
     ) -> str:
-        """Start the run of a trial, or reopen the one of that trial; return its id.
+        """Start the run of a trial, or reopen the existing one; return its id.
 
         Args:
             trial: the trial's name within the sweep.

@@ -1,8 +1,8 @@
 """Saved views of the experiment in MLflow's UI: the front as a chart, the objectives by step, the table's columns.
 
-The UI keeps the state of its page in a tag of the experiment, and opens it by a link or from its menu "Views". No
-interface of MLflow writes such a tag; this is what the UI of MLflow 3.17 itself writes. A UI that reads it otherwise
-says that it cannot, and shows its usual page.
+The UI stores the state of its page in a tag of the experiment, and opens it by a link or from its menu "Views". MLflow
+has no API for it; this is the format of the UI of MLflow 3.17. A UI with another format reports that it cannot read the
+view, and shows its default page.
 """
 
 import base64
@@ -16,17 +16,17 @@ from hamu_ray.config.search import Objective
 
 TAG = "mlflow.sharedViewState."
 PACKED = "deflate;"
-LABELS = ("method", "rho", "seed", "constraint_ratio", "learning_rate")
+LABELS = ("method", "rho", "seed", "constraint_fraction", "constraint_ratio", "learning_rate")
 """Columns of the table of runs, as `hamu_ray.tracking.labels` names them."""
 DIAGNOSTICS = ("gradient_cosine",)
-"""Charted by step beside the objectives: how much the two gradients are at odds."""
+"""Plotted by step next to the objectives: the conflict of the two gradients."""
 FRONT, REST = "front", "rest"
 """Identifiers of the sections of charts."""
 CARD_HEIGHT = 420
 
 
 def view_id(objectives: Sequence[Objective], sweep: str | None = None) -> str:
-    """Return what the link to a view names: that of a sweep, or that of all sweeps with these objectives."""
+    """Return the identifier of a view: of one sweep, or of all sweeps with these objectives."""
     return "hamu_ray-" + (sweep or "-".join(objective.metric for objective in objectives))
 
 
@@ -57,18 +57,18 @@ def unpack(value: str) -> tuple[str, dict[str, Any]]:
 
 
 def link(address: str, experiment_id: str, identifier: str) -> str:
-    """Return the page of the UI at an address that opens a view as charts beside the table of runs."""
+    """Return the link that opens a view as charts next to the table of runs, in the UI at an address."""
     query = urlencode({"viewStateShareKey": identifier, "compareRunsMode": "CHART"})
     return f"{address}#/experiments/{experiment_id}/runs?{query}"
 
 
 def relative_link(identifier: str) -> str:
-    """Return the same within a description in the UI, where `{experiment_id}` stands for the experiment."""
+    """Return the same link for use in a description in the UI, where `{experiment_id}` is the experiment."""
     return link("", "{experiment_id}", identifier)
 
 
 def _state(first: Objective, second: Objective, sweep: str | None) -> dict[str, Any]:
-    """Return the state of the page. Ordered by a metric, since ordered by time the UI folds trials into sweeps."""
+    """Return the state of the page. Ordered by a metric, because ordered by time the UI nests trials in sweeps."""
     metrics = [first.metric, second.metric]
     labels = [label for label in LABELS if label != "method"]
     columns = ["params.`method`", *(f"metrics.`{metric}`" for metric in metrics)]

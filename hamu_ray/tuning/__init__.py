@@ -1,1 +1,1 @@
-"""A sweep on Ray Tune: plan, Optuna search, pruning, trials, tracking of their events, and the results."""
+"""A sweep on Ray Tune: plan, Optuna search, pruning, trials, tracking of their events, and results."""

@@ -1,4 +1,4 @@
-"""The results of a sweep: the front as table, CSV and picture, in its folder and in tracking."""
+"""The results of a sweep: the Pareto front as table, CSV and picture, in its folder and in tracking."""
 
 import time
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from hamu_ray.tracking.ui_views import relative_link, view_id
 from hamu_ray.tuning.plan import SweepPlan
 
 SMALL_PICTURE = "front_small.png"
-"""For MLflow's UI, which shows pictures in their original size."""
+"""Small version for MLflow's UI, which shows pictures at their original size."""
 SCREEN_DPI = 72
 NOT_OF_THE_MODEL = {OUTCOME_FILE, HARDNESS_FILE, REPORTS_FILE, RECORD_FILE}
-"""Files in a trial's folder that are about the run."""
+"""Files in a trial's folder that do not belong to the model."""
 
 
 def leave_result(

@@ -43,7 +43,7 @@ class TrialState:
     parameters: dict[str, Any]
     run: RunConfig
     sent: SentState
-    """What is in the outbox already."""
+    """What is already in the outbox."""
     curve: dict[int, Point] = field(default_factory=dict)
     """The two objectives by step."""
     began: float = field(default_factory=time.monotonic)
@@ -56,16 +56,16 @@ class TrialState:
 
 @dataclass
 class Usage:
-    """What a sweep's time was spent on."""
+    """How a sweep's time was used."""
 
     began: float = math.nan
-    """When the first trial began to unlearn, by the monotonic clock."""
+    """When the first trial started to unlearn, on the monotonic clock."""
     ended: float = math.nan
     """When the last trial ended."""
     worked: float = 0.0
-    """Seconds of gradient steps and evaluation, over all trials that ended."""
+    """Seconds of gradient steps and evaluation, over all ended trials."""
     at_once: int = 0
-    """The most trials that ran at the same time."""
+    """Maximum number of trials that ran at the same time."""
 
     @property
     def seconds(self) -> float:
@@ -74,12 +74,12 @@ class Usage:
 
     @property
     def share(self) -> float:
-        """The fraction of that time that was spent on gradient steps and evaluation."""
+        """The fraction of that time spent on gradient steps and evaluation."""
         return self.worked / (self.seconds * self.at_once) if self.at_once else math.nan
 
 
 class SweepListener(tune.Callback):
-    """The callback. It runs in the driver, which alone writes to tracking."""
+    """The callback. It runs in the driver, the only process that writes to tracking."""
 
     def __init__(self, plan: SweepPlan, outbox: Outbox, pool: ActorHandle, view: SweepView) -> None:
         """Track trials as children of the sweep's run, and write their records into the sweep's folder."""
@@ -93,7 +93,7 @@ class SweepListener(tune.Callback):
         self._sent = outbox.sent_states()
 
     def __reduce__(self) -> tuple:
-        """Stay in this process: Tune pickles its callbacks into its own checkpoint, which is never read."""
+        """Pickle as nothing: Tune pickles its callbacks into its own checkpoint, which is never read."""
         return tune.Callback, ()
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
@@ -127,7 +127,7 @@ class SweepListener(tune.Callback):
                     state.end = event
 
     def _forward(self, state: TrialState, report: Report) -> None:
-        self.view.news(state.name, state.parameters, report)
+        self.view.show(state.name, state.parameters, report)
         if report.phase != "unlearning":
             if not report.total_steps:
                 state.bases[report.phase] = report.measures
@@ -139,7 +139,7 @@ class SweepListener(tune.Callback):
         if report.measures and evaluation not in state.sent.evaluations:
             state.sent.evaluations.add(evaluation)
             self.outbox.log_metrics(state.name, report.measures, report.step)
-        # A run that goes on from a checkpoint reports steps again that are in the outbox.
+        # A run that resumed from a checkpoint reports steps again that are already in the outbox.
         fresh = [i for i, step in enumerate(report.history_steps) if step > state.sent.last_step]
         if fresh:
             history = {name: [values[i] for i in fresh] for name, values in report.history.items()}
@@ -152,14 +152,14 @@ class SweepListener(tune.Callback):
         self._finish(self.running.pop(trial.trial_id))
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """Finish the run of a trial whose own process died too often, and drop its slot."""
+        """Finish the run of a trial whose process died too often, and drop its slot."""
         state = self.running.pop(trial.trial_id)
         state.end = state.end or Failure("its trial actor died")
         self.pool.release.remote(state.name, False)
         self._finish(state)
 
     def interrupt(self) -> list[TrialRecord]:
-        """Finish the runs of trials that still run as interrupted; return records of them.
+        """Finish the runs of running trials as interrupted; return their records.
 
         The records are not written, so that a resumed sweep runs these trials to their end.
         """
@@ -186,6 +186,8 @@ class SweepListener(tune.Callback):
             "reference": record.reference_kind,
             "reference_origin": record.reference_origin,
         }
+        if record.nothing_to_forget:
+            tags["nothing_to_forget"] = record.nothing_to_forget
         if record.guaranteed is not None:
             tags["guaranteed"] = str(record.guaranteed).lower()
         self.outbox.finish(state.name, record.status, record.reason, tags)
@@ -195,7 +197,7 @@ class SweepListener(tune.Callback):
 
 
 def make_record(state: TrialState, results: StoragePath) -> TrialRecord:
-    """Return a trial's record; of one that has not ended, as interrupted."""
+    """Return a trial's record; a trial that has not ended is recorded as interrupted."""
     record = TrialRecord(
         trial_id=state.name,
         status=Status.INTERRUPTED,
@@ -205,7 +207,7 @@ def make_record(state: TrialState, results: StoragePath) -> TrialRecord:
         reference=state.bases.get("reference", {}),
         curve=state.curve,
         nodes=state.nodes,
-        reason="the sweep ended before it",
+        reason="the sweep ended before the trial",
     )
     match state.end:
         case Failure(reason):
@@ -221,6 +223,7 @@ def make_record(state: TrialState, results: StoragePath) -> TrialRecord:
                 evaluation_seconds=end.evaluation_seconds,
                 reference_kind=end.reference_kind,
                 reference_origin=end.reference_origin,
+                nothing_to_forget=end.nothing_to_forget,
                 gradient_computations=float(end.gradient_computations),
                 exchange_bytes=end.exchange_bytes,
                 steps_outside_guarantee=end.steps_outside_guarantee,

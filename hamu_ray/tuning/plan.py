@@ -1,4 +1,4 @@
-"""What a sweep is made of, worked out once from its configuration and handed to everything that runs it."""
+"""The plan of a sweep, computed once from its configuration and passed to everything that runs it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,22 +24,22 @@ class SweepPlan:
     storage: StoragePath
     """The storage that all nodes share."""
     cells: Sequence[Mapping[str, Scalar]]
-    """The cells of the grids. Trial number n is sample ``n // len(cells)`` of cell ``n % len(cells)``."""
+    """The cells of the grids. Trial n is sample ``n // len(cells)`` of cell ``n % len(cells)``."""
     groups: Sequence[WorkersConfig]
     """The different worker groups that trials run on."""
     records: Sequence[TrialRecord]
-    """The trials that ended before: those of a sweep that is resumed."""
+    """Records of the trials that have already ended, if the sweep is resumed."""
     reference: ReferenceCurves | None
-    """What running trials are compared with to prune them, at the start; None where none is pruned."""
+    """Initial curves with which running trials are compared for pruning; None without pruning."""
 
     @property
     def name(self) -> str:
-        """The sweep's name in tracking and in the storage: that of its folder, with the time of its start."""
+        """The sweep's name in tracking and storage: the name of its folder, which includes its start time."""
         return self.folder.name
 
     @property
     def results(self) -> StoragePath:
-        """Where workers leave the trials' models and outcomes."""
+        """Where workers write the trials' models and outcomes."""
         return self.storage / SWEEPS / self.name
 
     @property
@@ -65,7 +65,7 @@ class SweepPlan:
 
     @property
     def concurrent(self) -> int | None:
-        """The most trials at once; None for as many as the cluster holds."""
+        """Maximum number of concurrent trials; None for as many as fit the cluster."""
         return self.config.search.concurrent
 
     @property
@@ -89,10 +89,10 @@ def plan_sweep(config: SweepConfig, folder: Path) -> SweepPlan:
 
 
 def open_folder(config: SweepConfig, resume: bool) -> Path:
-    """Return the folder of the sweep to resume, or make that of a new sweep.
+    """Return the folder of the sweep to resume, or create one for a new sweep.
 
     Raises:
-        ConfigError: There is no such sweep, or it has another configuration.
+        ConfigError: There is no such sweep, or its configuration differs.
     """
     local = local_folder(config.storage)
     return resumable_folder(config, local) if resume else new_folder(config, local)
@@ -108,7 +108,7 @@ def worker_groups(config: SweepConfig) -> tuple[WorkersConfig, ...]:
 
 
 def reference_curves(config: SweepConfig, records: Sequence[TrialRecord]) -> ReferenceCurves | None:
-    """Return the curves of the trials that finished before; None where the configuration does not prune."""
+    """Return the curves of the trials that finished before; None if the configuration does not prune."""
     if config.search.pruning is None:
         return None
     first, second = config.search.objectives

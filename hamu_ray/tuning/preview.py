@@ -1,13 +1,19 @@
-"""The dry run: what a sweep would run, before anything expensive starts."""
+"""The dry run: the plan of a sweep, before anything expensive starts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 import yaml
 
+from hamu_ray.config.constraint import constraints_of
 from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.preflight import CHECKED_COMBINATIONS
+from hamu_ray.results.earlier import SECTIONS, first_steps
 from hamu_ray.results.folder import SWEEPS
-from hamu_ray.storage import local_folder
+from hamu_ray.results.hardness import AIMS
+from hamu_ray.results.wording import counted, percent
+from hamu_ray.storage import local_folder, storage_path
 from hamu_ray.terminal.console import Console
 from hamu_ray.tuning.plan import plan_sweep
 
@@ -19,9 +25,9 @@ def _among(values: Sequence[Scalar]) -> str:
 def preview(
     config: SweepConfig, console: Console | None = None, fixed: Mapping[str, str] | None = None
 ) -> None:
-    """Print what a sweep would run: how many trials, on what, and the first configuration in full.
+    """Print the plan of a sweep: the number of trials, their resources, and the first configuration in full.
 
-    ``fixed`` are keys that the file varies and the command fixed, with the text of its `--set`.
+    ``fixed`` are keys that the file varies and the command line fixes, with the text of its `--set`.
     """
     console = console or Console()
     plan = plan_sweep(config, local_folder(config.storage) / SWEEPS / config.name)
@@ -45,7 +51,36 @@ def preview(
         console.print(
             f"  {key}: {'fixed' if set_itself else 'no longer varied'} by --set {text}", markup=False
         )
+    for line in _fractions(config):
+        console.print(line, markup=False)
     console.print("first configuration")
     run = config.resolve(config.example(plan.cells[0])).model_dump(mode="json")
     for line in yaml.safe_dump(run, sort_keys=False).splitlines():
         console.print(f"  {line}", markup=False)
+
+
+def _fractions(config: SweepConfig) -> Iterator[str]:
+    """Yield a comparison of each HAMU variant's constraint fraction with the free fraction of a first step."""
+    problems = list(
+        islice(config.variants(tuple(f"{section}." for section in SECTIONS)), CHECKED_COMBINATIONS)
+    )
+    for name in (name for name in config.methods if name in AIMS):
+        asked = constraints_of(config, name).get("constraint_fraction")
+        if asked is None:
+            continue
+        gain, cost = AIMS[name]
+        line = f"{name:<10} asks for {_between(asked)} of the {gain} available in a step; "
+        found = first_steps(storage_path(config.storage.path), name, problems)
+        if not found.free:
+            yield f"{line}the first trials will show how much of it costs nothing in {cost}"
+            continue
+        yield (
+            f"{line}{_between(found.free)} cost nothing in {cost} in the first step of "
+            f"{counted(len(found.free), 'earlier trial')} (sine of the gradients' angle: {_between(found.sines)})"
+        )
+
+
+def _between(values: Sequence[float]) -> str:
+    """Return the range of fractions in percent."""
+    low, high = percent(min(values)), percent(max(values))
+    return low if low == high else f"{low} to {high}"

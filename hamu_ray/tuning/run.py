@@ -54,7 +54,7 @@ class SweepEnd:
 
 
 def run_sweep(config: SweepConfig, resume: bool) -> SweepEnd:
-    """Run a sweep to its end, or to the interrupt, and write its front.
+    """Run a sweep until it completes or is interrupted, and write its front.
 
     Raises:
         ConfigError: There is nothing to resume, tracking cannot be opened, or the cluster cannot hold a trial.
@@ -76,17 +76,18 @@ def run_sweep(config: SweepConfig, resume: bool) -> SweepEnd:
     print_result(summary, plan.folder, tracker, console)
     if usage.at_once:
         console.print(
-            f"time     {usage.seconds:.0f} s from the first step on, {usage.share:.0%} of it in steps and evaluation"
+            f"time     {usage.seconds:.0f} s since the first step, {usage.share:.0%} of it in steps and evaluation"
         )
     report = None
     if waiting:
         console.print(
-            f"MLflow did not answer: {waiting} records wait; python -m hamu_ray.report {shown(plan.folder)}"
+            f"MLflow did not respond: {waiting} records are waiting; send them with "
+            f"python -m hamu_ray.report {shown(plan.folder)}"
         )
     else:
         report = try_report(plan.folder, tracker, delivery.runs[plan.name], console)
     if status is Status.INTERRUPTED:
-        console.print("interrupted; to go on: the same command with --resume")
+        console.print("interrupted; to resume, repeat the command with --resume")
     finished = sum(record.status is Status.FINISHED for record in records)
     return SweepEnd(plan.folder, status, finished, report)
 
@@ -106,9 +107,9 @@ def open_tracker(config: SweepConfig) -> MlflowTracker:
 
 
 def leave_job_folder() -> None:
-    """Change the working directory of a submitted job, whose own folder Ray replaces whenever a node joins.
+    """Change the working directory of a submitted job, because Ray replaces the job's own folder whenever a node joins.
 
-    Nodes on one machine share that folder.
+    Nodes on the same machine share that folder.
     """
     if RAY_JOB in os.environ:
         os.chdir(gettempdir())
@@ -126,7 +127,7 @@ def start_tracking(plan: SweepPlan, outbox: Outbox) -> None:
 def run_trials(plan: SweepPlan, outbox: Outbox, console: Console) -> tuple[list[TrialRecord], Usage]:
     """Run the trials that have no record yet.
 
-    Returns the records of all trials, the interrupted ones last, and what the time was spent on.
+    Returns the records of all trials, interrupted ones last, and how the time was used.
     """
     limit = ConcurrencyLimit(plan.groups, plan.concurrent)
     console.print(
@@ -135,7 +136,7 @@ def run_trials(plan: SweepPlan, outbox: Outbox, console: Console) -> tuple[list[
         + ("" if plan.results == plan.folder else f", models in {plan.results}")
     )
     if plan.records:
-        console.print(f"resumed: {len(plan.records)} trials are over")
+        console.print(f"resumed: {len(plan.records)} trials have already ended")
     pool = start_pool(str(plan.storage), plan.name, plan.concurrent, plan.remaining, plan.largest_group)
     with SweepView(console, plan.trials, len(plan.records), plan.objectives) as view:
         view.several_nodes = len(usable_nodes()) > 1
@@ -149,7 +150,7 @@ def run_trials(plan: SweepPlan, outbox: Outbox, console: Console) -> tuple[list[
 
 
 def is_complete(plan: SweepPlan, records: Sequence[TrialRecord]) -> bool:
-    """Return whether a sweep is over: no trial was interrupted, and all have run or the time budget is spent."""
+    """Return whether a sweep is complete: no trial was interrupted, and all have run or the time budget is spent."""
     interrupted = any(record.status is Status.INTERRUPTED for record in records)
     return not interrupted and (len(records) == plan.trials or plan.config.search.time_budget is not None)
 
@@ -162,9 +163,9 @@ def try_report(folder: Path, tracker: MlflowTracker, run_id: str, console: Conso
         page = leave_report(folder, tracker, run_id)
         console.print(f"report   {shown(page)}", soft_wrap=True, markup=False)
         return page
-    except Exception as error:  # whatever it is, the results are on disk by now
+    except Exception as error:  # whatever happens, the results have already been written
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         console.print(
-            f"no report ({reason}); to make it: python -m hamu_ray.report {shown(folder)}", markup=False
+            f"no report ({reason}); to create it: python -m hamu_ray.report {shown(folder)}", markup=False
         )
         return None

@@ -1,4 +1,4 @@
-"""Pruning as a Tune scheduler: trials that finished ones have left far behind in both objectives are ended early."""
+"""Pruning as a Tune scheduler: trials that are far worse than finished ones in both objectives are stopped early."""
 
 from dataclasses import replace
 from typing import Any
@@ -14,22 +14,22 @@ from hamu_ray.tuning.trainable import EVENTS, NUMBER
 
 
 class PruningScheduler(FIFOScheduler):
-    """Starts trials in their order, and cancels the job of a trial that a finished one beats at the same step.
+    """Starts trials in order, and cancels the job of a trial that is worse than a finished one at the same step.
 
-    The cancelled run ends at its next report with the status ``pruned``, so that the trial leaves its record and its
+    The cancelled run ends at its next report with the status ``pruned``, so that the trial writes its record and its
     worker group stays warm. Tune's own decision STOP would kill the trial's process before that. A run that ends before
-    the cancellation reaches it counts as it ended.
+    the cancellation arrives keeps its status.
     """
 
     def __init__(self, reference: ReferenceCurves, pool: ActorHandle) -> None:
-        """Compare with these curves, and with those of the trials that finish from now on."""
+        """Compare with these curves, and with those of trials that finish later."""
         super().__init__()
         self._reference = reference
         self._pool = pool
         self._curves: dict[str, dict[int, Point]] = {}
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Compare a trial's new evaluations; Tune itself goes on with the trial in any case."""
+        """Compare a trial's new evaluations; always lets Tune continue the trial."""
         name = trial_name(trial.config[NUMBER])
         for event in result.get(EVENTS, ()):
             match event:
@@ -43,6 +43,6 @@ class PruningScheduler(FIFOScheduler):
         return str(TrialScheduler.CONTINUE)
 
     def _add(self, curve: Curve | None) -> None:
-        """Compare trials with this curve too."""
+        """Add a curve to compare trials with."""
         if curve:
             self._reference = replace(self._reference, curves=(*self._reference.curves, curve))

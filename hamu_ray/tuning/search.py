@@ -22,23 +22,23 @@ from hamu_ray.tuning.plan import SweepPlan
 from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, STATUS
 
 SEED = "seed"
-"""A grid of seeds repeats each sample; it has no own studies."""
+"""A grid of seeds repeats each sample; it has no studies of its own."""
 
 STUDY_FILE = "optuna.log"
 
 DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 
 MOST_RANDOM = 10
-"""The most samples that a model-based searcher draws at random first; never more than half of all."""
+"""Maximum number of initial random samples of a model-based algorithm; never more than half of all."""
 
 
 class UnlearningSearch(Searcher):
     """A separate study for each cell of the grids, so that one method's trials do not influence another's.
 
-    Cells that differ in the seed alone share a study: every sample is run with each of the seeds, and its values are
-    the means of the objectives over them. A trial's number says which sample of which cell it is, so that after a
-    restart the trials without a record are run with the parameters that they had. A sample without finite objectives
-    counts as failed if one of its trials failed, and as pruned otherwise: it never looks good.
+    Cells that differ only in the seed share a study: every sample is run with each of the seeds, and its values are the
+    mean objectives. A trial's number determines its cell and sample, so that after a restart the trials without a
+    record run with their original hyperparameters. A sample without finite objectives counts as failed if one of its
+    trials failed, and as pruned otherwise; it never looks good.
     """
 
     def __init__(self, plan: SweepPlan, limit: Callable[[], int]) -> None:
@@ -59,7 +59,7 @@ class UnlearningSearch(Searcher):
         self._waiting = deque(number for number in range(plan.trials) if number not in self._ends)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the next trial's number and parameters; None while as many run as may."""
+        """Return the next trial's number and hyperparameters; None while the limit is reached."""
         if len(self._running) >= self._limit():
             return None
         number = self._waiting.popleft()
@@ -73,13 +73,13 @@ class UnlearningSearch(Searcher):
         self._end(self._running.pop(trial_id), found.get(STATUS, Status.FAILED), values)
 
     def save(self, checkpoint_path: str) -> None:
-        """Do nothing: the studies and the records hold the state."""
+        """No-op: the studies and the records contain the state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Do nothing: a resumed sweep makes its searcher from the studies and the records."""
+        """No-op: a resumed sweep restores its search from the studies and the records."""
 
     def _parameters(self, number: int) -> dict[str, Scalar]:
-        """Return the values of a trial, sampled now if no other trial has the same sample."""
+        """Return the values of a trial, sampled now unless another trial has the same sample."""
         sample, cell = divmod(number, len(self._plan.cells))
         study = self._study(self._peers[cell][0])
         while len(study.trials) <= sample:
@@ -94,7 +94,7 @@ class UnlearningSearch(Searcher):
         return {path: values[path] for path in self._plan.config.in_order if path in values}
 
     def _end(self, number: int, status: Status, values: list[float]) -> None:
-        """Record a trial's end, and pass the sample on to its study when all of its trials have ended."""
+        """Record a trial's end, and report the sample to its study once all of its trials have ended."""
         self._ends[number] = status, values
         sample, cell = divmod(number, len(self._plan.cells))
         ends = [self._ends.get(sample * len(self._plan.cells) + other) for other in self._peers[cell]]
@@ -104,13 +104,13 @@ class UnlearningSearch(Searcher):
         means = np.mean([values for _, values in over], axis=0)
         good = bool(np.isfinite(means).all())
         failed = any(status == Status.FAILED for status, _ in over)
-        # Samplers avoid regions that were pruned and ignore failures. A collapse is due to the parameters.
+        # Samplers avoid regions with pruned trials and ignore failures. A collapse is due to the hyperparameters.
         state = TrialState.COMPLETE if good else TrialState.FAIL if failed else TrialState.PRUNED
         study = self._study(self._peers[cell][0])
         study.tell(sample, means.tolist() if good else None, state, skip_if_finished=True)
 
     def _study(self, cell: int) -> optuna.Study:
-        """Return the study that a cell shares with those that differ from it in the seed alone."""
+        """Return the study of a cell, which it shares with cells that differ only in the seed."""
         if cell not in self._studies:
             self._studies[cell] = self._open_study(cell)
         return self._studies[cell]
@@ -123,7 +123,7 @@ class UnlearningSearch(Searcher):
             directions=[DIRECTIONS[objective.mode] for objective in self._plan.config.search.objectives],
             load_if_exists=True,
         )
-        # Another seed after a restart: with the same, the sampler would draw the same values again.
+        # A new seed after a restart: with the same seed, the sampler would draw the same values again.
         entropy = (self._plan.config.search.seed, cell, len(study.trials))
         study.sampler = make_sampler(
             self._plan.config.search, int(np.random.SeedSequence(entropy).generate_state(1)[0])
@@ -132,7 +132,7 @@ class UnlearningSearch(Searcher):
 
 
 def cells_but_for_the_seed(cells: Sequence[Mapping[str, Scalar]]) -> list[list[int]]:
-    """Return, for each cell, the indices of the cells that equal it but for the seed, its own among them."""
+    """Return, for each cell, the indices of the cells that equal it except for the seed, including itself."""
     keys = [tuple((path, value) for path, value in cell.items() if path != SEED) for cell in cells]
     peers: dict[tuple[tuple[str, Scalar], ...], list[int]] = {}
     for i, key in enumerate(keys):
@@ -144,7 +144,7 @@ def make_sampler(search: SearchConfig, seed: int) -> optuna.samplers.BaseSampler
     """Return the Optuna sampler of a search algorithm."""
     match search.algorithm:
         case "tpe":
-            # Grouped: if the method is sampled too, each combination of parameters has its own model.
+            # Grouped: if the method is sampled too, each combination of hyperparameters has its own model.
             return optuna.samplers.TPESampler(
                 seed=seed,
                 multivariate=True,
@@ -161,7 +161,7 @@ def make_sampler(search: SearchConfig, seed: int) -> optuna.samplers.BaseSampler
 
 
 def suggest(trial: optuna.Trial, config: SweepConfig, cell: Mapping[str, Scalar]) -> None:
-    """Sample what the grids' cell leaves open: method and forget objective first, then what those two read."""
+    """Sample what the grid cell leaves open: method and forget objective first, then the hyperparameters they use."""
     values = dict(cell)
     for path in config.in_order:
         domain = None if path in cell else config.domain(path, values)
@@ -170,12 +170,12 @@ def suggest(trial: optuna.Trial, config: SweepConfig, cell: Mapping[str, Scalar]
 
 
 def parameter_name(path: str, domain: Domain, domains: Sequence[Domain]) -> str:
-    """Return Optuna's name of a parameter: one for each domain of a path, since each has its own distribution."""
+    """Return Optuna's name of a parameter: one per domain of a path, because each has its own distribution."""
     return path if len(domains) == 1 else f"{path}[{domains.index(domain)}]"
 
 
 def suggest_one(trial: optuna.Trial, name: str, domain: Domain) -> Any:
-    """Sample one parameter."""
+    """Sample one hyperparameter."""
     if domain.uniform is not None:
         return trial.suggest_float(name, *domain.uniform)
     if domain.loguniform is not None:

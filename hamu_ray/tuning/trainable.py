@@ -1,4 +1,4 @@
-"""The Tune trainable: submit the trial's run to a slot, and report the slot's events to the driver."""
+"""The Tune trainable: submits the trial's run to a slot, and reports the slot's events to the driver."""
 
 import math
 from typing import Any
@@ -15,24 +15,24 @@ from hamu_ray.workers.messages import Job, Started
 from hamu_ray.workers.slot import follow
 
 MOST_SLOT_LOSSES = 20
-"""How many slots a trial may lose, with their nodes or otherwise: it is never the trial that ends a slot."""
+"""Maximum number of slots that a trial may lose, with their nodes or otherwise; the trial itself never ends a slot."""
 
 EVENTS = "events"
-"""Key of a Tune result: the slot's events."""
+"""Key in a Tune result: the slot's events."""
 
 STATUS = "status"
-"""Key of a Tune result: how the trial ended."""
+"""Key in a Tune result: the trial's status."""
 
 NUMBER, PARAMETERS = "number", "parameters"
-"""Keys of a Tune trial's configuration: its number, which names it everywhere, and the sampled values."""
+"""Keys in a Tune trial's configuration: its number, from which its name is derived, and the sampled values."""
 
 
 class SlotLost(Failure):
-    """The slot died before the job ended; the job goes on in another one."""
+    """The slot died before the job ended; the job continues in another one."""
 
 
 def run_trial(config: dict[str, Any], plan: SweepPlan, pool: ActorHandle) -> None:
-    """Run one trial to its end. A trial that fails is a result, not an error: it never stops the sweep."""
+    """Run one trial to its end. A failed trial is a result, not an error: it never stops the sweep."""
     trial = trial_name(config[NUMBER])
     folder = plan.results / TRIALS / trial
     search = plan.config.search
@@ -50,7 +50,7 @@ def run_trial(config: dict[str, Any], plan: SweepPlan, pool: ActorHandle) -> Non
 
 
 def replay_ended_run(trial: str, folder: StoragePath, pool: ActorHandle) -> Outcome | None:
-    """Return the outcome of a run that ended while no trainable followed it, and replay its reports."""
+    """Return the outcome of a run that ended without a trainable, and replay its reports."""
     end = read_outcome(folder)
     if end is not None:
         tune.report({EVENTS: read_reports(folder)})
@@ -59,7 +59,7 @@ def replay_ended_run(trial: str, folder: StoragePath, pool: ActorHandle) -> Outc
 
 
 def run_in_pool(job: Job, pool: Any) -> Outcome | Failure:
-    """Run a job in a slot of the pool and give the slot back."""
+    """Run a job in a slot of the pool and release the slot."""
     slot: Any = ray.get(pool.acquire.remote(job.trial, job.run))
 
     def on_start(started: Started) -> None:

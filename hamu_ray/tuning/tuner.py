@@ -14,7 +14,7 @@ from hamu_ray.tuning.trainable import run_trial
 from hamu_ray.workers.ray_private import HEAD_NODE, keep_credentials_out_of_tune
 
 TRIAL_RESTARTS = 3
-"""How often a trial's process is restarted when it dies. Its run goes on in the slot meanwhile."""
+"""How often a trial's process is restarted when it dies. Its run continues in the slot meanwhile."""
 
 
 def tune_trials(

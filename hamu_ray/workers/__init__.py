@@ -1,1 +1,1 @@
-"""Ray Train worker groups, the pool that lends them to trials, and the cluster they run on."""
+"""Ray Train worker groups, the pool that assigns them to trials, and the connection to the cluster."""

@@ -1,4 +1,4 @@
-"""Requests to the cluster's autoscaler, as placement groups: a pending one makes it start nodes and costs nothing."""
+"""Requests to the autoscaler, as placement groups: a pending placement group makes it start nodes."""
 
 import time
 from collections.abc import Callable
@@ -15,23 +15,23 @@ from hamu_ray.workers.capacity import POLL_SECONDS, bundle_of, describe_workers,
 from hamu_ray.workers.ray_private import pending_nodes
 
 PATIENCE_SECONDS = 25.0
-"""An autoscaler decides every few seconds; one that starts no node for this long has none to start."""
+"""An autoscaler that starts no node for this long is considered unable to start one."""
 
 
 def request_room(workers: WorkersConfig) -> PlacementGroup:
-    """Request room for a worker group; an autoscaler starts the nodes that this placement group needs."""
+    """Request resources for a worker group with a placement group, for which an autoscaler starts nodes."""
     return placement_group([bundle_of(workers)] * workers.count, strategy="PACK")
 
 
 def is_ready(request: PlacementGroup) -> bool:
-    """Return whether the requested room has been reserved."""
+    """Return whether the requested resources have been reserved."""
     return bool(placement_group_table(request).get("state") == "CREATED")
 
 
 def wait_for_room(workers: WorkersConfig, log: Callable[[str], None]) -> PlacementGroup | None:
-    """Wait until there is room for a worker group.
+    """Wait until the resources of a worker group are available.
 
-    Returns the placement group that reserves it, which the caller removes; None when no node is being started.
+    Returns the placement group that reserves them, which the caller removes, or None if no node is being started.
     """
     request = request_room(workers)
     logged, seen, deadline = None, None, time.monotonic() + PATIENCE_SECONDS

@@ -1,4 +1,4 @@
-"""How many worker groups the cluster can hold. A group may be spread over nodes, a worker may not."""
+"""Number of worker groups that fit the cluster. A group may span nodes, a worker may not."""
 
 import math
 import time
@@ -14,14 +14,14 @@ Resources = Mapping[str, float]
 """Resources of a node by Ray's names for them: ``CPU``, ``GPU`` and custom ones."""
 
 POLL_SECONDS = 2.0
-"""Interval between reads of the cluster's state."""
+"""Interval between reads of the cluster state."""
 
 ROUNDING = 1e-6
 """Tolerance for sums of fractional CPUs."""
 
 
 def usable_nodes() -> list[dict[str, Any]]:
-    """Return the nodes that are alive and are not being drained, as `ray.nodes` describes them."""
+    """Return the nodes that are alive and not being drained, in the format of `ray.nodes`."""
     draining = draining_nodes()
     return [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in draining]
 
@@ -42,18 +42,18 @@ def bundle_of(workers: WorkersConfig) -> dict[str, float]:
 
 
 def describe_workers(workers: WorkersConfig) -> str:
-    """Return a group's resources in words."""
+    """Describe a group's resources in words."""
     kind = f" ({workers.accelerator})" if workers.accelerator else ""
     return f"{workers.count} workers of {workers.cpus:g} CPU and {workers.gpus:g} GPU{kind}"
 
 
 def groups_that_fit(workers: WorkersConfig, nodes: Iterable[Resources]) -> int:
-    """Return how many groups of these workers the nodes hold at once."""
+    """Return how many groups of these workers the nodes can hold at once."""
     return sum(_workers_on(node, workers) for node in nodes) // workers.count
 
 
 def fit_together(groups: Sequence[WorkersConfig], nodes: Iterable[Resources]) -> bool:
-    """Return whether the nodes hold all of these groups at once, each worker on the first node with room for it."""
+    """Return whether the nodes can hold all of these groups at once, with first-fit placement of workers."""
     left = [dict(node) for node in nodes]
     for workers in groups:
         for _ in range(workers.count):
@@ -66,12 +66,12 @@ def fit_together(groups: Sequence[WorkersConfig], nodes: Iterable[Resources]) ->
 
 
 def _workers_on(node: Resources, workers: WorkersConfig) -> int:
-    """Return how many of the workers a node holds."""
+    """Return how many of the workers a node can hold."""
     return int(min(node.get(name, 0.0) / amount for name, amount in bundle_of(workers).items()) + ROUNDING)
 
 
 class ConcurrencyLimit:
-    """How many trials may run at once: as many groups as the cluster holds now, so that more run when nodes join."""
+    """Maximum number of concurrent trials: as many as groups fit the cluster, updated as nodes come and go."""
 
     def __init__(self, groups: Sequence[WorkersConfig], most: int | None) -> None:
         """Count groups of the smallest kind, up to ``most`` (None: no limit)."""
@@ -81,7 +81,7 @@ class ConcurrencyLimit:
         self._counted_at = -math.inf
 
     def __call__(self) -> int:
-        """Return the limit. It is at least 1: a trial that does not fit yet waits for nodes."""
+        """Return the limit. It is at least 1, so that a trial that does not fit yet waits for nodes."""
         if time.monotonic() - self._counted_at > POLL_SECONDS:
             self._counted_at = time.monotonic()
             nodes = node_resources()

@@ -22,15 +22,15 @@ ENVIRONMENT = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # only a trial's last result has the objectives
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
-"""Defaults of environment variables: no telemetry, and no output of Ray's own at the terminal."""
+"""Default environment variables: no telemetry, and no terminal output from Ray."""
 
 
 @contextmanager
 def connected(groups: Sequence[WorkersConfig], storage: str, log: Callable[[str], None]) -> Iterator[None]:
     """Within, this process is connected to a cluster that can hold each worker group and whose nodes share the storage.
 
-    Waits for nodes where the autoscaler can start those that are missing, and logs what it waits for. A process that
-    is connected already, such as a notebook's, stays so afterwards.
+    Waits for nodes if the autoscaler can start the missing ones, and logs what it is waiting for. A process that was
+    connected before, such as a notebook's, stays connected.
 
     Raises:
         ConfigError: The cluster cannot hold one of the groups, or a node does not share the storage.
@@ -62,10 +62,10 @@ def check_cluster(groups: Sequence[WorkersConfig], storage: str, log: Callable[[
 
 
 def reserve_new_nodes(workers: WorkersConfig, log: Callable[[str], None]) -> PlacementGroup:
-    """Wait for the autoscaler to start nodes for a worker group, and return what reserves them.
+    """Wait for the autoscaler to start nodes for a worker group; return the placement group that reserves them.
 
     Raises:
-        ConfigError: There is no autoscaler, or it starts no such nodes.
+        ConfigError: There is no autoscaler, or it does not start such nodes.
     """
     scales = pending_nodes() is not None
     if scales and (placement := wait_for_room(workers, log)):
@@ -73,6 +73,6 @@ def reserve_new_nodes(workers: WorkersConfig, log: Callable[[str], None]) -> Pla
     resources = ray.cluster_resources()
     raise ConfigError(
         f"workers: {describe_workers(workers)} do not fit the cluster's {resources.get('CPU', 0):g} CPU and "
-        f"{resources.get('GPU', 0):g} GPU{', and its autoscaler brings no more' if scales else ''}; "
+        f"{resources.get('GPU', 0):g} GPU{', and its autoscaler starts no more nodes' if scales else ''}; "
         "lower workers.count, workers.cpus or workers.gpus"
     )

@@ -1,8 +1,8 @@
-"""Detection of hung worker groups: workers send heartbeats while they make progress, the slot measures the silence.
+"""Detection of hung worker groups: workers send heartbeats while they make progress.
 
-A frozen or unreachable process is also found by Ray Train's health check. Heartbeats find what that cannot see: workers
-that answer but wait for each other, or for a device or file system, for ever. One worker alone may be silent for long,
-because it waits in a collective for another that trains a base model; a group hangs when all of its workers are silent.
+A frozen or unreachable process is also detected by Ray Train's health check. Heartbeats detect workers that respond but
+wait forever, for each other, a device or a file system. A single worker may be silent for long, because it waits in a
+collective for another that trains a base model; a group hangs if all of its workers are silent.
 """
 
 import sys
@@ -14,25 +14,25 @@ from types import FrameType, TracebackType
 from ray.actor import ActorHandle
 
 HANG_SECONDS = 900.0
-"""A group that makes no progress for this long hangs, unless it has been silent for long before and then gone on."""
+"""Minimum silence after which a group counts as hung. It is raised if the group has resumed after longer silences."""
 
 HANG_FACTOR = 3.0
-"""Silence is tolerated up to this multiple of the longest interval between two signs of progress so far."""
+"""Tolerated silence as a multiple of the longest interval so far between two signs of progress."""
 
 HEALTH_CHECK_SECONDS = 180
-"""A worker process that does not answer Ray Train for this long is considered dead."""
+"""A worker process that does not respond to Ray Train for this long is considered dead."""
 
 
 def heartbeat_interval(hang_seconds: float) -> float:
-    """Return the seconds between two looks at a worker's progress."""
+    """Return the interval between two checks of a worker's progress, in seconds."""
     return min(10.0, hang_seconds / 10)
 
 
 class Heartbeat:
-    """A thread in a worker that calls ``send`` at intervals if the thread that made it has moved on since.
+    """A thread in a worker that periodically calls ``send`` if the thread that created it has made progress.
 
-    Progress is a change of the Python call stack, or a report. Reports matter on a GPU, where the loop is found in the
-    same line whenever it waits for the device.
+    Progress is a change of the Python call stack, or a report. Reports matter on a GPU, where the training loop is
+    usually found on the same line, waiting for the device.
     """
 
     def __init__(self, send: Callable[[], object], seconds: float) -> None:
@@ -45,7 +45,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def __enter__(self) -> "Heartbeat":
-        """Start sending; the first heartbeat is sent at once."""
+        """Start sending; the first heartbeat is sent immediately."""
         self._thread.start()
         return self
 
@@ -70,7 +70,7 @@ class Heartbeat:
 
 
 def stack_position(frame: FrameType | None) -> tuple[tuple[int, int], ...]:
-    """Return where a thread is: each frame of its call stack by identity and index of the last instruction."""
+    """Return the position of a thread: the identity and last instruction of each frame of its call stack."""
     position = []
     while frame is not None:
         position.append((id(frame), frame.f_lasti))
@@ -79,10 +79,10 @@ def stack_position(frame: FrameType | None) -> tuple[tuple[int, int], ...]:
 
 
 class HangDetector:
-    """The slot's record of its group's heartbeats: how long all workers are silent, and how long they may be."""
+    """The slot's record of its group's heartbeats: for how long all workers are silent, and the limit."""
 
     def __init__(self, hang_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Take a group for hung after this many seconds of silence at least."""
+        """Create a detector; ``hang_seconds`` is the minimum silence of a hung group."""
         self._workers: dict[int, ActorHandle] = {}
         self._least = hang_seconds
         self._clock = clock
@@ -96,7 +96,7 @@ class HangDetector:
 
     @property
     def silence(self) -> float:
-        """Seconds since the last heartbeat of any worker, or since the measurement began."""
+        """Seconds since the last heartbeat of any worker, or since the measurement started."""
         return self._clock() - self._last
 
     @property
@@ -105,7 +105,7 @@ class HangDetector:
         return bool(self._workers) and self.silence > self.limit
 
     def begin(self) -> None:
-        """Begin to measure, when a job begins: workers that wait for one are silent."""
+        """Start measuring when a job starts: workers that wait for a job are silent."""
         self._last = self._clock()
 
     def enroll(self, rank: int, worker: ActorHandle) -> None:
@@ -119,9 +119,9 @@ class HangDetector:
         self.begin()
 
     def give_up(self) -> list[ActorHandle]:
-        """Return the workers of a hung group and forget them; the next group may be silent for twice as long.
+        """Return the workers of a hung group and remove them; double the limit for the next group.
 
-        So a job whose workers are slow, and do not hang, gets to its end at last.
+        Thus a job whose workers are slow but not hung eventually completes.
         """
         workers = list(self._workers.values())
         self._workers.clear()

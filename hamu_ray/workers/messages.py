@@ -14,7 +14,7 @@ class Job:
     run: UnlearningRun
     folder: str
     attempts: int
-    """The job fails when its workers have died this many times."""
+    """The job fails once its workers have died this many times."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Started:
     """Workers have started a job."""
 
     nodes: tuple[str, ...]
-    """Where they run, each an address and Ray's id of the node: ``10.0.0.3/4f2a...``."""
+    """The nodes of the workers, each as address and Ray node id: ``10.0.0.3/4f2a...``."""
 
 
 Event = Report | Started | Outcome | Failure
-"""What a slot passes on about a job, in order; the last event is an Outcome or a Failure."""
+"""An event of a job. Events are passed on in order; the last one is an Outcome or a Failure."""

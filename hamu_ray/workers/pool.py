@@ -1,4 +1,4 @@
-"""The pool of a sweep's slots: lends them to trials, keeps them warm in between, and fits them to the cluster."""
+"""The pool of a sweep's slots: assigns slots to trials, keeps idle slots warm, and adapts them to the cluster."""
 
 import asyncio
 import contextlib
@@ -22,26 +22,26 @@ from hamu_ray.workers.slot import CLOSE_SECONDS, start_slot
 logger = logging.getLogger(__name__)
 
 MOST_REQUESTS = 100
-"""Room is requested for at most this many slots at once, where the number of concurrent trials has no limit."""
+"""Maximum number of slots requested from the autoscaler if the number of concurrent trials is unlimited."""
 
 LOST_SECONDS = 300.0
-"""A slot whose process does not answer for this long is considered lost."""
+"""A slot whose process does not respond for this long is considered lost."""
 
 
 @dataclass(eq=False)
 class Entry:
-    """A slot, its workers, and the trial that has it."""
+    """A slot, its workers, and the trial that uses it."""
 
     slot: ActorHandle
     workers: WorkersConfig
     trial: str | None = None
     nodes: Sequence[str] = ()
-    """Ray's ids of the nodes on which its workers run, as far as is known."""
+    """Ray node ids of its workers, if known."""
     answered: float = field(default_factory=time.monotonic)
-    """When the slot was last known to answer, by the monotonic clock."""
+    """When the slot last responded, on the monotonic clock."""
 
     async def read_nodes(self, timeout: float) -> None:
-        """Ask the slot for its nodes; a slot that does not answer in time is asked again later.
+        """Ask the slot for its nodes; a slot that does not respond in time is asked again later.
 
         Raises:
             RayActorError: The slot is dead.
@@ -67,10 +67,10 @@ def start_pool(
 
 
 class Pool:
-    """The actor that lends slots to trials. Where the cluster has no room, it closes idle slots of other workers.
+    """The actor that assigns slots to trials. If the cluster is full, it closes idle slots with other resources.
 
-    On a cluster that scales, it requests room for the trials to come, closes slots that no trial needs, and drops slots
-    whose nodes leave; their trials go on in other slots.
+    On an autoscaling cluster, it requests resources for pending trials, closes slots that no trial needs, and drops
+    slots whose nodes leave; their trials continue in other slots.
     """
 
     def __init__(
@@ -82,14 +82,14 @@ class Pool:
         workers: WorkersConfig,
         lost_seconds: float = LOST_SECONDS,
     ) -> None:
-        """Start without a slot.
+        """Start without slots.
 
         Args:
-            storage: Where workers keep models.
-            name: The sweep's name, with which the names of its worker groups begin.
-            most: How many trials run at once; None for as many as the cluster holds.
-            trials: How many trials have not ended yet.
-            workers: The largest worker group of the sweep, for which room is requested.
+            storage: Where workers store models.
+            name: The sweep's name, used as a prefix for the names of its worker groups.
+            most: Maximum number of concurrent trials; None for as many as fit the cluster.
+            trials: Number of trials that have not ended yet.
+            workers: The largest worker group of the sweep, for which resources are requested.
             lost_seconds: See `LOST_SECONDS`.
         """
         self._storage = storage
@@ -106,10 +106,10 @@ class Pool:
         self._changed = asyncio.Condition()
 
     async def acquire(self, trial: str, run: RunConfig) -> ActorHandle:
-        """Return a slot that fits the run; the trial alone uses it until it is released.
+        """Return a slot that fits the run, for exclusive use by the trial until it is released.
 
-        A trial whose own process died and that asks again gets the slot that it has. Slots are granted in the order of
-        the requests: many small groups do not starve a large one.
+        A trial that asks again after its own process died gets the same slot. Requests are served in order, so that
+        many small groups do not starve a large one.
         """
         self._maintenance = self._maintenance or asyncio.create_task(self._maintain())
         ticket = object()
@@ -126,7 +126,7 @@ class Pool:
             return entry.slot
 
     async def release(self, trial: str, usable: bool = True) -> None:
-        """Take back the slot that a trial has, if any; drop it if it is not usable any more."""
+        """Release the slot of a trial, if any; drop the slot if it is no longer usable."""
         async with self._changed:
             entry = self._held(trial)
             if entry is not None:
@@ -137,17 +137,17 @@ class Pool:
                 self._changed.notify_all()
 
     async def cancel(self, trial: str, verdict: Verdict) -> None:
-        """End a trial's job at its next report; see `Slot.cancel`. Does nothing if the trial has no slot."""
+        """End a trial's job at its next report; see `Slot.cancel`. No-op if the trial has no slot."""
         entry = self._held(trial)
         if entry is not None:
             entry.slot.cancel.remote(trial, verdict)
 
     async def set_remaining(self, trials: int) -> None:
-        """Set how many trials have not ended yet."""
+        """Set the number of trials that have not ended yet."""
         self._trials = trials
 
     async def close(self) -> None:
-        """Close all slots; returns when Ray has their resources back, or when their time is up."""
+        """Close all slots; returns when Ray has released their resources, or after a time limit."""
         if self._maintenance is not None:
             self._maintenance.cancel()
         self._trials = 0
@@ -158,7 +158,7 @@ class Pool:
         await asyncio.gather(*closing, return_exceptions=True)
 
     async def _maintain(self) -> None:
-        """Fit the slots to the cluster and to the trials, for as long as the sweep lasts."""
+        """Adapt the slots to the cluster and to the trials for as long as the sweep runs."""
         while True:
             try:
                 await self._drop_lost()
@@ -166,12 +166,12 @@ class Pool:
                     self._close_surplus()
                     self._changed.notify_all()
                 self._request_room()
-            except Exception:  # what Ray's control store raises while it is away
-                logger.exception("cannot read the cluster's state; trying again")
+            except Exception:  # errors of Ray's control store while it is unavailable
+                logger.exception("cannot read the cluster state; retrying")
             await asyncio.sleep(POLL_SECONDS)
 
     async def _drop_lost(self) -> None:
-        """Drop slots that died or do not answer, and those with a worker on a node that left or is being drained."""
+        """Drop slots that are dead or do not respond, and those with a worker on a leaving node."""
         entries = list(self._entries)
         answers = await asyncio.gather(
             *(entry.read_nodes(POLL_SECONDS) for entry in entries), return_exceptions=True
@@ -185,17 +185,17 @@ class Pool:
                     self._entries.remove(entry)
 
     def _close_surplus(self) -> None:
-        """Close idle slots that no trial is left for, so that their nodes can leave."""
+        """Close idle slots that no remaining trial needs, so that their nodes can be released."""
         surplus = max(len(self._entries) - self._trials, 0)
         for entry in [entry for entry in self._entries if entry.trial is None][:surplus]:
             entry.slot.close.remote()
             self._entries.remove(entry)
 
     def _request_room(self) -> None:
-        """Request room from the autoscaler, if there is one, for as many slots as trials could use.
+        """Request resources from the autoscaler, if there is one, for as many slots as the remaining trials can use.
 
-        A request that is ready keeps its node until a slot uses it, and is withdrawn before it is in the way of slots
-        that are starting: Ray serves requests first, because they have waited longer.
+        A fulfilled request keeps its node until a slot uses it. It is withdrawn before new slots start, because Ray
+        serves older requests first.
         """
         wanted = max(min(self._trials, self._most) - len(self._entries), 0)
         if wanted and pending_nodes() is None:
@@ -211,13 +211,13 @@ class Pool:
             self._requests += [request_room(self._workers) for _ in range(wanted - len(kept))]
 
     def _room_for(self, most: int) -> int:
-        """Return how many more slots there is room for, up to ``most``."""
+        """Return how many more slots fit the cluster, up to ``most``."""
         nodes, present = node_resources(), [entry.workers for entry in self._entries]
         fits = (n for n in range(most, 0, -1) if fit_together([*present, *[self._workers] * n], nodes))
         return next(fits, 0)
 
     def _grant(self, ticket: object, workers: WorkersConfig) -> Entry | None:
-        """Return a slot for the first request in the queue, if one is idle or there is room for one."""
+        """Return a slot for the first request in the queue if one is idle or another one fits."""
         return self._idle(workers) or self._new(workers) if self._queue[0] is ticket else None
 
     def _idle(self, workers: WorkersConfig) -> Entry | None:
@@ -227,7 +227,7 @@ class Pool:
         return next((e for e in self._entries if e.trial == trial), None)
 
     def _new(self, workers: WorkersConfig) -> Entry | None:
-        """Start a slot where there is room, or where closing idle slots makes room, the least recently used first."""
+        """Start a slot if it fits, or after closing idle slots, least recently used first."""
         nodes = node_resources()
         idle = [entry for entry in self._entries if entry.trial is None]
         for count in range(len(idle) + 1):

@@ -1,7 +1,7 @@
-"""All uses of Ray that its public API does not cover, so that an upgrade of Ray can break them in this file alone.
+"""All uses of Ray that are not part of its public API, so that an upgrade of Ray can break only this file.
 
-Each entry says why it is needed and names the Ray issue about it, where there is one. A test calls each of them against
-the installed Ray.
+Each entry states its reason and the related Ray issue, if there is one. A test calls each of them against the installed
+Ray.
 """
 
 import json
@@ -20,42 +20,42 @@ HEAD_NODE: Mapping[str, float] = {HEAD_NODE_RESOURCE_NAME: 0.0001}
 """Resources of an actor that must run on the head node.
 
 Ray gives its head node the resource `node:__internal_head__` and uses it for its own actors, but documents no way to
-ask for that node: https://github.com/ray-project/ray/issues/15930.
+select that node: https://github.com/ray-project/ray/issues/15930.
 """
 
 ACCELERATOR = RESOURCE_CONSTRAINT_PREFIX
-"""Prefix of the resource by which Ray marks a node's kind of GPU, such as `accelerator_type:A100`.
+"""Prefix of the resource that marks a node's kind of GPU, such as `accelerator_type:A100`.
 
 The option `accelerator_type` of tasks and actors is public, but placement group bundles take resources by name.
 """
 
 ACCELERATOR_AMOUNT = 0.001
-"""The amount of it that Ray's option `accelerator_type` requests."""
+"""The amount that Ray's option `accelerator_type` requests."""
 
 WORKER_HEALTH_CHECK = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
-"""Environment variable: after how many seconds without an answer Ray Train takes a worker for dead.
+"""Environment variable: seconds without a response after which Ray Train considers a worker dead.
 
-Ray names the variable in its error message and documents it nowhere; without it, it waits for ten minutes.
+Ray mentions the variable only in an error message; the default is ten minutes.
 """
 
 UNMANAGED_NODE = "node_"
-"""How Ray's node type begins for a node that no autoscaler started."""
+"""Prefix of Ray's node type for a node that was not started by an autoscaler."""
 
 
 def draining_nodes() -> set[str]:
-    """Return the ids of the draining nodes.
+    """Return the ids of the draining nodes, which accept no new workers.
 
-    `ray.nodes()` has no such field, and the call behind it has no public form:
-    https://github.com/ray-project/ray/pull/42982. A node that is being drained accepts no new workers.
+    `ray.nodes()` has no such field, and the underlying call has no public form:
+    https://github.com/ray-project/ray/pull/42982.
     """
     return set(ray._private.state.state.get_draining_nodes())
 
 
 def pending_nodes() -> int | None:
-    """Return how many nodes the autoscaler is starting, or None where the cluster has no autoscaler.
+    """Return how many nodes the autoscaler is starting, or None if the cluster has no autoscaler.
 
     There is no public API for the autoscaler's state: https://github.com/ray-project/ray/issues/37838. Both of its
-    versions are in use: KubeRay runs the second, `ray up` the first.
+    versions are in use: KubeRay runs v2, `ray up` runs v1.
     """
     if is_autoscaler_v2():
         status = get_cluster_status(ray.get_runtime_context().gcs_address)
@@ -71,19 +71,19 @@ def pending_nodes() -> int | None:
 
 
 def this_actor() -> ActorHandle:
-    """Return the handle of the actor that calls this.
+    """Return the handle of the calling actor.
 
     `RuntimeContext.current_actor` (https://github.com/ray-project/ray/issues/14899) is a property; Ray has deprecated
-    several of its neighbours in favour of methods, and this one has no method yet.
+    similar properties in favour of methods, but this one has no method yet.
     """
     return ray.get_runtime_context().current_actor
 
 
 def cluster_environment() -> dict[str, str]:
-    """Return environment variables with which a process finds this cluster among several on one machine.
+    """Return environment variables that identify this cluster if several run on one machine.
 
-    Ray Train frees the resources of a dead worker group with the help of Ray's state API, which looks for a cluster by
-    itself and gives up where it finds several: https://github.com/ray-project/ray/issues/25639.
+    Ray Train releases the resources of a dead worker group with Ray's state API, which discovers the cluster by itself
+    and fails if there are several: https://github.com/ray-project/ray/issues/25639.
     """
     return {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
 
@@ -92,9 +92,9 @@ def keep_credentials_out_of_tune() -> None:
     """Stop Tune from copying this process's AWS credentials into its trials' runtime environment.
 
     Ray logs runtime environments in plain text (https://github.com/ray-project/ray/issues/28276), and Tune has no
-    option for the variables that it copies. Nodes have credentials of their own.
+    option to exclude variables. Nodes have their own credentials.
     """
-    from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE  # Tune is loaded in the driver alone
+    from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE  # only the driver imports Tune
 
     ENV_VARS_TO_PROPAGATE.difference_update(
         {name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}

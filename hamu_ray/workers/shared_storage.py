@@ -1,4 +1,4 @@
-"""Check with marker files that every node sees the same storage; paths and host names do not show it."""
+"""Check with marker files that all nodes see the same storage, which paths and host names do not show."""
 
 from uuid import uuid4
 
@@ -10,7 +10,7 @@ from hamu_ray.storage import StoragePath, storage_path, write_atomically
 from hamu_ray.workers.capacity import usable_nodes
 
 ANSWER_SECONDS = 600.0
-"""Time limit for a node to install a job's environment, start a process and answer."""
+"""Time limit for a node to install a job's environment, start a process and respond."""
 
 REMEDY = "give a folder that all nodes share, or a URL such as s3://bucket/runs, with --set storage.path=PATH"
 
@@ -23,7 +23,7 @@ def write_marker(place: StoragePath) -> str:
 
 
 def sees_marker(place: StoragePath, marker: str) -> bool:
-    """Return whether this process reads the marker that another process wrote to a file."""
+    """Return whether this process can read the marker that another process wrote to a file."""
     try:
         return place.read_text() == marker
     except OSError:
@@ -32,14 +32,14 @@ def sees_marker(place: StoragePath, marker: str) -> bool:
 
 def not_shared(storage: str, node: str) -> str:
     """Return the error message for a node that does not see the storage of the others."""
-    return f"storage.path: node {node} does not see in {storage} what other nodes write there; {REMEDY}"
+    return f"storage.path: node {node} does not see the files that other nodes write to {storage}; {REMEDY}"
 
 
 def check_shared(storage: str) -> None:
-    """Check that every node reads what this process writes to the storage, and the other way round.
+    """Check that every node can read what this process writes to the storage, and vice versa.
 
     Raises:
-        ConfigError: A node cannot use the storage, or sees another one under the same path.
+        ConfigError: A node cannot use the storage, or sees a different one under the same path.
     """
     nodes = usable_nodes()
     if len(nodes) == 1:
@@ -62,7 +62,7 @@ def check_shared(storage: str) -> None:
                 problem = ray.get(task, timeout=ANSWER_SECONDS)
             except ray.exceptions.RayError as error:
                 if node["NodeID"] not in {other["NodeID"] for other in usable_nodes()}:
-                    continue  # it has left the cluster
+                    continue  # the node has left the cluster
                 problem = str(error).splitlines()[0]
             if problem:
                 raise ConfigError(f"storage.path: node {name} cannot use {storage}: {problem}; {REMEDY}")
@@ -75,11 +75,11 @@ def check_shared(storage: str) -> None:
 
 
 def _reply_on_node(folder: str, marker: str, node: str, reply: str) -> str | None:
-    """On a node, write a reply if the driver's marker is there; return the error if the storage cannot be used."""
+    """On a node, write a reply if the driver's marker exists; return an error if the storage cannot be used."""
     try:
         place = storage_path(folder)
         if sees_marker(place / "driver", marker):
             write_atomically(place / node, reply.encode())
-    except Exception as error:  # each of fsspec's file systems raises its own
+    except Exception as error:  # fsspec's file systems raise different types
         return f"{type(error).__name__}: {error}"
     return None

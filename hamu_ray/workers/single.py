@@ -1,4 +1,4 @@
-"""A single run without Tune: in this process if it has one worker, in a slot of Ray Train workers otherwise."""
+"""A single run without Tune: in this process with one worker, in a slot of Ray Train workers otherwise."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from hamu_ray.results.outcome import Failure, Outcome, Status
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath, storage_path
 from hamu_ray.terminal.console import Console
-from hamu_ray.terminal.measures import measures_table
+from hamu_ray.terminal.metrics import metrics_table
 from hamu_ray.terminal.progress import RunView
 
 
@@ -50,9 +50,11 @@ def run_single(run: RunConfig, output: str | None) -> SingleRun:
     if isinstance(end, Failure):
         console.verdict("failed", end.reason, good=False)
         return single
-    console.print(measures_table({**view.bases, "unlearned": end.measures}))
+    console.print(metrics_table({**view.bases, "unlearned": end.measures}))
     detail = f"{end.reason} ({end.steps} steps in {end.seconds:.1f} s)"
     console.verdict(end.status, detail, good=end.status is Status.FINISHED)
+    if end.nothing_to_forget:
+        console.text(end.nothing_to_forget, "yellow")
     if end.reference_origin:
         console.text(f"the reference {end.reference_origin}")
     console.text(f"model  {shown(folder / MODEL_FILE)}")
@@ -62,7 +64,7 @@ def run_single(run: RunConfig, output: str | None) -> SingleRun:
 def run_in_slot(
     run: RunConfig, storage: StoragePath, folder: StoragePath, view: RunView, console: Console
 ) -> Outcome | Failure:
-    """Run on Ray Train workers; return how the run ended."""
+    """Run on Ray Train workers; return the outcome."""
     import ray
 
     from hamu_ray.workers.cluster import connected
@@ -78,14 +80,14 @@ def run_in_slot(
 
 
 def train_models(run: RunConfig) -> int:
-    """Train the original model and the reference where they are missing; print where they are. Return 0."""
+    """Train the original model and the reference if they do not exist yet; print their paths. Return 0."""
     console = Console()
     resident = Resident(storage_path(run.storage.path), device())
     with RunView(console) as view:
         task = resident.task(run)
         original, reference = base_models(run, task, Alone(), view.show, resident.models)
     models = {"original": original, **({"reference": reference} if reference else {})}
-    console.print(measures_table({name: model.measures for name, model in models.items()}))
+    console.print(metrics_table({name: model.measures for name, model in models.items()}))
     console.fields({name: model.place for name, model in models.items()}, width=10)
     return 0
 

@@ -1,7 +1,7 @@
-"""A slot: a worker group that lives as long as the sweep, and the queue from which it takes its jobs.
+"""A slot: a worker group that lives as long as the sweep, and its queue of jobs.
 
 Starting workers for every trial would take far longer than many trials do. A slot's workers keep data, models and
-compiled code from trial to trial; a trial submits a job to the slot and reads the job's events.
+compiled code between trials; a trial submits a job to the slot and reads the job's events.
 """
 
 import asyncio
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RESTART_SECONDS = 1.0
-"""Pause before a worker group whose controller died is started again."""
+"""Pause before a worker group is restarted after its controller died."""
 
 CLOSE_SECONDS = 20.0
-"""Time limit for workers to end. A slot that ends by itself returns its resources at once."""
+"""Time limit for workers to exit. A slot that exits normally releases its resources at once."""
 
 START_ATTEMPTS = 3
-"""Failed starts of a worker group before they count against the job that waits for it."""
+"""Number of failed starts of a worker group before they count against the pending job."""
 
 
 @dataclass
 class QueuedJob:
-    """A job and the events so far."""
+    """A job and its events so far."""
 
     job: Job
     events: list[Event] = field(default_factory=list)
@@ -49,15 +49,15 @@ class QueuedJob:
 
     @property
     def ended(self) -> bool:
-        """Whether the last event has come."""
+        """Whether the last event has been recorded."""
         return bool(self.events) and isinstance(self.events[-1], Outcome | Failure)
 
 
 class Slot:
-    """The actor between trials and a worker group. Trials submit jobs and read events; workers fetch and post."""
+    """The actor between trials and a worker group: trials submit jobs, workers fetch them and post events."""
 
     def __init__(self, workers: WorkersConfig, storage: str, name: str, hang_seconds: float) -> None:
-        """Start the worker group; returns before it is up."""
+        """Start the worker group; returns before it is ready."""
         self._queue: list[QueuedJob] = []
         self._by_trial: dict[str, QueuedJob] = {}
         self._finished = 0
@@ -78,7 +78,7 @@ class Slot:
         threading.Thread(target=self._keep_running, args=(trainer,), daemon=True).start()
 
     def _keep_running(self, trainer: "TorchTrainer") -> None:
-        """Run the worker group, again whenever its controller dies."""
+        """Run the worker group, and restart it whenever its controller dies."""
         while not self._closed:
             try:
                 trainer.fit()
@@ -93,7 +93,7 @@ class Slot:
         await self._notify()
 
     async def _end_hung_groups(self, interval: float) -> None:
-        """Kill the workers whenever all of them are silent for too long; Ray Train restarts the group."""
+        """Kill the workers whenever all of them are silent for too long; Ray Train then restarts the group."""
         while not self._ended:
             await asyncio.sleep(interval)
             if self._queue and self._detector.hung:
@@ -127,9 +127,9 @@ class Slot:
     # Called by trials and by the pool
 
     async def submit(self, job: Job) -> None:
-        """Queue a job. If it is queued or running already, the caller is only attached to it.
+        """Queue a job. If it is already queued or running, the caller is only attached to it.
 
-        Events of earlier jobs are dropped: a trial keeps the slot until it has read all of its own.
+        Events of earlier jobs are dropped: a trial keeps the slot until it has read all of its events.
         """
         known = self._by_trial.get(job.trial)
         if known is None or (known.ended and not isinstance(known.events[-1], Outcome)):
@@ -140,22 +140,22 @@ class Slot:
         await self._notify()
 
     async def events(self, trial: str, after: int) -> list[Event]:
-        """Return a job's events from number ``after`` on; waits until there is one."""
+        """Return a job's events from index ``after`` on; waits until there is one."""
         queued = self._by_trial[trial]
         await self._wait_for(lambda: len(queued.events) > after)
         return queued.events[after:]
 
     async def cancel(self, trial: str, verdict: Verdict) -> None:
-        """End a job at its next report, with the status that belongs to the verdict."""
+        """End a job at its next report, with the status that corresponds to the verdict."""
         if trial in self._by_trial:
             self._by_trial[trial].verdict = verdict
 
     async def nodes(self) -> list[str]:
-        """Return Ray's ids of the nodes on which the workers run; empty until they are up."""
+        """Return the Ray node ids of the workers; empty until they are ready."""
         return ids_of(self._nodes)
 
     async def close(self) -> None:
-        """End the workers after their job; returns when Ray has their resources back."""
+        """Shut the workers down after their job; returns when Ray has released their resources."""
         self._closed = True
         await self._notify()
         await self._wait_for(lambda: self._ended)
@@ -171,20 +171,20 @@ class Slot:
         self._detector.beat()
 
     async def join(self, nodes: list[str]) -> int:
-        """Register a group that is up; return the number of its first job: after a restart, the one it died at.
+        """Register a group that is ready; return the index of its first job: after a restart, the interrupted one.
 
-        Workers that died because their node left have not died of the job.
+        The job is not blamed if the workers died because their node left.
         """
         self._failed_starts = 0
         gone = set(ids_of(self._nodes)) - {node["NodeID"] for node in usable_nodes()}
         self._nodes = tuple(nodes)
-        reason, self._death = self._death or "its workers died, as often as it may be tried", ""
+        reason, self._death = self._death or "its workers died on every attempt", ""
         if self._queue and self._queue[0].fetched and not gone:
             await self._count_death(reason)
         return self._finished
 
     async def fetch(self, number: int) -> Job | None:
-        """Return a job by its number; waits until it is queued. None when the slot is closed."""
+        """Return a job by its index; waits until it is queued. None if the slot is closed."""
         await self._wait_for(lambda: len(self._queue) > number - self._finished or self._closed)
         if self._closed:
             return None
@@ -194,7 +194,7 @@ class Slot:
         return queued.job
 
     async def post(self, trial: str, event: Event) -> Verdict:
-        """Record an event of a job; return whether the job goes on."""
+        """Record an event of a job; return whether the job continues."""
         queued = self._by_trial[trial]
         if not queued.ended:
             queued.events.append(event)
@@ -206,14 +206,14 @@ class Slot:
 
 
 def ids_of(nodes: Iterable[str]) -> list[str]:
-    """Return Ray's ids of nodes that are given as ``address/id``."""
+    """Return the Ray node ids of nodes given as ``address/id``."""
     return [node.rpartition("/")[2] for node in nodes]
 
 
 def start_slot(
     workers: WorkersConfig, storage: str, name: str, hang_seconds: float = HANG_SECONDS
 ) -> ActorHandle:
-    """Start a slot; returns before its workers are up. ``hang_seconds``: see `HangDetector`."""
+    """Start a slot; returns before its workers are ready. ``hang_seconds``: see `HangDetector`."""
     actor: Any = ray.remote(Slot)
     environment = {**cluster_environment(), WORKER_HEALTH_CHECK: str(HEALTH_CHECK_SECONDS)}
     return actor.options(
@@ -227,7 +227,7 @@ def follow(
     on_reports: Callable[[list[Report]], None],
     on_start: Callable[[Started], None] = lambda started: None,
 ) -> Outcome | Failure:
-    """Submit a job to a slot, call back with its events as they come, and return how it ended."""
+    """Submit a job to a slot, call back with its events, and return its outcome."""
     ray.get(slot.submit.remote(job))
     count = 0
     while True:

@@ -13,8 +13,9 @@ from hamu_ray.workers.shared_storage import write_marker
 from hamu_ray.workers.worker import serve
 
 COLLECTIVE_TIMEOUT_SECONDS = 7 * 24 * 3600
-"""Time-out of PyTorch's collectives. It is not what detects a hang (`heartbeat` does): one worker waits in a collective
-for as long as another takes to train a base model."""
+"""Timeout of PyTorch's collectives. It does not serve to detect hangs (see `heartbeat`): a worker may wait in a
+collective for as long as another one trains a base model.
+"""
 
 
 def make_trainer(
@@ -42,7 +43,7 @@ def make_trainer(
         run_config=RunConfig(
             name=name, failure_config=FailureConfig(max_failures=-1), **train_storage(storage)
         ),
-        # NCCL refuses workers that share a GPU. None means NCCL for whole GPUs and gloo for CPUs.
+        # NCCL does not support workers that share a GPU. None selects NCCL for whole GPUs and gloo for CPUs.
         torch_config=TorchConfig(
             backend="gloo" if 0 < workers.gpus < 1 else None, timeout_s=COLLECTIVE_TIMEOUT_SECONDS
         ),
@@ -50,7 +51,7 @@ def make_trainer(
 
 
 def train_storage(storage: str) -> dict[str, Any]:
-    """Return Ray Train's own storage arguments: a folder of the same storage, through the same file system."""
+    """Return Ray Train's storage arguments: a folder in the same storage, with the same file system."""
     place = storage_path(storage) / "ray"
     if isinstance(place, Path):
         return {"storage_path": str(place)}

@@ -1,4 +1,4 @@
-"""The training function of a slot's Ray Train workers: run one job after the other until the slot closes."""
+"""The training function of a slot's Ray Train workers, which runs one job after another until the slot closes."""
 
 import logging
 from typing import Any
@@ -37,9 +37,9 @@ def serve(config: dict[str, Any]) -> None:
 
 
 def join(slot: Any, group: Group, node: str) -> int:
-    """Register the group with the slot; return the number of its first job.
+    """Register the group with the slot; return the index of its first job.
 
-    Rank 0 does it for all: it may end a job that has killed too many groups, and ranks must agree on that.
+    Only rank 0 calls the slot, which may end a job that has killed too many groups; ranks must agree on that.
     """
     nodes = list(dict.fromkeys(gather_texts(group, node)))
     number = str(ray.get(slot.join.remote(nodes))) if group.rank == 0 else ""
@@ -51,7 +51,7 @@ def run_job(
 ) -> None:
     """Run one job and post its events to the slot; a ``problem`` of this worker fails every job.
 
-    An error that occurs before any rank waits for another ends the job alone. Any other error may leave ranks waiting
+    An error that occurs before any rank waits for another ends only the job. Any other error may leave ranks waiting
     for this one, so it is raised, and Ray Train restarts the whole group.
     """
 
@@ -63,7 +63,7 @@ def run_job(
     try:
         resident.task(job.run)
     except Exception as error:
-        logger.exception("job %s cannot be prepared", job.trial)
+        logger.exception("cannot prepare job %s", job.trial)
         problem = problem or f"{type(error).__name__}: {error}"
     problems = [text for text in gather_texts(group, problem) if text]
     if problems:
@@ -73,7 +73,7 @@ def run_job(
     try:
         outcome = unlearn(job.run, resident, group, storage_path(job.folder), post)
     except PeerLost:
-        raise  # another worker died: the job goes on with the next group
+        raise  # another worker died: the job continues with the next group
     except Exception as error:
         ray.get(slot.post.remote(job.trial, Failure(f"{type(error).__name__}: {error}")))
         raise
@@ -82,7 +82,7 @@ def run_job(
 
 
 def gather_texts(group: Group, text: str) -> list[str]:
-    """Return every rank's text, on every rank."""
+    """Return the texts of all ranks, on every rank."""
     if group.size == 1:
         return [text]
     texts: list[str] = [""] * group.size

@@ -1,6 +1,6 @@
-"""The fields of KubeRay's resources that this project uses, as its API reference (ray.io/v1) has them.
+"""The fields of KubeRay's resources that this project uses, from its API reference (ray.io/v1).
 
-The operator's own schema is in no package; a field that is not listed here is a slip, or has to be looked up first.
+No package contains the operator's own schema; a field that is not listed here is a typo, or must be looked up first.
 """
 
 from typing import Any, Literal
@@ -32,7 +32,7 @@ class AutoscalerOptions(Fields):
 class HeadGroup(Fields):
     rayStartParams: dict[str, str]
     template: dict[str, Any]
-    """A pod template, which Kubernetes' own schema checks."""
+    """A pod template, checked with Kubernetes' own schema."""
 
 
 class WorkerGroup(HeadGroup):

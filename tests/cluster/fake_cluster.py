@@ -1,4 +1,4 @@
-"""`cluster/local.yaml` for real: an autoscaling cluster of processes on this machine, and jobs submitted to it."""
+"""A real cluster from `cluster/local.yaml`: autoscaled processes on this machine, and jobs submitted to it."""
 
 import contextlib
 import json
@@ -22,11 +22,11 @@ from tests.ports import free_ports
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 MAX_NODES = 6
-"""More than sweeps need: the node provider goes on counting a node whose process died."""
+"""More than sweeps need: the node provider keeps counting nodes whose process died."""
 
 
 class FakeCluster:
-    """The cluster of `cluster/local.yaml` at ports and in a folder of its own; starts with the head alone."""
+    """The cluster of `cluster/local.yaml`, with its own ports and folder; starts with only the head."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -87,7 +87,7 @@ class FakeCluster:
         )
 
     def submit(self, name: str, *command: str) -> subprocess.CompletedProcess[str]:
-        """Submit a job from the repository's root, without waiting for its end."""
+        """Submit a job from the repository's root, without waiting for it to end."""
         return self.job("submit", "--no-wait", f"--submission-id={name}", "--working-dir=.", "--", *command)
 
     def sweep(self, name: str, space: Path, *options: str) -> None:
@@ -97,7 +97,7 @@ class FakeCluster:
 
     @property
     def url(self) -> str:
-        """Of the dashboard."""
+        """The dashboard's URL."""
         return f"http://127.0.0.1:{self.dashboard}"
 
     def status(self, name: str) -> str:
@@ -112,20 +112,20 @@ class FakeCluster:
             return False
 
     def ask(self, path: str = "") -> Any:
-        """Ask the head's job server, which takes less of the machine than another `ray` command."""
+        """Query the head's job server, which is cheaper than another `ray` command."""
         token = {"Authorization": f"Bearer {self.token}"}
         with urlopen(Request(f"{self.url}/api/jobs/{path}", headers=token), timeout=60) as answer:
             return json.load(answer)
 
     def wait_for(self, name: str, status: str) -> str:
-        """Wait until a job is over; return its log."""
+        """Wait until a job has ended; return its log."""
         self.until(lambda: self.status(name) in ("SUCCEEDED", "FAILED", "STOPPED"), name, 900)
         log = str(self.ask(f"{name}/logs")["logs"])
         assert self.status(name) == status, log
         return log
 
     def processes(self) -> list[psutil.Process]:
-        """Return all processes of this cluster: the head's, and others that name the cluster's folder."""
+        """Return all processes of this cluster: the head's, and others that refer to the cluster's folder."""
         found = {process.pid: process for process in psutil.Process(self.head.pid).children(recursive=True)}
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -134,7 +134,7 @@ class FakeCluster:
         return list(found.values())
 
     def raylets(self) -> Mapping[str, psutil.Process]:
-        """Return the raylets of the nodes that the autoscaler started, by Ray's ids of the nodes."""
+        """Return the raylets of the nodes that the autoscaler started, by Ray node id."""
         found = {}
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
@@ -154,7 +154,7 @@ class FakeCluster:
         return found
 
     def drain(self, node: str) -> None:
-        """Announce that a node will be taken away in two minutes, as a cloud does."""
+        """Announce that a node will be removed in two minutes, as a cloud does."""
         command = ["ray", "drain-node", f"--address=127.0.0.1:{self.port}", f"--node-id={node}"]
         command += ["--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot"]
         command += ["--deadline-remaining-seconds=120"]
@@ -162,7 +162,7 @@ class FakeCluster:
         assert done.returncode == 0, done.stdout + done.stderr
 
     def close(self) -> list[psutil.Process]:
-        """End the head as Ctrl-C does; return the processes that it left behind, which are killed."""
+        """Stop the head as with Ctrl-C; return the processes that were left over, which are killed."""
         members = self.processes()
         try:
             self.head.terminate()

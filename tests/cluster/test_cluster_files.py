@@ -1,4 +1,4 @@
-"""The files of `cluster/`, checked without a cloud: by Ray's, Kubernetes' and shellcheck's own rules."""
+"""The files of `cluster/`, checked without a cloud: with the rules of Ray, Kubernetes and shellcheck."""
 
 import re
 import shlex
@@ -30,7 +30,7 @@ def read(name: str) -> Any:
 @pytest.mark.parametrize("name", ["aws", "gcp", "local"])
 def test_the_launcher_takes_the_file(name: str) -> None:
     config = read(f"{name}.yaml")
-    if name in CLOUDS:  # the local one has to be whole as it is
+    if name in CLOUDS:  # the local file must be complete without changes
         config = prepare_config(config)
     validate_config(config)
     types = dict(config["available_node_types"])
@@ -127,7 +127,7 @@ def test_the_runtime_environment_is_one() -> None:
 
 
 def test_pip_installs_the_upload_within_the_tested_versions(tmp_path: Path) -> None:
-    """As Ray has it do it: the list as a file of requirements, the folder in the environment."""
+    """As Ray does it: the list as a requirements file, the folder in the environment."""
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("\n".join(read("runtime_env.yaml")["pip"]["packages"]))
     upload = tmp_path / "upload"
@@ -145,7 +145,7 @@ def test_pip_installs_the_upload_within_the_tested_versions(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("path", sorted(CLUSTER.iterdir()), ids=lambda path: path.name)
-def test_no_file_holds_a_credential_and_each_says_what_it_is_for(path: Path) -> None:
+def test_no_file_has_credentials_and_each_has_a_header(path: Path) -> None:
     text = path.read_text()
     assert without_credentials(text) == text
     assert not re.search(r"(?i)(password|secret_?key|token):\s*['\"]?[a-z0-9+/]{16,}", text)

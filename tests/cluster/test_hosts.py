@@ -40,13 +40,13 @@ def ip(*arguments: str) -> None:
 
 @dataclass
 class Hosts:
-    """Hosts with addresses 1, 2, ... of a network of their own; each has one CPU for Ray. The first is the head."""
+    """Hosts with addresses 1, 2, ... in their own network; each has one CPU for Ray. The first is the head."""
 
     folder: Path
     private: Path
-    """A folder that the last host has for itself."""
+    """A folder that only the last host sees."""
     temporary: str = field(default_factory=lambda: tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
-    """Of Ray; socket paths have at most 107 bytes."""
+    """Ray's temporary folder; socket paths have at most 107 bytes."""
     processes: list[subprocess.Popen] = field(default_factory=list)
 
     def environment(self) -> dict[str, str]:
@@ -63,7 +63,7 @@ class Hosts:
         }
 
     def start(self, host: int) -> None:
-        """Make a host and start Ray on it."""
+        """Create a host and start Ray on it."""
         name, wire = f"{NAME}-{host}", f"{NAME}v{host}"
         ip("netns", "add", name)
         ip("link", "add", wire, "type", "veth", "peer", "name", "eth0", "netns", name)
@@ -97,7 +97,7 @@ class Hosts:
         )  # fmt: skip
 
     def wait(self, host: int) -> None:
-        """Wait until a host is in the cluster."""
+        """Wait until a host has joined the cluster."""
         log, deadline = self.folder / f"log{host}", time.monotonic() + 300
         while "Ray runtime started" not in log.read_text():
             assert self.processes[host - 1].poll() is None, log.read_text()
@@ -105,7 +105,7 @@ class Hosts:
             time.sleep(0.1)
 
     def close(self) -> None:
-        """End the processes and remove the network."""
+        """Stop the processes and remove the network."""
         members = [
             p for s in self.processes for p in [psutil.Process(s.pid), *psutil.Process(s.pid).children(True)]
         ]

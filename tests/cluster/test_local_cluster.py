@@ -1,5 +1,5 @@
-"""`cluster/local.yaml` for real: a head that asks for a token, jobs submitted to it as the manual says, and sweeps
-whose nodes come, vanish and go while every trial is done once.
+"""A real cluster from `cluster/local.yaml`: a head that requires a token, jobs submitted as documented, and sweeps
+whose nodes join, die and are removed while every trial runs exactly once.
 """
 
 import os
@@ -32,7 +32,7 @@ LENGTH = {
     "stop": {"collapse_ratio": None},
 }
 PAIR = {"count": 2, "cpus": 1.0}
-"""It fills one node."""
+"""Fills one node."""
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +53,14 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def impossible(cluster: FakeCluster, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A job that asks for GPUs, which no node has; it waits for its refusal while other tests run."""
+    """A job that requests GPUs, which no node has; it fails while other tests run."""
     space = sweep(tmp_path_factory.mktemp("impossible"), shared, 1, {**PAIR, "gpus": 1.0})
     cluster.sweep("impossible", space)
     return "impossible"
 
 
 def sweep(folder: Path, storage: Path, samples: int, workers: dict[str, Any] = PAIR) -> Path:
-    """Write a search space of twice as many trials as samples."""
+    """Write a search space with twice as many trials as samples."""
     search = {"samples": samples, "concurrent": 2, "retries": 3}
     return write_space(folder, str(storage), search, workers=workers, **LENGTH)
 
@@ -71,7 +71,7 @@ def records_of(space: Path) -> list[TrialRecord]:
 
 
 def assert_all_done_once(space: Path, trials: int) -> list[TrialRecord]:
-    """Every trial finished, on a node, with each of its steps once in MLflow; return their records."""
+    """Check that every trial finished, on a node, with each of its steps once in MLflow; return their records."""
     records = records_of(space)
     assert [record.trial_id for record in records] == [f"{number:04d}" for number in range(trials)]
     assert {record.status for record in records} <= {Status.FINISHED, Status.COLLAPSED}
@@ -94,7 +94,7 @@ def assert_all_done_once(space: Path, trials: int) -> list[TrialRecord]:
 
 
 def under_way(space: Path, storage: Path) -> dict[str, int]:
-    """The trials that have a checkpoint and are not over, with the step of the newest."""
+    """The trials that have a checkpoint and have not ended, with the step of the newest checkpoint."""
     found: dict[str, int] = {}
     for folder in (space.parent / "runs" / "sweeps").glob("tiny-*"):
         trials = storage / "sweeps" / folder.name / "trials"
@@ -137,7 +137,7 @@ def test_a_job_brings_the_project_and_finds_the_environment_of_the_head(cluster:
     assert f"path: {cluster.environment['STORAGE_OF_THE_HEAD']}" in done.stdout
 
 
-def test_a_job_that_fails_says_so_with_its_own_code_and_last_lines(cluster: FakeCluster) -> None:
+def test_a_failed_job_reports_its_exit_code_and_last_lines(cluster: FakeCluster) -> None:
     tune = ["python", "-m", "hamu_ray.tune", "search_spaces/digits.yaml", "--set", "seeed=1"]
     done = cluster.job("submit", "--working-dir", ".", "--", *tune)
     assert done.returncode == 1
@@ -156,14 +156,14 @@ def test_what_no_node_can_hold_is_refused(cluster: FakeCluster, impossible: str)
     log = cluster.wait_for(impossible, "FAILED")
     assert "waiting for nodes: 2 workers of 1 CPU and 1 GPU; none are starting" in log
     assert "2 workers of 1 CPU and 1 GPU do not fit" in log.splitlines()[-1]
-    assert "autoscaler brings no more" in log
+    assert "autoscaler starts no more nodes" in log
     assert not cluster.raylets()
 
 
-def test_nodes_come_for_the_trials_and_trials_go_on_where_nodes_vanish(
+def test_nodes_join_for_trials_and_trials_survive_lost_nodes(
     cluster: FakeCluster, shared: Path, tmp_path: Path
 ) -> None:
-    """Of the nodes at work one is killed, and then another one is drained."""
+    """One of the working nodes is killed, then another one is drained."""
     space = sweep(tmp_path, shared, 3)
     cluster.sweep("vanishing", space)
     most = 0
@@ -171,7 +171,7 @@ def test_nodes_come_for_the_trials_and_trials_go_on_where_nodes_vanish(
     """Nodes, and which trials were at which steps then."""
 
     def node_at_work() -> str | None:
-        """A node with a trial under way: every node that has workers has one."""
+        """A node with a running trial: every node with workers has one."""
         nonlocal most
         assert cluster.status("vanishing") in ("PENDING", "RUNNING"), cluster.ask("vanishing/logs")["logs"]
         raylets = cluster.raylets()

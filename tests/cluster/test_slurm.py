@@ -1,4 +1,4 @@
-"""`cluster/slurm.sh` run for real, with a scheduler that runs every step on this machine."""
+"""`cluster/slurm.sh` in practice, with a scheduler that runs every step on this machine."""
 
 import os
 import signal
@@ -39,14 +39,14 @@ exec "$@"
 
 
 def free_job() -> int:
-    """Return the number of a job whose ports, which the script takes from it, are free."""
+    """Return a job number whose ports, which the script derives from it, are free."""
     return next(
         job for job in ((free_port() - 20_000) // 10 for _ in range(1000)) if are_free(20_000 + job * 10, 4)
     )
 
 
 def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the job's script as Slurm does: on the first node of the allocation, in the folder it was submitted from."""
+    """Run the job's script like Slurm: on the first node of the allocation, in the folder it was submitted from."""
     commands = folder / "bin"
     commands.mkdir(exist_ok=True)
     (folder / "kept").mkdir(exist_ok=True)
@@ -75,14 +75,14 @@ def run(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
     )
 
 
-def test_without_a_search_space_it_says_how_it_is_used(tmp_path: Path) -> None:
+def test_without_a_search_space_it_prints_its_usage(tmp_path: Path) -> None:
     done = run(tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("usage: sbatch cluster/slurm.sh SPACE.yaml")
 
 
 def answers(port: int) -> bool:
-    """Whether a server answers, and quickly."""
+    """Whether a server responds quickly."""
     try:
         urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
     except OSError:
@@ -92,7 +92,7 @@ def answers(port: int) -> bool:
 
 @dataclass(frozen=True)
 class Job:
-    """A job that ran to its end."""
+    """A completed job."""
 
     folder: Path
     output: str
@@ -124,7 +124,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
         process.wait()
 
 
-def test_it_sweeps_and_leaves_nothing_behind(job: Job) -> None:
+def test_it_runs_a_sweep_and_cleans_up(job: Job) -> None:
     assert job.code == 0, job.output
     assert list((job.folder / "runs" / "sweeps").glob("tiny-*/front.csv"))
     steps = (job.folder / "steps").read_text()
@@ -147,7 +147,7 @@ def test_the_server_has_its_trials(job: Job) -> None:
 
 
 def test_no_secret_of_the_environment_is_written_anywhere(job: Job) -> None:
-    """Not in results, tracking, the terminal, nor in the logs of Ray and of the server."""
+    """Neither in results, tracking and the terminal, nor in the logs of Ray and of the server."""
     assert not [name for name, secret in SECRETS.items() if secret in job.output]
     files = [path for path in job.folder.rglob("*") if path.is_file()]
     for expected in (

@@ -1,4 +1,4 @@
-"""What `ray job submit --working-dir .` sends to a cluster, packed by Ray itself."""
+"""The upload of `ray job submit --working-dir .`, packed by Ray itself."""
 
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ from ray._private.runtime_env.packaging import create_package
 ROOT = Path(__file__).parents[2]
 MOST_BYTES = 1_500_000
 NEEDED_BY_PIP = {"pyproject.toml", "constraints.txt", "README.md", "LICENSE"}
-"""`cluster/runtime_env.yaml` has pip install the upload itself."""
+"""`cluster/runtime_env.yaml` makes pip install the upload itself."""
 NOT_FOR_JOBS = {
     "runs/sweeps/digits-1/front.csv",
     "runs/models/1/model.safetensors",
@@ -29,7 +29,7 @@ NOT_FOR_JOBS = {
 
 @pytest.fixture(scope="module")
 def uploaded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
-    """The archive and its files, of a checkout that has been worked in."""
+    """The archive of a used checkout, and its files."""
     folder = tmp_path_factory.mktemp("checkout")
     tracked = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],

@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """A recipe with two presets, and an experiment in a folder below that adds to one of them."""
+    """A recipe with two presets, and an experiment in a subfolder that extends one of them."""
     (tmp_path / "recipe.yaml").write_text(
         """name: recipe
 optimizer: {learning_rate: 0.1, momentum: 0.5}

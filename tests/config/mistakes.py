@@ -1,4 +1,4 @@
-"""Configurations with a mistake, and the line that it gets."""
+"""Configurations with an error, and the expected message."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from hamu_ray.config.sources.files import ConfigError, load_sweep
 from hamu_ray.config.sweep import SweepConfig
 
 SPACE = "space: {optimizer.learning_rate: {loguniform: [1e-4, 0.1]}}"
-"""Makes any run's configuration that of a sweep."""
+"""Turns any run's configuration into a sweep's."""
 
 JARGON = (
     "Input should",
@@ -28,7 +28,7 @@ def load(folder: Path, text: str | bytes, *overrides: str) -> SweepConfig:
 
 
 def error_of(folder: Path, text: str | bytes, *overrides: str) -> str:
-    """The error's line without the file, which it has to begin with."""
+    """The error message without the file, which it must start with."""
     with pytest.raises(ConfigError) as caught:
         load(folder, text, *overrides)
     message = str(caught.value)

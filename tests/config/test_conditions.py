@@ -1,4 +1,4 @@
-"""Domains that hold in some runs of a sweep alone."""
+"""Domains that apply only in some runs of a sweep."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def sampled_from(config: SweepConfig, path: str, **values: object) -> object:
     return domain and domain.document
 
 
-def test_each_method_has_a_domain_of_its_own(tmp_path: Path) -> None:
+def test_each_method_has_its_own_domain(tmp_path: Path) -> None:
     config = load(tmp_path, VARIANTS)
     ratio = "method.constraint_ratio"
     assert sampled_from(config, ratio, method__name="hamu-q") == {
@@ -91,7 +91,7 @@ space:
 
 
 def test_a_condition_on_a_key_that_is_fixed(tmp_path: Path) -> None:
-    """So that one space serves what extends it with other settings."""
+    """Allows one space to serve files that extend it with other values."""
     text = (
         "optimizer: {name: %s}\nspace: {seed: {grid: [1]}, optimizer.momentum: "
         "[{uniform: [0, 0.5], when: {optimizer.name: sgd}}, {choice: [0], when: {optimizer.name: adamw}}]}"
@@ -133,7 +133,7 @@ RATIO = "method.constraint_ratio"
         ),
         (
             "seed: {grid: [1], when: {seed: 1}}",
-            "space.seed: when seed: a domain cannot hang on its own key; ",
+            "space.seed: when seed: a domain cannot depend on its own key; ",
         ),
         (
             "method.name: {grid: [hamu-q]}, seed: {grid: [1], when: {method.name: hamuq}}",
@@ -141,23 +141,23 @@ RATIO = "method.constraint_ratio"
         ),
         (
             "method.name: {grid: [ft]}, seed: {grid: [1], when: {method.name: ga}}",
-            "space.seed: none of its conditions ever holds in this sweep; remove it",
+            "space.seed: its conditions never hold in this sweep; remove it",
         ),
         (
             "optimizer.momentum: {uniform: [0, 0.5]}, seed: {choice: [1], when: {optimizer.momentum: 0.1}}",
-            "space.seed: when optimizer.momentum: it is drawn from a range; take a key with a grid or a choice",
+            "space.seed: when optimizer.momentum: it is sampled from a range; use a key with a grid or a choice",
         ),
         (
             "method.name: {choice: [ft, ga]}, seed: {grid: [1], when: {method.name: ga}}",
-            "space.seed: when method.name: a grid cannot hang on a key that is sampled; take choice instead of grid",
+            "space.seed: when method.name: a grid cannot depend on a sampled key; use choice instead of grid",
         ),
         (
             "seed: [{grid: [1]}, {grid: [2], when: {method.name: hamu-q}}]",
-            "space.seed: the domains behind the one without when are never used; put that one last",
+            "space.seed: domains after the one without when are never used; move it to the end",
         ),
         (
             "seed: {grid: [1, 2], when: {batch.retain: 8}}, batch.retain: {grid: [8], when: {seed: 1}}",
-            "space: conditions hang on each other: ",
+            "space: conditions are circular: ",
         ),
         (
             f"method.name: {{grid: [hamu-q, hamu-u]}}, {RATIO}: [{{grid: [0.1], when: {{method.name: hamu-q}}}}, "

@@ -1,4 +1,4 @@
-"""Credentials: refused in configurations, hidden in whatever is shown or kept."""
+"""Credentials are rejected in configurations, and redacted in everything that is shown or stored."""
 
 import subprocess
 import sys
@@ -37,7 +37,7 @@ ordinary = st.sampled_from(
 
 
 @pytest.mark.parametrize("url", WITH_SECRET)
-def test_a_secret_is_hidden_wherever_it_stands(url: str) -> None:
+def test_a_secret_is_redacted_everywhere(url: str) -> None:
     for text in (url, f"GET {url}: refused", f'{{"uri": "{url}"}}', f"({url}) and then ({url})"):
         assert SECRET not in without_credentials(text)
     assert "mlflow.example.com" in without_credentials(f"no answer from {WITH_SECRET[0]}")
@@ -61,7 +61,7 @@ def test_other_texts_stay_as_they_are(text: str) -> None:
     ("key", "remedy"),
     [
         ("tracking.uri", "MLFLOW_TRACKING_PASSWORD"),
-        ("storage.path", "the machine's role"),
+        ("storage.path", "the machine's cloud role"),
         ("data.path", "environment"),
     ],
 )
@@ -109,12 +109,12 @@ BOMBS = {
     "lists": ("a: &a [x, x, x, x, x, x, x, x, x]\n", "{name}: &{name} [{aliases}]\n"),
     "merges": ("a: &a {x: 1}\n", "{name}: &{name} {{<<: [{aliases}]}}\n"),
 }
-"""First and further lines of documents whose aliases unfold to 9 ** 12 values, in less than a kilobyte."""
+"""First and further lines of documents whose aliases expand to 9 ** 12 values, in less than a kilobyte."""
 
 
-@pytest.mark.timeout(60)  # what is unfolded whole takes hours, and more memory than there is
+@pytest.mark.timeout(60)  # full expansion would take hours and exhaust the memory
 @pytest.mark.parametrize("kind", BOMBS)
-def test_a_configuration_that_unfolds_without_end_is_refused(kind: str, tmp_path: Path) -> None:
+def test_a_configuration_with_unbounded_aliases_is_rejected(kind: str, tmp_path: Path) -> None:
     first, further = BOMBS[kind]
     lines = [
         further.format(name=name, aliases=", ".join([f"*{before}"] * 9))
@@ -122,5 +122,5 @@ def test_a_configuration_that_unfolds_without_end_is_refused(kind: str, tmp_path
     ]
     file = tmp_path / "bomb.yaml"
     file.write_text("".join(["name: run\n", first, *lines]))
-    with pytest.raises(ConfigError, match=r"aliases unfold to more than 100000 values"):
+    with pytest.raises(ConfigError, match=r"aliases expand to more than 100000 values"):
         load_run(file)

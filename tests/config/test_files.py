@@ -1,4 +1,4 @@
-"""Every mistake in a configuration is one plain line: the file, the key's path, the remedy."""
+"""Every error in a configuration is one line: the file, the key path, the remedy."""
 
 import subprocess
 import sys
@@ -43,7 +43,7 @@ from hamu_ray.config.sources.files import ConfigError, load_run, load_sweep
             "optimizer: expected a section with keys (name, learning_rate, momentum, weight_decay, schedule, "
             "clip_norm), found 3",
         ),
-        ("batch:", "batch: is empty; give it keys (retain, forget, micro) or remove it"),
+        ("batch:", "batch: is empty; add keys (retain, forget, micro) or remove it"),
         ("data: digits", "data: expected a section with keys such as {name: digits}, found 'digits'"),
         ("data: {name: cifr10}", "data.name: unknown name 'cifr10'; did you mean cifar10?"),
         (
@@ -64,7 +64,7 @@ from hamu_ray.config.sources.files import ConfigError, load_run, load_sweep
         ("data: {name: cifar10, mean: 3}", "data.mean: expected a list, found 3"),
         (
             "data: {name: cifar10, mean: [0.1, 0.2]}",
-            "data: mean and std need one number per channel each, 1 for grey images or 3 for colour, found 2 and 3",
+            "data: mean and std need one number per channel, 1 for greyscale or 3 for colour images, found 2 and 3",
         ),
         ("forget: {kind: klass}", "forget.kind: unknown kind 'klass'; did you mean class?"),
         ("forget: {kind: class, label: true}", "forget.label: expected a whole number or text, found true"),
@@ -81,7 +81,7 @@ from hamu_ray.config.sources.files import ConfigError, load_run, load_sweep
         (
             "method: {constraint_ratio: 0.5, constraint: 0.1}",
             "method: give one of constraint, constraint_ratio, constraint_fraction, found constraint and "
-            "constraint_ratio: set others to null",
+            "constraint_ratio: set the others to null",
         ),
         (
             "method: {forget_objective: dpo}",
@@ -89,8 +89,8 @@ from hamu_ray.config.sources.files import ConfigError, load_run, load_sweep
         ),
         (
             "method: {name: ft, forget_objective: npo}",
-            "method.forget_objective: ft does not take npo; set it to null or take another method, such as gdiff "
-            "(a sweep's space gives it only to the methods that take it)",
+            "method.forget_objective: ft does not support npo; set it to null or use another method, such as gdiff "
+            "(in a sweep's space it applies only to methods that support it)",
         ),
         ("method: {beta: 0}", "method.beta: expected a number above 0, found 0"),
         ("method: {gamma: -1}", "method.gamma: expected a number of at least 0, found -1"),
@@ -99,8 +99,8 @@ from hamu_ray.config.sources.files import ConfigError, load_run, load_sweep
         ("method: {radius: lrr}", "method.radius: expected lr or a number, found 'lrr'; did you mean lr?"),
         (
             "workers: {count: 3}",
-            "workers.count: must be 1 or even (half the workers hold the retain shard), found 3; take 2 or 4, "
-            "or say how many are forget_workers",
+            "workers.count: must be 1 or even (half of the workers compute each objective), found 3; use 2 or 4, "
+            "or set forget_workers",
         ),
         (
             "workers: {count: 2, forget_workers: 2}",
@@ -122,35 +122,35 @@ from hamu_ray.config.sources.files import ConfigError, load_run, load_sweep
         ("name: 2024-01-01", "name: expected text, found 2024-01-01"),
         (
             "name: my run",
-            "name: use letters, digits, '.', '_' and '-' alone, the first a letter or digit (a folder gets this "
+            "name: use only letters, digits, '.', '_' and '-', starting with a letter or digit (it becomes a folder's "
             "name), found 'my run'",
         ),
         ("model: {channels_last: 1}", "model.channels_last: expected true or false, found 1"),
         ("storage: {path: ''}", "storage.path: expected text of at least 1 character, found ''"),
         (
             "original: {source: none}",
-            "original.source: unlearning starts from an original model; take train or path",
+            "original.source: unlearning needs an original model; use train or path",
         ),
         (
             "reference: {source: none}\nforget: {kind: random}",
-            "reference.source: only a whole-class forget set (rho 0) can be judged without a reference; "
-            "take train or path",
+            "reference.source: only a whole-class forget set (rho 0) can be evaluated without a reference; "
+            "use train or path",
         ),
         (
             "stop: {forget_level: reference}\nreference: {source: none}",
-            "stop.forget_level: reference needs a reference; take reference.source train or path",
+            "stop.forget_level: reference needs a reference; set reference.source to train or path",
         ),
         (
             "stop: {forget_level: reference}\nevaluation: {subset: 100}",
-            "stop.forget_level: reference is looked for in evaluations; set evaluation.every_epochs or every_steps",
+            "stop.forget_level: reference needs intermediate evaluations; set evaluation.every_epochs or every_steps",
         ),
         (
             "method: {target: reference}\nreference: {source: none}",
-            "method.target: reference needs a reference; take reference.source train or path",
+            "method.target: reference needs a reference; set reference.source to train or path",
         ),
         (
             "method: {target: reference, forget_objective: npo}",
-            "method.target: reference is a cross-entropy, and npo is what is raised; "
+            "method.target: reference is a cross-entropy, and npo is the forget objective; "
             "set method.forget_objective or method.target to null",
         ),
         ("stop: {forget_level: 2}", "stop.forget_level: expected reference, found 2"),
@@ -168,7 +168,8 @@ from hamu_ray.config.sources.files import ConfigError, load_run, load_sweep
         ),
         (
             "search: {algorithm: grid}",
-            "search.algorithm: grid needs grids alone, space.optimizer.learning_rate is none; take another",
+            "search.algorithm: grid supports only grids, space.optimizer.learning_rate is not one; "
+            "use another algorithm",
         ),
         ("3: 4", "3: unknown key; known: batch,"),
     ],
@@ -186,7 +187,7 @@ def test_a_wrong_key_or_value(tmp_path: Path, text: str, line: str) -> None:
         ("- a\n", "expected keys and values, such as `name: my-run`, found a list"),
         ("text", "expected keys and values, such as `name: my-run`, found a single value"),
         ("seed: [1, 2", "line 1: while parsing a flow sequence, expected ',' or ']', but got '<stream end>'"),
-        ("name: a\nseed: 1\nname: b\n", "line 3: key name is given on line 1 already; keep one of the two"),
+        ("name: a\nseed: 1\nname: b\n", "line 3: key name is already given on line 1; remove one of the two"),
         (
             "a:\n\tb: 1",
             "line 2: while scanning for the next token, found character '\\t' that cannot start any ",
@@ -197,7 +198,7 @@ def test_a_wrong_key_or_value(tmp_path: Path, text: str, line: str) -> None:
         (b"\xff\xfe\xff", "not valid YAML: "),
         ("name: 2024-13-45", "not valid YAML: month must be in 1..12"),
         ("[" * 3000, "nested too deeply"),
-        ("x" * (MAX_BYTES + 1), "larger than 1000000 bytes; a configuration is a short text"),
+        ("x" * (MAX_BYTES + 1), "larger than 1000000 bytes, the limit for a configuration"),
         ("a: *x", "line 1: found undefined alias 'x'"),
     ],
 )
@@ -231,7 +232,7 @@ def test_missing_file_names_the_nearest(tmp_path: Path) -> None:
         load_run(tmp_path / "digit.yaml")
     with pytest.raises(ConfigError, match=r"x\.yaml: no such file; check the path$"):
         load_run(tmp_path / "nowhere" / "x.yaml")
-    with pytest.raises(ConfigError, match=r"cannot be read: Is a directory; name a YAML file$"):
+    with pytest.raises(ConfigError, match=r"cannot be read: Is a directory; give a YAML file$"):
         load_run(tmp_path)
 
 
@@ -244,11 +245,11 @@ def test_missing_file_names_the_nearest(tmp_path: Path) -> None:
         ),
         ("optimizer=3", "optimizer: expected a section with keys"),
         ("optimizer.learning_rate=abc", "optimizer.learning_rate: expected a number, found 'abc'"),
-        ("seed.x=3", "seed.x: seed is not a section, it has a value"),
+        ("seed.x=3", "seed.x: seed is a value, not a section"),
         ("duration.steps=3", "duration: give epochs or steps, not both"),
         ("workers.count=3", "workers.count: must be 1 or even"),
         ("space.batch.retan={int: [1, 9]}", "space.batch.retan: unknown key; did you mean batch.retain?"),
-        ("space={}", "space: a sweep needs at least one parameter"),
+        ("space={}", "space: a sweep needs at least one key"),
     ],
 )
 def test_a_wrong_override_is_named_too(tmp_path: Path, override: str, line: str) -> None:
@@ -257,7 +258,7 @@ def test_a_wrong_override_is_named_too(tmp_path: Path, override: str, line: str)
 
 
 @pytest.mark.parametrize("override", ["seed", "=3", "a..b=3", ".a=3", "seed=[", "name=2024-13-45"])
-def test_an_override_that_is_none(tmp_path: Path, override: str) -> None:
+def test_an_invalid_override(tmp_path: Path, override: str) -> None:
     (tmp_path / "x.yaml").write_text(SPACE)
     with pytest.raises(
         ConfigError, match=r"^--set .*: (write it as key\.path=value|the value is not YAML: )"
@@ -281,7 +282,8 @@ def test_overrides_change_what_they_name(tmp_path: Path) -> None:
 def test_a_single_run_has_no_space(tmp_path: Path, section: str) -> None:
     (tmp_path / "x.yaml").write_text(section)
     with pytest.raises(
-        ConfigError, match=r"a single run has none; remove it, or sweep with python -m hamu_ray\.tune"
+        ConfigError,
+        match=r"not valid for a single run; remove it, or run a sweep with python -m hamu_ray\.tune",
     ):
         load_run(tmp_path / "x.yaml")
 

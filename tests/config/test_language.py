@@ -1,4 +1,4 @@
-"""The data decide on the task, and so on the keys of the model and on the forget set."""
+"""The data determine the task, and thus the keys of the model and the forget set."""
 
 from pathlib import Path
 from typing import Any
@@ -55,18 +55,18 @@ def test_keys_of_an_adapter_can_vary(tmp_path: Path) -> None:
     [
         ("model: {channels_last: true}", "model.channels_last: unknown key where task is language; known:"),
         ("model: {lora: {rnk: 3}}", "model.lora.rnk: unknown key; did you mean rank?"),
-        ("model: {task: vision}", "model.task: the data are of the language task; leave it out"),
+        ("model: {task: vision}", "model.task: must match the data's task (language); remove it"),
         ("model: {heads: 3}", "model: hidden_size: must be a multiple of 2 x heads (6), found 128"),
         ("model: {vocabulary: 5}", "model.vocabulary: expected a number of at least 300, found 5"),
-        ("model: {lora: {target_modules: ['']}}", "model.lora.target_modules: an empty name ends"),
-        ("forget: {kind: class}", "forget.kind: tofu data have no forget set by class; take split or random"),
+        ("model: {lora: {target_modules: ['']}}", "model.lora.target_modules: an empty name matches"),
+        ("forget: {kind: class}", "forget.kind: tofu data do not support kind class; use split or random"),
         (
             "training: {parameters: lora}",
-            "training.parameters: lora needs a model.lora of a language model; give it or take all",
+            "training.parameters: lora needs model.lora of a language model; add it or use all",
         ),
         (
             "training: {parameters: lora}\nmodel: {lora: {}}",
-            "training.parameters: small-llama begins with random weights, which adapters cannot make up for",
+            "training.parameters: small-llama starts from random weights, so adapters are not enough",
         ),
     ],
 )
@@ -80,19 +80,19 @@ def test_what_does_not_fit_text(tmp_path: Path, text: str, line: str) -> None:
     [
         (
             "data: {name: tofu, layout: locuslab, duplicates: exact}",
-            "data.duplicates: the locuslab layout has none",
+            "data.duplicates: not available in the locuslab layout",
         ),
-        ("data: {name: tofu, prompt: 'Say:'}", "data.prompt: must hold {question}, found 'Say:'"),
+        ("data: {name: tofu, prompt: 'Say:'}", "data.prompt: must contain {question}, found 'Say:'"),
         (
             "data: {name: text, path: x, question_column: null, template: chat}",
-            "data.template: a chat needs a question_column; take plain",
+            "data.template: chat needs a question_column; use plain",
         ),
         ("data: {name: text}", "data.path: missing; add it"),
         (
             "forget: {kind: split}",
-            "forget.kind: digits data have no forget set by split; take class or random",
+            "forget.kind: digits data do not support kind split; use class or random",
         ),
-        ("training: {parameters: lora}", "training.parameters: lora needs a model.lora of a language model"),
+        ("training: {parameters: lora}", "training.parameters: lora needs model.lora of a language model"),
     ],
 )
 def test_what_does_not_fit_a_data_set(tmp_path: Path, text: str, line: str) -> None:

@@ -1,4 +1,4 @@
-"""Mistakes in files that extend others, and in presets: the line names the file that they are in."""
+"""Errors in files that extend others, and in presets: the message names the file that contains them."""
 
 from pathlib import Path
 
@@ -15,20 +15,20 @@ SPACE = "space: {seed: {grid: [1]}}\n"
         (
             "extends: recipe.yaml\npreset: smal\n",
             [],
-            "own.yaml: preset: unknown preset 'smal'; take small or tiny",
+            "own.yaml: preset: unknown preset 'smal'; use small or tiny",
         ),
         (
             "extends: recipe.yaml\n",
             ["preset=smal"],
-            "own.yaml with --set preset=smal: preset: unknown preset 'smal'; take small or tiny",
+            "own.yaml with --set preset=smal: preset: unknown preset 'smal'; use small or tiny",
         ),
-        (SPACE + "preset: x\n", [], "own.yaml: preset: unknown preset 'x'; the file has none; remove it"),
+        (SPACE + "preset: x\n", [], "own.yaml: preset: unknown preset 'x'; the file defines none; remove it"),
         (
             "extends: recipe.yaml\npreset: [small]\n",
             [],
-            "own.yaml: preset: unknown preset ['small']; take small or",
+            "own.yaml: preset: unknown preset ['small']; use small or",
         ),
-        ("extends: 3\n", [], "own.yaml: extends: expected the path of a file, from this one, found 3"),
+        ("extends: 3\n", [], "own.yaml: extends: expected a file path relative to this file, found 3"),
         ("extends: recip.yaml\n", [], "own.yaml extends recip.yaml: no such file; did you mean "),
         (
             "extends: own.yaml\n",
@@ -98,7 +98,7 @@ SPACE = "space: {seed: {grid: [1]}}\n"
         (
             "extends: bad_method.yaml\n",
             [],
-            "own.yaml extends bad_method.yaml: space: with method.name 'ft': method.forget_objective: ft does not take",
+            "own.yaml extends bad_method.yaml: space: with method.name 'ft': method.forget_objective: ft does not",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Files that extend others, and presets over them."""
+"""Files that extend others, and presets."""
 
 import copy
 import subprocess
@@ -23,11 +23,11 @@ DOCUMENTS = st.dictionaries(
     KEYS,
     st.recursive(st.integers() | st.lists(st.integers()), lambda inner: st.dictionaries(KEYS, inner)),
 )
-"""Nested sections without null, whose names mean nothing."""
+"""Nested sections without null and with arbitrary names."""
 
 
 def leaves(document: Mapping[str, Any], at: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every value that is no section, or an empty one, with its path."""
+    """Every value that is not a section, or an empty section, with its path."""
     for key, value in document.items():
         if isinstance(value, dict) and value:
             yield from leaves(value, (*at, key))
@@ -43,7 +43,7 @@ def test_what_is_given_wins_and_all_else_is_inherited(base: dict[str, Any], over
     expected = dict(leaves(over))
     for path, value in leaves(base):
         on_the_way = {path[:length] for length in range(1, len(path) + 1)}
-        # A value in place of one of its sections hides it; so does a section in place of the value.
+        # A value in place of one of its sections hides it, and vice versa.
         hidden = any(given in on_the_way and kept != {} for given, kept in expected.items())
         replaced = any(given[: len(path)] == path for given in expected)
         if not hidden and not replaced:
@@ -67,7 +67,7 @@ def test_a_chain_of_files_is_their_documents_laid_over_each_other(documents: lis
 
 
 def sweep(files: Path, text: str, *overrides: str) -> SweepConfig:
-    """A file of a user's own, beside the recipe."""
+    """A user's file in the folder of the recipe."""
     (files / "own.yaml").write_text(text)
     return load_sweep(files / "own.yaml", overrides)
 
@@ -92,7 +92,7 @@ def test_a_preset_is_laid_over_the_experiment_and_other_overrides_over_that(file
     assert (config.name, config.optimizer.momentum) == ("experiment", 0.5)
 
 
-def test_what_a_file_says_itself_wins_over_the_preset_that_it_takes(files: Path) -> None:
+def test_a_files_own_keys_override_its_selected_preset(files: Path) -> None:
     text = "extends: sub/experiment.yaml\npreset: small\nduration: {steps: 9}\n"
     config = sweep(files, text)
     assert (config.batch.retain, config.batch.micro, config.duration.steps) == (10, 2, 9)
@@ -101,7 +101,7 @@ def test_what_a_file_says_itself_wins_over_the_preset_that_it_takes(files: Path)
     assert sweep(files, text, "preset=null") == config
 
 
-def test_a_file_may_take_a_preset_of_its_own(files: Path) -> None:
+def test_a_file_may_select_its_own_preset(files: Path) -> None:
     text = (
         "extends: recipe.yaml\npreset: small\nduration: {steps: 9}\npresets: {small: {duration.steps: 5}}\n"
     )
@@ -135,7 +135,7 @@ def test_other_data_inherit_nothing_of_their_section(files: Path) -> None:
     assert (other.data.name, other.forget.kind) == ("digits", "random")
 
 
-def test_runs_and_either_kind_extend_alike(files: Path) -> None:
+def test_runs_and_search_spaces_extend_each_other(files: Path) -> None:
     assert isinstance(load(files / "sub" / "experiment.yaml"), SweepConfig)
     text = "extends: recipe.yaml\npreset: small\nspace: null\nmethod: {name: ft}\n"
     (files / "run.yaml").write_text(text)

@@ -1,4 +1,4 @@
-"""The section of the method against the registry of methods."""
+"""The method section of the schema against the registry of methods."""
 
 from typing import get_args
 

@@ -1,4 +1,4 @@
-"""Every search space that is shipped loads, survives a round trip, and gives valid runs."""
+"""Every included search space loads, survives a round trip, and gives valid runs."""
 
 from pathlib import Path
 

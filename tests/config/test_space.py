@@ -1,4 +1,4 @@
-"""Mistakes in what a sweep varies."""
+"""Errors in search spaces."""
 
 from pathlib import Path
 
@@ -10,15 +10,13 @@ from hamu_ray.config.sweep import MAX_CELLS
 
 @pytest.mark.parametrize("text", ["space: {}", "space:"])
 def test_a_space_without_a_parameter(tmp_path: Path, text: str) -> None:
-    assert error_of(tmp_path, text).startswith(
-        "space: a sweep needs at least one parameter; add one, such as "
-    )
+    assert error_of(tmp_path, text).startswith("space: a sweep needs at least one key; add one, such as ")
 
 
 def test_no_space(tmp_path: Path) -> None:
     message = error_of(tmp_path, "seed: 1")
-    assert message.startswith("space: missing; name a key to vary, such as optimizer.learning_rate: ")
-    assert message.endswith("or take python -m hamu_ray.unlearn for a single run")
+    assert message.startswith("space: missing; add a key to vary, such as optimizer.learning_rate: ")
+    assert message.endswith("or use python -m hamu_ray.unlearn for a single run")
 
 
 @pytest.mark.parametrize(
@@ -86,24 +84,24 @@ def test_no_space(tmp_path: Path) -> None:
             "method.constraint_ratio: {grid: [0.5]}, method.constraint: {grid: [0.1]}",
             "space: with method.constraint_ratio 0.5: method: give one of constraint, constraint_ratio, "
             "constraint_fraction, found constraint and "
-            "constraint_ratio: set others to null",
+            "constraint_ratio: set the others to null",
         ),
         (
             "method.name: {grid: [ft, ga]}, method.constraint_ratio: {uniform: [0, 0.5]}",
-            "space.method.constraint_ratio: none of the sweep's methods (ft, ga) reads it; remove it",
+            "space.method.constraint_ratio: none of the sweep's methods (ft, ga) uses it; remove it",
         ),
         (
             "method.beta: {grid: [0.1, 1.0]}",
-            "space.method.beta: none of the sweep's methods (hamu-q) reads it; remove it, or give hamu-q the "
+            "space.method.beta: none of the sweep's methods (hamu-q) uses it; remove it, or give hamu-q the "
             "method.forget_objective npo",
         ),
         (
             "method.name: {grid: [npo, hamu-q]}, method.gamma: {grid: [0.1]}",
-            "space.method.gamma: none of the sweep's methods (hamu-q, npo) reads it; remove it",
+            "space.method.gamma: none of the sweep's methods (hamu-q, npo) uses it; remove it",
         ),
         (
             "method.name: {grid: [ft, scrub, npo]}, method.forget_objective: {grid: [npo]}",
-            "space.method.forget_objective: none of the sweep's methods (ft, scrub, npo) reads it; remove it",
+            "space.method.forget_objective: none of the sweep's methods (ft, scrub, npo) uses it; remove it",
         ),
         (
             "method.name: {grid: [ft, hamu-q]}, method.forget_objective: {choice: [npo, dpo]}",
@@ -132,19 +130,19 @@ def test_a_wrong_space(tmp_path: Path, space: str, line: str) -> None:
 )
 def test_what_cannot_vary_within_a_sweep(tmp_path: Path, key: str) -> None:
     message = error_of(tmp_path, f"space: {{{key}: {{grid: [a]}}}}\n")
-    assert message.startswith(f"space.{key}: cannot vary within a sweep, ")
-    assert message.endswith("; make a sweep for each value")
+    assert message.startswith(f"space.{key}: cannot vary within a sweep: ")
+    assert message.endswith("; run one sweep per value")
 
 
 def test_more_cells_than_a_sweep_can_have(tmp_path: Path) -> None:
     seeds = list(range(MAX_CELLS + 1))
     assert error_of(tmp_path, f"space: {{seed: {{grid: {seeds}}}}}").startswith(
-        "space: the grids have 10,001 cells, at most 10,000 are taken; "
+        "space: the grids have 10,001 cells, more than the limit of 10,000; "
     )
 
 
 def test_a_key_is_varied_for_what_reads_it_alone(tmp_path: Path) -> None:
-    """Which depends on the method, and on its forget objective."""
+    """Which keys are used depends on the method and on its forget objective."""
     config = load(
         tmp_path,
         """space:
@@ -168,11 +166,13 @@ def test_a_forget_objective_for_all_is_one_that_all_take(tmp_path: Path) -> None
     text = "method: {forget_objective: npo}\nspace: {method.name: {choice: [hamu-q, %s]}}"
     assert load(tmp_path, text % "npo").method.forget_objective == "npo"
     message = error_of(tmp_path, text % "ft")
-    assert message.startswith("space: with method.name 'ft': method.forget_objective: ft does not take npo; ")
+    assert message.startswith(
+        "space: with method.name 'ft': method.forget_objective: ft does not support npo; "
+    )
 
 
 def test_a_domain_for_several_keys(tmp_path: Path) -> None:
-    """They have the same value in every trial; a key of the method's is read where one of them is."""
+    """The keys have the same value in every trial; a method's key is used if one of them is."""
     config = load(tmp_path, "space:\n  batch.{retain,forget}: {grid: [8, 16]}\n  seed: {grid: [1]}\n")
     runs = [config.resolve(cell) for cell in config.cells()]
     assert [(run.batch.retain, run.batch.forget) for run in runs] == [(8, 8), (16, 16)]
@@ -202,20 +202,30 @@ def test_a_domain_for_several_keys(tmp_path: Path) -> None:
         ),
         (
             "batch.retain: {grid: [1]}, 'batch.{retain,forget}': {grid: [1]}",
-            "space.batch.{retain,forget}: batch.retain varies by batch.retain already; keep one of the two",
+            "space.batch.{retain,forget}: batch.retain already varies by batch.retain; remove one of the two",
         ),
         (
             "'method.{name,beta}': {grid: [npo]}",
-            "space.method.{name,beta}: method.name decides on what else is read; give it a domain of its own",
+            "space.method.{name,beta}: method.name determines which other keys are used; give it its own domain",
         ),
         (
             "method.name: {grid: [ft]}, 'method.{beta,gamma}': {grid: [1]}",
-            "space.method.{beta,gamma}: none of the sweep's methods (ft) reads it; remove it",
+            "space.method.{beta,gamma}: none of the sweep's methods (ft) uses it; remove it",
         ),
     ],
 )
 def test_mistakes_in_a_domain_for_several_keys(tmp_path: Path, space: str, line: str) -> None:
     assert error_of(tmp_path, f"space: {{{space}}}\n") == line
+
+
+def test_forget_quality_needs_a_reference(tmp_path: Path) -> None:
+    text = "reference: {source: none}\nspace: {seed: {grid: [1]}}\n"
+    assert error_of(tmp_path, text).startswith(
+        "search.objectives: forget_quality compares with a reference, and there is none; take forget_accuracy_quality,"
+    )
+    load(
+        tmp_path, text + "search: {objectives: [{metric: forget_accuracy_quality}, {metric: retain_utility}]}"
+    )
 
 
 def test_what_of_the_data_may_vary(tmp_path: Path) -> None:
@@ -225,4 +235,4 @@ def test_what_of_the_data_may_vary(tmp_path: Path) -> None:
         "exact",
     ]
     message = error_of(tmp_path, "data: {name: tofu, path: x}\nspace: {data.path: {grid: [a, b]}}")
-    assert message.startswith("space.data.path: cannot vary within a sweep, ")
+    assert message.startswith("space.data.path: cannot vary within a sweep: ")

@@ -1,4 +1,4 @@
-"""Runs that take a fraction of a second: a few steps on the digits, from base models that the session trains once."""
+"""Runs that take a fraction of a second: a few steps on the digits, from base models trained once per session."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ CHEAP: Mapping[str, Any] = {
 
 
 def cheap_run(**sections: Any) -> RunConfig:
-    """Return a cheap run with other values in these sections; ``None`` leaves a section out."""
+    """Return a cheap run with these sections changed; ``None`` removes a section."""
     document = dict(CHEAP)
     for name, values in sections.items():
         known = document.get(name)
@@ -42,7 +42,7 @@ def cheap_run(**sections: Any) -> RunConfig:
 
 @dataclass
 class ReportList:
-    """A listener that keeps all reports, and has enough (or dies) at a step of unlearning."""
+    """A callback that keeps all reports, and stops (or raises) at a step of unlearning."""
 
     enough_at: int | None = None
     dies_at: int | None = None
@@ -60,7 +60,7 @@ class ReportList:
 
     @property
     def history(self) -> dict[str, list[float]]:
-        """All steps' diagnostics by name."""
+        """Diagnostics of all steps by name."""
         columns: dict[str, list[float]] = {"step": []}
         for report in self.of("unlearning"):
             columns["step"] += report.history_steps
@@ -71,10 +71,10 @@ class ReportList:
 
 @dataclass
 class Done:
-    """A run that has ended."""
+    """A completed run."""
 
     outcome: Outcome
-    heard: ReportList
+    recorder: ReportList
     folder: Path
 
     @property
@@ -82,14 +82,14 @@ class Done:
         return load_tensors(self.folder / MODEL_FILE)[0]
 
 
-def done(run: RunConfig, resident: Resident, folder: Path, heard: OnReport | None = None) -> Done:
-    """Run in this process, alone."""
-    heard = heard or ReportList()
-    assert isinstance(heard, ReportList)
-    return Done(unlearn(run, resident, Alone(), folder, heard), heard, folder)
+def done(run: RunConfig, resident: Resident, folder: Path, recorder: OnReport | None = None) -> Done:
+    """Run in this process, without a group."""
+    recorder = recorder or ReportList()
+    assert isinstance(recorder, ReportList)
+    return Done(unlearn(run, resident, Alone(), folder, recorder), recorder, folder)
 
 
 def same_bits(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
-    """Whether all tensors are equal, bit by bit."""
+    """Whether all tensors are bitwise equal."""
     assert one.keys() == other.keys()
     return all(torch.equal(one[name], other[name]) for name in one)

@@ -1,4 +1,4 @@
-"""What the engine's tests share: one store, whose base models are trained once."""
+"""Fixtures of the engine's tests: one store, whose base models are trained once."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def resident(tmp_path_factory: pytest.TempPathFactory) -> Resident:
 
 @pytest.fixture(scope="session")
 def bases(resident: Resident) -> tuple[StoredModel, StoredModel]:
-    """The original model and the reference of every cheap run that says nothing else."""
+    """The original model and the reference of every cheap run with default sections."""
     run = cheap_run()
     original, reference = base_models(run, resident.task(run), Alone(), ReportList(), resident.models)
     assert reference is not None
@@ -28,5 +28,5 @@ def bases(resident: Resident) -> tuple[StoredModel, StoredModel]:
 
 @pytest.fixture
 def folder(tmp_path: Path, bases: object) -> Path:
-    """A run's folder; asking for it makes sure of the base models."""
+    """A run's folder; depends on the base models."""
     return tmp_path / "run"

@@ -43,7 +43,7 @@ def steps(
 def test_micro_batches_add_up(
     method: str, optimizer: str, resident: Resident, bases: tuple[StoredModel, StoredModel]
 ) -> None:
-    """Batches of 32 and 20 in parts of 12: the last part is smaller, and each role has its own number of parts."""
+    """Batches of 32 and 20 in parts of 12: the last part is smaller, and the roles have different numbers of parts."""
     whole, whole_losses = steps(resident, bases[0], method, optimizer, None)
     parts, parts_losses = steps(resident, bases[0], method, optimizer, 12)
     torch.testing.assert_close(parts_losses, whole_losses, rtol=1e-5, atol=1e-7)

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ from cheap_runs import ReportList, cheap_run, done, same_bits
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import base_models
 from hamu_ray.engine.resident import Resident
-from hamu_ray.engine.store import StoredModel
+from hamu_ray.engine.store import MEASURES_FILE, StoredModel
 from hamu_ray.engine.tensors import load_tensors, save_tensors
+from hamu_ray.metrics.measured import Measured
 from hamu_ray.pairing.group import Alone
 from hamu_ray.results.folder import MODEL_FILE
 from hamu_ray.results.outcome import Status, Verdict
@@ -22,14 +24,14 @@ ONE_STEP = {"epochs": 1, "batch_size": 2000, "select": "last"}
 
 def bases_of(run: RunConfig, resident: Resident) -> tuple[StoredModel, StoredModel | None, set[str]]:
     """Return the original, the reference, and which of them were trained."""
-    heard = ReportList()
-    original, reference = base_models(run, resident.task(run), Alone(), heard, resident.models)
-    return original, reference, {report.phase for report in heard.reports}
+    recorder = ReportList()
+    original, reference = base_models(run, resident.task(run), Alone(), recorder, resident.models)
+    return original, reference, {report.phase for report in recorder.reports}
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Resident:
-    """Storage that holds the base models of a training of one step."""
+    """Storage with base models of one training step."""
     resident = Resident(tmp_path_factory.mktemp("storage"), torch.device("cpu"))
     _, _, trained = bases_of(cheap_run(training=ONE_STEP), resident)
     assert trained == {"original", "reference"}
@@ -44,7 +46,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Resident:
         {"name": "renamed", "duration": {"steps": 9}, "model": {"freeze_batchnorm": False}},
     ],
 )
-def test_found_again_whatever_the_unlearning(same: dict[str, Any], store: Resident) -> None:
+def test_base_models_are_reused_for_every_unlearning(same: dict[str, Any], store: Resident) -> None:
     original, reference, trained = bases_of(cheap_run(training=ONE_STEP, **same), store)
     assert not trained
     assert reference is not None
@@ -63,10 +65,32 @@ def test_found_again_whatever_the_unlearning(same: dict[str, Any], store: Reside
     ],
     ids=["recipe", "seed", "split", "data", "model"],
 )
-def test_trained_anew_for_another(other: dict[str, Any], store: Resident) -> None:
+def test_trained_again_for_another(other: dict[str, Any], store: Resident) -> None:
     run = cheap_run(**other)
     assert bases_of(run, store)[2] == {"original", "reference"}
     assert not bases_of(run, store)[2]
+
+
+def test_measures_of_earlier_definitions_are_taken_again_without_training(tmp_path: Path) -> None:
+    resident = Resident(tmp_path, torch.device("cpu"))
+    run = cheap_run(training=ONE_STEP)
+    original, reference, _ = bases_of(run, resident)
+    assert reference is not None
+    for base in (original, reference):
+        path = base.path.with_name(MEASURES_FILE)
+        path.write_text(
+            json.dumps({"retain_accuracy": 0.5})
+        )  # in the format before definitions had a version
+        assert resident.models.find(base.key) is None
+    again, reference_again, trained = bases_of(run, Resident(tmp_path, torch.device("cpu")))
+    assert not trained
+    for before, after in ((original, again), (reference, reference_again)):
+        assert after is not None
+        assert after.measures == before.measures
+        assert isinstance(after.measures, Measured)
+        assert isinstance(before.measures, Measured)
+        assert after.measures.per_item == before.measures.per_item
+        assert len(after.measures.per_item["forget_losses"]) == 142
 
 
 def test_training_does_not_depend_on_what_was_trained_before(store: Resident, tmp_path: Path) -> None:
@@ -79,7 +103,7 @@ def test_training_does_not_depend_on_what_was_trained_before(store: Resident, tm
 
 
 def test_select_best_returns_the_best_epoch_whole(tmp_path: Path) -> None:
-    """Its measures are those of the best evaluation, to the bit: the running statistics are its own too."""
+    """Its metrics are those of the best evaluation, bit by bit, because running statistics are restored too."""
     resident = Resident(tmp_path, torch.device("cpu"))
     training = {
         "epochs": 4,
@@ -87,9 +111,9 @@ def test_select_best_returns_the_best_epoch_whole(tmp_path: Path) -> None:
         "optimizer": {"name": "sgd", "learning_rate": 3.0, "schedule": "constant"},
     }
     run = cheap_run(training={**training, "select": "best"}, reference={"source": "none"})
-    heard = ReportList()
-    best, _ = base_models(run, resident.task(run), Alone(), heard, resident.models)
-    epochs = [report.measures for report in heard.reports if report.measures][:4]
+    recorder = ReportList()
+    best, _ = base_models(run, resident.task(run), Alone(), recorder, resident.models)
+    epochs = [report.measures for report in recorder.reports if report.measures][:4]
     scores = [measures["retain_accuracy"] + measures["forget_accuracy"] for measures in epochs]
     assert max(scores) > scores[-1], "the last epoch is not the best, or this shows nothing"
     chosen = epochs[scores.index(max(scores))]
@@ -126,27 +150,27 @@ def test_original_by_path(given: str, resident: Resident, bases: Bases, tmp_path
     path = bases[0].path.parent if given == "folder" else bases[0].path
     run = cheap_run(original={"path": str(path)}, duration={"steps": 0}, reference={"source": "none"})
     ended = done(run, resident, tmp_path / "run")
-    assert not list(ended.heard.of("reference"))
+    assert not list(ended.recorder.of("reference"))
     assert same_bits(ended.weights, load_tensors(bases[0].path)[0])
     assert bases[0].measures.items() <= ended.outcome.measures.items()
 
 
-def test_a_path_whose_file_changes_is_measured_anew(resident: Resident, bases: Bases, tmp_path: Path) -> None:
+def test_a_path_is_evaluated_again_when_its_file_changes(
+    resident: Resident, bases: Bases, tmp_path: Path
+) -> None:
     path = tmp_path / MODEL_FILE
     run = cheap_run(original={"path": str(path)}, method={"name": "kl"})
     found = []
     for base in bases:
         path.write_bytes(base.path.read_bytes())
         found.append(done(run, resident, tmp_path / base.key))
-    starts = [next(ended.heard.of("unlearning")).measures["forget_accuracy"] for ended in found]
+    starts = [next(ended.recorder.of("unlearning")).measures["forget_accuracy"] for ended in found]
     assert starts == [base.measures["forget_accuracy"] for base in bases]
-    divergence = [ended.heard.history["step_retain_loss"][0] for ended in found]
+    divergence = [ended.recorder.history["step_retain_loss"][0] for ended in found]
     assert divergence == pytest.approx([0.0, 0.0], abs=1e-6), "the teacher is the model that is there now"
 
 
-def test_what_is_wrong_with_a_path_is_said_in_a_line(
-    resident: Resident, bases: Bases, tmp_path: Path
-) -> None:
+def test_an_invalid_path_is_reported_in_one_line(resident: Resident, bases: Bases, tmp_path: Path) -> None:
     tensors, _ = load_tensors(bases[0].path)
     tensors["head.weight"] = tensors["head.weight"][:7]
     save_tensors(tmp_path / "seven-classes" / MODEL_FILE, tensors)

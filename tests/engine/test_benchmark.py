@@ -9,7 +9,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "bench" / "step"
 
 @pytest.mark.parametrize("task", ["vision", "language"])
 def test_the_step_benchmark_runs(task: str) -> None:
-    """Not what it finds: batches this small say nothing, and neither does a machine that runs tests."""
+    """Only that it runs: timings of such small batches, on a machine that runs tests, are meaningless."""
     small = ["--task", task, "--device", "cpu", "--batch", "4", "--repeats", "1", "--threads", "1"]
     small += ["--precision", "float32"]
     result = subprocess.run(

@@ -5,13 +5,13 @@ from cheap_runs import Done, cheap_run, done
 from hamu_ray.engine.resident import Resident
 from hamu_ray.tasks.vision.measures import ALL, CHEAP
 
-COMPARED_CHEAPLY = {"forget_quality", "retain_utility"}
+COMPARED_CHEAPLY = {"forget_quality", "retain_utility", "forget_accuracy_quality"}
 
 
 def evaluations(run: Done) -> list[tuple[int, bool]]:
-    """Return the steps at which a run was measured, and whether in full."""
+    """Return the steps at which a run was evaluated, and whether in full."""
     found = []
-    for report in run.heard.of("unlearning"):
+    for report in run.recorder.of("unlearning"):
         if report.measures:
             full = set(ALL) <= set(report.measures)
             assert full or set(report.measures) == {*CHEAP, *COMPARED_CHEAPLY}
@@ -24,7 +24,7 @@ def test_by_steps(resident: Resident, folder: Path) -> None:
         cheap_run(duration={"steps": 7}, evaluation={"every_steps": 3, "subset": 50}), resident, folder
     )
     assert evaluations(run) == [(0, True), (3, False), (6, False), (7, True)]
-    between = next(report.measures for report in run.heard.of("unlearning") if report.step == 3)
+    between = next(report.measures for report in run.recorder.of("unlearning") if report.step == 3)
     for split in ("retain", "forget", "test"):
         right = 50 * between[f"{split}_accuracy"]
         assert abs(right - round(right)) < 1e-4, "of 50 images"
@@ -55,7 +55,7 @@ def test_without_a_cadence_only_start_and_end(resident: Resident, folder: Path) 
     assert evaluations(run) == [(0, True), (4, True)]
 
 
-def test_every_step_is_told_of_once(resident: Resident, folder: Path) -> None:
+def test_every_step_is_reported_once(resident: Resident, folder: Path) -> None:
     run = done(
         cheap_run(
             duration={"steps": 23}, evaluation={"every_steps": 8, "subset": 20}, checkpoint={"every_steps": 5}
@@ -63,5 +63,5 @@ def test_every_step_is_told_of_once(resident: Resident, folder: Path) -> None:
         resident,
         folder,
     )
-    assert run.heard.history["step"] == list(range(1, 24))
-    assert run.outcome.measures == list(run.heard.of("unlearning"))[-1].measures
+    assert run.recorder.history["step"] == list(range(1, 24))
+    assert run.outcome.measures == list(run.recorder.of("unlearning"))[-1].measures

@@ -1,4 +1,4 @@
-"""An objective per example is a mean over the global batch's examples, however many items each has."""
+"""An objective per example is a mean over the global batch's examples, regardless of their numbers of items."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ from hamu_ray.tasks.vision.task import VisionTask
 
 
 class Repeated(VisionTask):
-    """Digits of which each is asked about as often as its number says, 0 to 3 times, as answers have tokens."""
+    """Digits with 0 to 3 items each, according to their index, like answers with several tokens."""
 
     def count(self, examples: Tensor) -> int:
         return int((examples % 4).sum())
@@ -38,7 +38,7 @@ class Repeated(VisionTask):
 
 @dataclass
 class Made:
-    """A run on such a task, somewhat off the original model, at which NPO would be plain ascent."""
+    """A run on such a task, away from the original model, at which NPO would equal gradient ascent."""
 
     task: Repeated
     model: nn.Module
@@ -51,11 +51,11 @@ class Made:
 
     @property
     def batch(self) -> Tensor:
-        """The forget set's first."""
+        """The first batch of the forget set."""
         return self.plan.sides[Role.FORGET].batches(0)
 
     def losses(self) -> Tensor:
-        """Of the whole batch at once."""
+        """Losses of the whole batch at once."""
         outputs, count = self.task.forward(self.model, self.batch), len(self.batch)
         return self.objective.loss(
             Predictions(outputs.logits, outputs.labels, outputs.examples, count, self.teacher(self.batch))
@@ -97,7 +97,7 @@ def test_the_gradient_is_that_of_the_mean_over_the_batch(
     losses = it.losses()
     assert len(losses) == (it.task.count(it.batch) if per_item else len(it.batch))
     assert it.task.count(it.batch) != len(it.batch)
-    # The oracle has nothing of the engine's: one pass, and the mean of all values.
+    # The oracle is independent of the engine: one pass, and the mean of all values.
     expected = torch.autograd.grad(losses.mean(), list(it.model.parameters()))
 
     stepper, diagnostics, _ = it.step()
@@ -111,7 +111,7 @@ def test_the_gradient_is_that_of_the_mean_over_the_batch(
 def test_other_methods_take_the_objective(
     method: str, resident: Resident, bases: tuple[StoredModel, StoredModel]
 ) -> None:
-    """A step raises it on the batch that it was taken on; HAMU-Q's by as much as it guarantees."""
+    """A step raises it on its own batch; with HAMU-Q by as much as guaranteed."""
     it = made(resident, bases[0], method, "npo")
     before = it.losses().mean().item()
     _, _, decision = it.step()

@@ -1,4 +1,4 @@
-"""Somebody's own image classifier: its classes and preprocessing, a clean reference, and a folder to take home."""
+"""A user's image classifier: its classes and preprocessing, a clean reference, and a loadable result folder."""
 
 import json
 import shutil
@@ -39,7 +39,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ViT that never met the images, with a head of other classes."""
+    """A ViT that was not trained on the images, with a head for other classes."""
     return write_vit(tmp_path_factory.mktemp("vit") / "base", ("a", "b", "c", "d"), seed=1, steps=0)
 
 
@@ -71,12 +71,12 @@ def from_base(base: Path) -> dict[str, Any]:
 def test_a_fine_tuned_vit_is_unlearned_and_taken_home(
     animals: Path, tuned: Path, base: Path, images: Resident, tmp_path: Path
 ) -> None:
-    """Its own order of classes, its own size, mean and standard deviation, and equal logits from its folder."""
+    """Its own order of classes, size, mean and standard deviation, and equal logits when loaded from its folder."""
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
     run = run_of(animals, tuned, **from_base(base))
     ended = done(run, images, tmp_path / "run")
-    original = next(ended.heard.of("original")).measures
+    original = next(ended.recorder.of("original")).measures
     assert original["retain_accuracy"] == original["forget_accuracy"] == 1.0, "it had learned these images"
     assert (ended.outcome.reference_kind, str(base) in ended.outcome.reference_origin) == (
         Origin.DECLARED,
@@ -125,7 +125,7 @@ def test_a_reference_from_the_originals_own_weights_is_refused(
 def test_the_reference_starts_from_the_declared_weights(
     animals: Path, tuned: Path, base: Path, images: Resident
 ) -> None:
-    """After no step at all it would be the base: its backbone, under a head that is neither model's."""
+    """Without any step it equals the base's backbone, with a new head."""
     from transformers import AutoModelForImageClassification
 
     run = run_of(animals, tuned, **from_base(base))
@@ -195,7 +195,7 @@ def test_what_identifies_a_model_is_its_content(
 def test_an_adapter_is_an_original(
     animals: Path, tuned: Path, base: Path, images: Resident, tmp_path: Path
 ) -> None:
-    """A peft folder: its base with the adapter merged, the head included."""
+    """A peft folder: its base with the adapter and the head merged."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForImageClassification
 
@@ -222,7 +222,7 @@ def test_an_adapter_is_an_original(
 
 
 def test_the_digits_take_a_checkpoints_preprocessing(tmp_path: Path, images: Resident) -> None:
-    """Grey images of 8 x 8 pixels become what the image processor makes of them."""
+    """Greyscale images of 8 x 8 pixels become the image processor's outputs."""
     folder = write_vit(tmp_path / "ten", tuple(map(str, range(10))), steps=0)
     run = RunConfig.model_validate({"model": {"name": str(folder)}, "workers": {"count": 1}})
     task: Any = images.task(run)
@@ -233,7 +233,7 @@ def test_the_digits_take_a_checkpoints_preprocessing(tmp_path: Path, images: Res
 def test_a_small_image_model_is_loaded_in_two_lines(
     tmp_path: Path, resident: Resident, bases: object
 ) -> None:
-    """Those of its card, in its folder."""
+    """The loading code of the model card, run in the model's folder."""
 
     ended = done(cheap_run(), resident, tmp_path / "run")
     card = (tmp_path / "run" / "README.md").read_text()

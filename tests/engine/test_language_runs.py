@@ -1,4 +1,4 @@
-"""Language runs through the engine: what is saved, going on, any number of workers, and other programs' loaders."""
+"""Language runs in the engine: saved files, resuming, different numbers of workers, other programs' loaders."""
 
 import os
 from collections import Counter
@@ -71,7 +71,7 @@ def test_only_what_can_change_is_saved(
 def test_resumed_is_as_undisturbed(
     way: str, method: str, texts: Resident, text_corpus: Path, text_checkpoint: Path, tmp_path: Path
 ) -> None:
-    """Dropout included: it is a function of the step."""
+    """Including dropout, which is a function of the step."""
     sections: dict[str, Any] = {"checkpoint": {"every_steps": 2}, "method": {"name": method}}
     if way != "all":
         sections["model"] = {"lora": {**LORA, "dropout": 0.2}}
@@ -81,13 +81,13 @@ def test_resumed_is_as_undisturbed(
         done(run, texts, tmp_path / "run", ReportList(dies_at=4))
     resumed = done(run, Resident(texts.storage, torch.device("cpu")), tmp_path / "run")
     assert resumed.outcome.resumed_at == 2
-    np.testing.assert_equal(resumed.heard.history, undisturbed.heard.history)  # with its NaN
+    np.testing.assert_equal(resumed.recorder.history, undisturbed.recorder.history)  # with its NaN
     assert same_bits(resumed.weights, undisturbed.weights)
     assert resumed.outcome.measures == pytest.approx(undisturbed.outcome.measures, rel=0, nan_ok=True)
 
 
 METHODS = ("hamu-q", "kl", "npo")
-"""Losses by answer token, of the original's answers too, and by whole answer."""
+"""Losses per answer token, with the original's outputs, and per whole answer."""
 
 
 def in_group(
@@ -104,10 +104,10 @@ def in_group(
 
     register_module_forward_pre_hook(before_forward)
     for name, run in runs.items():
-        heard = ReportList()
-        unlearn(run, resident, group, folder / name, heard)
+        recorder = ReportList()
+        unlearn(run, resident, group, folder / name, recorder)
         if rank == 0:
-            torch.save([heard.history, heard.reports[-1].measures], folder / name / "heard.pt")
+            torch.save([recorder.history, recorder.reports[-1].measures], folder / name / "recorder.pt")
     torch.save(drawn_from, folder / f"drawn-from-{rank}.pt")
     dist.destroy_process_group()
 
@@ -119,7 +119,7 @@ def runs_of_methods(corpus: Path, **sections: Any) -> dict[str, RunConfig]:
 
 @pytest.fixture(scope="module")
 def two_workers(texts: Resident, text_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes leave of the methods' runs, and of one with dropout."""
+    """Results of two processes for the methods' runs, and for one with dropout."""
     folder = tmp_path_factory.mktemp("two")
     runs = runs_of_methods(text_corpus, batch={"micro": 3}, workers={"count": 2})
     with_dropout = {"model": {"lora": {**LORA, "dropout": 0.5}}, "workers": {"count": 2}}
@@ -132,12 +132,12 @@ def two_workers(texts: Resident, text_corpus: Path, tmp_path_factory: pytest.Tem
 def test_two_workers_give_the_numbers_of_one(
     two_workers: Path, texts: Resident, text_corpus: Path, tmp_path: Path
 ) -> None:
-    """Seven and five answers of different lengths: one worker takes them whole, two in micro-batches of three."""
+    """Seven and five answers of different lengths: one worker processes them at once, two in micro-batches of three."""
     for method, run in runs_of_methods(text_corpus).items():
         alone = done(run, texts, tmp_path / method)
-        history, measures = torch.load(two_workers / method / "heard.pt", weights_only=False)
+        history, measures = torch.load(two_workers / method / "recorder.pt", weights_only=False)
         for loss in ("step_retain_loss", "step_forget_loss"):
-            assert history[loss] == pytest.approx(alone.heard.history[loss], rel=1e-5, abs=1e-6), method
+            assert history[loss] == pytest.approx(alone.recorder.history[loss], rel=1e-5, abs=1e-6), method
         weights = load_tensors(two_workers / method / "model.safetensors")[0]
         torch.testing.assert_close(weights, alone.weights, rtol=1e-5, atol=1e-5)
         learned = [tensor.abs().max() for name, tensor in weights.items() if "lora_B" in name]
@@ -145,8 +145,8 @@ def test_two_workers_give_the_numbers_of_one(
         assert measures == pytest.approx(alone.outcome.measures, rel=1e-3, abs=1e-5, nan_ok=True)
 
 
-def test_each_worker_draws_dropout_of_its_own_in_every_step(two_workers: Path) -> None:
-    """No two workers and no two steps share a mask; only a look at what a step did to its losses repeats the step's."""
+def test_each_worker_draws_its_own_dropout_in_every_step(two_workers: Path) -> None:
+    """No two workers and no two steps share a mask; only measuring a step's effect on the losses repeats its mask."""
     by_rank = [torch.load(two_workers / f"drawn-from-{rank}.pt", weights_only=True) for rank in range(2)]
     assert all(len(states) >= text_run(two_workers).duration.steps for states in by_rank)
     assert not set(by_rank[0]) & set(by_rank[1])
@@ -158,7 +158,7 @@ def test_each_worker_draws_dropout_of_its_own_in_every_step(two_workers: Path) -
 def test_other_programs_load_what_is_left(
     way: str, texts: Resident, text_corpus: Path, text_checkpoint: Path, tmp_path: Path
 ) -> None:
-    """`transformers` alone, which asks peft where there is an adapter."""
+    """Only `transformers`, which uses peft for adapters."""
     from peft import AutoPeftModelForCausalLM
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -192,7 +192,7 @@ def test_other_programs_load_what_is_left(
 def test_the_original_may_be_a_file_of_other_programs(
     way: str, texts: Resident, text_corpus: Path, text_checkpoint: Path, tmp_path: Path
 ) -> None:
-    """What `save_pretrained` of a model leaves, or of an adapter."""
+    """The files that `save_pretrained` writes for a model, or for an adapter."""
     trained = run_of(way, text_corpus, text_checkpoint)
     original, _ = base_models(trained, texts.task(trained), Alone(), ReportList(), texts.models)
     folder = tmp_path / "theirs"
@@ -217,9 +217,7 @@ def test_unlearning_starts_from_a_given_adapter(
     model = texts.task(again).build_model(0)
     assert same_bits(changing_state(model), ended.weights)
     narrower = run_of("lora throughout", text_corpus, text_checkpoint, model={"lora": {**lora, "rank": 1}})
-    with pytest.raises(
-        ValueError, match=r"model\.lora\.rank: 1 is not that of .*, 2; set it to null to take"
-    ):
+    with pytest.raises(ValueError, match=r"model\.lora\.rank: 1 differs from .*, 2; set it to null to take"):
         texts.task(narrower).build_model(0)
 
 

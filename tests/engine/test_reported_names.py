@@ -17,15 +17,15 @@ TRUST = {"name": "hamu-q", "trust_region": True}
 @pytest.mark.parametrize("method", [TRUST, {"name": "hamu-u"}, {"name": "scrub"}, {"name": "ga"}])
 def test_reported_names_are_in_the_table(method: dict[str, Any], resident: Resident, folder: Path) -> None:
     run = done(cheap_run(method=method), resident, folder)
-    measured = {name for report in run.heard.reports for name in report.measures}
+    measured = {name for report in run.recorder.reports for name in report.measures}
     assert measured
     assert measured <= MODEL["vision"].keys()
-    diagnostics = run.heard.history.keys() - {"step"}
+    diagnostics = run.recorder.history.keys() - {"step"}
     assert diagnostics
     assert diagnostics <= STEP.keys()
     blocks = set(np.load(folder / HARDNESS_FILE).files) - {"blocks"}
     assert blocks
     assert blocks <= BLOCK.keys()
-    if method is TRUST:  # reports every diagnostic that there is
+    if method is TRUST:  # reports every diagnostic
         assert diagnostics == STEP.keys()
         assert blocks == BLOCK.keys()

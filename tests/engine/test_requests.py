@@ -1,4 +1,4 @@
-"""Requests from a customer's YAML file to the folder that is handed over, as a user would do it."""
+"""Deletion requests from a customer's YAML file to the delivered folder, as a user would run them."""
 
 import json
 import random
@@ -31,7 +31,7 @@ workers: {count: 1}
 
 
 def customers(folder: Path) -> list[dict[str, Any]]:
-    """Write 500 records, 50 of them of one customer, as a file of JSON lines."""
+    """Write 500 records, 50 of them of one customer, as a JSON lines file."""
     draw = random.Random(0)
     records = [
         {
@@ -85,7 +85,7 @@ def test_one_customers_records_and_no_others_are_forgotten(prepared: Path) -> No
 def test_a_document_of_4000_tokens_is_wholly_unlearned(
     prepared: Path, text_corpus: Path, text_checkpoint: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With an adapter on a checkpoint; plain peft computes what the run does, from the folder alone."""
+    """With an adapter on a checkpoint; plain peft gives the run's outputs from the folder alone."""
     from peft import AutoPeftModelForCausalLM
     from transformers import AutoTokenizer
 
@@ -142,8 +142,8 @@ workers: {{count: 1}}
     cut = load_run("run.yaml", ["data.windows=null", "data.max_length=64"])
     dropped = [line for line in forecast_lines([cut], "run.yaml") if line.startswith("forget  ")]
     assert dropped == [
-        f"forget     1 texts, 63 answer tokens; {len(everything) - 62} more are dropped: data.max_length cuts them "
-        "off, data.windows would not"
+        f"forget     1 texts, 63 answer tokens; {len(everything) - 62} more are truncated by "
+        "data.max_length; set data.windows to use them"
     ]
     shortened = done(cut, resident, prepared / "cut")
     assert shortened.outcome.measures["forget_dropped_tokens"] == len(everything) - 62

@@ -1,4 +1,4 @@
-"""What a run leaves on disk."""
+"""The files that a run writes."""
 
 import json
 from pathlib import Path
@@ -60,5 +60,5 @@ def test_one_objective_costs_one_gradient_a_step(resident: Resident, folder: Pat
     for method, gradients in (("ft", 4), ("ga", 4), ("gdiff", 8)):
         ended = done(cheap_run(method={"name": method}), resident, folder)
         assert ended.outcome.gradient_computations == gradients
-        losses = {f"step_{role}_loss" for role in ("retain", "forget")} & set(ended.heard.history)
+        losses = {f"step_{role}_loss" for role in ("retain", "forget")} & set(ended.recorder.history)
         assert len(losses) == gradients // 4

@@ -1,4 +1,4 @@
-"""A run that was cut off and started again in its folder ends as if nothing had happened, bit by bit."""
+"""A run that was interrupted and restarted in its folder gives bitwise identical results."""
 
 import logging
 from pathlib import Path
@@ -39,7 +39,7 @@ def run_of(case: str) -> RunConfig:
 
 
 def another_process(resident: Resident) -> Resident:
-    """What a process that starts anew has: the storage, and nothing in memory."""
+    """The state of a new process: only the storage, nothing in memory."""
     return Resident(resident.storage, torch.device("cpu"))
 
 
@@ -67,13 +67,15 @@ def test_resumed_is_as_undisturbed(case: str, resident: Resident, folder: Path) 
         done(run, resident, folder, ReportList(dies_at=4))
     resumed = done(run, another_process(resident), folder)
     assert resumed.outcome.resumed_at == 2
-    assert repr(resumed.heard.history) == repr(undisturbed.heard.history), "a new listener hears of all steps"
+    assert repr(resumed.recorder.history) == repr(undisturbed.recorder.history), (
+        "a new listener hears of all steps"
+    )
     assert_same_end(resumed, undisturbed)
 
 
 def test_the_resumed_trust_region_had_moved(resident: Resident, folder: Path) -> None:
-    """Else the case above would show nothing."""
-    history = done(run_of("trust region"), resident, folder).heard.history
+    """Without this, the case above would show nothing."""
+    history = done(run_of("trust region"), resident, folder).recorder.history
     assert history["radius_scale"][2] < 1
     assert any(history["step_refused"][:2])
 
@@ -101,7 +103,7 @@ def test_stopped_from_outside_and_started_again(resident: Resident, folder: Path
 def test_a_damaged_checkpoint_is_passed_over(
     damaged: int, resident: Resident, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The newest gives way to the one before it, that to the start; and both to new ones."""
+    """If the newest cannot be read, the previous one is used, then the start; both are replaced by new ones."""
     run = run_of("momentum")
     with pytest.raises(ConnectionError):
         done(run, resident, folder, ReportList(dies_at=6))

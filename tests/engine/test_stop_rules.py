@@ -13,12 +13,20 @@ from hamu_ray.results.outcome import Status
 
 Bases = tuple[StoredModel, StoredModel]
 
+PAPER = {
+    "name": "hamu-q",
+    "constraint_ratio": 0.5,
+    "constraint_split": "grad_norm",
+    "infeasible": "least_step",
+}
+"""HAMU with the paper's constraint and shares, which its stopping criterion was made for."""
+
 
 @pytest.fixture(scope="module")
 def half_class(resident: Resident, bases: Bases, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Half of class 0 and as many other images are forgotten, from a model on which both gradients are long.
+    """Forget half of class 0 and as many other images, from a model at which both gradients are large.
 
-    A converged original's gradients are so short that the criterion stops any run before its first step.
+    The gradients of a converged original are so small that the criterion stops any run before its first step.
     """
     original, reference = ({"path": str(base.path)} for base in bases)
     sections = {
@@ -28,7 +36,10 @@ def half_class(resident: Resident, bases: Bases, tmp_path_factory: pytest.TempPa
         "duration": {"steps": 10},
     }
     run = cheap_run(
-        **{**sections, "duration": {"steps": 4}}, original=original, optimizer={"learning_rate": 0.02}
+        **{**sections, "duration": {"steps": 4}},
+        original=original,
+        optimizer={"learning_rate": 0.02},
+        method=PAPER,
     )
     folder = tmp_path_factory.mktemp("half-forgotten")
     done(run, resident, folder)
@@ -40,11 +51,11 @@ def test_criterion_keeps_the_weights_of_the_last_step_before(
     ratio: float, resident: Resident, folder: Path, half_class: dict[str, Any]
 ) -> None:
     hamu = {
-        "method": {"name": "hamu-q", "constraint_ratio": ratio},
+        "method": {**PAPER, "constraint_ratio": ratio},
         "optimizer": {"learning_rate": 0.01, "momentum": 0.9},
     }
     free = done(cheap_run(**half_class, **hamu), resident, folder)
-    margins = free.heard.history["stopping_margin"]
+    margins = free.recorder.history["stopping_margin"]
     taken = next(index for index, margin in enumerate(margins) if margin < 0)
     assert taken == {0.5: 3, 0.9: 1}[ratio]
     stopping = {**half_class, "stop": {"criterion": True, "collapse_ratio": None}}
@@ -56,7 +67,7 @@ def test_criterion_keeps_the_weights_of_the_last_step_before(
     assert stopped.outcome.steps == taken
     assert same_bits(stopped.weights, just_before.weights)
     assert stopped.outcome.measures == just_before.outcome.measures
-    assert stopped.heard.history["stopping_margin"] == margins[: taken + 1], "the refused step is the last"
+    assert stopped.recorder.history["stopping_margin"] == margins[: taken + 1], "the refused step is the last"
 
 
 def test_criterion_never_stops_methods_without_one(resident: Resident, folder: Path) -> None:
@@ -72,7 +83,7 @@ def test_infeasible_stops_where_configured(resident: Resident, folder: Path, bas
     assert stopped.outcome.steps == 0
     assert stopped.outcome.measures["retain_accuracy"] == bases[0].measures["retain_accuracy"]
     assert same_bits(stopped.weights, load_tensors(bases[0].path)[0])
-    assert stopped.heard.history["infeasible_blocks"][0] > 0
+    assert stopped.recorder.history["infeasible_blocks"][0] > 0
     ended = done(
         cheap_run(method={**impossible, "infeasible": "finish"}), resident, folder.with_name("finish")
     )
@@ -91,7 +102,7 @@ def test_loss_above_stops_at_the_first_evaluation_that_sees_it(
     forgetting = {"method": {"name": "ga"}, "optimizer": {"learning_rate": 0.3}, "duration": {"steps": 5}}
     watched = {"evaluation": {"every_steps": 1, "subset": 200}, "stop": {"collapse_ratio": None}}
     free = done(cheap_run(**forgetting, **watched), resident, folder)
-    losses = [report.measures[f"{side}_loss"] for report in free.heard.of("unlearning") if report.step < 5]
+    losses = [report.measures[f"{side}_loss"] for report in free.recorder.of("unlearning") if report.step < 5]
     limit = (losses[3] + max(losses[:3])) / 2
     assert losses[3] > max(losses[:3])
     watched["stop"] = {"collapse_ratio": None, f"{side}_loss_above": limit}
@@ -107,7 +118,7 @@ def test_the_reference_s_forget_loss_ends_any_method(resident: Resident, folder:
     watched = {"evaluation": {"every_steps": 1, "subset": 1000}}
     free = done(cheap_run(**forgetting, **watched), resident, folder)
     level = bases[1].measures["forget_loss"]
-    losses = {r.step: r.measures["forget_loss"] for r in free.heard.of("unlearning") if r.measures}
+    losses = {r.step: r.measures["forget_loss"] for r in free.recorder.of("unlearning") if r.measures}
     reached = next(step for step, loss in losses.items() if loss >= level)
     assert 1 < reached < 30
     stopped = done(
@@ -119,7 +130,7 @@ def test_the_reference_s_forget_loss_ends_any_method(resident: Resident, folder:
     assert stopped.outcome.reason == f"forget loss {losses[reached]:.4g} reached the reference's {level:.4g}"
     assert "mia_confidence" in stopped.outcome.measures, "measured in full at the end"
     assert stopped.outcome.measures["forget_loss"] < losses[29], "it would have gone on"
-    # A model that is there already has nothing to forget: no step is taken.
+    # A model that is already at the reference's level has nothing to forget: no step is taken.
     there = {"original": {"path": str(stopped.folder)}, "reference": {"path": str(bases[1].path)}}
     at_once = done(
         cheap_run(**forgetting, **watched, **there, stop={"forget_level": "reference"}),
@@ -152,9 +163,9 @@ def test_with_a_target_forgetting_ends_near_the_reference(
     assert free.outcome.measures["forget_loss"] > 1.9 * level, "without a target it goes on"
     assert held.outcome.measures["forget_loss"] == pytest.approx(level, rel=0.25)
     assert held.outcome.measures["retain_loss"] < free.outcome.measures["retain_loss"]
-    losses = held.heard.history["step_forget_loss"]
+    losses = held.recorder.history["step_forget_loss"]
     remaining = [min(max((level - loss) / (level - start), 0), 1) for loss in losses]
-    asked = held.heard.history["constraint"]
+    asked = held.recorder.history["constraint"]
     if name == "hamu-q":
         assert asked == pytest.approx([ratio * 0.1 * part for part in remaining], rel=1e-4, abs=1e-7)
     else:
@@ -162,7 +173,7 @@ def test_with_a_target_forgetting_ends_near_the_reference(
 
 
 def assert_collapsed_honestly(run: Done) -> None:
-    """A broken model is kept with finite weights, and none of its measures makes it look good."""
+    """A collapsed model is kept with finite weights, and none of its metrics looks good."""
     assert run.outcome.status is Status.COLLAPSED
     assert all(value.isfinite().all() for value in run.weights.values())
     assert not run.outcome.measures["retain_utility"] > 0.5
@@ -182,7 +193,7 @@ def test_huge_steps_collapse(method: str, optimizer: str, resident: Resident, fo
     assert collapsed.outcome.steps < 4
 
 
-def test_a_broken_original_is_told_before_the_first_step(
+def test_a_collapsed_original_is_reported_before_the_first_step(
     resident: Resident, folder: Path, bases: Bases, tmp_path: Path
 ) -> None:
     tensors, _ = load_tensors(bases[0].path)
@@ -220,7 +231,7 @@ def test_the_collapse_ratio_is_a_ratio_of_perplexities(
     free = done(cheap_run(**ascent, **watched, stop={"collapse_ratio": None}), resident, folder)
     perplexities = {
         report.step: math.exp(report.measures["retain_loss"])
-        for report in free.heard.of("unlearning")
+        for report in free.recorder.of("unlearning")
         if 0 < report.step < 5
     }
     before = max(perplexity for at, perplexity in perplexities.items() if at < step)
@@ -232,7 +243,7 @@ def test_the_collapse_ratio_is_a_ratio_of_perplexities(
     assert (stopped.outcome.status, stopped.outcome.steps) == (Status.COLLAPSED, step)
 
 
-def test_lost_skill_is_told_at_the_end_too(resident: Resident, folder: Path) -> None:
+def test_a_collapse_is_detected_at_the_end_too(resident: Resident, folder: Path) -> None:
     run = cheap_run(method={"name": "ga"}, optimizer={"learning_rate": 1.0}, stop={"collapse_ratio": 3.0})
     collapsed = done(run, resident, folder)
     assert_collapsed_honestly(collapsed)
@@ -251,9 +262,9 @@ def test_no_steps_measure_the_original(resident: Resident, folder: Path, bases: 
 def test_weights_stay_those_before_however_many_steps_were_computed_after(
     resident: Resident, folder: Path, half_class: dict[str, Any]
 ) -> None:
-    """The host looks at the device now and then; how often must not show in the result."""
+    """The host reads from the device at intervals, which must not affect the result."""
     hamu = {
-        "method": {"name": "hamu-q", "constraint_ratio": 0.5},
+        "method": PAPER,
         "optimizer": {"learning_rate": 0.01},
         "stop": {"criterion": True, "collapse_ratio": None},
     }
@@ -265,6 +276,6 @@ def test_weights_stay_those_before_however_many_steps_were_computed_after(
     assert rarely.outcome.steps == often.outcome.steps > 0
     assert rarely.outcome.measures == often.outcome.measures
     assert same_bits(rarely.weights, often.weights)
-    assert torch.tensor(rarely.heard.history["gradient_dot"]).equal(
-        torch.tensor(often.heard.history["gradient_dot"])
+    assert torch.tensor(rarely.recorder.history["gradient_dot"]).equal(
+        torch.tensor(often.recorder.history["gradient_dot"])
     )

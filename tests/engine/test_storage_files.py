@@ -1,4 +1,4 @@
-"""The storage may be a folder or a URL: files are whole or absent in both."""
+"""The storage may be a folder or a URL; files are written atomically in both."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ from hamu_ray.storage import StoragePath, local_copy, local_folder, storage_path
 
 @pytest.fixture(params=["folder", "memory"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoragePath]:
-    """A folder, and a bucket-like store that fsspec reaches by URL."""
+    """A folder, and a bucket-like store that fsspec accesses by URL."""
     if request.param == "folder":
         yield tmp_path
         return
@@ -79,8 +79,8 @@ def test_the_drivers_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert local_folder(StorageConfig(path="memory://bucket", local="there")) == tmp_path / "there"
 
 
-def test_a_run_goes_on_from_checkpoints_behind_a_url(tmp_path: Path) -> None:
-    """Base models, checkpoints and results, all without a folder of this machine."""
+def test_a_run_resumes_from_checkpoints_behind_a_url(tmp_path: Path) -> None:
+    """Base models, checkpoints and results, without a local folder."""
     run = cheap_run(duration={"steps": 6}, checkpoint={"every_steps": 2})
     root = storage_path("memory://bucket/runs")
     undisturbed = done(run, Resident(tmp_path, torch.device("cpu")), tmp_path / "run")

@@ -1,4 +1,4 @@
-"""Somebody's own language model, as it is published: sharded, of several families, whole or as an adapter."""
+"""A user's published language model: sharded, of several families, complete or as an adapter."""
 
 import json
 import shutil
@@ -67,7 +67,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Resident:
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory, text_corpus: Path) -> Callable[..., Path]:
-    """Write a tiny model of a family as it is published, in shards; the seed decides its weights."""
+    """Write a tiny model of a family as published, in shards; the seed determines its weights."""
     from transformers import AutoModelForCausalLM
 
     tokenizer = load_tokenizer(
@@ -87,7 +87,7 @@ def published(tmp_path_factory: pytest.TempPathFactory, text_corpus: Path) -> Ca
             config = FAMILIES[family][0](vocab_size=len(tokenizer), **ids)
             model: Any = AutoModelForCausalLM.from_config(config)
             for parameter in model.parameters():
-                parameter.data += 0.05 * torch.randn_like(parameter)  # biases and norms, too
+                parameter.data += 0.05 * torch.randn_like(parameter)  # including biases and norms
         model.save_pretrained(folder, max_shard_size="12KB")
         tokenizer.save_pretrained(folder)
         return folder
@@ -112,7 +112,7 @@ def test_any_family_through_original_unlearning_and_home(
     text_corpus: Path,
     tmp_path: Path,
 ) -> None:
-    """The folder that is left gives, in plain transformers, the logits of the run."""
+    """The result folder gives, in plain transformers, the logits of the run."""
     from transformers import AutoModelForCausalLM
 
     base = published(family)
@@ -136,10 +136,10 @@ def test_any_family_through_original_unlearning_and_home(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_published_original_is_what_it_says(
+def test_a_published_original_has_its_published_weights(
     family: str, published: Callable[..., Path], texts: Resident, text_corpus: Path, tmp_path: Path
 ) -> None:
-    """Sharded, with a declared base: after no step the run leaves the original's own weights."""
+    """Sharded, with a declared base: without any step, the run's result equals the original's weights."""
     from transformers import AutoModelForCausalLM
 
     tuned, base = published(family, 1), published(family)
@@ -159,7 +159,7 @@ def test_a_published_original_is_what_it_says(
 def test_a_published_adapter_is_an_original(
     parameters: str, published: Callable[..., Path], texts: Resident, text_corpus: Path, tmp_path: Path
 ) -> None:
-    """Merged where all weights are unlearned, gone on with where the adapter is."""
+    """Merged if all weights are unlearned, kept if the adapter is."""
     from peft import LoraConfig, PeftModel, get_peft_model
     from transformers import AutoModelForCausalLM
 
@@ -238,11 +238,11 @@ def test_a_checkpoint_that_is_not_whole(
     run = run_of(
         text_corpus, base, "llama", "all", original={"path": str(folder)}, reference={"start": str(base)}
     )
-    heard = ReportList()
+    recorder = ReportList()
     with pytest.raises(ValueError, match=r"^original\.path: ") as error:
-        base_models(run, texts.task(run), Alone(), heard, texts.models)
+        base_models(run, texts.task(run), Alone(), recorder, texts.models)
     assert "\n" not in str(error.value)
-    assert not heard.reports, "before anything trains"
+    assert not recorder.reports, "before anything trains"
 
 
 def test_a_name_on_the_hub_is_a_model_by_its_commit(
@@ -292,7 +292,7 @@ def write_tofu(folder: Path) -> Path:
 def test_a_published_tofu_original_is_judged_on_texts_that_it_never_met(
     published: Callable[..., Path], texts: Resident, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It was trained on all of forget and retain: its test texts come from the hold-out, not from these."""
+    """It was trained on all of forget and retain: its test texts come from the hold-out."""
     data = {"layout": "locuslab", "test_subset": "holdout01"}
     corpus = write_tofu(tmp_path / "tofu")
     run = text_run(corpus, data=data, model={"name": str(published("llama"))}, training={"epochs": 60})
@@ -313,16 +313,16 @@ def test_a_published_tofu_original_is_judged_on_texts_that_it_never_met(
         sequences.prompts.tolist(),
     )
 
-    def told(index: int) -> str:
+    def label_of(index: int) -> str:
         begin, end = starts[index] + prompts[index], starts[index] + lengths[index]
         return encoder.decode(sequences.tokens[begin:end].tolist())
 
-    test = {told(index) for index in task._test.tolist()}
-    trained = {told(index) for split in task.splits.values() for index in split.tolist()}
+    test = {label_of(index) for index in task._test.tolist()}
+    trained = {label_of(index) for split in task.splits.values() for index in split.tolist()}
     assert len(test) == 5
     assert all(text.startswith("Eve") for text in test)
     assert not test & trained
-    original = next(ended.heard.of("original")).measures
+    original = next(ended.recorder.of("original")).measures
     assert original["forget_prob"] > 0.5 > original["test_prob"], "it learned what it was trained on by heart"
     assert "held out of those to retain" not in caplog.text
     done(
@@ -334,6 +334,6 @@ def test_a_published_tofu_original_is_judged_on_texts_that_it_never_met(
 
 
 def train_on_everything(task: Any, run: RunConfig, texts: Resident, folder: Path) -> Path:
-    """Publish a model that was trained on all of forget and retain: a stored original in a folder of its own."""
+    """Publish a model that was trained on all of forget and retain: a stored original in its own folder."""
     original, _ = base_models(run, task, Alone(), ReportList(), texts.models)
     return shutil.copytree(original.folder, folder)

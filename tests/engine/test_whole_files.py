@@ -1,4 +1,4 @@
-"""Half-written files are never taken for whole ones."""
+"""Partially written files are never accepted."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Gradient pairs that methods have trouble with, and random ones; shared by the tests of all methods."""
+"""Difficult and random pairs of gradients, shared by the tests of all methods."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Predictions about examples with several items each."""
+"""Predictions for examples with several items each."""
 
 import torch
 
@@ -6,7 +6,7 @@ from hamu_ray.methods import Predictions
 
 
 def predictions_of(lengths: list[int], seed: int = 0, classes: int = 4) -> Predictions:
-    """Random predictions of examples with so many items each, in float64."""
+    """Random predictions for examples with these numbers of items, in float64."""
     generator = torch.Generator().manual_seed(seed)
     items = sum(lengths)
     logits, original = torch.randn(2, items, classes, dtype=torch.float64, generator=generator)

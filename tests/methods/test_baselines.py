@@ -1,4 +1,4 @@
-"""The methods besides HAMU."""
+"""The methods other than HAMU."""
 
 import pytest
 import torch
@@ -49,7 +49,7 @@ def test_the_retain_objective_is_weighed(name, seed, weight):
 @given(seed=seeds, weight=st.floats(0, 1))
 @settings(max_examples=40, deadline=None)
 def test_pcgrad_weighs_the_projected_gradients(seed, weight):
-    """Each task's gradient less its part along the other's, by the definition, where they conflict."""
+    """Each task's gradient without its component along the other's, by definition, if they conflict."""
     r, f = flat(normal(seed)).double(), flat(normal(seed + 1)).double()
     conflict = r @ f > 0
     retain = r - (r @ f) / (f @ f) * f if conflict else r
@@ -85,7 +85,7 @@ def test_gru_never_raises_the_retain_loss(seed, granularity):
         conflict = (retain * forget).sum() > 0
         change = -(gradient * retain).sum()
         assert change <= 1e-5 * retain.norm() * forget.norm()
-        # It still ascends the forget loss, and is plain ascent where nothing conflicts.
+        # It still ascends the forget loss, and equals plain ascent without conflict.
         assert (gradient * forget).sum() <= 1e-5 * forget.norm() ** 2
         if not conflict:
             torch.testing.assert_close(gradient, -forget)

@@ -1,10 +1,14 @@
-"""The public door."""
+"""The public function."""
+
+from dataclasses import fields
+from typing import get_type_hints
 
 import pytest
 import torch
 from gradient_pairs import flat, normal
 
-from hamu_ray.methods import METHODS, equivalent_gradients
+from hamu_ray.methods import METHODS, StepSettings, equivalent_gradients
+from hamu_ray.methods.equivalent import StepOptions
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -45,9 +49,26 @@ def test_clipping_comes_first(name):
     torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_every_setting_of_a_single_step_is_an_option():
+    across_steps = {"trust_region", "target", "remaining"}
+    assert StepOptions.__annotations__.keys() == {field.name for field in fields(StepSettings)} - across_steps
+    options = get_type_hints(StepOptions)
+    settings = get_type_hints(StepSettings, localns={"Tensor": torch.Tensor})
+    differs = {name for name in options if options[name] != settings[name]}
+    assert differs == {"radius"}, "which may also be the word lr"
+
+
+@pytest.mark.parametrize("name", ["gdiff", "pcgrad"])
+def test_the_retain_weight_moves_the_step(name):
+    r, f = [torch.tensor([1.0, 0.0])], [torch.tensor([-1.0, 2.0])]  # no conflict between r and -f
+    gradients, _ = equivalent_gradients(name, r, f, lr=1.0, retain_weight=0.8)
+    torch.testing.assert_close(gradients[0], torch.tensor([0.8 + 0.2, -0.4]))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"retain_weight": 1.5}, "retain_weight must be between 0 and 1"),
         ({"method": "hamu"}, "method must be one of"),
         ({"retain": []}, "at least one, found 0 and 4"),
         ({"forget": normal(2)[:3]}, "found 4 and 3"),
@@ -57,7 +78,7 @@ def test_clipping_comes_first(name):
         ),
         ({"forget": [part.double() for part in normal(2)]}, r"forget\[0\] must have the dtype"),
         ({"constraint_ratio": None}, "HAMU needs one of constraint, constraint_ratio, constraint_fraction"),
-        ({"constraint": 1.0}, "exclude each other"),
+        ({"constraint": 1.0}, "are mutually exclusive"),
         ({"lr": 0.0}, "lr must be a finite number above 0"),
         ({"radius": "auto"}, "radius must be"),
         ({"radius": -1.0}, "radius must be"),
@@ -70,6 +91,7 @@ def test_wrong_input_is_named(change, message):
         equivalent_gradients(**{**arguments, **change})
 
 
-def test_unknown_options_are_refused():
-    with pytest.raises(TypeError, match="constrain"):
-        equivalent_gradients("hamu-q", normal(1), normal(2), lr=1e-3, constrain=0.5)  # type: ignore[call-arg]
+@pytest.mark.parametrize("name", ["constrain", "trust_region", "remaining"])
+def test_unknown_options_are_refused(name):
+    with pytest.raises(TypeError, match=f"unknown option {name}"):
+        equivalent_gradients("hamu-q", normal(1), normal(2), lr=1e-3, **{name: 0.5})

@@ -17,7 +17,7 @@ SIZES = [int(np.prod(shape)) for shape in META["shapes"]]
 OPTIONS = ("radius", "constraint", "constraint_split", "granularity")
 
 TOLERANCE = {"nearly_colinear": 1e-3}
-"""The original's float32 is the limit where the gradients are nearly parallel."""
+"""The original's float32 limits the precision for nearly parallel gradients."""
 
 
 def array(index: int, key: str) -> Tensor:
@@ -30,13 +30,14 @@ def shaped(flat: Tensor) -> list[Tensor]:
 
 def solve(index: int) -> tuple[Tensor, Decision]:
     case = CASES[index]
-    # The original's gdiff was handed the gradient of the negated forget loss.
+    # The original's gdiff was given the gradient of the negated forget loss.
     forget = array(index, "forget") * (-1 if case["method"] == "gdiff" else 1)
     gradients, decision = equivalent_gradients(
         case["method"],
         shaped(array(index, "retain")),
         shaped(forget),
         lr=case["lr"],
+        infeasible="least_step",
         **{option: case[option] for option in OPTIONS if option in case},
     )
     return torch.cat([gradient.reshape(-1) for gradient in gradients]), decision
@@ -44,7 +45,7 @@ def solve(index: int) -> tuple[Tensor, Decision]:
 
 def test_there_are_as_many_as_there_should_be():
     assert len(CASES) == 92
-    # Full-gradient steps of the original leave their radius, so none are here to be matched.
+    # Full-gradient steps of the original leave their radius, so none are included.
     assert {case.get("granularity", "tensor") for case in CASES} == {"tensor"}
 
 
@@ -72,7 +73,7 @@ def test_measures_are_the_original_codes(index):
     effective = decision.retain_retain if case["method"] == "hamu-q" else decision.forget_forget
     threshold = -limits.needed * effective.sqrt() / limits.radius
     torch.testing.assert_close(threshold, logs["branch_threshold"], rtol=1e-5, atol=0)
-    # The original takes the term of a conflict in all blocks, those without one included.
+    # The original uses the conflict term in all blocks, including those without conflict.
     original = limits.available * torch.deg2rad(decision.angle).sin()
     conflict = decision.retain_forget > 0
     torch.testing.assert_close(limits.stopping_terms[conflict], original[conflict], rtol=1e-5, atol=0)

@@ -1,4 +1,4 @@
-"""The two passes over the parameters, and clipping without one."""
+"""The two passes over the parameters, and clipping without a pass."""
 
 import copy
 from itertools import pairwise

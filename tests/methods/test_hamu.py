@@ -1,4 +1,4 @@
-"""HAMU against the problem that it solves."""
+"""HAMU against the optimisation problem that it solves."""
 
 import math
 
@@ -17,6 +17,8 @@ from hamu_ray.methods.hamu.shares import constraint_shares
 from hamu_ray.methods.hamu.weighting import quality_weighting, utility_weighting
 
 HAMU = ["hamu-q", "hamu-u"]
+FIXED = {"constraint_split": "grad_norm", "infeasible": "least_step"}
+"""Every block on its own, and the shortest step where a block's constraint is out of reach."""
 SPLITS = ["uniform", "grad_norm", "softmax_dot"]
 
 seeds = st.integers(0, 10_000)
@@ -29,7 +31,7 @@ splits = st.sampled_from(SPLITS)
 def mixed(
     seed: int, mix: float, retain_scale: float, forget_scale: float
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """A pair of given alignment, in float64."""
+    """A pair of gradients with given alignment, in float64."""
     r, other = normal(seed), normal(seed + 1)
     f = [mix * a + math.sqrt(1 - mix**2) * b for a, b in zip(r, other, strict=True)]
     return scaled([x.double() for x in r], retain_scale), scaled([x.double() for x in f], forget_scale)
@@ -42,13 +44,13 @@ def effective(method: str, r: list[Tensor], f: list[Tensor]) -> tuple[list[Tenso
 @pytest.mark.parametrize("method", HAMU)
 @given(seed=seeds, mix=mixes, retain_scale=scales, forget_scale=scales, ratio=ratios, split=splits)
 @settings(max_examples=60, deadline=None)
-def test_step_keeps_its_promises(method, seed, mix, retain_scale, forget_scale, ratio, split):
+def test_step_meets_its_guarantee(method, seed, mix, retain_scale, forget_scale, ratio, split):
     lr = 1e-3
     r, f = mixed(seed, mix, retain_scale, forget_scale)
-    # A ratio of what the gradients can give, so that all branches occur at all scales.
+    # A ratio of the available change, so that all branches occur at all scales.
     constraint = ratio * lr * flat(r).norm().item() * flat(f).norm().item()
     gradients, decision = equivalent_gradients(
-        method, r, f, lr=lr, constraint=constraint, constraint_split=split
+        method, r, f, lr=lr, constraint=constraint, constraint_split=split, infeasible="least_step"
     )
     limits = decision.constraint
     for block, (descended, guaranteed) in enumerate(zip(*effective(method, r, f), strict=True)):
@@ -95,7 +97,7 @@ def test_no_solver_finds_a_better_step(seed, mix, needed, size):
     )
     assert f @ step >= bound - 1e-9
     assert np.linalg.norm(step) <= radius + 1e-9
-    assume(solution.success)  # As in five of six cases; elsewhere its line search gives up.
+    assume(solution.success)  # True in five of six cases; in the others its line search fails.
     assert r @ step == pytest.approx(solution.fun, abs=1e-8 * np.linalg.norm(r))
 
 
@@ -125,7 +127,7 @@ def test_whole_model_is_the_concatenation_as_one_tensor(method, radius):
 
 
 def test_branches():
-    """One block each, r along the first axis; numbers worked out by hand at learning rate and radius 1."""
+    """One block each, r along the first axis; values computed by hand for learning rate and radius 1."""
     half = math.sqrt(0.5)
     table = [
         # f, constraint, branch, step
@@ -140,7 +142,13 @@ def test_branches():
     ]
     for f, constraint, branch, step in table:
         gradients, decision = equivalent_gradients(
-            "hamu-q", [torch.tensor([1.0, 0.0])], [torch.tensor(f)], lr=1.0, radius=1.0, constraint=constraint
+            "hamu-q",
+            [torch.tensor([1.0, 0.0])],
+            [torch.tensor(f)],
+            lr=1.0,
+            radius=1.0,
+            constraint=constraint,
+            **FIXED,
         )
         assert decision.branch.tolist() == [branch], f
         torch.testing.assert_close(-gradients[0], torch.tensor(step), rtol=1e-6, atol=1e-7)
@@ -148,7 +156,7 @@ def test_branches():
 
 def test_a_vanished_gradient_does_not_make_the_constraint_vanish():
     r = normal(1)
-    gradients, decision = equivalent_gradients("hamu-q", r, zeros(), lr=1e-3, constraint_ratio=0.5)
+    gradients, decision = equivalent_gradients("hamu-q", r, zeros(), lr=1e-3, constraint_ratio=0.5, **FIXED)
     assert decision.infeasible_blocks == len(SHAPES)
     assert set(decision.branch.tolist()) == {Branch.SKIPPED}
     assert not flat(gradients).any()
@@ -156,10 +164,10 @@ def test_a_vanished_gradient_does_not_make_the_constraint_vanish():
 
 
 def test_what_to_do_when_infeasible():
-    """Two blocks in one dimension: of the first 1 is available, of the second 0.1, and 0.5 of each is asked for."""
+    """Two blocks in one dimension with 1 and 0.1 available; 0.5 is required of each."""
     r, f = [torch.tensor([1.0]), torch.tensor([1.0])], [torch.tensor([-1.0]), torch.tensor([-0.1])]
     table = [
-        # policy, branches, gradients, within the guarantee, blocks outside their radius, what is missing
+        # policy, branches, gradients, within the guarantee, blocks outside their radius, shortfall
         ("least_step", [Branch.DIRECT, Branch.INFEASIBLE], [1.0, 5.0], False, 1, 0.0),
         ("best_effort", [Branch.DIRECT, Branch.BEST_EFFORT], [1.0, 1.0], True, 0, 0.0),
         ("skip", [Branch.DIRECT, Branch.SKIPPED], [1.0, 0.0], True, 0, 0.0),
@@ -182,7 +190,7 @@ def test_what_to_do_when_infeasible():
 
 
 def test_what_to_do_when_the_whole_model_cannot():
-    """Of 1.1 that is available 2.2 is asked for: twice each radius, or each radius, or nothing."""
+    """2.2 is required, 1.1 is available: twice each radius, or each radius, or nothing."""
     r, f = [torch.tensor([1.0]), torch.tensor([1.0])], [torch.tensor([1.0]), torch.tensor([0.1])]
     for infeasible, expected, missing in (
         ("least_step", -2.0, 0.0),
@@ -202,7 +210,7 @@ def test_what_to_do_when_the_whole_model_cannot():
 @pytest.mark.parametrize("split", [*SPLITS, "exact"])
 @pytest.mark.parametrize("infeasible", ["stop", "finish"])
 def test_blocks_without_gradients_stop_nothing(split, infeasible):
-    """As one factor of each of LoRA's pairs at the start: nothing is asked of it, so it misses nothing."""
+    """Like one factor of each of LoRA's pairs at the start: it has no share, so nothing is missing."""
     r, f = normal(3), normal(4)
     for block in (0, 2):
         r[block], f[block] = torch.zeros_like(r[block]), torch.zeros_like(f[block])
@@ -239,7 +247,9 @@ def test_shares(split, pair):
 def test_a_block_with_a_tiny_gradient_is_not_sent_far_away(split):
     r, f = normal(1), normal(2)
     r[1], f[1] = 1e-8 * r[1], 1e-8 * f[1]
-    _, decision = equivalent_gradients("hamu-q", r, f, lr=1e-3, constraint_ratio=0.5, constraint_split=split)
+    _, decision = equivalent_gradients(
+        "hamu-q", r, f, lr=1e-3, constraint_ratio=0.5, constraint_split=split, infeasible="least_step"
+    )
     limits = decision.constraint
     assert limits.needed[1] == 0
     whole = limits.total / limits.available.sum()
@@ -265,7 +275,7 @@ def test_learning_rate_may_be_a_tensor_and_may_be_zero(weighting):
 
 @pytest.mark.parametrize("method", HAMU)
 def test_stopping_margin_is_what_both_objectives_leave(method):
-    """In each block the most that serves the one at no cost for the other: all of it where they do not conflict."""
+    """In each block, the largest gain of one objective at no cost for the other: all of it without conflict."""
     r, f = normal(3), normal(4)
     _, decision = equivalent_gradients(method, r, f, lr=1e-3, constraint=2e-3)
     terms = []
@@ -287,7 +297,7 @@ def test_stopping_margin_is_what_both_objectives_leave(method):
 
 @pytest.mark.parametrize("split", ["grad_norm", "softmax_dot"])
 def test_the_criterion_is_about_what_blocks_are_asked_for(split):
-    """Shares that do not sum to one ask for more, or less, than the constraint."""
+    """Shares that do not sum to one require more, or less, than the constraint."""
     options = dict(lr=1e-3, constraint_ratio=0.4, constraint_split=split, normalise_split=False)
     _, decision = equivalent_gradients("hamu-q", normal(3), normal(4), **options)
     limits = decision.constraint

@@ -1,4 +1,4 @@
-"""What every registered method keeps to, and how methods are found."""
+"""Properties of all registered methods, and lookup of methods."""
 
 import pickle
 import subprocess
@@ -187,7 +187,7 @@ def test_unknown_names_get_a_hint():
         ({"constraint": -1.0}, "constraint must be a finite number at least 0"),
         ({"constraint_ratio": float("nan")}, "constraint_ratio must be"),
         ({"constraint_ratio": True}, "constraint_ratio must be"),
-        ({"constraint": 1.0, "constraint_ratio": 0.5}, "exclude each other"),
+        ({"constraint": 1.0, "constraint_ratio": 0.5}, "are mutually exclusive"),
         (
             {"constraint_fraction": 0.3, "constraint_ratio": 0.5},
             "found constraint_ratio=0.5 and constraint_fraction",

@@ -1,4 +1,4 @@
-"""Losses per item, and the record that they are computed on."""
+"""Losses per item, and their inputs."""
 
 import pickle
 from dataclasses import replace
@@ -72,7 +72,7 @@ def test_scrub_retains_by_both():
 def test_losses_are_precise_and_finite_with_a_value_per_unit(name, dtype):
     logits, original = (1e4 * LOGITS).to(dtype), (-1e4 * ORIGINAL).to(dtype)
     together = Predictions(logits, LABELS, torch.zeros(2, dtype=torch.int64), 1, original)
-    # No items, no loss: a worker's share of a batch can be empty.
+    # No items, no loss: a worker's part of a batch can be empty.
     none = Predictions(logits[:0], LABELS[:0], torch.arange(0), 0, original[:0])
     for objective in (METHODS[name].retain, METHODS[name].forget):
         if objective is not None:
@@ -100,9 +100,9 @@ def test_mixture():
     assert mixed.unit == "item"
     assert torch.equal(mixed.loss(ITEMS), 0.5 * cross_entropy.loss(ITEMS))
     assert pickle.loads(pickle.dumps(mixed)) == mixed
-    with pytest.raises(ValueError, match="'none' must hold at least one"):
+    with pytest.raises(ValueError, match="'none' must contain at least one"):
         mixture("none")
     per_example = Objective("other", cross_entropy.loss, unit="example")
     assert mixture("examples", (0.5, per_example)).unit == "example"
-    with pytest.raises(ValueError, match="'two' must have one unit, found example and item"):
+    with pytest.raises(ValueError, match="'two' must have the same unit, found example and item"):
         mixture("two", (0.5, cross_entropy), (0.5, per_example))

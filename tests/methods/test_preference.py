@@ -1,4 +1,4 @@
-"""NPO and SimNPO: the papers' formulas, their limits, and which way they push."""
+"""NPO and SimNPO: the papers' formulas, their limits, and the direction of their gradients."""
 
 import math
 import pickle
@@ -20,7 +20,7 @@ some_lengths = st.lists(st.integers(0, 4), min_size=1, max_size=5)
 
 
 def answers(original: bool = True) -> Predictions:
-    """Answers "00" and "1" of a vocabulary of two, with odds known: p = 3/4 and 1/2, then 1/5."""
+    """Answers "00" and "1" of a vocabulary of two, with known probabilities: p = 3/4 and 1/2, then 1/5."""
     logits = torch.tensor([[math.log(3), 0.0], [0.0, 0.0], [math.log(4), 0.0]], dtype=torch.float64)
     uniform = torch.zeros_like(logits) if original else None
     return Predictions(logits, torch.tensor([0, 0, 1]), torch.tensor([0, 0, 1]), 2, uniform)
@@ -35,7 +35,7 @@ def gradient(objective: Objective, predictions: Predictions) -> Tensor:
 
 
 def log_probabilities(predictions: Predictions) -> Tensor:
-    """Of each whole answer."""
+    """For each whole answer."""
     return predictions.sum_per_example(predictions.label_log_probabilities)
 
 
@@ -48,7 +48,7 @@ def test_npo_by_hand():
 
 
 def test_simnpo_by_hand():
-    """Mean log-probabilities of log(3/8) / 2 and log(1/5); the original is not asked."""
+    """Mean log-probabilities of log(3/8) / 2 and log(1/5); the original is not used."""
     means = [math.log(3 / 8) / 2, math.log(1 / 5)]
     for beta, gamma in ((1.0, 0.0), (2.5, 0.0), (2.5, 1.0)):
         expected = [-2 / beta * math.log(1 + math.exp(beta * mean + gamma)) for mean in means]
@@ -95,7 +95,7 @@ def test_raising_it_makes_every_answer_less_likely(objective, lengths, seed):
 @given(lengths=some_lengths, seed=st.integers(0, 1000))
 @settings(max_examples=20, deadline=None)
 def test_npo_becomes_gradient_ascent(lengths, seed):
-    """As beta goes to 0, and at the original model with any beta."""
+    """In the limit of beta to 0, and at the original model for every beta."""
     both = predictions_of(lengths, seed)
     ascent = gradient(cross_entropy, both)
     torch.testing.assert_close(gradient(npo(1e-7), both), ascent, rtol=1e-5, atol=1e-7)
@@ -107,7 +107,7 @@ def test_npo_becomes_gradient_ascent(lengths, seed):
 
 
 def test_what_is_forgotten_is_left_alone():
-    """Where ascent goes on pushing, both have levelled off."""
+    """Where ascent continues to push, both are saturated."""
     unlikely = replace(answers(), logits=torch.tensor([[-60.0, 0.0], [-60.0, 0.0], [60.0, 0.0]]).double())
     assert gradient(cross_entropy, unlikely).norm() > 1
     for objective in (npo(1.0), simnpo()):

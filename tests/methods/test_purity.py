@@ -1,4 +1,4 @@
-"""What `hamu_ray.methods` keeps out, but for its adapter to torchjd: other libraries, and waits for the device."""
+"""What `hamu_ray.methods` must not use, except for its adapter to torchjd: other libraries, and synchronisation."""
 
 import ast
 import subprocess
@@ -35,7 +35,7 @@ WAITING_CALLS = {"float", "bool", "int"}
 
 
 def waiting_calls(path: Path) -> tuple[set[str], set[str]]:
-    """Return what a file calls that waits for the device: methods, and functions."""
+    """Return the synchronising calls in a file: methods, and functions."""
     calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
     methods = {call.func.attr for call in calls if isinstance(call.func, ast.Attribute)}
     functions = {call.func.id for call in calls if isinstance(call.func, ast.Name)}
@@ -43,7 +43,7 @@ def waiting_calls(path: Path) -> tuple[set[str], set[str]]:
 
 
 def imported(path: Path) -> set[str]:
-    """Return the packages that a file imports, the standard library left out."""
+    """Return the packages that a file imports, without the standard library."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -65,7 +65,7 @@ def test_imports_are_torch_and_the_standard_library(path):
     assert imported(path) <= {"torch", "hamu_ray"}
 
 
-def test_the_adapter_brings_all_blocks_to_the_host_at_once_and_knows_torchjd_besides():
+def test_the_adapter_copies_all_blocks_to_the_host_at_once():
     (path,) = set(FILES) - set(PURE)
     assert waiting_calls(path) == ({"cpu"}, set())
     assert path.read_text().count(".cpu()") == 1
@@ -105,7 +105,7 @@ def test_a_whole_step_never_synchronises_but_for_torchjd(name, split):
             found |= {"criterion": decision.exact_criterion_met}
         return found
 
-    step()  # The index tensors reach the device.
+    step()  # copies the index tensors to the device
     torch.cuda.synchronize()
     waits = pytest.raises(RuntimeError, match="synchronizing") if name.startswith("jd-") else nullcontext()
     torch.cuda.set_sync_debug_mode("error")

@@ -1,4 +1,4 @@
-"""The weightings of torchjd, against torchjd's own aggregators of the two-row Jacobian and closed forms."""
+"""The weightings of torchjd, against torchjd's aggregators of the two-row Jacobian and closed forms."""
 
 import subprocess
 import sys
@@ -70,7 +70,7 @@ def test_mgda_is_the_shortest_vector_between_the_two(seed, ratio):
     r, f = doubled((normal(seed), normal(seed + 1, ratio)))
     gradients, _ = equivalent_gradients("jd-mgda", r, f, lr=0.1, granularity="model")
     one, other = flat(r), -flat(f)
-    # The point of the line through both that is nearest to the origin, or the nearer end.
+    # The closest point to the origin on the line through both, or the closer end.
     share = ((other @ (other - one)) / (one - other).square().sum()).clamp(0, 1)
     torch.testing.assert_close(flat(gradients), share * one + (1 - share) * other)
 
@@ -96,9 +96,9 @@ def test_numbers_by_hand():
     gram = [[4.0, 2.0], [2.0, 2.0]]
     # The mean (1/2, -1/2) harms neither.
     assert weights("jd-dualproj", gram) == pytest.approx([0.5, -0.5], abs=1e-4)
-    # Each is projected off the other, as by PCGrad, and the mean of the two is (1/4, -1/2) + (0, -1/4).
+    # Each is projected off the other, as in PCGrad, and the mean of the two is (1/4, -1/2) + (0, -1/4).
     assert weights("jd-upgrad", gram) == pytest.approx(weights("pcgrad", gram), abs=1e-3)
-    # The nearest point to the origin between (2, 0) and (-1, -1) is (0.2, -0.6), 2/5 of the way from the latter.
+    # The closest point to the origin between (2, 0) and (-1, -1) is (0.2, -0.6), 2/5 of the way from the latter.
     assert weights("jd-mgda", gram) == pytest.approx([0.4, -0.6], abs=1e-9)
     # Equal projections on the unit vectors: a 2 + c sqrt(2) for r, and the weights sum to 1.
     a, minus_c = weights("jd-imtlg", gram)
@@ -110,7 +110,7 @@ def test_numbers_by_hand():
 @pytest.mark.parametrize("name", AGGREGATORS)
 @pytest.mark.parametrize("scale", [1e-20, 1e-3, 1e20])
 def test_weights_do_not_depend_on_the_scale(name, scale):
-    """Torchjd's own guards would take the gradients for zeros at 1e-3."""
+    """Torchjd's own guards would treat the gradients as zeros at 1e-3."""
     expected = weights(name, [[4.0, 2.0], [2.0, 2.0]])
     small = [[4.0 * scale**2, 2.0 * scale**2], [2.0 * scale**2, 2.0 * scale**2]]
     assert weights(name, small) == pytest.approx(expected, rel=1e-6)
@@ -153,7 +153,7 @@ def test_torchjd_is_imported_with_the_first_step_alone():
 
 @pytest.mark.parametrize("missing", ["torchjd", "quadprog"])
 def test_what_is_missing_is_named_with_the_remedy(missing, monkeypatch):
-    monkeypatch.setitem(sys.modules, missing, None)  # as Python marks what cannot be imported
+    monkeypatch.setitem(sys.modules, missing, None)  # Python's marker for a module that cannot be imported
     with pytest.raises(
         ValueError, match=rf'jd-dualproj needs {missing}, .*pip install "hamu-ray\[torchjd\]"'
     ):

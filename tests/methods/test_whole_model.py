@@ -61,7 +61,7 @@ def problems(draw, sizes=scales):
 
 
 class Step:
-    """What weights do, in extended precision: each block's gain, cost and length, at learning rate 1."""
+    """The effect of weights in extended precision: each block's gain, cost and length, at learning rate 1."""
 
     def __init__(self, weights: Tensor, gram: Tensor) -> None:
         a, b = weights.numpy().astype(np.longdouble).T
@@ -77,9 +77,9 @@ def extended(gram: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def least_cost(gram: Tensor, radius: np.ndarray, needed: float) -> tuple[np.longdouble, np.longdouble]:
-    """The best value of the dual, ``max over mu >= 0 of mu B - sum of R |r - mu f|``, and its mu.
+    """The optimum of the dual, ``max over mu >= 0 of mu B - sum of R |r - mu f|``, and its mu.
 
-    No step costs less. mu is what a need that is larger by 1 would cost.
+    No step costs less. mu is the additional cost if the constraint increases by 1.
     """
     rr, rf, ff = extended(gram)
 
@@ -113,7 +113,7 @@ def assert_best(problem: Problem, fraction: float, radius: float | None) -> None
     assert decision.within_guarantee
     assert abs(limits.gained.sum().item() - step.gain.sum()) <= 1e-9 * available
     best, price = least_cost(gram, radii, needed)
-    rounding = 1e-15 * available  # of the need, which costs much where it is nearly all that there is
+    rounding = 1e-15 * available  # of the constraint, which is expensive close to the available change
     assert step.cost.sum() <= best + 1e-8 * cost_scale + price * rounding
 
 
@@ -150,7 +150,7 @@ def test_no_fixed_split_that_is_feasible_costs_less(problem, fraction):
 @given(problem=problems(st.sampled_from([1e-2, 1.0, 30.0])))
 @settings(max_examples=100, deadline=None)
 def test_hardness_is_what_is_not_free(problem):
-    """H by its dual, ``min over lambda >= 0 of sum of R |f - lambda r|``, over a grid and around its best point."""
+    """H from its dual, ``min over lambda >= 0 of sum of R |f - lambda r|``, on a grid refined around its optimum."""
     gram = problem.gram
     decision = quality_weighting(gram, 1.0, StepSettings(constraint_split="uniform", constraint_ratio=0.1))
     radius = problem.retain.astype(np.longdouble)
@@ -170,7 +170,7 @@ def test_hardness_is_what_is_not_free(problem):
     assert abs(decision.constraint.free.item() - expected) <= 1e-7 * available
     hardness = decision.totals()["hardness"].item()
     assert hardness == pytest.approx(float(1 - expected / available) if available else 1.0, abs=1e-7)
-    # Above it in B, both cannot be served; below it, what is guaranteed costs nothing.
+    # Above it in B, no step can serve both; below it, the guaranteed change costs nothing.
     for part, met in ((1.01, True), (0.99, False)):
         wanted = StepSettings(constraint_split="exact", constraint=float(part * expected))
         step = quality_weighting(gram, 1.0, wanted)
@@ -188,7 +188,7 @@ def test_hardness_is_what_is_not_free(problem):
 )
 @settings(max_examples=25, deadline=None)
 def test_no_solver_finds_a_cheaper_step(seed, fraction, size, blocks):
-    """In the space of the steps themselves, with radii that have nothing to do with the gradients."""
+    """In the space of the steps themselves, with radii independent of the gradients."""
     random = np.random.default_rng(seed)
     r, other = random.normal(size=(2, blocks, size)) * 10 ** random.uniform(-1, 1, size=(2, blocks, 1))
     f = random.uniform(-1, 1) * r + other
@@ -271,7 +271,7 @@ def test_one_block_is_the_whole_model():
 
 
 def test_the_exact_split_takes_fewer_operations_than_two_hundred():
-    """Each is a launch on a GPU, and they are all that the decision costs there."""
+    """Each is a kernel launch on a GPU, and these are all launches of the decision."""
     counted = 0
 
     class Counter(TorchDispatchMode):
@@ -283,7 +283,7 @@ def test_the_exact_split_takes_fewer_operations_than_two_hundred():
     vectors = torch.randn(59, 2, 7, dtype=torch.float64)
     gram = vectors @ vectors.transpose(-1, -2)
     options = StepSettings(constraint_split="exact", constraint_fraction=0.3)
-    quality_weighting(gram, 1e-3, options)  # its constants reach the device once
+    quality_weighting(gram, 1e-3, options)  # copies its constants to the device once
     with Counter():
         quality_weighting(gram, 1e-3, options)
     assert counted <= 170

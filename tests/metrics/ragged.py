@@ -1,4 +1,4 @@
-"""Scores of answers of uneven lengths, and the loops over single tokens that the measures are checked against."""
+"""Scores of answers of different lengths, and the loops over single tokens that metrics are checked against."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ ragged_scores = st.builds(
 
 
 def made_up_scores(lengths: list[int], seed: int) -> TokenScores:
-    """Scores as a model of some memory gives; deviations may be nothing."""
+    """Scores like those of a model with some memory; deviations may be zero."""
     generator = np.random.default_rng(seed)
     tokens = sum(lengths)
     rows = np.stack(
@@ -31,7 +31,7 @@ def made_up_scores(lengths: list[int], seed: int) -> TokenScores:
 
 
 def each_item(scores: TokenScores, values: np.ndarray) -> Iterator[list[float]]:
-    """Yield every item's values of its tokens."""
+    """Yield the values of every item's tokens."""
     position = 0
     for length in scores.lengths.tolist():
         yield values[position : position + length].tolist()
@@ -39,7 +39,7 @@ def each_item(scores: TokenScores, values: np.ndarray) -> Iterator[list[float]]:
 
 
 def with_broken_token(scores: TokenScores, at: int) -> TokenScores:
-    """The same with one token whose logits were not finite."""
+    """The same with one token with non-finite logits."""
     log_probs = scores.log_probs.copy()
     log_probs[at] = np.nan
     return TokenScores(log_probs, scores.correct, scores.means, scores.deviations, scores.lengths)

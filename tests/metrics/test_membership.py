@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 from sklearn.svm import SVC
@@ -33,7 +33,7 @@ def test_auc_orientation() -> None:
     assert auc_loss(low, high) == roc_auc_score(truth, -np.r_[low, high])
 
 
-def test_attack_tells_separable_confidences_apart() -> None:
+def test_attack_distinguishes_separable_confidences() -> None:
     generator = np.random.default_rng(0)
     retain, test = generator.uniform(0.9, 1.0, 300), generator.uniform(0.0, 0.1, 100)
     forget = np.r_[np.full(30, 0.95), np.full(10, 0.05)]
@@ -49,6 +49,44 @@ def test_attack_is_the_classifier_of_the_definition() -> None:
     expected = 1 - attack.predict(forget.reshape(-1, 1)).mean()
     assert mia_confidence(retain, test, forget, seed=5) == pytest.approx(expected)
     assert 0 < expected < 1
+
+
+@given(
+    st.tuples(st.floats(-2, 8), st.floats(0.5, 4)),
+    st.tuples(st.floats(-2, 8), st.floats(0.5, 4)),
+    st.integers(0, 100),
+)
+@settings(deadline=None, max_examples=10)
+def test_bins_hardly_change_the_attack(
+    members: tuple[float, float], others: tuple[float, float], seed: int
+) -> None:
+    """Confidences of any two distributions, compared with the classifier fitted on each example."""
+    generator = np.random.default_rng(seed)
+    retain, test, forget = (
+        1 / (1 + np.exp(-generator.normal(*shape, size)))
+        for shape, size in ((members, 1200), (others, 1200), (others, 2000))
+    )
+    attack = SVC(C=3, gamma=1, kernel="rbf").fit(
+        np.r_[retain, test][:, None], np.r_[np.ones(1200), np.zeros(1200)]
+    )
+    # The classifier's own tolerance moves its threshold: only what is clearly on one side has to stay there.
+    margins = attack.decision_function(forget[:, None])
+    low, high = (margins < -0.01).mean(), (margins < 0.01).mean()
+    assert low - 0.002 <= mia_confidence(retain, test, forget, seed=seed) <= high + 0.002
+
+
+def test_the_attack_on_many_examples() -> None:
+    generator = np.random.default_rng(0)
+    retain, test, forget = (
+        (1 / (1 + np.exp(-generator.normal(mean, spread, size)))).astype(np.float32)
+        for mean, spread, size in ((6, 2.5, 5_000), (4, 3.5, 5_000), (4, 3.5, 5_000))
+    )
+    attack = SVC(C=3, gamma=1, kernel="rbf")
+    attack.fit(np.r_[retain, test][:, None], np.r_[np.ones(5_000), np.zeros(5_000)])
+    exact = 1 - attack.predict(forget[:, None]).mean()
+    found = mia_confidence(retain, test, forget, seed=0)
+    assert found == pytest.approx(exact, abs=0.002)
+    assert 0.2 < exact < 0.8
 
 
 def test_attack_takes_all_members_where_there_are_fewer_than_test_examples() -> None:

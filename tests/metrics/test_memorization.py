@@ -59,7 +59,7 @@ def test_losses_and_probabilities_of_items_are_those_of_a_loop(scores: TokenScor
 
 
 @given(ragged_scores)
-def test_extraction_strength_is_the_first_start_from_which_all_is_known(scores: TokenScores) -> None:
+def test_extraction_strength_is_the_first_start_from_which_all_tokens_are_right(scores: TokenScores) -> None:
     expected = []
     for item in each_item(scores, scores.correct):
         start = next((k for k in range(len(item)) if all(item[k:])), len(item))

@@ -1,9 +1,10 @@
-"""The table has every number that real runs report, and nothing passes for a metric of the model by default."""
+"""The table contains every number that real runs report, and nothing counts as a metric of the model by default."""
 
 import pytest
 
 from hamu_ray.metrics import table
 from hamu_ray.metrics.table import BLOCK, COSTS, MODEL, OF_TRIALS, STEP, SWEEP, is_model_metric, kind_of
+from hamu_ray.reports.analysis.details import BLOCK_METRICS, STEP_METRICS
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.summary import summarise
 from hamu_ray.tuning.finish import totals
@@ -18,6 +19,11 @@ def test_rows_are_whole(metrics: dict[str, table.Metric]) -> None:
         assert metric.name == name
         assert metric.definition
         assert metric.better in ("higher", "lower", "neither")
+
+
+def test_charts_take_their_titles_from_the_table() -> None:
+    assert all(STEP[name].title and STEP[name].axis and STEP[name].note for name in STEP_METRICS)
+    assert all(BLOCK[name].title and BLOCK[name].axis for name in BLOCK_METRICS)
 
 
 def test_a_name_in_a_trials_run_has_one_kind() -> None:

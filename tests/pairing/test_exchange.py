@@ -1,4 +1,4 @@
-"""Both exchanges against a brute-force sum, in real processes over gloo."""
+"""Both exchanges against a brute-force sum, in real processes with gloo."""
 
 import json
 import os
@@ -20,7 +20,7 @@ NEEDED = (BOTH, (Role.RETAIN,), (Role.FORGET,))
 PARAMETERS = 24  # a multiple of every group's size here
 CASES = list(product(NEEDED, ("all_gather", "segments"), ("float32", "bfloat16")))
 GROUPS = ((2, None), (4, None), (4, 1), (3, 1))
-"""Sizes, and how many of the workers take the forget set; None is half of them."""
+"""Group sizes, and the number of forget workers; None is half of them."""
 
 
 def contribution(rank: int) -> torch.Tensor:
@@ -34,7 +34,7 @@ def expected(role: Role, roles: tuple[Role, ...]) -> torch.Tensor:
 
 
 def in_groups(rank: int, ports: list[int], folder: Path) -> None:
-    """Be a worker of every group that is large enough, one after the other."""
+    """Run as a worker of every group that is large enough, one after the other."""
     for port, (size, forget_workers) in zip(ports, GROUPS, strict=True):
         if rank < size:
             os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}

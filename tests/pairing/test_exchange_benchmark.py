@@ -1,4 +1,4 @@
-"""The bench of the exchange runs, and what workers count is what its formula says."""
+"""The exchange benchmark runs, and the counted bytes match the formula."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 BENCH = Path(__file__).parents[2] / "scripts" / "bench" / "exchange"
 
 
-def test_the_bench_counts_what_the_formula_says() -> None:
+def test_the_benchmark_matches_the_formula() -> None:
     options = ["--workers", "2", "--parameters", "1000", "--blocks", "3", "--steps", "1"]
     result = subprocess.run(
         [sys.executable, str(BENCH), *options], capture_output=True, text=True, check=False

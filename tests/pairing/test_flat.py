@@ -48,7 +48,7 @@ def test_frozen_and_tied_parameters_are_left_out() -> None:
 
 
 def test_a_parameter_with_gaps_in_memory_leaves_its_neighbours_alone() -> None:
-    """Every second column of a larger tensor, and one that is transposed, between two ordinary ones."""
+    """Every second column of a larger tensor, and a transposed one, between two ordinary ones."""
     model = nn.ParameterList(
         [
             torch.randn(3),

@@ -1,4 +1,4 @@
-"""What the command takes, where it looks, and what it says where it finds nothing."""
+"""The targets of the command, where it searches, and its errors."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ SPACE = {"method.name": {"grid": ["hamu-q", "gdiff"]}}
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder, and no store in the environment."""
+    """An empty working directory, and no store in the environment."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -53,7 +53,7 @@ def test_several_sweeps_by_name(store: Path, elsewhere: Path) -> None:
 def test_an_experiment_without_sweeps(store: Path, elsewhere: Path) -> None:
     MlflowTracker.open(uri_of(store), "void", store)
     assert report(["void"], uri_of(store), "out") == 0
-    assert "No sweep here yet" in (elsewhere / "out" / REPORT_FILE).read_text()
+    assert "No sweeps yet" in (elsewhere / "out" / REPORT_FILE).read_text()
 
 
 def test_an_unknown_target_names_those_that_exist(study: SweepResult, elsewhere: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_report_that_cannot_be_made_fails_no_sweep(
     config = sweep_config(SPACE)
     tracking = fill(store, config, name="broken", experiment="broken", hardness=False)
     folder = store / "sweeps" / "broken"
-    (folder / REPORT_FILE).mkdir()  # in its place, so that no file can be written
+    (folder / REPORT_FILE).mkdir()  # prevents the file from being written
     (run_id,) = [
         run for name, run in json.loads((folder / SENT_FILE).read_text())["runs"].items() if name == "broken"
     ]

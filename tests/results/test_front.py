@@ -39,7 +39,7 @@ class TestNonDominated:
     def test_copies_are_all_kept(self):
         assert non_dominated([(1, 1), (1, 1), (0, 1)]).tolist() == [True, True, False]
 
-    def test_non_finite_points_neither_stand_nor_beat(self):
+    def test_non_finite_points_are_not_on_the_front_and_dominate_none(self):
         points = [(NAN, 1), (INF, INF), (0.1, 0.1), (1, -INF)]
         assert non_dominated(points).tolist() == [False, False, True, False]
 

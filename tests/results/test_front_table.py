@@ -19,7 +19,7 @@ def test_by_hand():
     assert {len(row) for row in [*front.rows, *front.anchors]} == {len(front.header)}
 
 
-def test_an_empty_front_is_said():
+def test_an_empty_front_is_reported():
     front = front_table(summarise([record("g", math.nan, 1.0)]))
     assert "the front is empty" in front.title
     assert front.rows == []
@@ -32,7 +32,7 @@ def test_equal_points_share_a_row():
     assert len(summary.front) == 13
     front = front_table(summary)
     assert [row[1] for row in front.rows] == ["same0 +11", "other"]
-    assert "+n: as many" in front.caption
+    assert "+n: n other" in front.caption
 
 
 def test_what_is_not_guaranteed_is_marked():

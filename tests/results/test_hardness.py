@@ -14,12 +14,13 @@ HISTORIES = {"hardness": {1: 0.25, 2: 0.4, 3: 0.75}, "gradient_cosine": {1: 0.6,
     ("name", "gain", "cost"), [("hamu-q", "forgetting", "retaining"), ("hamu-u", "retaining", "forgetting")]
 )
 def test_what_is_free_at_both_ends(name: str, gain: str, cost: str) -> None:
-    assert hardness_sentences(HISTORIES, {"name": name}) == [
+    ratio = {"name": name, "constraint_ratio": 0.5}
+    assert hardness_sentences(HISTORIES, ratio) == [
         f"75.0 % of the {gain} available in the first step costs nothing in {cost}, 25.0 % in the last."
     ]
 
 
-def test_nothing_is_said_without_a_hardness() -> None:
+def test_no_sentences_without_hardness() -> None:
     assert hardness_sentences(HISTORIES, {"name": "gdiff"}) == []
     assert hardness_sentences({}, {"name": "hamu-q"}) == []
     assert hardness_sentences({"hardness": {1: math.nan}}, {"name": "hamu-q"}) == []
@@ -30,6 +31,7 @@ def test_nothing_is_said_without_a_hardness() -> None:
 )
 def test_where_the_fraction_stands(fraction: float, side: str) -> None:
     _, sentence = hardness_sentences(HISTORIES, {"name": "hamu-q", "constraint_fraction": fraction})
+    assert "asks for 25.0 % of it, less" in hardness_sentences(HISTORIES, {"name": "hamu-q"})[1], "by default"
     assert f"{fraction:.1%}".replace("%", " %") in sentence
     assert f", {side} in the first step" in sentence
     assert "(sine of the gradients' angle: 80.0 %)" in sentence

@@ -1,4 +1,4 @@
-"""Who is far enough behind to be given up."""
+"""Which trials are far enough behind to be pruned."""
 
 import math
 
@@ -43,7 +43,7 @@ def test_every_trial_has_its_grace() -> None:
 
 
 @pytest.mark.parametrize("point", [(math.nan, 1.0), (0.0, math.nan)])
-def test_what_is_not_known_is_not_beaten(point: tuple[float, float]) -> None:
+def test_undefined_metrics_are_never_worse(point: tuple[float, float]) -> None:
     assert not rivals({10: (1.0, 0.0)}).beat(10, measures(point))
     assert not rivals({10: (1.0, 0.0)}).beat(10, {"quality": 0.0})
 

@@ -27,7 +27,7 @@ class TestSummarise:
         assert set(summary.counts) == set(Status)
 
     @pytest.mark.parametrize("status", [status for status in Status if status is not Status.FINISHED])
-    def test_only_finished_trials_stand_on_the_front(self, status):
+    def test_only_finished_trials_are_on_the_front(self, status):
         summary = summarise([record("best", 1.0, 1.0, status=status), record("worse", 0.1, 0.1)])
         assert [trial.trial_id for trial in summary.front] == ["worse"]
         assert summary.place(summary.trials[0]) == ""
@@ -49,6 +49,24 @@ class TestSummarise:
         assert [trial.trial_id for trial in summary.front] == ["a"]
         assert summary.best_corner == (0, 0.981)
         assert summary.hypervolume == pytest.approx(0.8 * 0.9)
+
+    @pytest.mark.parametrize(
+        ("metric", "corner"),
+        [("retain_accuracy", 0.97), ("retain_prob", 0.9), ("forget_accuracy_quality", 1.0), ("entropy", 1.0)],
+    )
+    def test_the_box_reaches_to_the_originals_skill_and_else_to_one(self, metric, corner):
+        objectives = Objective(metric="forget_quality"), Objective(metric=metric)
+        original = {
+            "retain_accuracy": 0.97,
+            "retain_prob": 0.9,
+            "forget_accuracy_quality": 0.1,
+            "entropy": 0.5,
+        }
+        assert summarise([], objectives, original=original).best_corner == (1, corner)
+
+    def test_each_sentence_on_the_gate_once(self):
+        trials = [record("a", 1, 1, nothing_to_forget=word) for word in ("x", "", "y", "x")]
+        assert summarise(trials).nothing_to_forget == ("x", "y")
 
     def test_method_sampled_or_configured(self):
         trial = record("a", 1, 1, "npo")

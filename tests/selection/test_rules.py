@@ -1,4 +1,4 @@
-"""The selected point against a search by hand over all trials."""
+"""The selected point against an exhaustive search over all trials."""
 
 import math
 
@@ -42,13 +42,13 @@ def summary_of(points: list, directions: tuple[str, str]) -> SweepSummary:
 
 
 def oriented(summary: SweepSummary, trial) -> tuple[float, float]:
-    """Both objectives, so that more is better."""
+    """Both objectives, oriented so that higher is better."""
     first, second = (trial.measures[o.metric] * (1 if o.mode == "max" else -1) for o in summary.objectives)
     return first, second
 
 
 def candidates(summary: SweepSummary) -> list:
-    """All trials that may be selected at all, dominated ones included."""
+    """All trials that may be selected, including dominated ones."""
     return [
         trial
         for trial in summary.trials
@@ -69,13 +69,13 @@ def test_one_bound_takes_the_best_of_the_other_objective(points, directions, bou
         assert chosen in summary.front
         free = 1 - bounded
         assert oriented(summary, chosen)[free] == max(oriented(summary, t)[free] for t in kept)
-        # and none that is as good in it keeps the bound by more
+        # and none that is as good in it meets the bound by more
         equals = [t for t in kept if oriented(summary, t)[free] == oriented(summary, chosen)[free]]
         assert oriented(summary, chosen)[bounded] == max(oriented(summary, t)[bounded] for t in equals)
 
 
 @given(trials, modes, st.floats(0, 1), st.floats(0, 1))
-def test_two_bounds_are_both_kept_wherever_they_can_be(points, directions, first, second):
+def test_two_bounds_are_both_met_if_possible(points, directions, first, second):
     summary = summary_of(points, directions)
     bounds = [Bound(o, v) for o, v in zip(summary.objectives, (first, second), strict=True)]
     limits = [v * (1 if o.maximise else -1) for o, v in zip(summary.objectives, (first, second), strict=True)]
@@ -134,7 +134,7 @@ def test_fresh_seeds_are_seeds_that_nobody_used(used, number):
     assert all(0 <= seed <= LARGEST_SEED for seed in seeds)
 
 
-def test_fresh_seeds_go_on_above():
+def test_new_seeds_are_above_used_ones():
     assert fresh_seeds([41, 43, 42], 2) == [44, 45]
     assert fresh_seeds([LARGEST_SEED, 1], 2) == [0, 2]
 

@@ -1,4 +1,4 @@
-"""The command that selects a point of a front, on a folder as a sweep leaves it."""
+"""The command that selects a point of a front, on a sweep's folder."""
 
 import argparse
 import json
@@ -74,7 +74,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         ([], "0002"),
     ],
 )
-def test_the_point_that_keeps_the_bound(sweep, bounds, trial, monkeypatch, capsys):
+def test_the_point_that_meets_the_bound(sweep, bounds, trial, monkeypatch, capsys):
     assert run(monkeypatch, str(sweep), "--json", *bounds) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["trial"] == trial
@@ -89,7 +89,7 @@ def test_what_a_person_reads(sweep, monkeypatch, capsys):
     assert run(monkeypatch, str(sweep), "--min-retain-utility", "0.9") == 0
     text = capsys.readouterr().out
     for words in (
-        "0001 lr 0.02 seed 42: keeps retain_utility >= 0.9",
+        "0001 lr 0.02 seed 42: meets retain_utility >= 0.9",
         "promise  not guaranteed: 1 of 6 steps outside the method's guarantee",
         "model.safetensors",
         "python -m hamu_ray.unlearn",
@@ -101,10 +101,10 @@ def test_what_a_person_reads(sweep, monkeypatch, capsys):
     assert "gap to it" in text
 
 
-def test_no_point_keeps_the_bound(sweep, monkeypatch, capsys):
+def test_no_point_meets_the_bound(sweep, monkeypatch, capsys):
     assert run(monkeypatch, str(sweep), "--min-retain-utility", "0.995") == 1
     (line,) = capsys.readouterr().out.splitlines()
-    assert "no point of the front keeps retain_utility >= 0.995" in line
+    assert "no point of the front meets retain_utility >= 0.995" in line
     assert "trial 0000" in line
     assert "retain_utility 0.99" in line
 
@@ -117,7 +117,7 @@ def test_no_point_keeps_the_bound(sweep, monkeypatch, capsys):
         (["--min", "retain_utility"], "give METRIC=VALUE"),
         (["--min", "retain_utility=0.9", "--min-retain-utility", "0.8"], "give one finite number"),
         (["--seeds", "44,x"], "whole numbers"),
-        (["--seeds", "43,42"], "has used 42; take one such as 43"),
+        (["--seeds", "43,42"], "has already used 42; use another, such as 43"),
         (["--confirm", "0"], "1 or more"),
     ],
 )

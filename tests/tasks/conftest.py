@@ -1,4 +1,4 @@
-"""Data made by the tests themselves: digits in memory, and small image folders on disk."""
+"""Data created by the tests: digits in memory, and small image folders on disk."""
 
 from pathlib import Path
 
@@ -20,14 +20,14 @@ def digits() -> VisionData:
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Make the hub unreachable, and keep prepared data sets out of the user's cache."""
+    """Make the hub unreachable, and keep caches out of the user's home."""
     monkeypatch.setattr("hamu_ray.tasks.hub.hub_answers", lambda: False)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "prepared")
 
 
 @pytest.fixture
 def image_folder(tmp_path: Path, offline: None) -> Path:
-    """Two classes with four training images and one test image each, as `imagefolder` wants them."""
+    """Two classes with four training images and one test image each, in the layout of `imagefolder`."""
     folder = tmp_path / "pets"
     for split, count in (("train", 4), ("test", 1)):
         for label, name in enumerate(("cat", "dog")):

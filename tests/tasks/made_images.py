@@ -1,4 +1,4 @@
-"""Images made by the tests themselves."""
+"""Images created by the tests."""
 
 import numpy as np
 from PIL import Image

@@ -1,4 +1,4 @@
-"""Adapters: a given one as its own configuration says, and fresh ones on the layers that families have."""
+"""Adapters: given ones with their own configuration, and new ones on the layers of different families."""
 
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def family(name: str) -> Any:
 
 
 def moved(model: nn.Module) -> nn.Module:
-    """Change all that is trained, so that an adapter says something."""
+    """Change all trained parameters, so that an adapter has an effect."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:
@@ -63,7 +63,7 @@ def moved(model: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.filterwarnings("error:fan_in_fan_out")
 def test_every_linear_layer_gets_an_adapter(name: str, tmp_path: Path) -> None:
-    """Of each family, as plain transformers and peft load it again."""
+    """For each family, loaded again by plain transformers and peft."""
     model = family(name)
     before = model(input_ids=TOKENS).logits
     assert {layer.rpartition(".")[2] for layer in linear_layers(model)} == ENDS[name]
@@ -92,7 +92,7 @@ SAID = {"r": 3, "lora_alpha": 7, "lora_dropout": 0.2, "target_modules": ["q_proj
     ],
 )
 def test_a_given_adapter_computes_what_it_did(more: dict[str, Any], tmp_path: Path) -> None:
-    """Everything that its configuration states is taken from it, and nothing need be configured."""
+    """Its configuration determines everything, and nothing needs to be configured."""
     theirs: Any = moved(
         get_peft_model(family("llama"), PeftConfig(**SAID, **more, task_type="CAUSAL_LM"))
     ).eval()
@@ -105,7 +105,7 @@ def test_a_given_adapter_computes_what_it_did(more: dict[str, Any], tmp_path: Pa
     assert ours.peft_config["default"].lora_dropout == 0.2
     for key, value in (("rank", 2), ("alpha", 64), ("dropout", 0.0), ("target_modules", ["q_proj"])):
         config = LoraConfig.model_validate({"adapter": str(tmp_path), key: value})
-        with pytest.raises(ValueError, match=rf"^model\.lora\.{key}: .* is not that of .*; set it to null"):
+        with pytest.raises(ValueError, match=rf"^model\.lora\.{key}: .* differs from .*; set it to null"):
             with_adapter(family("llama"), config, 0)
 
 
@@ -133,7 +133,7 @@ def test_an_attention_that_the_model_lacks_is_named(text_corpus: Path, tmp_path:
     build_language_model(config, encoder, 0, torch.device("cpu"))
     with pytest.raises(
         ValueError,
-        match=r"^model\.attn_implementation: .* does not take sdpa here: .*; take another, such as eager$",
+        match=r"^model\.attn_implementation: .* does not support sdpa here: .*; use another, such as eager$",
     ):
         build_language_model(
             config.model_copy(update={"attn_implementation": "sdpa"}),

@@ -1,4 +1,4 @@
-"""What is found out about data before they are loaded: without torch, and without decoding an image."""
+"""Checks of data before they are loaded: without torch, and without decoding images."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ def error_of(config: Any, *choices: ForgetConfig) -> str:
 
 @pytest.fixture
 def broken_folder(image_folder: Path) -> Path:
-    """Images that no one can decode, with good labels."""
+    """Images that cannot be decoded, with valid labels."""
     for path in image_folder.rglob("*.png"):
         path.write_bytes(b"not an image")
     return image_folder
@@ -45,7 +45,7 @@ def test_what_is_wrong_with_a_folder(broken_folder: Path) -> None:
         "forget.label: there is no class 'cow'; the classes are 0=cat, 1=dog"
     )
     assert error_of(ImagesData(path=path), ForgetClass(), ForgetRandom(share=0.01)) == (
-        "forget.share: 0.01 of 8 training images is none"
+        "forget.share: 0.01 of 8 training images is empty"
     )
 
 
@@ -55,7 +55,7 @@ def test_digits_know_their_classes_without_their_images(monkeypatch: pytest.Monk
 
 
 class Description:
-    """Of a data set on the hub, as its builder has it."""
+    """Description of a data set on the hub, in its builder's format."""
 
     def __init__(self, **info: Any) -> None:
         self.info = datasets.DatasetInfo(**info)
@@ -81,7 +81,7 @@ def test_a_description_is_enough_on_the_hub(on_the_hub: None) -> None:
     assert "no column img" in error_of(ImagesData(path="owner/name", image_column="img"))
 
 
-def test_a_description_that_tells_nothing(on_the_hub: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_description(on_the_hub: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datasets.load_dataset_builder", lambda *_: Description())
     check_data(ImagesData(path="owner/name", test_split="dev"), [(ForgetClass(label=99), 0)])
 

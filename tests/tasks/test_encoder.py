@@ -1,4 +1,4 @@
-"""Texts as tokens: windows, chat templates as the families have them, and special tokens within texts."""
+"""Tokenization: windows, chat templates of different families, and special tokens within texts."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -240,7 +240,7 @@ def test_white_space_is_left_out_where_the_template_does(learned: Any) -> None:
     template=st.sampled_from([CHATML, QWEN3, QWEN3_AS_PUBLISHED, LLAMA3, LLAMA3_AS_PUBLISHED, None]),
 )
 def test_special_tokens_within_texts_are_text(pieces: list[str], template: str | None, learned: Any) -> None:
-    """Whatever question and answer hold, the special tokens are those of the template, and the text comes back."""
+    """For every question and answer, the special tokens are those of the template, and decoding returns the text."""
     text = f"a{''.join(pieces)}b"
     encoder = encoder_of(learned, template)
     special = set(encoder.tokenizer.all_special_ids)
@@ -262,14 +262,14 @@ def test_special_tokens_within_texts_are_text(pieces: list[str], template: str |
         (
             "{{ messages[0].content }}",
             {},
-            "data.template: the chat template of .* does not write the question and",
+            "data.template: the chat template of .* does not contain the question and",
         ),
         (
             None,
             {"system_prompt": "x"},
-            "data.system_prompt: the tokenizer of .* has no chat template; leave it out",
+            "data.system_prompt: the tokenizer of .* has no chat template; remove it",
         ),
-        (None, {"template": "chat"}, "data.template: the tokenizer of .* has no chat template; take plain"),
+        (None, {"template": "chat"}, "data.template: the tokenizer of .* has no chat template; use plain"),
     ],
 )
 def test_templates_that_do_not_fit(

@@ -61,7 +61,7 @@ def test_swaps_nest(pool: Literal["other_classes", "rest"], one: float, other: f
 
 
 def test_images_taken_out_may_come_back_where_all_the_rest_is_drawn_from() -> None:
-    """At rho 0.5, 25 of class 2's 50 images stay; of the rest, 75, a third are those just taken out."""
+    """At rho 0.5, 25 of class 2's 50 images stay; of the other 75 images, a third were just removed from the class."""
     of_class = np.concatenate(
         [
             LABELS[split(ForgetClass(label=2, rho=0.5, swap_from="rest"), seed).forget] == 2
@@ -113,7 +113,7 @@ def test_unknown_class_lists_the_classes(label: int | str) -> None:
 
 
 def test_class_without_images() -> None:
-    with pytest.raises(ValueError, match="no training image is of class 3"):
+    with pytest.raises(ValueError, match="no training image has class 3"):
         split_examples(LABELS, (*CLASSES, "yak"), ForgetClass(label=3), 0)
 
 
@@ -123,7 +123,7 @@ def test_nothing_to_retain() -> None:
 
 
 def test_share_of_nothing() -> None:
-    assert "0.001 of 100 training images is none" in error_of(ForgetRandom(share=0.001))
+    assert "0.001 of 100 training images is empty" in error_of(ForgetRandom(share=0.001))
 
 
 def test_not_enough_others_to_swap_in() -> None:
@@ -147,7 +147,7 @@ def test_positions_from_a_file(tmp_path: Path) -> None:
         ("1\n-2\n", "line 2: '-2' is not an index (0, 1, ...)"),
         ("1\n²\n", "line 2: '²' is not an index (0, 1, ...)"),
         ("100\n", "line 1: there is no row 100; the 100 rows of the training images have 0 to 99"),
-        ("5\n\n5\n", "line 3: 5 is on line 1 already"),
+        ("5\n\n5\n", "line 3: 5 is already on line 1"),
     ],
 )
 def test_bad_line_is_named(tmp_path: Path, text: str, problem: str) -> None:
@@ -160,6 +160,6 @@ def test_file_with_nothing_everything_or_not_there(tmp_path: Path) -> None:
     path = tmp_path / "forget.txt"
     assert "cannot be read" in error_of(ForgetIndices(path=str(path)))
     path.write_text("\n")
-    assert "is empty: there is nothing to forget" in error_of(ForgetIndices(path=str(path)))
+    assert "is empty; write an index" in error_of(ForgetIndices(path=str(path)))
     path.write_text("\n".join(map(str, range(100))))
     assert "none is left to retain" in error_of(ForgetIndices(path=str(path)))

@@ -96,7 +96,7 @@ def test_labels_that_are_no_classes(tmp_path: Path, offline: None, labels: list)
     feature = datasets.Value("int64" if None in labels else "float32")
     message = error_of(config_for(parquet_folder(tmp_path / "p", labels, feature)))
     assert message.startswith("data.label_column: kind of")
-    assert "must hold integers, strings or a ClassLabel" in message
+    assert "must contain integers, strings or a ClassLabel" in message
 
 
 def test_rows_without_a_class(tmp_path: Path, offline: None) -> None:

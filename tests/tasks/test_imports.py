@@ -10,6 +10,6 @@ print(sorted(loaded & {"ray", "mlflow", "optuna", "sklearn", "datasets", "transf
 
 
 def test_tasks_and_metrics_need_neither_ray_nor_mlflow_nor_optuna() -> None:
-    """And what is slow to import is only imported by who uses it."""
+    """Slow imports are only done where needed."""
     result = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""Text data: what is used of a corpus, its tokens, and every mistake that is answered before anything starts."""
+"""Text data: the used part of a corpus, its tokens, and errors that are reported before anything starts."""
 
 import json
 import shutil
@@ -67,7 +67,7 @@ def test_a_random_forget_set_comes_from_all_training_examples(seed: int, text_co
 
 def test_any_texts_by_their_columns_and_splits(tmp_path: Path, text_corpus: Path) -> None:
     folder = tmp_path / "poems"
-    (folder / "data").mkdir(parents=True)  # where `datasets` takes splits from the files' names
+    (folder / "data").mkdir(parents=True)  # where `datasets` derives splits from file names
     for split, texts in (("train", ["roses", "violets"]), ("forget", ["thorns"]), ("test", ["tulips"])):
         pd.DataFrame({"poem": texts}).to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
     config = TextData(
@@ -84,7 +84,7 @@ def test_any_texts_by_their_columns_and_splits(tmp_path: Path, text_corpus: Path
 
 
 def test_the_original_layout_of_tofu(tmp_path: Path, text_corpus: Path) -> None:
-    """Each part is a configuration with the one split `train`."""
+    """Each part is a configuration with the single split `train`."""
     import yaml
 
     names = {"forget01": "forget_01-forget", "retain99": "forget_01-retain", "forget01_perturbed": None}
@@ -131,7 +131,7 @@ def error_of(data: TofuData | TextData, forget: Any = None, **model: Any) -> str
         ({"subset": "forget_10"}, "data.layout: CORPUS (forget_10, forget) cannot be loaded: BuilderConfig"),
         ({"layout": "locuslab"}, "data.layout: CORPUS (forget01, train) cannot be loaded: BuilderConfig"),
         ({"test_share": 0.99}, "data.test_share: 0.99 of 20 examples leaves none to retain"),
-        ({"template": "chat"}, "data.template: small-llama has no chat template; take plain"),
+        ({"template": "chat"}, "data.template: small-llama has no chat template; use plain"),
     ],
 )
 def test_data_that_do_not_fit(values: dict[str, Any], line: str, text_corpus: Path) -> None:
@@ -175,7 +175,7 @@ def test_layers_and_adapters_that_do_not_fit(
         found = "q_proj" if key == "target_modules" else given[key]
         shown = "v_proj" if key == "target_modules" else value
         assert error_of(data, lora={**given, key: value}) == (
-            f"model.lora.{key}: {shown} is not that of {adapter}, {found}; set it to null to take the adapter's"
+            f"model.lora.{key}: {shown} differs from {adapter}, which has {found}; set it to null to use the adapter's"
         )
     (adapter / "adapter_config.json").write_text(json.dumps({**described, "peft_type": "IA3"}))
     assert error_of(data, lora=given).endswith("is an adapter by IA3; give one by LORA")
@@ -192,15 +192,15 @@ def test_checkpoints_that_do_not_fit(text_corpus: Path, text_checkpoint: Path, t
     shutil.copytree(text_checkpoint, folder)
     longer = data.model_copy(update={"max_length": 65})
     assert error_of(longer, name=str(folder)) == (
-        "data.max_length: 65 tokens are more than the 64 that the model takes; lower it"
+        "data.max_length: 65 tokens exceed the model's context of 64; lower it"
     )
     (folder / "chat_template.jinja").unlink()
     assert error_of(data.model_copy(update={"template": "chat"}), name=str(folder)).endswith(
-        "has no chat template; take plain"
+        "has no chat template; use plain"
     )
     described = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps({**described, "eos_token": None}))
-    assert error_of(data, name=str(folder)).endswith("has no end-of-text token; take another")
+    assert error_of(data, name=str(folder)).endswith("has no end-of-text token; use another")
 
 
 def test_a_checkpoint_without_a_tokenizer_is_named(

@@ -44,12 +44,14 @@ def measures() -> dict[str, float]:
 
 
 def test_every_measure_has_a_name_and_only_those(measures: dict[str, float]) -> None:
-    compared = compare_measures(measures, measures, utility="retain_prob")
+    compared = compare_measures(measures, measures, utility="test_prob")
     of_items = compare_items(forget_items(ALTERNATIVES), forget_items(ALTERNATIVES))
     assert tuple(cheap_measures(SPLITS)) == CHEAP
     assert tuple(measures) == ALL
-    assert {*measures, *compared, *of_items, *EVERY} == set(LANGUAGE)
-    assert len(EVERY) + len(compared) + len(of_items) == len(LANGUAGE)
+    assert {*measures, *compared, *of_items, *EVERY, "forget_quality", "forget_quality_ceiling"} == set(
+        LANGUAGE
+    )
+    assert len(EVERY) + len(compared) + len(of_items) + 2 == len(LANGUAGE)
     assert all(math.isfinite(value) for value in {**measures, **compared, **of_items}.values())
 
 
@@ -108,21 +110,24 @@ def test_a_model_that_broke_does_not_look_good() -> None:
     measures = all_measures(broken, texts=TEXTS, generated={}, alternatives={})
     assert all(isinstance(value, Undefined) for value in measures.values())
     assert measures["retain_loss"].reason == "the logits of 1 of 40 answer tokens are not finite"  # type: ignore[attr-defined]
-    compared = compare_measures(measures, measures, utility="retain_prob")
+    compared = compare_measures(measures, measures, utility="test_prob")
     assert all(isinstance(value, Undefined) for value in compared.values())
 
 
 def test_objectives_by_hand() -> None:
-    model = {"forget_prob": 0.1, "retain_prob": 0.8, "model_utility": 0.6, "auc_mink_10_forget_test": 0.7}
-    reference = {"forget_prob": 0.3, "retain_prob": 0.9, "model_utility": 0.7, "auc_mink_10_forget_test": 0.5}
-    compared = compare_measures(model, reference, utility="retain_prob")
-    assert compared == pytest.approx({"forget_quality": 0.8, "retain_utility": 0.8, "privleak": -0.4})
+    model = {"forget_prob": 0.1, "test_prob": 0.8, "model_utility": 0.6, "auc_mink_10_forget_test": 0.7}
+    reference = {"forget_prob": 0.3, "test_prob": 0.9, "model_utility": 0.7, "auc_mink_10_forget_test": 0.5}
+    compared = compare_measures(model, reference, utility="test_prob")
+    assert compared == pytest.approx({"forget_prob_quality": 0.8, "retain_utility": 0.8, "privleak": -0.4})
     assert compare_measures(model, reference, utility="model_utility")["retain_utility"] == 0.6
 
 
 def test_cheap_measures_give_the_objectives_alone() -> None:
     cheap = cheap_measures(SPLITS)
-    assert set(compare_measures(cheap, cheap, utility="retain_prob")) == {"forget_quality", "retain_utility"}
+    assert set(compare_measures(cheap, cheap, utility="test_prob")) == {
+        "forget_prob_quality",
+        "retain_utility",
+    }
     utility = compare_measures(cheap, cheap, utility="model_utility")["retain_utility"]
     assert isinstance(utility, Undefined)
     assert utility.reason == "it was not measured"
@@ -131,7 +136,7 @@ def test_cheap_measures_give_the_objectives_alone() -> None:
 def test_a_reference_that_was_measured_cheaply_has_no_privacy_leak_to_compare_with(
     measures: dict[str, float],
 ) -> None:
-    leak = compare_measures(measures, cheap_measures(SPLITS), utility="retain_prob")["privleak"]
+    leak = compare_measures(measures, cheap_measures(SPLITS), utility="test_prob")["privleak"]
     assert isinstance(leak, Undefined)
     assert leak.reason == "the membership AUC of the reference is not defined: it was not measured"
 

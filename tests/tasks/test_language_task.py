@@ -1,4 +1,4 @@
-"""The language task against loops over one text at a time, without padding and without a cache."""
+"""The language task against loops over single texts, without padding and caches."""
 
 import math
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ def task(text_corpus: Path) -> LanguageTask:
 
 @pytest.fixture(scope="module")
 def model(task: LanguageTask) -> nn.Module:
-    """A model that is sure of something: weights ten times as large as fresh ones."""
+    """A model with confident predictions: weights ten times as large as initial ones."""
     built = task.build_model(1)
     with torch.no_grad():
         for parameter in built.parameters():
@@ -63,7 +63,7 @@ def text_of(sequences: Sequences, at: int) -> Tensor:
 
 
 def alone(model: Any, sequences: Sequences, at: int) -> Tensor:
-    """The logits of one text's answer tokens, from a plain forward pass over it."""
+    """The logits of one text's answer tokens, from a plain forward pass."""
     tokens = text_of(sequences, at)
     prompt = int(sequences.prompts[at])
     return model(input_ids=tokens[None]).logits[0, prompt - 1 : -1]
@@ -89,7 +89,7 @@ def test_micro_batches_are_of_like_lengths_and_all_there(task: LanguageTask) -> 
 
 
 def likelihoods(model: nn.Module, sequences: Sequences) -> Iterator[tuple[float, float]]:
-    """Each answer's mean log-probability, and its share of right tokens."""
+    """Each answer's mean log-probability, and its fraction of right tokens."""
     for at in range(len(sequences)):
         answer = text_of(sequences, at)[int(sequences.prompts[at]) :]
         logits = alone(model, sequences, at)
@@ -127,7 +127,7 @@ def test_measures_are_those_of_one_text_at_a_time(task: LanguageTask, model: nn.
 
 
 def test_evaluation_sets_are_of_what_the_split_holds(task: LanguageTask) -> None:
-    """Two of the retain examples are held out for test: what asks for them is no question on the retain set."""
+    """Two of the retain examples are held out for test: their questions are not questions on the retain set."""
     asked = {name: len(positions[0]) for name, positions in task._evaluation.asked.items()}
     rows = task._encodings.corpus.rows
     held = {rows.questions[at] for at in task._test}
@@ -175,7 +175,7 @@ def test_a_subset_is_the_same_draw_each_time(task: LanguageTask, model: nn.Modul
 
 
 @pytest.mark.parametrize("lora", [None, LORA])
-def test_a_teacher_keeps_saying_what_the_model_said(lora: dict[str, Any] | None, text_corpus: Path) -> None:
+def test_a_teacher_keeps_the_models_outputs(lora: dict[str, Any] | None, text_corpus: Path) -> None:
     task = task_of(text_corpus, lora=lora)
     built = task.build_model(1)
     examples = torch.tensor([3, 0, 5])
@@ -194,7 +194,7 @@ def test_a_teacher_keeps_saying_what_the_model_said(lora: dict[str, Any] | None,
 
 
 def test_the_base_is_shared_from_model_to_model(text_corpus: Path, text_checkpoint: Path) -> None:
-    """An adapter that was trained leaves nothing behind in the next one's base."""
+    """A trained adapter does not affect the next model's base."""
     task = task_of(text_corpus, parameters="lora", name=str(text_checkpoint), lora=LORA)
     examples = torch.tensor([3, 0, 5])
     first = task.build_model(1)

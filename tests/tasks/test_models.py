@@ -19,7 +19,7 @@ def parameters_of(model: nn.Module) -> torch.Tensor:
 
 
 def saved_checkpoint(folder: Path, kind: str) -> str:
-    """Save a tiny transformers classifier of 4 classes, so that no test needs the hub."""
+    """Save a tiny transformers classifier with 4 classes, so that no test needs the hub."""
     from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, ViTForImageClassification
 
     if kind == "vit":
@@ -56,7 +56,7 @@ def test_the_hamu_papers_resnet20_has_projections_where_the_shape_changes() -> N
 
 
 def test_projection_resnet20_starts_as_its_other_convolutions_do() -> None:
-    """He's initialisation: a deviation of sqrt(2 / fan out), the stem's included."""
+    """He's initialisation: a standard deviation of sqrt(2 / fan out), including the stem."""
     torch.manual_seed(0)
     weight = ProjectionResNet20().resnet.embedder.embedder.convolution.weight
     assert weight.std().item() == pytest.approx((2 / (16 * 9)) ** 0.5, rel=0.1)
@@ -113,7 +113,7 @@ def test_transformers_checkpoint(kind: str, tmp_path: Path, offline: None) -> No
     assert logits_of(model, torch.zeros(2, 3, 8, 8)).shape == (2, 10)
     again = build_vision_model(config, (3, 8, 8), TEN, seed=1)
     assert torch.equal(parameters_of(model), parameters_of(again))
-    with pytest.raises(ValueError, match=r"takes images of 3 channels, the data have 1"):
+    with pytest.raises(ValueError, match=r"expects images with 3 channels, the data have 1"):
         build_vision_model(config, (1, 8, 8), TEN, seed=1)
 
 
@@ -128,7 +128,7 @@ def test_images_must_have_the_checkpoints_size(tmp_path: Path, offline: None) ->
     [
         ("resnet2", "did you mean resnet20"),
         ("resnet20-projections", "did you mean resnet20-projection"),
-        ("xyz/abc", "own models: resnet20, resnet20-projection"),
+        ("xyz/abc", "built-in models: resnet20, resnet20-projection"),
     ],
 )
 def test_unknown_name(name: str, hint: str, offline: None) -> None:

@@ -1,4 +1,4 @@
-"""Requests name rows of what the user gave: by index, column value, identifier or file, whatever is held out."""
+"""Requests select rows of the user's data, by index, column value, identifier or file, regardless of hold-outs."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ SMALL = LanguageModelConfig(hidden_size=16, layers=2, heads=2, vocabulary=300)
 
 
 def records() -> pd.DataFrame:
-    """Every third row is ACME's; identifiers repeat in pairs; ``vip`` is a truth value, ``level`` a number."""
+    """Every third row is ACME's; identifiers repeat in pairs; ``vip`` is a bool, ``level`` an integer."""
     rng = np.random.default_rng(0)
     words = [" ".join(rng.choice(["ash", "oak", "elm", "fir", "yew", "bay"], 12)) for _ in range(ROWS)]
     return pd.DataFrame(
@@ -48,7 +48,7 @@ def data(tmp_path: Path, offline: None) -> TextData:
 
 
 def forgotten(data: Any, forget: Any, seed: int = 0) -> list[str]:
-    """The questions that are forgotten, after a check that the four parts share out all rows."""
+    """The forgotten questions, after checking that the four parts are a partition of all rows."""
     corpus = load_corpus(data, forget)
     split = split_corpus(corpus, forget, seed)
     parts = [*split.forget, *split.retain, *split.test, *split.duplicates]
@@ -66,7 +66,7 @@ def asked(rows: Any) -> list[str]:
 def test_indices_are_rows_of_the_file(
     rows: set[int], seed: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """The hold-out comes from the rest: whatever is listed is forgotten, and nothing else."""
+    """The hold-out is drawn from the rest: exactly the listed rows are forgotten."""
     listed = tmp_path_factory.mktemp("listed") / "rows.txt"
     listed.write_text("\n".join(map(str, rows)))
     folder = tmp_path_factory.getbasetemp() / "records-of-indices"
@@ -131,19 +131,20 @@ def test_an_authors_column_of_tofu(text_corpus: Path) -> None:
         ),
         (
             {"column": "customer", "equals": "ACNE"},
-            "forget: no row of PATH (train) has customer equals 'ACNE'; customer holds 'ACME', 'Other 1', 'Other 2'",
+            "forget: no row of PATH (train) has customer equals 'ACNE'; customer has values 'ACME', "
+            "'Other 1', 'Other 2'",
         ),
         (
             {"column": "level", "equals": True},
-            "forget: no row of PATH (train) has level equals True; level holds 0, 1",
+            "forget: no row of PATH (train) has level equals True; level has values 0, 1",
         ),
         (
             {"column": "level", "equals": "1"},
-            "forget: no row of PATH (train) has level equals '1'; level holds 0, 1",
+            "forget: no row of PATH (train) has level equals '1'; level has values 0, 1",
         ),
         (
             {"column": "customer", "matches": ""},
-            "forget: all 60 training examples are to be forgotten; none is left",
+            "forget: all 60 training examples are in the forget set; none is left",
         ),
     ],
 )
@@ -159,7 +160,7 @@ def test_requests_of_what_is_not_there(condition: dict[str, Any], line: str, dat
     [
         ({"column": "a"}, "give a column with exactly one of equals, in, matches"),
         ({"column": "a", "equals": 1, "in": [2]}, "give a column with exactly one of equals, in, matches"),
-        ({}, "missing; name the column that decides"),
+        ({}, "missing; add the column of the condition"),
         ({"equals": 1}, "give a column with exactly one of"),
         ({"column": "a", "matches": "("}, "is not a regular expression"),
         ({"conditions": [{"column": "a"}]}, "give exactly one of equals, in, matches"),
@@ -205,8 +206,8 @@ def test_images_by_file_row_and_class(image_folder: Path, tmp_path: Path) -> Non
     assert requested(ForgetIndices(path=str(listed)), source).tolist() == [7]
     assert requested(where(column="label", equals=1), source).tolist() == labels.nonzero()[0].tolist()
     for names, problem in (
-        (("2.png",), "2.png stands for 2 images, such as .*; give more of the path"),
-        (("9.png",), "9.png is no training image; "),
+        (("2.png",), "2.png matches 2 images, such as .*; give more of the path"),
+        (("9.png",), "9.png is not a training image; "),
     ):
         with pytest.raises(ValueError, match=rf"^forget\.names: {problem}"):
             requested(ForgetFiles(names=names), source)
@@ -239,7 +240,7 @@ def test_indices_of_digits_are_those_of_the_data_set(tmp_path: Path) -> None:
 
 
 def test_data_without_columns() -> None:
-    with pytest.raises(ValueError, match=r"forget\.column: x has no columns; take forget\.kind indices"):
+    with pytest.raises(ValueError, match=r"forget\.column: x has no columns; use forget\.kind indices"):
         requested(where(column="a", equals=1), Source("x", 3))
 
 
@@ -250,7 +251,7 @@ def test_what_a_lawyer_reads(data: TextData) -> None:
     assert lines[0].endswith(" answer tokens")
     assert lines[1].startswith("retain     36 texts")
     assert lines[2].startswith("test       4 texts")
-    assert lines[3] == f"hash       sha256 {forecast.digest} of what is forgotten"
+    assert lines[3] == f"hash       sha256 {forecast.digest} of the forget set"
     assert lines[4].startswith("  row 0: What does record 0 say? 0 ")
     assert lines[-1] == "  and 15 more"
     other = forecast_data(data, where(column="customer", equals="Other 1"), 0, SMALL)
@@ -258,7 +259,7 @@ def test_what_a_lawyer_reads(data: TextData) -> None:
     assert forecast_data(data, where(column="customer", equals="ACME"), 5, SMALL).digest == forecast.digest
 
 
-def test_texts_that_also_stand_elsewhere_are_refused(data: TextData) -> None:
+def test_texts_that_also_occur_elsewhere_are_rejected(data: TextData) -> None:
     frame = records()
     frame.loc[1, ["question", "answer"]] = frame.loc[0, ["question", "answer"]].tolist()
     long = " ".join(f"word{n}" for n in range(60))
@@ -270,23 +271,25 @@ def test_texts_that_also_stand_elsewhere_are_refused(data: TextData) -> None:
     with pytest.raises(ValueError) as caught:
         check_data(data, [(forget, 0)], SMALL)
     message = str(caught.value)
-    assert message.startswith("forget: 2 texts of the retain or test set hold what is to be forgotten: row ")
+    assert message.startswith(
+        "forget: 2 texts of the retain or test set contain content of the forget set: row "
+    )
     assert "row 1 (" in message
-    assert ") is row 0" in message
+    assert ") equals row 0" in message
     assert "row 4 (" in message
-    assert "% like row 3" in message
+    assert "% similar to row 3" in message
     allowed = forget.model_copy(update={"allow_overlap": True})
     check_data(data, [(allowed, 0)], SMALL)
     assert sum(line.startswith("overlap ") for line in forecast_data(data, allowed, 0, SMALL).lines()) == 2
 
 
-def test_images_that_also_stand_elsewhere_are_refused(image_folder: Path) -> None:
+def test_images_that_also_occur_elsewhere_are_rejected(image_folder: Path) -> None:
     copy = image_folder / "test" / "dog" / "copy.png"
     copy.write_bytes((image_folder / "train" / "cat" / "2.png").read_bytes())
     config = ImagesData(path=str(image_folder))
     check_data(config, [(ForgetFiles(names=("cat/1.png",)), 0), (ForgetClass(label="cat"), 0)])
     forget = ForgetFiles(names=("cat/2.png",))
-    with pytest.raises(ValueError, match=r"^forget: 1 images of the .* image \d \(test\) is image 2"):
+    with pytest.raises(ValueError, match=r"^forget: 1 images of the .* image \d \(test\) equals image 2"):
         check_data(config, [(forget, 0)])
     lines = list(forecast_data(config, forget.model_copy(update={"allow_overlap": True}), 0, None).lines())  # type: ignore[arg-type]
     assert lines[:3] == ["forget     1 images", "retain     7 images", "test       3 images"]

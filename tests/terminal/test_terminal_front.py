@@ -28,7 +28,7 @@ def test_a_real_sweep_fits_eighty_columns():
     assert "…" not in text
 
 
-def test_an_empty_front_is_said():
+def test_an_empty_front_is_reported():
     assert "the front is empty" in " ".join(in_terminal(summarise([])).split())
 
 

@@ -1,4 +1,4 @@
-"""What tests of tracking share: one MLflow store and one server on it."""
+"""Fixtures of the tracking tests: one MLflow store with one server."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ def mlflow_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def tracking(mlflow_folder: Path) -> Iterator[MlflowTracker]:
-    """An experiment in a SQLite store, whatever the surroundings say."""
+    """An experiment in a SQLite store, regardless of the environment."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.setenv("MLFLOW_RUN_ID", "of-someone-else")
@@ -31,6 +31,6 @@ def client(tracking: MlflowTracker) -> Any:
 
 @pytest.fixture(scope="package")
 def server(tracking: MlflowTracker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URI of the UI that `ui_command` opens on the store."""
+    """The URI of the UI that `ui_command` starts on the store."""
     with serving(tracking, tmp_path_factory.mktemp("server")) as uri:
         yield uri

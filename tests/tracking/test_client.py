@@ -24,7 +24,7 @@ from tests.ports import free_port
 NUMBERS = count()
 
 WITHOUT_RETRIES = pytest.mark.timeout(100)
-"""MLflow tries a silent server again for four minutes, and a database for almost two."""
+"""MLflow retries a silent server for four minutes, and a database for almost two."""
 
 OPEN = """
 import sys

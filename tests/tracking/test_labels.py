@@ -6,18 +6,19 @@ from hamu_ray.tracking.labels import labels_of
 
 
 @pytest.mark.parametrize(
-    ("method", "ratio"),
+    ("method", "constraint"),
     [
         ({"name": "hamu-q", "constraint_ratio": 0.3}, {"constraint_ratio": 0.3}),
-        ({"name": "hamu-u"}, {"constraint_ratio": 0.5}),
-        ({"name": "hamu-q", "constraint": 0.1}, {}),
+        ({"name": "hamu-q"}, {"constraint_fraction": 0.25}),
+        ({"name": "hamu-u"}, {"constraint_fraction": 0.8}),
+        ({"name": "hamu-q", "constraint": 0.1}, {"constraint": 0.1}),
         ({"name": "gdiff", "constraint_ratio": 0.3}, {}),
     ],
 )
-def test_a_ratio_is_there_where_the_method_has_it(method, ratio):
+def test_the_constraint_is_there_where_the_method_has_one(method, constraint):
     run = RunConfig.model_validate({"seed": 7, "method": method, "optimizer": {"learning_rate": 0.02}})
     common = {"method": method["name"], "seed": 7, "rho": 0.0, "learning_rate": 0.02}
-    assert labels_of(run) == {**common, **ratio}
+    assert labels_of(run) == {**common, **constraint}
 
 
 def test_rho_is_there_where_the_forget_set_has_it():

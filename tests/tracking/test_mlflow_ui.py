@@ -17,7 +17,7 @@ from tests.mlflow_server import clients
 
 SWEEP = "made-20260101-120000"
 METHODS = ("hamu-q", "scrub", "ga")
-"""One of them collapses at times."""
+"""One of them collapses sometimes."""
 
 pytestmark = [
     pytest.mark.timeout(900),
@@ -33,7 +33,7 @@ def summary():
 
 @pytest.fixture(scope="module")
 def made(tracking, mlflow_folder, summary) -> MlflowTracker:
-    """An experiment with a sweep as the driver leaves it."""
+    """An experiment with a sweep as written by the driver."""
     tracking = MlflowTracker.open(tracking.uri, "made", mlflow_folder)
     parent = tracking.start_sweep(SWEEP, {})
     tracking.share_view(parent, **view_of(summary.objectives, SWEEP))

@@ -39,7 +39,7 @@ def test_models_are_versions_with_their_files(tracking, client, runs, tmp_path):
         assert copy.read() == b"1"
 
 
-def test_told_again_it_is_there_once_and_an_alias_moves(tracking, client, runs, tmp_path):
+def test_registering_again_adds_no_version_and_moves_the_alias(tracking, client, runs, tmp_path):
     for run in (runs[0], runs[0], runs[1]):
         register(tracking, run, tmp_path, alias="knee", name="again")
     assert len(client.search_model_versions("name = 'again'")) == 2

@@ -1,4 +1,4 @@
-"""Tracking that is down for a while loses nothing: a real MLflow server is killed and started again."""
+"""Tracking loses nothing while its store is down: a real MLflow server is killed and restarted."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ STEPS = 30
 
 
 class Server:
-    """An MLflow server on a SQLite file, in processes of its own."""
+    """An MLflow server on a SQLite file, in its own processes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -63,7 +63,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def losses_of(server: Server) -> list[int]:
-    """Return the steps whose losses the server has, of one trial."""
+    """Return the steps whose losses the server has, for one trial."""
     client = MlflowClient(tracking_uri=server.uri)
     experiment = client.get_experiment_by_name("killed")
     assert experiment is not None
@@ -72,7 +72,7 @@ def losses_of(server: Server) -> list[int]:
 
 
 def wait_for_losses(server: Server) -> None:
-    """Wait until the server has some of them: it dies between two deliveries or in the middle of one."""
+    """Wait until the server has some of them, so that it is killed between or during deliveries."""
     deadline = time.monotonic() + 300
     while not losses_of(server):
         assert time.monotonic() < deadline, "nothing was delivered"
@@ -101,7 +101,7 @@ def test_a_killed_server_gets_what_it_missed(
     outbox.finish("0000", "finished")
     outbox.finish("sweep", "finished")
     server.start()
-    tracker = MlflowTracker.open(server.uri, "killed", tmp_path)  # as a later process does
+    tracker = MlflowTracker.open(server.uri, "killed", tmp_path)  # like a later process
     assert OutboxSender(Delivery(folder, tracker)).close() == 0
 
     client = MlflowClient(tracking_uri=server.uri)

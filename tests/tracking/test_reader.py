@@ -1,4 +1,4 @@
-"""What is written to MLflow is read back as it was."""
+"""Sweeps are read back from MLflow as they were written."""
 
 import json
 import math
@@ -112,7 +112,7 @@ def test_the_summary_is_that_of_the_sweep(sweep: SweepResult) -> None:
     assert len(summary.front) == sweep.metrics["front_points"]
 
 
-def test_only_parameters_that_a_method_reads_are_its_own(sweep: SweepResult) -> None:
+def test_only_hyperparameters_of_the_method_are_sampled(sweep: SweepResult) -> None:
     for record in sweep.trials:
         constrained = method_of(record).startswith("hamu")
         assert ("method.constraint_ratio" in record.parameters) == constrained

@@ -1,4 +1,4 @@
-"""The outbox takes every call of a tracker, and delivers it with the arguments that it was given."""
+"""The outbox accepts every call of a tracker, and sends it with the same arguments."""
 
 import inspect
 import json
@@ -61,7 +61,7 @@ def test_every_call_is_written_with_its_arguments(tmp_path: Path) -> None:
 
 
 def test_an_outbox_delivers_every_call_to_another(tmp_path: Path) -> None:
-    """An outbox is a tracker, so one can be delivered to another: the two files are the same."""
+    """An outbox is a tracker, so one can be sent to another: the two files are the same."""
     write_calls(tmp_path / "from")
     target = Outbox(tmp_path / "to")
     Delivery(tmp_path / "from", target).send()
@@ -72,7 +72,7 @@ def test_an_outbox_delivers_every_call_to_another(tmp_path: Path) -> None:
     assert len(target.path.read_text().splitlines()) == len(CALLS), "nothing is delivered twice"
 
 
-def test_an_unknown_call_is_an_error_and_stays(tmp_path: Path) -> None:
+def test_an_unknown_call_is_an_error_and_remains(tmp_path: Path) -> None:
     write_calls(tmp_path)
     with (tmp_path / OUTBOX_FILE).open("a") as file:
         file.write(json.dumps({"call": "delete_run", "run": "0000", "arguments": {}}) + "\n")

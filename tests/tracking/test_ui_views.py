@@ -8,7 +8,7 @@ from hamu_ray.tracking.ui_views import link, pack, unpack, view_id, view_of
 
 OBJECTIVES = (Objective(metric="avg_gap", mode="min"), Objective(metric="retain_utility"))
 TAG_LENGTH = 5000
-"""Of an experiment's tag, in stores that are older than the one tested with."""
+"""Limit for an experiment's tag, in older stores than the tested one."""
 
 
 def test_a_tag_is_what_the_ui_reads():
@@ -23,7 +23,7 @@ def test_a_tag_is_what_the_ui_reads():
     assert len(value) < TAG_LENGTH
 
 
-def test_charts_lie_in_sections_and_have_names_of_their_own():
+def test_charts_are_in_sections_and_have_unique_names():
     state = view_of(OBJECTIVES)["state"]
     sections = {section["uuid"] for section in state["compareRunSections"]}
     charts = [chart["uuid"] for chart in state["compareRunCharts"]]

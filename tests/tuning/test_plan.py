@@ -1,4 +1,4 @@
-"""What a sweep is made of, worked out from its configuration and from the trials that ended before."""
+"""The plan of a sweep, from its configuration and the records of ended trials."""
 
 from dataclasses import replace
 from pathlib import Path

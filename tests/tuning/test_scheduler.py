@@ -1,4 +1,4 @@
-"""Which trials are pruned, and what is left of them."""
+"""Which trials are pruned, and what they leave."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ REFERENCE = ReferenceCurves(("quality", "loss"), (True, False), margin=0.1, grac
 
 
 class Pool:
-    """Takes the calls that the pool's actor takes."""
+    """Accepts the calls to the pool's actor."""
 
     def __init__(self) -> None:
         self.cancelled: list[str] = []
@@ -57,7 +57,7 @@ def test_trials_are_compared_with_those_that_finished(status: Status, pruned: li
     assert pool.cancelled == pruned
 
 
-def test_a_resumed_sweep_goes_on_comparing() -> None:
+def test_a_resumed_sweep_compares_with_finished_trials() -> None:
     pool: Any = Pool()
     reference = ReferenceCurves(
         ("quality", "loss"), (True, False), 0.1, 15, ({10: (0.9, 0.1), 20: (0.9, 0.1)},)
@@ -73,8 +73,8 @@ def test_a_resumed_sweep_goes_on_comparing() -> None:
 
 @pytest.mark.ray
 @pytest.mark.timeout(900)
-def test_a_sweep_prunes_what_is_far_behind(tmp_path: Path) -> None:
-    """Gradient ascent with a rate that ruins the model, after one that leaves it as it was."""
+def test_a_sweep_prunes_trials_that_are_far_behind(tmp_path: Path) -> None:
+    """Gradient ascent with a learning rate that destroys the model, after one that barely changes it."""
     steps = 600
     search = {
         "algorithm": "grid",

@@ -1,4 +1,4 @@
-"""What a trial's parameters are: those that its method reads."""
+"""A trial's hyperparameters: those that its method uses."""
 
 import math
 from collections import Counter
@@ -66,7 +66,7 @@ def sweep_of(samples: int, algorithm: str = "tpe") -> SweepConfig:
 def run_all(
     config: SweepConfig, folder: Path, value: Callable[[dict], float], stop: int = 1000
 ) -> list[dict]:
-    """Hand out and end trials one by one, at most so many; return the parameters of each."""
+    """Suggest and complete up to this many trials one by one; return the parameters of each."""
     search = UnlearningSearch(plan_sweep(config, folder), lambda: 1)
     handed = []
     for i in range(min(stop, len(list(config.cells())) * config.search.samples)):
@@ -121,7 +121,9 @@ def test_the_searcher_shuns_where_trials_collapse(tmp_path: Path) -> None:
         status = Status.COLLAPSED if collapsed[-1] else Status.FINISHED
         result = dict(zip(("forget_quality", "retain_utility"), values, strict=True))
         search.on_trial_complete(str(i), {**result, STATUS: status})
-    assert sum(collapsed[20:]) <= 12  # all but two collapse if the searcher does not learn of it
+    assert (
+        sum(collapsed[20:]) <= 12
+    )  # all but two collapse if the search does not learn from collapsed trials
 
 
 @pytest.mark.parametrize("algorithm", ["tpe", "random", "nsga2", "gp"])
@@ -174,8 +176,8 @@ OWN_DOMAINS = {
 
 
 @pytest.mark.parametrize("algorithm", ["tpe", "random", "nsga2"])
-def test_each_domain_of_a_key_is_a_parameter_of_its_own(tmp_path: Path, algorithm: str) -> None:
-    """Where one search samples the method too; the trials have the key, whichever domain it is from."""
+def test_each_domain_of_a_key_is_a_separate_parameter(tmp_path: Path, algorithm: str) -> None:
+    """One search also samples the method; trials have the key regardless of its domain."""
     config = SweepConfig.model_validate(
         {"space": OWN_DOMAINS, "search": {"samples": 30, "algorithm": algorithm}}
     )

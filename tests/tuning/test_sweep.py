@@ -1,4 +1,4 @@
-"""The main command in real processes: killed, interrupted, resumed; nothing is lost and nothing is there twice."""
+"""The main command in real processes: killed, interrupted, resumed; no result is lost or duplicated."""
 
 import json
 import os
@@ -83,7 +83,7 @@ def assert_every_step_is_tracked_once(space: Path) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sweep that nothing happens to, with its results."""
+    """An undisturbed sweep, with its results."""
     folder = tmp_path_factory.mktemp("undisturbed")
     space = write_space(folder, str(folder / "runs"), SEARCH, **LENGTH)
     assert start(space).wait(timeout=900) == 0, log_of(space).read_text()
@@ -92,13 +92,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def space(undisturbed: Path, tmp_path: Path) -> Path:
-    """The same sweep, about to start, with its base models in place."""
+    """The same sweep before its start, with its base models."""
     shutil.copytree(undisturbed.parent / "runs" / "models", tmp_path / "runs" / "models")
     return write_space(tmp_path, str(tmp_path / "runs"), SEARCH, **LENGTH)
 
 
 def assert_same_results(space: Path, undisturbed: Path) -> None:
-    """Parameters, measures and weights of all trials, to the bit."""
+    """Parameters, metrics and weights of all trials are bitwise identical."""
     expected, found = records_of(undisturbed), records_of(space)
     assert sorted(found) == sorted(expected)
     for trial, record in found.items():
@@ -109,7 +109,7 @@ def assert_same_results(space: Path, undisturbed: Path) -> None:
 
 
 def is_under_way(results: Path, trial: str) -> bool:
-    """Whether a trial has a checkpoint of step 10 or later; it may be over by now."""
+    """Whether a trial has a checkpoint of step 10 or later; it may have ended."""
     checkpoints = results.glob(f"*/trials/{trial}/checkpoints/*/step-*.safetensors")
     over = any(results.glob(f"*/trials/{trial}/outcome.json"))
     return over or any(int(path.stem.removeprefix("step-")) >= 10 for path in checkpoints)
@@ -126,7 +126,7 @@ def test_an_undisturbed_sweep_leaves_its_front(undisturbed: Path) -> None:
         load_run(path)  # runs as it is
 
 
-def test_whatever_process_dies_the_results_are_the_same(space: Path, undisturbed: Path) -> None:
+def test_results_are_the_same_whichever_process_dies(space: Path, undisturbed: Path) -> None:
     driver = start(space)
     results = space.parent / "runs" / "sweeps"
     for trial, victim in VICTIMS.items():

@@ -1,4 +1,4 @@
-"""How many groups of workers fit on which nodes."""
+"""How many worker groups fit which nodes."""
 
 from itertools import product
 
@@ -45,7 +45,7 @@ def test_groups_that_fit(group: WorkersConfig, nodes: list[dict[str, float]], gr
     sizes=st.lists(st.tuples(st.sampled_from([1, 2, 4]), st.sampled_from([1.0, 2.0])), max_size=3),
     nodes=st.lists(st.integers(0, 4), min_size=1, max_size=3),
 )
-def test_what_is_said_to_fit_fits(sizes: list[tuple[int, float]], nodes: list[int]) -> None:
+def test_groups_reported_to_fit_do_fit(sizes: list[tuple[int, float]], nodes: list[int]) -> None:
     groups = [workers(count, cpus) for count, cpus in sizes]
     single = [group.cpus for group in groups for _ in range(group.count)]
     if not fit_together(groups, [{"CPU": float(cpus)} for cpus in nodes]):

@@ -1,4 +1,4 @@
-"""What this project uses of Ray beyond its public API is in the installed Ray. A failure means: Ray has changed."""
+"""The installed Ray has all that this project uses beyond its public API. A failure means that Ray has changed."""
 
 import ast
 import os
@@ -27,7 +27,7 @@ def test_one_file_alone_uses_what_is_private() -> None:
 
 
 def code_of(path: Path) -> str:
-    """Return a file's code without its comments and docstrings."""
+    """Return a file's code without comments and docstrings."""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         body = getattr(node, "body", None)

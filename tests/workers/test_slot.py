@@ -255,7 +255,7 @@ SILENCE = 15.0
 
 
 @pytest.mark.timeout(900)
-def test_a_frozen_rank_is_noticed_and_the_job_goes_on(
+def test_a_frozen_rank_is_detected_and_the_job_continues(
     undisturbed: Ended, impatient: Any, storage: Path, tmp_path: Path
 ) -> None:
     """A rank that is stopped for a moment is waited for; one that stays stopped is killed, and the other with it."""

@@ -1,1 +1,1 @@
-"""Configuration files: reading, layering, overriding, and explaining what is wrong in them."""
+"""Configuration files: reading, layering, overriding, and explaining errors."""

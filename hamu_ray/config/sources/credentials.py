@@ -1,4 +1,4 @@
-"""Credentials have no place in a configuration, in results or on a screen: they are refused, or taken out of texts."""
+"""Credentials must not appear in configurations, results or terminal output: they are rejected or redacted."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,37 +11,37 @@ _USER_INFO = re.compile(r"(?<=://)[^\s/?#'\"\\]+@")
 _PARAMETER = re.compile(
     r"(?i)([?&;][\w.-]*(?:password|token|secret|signature|credential)[\w.-]*=)[^\s&;#'\"\\]+"
 )
-"""A URL's parameter such as `?sslpassword=` or `&X-Amz-Signature=`."""
+"""A URL parameter such as `?sslpassword=` or `&X-Amz-Signature=`."""
 
 ELSEWHERE = {
     "tracking": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment, or the whole URI as "
     "MLFLOW_TRACKING_URI there",
-    "storage": "leave them to the machine's role in the cloud, or to the environment, such as AWS_ACCESS_KEY_ID and "
+    "storage": "use the machine's cloud role, or environment variables such as AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY",
 }
-"""By section, where its credentials come from."""
-ANYWHERE = "leave them to the environment, such as HF_TOKEN, or to the machine's role in the cloud"
+"""Where to put credentials instead, by section."""
+ANYWHERE = "use environment variables such as HF_TOKEN, or the machine's cloud role"
 
 
 def without_credentials(text: str) -> str:
-    """Return a text with `***` for what may be a credential in the URLs that it holds."""
+    """Return a text in which possible credentials in URLs are replaced by `***`."""
     return _PARAMETER.sub(rf"\g<1>{HIDDEN}", _USER_INFO.sub(f"{HIDDEN}@", text))
 
 
 def check_no_credentials(document: Mapping[str, Any]) -> None:
-    """Check that no value of a configuration holds a URL with credentials; it is kept beside every result.
+    """Check that no value contains a URL with credentials, because the configuration is stored with every result.
 
     Raises:
-        ValueError: naming the key, not the value.
+        ValueError: A value has credentials. The message names the key, not the value.
     """
     for path, text in _texts(document, ""):
         if without_credentials(text) != text:
             remedy = ELSEWHERE.get(path.partition(".")[0], ANYWHERE)
-            raise ValueError(f"{path}: holds a user name, password or token; take it out and {remedy}")
+            raise ValueError(f"{path}: contains a user name, password or token; remove it and {remedy}")
 
 
 def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Yield every text within plain data, with its key path."""
+    """Yield every string in plain data with its key path."""
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, Mapping):

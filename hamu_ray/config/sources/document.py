@@ -10,30 +10,30 @@ import yaml
 from hamu_ray.config.sources.nearest import nearest
 
 MAX_BYTES = 1_000_000
-"""A configuration larger than this is not one that a person wrote."""
+"""Maximum size of a configuration file."""
 
 MAX_VALUES = 100_000
-"""Nor is one that aliases (`*name`) unfold to more values than this."""
+"""Maximum number of values after expanding aliases (`*name`)."""
 
 SPACE = "space"
-"""The section whose keys are key paths themselves, dots included."""
+"""The section whose keys are key paths and contain dots."""
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be run; its text is one line for the user."""
+    """An invalid configuration. The message is one line for the user."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain data alone; ``1e-4`` is a number, and a key given twice is an error."""
+    """YAML loader for plain data that parses ``1e-4`` as a number and rejects duplicate keys."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Compose a mapping. Looked at here, before ``<<`` merges in keys that may be given again."""
+        """Compose a mapping. Duplicates are checked here, before ``<<`` merges keys that may be overridden."""
         node = super().compose_mapping_node(anchor)
         lines: dict[str, int] = {}
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in lines:
                 raise yaml.MarkedYAMLError(
-                    problem=f"key {key.value} is given on line {lines[key.value]} already; keep one of the two",
+                    problem=f"key {key.value} is already given on line {lines[key.value]}; remove one of the two",
                     problem_mark=key.start_mark,
                 )
             if isinstance(key, yaml.ScalarNode):
@@ -41,17 +41,17 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def get_single_node(self) -> yaml.Node | None:
-        """Compose the whole document, and look at its size before aliases and ``<<`` are followed."""
+        """Compose the whole document, and check its size before aliases and ``<<`` are expanded."""
         node = super().get_single_node()
         if node is not None and _unfolded(node, {}) > MAX_VALUES:
             raise yaml.MarkedYAMLError(
-                problem=f"its aliases unfold to more than {MAX_VALUES} values; write out what is meant"
+                problem=f"its aliases expand to more than {MAX_VALUES} values; write the values out"
             )
         return node
 
 
 def _unfolded(node: yaml.Node, counted: dict[yaml.Node, int]) -> int:
-    """Return how many values a node holds, where an alias counts as often as it is used; each is looked at once."""
+    """Return the number of values in a node with aliases expanded; each node is visited once."""
     if node not in counted:
         inner = node.value if isinstance(node, yaml.CollectionNode) else []
         values = [item for pair in inner for item in pair] if isinstance(node, yaml.MappingNode) else inner
@@ -59,13 +59,13 @@ def _unfolded(node: yaml.Node, counted: dict[yaml.Node, int]) -> int:
     return counted[node]
 
 
-_Loader.add_implicit_resolver(  # YAML 1.1 takes numbers like 1e-4, which have no point, for text
+_Loader.add_implicit_resolver(  # YAML 1.1 parses numbers without a point, such as 1e-4, as strings
     "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
 
 
 def parse(text: str | bytes) -> Any:
-    """Return what YAML holds, as plain data; raises `ConfigError` with the line and the problem."""
+    """Parse YAML into plain data; raises `ConfigError` with the line and the problem."""
     try:
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
@@ -76,19 +76,19 @@ def parse(text: str | bytes) -> Any:
         raise ConfigError(f"{where}{problem or 'not valid YAML'}{remedy}") from error
     except RecursionError as error:
         raise ConfigError("nested too deeply") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: such as the date 2024-13-45
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: for example the date 2024-13-45
         raise ConfigError(f"not valid YAML: {first_line(error)}") from error
 
 
 def first_line(error: BaseException) -> str:
-    """Return the error's first line, without its type; of an operating-system error only what is wrong."""
+    """Return the first line of an error's message; for an operating-system error, only its description."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML mapping as data alone; raises `ConfigError`."""
+    """Read a YAML mapping as plain data; raises `ConfigError`."""
     try:
         place = place_of(path)
         with place.open("rb") as file:
@@ -98,9 +98,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         hint = nearest(str(path), siblings) if siblings else "check the path"
         raise ConfigError(f"{path}: no such file; {hint}") from None
     except (OSError, ImportError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read: {first_line(error)}; name a YAML file") from error
+        raise ConfigError(f"{path}: cannot be read: {first_line(error)}; give a YAML file") from error
     if len(content) > MAX_BYTES:
-        raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes; a configuration is a short text")
+        raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes, the limit for a configuration")
     try:
         document = parse(content)
     except ConfigError as error:
@@ -114,16 +114,16 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def place_of(path: str | Path) -> Any:
-    """Return a path of this machine, or one behind a URL, where a sweep's storage may be."""
+    """Return a local path, or a path behind a URL, where a sweep's storage may be."""
     if "://" not in str(path):
         return Path(path)
-    from upath import UPath  # only now: most configurations are files
+    from upath import UPath  # imported late: most configurations are local files
 
     return UPath(path)
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """Split ``key.path=value``; the value is read as YAML."""
+    """Split ``key.path=value``; the value is parsed as YAML."""
     path, separator, value = text.partition("=")
     path = path.strip()
     if not separator or not all(path.split(".")):
@@ -142,19 +142,19 @@ def split_path(path: str) -> list[str]:
 
 
 def assign(document: dict[str, Any], path: str, value: Any) -> None:
-    """Set a dotted key path in nested dictionaries, making the sections that are missing."""
+    """Set a dotted key path in nested dictionaries, creating missing sections."""
     *sections, key = split_path(path)
     for section in sections:
         if document.get(section) is None:
             document[section] = {}
         document = document[section]
         if not isinstance(document, dict):
-            raise ValueError(f"{path}: {section} is not a section, it has a value")
+            raise ValueError(f"{path}: {section} is a value, not a section")
     document[key] = value
 
 
 def value_at(document: Mapping[str, Any], path: str) -> Any:
-    """Return the value at a dotted key path, or None where there is none."""
+    """Return the value at a dotted key path, or None if there is none."""
     found: Any = document
     for part in split_path(path):
         found = found.get(part) if isinstance(found, Mapping) else None
@@ -170,13 +170,13 @@ PATHS = (
     "reference.path",
     "reference.start",
 )
-"""Keys that may hold a file or folder of this machine; some may hold a name of the hub instead."""
+"""Keys that may contain a local file or folder; some may contain a hub name instead."""
 
 
 def with_absolute_paths(document: dict[str, Any]) -> dict[str, Any]:
-    """Make the paths that exist absolute, in place: workers have other working folders than the user.
+    """Make existing paths absolute, in place, because workers have other working directories than the user.
 
-    What does not exist stays as it is written, for the checks to name it.
+    Paths that do not exist are left unchanged for later checks to report.
     """
     for key in PATHS:
         value = value_at(document, key)

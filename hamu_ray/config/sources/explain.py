@@ -1,4 +1,4 @@
-"""A schema's errors in plain words: the key's path, what was expected there, what was found, the remedy."""
+"""Validation errors as plain messages: the key path, the expected and the found value, and the remedy."""
 
 import math
 import re
@@ -32,7 +32,7 @@ _EXPECTED = {
     "too_short": "at least {min_length} value",
     "tuple_type": "a list",
 }
-"""What pydantic's types of errors say of the value that is expected, filled in with their context."""
+"""Descriptions of the expected value by pydantic's error types, formatted with the error's context."""
 
 _shorten = reprlib.Repr()
 _shorten.maxlevel, _shorten.maxlist, _shorten.maxdict = 2, 4, 4
@@ -40,14 +40,14 @@ _shorten.maxstring = _shorten.maxother = 60
 
 
 def explain(error: ValidationError, schema: type[BaseModel], document: Any) -> tuple[str, str]:
-    """Return the path of the first key that is wrong, as in the file, and what is wrong with it.
+    """Return the path of the first wrong key, as in the file, and a description of the problem.
 
-    An unknown key comes first: it is often what a missing one was meant to be.
+    An unknown key is reported first, because it is often a misspelling of a missing one.
     """
     details = error.errors(include_url=False)
     detail = next((d for d in details if d["type"] == "extra_forbidden"), details[0])
     place = _place(detail, document)
-    alike = [d for d in details if _place(d, document) == place]
+    same_place = [d for d in details if _place(d, document) == place]
     if detail["type"] == "missing" and isinstance(place[-1], int):
         siblings = [d["loc"][-1] for d in details if d["loc"][:-1] == detail["loc"][:-1]]
         wanted = max(index for index in siblings if isinstance(index, int)) + 1
@@ -56,11 +56,11 @@ def explain(error: ValidationError, schema: type[BaseModel], document: Any) -> t
         place = (*place, str(detail["ctx"]["discriminator"]).strip("'"))
     if detail["type"] == "value_error":
         return _own_place(place, detail["msg"].removeprefix("Value error, "))
-    return dotted(place), _problem(detail, alike, schema)
+    return dotted(place), _problem(detail, same_place, schema)
 
 
 def shown(value: Any) -> str:
-    """Return a value as a file would have it, shortened."""
+    """Return a value in YAML notation, shortened."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, date):
@@ -74,7 +74,7 @@ def dotted(place: Location) -> str:
 
 
 def _own_place(place: Location, message: str) -> tuple[str, str]:
-    """A check across keys belongs to their section; it may name the key itself, as ``key.path: problem``."""
+    """Assign an error across keys to their section; it may name the key itself, as ``key.path: problem``."""
     named = re.match(r"([a-z_][\w.{},-]*): ", message)
     if named is None:
         return dotted(place), message
@@ -82,7 +82,7 @@ def _own_place(place: Location, message: str) -> tuple[str, str]:
 
 
 def _place(detail: ErrorDetails, document: Any) -> tuple[int | str, ...]:
-    """Drop from an error's location what is not in the file, names of a union's members, unless it is missing."""
+    """Remove parts of an error's location that are not in the file, such as union tags."""
     place: list[int | str] = []
     for part in detail["loc"]:
         if part in _inside(document):
@@ -98,7 +98,7 @@ def _inside(document: Any) -> Collection[Any]:
     return document if isinstance(document, Mapping) else ()
 
 
-def _problem(detail: ErrorDetails, alike: Sequence[ErrorDetails], schema: type[BaseModel]) -> str:
+def _problem(detail: ErrorDetails, details: Sequence[ErrorDetails], schema: type[BaseModel]) -> str:
     kind, found = detail["type"], detail.get("input")
     if "[key]" in detail["loc"]:
         return "expected text, such as optimizer.learning_rate"
@@ -117,13 +117,13 @@ def _problem(detail: ErrorDetails, alike: Sequence[ErrorDetails], schema: type[B
         variant = f"such as {{{_tag_key(section)}: {_tag(section)}}}"
         keys = variant if others else f"({', '.join(_keys(section))})"
         if found is None:
-            return f"is empty; give it keys {keys} or remove it"
+            return f"is empty; add keys {keys} or remove it"
         return f"expected a section with keys {keys}, found {shown(found)}"
-    return f"expected {_alternatives(alike)}, found {shown(found)}{_hint(alike, found)}"
+    return f"expected {_alternatives(details)}, found {shown(found)}{_hint(details, found)}"
 
 
 def _alternatives(details: Sequence[ErrorDetails]) -> str:
-    """What would be right: several for a key that takes values of different types."""
+    """Describe the expected values; several for a key that accepts different types."""
     expected: dict[str, None] = {}
     for detail in details:
         context = detail.get("ctx", {})
@@ -137,12 +137,12 @@ def _alternatives(details: Sequence[ErrorDetails]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A bound as it was written: 1 where pydantic says 1.0."""
+    """A bound as written in the schema: 1 where pydantic says 1.0."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _hint(details: Sequence[ErrorDetails], found: Any) -> str:
-    """A remedy that the expectation alone does not give."""
+    """A remedy that does not follow from the expectation."""
     kinds = {detail["type"] for detail in details}
     if isinstance(found, str) and kinds & {"float_type", "int_type"} and _is_number(found):
         return "; remove the quotes"
@@ -162,12 +162,12 @@ def _is_number(text: str) -> bool:
 
 
 def _quoted(context: Mapping[str, Any]) -> list[str]:
-    """The values that pydantic lists as one text, quoted."""
+    """The values that pydantic lists in one quoted string."""
     return re.findall(r"'([^']*)'", str(context.get("expected", context.get("expected_tags", ""))))
 
 
 def _unknown_key(location: Location, schema: type[BaseModel]) -> str:
-    """Name the nearest key of the section, or the same key in another section of the file."""
+    """Suggest the closest key of the section, or the same key in another section of the file."""
     *parents, key = location
     section = _sections(parents, schema)[0]
     variant = (
@@ -181,7 +181,7 @@ def _unknown_key(location: Location, schema: type[BaseModel]) -> str:
 
 
 def _sections(location: Location, schema: type[BaseModel]) -> list[type[BaseModel]]:
-    """Follow an error's location to the sections that may be there."""
+    """Follow an error's location to the possible sections."""
     sections = [schema]
     for part in location:
         owner = next((s for s in sections if part in _keys(s)), None)
@@ -198,7 +198,7 @@ def _keys(section: type[BaseModel]) -> dict[str, Any]:
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
-    """The sections that a key's type may hold."""
+    """The sections in a key's type."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for argument in get_args(annotation) for model in _models(argument)]
@@ -215,11 +215,11 @@ def _paths(schema: type[BaseModel], prefix: str = "") -> list[str]:
 
 
 def _tag(section: type[BaseModel]) -> str | None:
-    """The value that picks a section out of a union."""
+    """The value that selects a section in a union."""
     key = _tag_key(section)
     return section.model_fields[key].default if key else None
 
 
 def _tag_key(section: type[BaseModel]) -> str | None:
-    """The key whose default picks a section out of a union."""
+    """The key whose default selects a section in a union."""
     return next((key for key in ("task", "name", "kind") if key in section.model_fields), None)

@@ -1,4 +1,4 @@
-"""Reading configurations from files, with errors of one line: the file, the key's path, the remedy."""
+"""Reading configurations from files, with one-line errors: the file, the key path, the remedy."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,25 +30,25 @@ from hamu_ray.config.sweep import SweepConfig
 __all__ = ["ConfigError", "load", "load_run", "load_sweep", "read_yaml"]
 
 CHECKED_CELLS = 1000
-"""Cells of the grids that are checked as a whole; each value on its own is checked always."""
+"""Maximum number of grid cells that are checked as a whole; individual values are always checked."""
 
 Config = TypeVar("Config", bound=RunConfig)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A configuration as plain data, whole, and where its keys were written."""
+    """A complete configuration as plain data, and where its keys were written."""
 
     path: str | Path
     document: dict[str, Any]
     layers: Sequence[Layer]
     changed: dict[str, str] = field(default_factory=dict)
-    """What ``--set`` changed: key paths to the texts given."""
+    """Changes by ``--set``: key paths to the given texts."""
     fixed: dict[str, str] = field(default_factory=dict)
-    """The keys that the space varies and ``--set`` fixed, and those that this leaves unread: to the texts given."""
+    """Keys of the space that ``--set`` fixed, and keys that are unused as a result: to the given texts."""
 
     def error(self, place: str, problem: str, *, written: str | None = None) -> ConfigError:
-        """Return the error of one line for what is wrong at a key; ``written`` is where to look for its origin."""
+        """Return a one-line error for a key; ``written`` is the key whose origin is reported."""
         origin = str(self.path)
         if override := _blamed(place, self.changed):
             origin += f" with --set {override}"
@@ -59,17 +59,17 @@ class Source:
 
 
 def load_run(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read and check the configuration of one run; raises `ConfigError`."""
+    """Read and validate the configuration of one run; raises `ConfigError`."""
     return _validated(RunConfig, read_source(path, overrides))
 
 
 def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> SweepConfig:
-    """Read and check a search space, every listed value and bound included; raises `ConfigError`."""
+    """Read and validate a search space, including every listed value and bound; raises `ConfigError`."""
     return _checked_sweep(read_source(path, overrides))
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read and check a run, or a search space where the file is one; raises `ConfigError`."""
+    """Read and validate a run, or a search space if the file is one; raises `ConfigError`."""
     source = read_source(path, overrides)
     return _checked_sweep(source) if SPACE in source.document else _validated(RunConfig, source)
 
@@ -85,7 +85,7 @@ def check_sweep_document(document: dict[str, Any], origin: str) -> SweepConfig:
 
 
 def read_source(path: str | Path, overrides: Sequence[str] = ()) -> Source:
-    """Read a file, what it extends, and what ``--set`` changes; raises `ConfigError`."""
+    """Read a file and the files it extends, and apply ``--set``; raises `ConfigError`."""
     stack = read_stack(path)
     changes = [(*parse_override(text), text) for text in overrides]
     layers = list(stack.layers)
@@ -134,7 +134,7 @@ def _checked_sweep(source: Source) -> SweepConfig:
 def _check_resolves(
     config: SweepConfig, source: Source, parameters: Mapping[str, Scalar], varied: Sequence[str]
 ) -> None:
-    """Check that a point of the space is a valid run; ``varied`` are the keys to blame where it is not."""
+    """Check that a point of the space is a valid run; ``varied`` are the keys to report if it is not."""
     try:
         config.resolve(parameters)
     except ValidationError as error:
@@ -159,20 +159,20 @@ def _validated(schema: type[Config], source: Source) -> Config:
 
 
 def _explained(error: ValidationError, schema: type[BaseModel], document: Any) -> tuple[str, str]:
-    """Explain an error and name the command that takes this kind of file."""
+    """Explain an error and name the command for this kind of file."""
     place, problem = explain(error, schema, document)
     if schema is RunConfig and place in ("space", "search"):
-        return place, "a single run has none; remove it, or sweep with python -m hamu_ray.tune"
+        return place, "not valid for a single run; remove it, or run a sweep with python -m hamu_ray.tune"
     if schema is SweepConfig and place == "space" and "space" not in document:
         return place, (
-            "missing; name a key to vary, such as optimizer.learning_rate: {loguniform: [1.0e-4, 0.1]}, "
-            "or take python -m hamu_ray.unlearn for a single run"
+            "missing; add a key to vary, such as optimizer.learning_rate: {loguniform: [1.0e-4, 0.1]}, "
+            "or use python -m hamu_ray.unlearn for a single run"
         )
     return place, problem
 
 
 def _blamed(place: str, changed: Mapping[str, str]) -> str | None:
-    """Return the ``--set`` that an error may come from, if there is one."""
+    """Return the ``--set`` that may have caused an error, if there is one."""
     for key, text in changed.items():
         if f"{place}.".startswith(f"{key}.") or (place and key.startswith(f"{place}.")):
             return text

@@ -1,4 +1,4 @@
-"""What `--set` does to a search space: a key that is given a value no longer varies. Plain data, before the schema."""
+"""The effect of `--set` on a search space: a key with a fixed value no longer varies. Works on unvalidated data."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,10 +11,10 @@ from hamu_ray.methods import METHOD_NAMES, keys_of
 
 
 def fix(document: dict[str, Any], key: str, value: Any) -> list[str]:
-    """Take out of a document's space what ``--set`` gave a value; return the keys that no longer vary.
+    """Remove keys set by ``--set`` from a document's space; return the keys that no longer vary.
 
-    A domain of several keys goes on with the others. Where the method or its objective is fixed, the keys go, too,
-    that it does not read.
+    A domain of several keys keeps the others. If the method or its objective is fixed, keys that it does not use are
+    also removed.
     """
     space = document.get(SPACE)
     if key.startswith(SPACE) or not isinstance(space, dict):
@@ -41,11 +41,11 @@ def fix(document: dict[str, Any], key: str, value: Any) -> list[str]:
 
 
 def _unread(document: Mapping[str, Any], space: Mapping[str, Any]) -> list[str]:
-    """Return the domains of methods' keys that none of the methods reads which are left."""
+    """Return the domains of method hyperparameters that none of the remaining methods uses."""
     methods = _choices(document, space, METHOD_NAME)
     objectives = _choices(document, space, FORGET_OBJECTIVE)
     if not all(method in METHOD_NAMES for method in methods):
-        return []  # it is the name that is wrong
+        return []  # the name itself is invalid
     read = {METHOD_PREFIX + key for m in methods for o in objectives for key in keys_of(m, o)} | {METHOD_NAME}
     return [
         path
@@ -55,7 +55,7 @@ def _unread(document: Mapping[str, Any], space: Mapping[str, Any]) -> list[str]:
 
 
 def _choices(document: Mapping[str, Any], space: Mapping[str, Any], key: str) -> list[Any]:
-    """Return the values that a key of the method may take, as far as they are listed."""
+    """Return the values that a key of the method may take, if they are listed."""
     domain = space.get(key)
     if isinstance(domain, Mapping):
         return [value for values in domain.values() if isinstance(values, list) for value in values]

@@ -1,11 +1,11 @@
-"""Nested mappings as flat ones with dotted key paths, and back."""
+"""Conversion between nested mappings and flat ones with dotted key paths."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings as one, with dotted key paths."""
+    """Flatten nested mappings into one with dotted key paths."""
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         path = f"{prefix}{key}"
@@ -14,7 +14,7 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return dotted key paths as nested mappings. Of a key that is also the prefix of others, the others are kept."""
+    """Convert dotted key paths to nested mappings. If a key is also the prefix of others, the others are kept."""
     document: dict[str, Any] = {}
     for path in sorted(flat, key=lambda path: path.count(".")):
         *parents, last = path.split(".")

@@ -6,15 +6,15 @@ from hamu_ray.config.schema import Section
 from hamu_ray.config.sources.nearest import near, nearest
 
 FIXED = {
-    "name": "it names the sweep",
+    "name": "it is the name of the sweep",
     "data.name": "data sets have different keys",
     "data.path": "a sweep has one data set",
     "forget.kind": "its kinds have different keys",
-    "model.task": "the data decide on it",
-    "storage": "a sweep has one place for its results",
-    "tracking": "a sweep has one place for its results",
+    "model.task": "it follows from the data",
+    "storage": "a sweep stores its results in one place",
+    "tracking": "a sweep stores its results in one place",
 }
-"""Keys, or whole sections, that are the same for all trials of a sweep, and why."""
+"""Keys or whole sections that must be the same in all trials of a sweep, with the reason."""
 
 
 def keys_of_domain(path: str) -> list[str]:
@@ -25,7 +25,7 @@ def keys_of_domain(path: str) -> list[str]:
 
 
 def key_paths(section: Section, prefix: str = "") -> Iterator[str]:
-    """Yield the path of every key of a configuration; of a section with variants, of the one that it has."""
+    """Yield the path of every key of a configuration; for sections with variants, those of the current variant."""
     for name in type(section).model_fields:
         value = getattr(section, name)
         if isinstance(value, Section):
@@ -37,13 +37,11 @@ def key_paths(section: Section, prefix: str = "") -> Iterator[str]:
 def check_varied(path: str, run: Section) -> None:
     """Check that a sweep over this run may vary a key.
 
-    Raises `ValueError` that names the nearest one that it may, or says why it may not.
+    Raises `ValueError` with the closest key that it may vary, or the reason why it may not.
     """
     for fixed, reason in FIXED.items():
         if f"{path}.".startswith(f"{fixed}."):
-            raise ValueError(
-                f"space.{path}: cannot vary within a sweep, {reason}; make a sweep for each value"
-            )
+            raise ValueError(f"space.{path}: cannot vary within a sweep: {reason}; run one sweep per value")
     known = [known for known in key_paths(run) if not any(f"{known}.".startswith(f"{f}.") for f in FIXED)]
     if path in known:
         return
@@ -53,7 +51,7 @@ def check_varied(path: str, run: Section) -> None:
 
 
 def _nearest(path: str, known: list[str]) -> str:
-    """The nearest key of the same section, the same key in another section, or the nearest of all."""
+    """The closest key of the same section, the same key in another section, or the closest of all."""
     section, _, key = path.rpartition(".")
     siblings = {
         known_key: at for at in known for other, _, known_key in [at.rpartition(".")] if other == section

@@ -1,7 +1,8 @@
-"""Configurations in layers: what a file `extends`, the file, and presets over them. Plain data, before the schema.
+"""Layered configurations: the files that a file `extends`, the file, and presets. Works on unvalidated data.
 
-What comes later wins, key by key: what a file extends, the preset of that which the file names, the file itself, its
-own preset of that name. The command is one file more: `--set preset=NAME` is laid over all, and other `--set` on top.
+Later layers override earlier ones key by key: the extended file, its preset selected by this file, the file itself, and
+this file's own preset of that name. The command line comes last: `--set preset=NAME` is applied on top of all files,
+and other `--set` on top of it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,10 +14,10 @@ from hamu_ray.config.sources.document import SPACE, ConfigError, place_of, read_
 from hamu_ray.config.sources.explain import shown
 
 EXTENDS, PRESETS, PRESET = "extends", "presets", "preset"
-"""The keys that say how a configuration is put together; the whole one has none of them."""
+"""The keys that define layering; the merged configuration has none of them."""
 
 VARIANTS = {"data": "name", "forget": "kind"}
-"""Sections whose other keys depend on one of them: where a file changes that, it inherits nothing of the section."""
+"""Sections whose keys depend on one of them: a file that changes it inherits no other key of the section."""
 
 Document = dict[str, Any]
 
@@ -32,28 +33,28 @@ class Layer:
 
 @dataclass(frozen=True)
 class Stack:
-    """A file and all that it extends."""
+    """A file and all files that it extends."""
 
     layers: tuple[Layer, ...] = ()
-    """What comes later wins."""
+    """Later layers override earlier ones."""
     presets: Mapping[str, tuple[Layer, ...]] = field(default_factory=dict)
-    """What can be laid over them: of each name a layer from every file that has such a preset."""
+    """Available presets: for each name, a layer from every file that defines it."""
 
     def preset(self, name: object) -> tuple[Layer, ...]:
-        """Return the layers of a preset, none for None; raises `ConfigError` that names those that exist."""
+        """Return the layers of a preset, none for None; raises `ConfigError` that lists the available ones."""
         if name is None:
             return ()
         if isinstance(name, str) and name in self.presets:
             return self.presets[name]
-        known = f"take {' or '.join(self.presets)}" if self.presets else "the file has none; remove it"
+        known = f"use {' or '.join(self.presets)}" if self.presets else "the file defines none; remove it"
         raise ConfigError(f"{PRESET}: unknown preset {shown(name)}; {known}")
 
 
 def read_stack(path: str | Path, above: tuple[str, ...] = ()) -> Stack:
-    """Read a file and what it extends; ``above`` are the files that extend this one.
+    """Read a file and the files it extends; ``above`` are the files that extend this one.
 
     Raises:
-        ConfigError: A file cannot be read or extends itself, or a preset is not there: one line that names the file.
+        ConfigError: A file cannot be read or extends itself, or a preset does not exist. The message names the file.
     """
     document = read_yaml(path)
     extends, presets, preset = (document.pop(key, None) for key in (EXTENDS, PRESETS, PRESET))
@@ -69,7 +70,7 @@ def read_stack(path: str | Path, above: tuple[str, ...] = ()) -> Stack:
 
 
 def merge(layers: Iterable[Layer]) -> Document:
-    """Return the whole configuration of some layers."""
+    """Merge layers into one configuration."""
     document: Document = {}
     for layer in layers:
         document = merge_two(document, layer.document)
@@ -77,7 +78,7 @@ def merge(layers: Iterable[Layer]) -> Document:
 
 
 def merge_two(base: Document, over: Document, place: tuple[str, ...] = ()) -> Document:
-    """Return a document with another laid over it, section by section; neither is changed.
+    """Merge two documents section by section, without changing them; ``over`` takes precedence.
 
     A domain of the space is replaced as a whole. Null in place of an inherited section or domain removes it.
     """
@@ -94,7 +95,7 @@ def merge_two(base: Document, over: Document, place: tuple[str, ...] = ()) -> Do
 
 
 def source_of(layers: Iterable[Layer], place: str) -> str | None:
-    """Return where a key, or else the nearest section around it, was written last; None where it was not."""
+    """Return where a key, or the closest enclosing section, was last written; None if it was not."""
     written = tuple(layers)[::-1]
     while place:
         for layer in written:
@@ -105,7 +106,7 @@ def source_of(layers: Iterable[Layer], place: str) -> str | None:
 
 
 def _goes_on(inherited: Document, value: Any, place: tuple[str, ...]) -> bool:
-    """Whether a section keeps what it inherits, but for the keys that are given."""
+    """Whether a section keeps its inherited keys."""
     if not isinstance(value, dict) or place[:-1] == (SPACE,):
         return False
     variant = VARIANTS.get(place[0]) if len(place) == 1 else None
@@ -115,7 +116,7 @@ def _goes_on(inherited: Document, value: Any, place: tuple[str, ...]) -> bool:
 def _base(path: str | Path, extends: object, above: tuple[str, ...]) -> Stack:
     if not isinstance(extends, str) or not extends:
         raise ConfigError(
-            f"{path}: {EXTENDS}: expected the path of a file, from this one, found {shown(extends)}"
+            f"{path}: {EXTENDS}: expected a file path relative to this file, found {shown(extends)}"
         )
     place = place_of(path)
     base = place_of(extends) if "://" in extends else place.parent / Path(extends).expanduser()
@@ -149,7 +150,7 @@ def _own_presets(path: str | Path, presets: object) -> dict[str, tuple[Layer, ..
 
 
 def _nested(changes: Mapping[Any, Any]) -> Document:
-    """Return changes by key paths as a document."""
+    """Convert changes by key path to a nested document."""
     document: Document = {}
     for path, value in changes.items():
         for key in reversed(split_path(str(path))):
@@ -159,7 +160,7 @@ def _nested(changes: Mapping[Any, Any]) -> Document:
 
 
 def _holds(document: Any, parts: list[str]) -> bool:
-    """Whether a document has a key at a path, or a value that is no section on the way."""
+    """Whether a document has a key at a path, or a value that is not a section on the way."""
     for part in parts:
         if not isinstance(document, dict):
             break

@@ -1,1 +1,1 @@
-"""HAMU: the weightings, how the constraint is split over blocks, the target and the trust region."""
+"""HAMU: the weightings, the split of the constraint over blocks, the target, and the trust region."""

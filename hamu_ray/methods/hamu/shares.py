@@ -1,4 +1,4 @@
-"""How a constraint on the whole model is shared out over its blocks beforehand, by fixed rules."""
+"""Splits of the whole model's constraint over its blocks by fixed rules."""
 
 import torch
 from torch import Tensor
@@ -6,29 +6,29 @@ from torch import Tensor
 from hamu_ray.methods.settings import ConstraintSplit
 
 _LEAST_PART = 1e-3
-"""Of an even part of what is available; blocks with less are asked for nothing where shares do not look at it."""
+"""Relative to an even part of the available change. Blocks with less get no share from rules that ignore availability.
+"""
 
 
 def constraint_shares(gram: Tensor, available: Tensor, split: ConstraintSplit, *, normalise: bool) -> Tensor:
     """Return each block's share of the constraint.
 
-    The shares before they are made to sum to one are equal (uniform), ``|r| |f|`` (grad_norm), and
-    ``exp(-r.f)`` relative to the block where that is largest (softmax_dot; dividing by the largest keeps it
-    finite). Without normalisation they are used as they are: with grad_norm and the radius in units of the
-    learning rate, every block's q is then the constraint ratio itself; with softmax_dot, the block with the
-    least conflict has to meet the whole constraint.
+    Before normalisation, the shares are equal (uniform), ``|r| |f|`` (grad_norm), or ``exp(-r.f)`` relative to the
+    block with the largest value, which keeps it finite (softmax_dot). Without normalisation they are used unchanged:
+    with grad_norm and a radius in units of the learning rate, every block's q then equals the constraint ratio; with
+    softmax_dot, the block with the least conflict has to meet the whole constraint.
 
-    Neither uniform nor softmax_dot looks at what a block can give. A block with less than a thousandth of an
-    even part of what is available (``A / blocks``, with A the sum) is left out of both: its share would take it
-    thousands of radii away. So the least step of an infeasible block is at most ``1000 B / A`` radii long with
-    uniform shares of which no block was left out, and ``1000 blocks B / A`` in any case.
+    Neither uniform nor softmax_dot depends on what a block can contribute. A block with less than a thousandth of an
+    even part of the available change (``A / blocks``, with A the sum) gets no share from them, because its step would
+    be thousands of radii long. The least step of an infeasible block is therefore at most ``1000 B / A`` radii long
+    with uniform shares if no block was left out, and ``1000 blocks B / A`` in any case.
 
     Args:
         gram: float64 ``(blocks, 2, 2)``.
         available: ``R |f|`` of each block ``(blocks,)``, in any unit.
-        split: How to share; not exact, which is no fixed rule.
-        normalise: Whether to divide the shares by their sum; uniform shares always sum to one. Where all are
-            zero, they become uniform: a constraint does not vanish because a gradient did.
+        split: The rule; not exact, which is not a fixed rule.
+        normalise: Whether to divide the shares by their sum; uniform shares always sum to one. If all shares are zero,
+            they become uniform, because the constraint still holds.
 
     Returns:
         ``(blocks,)`` float64, not negative.

@@ -1,18 +1,18 @@
-"""A run's progress towards the forget loss at which it ends."""
+"""Progress of a run towards the forget loss at which it ends."""
 
 import torch
 from torch import Tensor
 
 
 def remaining_to_target(loss: Tensor, *, start: float, target: float) -> Tensor:
-    """Return the part of the way from ``start`` to ``target`` that a loss has left.
+    """Return the remaining fraction of the way from ``start`` to ``target``.
 
-    ``clamp((target - loss) / (target - start), 0, 1)``: 1 at the start and below, 0 at the target and beyond, and 0
-    everywhere if the start is not below the target, where there is nothing to do. NaN stays NaN.
+    ``clamp((target - loss) / (target - start), 0, 1)``: 1 at the start and below, 0 at the target and above. It is 0
+    everywhere if the start is not below the target, because nothing is left to forget. NaN stays NaN.
 
     Args:
-        loss: 0-d, on any device; nothing waits for it.
-        start: The loss of the model that unlearning starts from.
+        loss: 0-d, on any device; no synchronisation.
+        start: The loss of the initial model.
         target: The loss to end at.
 
     Returns:

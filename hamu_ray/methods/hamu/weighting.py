@@ -1,29 +1,27 @@
 """HAMU: the best step for one objective among those that guarantee a first-order gain in the other.
 
-Source: Chen et al., "How Hard Can It Be? Hardness-Aware Multi-Objective Unlearning", ICML 2026, arXiv
-2606.02119.
+Source: Chen et al., "How Hard Can It Be? Hardness-Aware Multi-Objective Unlearning", ICML 2026, arXiv 2606.02119.
 
 HAMU-Q solves, in every block of parameters, for the change d of the weights:
 
     minimise r.d   subject to   f.d >= B   and   |d| <= R
 
-with r and f the gradients of the retain and the forget loss, B the block's share of the constraint and R
-its radius. HAMU-U is the same problem with (r, f) replaced by (-f, -r). With the unit vectors u = r/|r| and
-v = f/|f|, the angle t between them, and q = B / (R |f|), what is needed over what is available, the
-solution is
+with r and f the gradients of the retain and the forget loss, B the block's share of the constraint and R its radius.
+HAMU-U is the same problem with (r, f) replaced by (-f, -r). With the unit vectors u = r/|r| and v = f/|f|, the angle t
+between them, and q = B / (R |f|), the required over the available change, the solution is
 
     infeasible  q > 1           d = (B / |f|) v, the shortest step with f.d = B
-    direct      cos t <= -q     d = -R u, as its f.d is B or more already
-    colinear    sin t = 0       d = (B / |f|) v, as no direction is left besides v
+    direct      cos t <= -q     d = -R u, since its f.d is at least B
+    colinear    sin t = 0       d = (B / |f|) v, since v is the only direction left
     rectified   otherwise       d = R (q v - sqrt(1 - q^2) (u - cos t v) / sin t), with f.d = B and |d| = R
 
-This is the paper's closed form, written in q and t because they have no scale: comparing them means the same
-for huge and for tiny gradients. The weights are those of the equivalent gradient -d / lr, computed from R /
-lr and B / lr, so that a radius and a constraint in units of the learning rate hold at rate zero too.
+This is the paper's closed form in terms of q and t, which are scale-free: comparisons mean the same for huge and for
+tiny gradients. The weights are those of the equivalent gradient -d / lr, computed from R / lr and B / lr, so that a
+radius and a constraint in units of the learning rate also hold at rate zero.
 
-How the constraint of the whole model comes to a B in every block is the split: fixed shares
-(`hamu_ray.methods.hamu.shares`), or the q of every block that together cost the whole model least
-(`hamu_ray.methods.hamu.whole_model`), which may be below 0 in blocks where others gain more cheaply.
+The split determines B in every block from the constraint of the whole model: by fixed shares
+(`hamu_ray.methods.hamu.shares`), or by the values of q with the least cost for the whole model
+(`hamu_ray.methods.hamu.whole_model`), which may be negative in blocks where others gain more cheaply.
 """
 
 from dataclasses import dataclass, replace
@@ -40,10 +38,11 @@ from hamu_ray.methods.registry import settings_of
 from hamu_ray.methods.settings import CONSTRAINTS, StepSettings
 
 _COLINEAR_SINE_SQUARED = 1e-12
-"""At angles below 1e-6 rad the part of r off f is within the rounding of float32 gradients: it has no
-direction."""
+"""Below an angle of 1e-6 rad, the component of r orthogonal to f is within the rounding of float32 gradients and has no
+meaningful direction.
+"""
 _ROUNDING = 1e-12
-"""A need is within what is available up to this, relatively; both are sums in float64."""
+"""Relative tolerance of the required over the available change; both are sums in float64."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +52,7 @@ class _Problem:
     retain_norm: Tensor
     forget_norm: Tensor
     cosine: Tensor
-    """Of the angle between the gradients; 0 where one of them is zero."""
+    """Cosine of the angle between the gradients; 0 if one of them is zero."""
     sine_squared: Tensor
     sine: Tensor
     reach: Tensor
@@ -62,9 +61,10 @@ class _Problem:
     """R |f| / lr."""
 
     def quotas(self, *needed: Tensor) -> tuple[Tensor, ...]:
-        """Return every block's q at the least cost: of the problem, where its B / lr is given; of its reverse.
+        """Return every block's q at the least cost, for each given B / lr and for the reverse problem.
 
-        The reverse problem: the most of what f measures, at no first-order rise of what r does. Its q are of r.
+        The reverse problem maximises the change of f's loss without a first-order increase of r's loss. Its q refer to
+        r.
         """
         ratio = norm_ratio(self.forget_norm, self.retain_norm)
         needs = (*needed, self.available.new_zeros(()))
@@ -79,18 +79,19 @@ class _Split:
     """The gain required of every block ``(blocks,)``; float64."""
 
     quota: Tensor
-    """q, needed over available; 0 where nothing is needed, infinite where something is and nothing is
-    available."""
+    """q, required over available change; 0 where nothing is required, infinite where nothing is available but something
+    is required.
+    """
     needed: Tensor
     """B / lr."""
     feasible: Tensor
     """Bool; with the exact split the same in all blocks."""
     free: Tensor
-    """0-d: the most that the whole model can gain at no first-order cost, / lr."""
+    """0-d: the largest gain of the whole model without a first-order cost, divided by lr."""
 
 
 def _plane(gram: Tensor, rate: Tensor, settings: StepSettings) -> _Problem:
-    """Bring the problem of HAMU-Q into its plane. See `_Problem`."""
+    """Reduce the problem of HAMU-Q to the plane of the gradients. See `_Problem`."""
     retain_norm, forget_norm = gram.diagonal(dim1=-2, dim2=-1).sqrt().unbind(-1)
     both = retain_norm * forget_norm
     cosine = (gram[:, 0, 1] / both).masked_fill(both == 0, 0.0).clamp(-1.0, 1.0)
@@ -104,7 +105,7 @@ def _plane(gram: Tensor, rate: Tensor, settings: StepSettings) -> _Problem:
 
 
 def _per_rate(value: Tensor, rate: Tensor) -> Tensor:
-    """Return a value over the learning rate; 0 at rate 0."""
+    """Divide a value by the learning rate; 0 at rate 0."""
     return (value / rate).masked_fill(rate == 0, 0.0)
 
 
@@ -118,12 +119,12 @@ def _total(problem: _Problem, rate: Tensor, settings: StepSettings) -> tuple[Ten
     elif settings.constraint_ratio is not None:
         needed = rate.new_full((), settings.constraint_ratio)
     else:
-        raise ValueError(f"HAMU needs one of {', '.join(CONSTRAINTS)}, found none: give one")
+        raise ValueError(f"HAMU needs one of {', '.join(CONSTRAINTS)}, found none")
     return needed * rate, needed
 
 
 def _towards_target(problem: _Problem, needed: Tensor, remaining: Tensor, guaranteed: Guaranteed) -> Tensor:
-    """Return B / lr as far as the target is: where it is reached, no forgetting is asked for, or all utility."""
+    """Scale B / lr with the remaining way to the target, at which it is zero (HAMU-Q) or all available (HAMU-U)."""
     if guaranteed == "forget":
         return needed * remaining
     everything = problem.available.sum()
@@ -131,13 +132,13 @@ def _towards_target(problem: _Problem, needed: Tensor, remaining: Tensor, guaran
 
 
 def _share_out(gram: Tensor, problem: _Problem, needed: Tensor, settings: StepSettings) -> _Split:
-    """Share the whole model's B / lr out over the blocks."""
+    """Split the whole model's B / lr over the blocks."""
     available = problem.available
     if settings.constraint_split == "exact":
         quota, reverse = problem.quotas(needed)
         in_all = available.sum()
         met = needed <= in_all * (1 + _ROUNDING)
-        # Out of reach: of every block the same multiple of what it can.
+        # Infeasible: every block gets the same multiple of its available change.
         quota = torch.where(met, quota, needed / in_all).masked_fill(available == 0, 0.0)
         feasible, asked = met.expand_as(quota), quota * available
     else:
@@ -147,13 +148,13 @@ def _share_out(gram: Tensor, problem: _Problem, needed: Tensor, settings: StepSe
         )
         quota = (asked / available).masked_fill(asked == 0, 0.0)
         feasible = quota <= 1 + _ROUNDING
-    # The reverse problem's cost is of ascending f's loss, hence negative.
+    # The reverse problem's cost refers to ascending f's loss, hence the negative sign.
     free = -(available * cost_of_quotas(reverse, problem.cosine, problem.sine)).sum()
     return _Split(quota, asked, feasible, free)
 
 
 def _act(problem: _Problem, split: _Split, settings: StepSettings) -> tuple[Tensor, Tensor]:
-    """Return the `Branch` of every block ``(blocks,)``, int64, and the part of the available that it gains."""
+    """Return the `Branch` of every block ``(blocks,)``, int64, and its gain as a fraction of the available change."""
     infeasible, none = ~split.feasible, problem.available == 0
     colinear = (problem.sine_squared <= _COLINEAR_SINE_SQUARED) | (problem.retain_norm == 0)
     branch = torch.full_like(infeasible, Branch.RECTIFIED, dtype=torch.int64)
@@ -171,7 +172,7 @@ def _act(problem: _Problem, split: _Split, settings: StepSettings) -> tuple[Tens
     skipped = infeasible
     if settings.infeasible == "least_step":
         branch = branch.masked_fill(infeasible, Branch.INFEASIBLE)
-        # Along a zero gradient no step meets a constraint, however long; and a zero radius has no multiples.
+        # With a zero gradient no step of any length meets a constraint, and a zero radius has no multiples.
         skipped = infeasible & none
     elif settings.infeasible != "skip":
         skipped = infeasible.any().expand_as(infeasible)
@@ -181,7 +182,7 @@ def _act(problem: _Problem, split: _Split, settings: StepSettings) -> tuple[Tens
 def _weights(problem: _Problem, branch: Tensor, gained: Tensor) -> tuple[Tensor, Tensor]:
     """Return the weights ``(blocks, 2)`` of -d / lr, and the length of d in radii ``(blocks,)``.
 
-    The values not selected may be infinite or NaN.
+    Values that are not selected may be infinite or NaN.
     """
     direct, rectified = branch == Branch.DIRECT, branch == Branch.RECTIFIED
     descent = (problem.reach / problem.retain_norm).masked_fill(problem.retain_norm == 0, 0.0)
@@ -200,20 +201,20 @@ def quality_weighting(gram: Tensor, lr: float | Tensor, settings: StepSettings) 
     Args:
         gram: float64 ``(blocks, 2, 2)``, of the gradients of the two losses.
         lr: The schedule's current learning rate, a float or a 0-d tensor on the same device.
-        settings: All are read but the trust region, which is the caller's; with ``radius`` None the radius is
-            ``lr |r|``.
+        settings: All hyperparameters are used except for the trust region, which is the caller's responsibility. With
+            ``radius`` None, the radius is ``lr |r|``.
 
     Returns:
-        The decision, with its `Constraint`. Where all entries of ``gram`` are finite, so are the weights.
+        The decision, with its `Constraint`. If all entries of ``gram`` are finite, so are the weights.
 
     Raises:
-        ValueError: If the settings have none of ``constraint``, ``constraint_ratio``, ``constraint_fraction``.
+        ValueError: If none of ``constraint``, ``constraint_ratio``, ``constraint_fraction`` is given.
     """
     return _decide(gram, lr, settings, "forget")
 
 
 def _decide(gram: Tensor, lr: float | Tensor, settings: StepSettings, guaranteed: Guaranteed) -> Decision:
-    """Solve HAMU-Q's problem, whichever loss its f is the gradient of."""
+    """Solve HAMU-Q's problem, regardless of which loss f is the gradient of."""
     rate = lr.double() if isinstance(lr, Tensor) else gram.new_full((), lr)
     problem = _plane(gram, rate, settings)
     total, needed = _total(problem, rate, settings)
@@ -244,10 +245,10 @@ def _decide(gram: Tensor, lr: float | Tensor, settings: StepSettings, guaranteed
 def utility_weighting(gram: Tensor, lr: float | Tensor, settings: StepSettings) -> Decision:
     """HAMU-U: the step that forgets most among those that guarantee a gain in utility.
 
-    It is HAMU-Q with the roles swapped, (r, f) replaced by (-f, -r). The Gram matrix of (-f, -r) is that of
-    (r, f) with rows and columns swapped, and a step ``a (-f) + b (-r)`` has the weights (-b, -a) on (r, f).
+    This is HAMU-Q with the roles swapped: (r, f) is replaced by (-f, -r). The Gram matrix of (-f, -r) is that of (r, f)
+    with rows and columns swapped, and a step ``a (-f) + b (-r)`` has the weights (-b, -a) on (r, f).
 
-    Args, returns and raises as `quality_weighting`; with ``radius`` None the radius is ``lr |f|``.
+    Arguments, return value and errors are those of `quality_weighting`; with ``radius`` None, the radius is ``lr |f|``.
     """
     swapped = _decide(gram.flip(-2, -1), lr, settings, "retain")
     return replace(swapped, gram=gram, weights=-swapped.weights.flip(-1))

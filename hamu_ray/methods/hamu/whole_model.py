@@ -1,21 +1,21 @@
-"""The constraint shared out over the blocks at the least cost: one multiplier for the whole model.
+"""The split of the constraint over blocks with the least cost: one Lagrange multiplier for the whole model.
 
-HAMU's problem for the whole model, with r and f the gradients of every block i and R its radius,
+HAMU's problem for the whole model, with gradients r and f of every block i and its radius R,
 
     minimise  sum_i r_i.d_i   subject to   sum_i f_i.d_i >= B   and   |d_i| <= R_i  for every i
 
-has the solution ``d_i(mu) = -R_i (r_i - mu f_i) / |r_i - mu f_i|`` with one multiplier mu >= 0 for all blocks.
-With the unit vectors u = r/|r| and v = f/|f|, the cosine c and sine s of the angle between them, and x = mu
-|f|/|r|, what the block gains of what it could is
+has the solution ``d_i(mu) = -R_i (r_i - mu f_i) / |r_i - mu f_i|`` with one multiplier mu >= 0 for all blocks. With the
+unit vectors u = r/|r| and v = f/|f|, the cosine c and sine s of the angle between them, and x = mu |f|/|r|, the block's
+gain as a fraction of its available gain is
 
     q(mu) = f.d / (R |f|) = (x - c) / sqrt((x - c)^2 + s^2)
 
-which never falls as mu grows, from -c (the descent of r alone) to 1 (the ascent of f alone). So the problem is
-to find q for every block, its quota: HAMU's closed form (see `hamu_ray.methods.hamu.weighting`) then gives the block's
-step. mu is found by sections: the sum of the gains is computed at many values of mu at once, a few times over,
-between the neighbours that enclose the wanted sum. Quotas between those of the two ends of the last, narrow
-interval, in one proportion for all blocks, meet the wanted sum exactly. Where nearly colinear blocks jump from
--1 to 1 within it, this is what shares the jump out; elsewhere the ends all but coincide.
+which is non-decreasing in mu, from -c (the descent of r alone) to 1 (the ascent of f alone). The problem is thus to
+find q for every block, its quota; HAMU's closed form (see `hamu_ray.methods.hamu.weighting`) then gives the block's
+step. mu is found by repeated sectioning: the sum of the gains is evaluated at many values of mu at once, and the search
+continues between the neighbours that enclose the required sum. Interpolation between the quotas at the ends of the
+last, narrow interval, with one ratio for all blocks, meets the required sum exactly. If nearly colinear blocks jump
+from -1 to 1 within the interval, the interpolation distributes the jump; elsewhere the two ends nearly coincide.
 """
 
 import math
@@ -25,37 +25,38 @@ import torch
 from torch import Tensor
 
 _SECTIONS = 128
-"""Intervals that a search interval is divided into, all ends of which are tried at once."""
+"""Number of intervals that a search interval is divided into; all their ends are evaluated at once."""
 _ROUNDS = 5
 _LOG_RANGE = 256.0
-"""The multiplier is sought from exp(-256) to exp(256), wider than the ratios of float32 gradients. The last
-interval is ``2 * 256 / 128^5 = 1.5e-8`` wide relative to mu, and its ends' mixture costs at most a quarter of
-that times ``mu * (the gains' difference) <= 2 sum_i R_i |r_i|`` more than the best."""
+"""The multiplier is searched between exp(-256) and exp(256), a wider range than the ratios of float32 gradients. The
+last interval is ``2 * 256 / 128^5 = 1.5e-8`` wide relative to mu, and interpolation costs at most a quarter of that
+times ``mu * (difference of the gains) <= 2 sum_i R_i |r_i|`` more than the optimum.
+"""
 _START = math.exp(-_LOG_RANGE)
 """The low end of the whole range; it represents zero."""
 _LEAST_NORM = 1e-200
 _RATIOS = (1e-150, 1e150)
-"""Range of |f|/|r|; a zero gradient gets an end of it. Products with the multiplier stay finite."""
+"""Range of |f|/|r|; zero gradients are clamped to its ends. Products with the multiplier stay finite."""
 _LEAST = 1e-300
-"""Stands for zero where it would be divided by."""
+"""Replaces zero in denominators."""
 
 
 @lru_cache(maxsize=8)
 def _factors(device: torch.device) -> tuple[Tensor, ...]:
-    """Return what the low end of an interval is multiplied by in every round ``(tried, 1)``, and at last."""
+    """Return the factors on the low end of the interval in every round ``(tried, 1)``, and in the last step."""
     width = 2 * _LOG_RANGE
     steps = torch.arange(1, _SECTIONS, dtype=torch.float64).unsqueeze(-1)
     factors = []
     for _ in range(_ROUNDS):
         width /= _SECTIONS
         factors.append(torch.exp(width * steps))
-    # A hundredth wider, lest rounding of the products leave a jump at the upper end outside.
+    # A hundredth wider, so that rounding of the products cannot exclude a jump at the upper end.
     ends = torch.exp(1.01 * width * torch.arange(2, dtype=torch.float64).unsqueeze(-1))
     return tuple(factor.to(device) for factor in (*factors, ends))
 
 
 def norm_ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """Return the ratio of two norms ``(blocks,)``, within bounds where one of them is zero."""
+    """Return the ratio of two norms ``(blocks,)``, clamped if one of them is zero."""
     ratio = numerator.clamp(min=_LEAST_NORM) / denominator.clamp(min=_LEAST_NORM)
     return ratio.clamp(*_RATIOS)
 
@@ -67,15 +68,15 @@ def least_cost_quotas(
 
     Args:
         ratio: |f|/|r| of every block in every problem, ``(problems, blocks)`` float64; see `norm_ratio`.
-        cosine: Of the angle between the block's gradients ``(blocks,)``.
-        sine: Of the same, not negative.
+        cosine: Cosine of the angle between the block's gradients ``(blocks,)``.
+        sine: Sine of the same angle, not negative.
         available: R |f| ``(problems, blocks)``.
         needed: B of each problem ``(problems,)``, in the same units.
 
     Returns:
-        ``(problems, blocks)`` float64 within -cosine and 1: ``sum(quota * available)`` is B, or more where the
-        descent of r alone gains more. Where B is more than is available, all but 1. Never waits for the
-        device; the same input gives the same bits.
+        ``(problems, blocks)`` float64 in -cosine..1. ``sum(quota * available)`` is B, or more if the descent of r alone
+        gains more. If B exceeds what is available, all quotas are almost 1. Does not synchronise; the result is
+        deterministic.
     """
     *factors, ends = _factors(available.device)
     turned, sine, ratio, column = -cosine, sine.clamp(min=_LEAST), ratio.unsqueeze(1), available.unsqueeze(2)
@@ -96,5 +97,5 @@ def least_cost_quotas(
 
 
 def cost_of_quotas(quotas: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Return ``r.d / (R |r|)`` of the cheapest steps of length R that gain the quotas, shaped like them."""
+    """Return ``r.d / (R |r|)`` of the cheapest steps of length R that gain the quotas, with the quotas' shape."""
     return cosine * quotas - sine * (1 - quotas.square()).clamp(min=0.0).sqrt()

@@ -1,1 +1,1 @@
-"""What can be compared in a report, and how."""
+"""Statistics behind the report: comparable trials, paired tests, importance of hyperparameters, step diagnostics."""

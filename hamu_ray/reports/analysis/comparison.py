@@ -1,4 +1,4 @@
-"""Statistics of the differences between methods: hypervolume over seeds, intervals, and paired tests."""
+"""Statistics of the differences between methods: hypervolume per seed, confidence intervals and paired tests."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,53 +13,53 @@ from hamu_ray.results.summary import method_of
 from hamu_ray.results.trial import Status
 
 RESULTS = frozenset({Status.FINISHED, Status.INFEASIBLE, Status.COLLAPSED, Status.PRUNED})
-"""Ends that count as a result of the method; an error or an interrupt does not."""
+"""Statuses that count as a result of the method; failed and interrupted trials do not."""
 
 LEAST_FOR_WILCOXON = 6
-"""Pairs below which no signed-rank test can reach 0.05: its least two-sided p-value is 2 / 2^n."""
+"""Minimum number of pairs at which a signed-rank test can reach 0.05: its smallest two-sided p-value is 2 / 2^n."""
 
 VARIANTS = "hamu"
-"""Prefix of the methods that are compared with all others."""
+"""Name prefix of the methods that are compared with all others."""
 
 
 @dataclass(frozen=True)
 class MethodVolume:
-    """A method's hypervolume, of each seed's own front."""
+    """Hypervolume of a method, computed from the Pareto front of each seed."""
 
     method: str
     by_seed: dict[int, float]
-    """0 where all trials ended without a point on a front; a seed without a trial that ended is left out."""
-    share: float
-    """Of the best box that the mean covers."""
+    """0 if no trial of a seed reached a front. Seeds without a completed trial are left out."""
+    fraction: float
+    """Mean hypervolume divided by the area of the best box."""
     interval: Interval
     trials: int
-    """That these are of."""
+    """Number of trials behind the hypervolume."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two methods' hypervolumes, paired by seed."""
+    """Hypervolumes of two methods, paired by seed."""
 
     variant: str
     baseline: str
     pairs: int
     difference: Interval
-    """Variant less baseline."""
+    """Variant minus baseline."""
     p_value: float
-    """Of the paired t test, two-sided; NaN where it is not defined."""
+    """Two-sided p-value of the paired t test; NaN if undefined."""
     wilcoxon: float
-    """Of the signed-rank test; NaN with fewer than `LEAST_FOR_WILCOXON` pairs."""
+    """p-value of the signed-rank test; NaN with fewer than `LEAST_FOR_WILCOXON` pairs."""
     adjusted: float = field(default=math.nan)
-    """The t test's p-value after Holm's correction over all comparisons."""
+    """p-value of the t test after Holm's correction over all comparisons."""
 
 
 def volumes(problem: Problem) -> list[MethodVolume]:
-    """Return each method's hypervolume by seed, the best mean first."""
+    """Return the hypervolume of each method by seed, sorted by mean in descending order."""
     found = []
     for method in problem.methods:
         ended = [
             m
-            for m in problem.members
+            for m in problem.trials
             if method_of(m.record) == method and not m.record.running and m.record.status in RESULTS
         ]
         if not ended:
@@ -70,8 +70,8 @@ def volumes(problem: Problem) -> list[MethodVolume]:
         }
         interval = mean_interval(list(by_seed.values()))
         box = _box(problem)
-        share = interval.mean / box if box > 0 else math.nan
-        found.append(MethodVolume(method, by_seed, share, interval, len(ended)))
+        fraction = interval.mean / box if box > 0 else math.nan
+        found.append(MethodVolume(method, by_seed, fraction, interval, len(ended)))
     return sorted(found, key=lambda volume: (-volume.interval.mean, volume.method))
 
 
@@ -83,7 +83,7 @@ def _box(problem: Problem) -> float:
 
 
 def comparisons(found: Sequence[MethodVolume]) -> list[Comparison]:
-    """Return every HAMU variant against every other method, where two seeds or more pair them."""
+    """Compare every HAMU variant with every other method that shares at least two seeds with it."""
     pairs = list(_comparisons(found))
     adjusted = holm([one.p_value for one in pairs])
     return [replace(one, adjusted=p) for one, p in zip(pairs, adjusted, strict=True)]
@@ -100,7 +100,7 @@ def _comparisons(found: Sequence[MethodVolume]) -> Iterator[Comparison]:
 
 def _compare(variant: str, baseline: str, ours: np.ndarray, theirs: np.ndarray) -> Comparison:
     gains = ours - theirs
-    # Equal differences have no variance to test against.
+    # The t test is undefined if all differences are equal.
     spread = np.ptp(gains) > 1e-12
     p_value = float(stats.ttest_rel(ours, theirs).pvalue) if spread else math.nan
     many = len(gains) >= LEAST_FOR_WILCOXON and np.any(gains != 0)
@@ -111,7 +111,7 @@ def _compare(variant: str, baseline: str, ours: np.ndarray, theirs: np.ndarray) 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values after Holm's step-down correction (Holm 1979); NaN stays NaN and counts as no test.
 
-    The i-th smallest of m, counted from 0, is multiplied by m - i; none falls below one before it, none exceeds 1.
+    The i-th smallest of m p-values, counted from 0, is multiplied by m - i. The results are monotone and capped at 1.
     """
     order = sorted((i for i, p in enumerate(p_values) if not math.isnan(p)), key=lambda i: p_values[i])
     adjusted = [math.nan] * len(p_values)

@@ -1,4 +1,4 @@
-"""Which parameters decide whether a trial is good: PED-ANOVA over a study rebuilt from the records."""
+"""Importance of hyperparameters: PED-ANOVA over an Optuna study rebuilt from the trial records."""
 
 import math
 import warnings
@@ -21,34 +21,34 @@ from hamu_ray.results.summary import method_of
 from hamu_ray.results.trial import Status, TrialRecord
 
 LEAST_TRIALS = 12
-"""Below this many finished trials a quarter of them is no sample."""
+"""Minimum number of finished trials: with fewer, a quarter of them is too small a sample."""
 
 TOP = 0.25
-"""The share of trials that count as good."""
+"""The fraction of trials that count as good."""
 
 EVERYTHING = "all methods"
 
 
 @dataclass(frozen=True)
 class Importance:
-    """Shares of the parameters, which sum to one, for each objective."""
+    """Importance of each hyperparameter for each objective, as fractions that sum to one."""
 
     scope: str
-    """A method, or all of them."""
+    """A method, or `EVERYTHING`."""
     trials: int
-    shares: dict[str, dict[str, float]]
-    """Objective to parameter to share."""
+    fractions: dict[str, dict[str, float]]
+    """Objective to hyperparameter to fraction."""
 
 
 def importances(problem: Problem) -> tuple[list[Importance], list[str]]:
-    """Return the importances over all methods and within each, and why some are not there, in sentences."""
-    records = [m.record for m in problem.members if m.record.status is Status.FINISHED]
+    """Return the importances over all methods and within each method, and sentences that explain which are missing."""
+    records = [m.record for m in problem.trials if m.record.status is Status.FINISHED]
     scopes = {EVERYTHING: records}
     if len(problem.methods) > 1:
         scopes |= {name: [r for r in records if method_of(r) == name] for name in problem.methods}
     domains = {
         path: domains
-        for sweep in {m.sweep.key: m.sweep for m in problem.members}.values()
+        for sweep in {m.sweep.key: m.sweep for m in problem.trials}.values()
         if sweep.config is not None
         for path, domains in sweep.config.space.items()
     }
@@ -63,10 +63,10 @@ def importances(problem: Problem) -> tuple[list[Importance], list[str]]:
             constant.append(scope)
         else:
             distributions = {path: distribution(domains[path], values) for path, values in varied.items()}
-            shares = {o.metric: _shares(trials, o, distributions) for o in problem.objectives}
-            found.append(Importance(scope, len(trials), shares))
+            fractions = {o.metric: _fractions(trials, o, distributions) for o in problem.objectives}
+            found.append(Importance(scope, len(trials), fractions))
     missing = [f"with fewer than {LEAST_TRIALS} finished trials, {', '.join(few)}"] if few else []
-    missing += [f"with fewer than two parameters that varied, {', '.join(constant)}"] if constant else []
+    missing += [f"with fewer than two hyperparameters that varied, {', '.join(constant)}"] if constant else []
     return found, missing
 
 
@@ -75,10 +75,10 @@ def _values(trials: Sequence[TrialRecord], path: str) -> Iterator[object]:
 
 
 def distribution(domains: Sequence[Domain], values: Sequence[object]) -> BaseDistribution:
-    """Return a path's domains for Optuna as one.
+    """Merge the domains of one key path into one Optuna distribution.
 
-    It is widened to what other domains allow and other sweeps sampled; of domains of several kinds the values are
-    taken as categories.
+    The result covers all domains and all sampled values. Domains of different kinds become one categorical
+    distribution.
     """
     if len({domain.kind for domain in domains}) > 1:
         return CategoricalDistribution(list(dict.fromkeys(values)))  # type: ignore[arg-type]
@@ -95,10 +95,10 @@ def distribution(domains: Sequence[Domain], values: Sequence[object]) -> BaseDis
     return CategoricalDistribution(list(dict.fromkeys([*domain.examples, *values])))  # type: ignore[list-item]
 
 
-def _shares(
+def _fractions(
     trials: Sequence[TrialRecord], objective: Objective, distributions: dict[str, BaseDistribution]
 ) -> dict[str, float]:
-    """Return each parameter's share in whether a trial is among the best quarter in one objective."""
+    """Return the importance of each hyperparameter for being among the best quarter of trials in one objective."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize" if objective.maximise else "minimize")
     for trial in trials:

@@ -1,4 +1,4 @@
-"""Trials grouped by the problem that they solve, and by configurations that are equal except for the seed."""
+"""Trials grouped by unlearning problem, and by configuration across seeds."""
 
 import json
 import math
@@ -17,21 +17,21 @@ from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import Status, TrialRecord
 
 PROBLEM_SECTIONS = ("data", "forget", "model", "training", "original", "reference")
-"""Sections of a run that define the forget set and the model: trials that differ here are not compared."""
+"""Config sections that define the unlearning problem. Trials that differ in them are not compared."""
 
 BOOKKEEPING = frozenset({"name", "seed", "workers", "storage", "tracking", "checkpoint"})
-"""Sections of a run that do not change a configuration."""
+"""Config sections that do not distinguish configurations."""
 
 
 @dataclass(frozen=True)
-class Member:
-    """A trial among those of a report."""
+class ReportTrial:
+    """A trial in a report."""
 
     sweep: SweepResult
-    trial: str
-    """Its name within the sweep."""
+    name_in_sweep: str
+    """The trial id within its sweep."""
     record: TrialRecord
-    """Under a name that is unique in the report."""
+    """The trial's record, under a `trial_id` that is unique in the report."""
 
     @property
     def seed(self) -> int:
@@ -45,15 +45,15 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Configuration:
-    """Finished trials that are equal except for their seeds."""
+class SeedGroup:
+    """Finished trials with equal configurations except for the seed."""
 
-    members: tuple[Member, ...]
-    """By seed."""
+    trials: tuple[ReportTrial, ...]
+    """Sorted by seed."""
     record: TrialRecord
-    """One record for all of them: means over seeds, under a common name."""
+    """One record for the whole group: metrics averaged over seeds, under a common name."""
     intervals: tuple[Interval, Interval]
-    """Mean and 95 % interval of the two objectives over seeds; no interval where there is one seed."""
+    """Mean and 95 % confidence interval of the two objectives over seeds; the interval is NaN for a single seed."""
     seeds: tuple[int, ...]
 
     @property
@@ -63,51 +63,51 @@ class Configuration:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The sampled hyperparameters other than the method and the seed."""
+        """The sampled hyperparameters, without method and seed."""
         return settings_of(self.record, without_seed=True)
 
-    def interval(self, measure: str) -> Interval:
-        """Return the mean and interval of a metric over the seeds."""
-        return mean_interval([m.get(measure, math.nan) for m in _by_seed(self.members).values()])
+    def interval(self, metric: str) -> Interval:
+        """Return the mean and confidence interval of a metric over the seeds."""
+        return mean_interval([m.get(metric, math.nan) for m in _by_seed(self.trials).values()])
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Trials that can be compared: the same models, the same data, the same objectives."""
+    """Trials that can be compared: same models, same data, same objectives."""
 
     title: str
-    """What sets it apart from the report's other problems; what it is about where there is one."""
-    members: tuple[Member, ...]
+    """What distinguishes it from the report's other problems, or a short description if it is the only one."""
+    trials: tuple[ReportTrial, ...]
     objectives: tuple[Objective, Objective]
-    configurations: tuple[Configuration, ...]
+    groups: tuple[SeedGroup, ...]
     original: Mapping[str, float]
     reference: Mapping[str, float]
 
     @cached_property
     def summary(self) -> SweepSummary:
-        """The front of the configurations' means, and the trials that are on no front."""
-        others = [m.record for m in self.members if m.record.trial_id not in self._grouped]
-        records = [*(c.record for c in self.configurations), *others]
+        """Summary of the groups' means, and of the trials that belong to no group."""
+        others = [m.record for m in self.trials if m.record.trial_id not in self._grouped]
+        records = [*(c.record for c in self.groups), *others]
         return self._summarise(records)
 
     @cached_property
-    def front(self) -> tuple[Configuration, ...]:
-        """The configurations on the front, from the worst to the best first objective."""
+    def front(self) -> tuple[SeedGroup, ...]:
+        """The groups on the Pareto front, from the worst to the best first objective."""
         return tuple(self._named[trial.trial_id] for trial in self.summary.front)
 
     @property
-    def knee(self) -> Configuration | None:
-        """The configuration at the front's knee."""
+    def knee(self) -> SeedGroup | None:
+        """The group at the knee of the front."""
         return self._named[self.summary.knee.trial_id] if self.summary.knee else None
 
     @cached_property
     def methods(self) -> tuple[str, ...]:
-        """The methods that were tried, by name."""
-        return tuple(sorted({method_of(m.record) for m in self.members}))
+        """Names of the methods that were tried, sorted."""
+        return tuple(sorted({method_of(m.record) for m in self.trials}))
 
     @cached_property
-    def knees(self) -> dict[str, Configuration]:
-        """The knee of each method's own front; methods that have none are left out."""
+    def knees(self) -> dict[str, SeedGroup]:
+        """The knee of each method's own front; methods without a knee are left out."""
         found = {}
         for method in self.methods:
             knee = self.of_method(method).knee
@@ -117,31 +117,31 @@ class Problem:
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds of all trials."""
-        return tuple(sorted({m.seed for m in self.members}))
+        """The seeds of all trials, sorted."""
+        return tuple(sorted({m.seed for m in self.trials}))
 
     def of_method(self, method: str) -> SweepSummary:
-        """Return the summary of one method's configurations."""
-        return self._summarise([c.record for c in self.configurations if c.method == method])
+        """Return the summary of one method's groups."""
+        return self._summarise([c.record for c in self.groups if c.method == method])
 
-    def of_trials(self, members: Iterable[Member]) -> SweepSummary:
-        """Return the summary of some trials, each on its own."""
-        return self._summarise([m.record for m in members])
+    def of_trials(self, trials: Iterable[ReportTrial]) -> SweepSummary:
+        """Return the summary of individual trials, without averaging over seeds."""
+        return self._summarise([m.record for m in trials])
 
     def _summarise(self, records: Sequence[TrialRecord]) -> SweepSummary:
         return summarise(records, self.objectives, self.original, self.reference)
 
     @cached_property
-    def _named(self) -> dict[str, Configuration]:
-        return {c.record.trial_id: c for c in self.configurations}
+    def _named(self) -> dict[str, SeedGroup]:
+        return {c.record.trial_id: c for c in self.groups}
 
     @cached_property
     def _grouped(self) -> frozenset[str]:
-        return frozenset(m.record.trial_id for c in self.configurations for m in c.members)
+        return frozenset(m.record.trial_id for c in self.groups for m in c.trials)
 
 
 def letters(sweeps: Sequence[SweepResult]) -> dict[tuple[str, str], str]:
-    """Return a short name for each sweep by its key: A, B, ..., or an empty one for a single sweep."""
+    """Return a short name for each sweep by its key: A, B, ..., or an empty string for a single sweep."""
     if len(sweeps) == 1:
         return {sweeps[0].key: ""}
     many = len(sweeps) > len(ascii_uppercase)
@@ -149,25 +149,25 @@ def letters(sweeps: Sequence[SweepResult]) -> dict[tuple[str, str], str]:
 
 
 def problems_of(sweeps: Sequence[SweepResult]) -> list[Problem]:
-    """Return the problems of sweeps, in order of first occurrence."""
+    """Group the trials of sweeps into problems, in order of first occurrence."""
     names = letters(sweeps)
-    grouped: dict[str, list[Member]] = defaultdict(list)
+    grouped: dict[str, list[ReportTrial]] = defaultdict(list)
     for sweep in sweeps:
         for record in sweep.trials:
             name = names[sweep.key]
             trial_id = f"{name}.{record.trial_id}" if name else record.trial_id
-            member = Member(sweep, record.trial_id, replace(record, trial_id=trial_id))
-            grouped[_problem_key(member)].append(member)
-    titles = _titles([members[0] for members in grouped.values()])
+            trial = ReportTrial(sweep, record.trial_id, replace(record, trial_id=trial_id))
+            grouped[_problem_key(trial)].append(trial)
+    titles = _titles([trials[0] for trials in grouped.values()])
     return [
-        _problem(title, members, len(grouped) == 1)
-        for title, members in zip(titles, grouped.values(), strict=True)
+        _problem(title, trials, len(grouped) == 1)
+        for title, trials in zip(titles, grouped.values(), strict=True)
     ]
 
 
-def about(member: Member) -> str:
-    """Return a trial's problem in a few words, such as `digits, class 0 forgotten, resnet20`."""
-    run = member.record.configuration
+def about(trial: ReportTrial) -> str:
+    """Describe a trial's problem in a few words, for example `digits, class 0 forgotten, resnet20`."""
+    run = trial.record.configuration
     data, forget, model = (run.get(section) or {} for section in ("data", "forget", "model"))
     match forget.get("kind"):
         case "class":
@@ -183,16 +183,16 @@ def about(member: Member) -> str:
     return ", ".join(str(part) for part in (data.get("name"), what, model.get("name")) if part)
 
 
-def _problem_key(member: Member) -> str:
-    run = member.record.configuration
+def _problem_key(trial: ReportTrial) -> str:
+    run = trial.record.configuration
     about = {section: run.get(section) for section in PROBLEM_SECTIONS}
     return json.dumps(
-        [about, [one.model_dump() for one in member.sweep.objectives]], sort_keys=True, default=str
+        [about, [one.model_dump() for one in trial.sweep.objectives]], sort_keys=True, default=str
     )
 
 
-def _titles(firsts: Sequence[Member]) -> list[str]:
-    """Name problems by the keys in which they differ."""
+def _titles(firsts: Sequence[ReportTrial]) -> list[str]:
+    """Name each problem by the keys in which the problems differ."""
     if len(firsts) == 1:
         return [about(firsts[0])]
     flats = [
@@ -209,77 +209,75 @@ def _titles(firsts: Sequence[Member]) -> list[str]:
     return titles
 
 
-def _problem(title: str, members: Sequence[Member], alone: bool) -> Problem:
-    objectives = members[0].sweep.objectives
-    original, reference = bases_of(members, alone)
+def _problem(title: str, trials: Sequence[ReportTrial], alone: bool) -> Problem:
+    objectives = trials[0].sweep.objectives
+    original, reference = bases_of(trials, alone)
     return Problem(
         title=title,
-        members=tuple(members),
+        trials=tuple(trials),
         objectives=objectives,
-        configurations=tuple(_configurations(members, objectives)),
+        groups=tuple(_groups(trials, objectives)),
         original=original,
         reference=reference,
     )
 
 
-def bases_of(members: Sequence[Member], alone: bool) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the mean measures of the original and reference models, over the seeds of a problem's trials.
+def bases_of(trials: Sequence[ReportTrial], alone: bool) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the mean metrics of the original and the reference models over the seeds of a problem.
 
-    They are read from the record of one trial per seed. Where records were not kept, the sweep's own means are used,
-    unless it had other problems as well.
+    They are read from the record of one trial per seed. If no record was kept, the sweep's own means are used, provided
+    that the sweep has no other problems.
     """
     found: list[TrialRecord] = []
-    for seed in sorted({m.seed for m in members}):
-        for member in [m for m in members if m.seed == seed and m.record.status is not Status.FAILED][:1]:
-            record = member.sweep.source.record(member.trial)
+    for seed in sorted({m.seed for m in trials}):
+        for trial in [m for m in trials if m.seed == seed and m.record.status is not Status.FAILED][:1]:
+            record = trial.sweep.source.record(trial.name_in_sweep)
             found += [record] if record else []
     original = mean_measures([record.original for record in found])
     reference = mean_measures([record.reference for record in found])
     if not alone:
         return original, reference
-    sweeps = {m.sweep.key: m.sweep for m in members}.values()
+    sweeps = {m.sweep.key: m.sweep for m in trials}.values()
     return (
         original or mean_measures([dict(sweep.original) for sweep in sweeps]),
         reference or mean_measures([dict(sweep.reference) for sweep in sweeps]),
     )
 
 
-def _configurations(
-    members: Iterable[Member], objectives: tuple[Objective, Objective]
-) -> Iterator[Configuration]:
-    """Yield the configurations of finished trials with finite objectives."""
-    groups: dict[str, list[Member]] = defaultdict(list)
-    for member in members:
-        values = [member.record.measures.get(objective.metric, math.nan) for objective in objectives]
-        if member.record.status is Status.FINISHED and all(map(math.isfinite, values)):
-            run = {k: v for k, v in member.record.configuration.items() if k not in BOOKKEEPING}
-            groups[json.dumps(run, sort_keys=True, default=str)].append(member)
+def _groups(trials: Iterable[ReportTrial], objectives: tuple[Objective, Objective]) -> Iterator[SeedGroup]:
+    """Yield the groups of finished trials with finite objectives."""
+    groups: dict[str, list[ReportTrial]] = defaultdict(list)
+    for trial in trials:
+        values = [trial.record.measures.get(objective.metric, math.nan) for objective in objectives]
+        if trial.record.status is Status.FINISHED and all(map(math.isfinite, values)):
+            run = {k: v for k, v in trial.record.configuration.items() if k not in BOOKKEEPING}
+            groups[json.dumps(run, sort_keys=True, default=str)].append(trial)
     for group in groups.values():
         group.sort(key=lambda m: (m.seed, m.record.trial_id))
         seeds = _by_seed(group)
         points = [[values[objective.metric] for values in seeds.values()] for objective in objectives]
-        yield Configuration(
-            members=tuple(group),
+        yield SeedGroup(
+            trials=tuple(group),
             record=_as_one(group, list(seeds.values())),
             intervals=(mean_interval(points[0]), mean_interval(points[1])),
             seeds=tuple(seeds),
         )
 
 
-def _by_seed(members: Iterable[Member]) -> dict[int, dict[str, float]]:
-    """Return the measures for each seed, the means of trials that share one."""
+def _by_seed(trials: Iterable[ReportTrial]) -> dict[int, dict[str, float]]:
+    """Return metrics by seed, averaged over trials that share a seed."""
     groups: dict[int, list[dict[str, float]]] = defaultdict(list)
-    for member in members:
-        groups[member.seed].append(member.record.measures)
+    for trial in trials:
+        groups[trial.seed].append(trial.record.measures)
     return {seed: mean_measures(measures) for seed, measures in groups.items()}
 
 
-def _as_one(members: Sequence[Member], by_seed: Sequence[dict[str, float]]) -> TrialRecord:
-    """Return a record of several trials' means, named by the first and how many more there are."""
-    first, more = members[0].record, len(members) - 1
+def _as_one(trials: Sequence[ReportTrial], by_seed: Sequence[dict[str, float]]) -> TrialRecord:
+    """Average several trials into one record, named after the first and the number of others."""
+    first, more = trials[0].record, len(trials) - 1
     if not more:
         return first
-    records = [m.record for m in members]
+    records = [m.record for m in trials]
     seconds = [record.unlearning_seconds for record in records]
     outside = [n for record in records if (n := record.steps_outside_guarantee) is not None]
     return replace(
@@ -289,5 +287,5 @@ def _as_one(members: Sequence[Member], by_seed: Sequence[dict[str, float]]) -> T
         measures=mean_measures(by_seed),
         reason=f"mean over {len(by_seed)} seeds" if len(by_seed) > 1 else f"mean of {more + 1} trials",
         unlearning_seconds=math.fsum(seconds) / len(seconds),
-        steps_outside_guarantee=sum(outside) if outside else None,  # not guaranteed unless all of them are
+        steps_outside_guarantee=sum(outside) if outside else None,  # None unless all are guaranteed
     )

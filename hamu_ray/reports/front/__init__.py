@@ -1,1 +1,1 @@
-"""The front of a sweep: what is drawn, and its drawings."""
+"""The Pareto front of a sweep: its layout, and its figures and tables."""

@@ -1,4 +1,4 @@
-"""The front as one plotly figure: part of the report page, and a separate file that opens offline."""
+"""The Pareto front as one plotly figure, used on the report page and as a standalone file that works offline."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,14 +24,14 @@ from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import DEFINITIONS, counted, last_word, number, setting
 
 MOST_POINTS = 3000
-"""A method's trials off the front that are drawn; of more, every n-th."""
+"""Maximum number of points drawn per method off the front; larger sets are subsampled."""
 HEIGHT = 520
 FONT = "Helvetica, Arial, sans-serif"
 ANCHOR_SYMBOL = {"O": "star", "R": "star-open"}
 
 
 def front_figure(plot: FrontPlot) -> Figure:
-    """Return the figure: the fronts, the trials by method, the knee, and the original (O) and reference (R) models."""
+    """Return the figure: fronts, trials by method, the knee, and the original (O) and reference (R) models."""
     data = [trace for one in plot.series for trace in _seed_points(one)]
     for one in plot.series:
         if one.stairs:
@@ -61,7 +61,7 @@ def front_figure(plot: FrontPlot) -> Figure:
 
 
 def write_html(path: Path | str, summary: SweepSummary, definitions: Mapping[str, str] = DEFINITIONS) -> Path:
-    """Write the front of a summary as one HTML file that needs no network."""
+    """Write the front of a summary as one self-contained HTML file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     drawing = go.Figure(resolved(_standalone(compose(summary, definitions)), LIGHT))
@@ -70,7 +70,7 @@ def write_html(path: Path | str, summary: SweepSummary, definitions: Mapping[str
 
 
 def hover_text(plot: FrontPlot, one: PlottedTrial) -> str:
-    """Return what a trial shows under the pointer: method, trial, objectives, sampled values and how it ended."""
+    """Return the hover text of a trial: method, trial, objectives, sampled values and status."""
     trial, means = one.trial, one.means
     lines = [f"<b>{escape(method_of(trial))}</b>  {escape(trial.trial_id)}", _coordinates(plot, one.point)]
     lines += [f"{escape(last_word(k))} {escape(setting(v))}" for k, v in settings_of(trial).items()]
@@ -92,12 +92,12 @@ def _coordinates(plot: FrontPlot, point: Point) -> str:
 
 
 def _of_method(method: str) -> Figure:
-    """Return what ties a trace to its method: the legend of plotly and that of the page hide all of them at once."""
+    """Return the trace attributes of a method, so that both legends toggle all of its traces at once."""
     return {"meta": {"method": method}, "legendgroup": escape(method)}
 
 
 def _seed_points(one: Series) -> Iterator[Figure]:
-    """Yield the single trials behind means over seeds, small and faint."""
+    """Yield the individual trials behind means over seeds, small and faint."""
     points = [point for plotted in one.trials if plotted.means for point in plotted.means.points]
     if 0 < len(points) <= MOST_POINTS:
         faint = {"symbol": one.style.marker, "size": 4, "color": one.style.css, "opacity": 0.4}
@@ -106,7 +106,7 @@ def _seed_points(one: Series) -> Iterator[Figure]:
 
 
 def _method_points(plot: FrontPlot, one: Series) -> Figure:
-    """Return a method's trials: those of the front large, means with their intervals."""
+    """Return a method's trials; points on the front are larger, and means have their intervals."""
     off = [plotted for plotted in one.trials if not plotted.on_front]
     every = math.ceil(len(off) / MOST_POINTS) or 1
     kept = off[::every] + [plotted for plotted in one.trials if plotted.on_front]
@@ -125,12 +125,12 @@ def _method_points(plot: FrontPlot, one: Series) -> Figure:
 
 
 def _edge(plotted: PlottedTrial) -> float:
-    """Return the width of a marker's edge, which is all there is of a hollow one."""
+    """Return the line width of a marker's edge; a hollow marker consists of its edge only."""
     return (2.4 if plotted.hollow else 1.2) if plotted.on_front else (1.6 if plotted.hollow else 0.5)
 
 
 def _error_bars(trials: Sequence[PlottedTrial], colour: str) -> Iterator[tuple[str, Figure]]:
-    """Yield the half widths of the 95 % intervals over seeds, for each axis that has any."""
+    """Yield the half widths of the 95 % intervals over seeds for each axis that has any."""
     for i, key in enumerate(("error_x", "error_y")):
         intervals = [one.means.intervals[i] if one.means else None for one in trials]
         widths = [one.high - one.mean if one else math.nan for one in intervals]
@@ -139,7 +139,7 @@ def _error_bars(trials: Sequence[PlottedTrial], colour: str) -> Iterator[tuple[s
 
 
 def _anchors(plot: FrontPlot) -> Iterator[Figure]:
-    """Yield the original and the reference, with their letters."""
+    """Yield the original and the reference model, labelled O and R."""
     for letter, name, point in plot.anchors:
         star = {
             "symbol": ANCHOR_SYMBOL[letter],
@@ -154,7 +154,7 @@ def _anchors(plot: FrontPlot) -> Iterator[Figure]:
 
 
 def _standalone(plot: FrontPlot) -> Figure:
-    """Return the figure with title, legend, definitions of the objectives and notes around it."""
+    """Return the figure with title, legend, definitions of the objectives and notes."""
     drawing = front_figure(plot)
     frame = {"gridcolor": GRID, "zeroline": False, "showline": True, "linecolor": INK, "ticks": "outside"}
     layout = drawing["layout"]
@@ -163,7 +163,7 @@ def _standalone(plot: FrontPlot) -> Figure:
         layout[key] |= {**frame, "title": {"text": layout[key]["title"]["text"] + small}}
     corner = {"xref": "paper", "yref": "paper", "x": 0, "y": 0, "xanchor": "left", "yanchor": "top"}
     notes = {"text": "<br>".join(map(escape, plot.notes)), "yshift": -72, "showarrow": False, "align": "left"}
-    del layout["height"]  # as high as the window
+    del layout["height"]  # fill the height of the window
     layout |= {
         "template": "plotly_white",
         "title": {"text": escape(plot.title), "x": 0.02, "font": {"size": 17}},

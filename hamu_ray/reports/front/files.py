@@ -1,4 +1,4 @@
-"""The files of a front, and its summary on the terminal."""
+"""The files of a Pareto front, and its summary on the terminal."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from hamu_ray.tracking.ui_views import view_id
 
 
 def write_files(summary: SweepSummary, folder: Path) -> list[Path]:
-    """Write the front and all trials as CSV, and the front as a picture and as an interactive figure."""
+    """Write the front and all trials as CSV, and the front as PNG and as an interactive HTML figure."""
     return [
         write_csv(folder / "front.csv", summary, summary.front),
         write_csv(folder / "trials.csv", summary, summary.trials),
@@ -28,12 +28,14 @@ def write_files(summary: SweepSummary, folder: Path) -> list[Path]:
 
 
 def print_result(summary: SweepSummary, folder: Path, tracking: MlflowTracker, console: Console) -> None:
-    """Print the front, where its files are, and what to do next."""
+    """Print the front, the paths of its files, and the suggested next commands."""
     console.print(rendered(front_table(summary)))
     lines = {
         "picture": f"{shown(folder / 'front.png')}, interactive: {shown(folder / 'front.html')}",
         "tables": f"{shown(folder / 'front.csv')}, {shown(folder / 'trials.csv')}",
     }
+    if summary.nothing_to_forget:
+        lines["note"] = "; ".join(summary.nothing_to_forget)
     if summary.reference_origins:
         lines["ref"] = "the reference " + "; or ".join(summary.reference_origins)
     if summary.knee is not None:

@@ -1,19 +1,19 @@
-"""The one palette: colours of the report page, and the colour, marker and dash of each method in every drawing."""
+"""The palette: colours of the report page, and the colour, marker and dash of each method in every figure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#CDBF1F")
-"""Okabe and Ito's colours, which colour-blind readers can distinguish; the yellow is darker, for white paper."""
+"""Okabe and Ito's colours, distinguishable with colour blindness; yellow is darkened for white backgrounds."""
 
 ON_DARK = ("#3F97DD", "#E69F00", "#1FB98C", "#EE7733", "#DD92BD", "#93D2F7", "#F0E442")
 """The same hues for a dark background."""
 
 MARKERS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "pentagon", "hexagon")
-"""By plotly's names. Their number and that of the colours share no divisor: 56 methods get different pairs."""
+"""Plotly marker names. Their number is coprime to the number of colours, so 56 methods get distinct pairs."""
 
 DASHES = ("solid", "dash", "dot", "dashdot")
-"""By plotly's names. Lines have no marker: they differ by their dash where colours repeat."""
+"""Plotly dash names. Lines have no markers; they differ in dash where colours repeat."""
 
 
 def _theme(colours: Sequence[str], **properties: str) -> dict[str, str]:
@@ -45,7 +45,7 @@ DARK: Mapping[str, str] = _theme(
 
 
 def css() -> str:
-    """Return both themes as CSS custom properties: the system's theme, unless the root element names another."""
+    """Return both themes as CSS custom properties; `data-theme` of the root element overrides the system's theme."""
     light, dark = (
         " ".join(f"--{name}: {value};" for name, value in theme.items()) + f" color-scheme: {scheme};"
         for theme, scheme in ((LIGHT, "light"), (DARK, "dark"))
@@ -59,7 +59,7 @@ def css() -> str:
 
 @dataclass(frozen=True)
 class MethodStyle:
-    """How a method is drawn, by its index among the methods of a drawing."""
+    """The style of a method, derived from its index among the methods of a figure."""
 
     index: int
 
@@ -75,27 +75,27 @@ class MethodStyle:
 
     @property
     def marker(self) -> str:
-        """The marker, by plotly's name."""
+        """The plotly name of the marker."""
         return MARKERS[self.index % len(MARKERS)]
 
     @property
     def dash(self) -> str:
-        """The dash of a line, by plotly's name."""
+        """The plotly name of the line's dash."""
         return DASHES[self.index // len(OKABE_ITO) % len(DASHES)]
 
     @property
     def run_colour(self) -> str:
-        """The colour of the method's runs in MLflow, which draws no markers: lighter where colours repeat."""
+        """The colour of the method's runs in MLflow. MLflow draws no markers, so repeated colours are lightened."""
         channels = (int(self.colour[i : i + 2], 16) for i in (1, 3, 5))
         lighter = 2 ** (self.index // len(OKABE_ITO))
         return "#" + "".join(f"{255 - (255 - channel) // lighter:02X}" for channel in channels)
 
 
 def styles_of(methods: Sequence[str]) -> dict[str, MethodStyle]:
-    """Return the style of each method, by its index in the sequence given."""
+    """Return the style of each method by its index in the sequence."""
     return {method: MethodStyle(index) for index, method in enumerate(methods)}
 
 
 def colour_of(method: str, methods: Sequence[str]) -> str:
-    """Return the colour in MLflow of a method's runs in a sweep of these methods."""
+    """Return the MLflow colour of a method's runs in a sweep over these methods."""
     return styles_of(sorted(methods))[method].run_colour

@@ -1,4 +1,4 @@
-"""The front as a PNG, drawn by matplotlib: for paper, and where no browser is at hand."""
+"""The Pareto front as a PNG, drawn by matplotlib, for papers and places without a browser."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,10 +35,10 @@ def write_png(
     definitions: Mapping[str, str] = DEFINITIONS,
     dpi: int = PAPER_DPI,
 ) -> Path:
-    """Draw a summary for paper, or smaller. `definitions` explain the objectives in small print, by their names."""
+    """Draw a summary, full size or small. `definitions` explain the objectives by name, in small print."""
     scene = compose(summary, definitions)
     figure = Figure(figsize=(9.5, 6.4), facecolor="white")
-    canvas = FigureCanvasAgg(figure)  # no pyplot: no global state, no display
+    canvas = FigureCanvasAgg(figure)  # without pyplot: no global state, no display
     axes = figure.subplots()
     _draw_points(axes, scene)
     _draw_marks(axes, scene)
@@ -50,7 +50,7 @@ def write_png(
 
 
 def _draw_points(axes: Axes, scene: FrontPlot) -> None:
-    """Draw the fronts and the trials, those of the front last and larger."""
+    """Draw the fronts and the trials; points on the front are drawn last and larger."""
     for one in scene.series:
         if one.stairs:
             dash = LINE_STYLES[one.style.dash]
@@ -82,7 +82,7 @@ def _draw_points(axes: Axes, scene: FrontPlot) -> None:
 
 
 def _draw_marks(axes: Axes, scene: FrontPlot) -> None:
-    """Draw the knee's ring, the original and the reference."""
+    """Draw the knee's ring, the original model and the reference."""
     if scene.knee:
         ring: dict[str, Any] = {"facecolors": "none", "edgecolors": INK, "linewidths": 1.6}
         axes.scatter(*scene.knee, s=330, zorder=6, **ring)

@@ -1,4 +1,4 @@
-"""The layout of a front, without a drawing library: where each trial lies, in which style, how far the axes reach."""
+"""The layout of a front, independent of a drawing library: points, styles and axis limits."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import DEFINITIONS, counted, words
 
 CLOSE_UP_BELOW = 0.4
-"""An axis shows less than 0..1 when the finished trials span less than this fraction of it."""
+"""An axis zooms in from 0..1 if the finished trials span less than this fraction of it."""
 MARGIN = 0.12
 LEAST_SPAN = 0.02
 
@@ -21,18 +21,18 @@ GUARANTEED_FRONT = "front without them"
 NOT_GUARANTEED_NOTE = "Hollow: not guaranteed, some steps were outside the method's guarantee."
 
 Limits = tuple[Point, Point]
-"""Lower and upper end of the horizontal axis, then of the vertical one."""
+"""Lower and upper limit of the horizontal axis, then of the vertical axis."""
 
 
 @dataclass(frozen=True)
 class SeedMeans:
-    """What a point stands for that is a mean over seeds."""
+    """The seeds behind a point that is a mean over seeds."""
 
     seeds: tuple[int, ...]
     intervals: tuple[Interval, Interval]
-    """Mean and 95 % interval of the two objectives."""
+    """Mean and 95 % confidence interval of the two objectives."""
     points: tuple[Point, ...]
-    """The objectives of the single trials."""
+    """The objectives of the individual trials."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,12 @@ class Series:
     style: MethodStyle
     trials: tuple[PlottedTrial, ...]
     stairs: tuple[Point, ...] = ()
-    """Corners of the method's own front; empty where it has one point, or where there is no other method."""
+    """Corners of the method's own front; empty if it has only one point or if there is no other method."""
 
 
 @dataclass(frozen=True)
 class FrontPlot:
-    """Everything that a drawing of a front shows, in the objectives' units."""
+    """Everything that a figure of a front shows, in the units of the objectives."""
 
     title: str
     axes: tuple[str, str]
@@ -71,17 +71,19 @@ class FrontPlot:
     limits: Limits
     series: tuple[Series, ...]
     others: tuple[tuple[TrialRecord, Point], ...]
-    """Trials that did not finish but have finite objectives: they cannot be on the front."""
+    """Unfinished trials with finite objectives, which cannot be on the front."""
     stairs: tuple[Point, ...]
-    """Corners of the front's step line, from edge to edge of the drawing."""
+    """Corners of the front's step line, from edge to edge of the figure."""
     guaranteed_stairs: tuple[Point, ...]
-    """The same of the front without the trials that are not guaranteed; empty where it is the front, and where no
-    trial is guaranteed. Methods that guarantee nothing break no promise: their trials count."""
+    """Corners of the front without the trials that are not guaranteed; trials of methods without a guarantee stay in.
+
+    Empty if it equals the front, and if no trial is guaranteed.
+    """
     knee: Point | None
     anchors: tuple[tuple[str, str, Point], ...]
     """Letter, name and point of the original model (O) and the retain-only reference (R)."""
     notes: tuple[str, ...]
-    """Notes for the reader: close-ups, and points outside the axes."""
+    """Notes for the reader: zoomed axes, and points outside the axes."""
 
     @property
     def hollow(self) -> bool:
@@ -90,7 +92,7 @@ class FrontPlot:
 
     @property
     def others_label(self) -> str:
-        """How the trials off the front ended, such as `collapsed, failed`."""
+        """How the trials off the front ended, for example `collapsed, failed`."""
         return ", ".join(sorted({trial.status.value for trial, _ in self.others}))
 
 
@@ -100,14 +102,14 @@ def compose(
     methods: Sequence[str] | None = None,
     means: Mapping[str, SeedMeans] | None = None,
 ) -> FrontPlot:
-    """Lay out the drawing of a summary.
+    """Lay out the figure of a summary.
 
     Args:
         summary: the trials and their front.
-        definitions: a line to explain each objective, by its name.
-        methods: gives each method its style by its index; drawings with the same methods have the same styles. None
-            takes the summary's own, sorted.
-        means: what stands behind trials that are means over seeds, by trial.
+        definitions: a one-line explanation of each objective, by name.
+        methods: assigns each method its style by index; figures with the same methods use the same styles. None: the
+            summary's own methods, sorted.
+        means: the seeds behind trials that are means over seeds, by trial id.
     """
     others = tuple(
         (trial, point)
@@ -176,7 +178,7 @@ def _series(
     plotted: Mapping[str, Sequence[PlottedTrial]],
     limits: Limits,
 ) -> Iterator[Series]:
-    """Yield a series for each method that has points. The others keep their styles, too."""
+    """Yield a series for each method that has points. Methods without points keep their styles."""
     directions = summary.objectives[0].maximise, summary.objectives[1].maximise
     for method, style in styles_of(methods or sorted({method_of(t) for t in summary.trials})).items():
         trials = plotted.get(method)
@@ -189,7 +191,7 @@ def _series(
 
 
 def _limits(shown: Sequence[float], everything: Sequence[float]) -> Point:
-    """Return an axis' ends: 0..1 and what lies beyond, or a close-up of trials that are close together."""
+    """Return the limits of an axis: 0..1 and all values beyond, or zoomed in on trials that are close together."""
     low, high = min([0.0, *everything]), max([1.0, *everything])
     margin = 0.03 * (high - low)
     whole = (low - margin, high + margin)
@@ -206,7 +208,7 @@ def _limits(shown: Sequence[float], everything: Sequence[float]) -> Point:
 def stairs_of(
     front: Sequence[Point], objectives: tuple[Objective, Objective], limits: Limits
 ) -> tuple[Point, ...]:
-    """Return the border of what the points of a front dominate, out to the worst ends of both axes."""
+    """Return the border of the region dominated by the points of a front, up to the worst ends of both axes."""
     if not front:
         return ()
     points = sorted(front, reverse=not objectives[0].maximise)  # from the worst to the best first objective

@@ -1,4 +1,4 @@
-"""The trials of a sweep for programs (CSV) and for MLflow's description (Markdown)."""
+"""The trials of a sweep as CSV, and as Markdown for MLflow's description."""
 
 import csv
 import os
@@ -9,16 +9,16 @@ from typing import Any
 from hamu_ray.results.front_table import HEADLINE, front_table
 from hamu_ray.results.summary import SweepSummary, method_of, over_seeds, settings_of
 from hamu_ray.results.trial import Status, TrialRecord
-from hamu_ray.results.wording import setting, spread, words
+from hamu_ray.results.wording import capitalised, setting, spread, words
 
 REASON_LENGTH = 160
 
 
 def write_csv(path: Path | str, summary: SweepSummary, trials: Sequence[TrialRecord]) -> Path:
-    """Write a row for each of `trials` (`summary.front` or `summary.trials`), with all that was sampled and measured.
+    """Write one row per trial (`summary.front` or `summary.trials`) with its hyperparameters and metrics.
 
-    Numbers are in full precision; a cell is empty where a trial lacks the hyperparameter or metric. The file is
-    replaced atomically.
+    Numbers have full precision; a cell is empty if a trial lacks the hyperparameter or metric. The file is replaced
+    atomically.
     """
     path = Path(path)
     metrics = [objective.metric for objective in summary.objectives]
@@ -50,16 +50,17 @@ def write_csv(path: Path | str, summary: SweepSummary, trials: Sequence[TrialRec
 
 
 def describe(summary: SweepSummary, picture: str = "") -> str:
-    """Return the summary as Markdown: the front, its picture, the models' paths, means over seeds, other trials.
+    """Return the summary as Markdown: the front, its picture, model paths, means over seeds, and other trials.
 
     Args:
-        summary: to describe.
+        summary: the summary to describe.
         picture: Markdown of the front's picture; empty for none.
     """
     front = front_table(summary)
     parts = [f"**{front.title}** {front.caption}"]
     if front.rows or front.anchors:
         parts.append(_markdown_table(front.header, front.rows + front.anchors))
+    parts += [f"**{capitalised(sentence)}.**" for sentence in summary.nothing_to_forget]
     if summary.reference_origins:
         parts.append(f"The reference {'; or '.join(summary.reference_origins)}.")
     if picture:

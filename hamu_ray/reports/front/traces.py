@@ -1,7 +1,7 @@
 """Plotly figures as plain data: traces, axes and layouts.
 
-Colours are names of CSS properties such as `var(--ink)`. The report page resolves them in the browser, so that a chart
-follows the theme; `resolved` does it here. Plotly reads some HTML in texts: whoever passes one escapes it.
+Colours are CSS properties such as `var(--ink)`. The report page resolves them in the browser, so that charts follow the
+theme; `resolved` does it in Python. Plotly interprets some HTML in texts, so callers must escape them.
 """
 
 import re
@@ -15,7 +15,7 @@ Figure = dict[str, Any]
 
 
 def figure(data: Sequence[Figure], height: int, **layout: Any) -> Figure:
-    """Return a figure of some traces; the height is in pixels."""
+    """Return a figure with the given traces; the height is in pixels."""
     return {"data": list(data), "layout": {"height": height, **layout}}
 
 
@@ -25,7 +25,7 @@ def axis(title: str, **more: Any) -> Figure:
 
 
 def markers(points: Iterable[Any], texts: Sequence[str], marker: Figure, name: str, **more: Any) -> Figure:
-    """Return a trace of points (x, y) with a hover text each; without texts it does not react to the pointer."""
+    """Return a trace of points (x, y) with one hover text each; without texts, hovering is disabled."""
     xs, ys = zip(*points, strict=True)
     hover = {"hovertext": list(texts), "hovertemplate": "%{hovertext}<extra></extra>"}
     return {
@@ -43,7 +43,7 @@ def markers(points: Iterable[Any], texts: Sequence[str], marker: Figure, name: s
 def line(
     corners: Iterable[Any], colour: str, width: float, name: str, dash: str = "solid", **more: Any
 ) -> Figure:
-    """Return a line through points (x, y) that does not react to the pointer."""
+    """Return a line through points (x, y), with hovering disabled."""
     xs, ys = zip(*corners, strict=True)
     return {
         "type": "scatter",
@@ -58,7 +58,7 @@ def line(
 
 
 def resolved(value: Any, theme: Mapping[str, str]) -> Any:
-    """Return a copy of a figure with a theme's colours in place of the names of CSS properties."""
+    """Return a copy of a figure with CSS properties replaced by a theme's colours."""
     if isinstance(value, str):
         name = re.fullmatch(r"var\(--([\w-]+)\)", value)
         return theme[name[1]] if name else value

@@ -1,4 +1,4 @@
-"""What a report says first: the answer in a sentence, and what to do next."""
+"""The head of a report page: the main result in a sentence, and suggested next steps."""
 
 import math
 from collections import Counter
@@ -7,54 +7,52 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hamu_ray.reports.analysis.comparison import MethodVolume
-from hamu_ray.reports.analysis.problems import Configuration, Problem
-from hamu_ray.results.wording import counted, last_word, number, setting, share, words
+from hamu_ray.reports.analysis.problems import Problem, SeedGroup
+from hamu_ray.results.wording import capitalised, counted, last_word, number, percent, setting, words
 
 EDGE = 0.05
-"""A value within this share of a domain's end (on its scale) lies at the end."""
+"""A value within this fraction of a domain's end (on the domain's scale) counts as lying at the end."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """Something to do, and the command that does it, if there is one."""
+    """A suggestion, and the command that carries it out, if there is one."""
 
     text: str
     command: str = ""
 
 
 def headline(problem: Problem) -> str:
-    """Return the answer: the best balance found."""
+    """Return the main result: the best balance found."""
     knee = problem.knee
     if knee is None:
-        running = sum(m.record.running for m in problem.members)
+        running = sum(m.record.running for m in problem.trials)
         if running:
-            return f"No result yet: {counted(running, 'trial')} not over"
+            return f"No result yet: {counted(running, 'trial')} still running"
         return "No trial finished: there is no front"
     first, second = (
         f"{words(o.metric)} {number(interval.mean)}"
         for o, interval in zip(problem.objectives, knee.intervals, strict=True)
     )
-    method = knee.method.replace("-", "\u2011")  # not to be broken over lines
+    method = knee.method.replace("-", "\u2011")  # non-breaking hyphen
     return f"Best balance: {method}, with {first} and {second}"
 
 
 def lede(problem: Problem, volumes: list[MethodVolume]) -> str:
-    """Return two or three sentences that put the answer in its place."""
+    """Return two or three sentences that put the main result in context."""
     summary, knee = problem.summary, problem.knee
+    gate = [f"{capitalised(sentence)}." for sentence in summary.nothing_to_forget]
     if knee is None:
-        ended = Counter(m.ended for m in problem.members)
-        return (
-            f"{counted(len(problem.members), 'trial')}: "
-            + ", ".join(f"{n} {how}" for how, n in ended.items())
-            + "."
-        )
+        ended = Counter(m.ended for m in problem.trials)
+        counts = ", ".join(f"{n} {how}" for how, n in ended.items())
+        return " ".join([*gate, f"{counted(len(problem.trials), 'trial')}: {counts}."])
     points = "the only point" if len(problem.front) == 1 else f"the knee of {len(problem.front)} points"
-    sentences = [f"It is {points} on the front of {counted(len(problem.members), 'trial')}."]
+    sentences = [*gate, f"It is {points} on the front of {counted(len(problem.trials), 'trial')}."]
     gap = knee.record.measures.get("avg_gap", math.nan)
     if math.isfinite(gap):
-        sentences.append(f"On average it is {number(gap)} away from a model that never saw the data.")
+        sentences.append(f"On average it is {number(gap)} away from a model that never saw the forget set.")
     corner = ", ".join(number(value) for value in summary.best_corner)
-    sentences.append(f"The front covers {share(summary.hypervolume_share)} of the box up to ({corner}).")
+    sentences.append(f"The front covers {percent(summary.hypervolume_share)} of the box up to ({corner}).")
     if len(volumes) > 1:
         best, second = volumes[:2]
         tied = math.isclose(best.interval.mean, second.interval.mean, abs_tol=5e-5)
@@ -65,7 +63,7 @@ def lede(problem: Problem, volumes: list[MethodVolume]) -> str:
 
 
 def next_steps(problem: Problem) -> Iterator[Advice]:
-    """Yield what to do with this result."""
+    """Yield suggestions for what to do next."""
     knee = problem.knee
     if knee is not None:
         yield Advice("Use the knee, or run its configuration again:", rerun_command(knee))
@@ -77,41 +75,43 @@ def next_steps(problem: Problem) -> Iterator[Advice]:
                 "three or more:",
                 "--set 'space.seed={grid: [41, 42, 43]}'",
             )
-    failed = [m for m in problem.members if m.ended == "failed"]
+    failed = [m for m in problem.trials if m.ended == "failed"]
     if failed:
         reason, times = Counter(
             m.record.reason.splitlines()[0][:120] for m in failed if m.record.reason
         ).most_common(1)[0]
-        yield Advice(f"{counted(len(failed), 'trial')} failed; the commonest reason ({times}): {reason}")
-    if knee is None and not failed and not any(m.record.running for m in problem.members):
         yield Advice(
-            "Every trial ended early. Lower optimizer.learning_rate or take fewer steps, so that the model keeps its "
-            "skill, and look at the reasons below."
+            f"{counted(len(failed), 'trial')} failed; the most common reason ({times} times): {reason}"
         )
-    for sweep in {m.sweep.key: m.sweep for m in problem.members}.values():
+    if knee is None and not failed and not any(m.record.running for m in problem.trials):
+        yield Advice(
+            "Every trial ended early. Lower optimizer.learning_rate or take fewer steps so that the model keeps its "
+            "performance, and check the reasons below."
+        )
+    for sweep in {m.sweep.key: m.sweep for m in problem.trials}.values():
         waiting = (sweep.expected or 0) - sum(not trial.running for trial in sweep.trials)
         if waiting > 0 and not sweep.running:
             yield Advice(
-                f"{sweep.name}: {counted(waiting, 'trial')} of {sweep.expected} never ended. To go on with it, "
+                f"{sweep.name}: {counted(waiting, 'trial')} of {sweep.expected} did not complete. To resume, "
                 "repeat its command with --resume."
             )
 
 
-def rerun_command(configuration: Configuration) -> str:
-    """Return the commands that run a configuration again."""
-    member = configuration.members[0]
-    return member.sweep.source.rerun_command(member.trial)
+def rerun_command(group: SeedGroup) -> str:
+    """Return the command that runs a configuration again."""
+    trial = group.trials[0]
+    return trial.sweep.source.rerun_command(trial.name_in_sweep)
 
 
-def model_folder(configuration: Configuration) -> str:
-    """Return where the model of a configuration's first seed was left; empty where it left none."""
-    path = configuration.members[0].record.model_path
+def model_folder(group: SeedGroup) -> str:
+    """Return the folder of the model of a group's first seed; empty if the model was not kept."""
+    path = group.trials[0].record.model_path
     return path.rpartition("/")[0] or str(Path(path).parent) if path else ""
 
 
-def _edges(problem: Problem, knee: Configuration) -> Iterator[Advice]:
-    """Yield the sampled parameters that lie at an end of their domain: better values may lie beyond."""
-    config = knee.members[0].sweep.config
+def _edges(problem: Problem, knee: SeedGroup) -> Iterator[Advice]:
+    """Yield the knee's hyperparameters that lie at an end of their domain, where better values may lie beyond."""
+    config = knee.trials[0].sweep.config
     for path, value in knee.settings.items():
         domain = config.domain(path, knee.settings) if config and path in config.space else None
         bounds = (domain.loguniform or domain.uniform) if domain else None
@@ -122,6 +122,6 @@ def _edges(problem: Problem, knee: Configuration) -> Iterator[Advice]:
         if not EDGE <= place <= 1 - EDGE:
             end = "lower" if place < EDGE else "upper"
             yield Advice(
-                f"The knee's {last_word(path)} {setting(value)} lies at the {end} end of what was tried "
-                f"({bounds[0]:g} to {bounds[1]:g}): search beyond it."
+                f"The knee's {last_word(path)} {setting(value)} lies at the {end} end of its search range "
+                f"({bounds[0]:g} to {bounds[1]:g}): extend the range."
             )

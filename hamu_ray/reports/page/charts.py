@@ -15,19 +15,19 @@ from hamu_ray.results.wording import last_word, number, words
 
 
 def front_of(problem: Problem, methods: Mapping[str, MethodStyle]) -> FrontPlot:
-    """Return the front of a problem's configurations; those that ran with several seeds are means."""
+    """Lay out the front of a problem's groups; groups with several seeds are shown as means."""
     means = {
         one.record.trial_id: SeedMeans(
-            one.seeds, one.intervals, tuple(problem.summary.point(m.record.measures) for m in one.members)
+            one.seeds, one.intervals, tuple(problem.summary.point(m.record.measures) for m in one.trials)
         )
-        for one in problem.configurations
-        if len(one.members) > 1
+        for one in problem.groups
+        if len(one.trials) > 1
     }
     return compose(problem.summary, methods=list(methods), means=means)
 
 
 def volume_chart(found: Sequence[MethodVolume], methods: Mapping[str, MethodStyle]) -> Figure:
-    """Return each method's hypervolume: the mean with its interval, and the seeds."""
+    """Plot each method's hypervolume: the mean with its interval, and the individual seeds."""
     data: list[Figure] = []
     for volume in found:
         style, values = methods[volume.method], list(volume.by_seed.values())
@@ -61,12 +61,12 @@ def volume_chart(found: Sequence[MethodVolume], methods: Mapping[str, MethodStyl
 
 
 def importance_chart(importance: Importance) -> Figure:
-    """Return the shares of each parameter, for both objectives."""
-    (first, ours), (second, theirs) = importance.shares.items()
+    """Plot the importance of each hyperparameter for both objectives."""
+    (first, ours), (second, theirs) = importance.fractions.items()
     paths = sorted(dict.fromkeys([*ours, *theirs]), key=lambda path: ours.get(path, 0) + theirs.get(path, 0))
     labels = [escape(last_word(path) if path != METHOD_NAME else "method") for path in paths]
     data = []
-    for metric, shares, colour, pattern in (
+    for metric, fractions, colour, pattern in (
         (second, theirs, "var(--c1)", "/"),
         (first, ours, "var(--c0)", ""),
     ):
@@ -74,7 +74,7 @@ def importance_chart(importance: Importance) -> Figure:
             {
                 "type": "bar",
                 "orientation": "h",
-                "x": [shares.get(path, 0.0) for path in paths],
+                "x": [fractions.get(path, 0.0) for path in paths],
                 "y": labels,
                 "name": escape(words(metric)),
                 "marker": {
@@ -85,7 +85,7 @@ def importance_chart(importance: Importance) -> Figure:
             }
         )
     layout = {
-        "xaxis": axis("share of the importance", range=[0, 1.02], tickformat=".0%"),
+        "xaxis": axis("fraction of the importance", range=[0, 1.02], tickformat=".0%"),
         "yaxis": {"type": "category", "automargin": True, "ticks": ""},
         "showlegend": True,
         "bargap": 0.3,

@@ -1,4 +1,4 @@
-"""The page: everything put together and rendered as one HTML file that needs no network."""
+"""The report page, rendered as one self-contained HTML file."""
 
 import json
 import math
@@ -27,24 +27,24 @@ from hamu_ray.results.sweep_result import SweepResult
 
 PACKAGE = "hamu_ray.reports.page"
 LISTED = 200
-"""Trials that did not finish are listed openly up to here; all are in the table of all trials."""
+"""Maximum number of unfinished trials in the short list; the table of all trials has all of them."""
 
 
 @dataclass
 class Charts:
-    """The figures of a page by their names."""
+    """The figures of a page by name."""
 
     figures: dict[str, Figure] = field(default_factory=dict)
 
     def add(self, figure: Figure) -> str:
-        """Keep a figure; return its name."""
+        """Store a figure and return its name."""
         name = f"f{len(self.figures)}"
         self.figures[name] = figure
         return name
 
 
 def render(sweeps: Sequence[SweepResult], target: str, problems: Sequence[Problem] | None = None) -> str:
-    """Return the page of some sweeps, of none too."""
+    """Render the page for any number of sweeps, including none."""
     problems = problems_of(sweeps) if problems is None else problems
     methods = styles_of(sorted({method for problem in problems for method in problem.methods}))
     charts = Charts()
@@ -58,7 +58,7 @@ def render(sweeps: Sequence[SweepResult], target: str, problems: Sequence[Proble
     )
     environment.filters |= {"words": wording.words, "number": wording.number, "spread": wording.spread}
     environment.filters |= {"last_word": wording.last_word}
-    environment.filters |= {"p_value": wording.p_value, "signed": wording.signed, "share": wording.share}
+    environment.filters |= {"p_value": wording.p_value, "signed": wording.signed, "percent": wording.percent}
     return environment.get_template("page.html").render(
         target=target,
         title=target,
@@ -75,14 +75,14 @@ def render(sweeps: Sequence[SweepResult], target: str, problems: Sequence[Proble
 
 
 def _view(problem: Problem, name: str, methods: Mapping[str, MethodStyle], charts: Charts) -> dict[str, Any]:
-    """Return all that the template shows of a problem."""
+    """Return the template variables of a problem."""
     details = fetch(problem)
     own = {method: methods[method] for method in problem.methods}
     front = front_of(problem, methods)
     found = volumes(problem)
     pairs = comparisons(found)
-    shares, missing = importances(problem)
-    columns, measure_rows = rows.measure_table(problem)
+    found_importances, missing = importances(problem)
+    columns, metric_rows = rows.metric_table(problem)
     ends, method_rows = rows.method_rows(problem)
     trials = rows.trial_rows(problem)
     unfinished = [row for row in trials if not row.finished]
@@ -96,7 +96,7 @@ def _view(problem: Problem, name: str, methods: Mapping[str, MethodStyle], chart
         "front": charts.add(front_figure(front)) if front.series or front.others or front.anchors else None,
         "notes": front.notes,
         "definitions": front.definitions,
-        "several": any(len(one.seeds) > 1 for one in problem.configurations),
+        "several": any(len(one.seeds) > 1 for one in problem.groups),
         "rows": [_front_row(problem, one, details) for one in reversed(problem.front)],
         "setting_keys": _setting_keys(problem),
         "volumes": found,
@@ -105,7 +105,7 @@ def _view(problem: Problem, name: str, methods: Mapping[str, MethodStyle], chart
         "comparisons": pairs,
         "wilcoxon": any(math.isfinite(pair.wilcoxon) for pair in pairs),
         "columns": columns,
-        "measure_rows": measure_rows,
+        "metric_rows": metric_rows,
         "learning": [charts.add(one) for one in learning_charts(problem, details, methods)]
         if details.drawn
         else [],
@@ -113,7 +113,7 @@ def _view(problem: Problem, name: str, methods: Mapping[str, MethodStyle], chart
         "hardness": [(t, note, charts.add(one)) for t, note, one in hardness_charts(details, methods)],
         "hardness_said": details.hardness,
         "heat_maps": {
-            f"{method}, {problem.knees[method].members[0].record.trial_id}": [
+            f"{method}, {problem.knees[method].trials[0].record.trial_id}": [
                 (title, charts.add(one)) for title, one in heat_maps(blocks)
             ]
             for method, blocks in details.blocks.items()
@@ -125,7 +125,7 @@ def _view(problem: Problem, name: str, methods: Mapping[str, MethodStyle], chart
         "trials": trials,
         "unfinished": unfinished[:LISTED],
         "more_unfinished": max(0, len(unfinished) - LISTED),
-        "importances": [(one, charts.add(importance_chart(one))) for one in shares],
+        "importances": [(one, charts.add(importance_chart(one))) for one in found_importances],
         "no_importance": missing,
     }
 
@@ -135,10 +135,10 @@ def _setting_keys(problem: Problem) -> list[str]:
 
 
 def _front_row(problem: Problem, one: Any, details: Details) -> dict[str, Any]:
-    """Return a front point with its configuration."""
+    """Return the template variables of a front point and its configuration."""
     knee = problem.knee is not None and one is problem.knee
     return {
-        "configuration": one,
+        "group": one,
         "name": one.record.trial_id,
         "knee": knee,
         "settings": {key: wording.setting(value) for key, value in one.settings.items()},
@@ -149,7 +149,7 @@ def _front_row(problem: Problem, one: Any, details: Details) -> dict[str, Any]:
 
 
 def as_script(document: Any) -> str:
-    """Return JSON that can stand in a script element: it holds no `<`, `>` or `&`, and no number that is none."""
+    """Serialise to JSON that is safe within a script element: without `<`, `>`, `&`, NaN and infinities."""
     text = json.dumps(_plain(document), allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -157,7 +157,7 @@ def as_script(document: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return nested data with None for numbers that are not finite, and floats to seven digits."""
+    """Replace non-finite numbers in nested data by None, and round floats to seven digits."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""The page's tables: measures beside the reference's, ends and costs of methods, and every trial."""
+"""The tables of the page: metrics compared with the reference, outcomes and costs of methods, and all trials."""
 
 import math
 from collections import Counter, defaultdict
@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import fmean
 
-from hamu_ray.reports.analysis.problems import Configuration, Member, Problem
+from hamu_ray.reports.analysis.problems import Problem, ReportTrial, SeedGroup
 from hamu_ray.results.summary import method_of, settings_of
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import Status
 from hamu_ray.results.wording import NONE, SHORT, defined, duration, number, settings, signed
 
 HEADLINES = (
+    "forget_quality_ceiling",
     "avg_gap",
     "unlearning_accuracy",
     "retain_accuracy",
@@ -25,24 +26,24 @@ HEADLINES = (
     "forget_quality_ks_log10",
     "privleak",
 )
-"""Measures that are shown at first, behind the objectives; the others on demand."""
+"""Metrics shown initially, after the objectives; the others are shown on demand."""
 
 ENDS = (*map(str, Status), "running")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in a table, and what it is sorted by."""
+    """The text of a table cell, and its sort key."""
 
     text: str
     value: float | str
     note: str = ""
-    """Small, below the text."""
+    """Small text below."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A measure's column."""
+    """The column of a metric."""
 
     name: str
     short: str
@@ -52,8 +53,8 @@ class Column:
 
 
 @dataclass(frozen=True)
-class MeasureRow:
-    """The measures of the original, the reference, or a method's knee."""
+class MetricRow:
+    """The metrics of the original, the reference, or a method's knee."""
 
     name: str
     detail: str
@@ -61,9 +62,9 @@ class MeasureRow:
     cells: list[Cell]
 
 
-def measure_table(problem: Problem) -> tuple[list[Column], list[MeasureRow]]:
-    """Return all measures of O, R and each method's knee, with the differences to R."""
-    task = str((problem.members[0].record.configuration.get("model") or {}).get("task", ""))
+def metric_table(problem: Problem) -> tuple[list[Column], list[MetricRow]]:
+    """Return all metrics of O, R and each method's knee, with their differences to R."""
+    task = str((problem.trials[0].record.configuration.get("model") or {}).get("task", ""))
     objectives = [objective.metric for objective in problem.objectives]
     sources = [problem.reference, problem.original, *(k.record.measures for k in problem.knees.values())]
     present = dict.fromkeys(name for measures in sources for name in measures)
@@ -71,8 +72,8 @@ def measure_table(problem: Problem) -> tuple[list[Column], list[MeasureRow]]:
     names = list(dict.fromkeys([*first, *present]))
     columns = [Column(n, SHORT.get(n, ""), *defined(n, task), headline=n in first) for n in names]
     rows = [
-        MeasureRow(
-            title, detail, "", _measure_cells(measures, names, problem.reference if title == "O" else {})
+        MetricRow(
+            title, detail, "", _metric_cells(measures, names, problem.reference if title == "O" else {})
         )
         for title, detail, measures in (
             ("O", "original, before unlearning", problem.original),
@@ -81,22 +82,22 @@ def measure_table(problem: Problem) -> tuple[list[Column], list[MeasureRow]]:
         if measures
     ]
     for method, knee in problem.knees.items():
-        cells = _measure_cells(knee.record.measures, names, problem.reference, knee)
-        rows.append(MeasureRow(method, knee_detail(knee), method, cells))
+        cells = _metric_cells(knee.record.measures, names, problem.reference, knee)
+        rows.append(MetricRow(method, knee_detail(knee), method, cells))
     return columns, rows
 
 
-def knee_detail(knee: Configuration) -> str:
-    """Return a configuration's name, seeds and settings in one line."""
+def knee_detail(knee: SeedGroup) -> str:
+    """Return a group's name, seeds and hyperparameters in one line."""
     seeds = f"{len(knee.seeds)} seeds" if len(knee.seeds) > 1 else f"seed {knee.seeds[0]}"
     return ", ".join(part for part in (knee.record.trial_id, seeds, settings(knee.settings)) if part)
 
 
-def _measure_cells(
+def _metric_cells(
     measures: Mapping[str, float],
     names: Sequence[str],
     reference: Mapping[str, float],
-    knee: Configuration | None = None,
+    knee: SeedGroup | None = None,
 ) -> list[Cell]:
     cells = []
     for name in names:
@@ -114,17 +115,17 @@ def _measure_cells(
 
 @dataclass(frozen=True)
 class MethodRow:
-    """How a method's trials ended, and what they cost."""
+    """How the trials of a method ended, and what they cost."""
 
     method: str
     ends: list[int]
-    """By `ENDS`."""
+    """Counts in the order of `ENDS`."""
     costs: list[Cell]
 
 
 COSTS = (
-    "steps a trial",
-    "gradients a trial",
+    "steps per trial",
+    "gradients per trial",
     "s a step",
     "steps, s a trial",
     "evaluation, s a trial",
@@ -133,11 +134,11 @@ COSTS = (
 
 
 def method_rows(problem: Problem) -> tuple[list[str], list[MethodRow]]:
-    """Return the ends that occur, and a row for each method."""
-    grouped: dict[str, list[Member]] = defaultdict(list)
-    for member in problem.members:
-        grouped[method_of(member.record)].append(member)
-    counts = {method: Counter(m.ended for m in members) for method, members in grouped.items()}
+    """Return the statuses that occur, and a row for each method."""
+    grouped: dict[str, list[ReportTrial]] = defaultdict(list)
+    for trial in problem.trials:
+        grouped[method_of(trial.record)].append(trial)
+    counts = {method: Counter(m.ended for m in trials) for method, trials in grouped.items()}
     ends = [end for end in ENDS if any(counted[end] for counted in counts.values())]
     rows = [
         MethodRow(method, [counts[method][end] for end in ends], _costs(grouped[method]))
@@ -146,9 +147,9 @@ def method_rows(problem: Problem) -> tuple[list[str], list[MethodRow]]:
     return ends, rows
 
 
-def _costs(members: Sequence[Member]) -> list[Cell]:
+def _costs(trials: Sequence[ReportTrial]) -> list[Cell]:
     def values(name: str) -> list[float]:
-        return [m.record.costs[name] for m in members if name in m.record.costs]
+        return [m.record.costs[name] for m in trials if name in m.record.costs]
 
     def mean(found: Sequence[float]) -> float:
         return fmean(found) if found else math.nan
@@ -164,14 +165,14 @@ def _costs(members: Sequence[Member]) -> list[Cell]:
 
 
 def reason_rows(problem: Problem) -> list[tuple[str, str, int]]:
-    """Return how and why trials ended, and how many did, the commonest first."""
-    counted = Counter((m.ended, " ".join(m.record.reason.split())[:160]) for m in problem.members)
+    """Return statuses and reasons with their number of trials, most frequent first."""
+    counted = Counter((m.ended, " ".join(m.record.reason.split())[:160]) for m in problem.trials)
     return [(ended, reason, count) for (ended, reason), count in counted.most_common()]
 
 
 @dataclass(frozen=True)
 class TrialRow:
-    """A trial in the list of all."""
+    """A row in the table of all trials."""
 
     trial: str
     method: str
@@ -185,7 +186,7 @@ class TrialRow:
 
 
 def trial_rows(problem: Problem) -> list[TrialRow]:
-    """Return every trial, whatever became of it."""
+    """Return a row for every trial, regardless of its status."""
     return [
         TrialRow(
             trial=m.record.trial_id,
@@ -196,15 +197,15 @@ def trial_rows(problem: Problem) -> list[TrialRow]:
             objectives=[Cell(number(value), value) for value in problem.summary.point(m.record.measures)],
             settings=settings(settings_of(m.record, without_seed=True)),
             reason=" ".join(m.record.reason.split())[:300],
-            run_id=m.sweep.source.run_id(m.trial),
+            run_id=m.sweep.source.run_id(m.name_in_sweep),
         )
-        for m in problem.members
+        for m in problem.trials
     ]
 
 
 @dataclass(frozen=True)
 class SweepRow:
-    """A sweep among those of the report."""
+    """A row in the table of sweeps."""
 
     letter: str
     name: str
@@ -217,11 +218,11 @@ class SweepRow:
 
 
 def sweep_rows(sweeps: Sequence[SweepResult], letters: Mapping[tuple[str, str], str]) -> list[SweepRow]:
-    """Return the sweeps that the report is made from."""
+    """Return a row for each sweep of the report."""
     rows = []
     for sweep in sweeps:
         over = sum(not trial.running for trial in sweep.trials)
-        state = "running, or its driver died" if sweep.running else "over"
+        state = "running, or interrupted" if sweep.running else "ended"
         began = math.isfinite(sweep.began)
         rows.append(
             SweepRow(

@@ -1,4 +1,4 @@
-"""The charts over steps: learning curves, measures of hardness, and heat maps of the blocks."""
+"""The charts over steps: learning curves, hardness diagnostics, and heat maps of the blocks."""
 
 import base64
 import math
@@ -7,49 +7,19 @@ from html import escape
 
 import numpy as np
 
+from hamu_ray.metrics.table import BLOCK, STEP
 from hamu_ray.reports.analysis.details import SEEDS_DRAWN, STEP_METRICS, Blocks, Details
 from hamu_ray.reports.analysis.problems import Problem
 from hamu_ray.reports.front.palette import MethodStyle
 from hamu_ray.reports.front.traces import INK, MUTED, Figure, axis, figure
-from hamu_ray.results.wording import STEP_DEFINITIONS, words
-
-STEP_TITLES: Mapping[str, tuple[str, str]] = {
-    "gradient_cosine": ("Cosine of the gradients", "cos(r, f)"),
-    "gradient_dot": ("Dot product of the gradients", "r · f"),
-    "retain_norm": ("Norm of the retain gradient", "|r|"),
-    "forget_norm": ("Norm of the forget gradient", "|f|"),
-    "stopping_margin": ("HAMU's stopping margin", "sum of terms less B"),
-    "infeasible_blocks": ("Blocks that cannot meet the constraint", "blocks"),
-    "hardness": ("Hardness", "1 - H / A"),
-    "promise_kept": ("Was the promise kept?", "actual over promised"),
-}
-"""Title and axis of each diagnostic of steps."""
-
-STEP_NOTES: Mapping[str, str] = {
-    "gradient_cosine": "Above 0, a step that forgets more also retains less, at first order.",
-    "gradient_dot": "The same, with the gradients' sizes: the first-order harm of forgetting.",
-    "retain_norm": "After clipping.",
-    "forget_norm": "After clipping.",
-    "stopping_margin": "Below 0, both objectives can no longer be served at once.",
-    "infeasible_blocks": "No step within their radius forgets as much as asked for.",
-    "hardness": f"{STEP_DEFINITIONS['hardness']}; 0: all of it is free.",
-    "promise_kept": f"{STEP_DEFINITIONS['promise_kept']}, on the step's batch; 1: all that was promised came true.",
-}
-
-BLOCK_TITLES: Mapping[str, tuple[str, str]] = {
-    "angle": ("angle between the gradients", "degrees"),
-    "retain_forget": ("dot product of the gradients", "log₁₀|r · f|, with its sign"),
-    "feasibility": ("constraint needed over available", "B / (R |f|), log₁₀"),
-    "stopping_term": ("stopping term", "log₁₀"),
-}
-"""What a heat map shows, and its unit."""
+from hamu_ray.results.wording import words
 
 LEAST = 1e-12
 """Magnitudes below this count as zero on logarithmic scales."""
 
 
 def learning_charts(problem: Problem, details: Details, methods: Mapping[str, MethodStyle]) -> list[Figure]:
-    """Return a chart for each objective: knees in full, other points of the front thin, O and R as levels."""
+    """Return one chart per objective: knees emphasised, other points of the front thin, O and R as level lines."""
     charts = []
     for i, objective in enumerate(problem.objectives):
         data, last = [], 1
@@ -57,8 +27,8 @@ def learning_charts(problem: Problem, details: Details, methods: Mapping[str, Me
         for one in details.drawn:
             knee = one is problem.knees.get(one.method) and one.method in knees
             style = methods[one.method]
-            for member in one.members[:SEEDS_DRAWN]:
-                curve = details.curves.get(member.record.trial_id) or {}
+            for trial in one.trials[:SEEDS_DRAWN]:
+                curve = details.curves.get(trial.record.trial_id) or {}
                 steps = sorted(curve)
                 last = max([last, *steps])
                 curve_style: Figure = {
@@ -66,7 +36,7 @@ def learning_charts(problem: Problem, details: Details, methods: Mapping[str, Me
                 }
                 curve_style |= {"opacity": 1.0 if knee else 0.45}
                 marks = {"marker": {"symbol": style.marker, "size": 7, "color": style.css}} if knee else {}
-                name = f"{one.method} {member.record.trial_id}" + (" (knee)" if knee else "")
+                name = f"{one.method} {trial.record.trial_id}" + (" (knee)" if knee else "")
                 data.append(
                     {
                         "type": "scatter",
@@ -87,7 +57,7 @@ def learning_charts(problem: Problem, details: Details, methods: Mapping[str, Me
 
 
 def _levels(problem: Problem, metric: str, last: int) -> Iterator[Figure]:
-    """Yield the original's and the reference's values as level lines with their letters."""
+    """Yield level lines at the values of the original and the reference, labelled O and R."""
     for letter, measures, dash in (("O", problem.original, "dot"), ("R", problem.reference, "dash")):
         value = measures.get(metric, math.nan)
         if math.isfinite(value):
@@ -107,7 +77,7 @@ def _levels(problem: Problem, metric: str, last: int) -> Iterator[Figure]:
 
 
 def hardness_charts(details: Details, methods: Mapping[str, MethodStyle]) -> list[tuple[str, str, Figure]]:
-    """Return title, note and chart of every diagnostic of steps that the knees have."""
+    """Return title, note and chart of every step diagnostic that the knees have."""
     charts = []
     for metric in STEP_METRICS:
         data = []
@@ -116,7 +86,7 @@ def hardness_charts(details: Details, methods: Mapping[str, MethodStyle]) -> lis
             if history and any(map(math.isfinite, history.values())):
                 style = methods[method]
                 known = {step: value for step, value in history.items() if math.isfinite(value)}
-                seldom = len(known) < len(history)  # looked at now and then: a line alone may miss points
+                seldom = len(known) < len(history)  # measured at intervals: a line alone may miss points
                 data.append(
                     {
                         "type": "scatter",
@@ -131,29 +101,29 @@ def hardness_charts(details: Details, methods: Mapping[str, MethodStyle]) -> lis
                     }
                 )
         if data:
-            title, unit = STEP_TITLES[metric]
+            shown = STEP[metric]
             zero = {"zeroline": True, "zerolinecolor": MUTED, "zerolinewidth": 1}
-            axes = {"xaxis": axis("step"), "yaxis": axis(unit, tickformat="~g", **zero)}
-            charts.append((title, STEP_NOTES[metric], figure(data, 280, hovermode="closest", **axes)))
+            axes = {"xaxis": axis("step"), "yaxis": axis(shown.axis, tickformat="~g", **zero)}
+            charts.append((shown.title, shown.note, figure(data, 280, hovermode="closest", **axes)))
     return charts
 
 
 def heat_maps(blocks: Blocks) -> Iterator[tuple[str, Figure]]:
-    """Yield title and chart of each diagnostic of a trial's blocks."""
-    for measure, values in blocks.values.items():
-        title, unit = BLOCK_TITLES[measure]
-        yield title, _heat_map(blocks, values, measure, unit)
+    """Yield title and chart of each block diagnostic of a trial."""
+    for name, values in blocks.values.items():
+        metric = BLOCK[name]
+        yield metric.title, _heat_map(blocks, values, name, metric.axis)
 
 
-def _heat_map(blocks: Blocks, values: np.ndarray, measure: str, unit: str) -> Figure:
-    """Return steps from left to right, blocks from the input down, on a scale whose middle is neutral if it has one."""
+def _heat_map(blocks: Blocks, values: np.ndarray, metric: str, unit: str) -> Figure:
+    """Plot steps from left to right and blocks from the input down; diverging scales have a neutral centre."""
     scale: Figure = {"colorscale": "Viridis"}
     hover = "%{z:.3g}"
-    if measure == "angle":
+    if metric == "angle":
         reach = float(np.nanmax(np.abs(values - 90), initial=1.0))
         scale = {"colorscale": _diverging(), "zmin": 90 - reach, "zmax": 90 + reach}
         hover = "%{z:.1f}°"
-    elif measure == "retain_forget":
+    elif metric == "retain_forget":
         top = float(np.nanmax(np.abs(values), initial=LEAST))
         floor = max(top * 1e-6, LEAST)
         values = np.sign(values) * np.log10(np.maximum(np.abs(values) / floor, 1))
@@ -190,5 +160,5 @@ def _heat_map(blocks: Blocks, values: np.ndarray, measure: str, unit: str) -> Fi
 
 
 def _diverging() -> list[list[object]]:
-    """Return orange for conflict, blue for agreement, neutral between."""
+    """Return a colour scale from orange (conflict) through neutral to blue (no conflict)."""
     return [[0.0, "#D55E00"], [0.25, "#F0B27A"], [0.5, "#F4F4F2"], [0.75, "#7FB2D9"], [1.0, "#0072B2"]]

@@ -12,10 +12,7 @@ from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.metrics.undefined import Undefined
 from hamu_ray.tasks.custom.data import CustomTaskData, built_model, outputs_of
 from hamu_ray.tasks.modes import eval_mode
-from hamu_ray.tasks.task import Outputs, Share, Start, Teacher
-
-FORGET_LOSSES = "forget_losses"
-"""The losses of the forget examples, kept behind the measures: `forget_quality` compares their distribution."""
+from hamu_ray.tasks.task import Outputs, Share, Start, Teacher, from_first_rank
 
 
 class CustomTask:
@@ -93,24 +90,26 @@ class CustomTask:
                 hits = (outputs.argmax(dim=-1) == targets).double()
                 measures[names.accuracy_of(split)] = _mean(share.gather_rows(hits), "examples")
             if split == "forget":
-                per_item[FORGET_LOSSES] = gathered.tolist()
+                per_item[names.FORGET_LOSSES] = gathered.tolist()
             if self.data.config.metrics:
                 every = share.gather_rows(outputs), share.gather_rows(targets)
-                values = self._own_metrics(*every) if share.rank == 0 else torch.empty(0, device=self.device)
-                rows = share.gather_rows(values.double())
-                for name, value in zip(self.data.config.metrics, rows.tolist(), strict=True):
+                values = self._own_metrics(*every) if share.rank == 0 else []
+                values = from_first_rank(share, values, self.device)
+                for name, value in zip(self.data.config.metrics, values, strict=True):
                     measures[names.own_metric_of(split, name)] = value
         return Measured(measures, per_item)
 
     def compare(self, measures: Measures, original: Measures | None, reference: Measures | None) -> Measures:
         """Return the sweep's two default objectives."""
-        losses, expected = (
-            of.per_item.get(FORGET_LOSSES, []) if isinstance(of, Measured) else []
-            for of in (measures, reference)
-        )
+        assert reference is not None, "the configuration does not let a custom task do without a reference"
         utility = measures.get(self.data.description.utility)
         return {
-            names.FORGET_QUALITY: comparison.loss_similarity(losses, expected),
+            **comparison.measured_forget_quality(
+                measures,
+                reference,
+                self.data.description.examples["forget"],
+                lambda subset: self._numbers("forget", subset).numpy(),
+            ),
             names.RETAIN_UTILITY: Undefined("it was not measured") if utility is None else utility,
         }
 
@@ -167,10 +166,9 @@ class CustomTask:
         """Yield batches of numbers; of none the first example, whose outputs show shapes and types."""
         yield from (numbers if len(numbers) else torch.zeros(1, dtype=torch.int64)).split(self._batch_size)
 
-    def _own_metrics(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the values of the task's own metrics, float64 ``(metrics,)``."""
-        values = [float(metric(outputs, targets)) for metric in self.data.metrics.values()]
-        return torch.tensor(values, dtype=torch.float64, device=self.device)
+    def _own_metrics(self, outputs: Tensor, targets: Tensor) -> list[float]:
+        """Return the values of the task's own metrics, in order."""
+        return [float(metric(outputs, targets)) for metric in self.data.metrics.values()]
 
 
 def _mean(values: Tensor, what: str) -> float:

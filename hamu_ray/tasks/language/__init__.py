@@ -1,1 +1,1 @@
-"""The language task: causal language models unlearn some of the texts that they learned."""
+"""The language task: unlearning of text in causal language models."""

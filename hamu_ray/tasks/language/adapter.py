@@ -1,4 +1,4 @@
-"""LoRA adapters by `peft`: fresh ones as configured, or given ones as their own configuration says."""
+"""LoRA adapters by `peft`: new ones from the configuration, or given ones with their own configuration."""
 
 import json
 from pathlib import Path
@@ -15,17 +15,18 @@ from hamu_ray.tasks.language.check import check_adapter
 from hamu_ray.tasks.pretrained import check_weights
 
 RANK, ALPHA, DROPOUT = 8, 16, 0.05
-"""Of a fresh adapter where the configuration says nothing."""
+"""Defaults of a new adapter."""
 
 
 def with_adapter(
     model: nn.Module, config: LoraConfig, seed: int, key: str = "model.lora.adapter"
 ) -> nn.Module:
-    """Return the model with a fresh adapter, or the one that the configuration names, as all that is trained.
+    """Return the model with a new adapter, or with the one that the configuration names; only the adapter is trained.
 
-    An adapter that was there before goes: the model that had it is not to be used any more. The seed decides the
-    fresh one's weights, which change nothing at first; ``key`` is what names a given one. Raises `ValueError` for
-    layers that are not there, and an adapter that does not fit the model or what is configured.
+    An existing adapter is removed, so that the model it belonged to must not be used any more. The seed determines the
+    initial weights of a new adapter, which does not change the outputs; ``key`` is the configuration key of a given
+    one. Raises `ValueError` for layers that do not exist, and for an adapter that does not match the model or the
+    configuration.
     """
     from peft import PeftModel, get_peft_model
 
@@ -45,7 +46,7 @@ def with_adapter(
 
 
 def fresh(model: nn.Module, config: LoraConfig) -> Any:
-    """Return the `peft` configuration of a fresh adapter; raises `ValueError` for layers that are not there."""
+    """Return the `peft` configuration of a new adapter; raises `ValueError` for layers that do not exist."""
     from peft import LoraConfig as PeftConfig
 
     layers = linear_layers(model)
@@ -62,14 +63,14 @@ def fresh(model: nn.Module, config: LoraConfig) -> Any:
         lora_alpha=config.alpha or ALPHA,
         lora_dropout=DROPOUT if config.dropout is None else config.dropout,
         target_modules=list(targets),
-        # GPT-2's layers hold their weights as (inputs, outputs).
+        # GPT-2's layers store their weights as (inputs, outputs).
         fan_in_fan_out=all(not isinstance(layers[name], nn.Linear) for name in adapted),
         task_type="CAUSAL_LM",
     )
 
 
 def as_fresh(config: LoraConfig) -> LoraConfig:
-    """Return the configuration of a fresh adapter of the shape that the given one has."""
+    """Return the configuration of a new adapter with the shape of the given one."""
     if config.adapter is None:
         return config
     described = Checkpoint("model.lora.adapter", config.adapter).adapter
@@ -84,7 +85,7 @@ def as_fresh(config: LoraConfig) -> LoraConfig:
 
 
 def linear_layers(model: Any) -> dict[str, nn.Module]:
-    """Return the layers that can get an adapter, by name: linear ones and GPT-2's `Conv1D`, less the output layer."""
+    """Return the layers that can have an adapter, by name: linear ones and `Conv1D`, except the output layer."""
     from transformers.pytorch_utils import Conv1D
 
     head = model.get_output_embeddings()
@@ -98,7 +99,7 @@ def linear_layers(model: Any) -> dict[str, nn.Module]:
 def given(config: LoraConfig, key: str) -> Any:
     """Return a given adapter's own `peft` configuration.
 
-    Raises `ValueError` for what cannot be loaded, is no LoRA, or contradicts the run's configuration.
+    Raises `ValueError` if it cannot be loaded, is not LoRA, or contradicts the run's configuration.
     """
     from peft import PeftConfig
 

@@ -1,4 +1,4 @@
-"""Whether data, model and adapter fit what a configuration asks of them, found out without importing torch."""
+"""Checks of data, model and adapter against the configuration, without importing torch."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,22 +24,22 @@ from hamu_ray.tasks.language.rows import check_path
 ADAPTER_CONFIG = "adapter_config.json"
 
 GIVEN = {"rank": "r", "alpha": "lora_alpha", "dropout": "lora_dropout", "target_modules": "target_modules"}
-"""Keys of `model.lora` that a given adapter decides on, by what `peft` calls them."""
+"""Keys of `model.lora` that a given adapter determines, with `peft`'s names."""
 
 CONTEXT = ("max_position_embeddings", "n_positions")
-"""What checkpoints call the longest text that they take."""
+"""Names of the maximum context length in checkpoints."""
 
 TOKENIZERS = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
-"""Files of which one is there where a folder has a tokenizer."""
+"""Files of which one exists if a folder has a tokenizer."""
 
 
 def check_language(
     config: TextSection, choices: Sequence[tuple[ForgetText, int]], model: LanguageModelConfig
 ) -> None:
-    """Check the model's folder and the texts, and that these can give every forget set, each with its seed.
+    """Check the model's folder and the texts, and that every forget set can be selected, each with its seed.
 
-    Of a model on the hub nothing is looked at. Whether every prompt fits is known once its tokenizer is loaded.
-    Raises `ValueError` with one line that names the key and the remedy.
+    Models on the hub are not checked. Whether every prompt fits is known only once the tokenizer is loaded. Raises
+    `ValueError` with one line that names the key and the remedy.
     """
     check_path(config)
     check_model(config, model)
@@ -51,23 +51,21 @@ def check_language(
             corpora[split] = load_corpus(config, forget)
         parts = split_corpus(corpora[split], forget, seed)
         key = (split, parts.forget.tobytes())
-        if (
-            not forget.allow_overlap and key not in compared
-        ):  # what a request names is the same for every seed
+        if not forget.allow_overlap and key not in compared:  # a requested set does not depend on the seed
             check_overlap(overlaps(corpora[split], parts), "texts")
             compared.add(key)
 
 
 def check_model(config: TextSection, model: LanguageModelConfig) -> None:
-    """Check what the files of a model and an adapter say, where they are of this machine; raises `ValueError`."""
+    """Check the files of a local model and adapter; raises `ValueError`."""
     folder = Path(model.name).expanduser()
     if model.embedded:
         if config.template == "chat":
-            raise ValueError(f"data.template: {model.name} has no chat template; take plain")
+            raise ValueError(f"data.template: {model.name} has no chat template; use plain")
         layers = {*ATTENTION, *FEED_FORWARD}
         asked = next((key for key in ("system_prompt", "template_arguments") if getattr(config, key)), None)
         if asked is not None:
-            raise ValueError(f"data.{asked}: {model.name} has no chat template; leave it out")
+            raise ValueError(f"data.{asked}: {model.name} has no chat template; remove it")
     elif is_local(model.name):
         _check_folder(config, folder)
         layers = _layers(folder)
@@ -86,40 +84,40 @@ def check_model(config: TextSection, model: LanguageModelConfig) -> None:
 
 
 def _check_folder(config: TextSection, folder: Path) -> None:
-    """Check a checkpoint's context and its tokenizer's special tokens and template."""
+    """Check a checkpoint's context length, and its tokenizer's special tokens and template."""
     if not folder.exists():
         raise ValueError(
-            f"model.name: {folder}: no such folder; take small-llama or a transformers checkpoint"
+            f"model.name: {folder}: no such folder; use small-llama or a transformers checkpoint"
         )
     described = _json("model.name", folder / "config.json")
     context = next((described[key] for key in CONTEXT if isinstance(described.get(key), int)), None)
     if context is not None and config.longest > context:
         key = "max_length" if config.windows is None else "windows.length"
         raise ValueError(
-            f"data.{key}: {config.longest} tokens are more than the {context} that the model takes; lower it"
+            f"data.{key}: {config.longest} tokens exceed the model's context of {context}; lower it"
         )
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise ValueError(
             f"model.name: {folder} has no tokenizer ({TOKENIZERS[0]}); save it there with "
-            "tokenizer.save_pretrained, or give a folder that holds one"
+            "tokenizer.save_pretrained, or give a folder that contains one"
         )
     if not (folder / TOKENIZERS[0]).is_file():
-        return  # of an older kind, about which nothing is known until it is loaded
+        return  # an old format that cannot be checked without loading it
     tokenizer = _json("model.name", folder / TOKENIZERS[0])
     if tokenizer.get("eos_token") is None:
-        raise ValueError(f"model.name: the tokenizer of {folder} has no end-of-text token; take another")
+        raise ValueError(f"model.name: the tokenizer of {folder} has no end-of-text token; use another")
     has_template = bool(tokenizer.get("chat_template")) or (folder / "chat_template.jinja").is_file()
     if has_template:
         return
-    for key, remedy in (("system_prompt", "leave it out"), ("template_arguments", "leave it out")):
+    for key, remedy in (("system_prompt", "remove it"), ("template_arguments", "remove it")):
         if getattr(config, key):
             raise ValueError(f"data.{key}: the tokenizer of {folder} has no chat template; {remedy}")
     if config.template == "chat":
-        raise ValueError(f"data.template: the tokenizer of {folder} has no chat template; take plain")
+        raise ValueError(f"data.template: the tokenizer of {folder} has no chat template; use plain")
 
 
 def _layers(folder: Path) -> set[str]:
-    """Return the last parts of the names of a checkpoint's layers, as read from its safetensors files."""
+    """Return the last parts of the names of a checkpoint's layers, read from its safetensors files."""
     index = folder / f"{MODEL_FILE}.index.json"
     names: list[str] = []
     if index.is_file():
@@ -133,9 +131,9 @@ def _layers(folder: Path) -> set[str]:
 
 
 def check_adapter(lora: LoraConfig, described: Mapping[str, Any]) -> None:
-    """Compare what an adapter's own configuration says with what the run's configuration does.
+    """Compare an adapter's own configuration with the run's configuration.
 
-    Raises `ValueError` for an adapter that is no LoRA, and for a contradiction.
+    Raises `ValueError` if the adapter is not LoRA, and for contradictions.
     """
     adapter = lora.adapter
     if described.get("peft_type", "LORA") != "LORA":
@@ -148,8 +146,8 @@ def check_adapter(lora: LoraConfig, described: Mapping[str, Any]) -> None:
             wanted, found = sorted(wanted), sorted(found)
         if wanted is not None and wanted != found:
             raise ValueError(
-                f"model.lora.{key}: {_plain(wanted)} is not that of {adapter}, {_plain(found)}; set it to null to "
-                "take the adapter's"
+                f"model.lora.{key}: {_plain(wanted)} differs from {adapter}, which has {_plain(found)}; "
+                "set it to null to use the adapter's"
             )
 
 
@@ -161,7 +159,9 @@ def _json(key: str, path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:
-        raise ValueError(f"{key}: {path.parent} has no {path.name}; give a folder that holds one") from None
+        raise ValueError(
+            f"{key}: {path.parent} has no {path.name}; give a folder that contains one"
+        ) from None
     except (OSError, ValueError) as error:
         raise ValueError(f"{key}: {path} cannot be read: {one_line(error)}; give another") from error
     return content if isinstance(content, dict) else {}

@@ -1,4 +1,4 @@
-"""What of a text data set is used: training and test examples, duplicates, evaluation sets. Needs no torch."""
+"""The texts of a run: training and test examples, duplicates, evaluation sets. Needs no torch."""
 
 import hashlib
 from collections.abc import Mapping
@@ -27,30 +27,30 @@ ForgetText = ForgetSplit | ForgetRandom | ForgetIndices | ForgetWhere | ForgetId
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """The texts of a run's data. How they are split depends on the forget set: see `split_corpus`."""
+    """The texts of a run's data. `split_corpus` splits them according to the forget set."""
 
     kept: Rows
-    """The training rows as the user named them, limits applied."""
+    """The training rows given by the user, after limits."""
     source: Source
-    """The same rows with all of their columns, where a request looks them up."""
+    """The same rows with all of their columns, in which a request selects rows."""
     test_share: float
-    """Share of the rows that are not forgotten which is held out for test where ``test`` is empty."""
+    """Fraction of the retain rows held out for test if ``test`` is empty."""
     duplicates: Rows = NOTHING
     """Copies of forget examples that are added to the retain set."""
     forget: Rows = NOTHING
-    """The forget split; empty where the forget set is among ``kept``."""
+    """The forget split; empty if the forget set is part of ``kept``."""
     test: Rows = NOTHING
-    """The split of the test examples; empty where they are held out."""
+    """The split of the test examples; empty if they are held out."""
     choices: Mapping[str, Choices] = field(default_factory=dict)
     """Evaluation sets by name: ``retain``, ``forget``, ``real_authors``, ``world_facts``."""
 
     @cached_property
     def rows(self) -> Rows:
-        """All examples, which the indices of a split are of."""
+        """All examples; the indices of a split refer to them."""
         return self.kept + self.duplicates + self.forget + self.test
 
     def place(self, index: int) -> str:
-        """Return where one of `rows` stands in the user's data."""
+        """Return the location of one of `rows` in the user's data."""
         row = index
         if row < len(self.kept):
             return f"row {row if self.source.used is None else self.source.used[row]}"
@@ -79,18 +79,18 @@ class TextSplit:
 
     retain: Indices
     duplicates: Indices
-    """Trained on as part of the retain set, and measured apart."""
+    """Trained on as part of the retain set, and measured separately."""
     forget: Indices
     test: Indices
 
 
 def split_corpus(corpus: Corpus, config: ForgetText, seed: int) -> TextSplit:
-    """Return the indices to forget, to retain, and held out for test.
+    """Return the indices of the forget, retain and test examples.
 
-    What a request names is found among the rows as they are stored; test examples are held out of the rest, the
-    same for every seed. The seed decides a random draw, from what is not held out.
+    A request selects among the stored rows; test examples are held out of the remaining rows, the same for every seed.
+    The seed determines a random draw, which excludes the held-out examples.
 
-    Raises `ValueError` for a request that names what is not there, and where a part would be empty.
+    Raises `ValueError` if a request selects something that does not exist, or if a part would be empty.
     """
     ends = np.cumsum([len(corpus.kept), len(corpus.duplicates), len(corpus.forget)])
     rest, duplicates, forget, test = np.split(np.arange(len(corpus.rows)), ends)
@@ -110,14 +110,14 @@ def split_corpus(corpus: Corpus, config: ForgetText, seed: int) -> TextSplit:
 def _check_some_left(rest: Indices, corpus: Corpus) -> None:
     if len(rest) == 0:
         raise ValueError(
-            f"forget: all {len(corpus.kept)} training examples are to be forgotten; none is left to retain"
+            f"forget: all {len(corpus.kept)} training examples are in the forget set; none is left to retain"
         )
 
 
 def held_out(rows: Indices, share: float) -> tuple[Indices, Indices]:
-    """Return the rows without the test examples, and those: a share of them, at least one; both sorted.
+    """Return the rows without the test examples, and the test examples: a fraction of them, at least one; both sorted.
 
-    Raises `ValueError` where none would be left.
+    Raises `ValueError` if no rows would remain.
     """
     count = max(1, round(share * len(rows)))
     if count >= len(rows):
@@ -127,7 +127,7 @@ def held_out(rows: Indices, share: float) -> tuple[Indices, Indices]:
 
 
 def load_corpus(config: TextSection, forget: ForgetText) -> Corpus:
-    """Load a configuration's texts, with the forget split if the forget set is one.
+    """Load a configuration's texts, including the forget split if the forget set is one.
 
     Raises `ValueError` with one line that names the key and the remedy.
     """
@@ -153,7 +153,7 @@ def _text(config: TextSection, forget: ForgetText) -> Corpus:
 
 
 def _within(counts: list[int], limits: list[int | None]) -> Indices | None:
-    """Return the rows of several splits that their limits leave, None where there are no limits."""
+    """Return the rows of several splits that remain after their limits, None without limits."""
     if limits == [None] * len(limits):
         return None
     starts = np.cumsum([0, *counts[:-1]])
@@ -170,7 +170,7 @@ LOCUSLAB: Mapping[str, tuple[str, str]] = {
     "forget_05": ("forget05", "retain95"),
     "forget_10": ("forget10", "retain90"),
 }
-"""What the original data set calls the subsets, each a configuration with the one split ``train``."""
+"""Names of the subsets in the original data set, each a configuration with the single split ``train``."""
 
 SETS = ("retain", "forget", "real_authors", "world_facts")
 """TOFU's evaluation sets."""
@@ -207,7 +207,7 @@ def _tofu(config: TofuData, forget: ForgetText) -> Corpus:
 
 
 def _tofu_choices(config: TofuData, name: str) -> Choices | None:
-    """Return an evaluation set, or None where the data have none of that name."""
+    """Return an evaluation set, or None if the data do not have it."""
     from datasets import get_dataset_config_names
 
     forgotten = config.subset if config.layout == "waterdrum" else LOCUSLAB[config.subset][0]

@@ -1,4 +1,4 @@
-"""Texts as they lie on a worker's device: tokens end to end, padded when they are used."""
+"""Tokenized texts on a worker's device: tokens are concatenated, and padded on use."""
 
 import hashlib
 from collections.abc import Collection, Sequence
@@ -20,42 +20,42 @@ from hamu_ray.tasks.language.encoding.tokenizer import load_tokenizer
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Windows of texts side by side, padded on the right, and where their answers are.
+    """A batch of windows, padded on the right, and the positions of their answer tokens.
 
-    A causal model's answer tokens never look at padding that follows them, so no mask is needed.
+    No attention mask is needed, because a causal model's answer tokens do not attend to the padding after them.
     """
 
     tokens: Tensor
     """int64 ``(windows, longest)``."""
     rows: Tensor
-    """int64 ``(items,)``: the window that each answer token is in, not decreasing."""
+    """int64 ``(items,)``: the window of each answer token, not decreasing."""
     columns: Tensor
-    """int64 ``(items,)``: the position that predicts it, the one before its own."""
+    """int64 ``(items,)``: the position that predicts the token, which is the one before it."""
     labels: Tensor
     """int64 ``(items,)``: the answer tokens."""
     texts: Tensor
-    """int64 ``(items,)``: the text that each answer token is of, by its place in the batch, not decreasing."""
+    """int64 ``(items,)``: the text of each answer token, by its index in the batch, not decreasing."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sequences:
-    """Prompts with their answers, in windows. All but the tokens stays on the CPU: nothing waits for a GPU."""
+    """Prompts with their answers, in windows. All but the tokens stays on the CPU, so nothing synchronises."""
 
     tokens: Tensor
-    """int64 ``(all tokens,)`` on the device: window after window, text after text."""
+    """int64 ``(all tokens,)`` on the device: the concatenated windows of all texts."""
     window_prompts: Tensor
-    """int64 ``(windows,)``: tokens of each window that are not predicted, at least 1."""
+    """int64 ``(windows,)``: number of tokens in each window that are not predicted, at least 1."""
     window_answers: Tensor
-    """int64 ``(windows,)``: tokens of each window that are, at least 1."""
+    """int64 ``(windows,)``: number of predicted tokens in each window, at least 1."""
     windows: Tensor
-    """int64 ``(texts,)``: windows of each text, at least 1."""
+    """int64 ``(texts,)``: number of windows of each text, at least 1."""
     dropped: Tensor
-    """int64 ``(texts,)``: tokens of each answer that are in no window."""
+    """int64 ``(texts,)``: number of tokens of each answer that are in no window."""
     pad: int
 
     @classmethod
     def of(cls, encoded: Sequence[Encoded], pad: int, device: torch.device) -> "Sequences":
-        """Lay texts end to end."""
+        """Concatenate texts."""
         windows = [window for text in encoded for window in text.windows]
         flat = (token for window in windows for token in (*window.prompt, *window.answer))
         return cls(
@@ -73,33 +73,33 @@ class Sequences:
 
     @cached_property
     def prompts(self) -> Tensor:
-        """Tokens of each text's prompt, int64 ``(texts,)``."""
+        """Number of tokens of each text's prompt, int64 ``(texts,)``."""
         return self.window_prompts[self._first]
 
     @cached_property
     def answers(self) -> Tensor:
-        """Tokens of each text's answer, over all of its windows, int64 ``(texts,)``."""
+        """Number of tokens of each text's answer, over all of its windows, int64 ``(texts,)``."""
         before = torch.cat([torch.zeros(1, dtype=torch.int64), self.window_answers.cumsum(0)])
         return before[self._first + self.windows] - before[self._first]
 
     @cached_property
     def first_answers(self) -> Tensor:
-        """Answer tokens of each text's first window, int64 ``(texts,)``."""
+        """Number of answer tokens in each text's first window, int64 ``(texts,)``."""
         return self.window_answers[self._first]
 
     @cached_property
     def lengths(self) -> Tensor:
-        """Tokens of each text's first window, which is its longest, int64 ``(texts,)``."""
+        """Number of tokens in each text's first window, which is its longest, int64 ``(texts,)``."""
         return self._window_lengths[self._first]
 
     @cached_property
     def starts(self) -> Tensor:
-        """Where each text starts among the tokens, int64 ``(texts,)``."""
+        """Offset of each text in the tokens, int64 ``(texts,)``."""
         return self._window_starts[self._first]
 
     @cached_property
     def _first(self) -> Tensor:
-        """Each text's first window."""
+        """Index of each text's first window."""
         return self.windows.cumsum(0) - self.windows
 
     @cached_property
@@ -112,24 +112,27 @@ class Sequences:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all tokens, and of what are prompts, answers and windows."""
+        """SHA-256 of all tokens, and of the extents of prompts, answers and windows."""
         content = hashlib.sha256()
         for tensor in (self.tokens, self.window_prompts, self.window_answers, self.windows):
             content.update(tensor.cpu().numpy().data)
         return content.hexdigest()
 
-    def batch(self, numbers: Tensor) -> Batch:
-        """Return the windows of these texts (int64 ``(k,)``, CPU) padded to the longest of them."""
+    def batch(self, indices: Tensor) -> Batch:
+        """Return the windows of these texts, padded to the longest of them.
+
+        ``indices`` is int64 ``(k,)``, on the CPU.
+        """
         device = self.tokens.device
-        texts, within_text = _spread(self.windows[numbers])
-        windows = self._first[numbers][texts] + within_text
+        texts, within_text = _spread(self.windows[indices])
+        windows = self._first[indices][texts] + within_text
         starts, lengths, prompts = (
             values[windows] for values in (self._window_starts, self._window_lengths, self.window_prompts)
         )
         rows, within_answer = _spread(self.window_answers[windows])
         columns = prompts[rows] - 1 + within_answer
         places = torch.arange(int(lengths.max()))
-        # Of padding, the last token's place is looked up; what is there is replaced.
+        # Padding positions read the last token, which is replaced afterwards.
         found = starts[:, None] + torch.minimum(places, lengths[:, None] - 1)
         is_padding = places >= lengths[:, None]
         tokens = self.tokens[to_device(found, device)].masked_fill_(to_device(is_padding, device), self.pad)
@@ -142,13 +145,13 @@ class Sequences:
             to_device(texts[rows], device),
         )
 
-    def prompt_batch(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the prompts of these texts padded on the left, and the mask that leaves padding out.
+    def prompt_batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the prompts of these texts, padded on the left, and the attention mask.
 
         Both are int64 ``(k, longest)``, for generation.
         """
         device = self.tokens.device
-        starts, prompts = self.starts[numbers], self.prompts[numbers]
+        starts, prompts = self.starts[indices], self.prompts[indices]
         places = torch.arange(int(prompts.max())) - (prompts.max() - prompts)[:, None]
         is_padding = to_device(places < 0, device)
         tokens = self.tokens[to_device(starts[:, None] + places.clamp(min=0), device)]
@@ -156,13 +159,13 @@ class Sequences:
 
 
 def _spread(counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each item's owner, and its place among the owner's items: ``counts`` of them, one owner after another."""
+    """Return each item's owner, and its index among the owner's ``counts`` consecutive items."""
     owners = torch.repeat_interleave(counts)
     return owners, torch.arange(len(owners)) - (counts.cumsum(0) - counts)[owners]
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:
-    """Return a CPU tensor on a device; a GPU takes it from pinned memory, unawaited."""
+    """Copy a CPU tensor to a device; to a GPU through pinned memory, without blocking."""
     return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
@@ -175,14 +178,14 @@ class EncodedChoices:
     """The answers as text."""
     answers: Sequences
     right: Sequences
-    """What the wrong answers are compared with."""
+    """The answers that the wrong answers are compared with."""
     wrong: Sequences
-    """The wrong answers, question after question."""
+    """The wrong answers, grouped by question."""
     counts: NDArray[np.int64]
-    """int64 ``(questions,)``: wrong answers to each."""
+    """int64 ``(questions,)``: number of wrong answers to each question."""
 
     def positions(self, questions: Collection[str] | None) -> tuple[Tensor, Tensor]:
-        """Return where these questions (None: all) are, and where their wrong answers are: int64, CPU."""
+        """Return the indices of these questions (None: all) and of their wrong answers: int64, CPU."""
         wanted = np.array(
             [questions is None or question in questions for question in self.questions], dtype=bool
         )
@@ -198,22 +201,21 @@ class Encodings:
     corpus: Corpus
     encoder: Encoder
     texts: Sequences
-    """All examples, which the indices of a split are of."""
+    """All examples; the indices of a split refer to them."""
     choices: dict[str, EncodedChoices]
     """The evaluation sets by name."""
 
 
 @dataclass(eq=False)
 class LanguageData:
-    """Text data of a worker: what is loaded stays for all its trials, in the tokens of each model that asks.
+    """Text data of a worker. Everything loaded is kept for all trials, in the tokens of each model that is used.
 
-    Everything is loaded on first access: the tokens depend on the model, and the split to forget is
-    the forget set's to name.
+    Data are loaded on first access, because the tokens depend on the model, and the splits on the forget set.
     """
 
     config: TextSection
     cache: Path | None = None
-    """Folder of what takes long to prepare."""
+    """Folder for cached results of slow preparation steps."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     resident: dict[Any, Any] = field(default_factory=dict)
     """Cache of corpora, encodings and base models, keyed by what they depend on."""
@@ -225,7 +227,7 @@ class LanguageData:
         return LanguageData(self.config, self.cache, device)
 
     def corpus(self, forget: ForgetText) -> Corpus:
-        """Return the texts, with the forget split if the forget set is one; raises `ValueError`."""
+        """Return the texts, including the forget split if the forget set is one; raises `ValueError`."""
         key = ("corpus", forget.split if isinstance(forget, ForgetSplit) else None)
         if key not in self.resident:
             self.resident[key] = load_corpus(self.config, forget)

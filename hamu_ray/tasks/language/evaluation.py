@@ -1,15 +1,17 @@
-"""Measuring a language model on splits and evaluation sets, over all workers."""
+"""Evaluation of a language model on splits and evaluation sets, distributed over all workers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hamu_ray.metrics import language_names
+from hamu_ray.metrics import language_names, names
 from hamu_ray.metrics.language_names import EVALUATION_SETS, SPLITS
 from hamu_ray.metrics.measured import Measured, Measures
+from hamu_ray.metrics.memorization import item_losses
 from hamu_ray.metrics.tofu import Alternatives
 from hamu_ray.metrics.tokens import TokenScores
 from hamu_ray.tasks.language.corpus import TextSplit
@@ -17,7 +19,6 @@ from hamu_ray.tasks.language.data import Batch, Encodings, Sequences
 from hamu_ray.tasks.language.measures import (
     ALL,
     CHEAP,
-    MEANS,
     Generated,
     all_measures,
     cheap_measures,
@@ -25,75 +26,82 @@ from hamu_ray.tasks.language.measures import (
 )
 from hamu_ray.tasks.language.models import answer_logits
 from hamu_ray.tasks.language.scores import answer_scores, greedy_answers
-from hamu_ray.tasks.task import Share
-
-ITEMS = tuple(language_names.truth_ratio_of("forget", geometric=geometric) for geometric in MEANS)
-"""What `forget_items` holds where there are wrong answers to the forget set's questions."""
+from hamu_ray.tasks.task import Share, from_first_rank
 
 EVERY = (
     *ALL,
     *(of(name) for name in SPLITS for of in (language_names.tokens_of, language_names.dropped_tokens_of)),
 )
-"""What a full evaluation measures, in order."""
+"""The metrics of a full evaluation, in order."""
 
 SUBSET_STREAM = 2
-"""Keeps the draw of the evaluation's subset apart from others that start from the same seed."""
+"""Separates this random stream from others with the same seed."""
 
 
 class Evaluation:
-    """The texts that the models of a task are measured on."""
+    """The texts that the models of a task are evaluated on."""
 
     def __init__(self, encodings: Encodings, split: TextSplit, *, batch_size: int, seed: int) -> None:
-        """Find the questions of the evaluation sets that the splits hold; the seed decides on subsets."""
+        """Select the questions of the evaluation sets that belong to the splits; the seed determines subsets."""
         self._encodings = encodings
         self._rows, self._texts = encodings.corpus.rows, encodings.texts
         self._batch_size = batch_size
         self._seed = seed
-        self._numbers = {
+        self._indices = {
             "retain": torch.from_numpy(split.retain),
             "forget": torch.from_numpy(split.forget),
             "duplicate": torch.from_numpy(split.duplicates),
             "test": torch.from_numpy(split.test),
         }
         questions = self._rows.questions
-        self._learned = torch.cat([self._numbers[name] for name in ("retain", "forget", "duplicate")])
+        self._learned = torch.cat([self._indices[name] for name in ("retain", "forget", "duplicate")])
         parts = {"retain": split.retain, "forget": split.forget}
-        belonging = {name: {questions[at] for at in numbers} for name, numbers in parts.items()}
+        belonging = {name: {questions[at] for at in indices} for name, indices in parts.items()}
         found = {name: choices.positions(belonging.get(name)) for name, choices in encodings.choices.items()}
         self.asked = {name: positions for name, positions in found.items() if len(positions[0])}
         """Evaluation sets by name: where their questions and wrong answers are that the splits hold."""
 
     def measure(self, model: nn.Module, share: Share, subset: int | None) -> Measured:
-        """Measure a model in eval mode, without gradients: as `LanguageTask.evaluate` says."""
+        """Evaluate a model in eval mode, without gradients; see `LanguageTask.evaluate`."""
         scores = partial(self._scores, model, share)
-        splits = {name: scores(self._texts, numbers) for name, numbers in self.measured(subset).items()}
+        splits = {name: scores(self._texts, indices) for name, indices in self.measured(subset).items()}
         alternatives, generated = {}, {}
         if subset is None:
             alternatives = {name: self._alternatives(scores, name) for name in self.asked}
             generated = self._generated(model, share)
-        if share.rank > 0:
-            return self._gathered(share, CHEAP if subset is not None else EVERY, None)
-        if subset is not None:
-            return self._gathered(share, CHEAP, Measured(cheap_measures(splits)))
-        measures = all_measures(splits, texts=self._answers(), generated=generated, alternatives=alternatives)
-        return self._gathered(
-            share, EVERY, Measured({**measures, **self.counted()}, forget_items(alternatives))
-        )
+        order = EVERY if subset is None else CHEAP
+        items = {names.FORGET_LOSSES: item_losses(splits["forget"]).tolist(), **forget_items(alternatives)}
+        measures: Measures = {}
+        if share.rank == 0 and subset is not None:
+            measures = cheap_measures(splits)
+        elif share.rank == 0:
+            texts = self._answers()
+            measures = all_measures(splits, texts=texts, generated=generated, alternatives=alternatives)
+            measures |= self.counted()
+        values = [measures[name] for name in order if measures]
+        device = self._texts.tokens.device
+        gathered = zip(order, from_first_rank(share, values, device), strict=True)
+        per_item = {name: from_first_rank(share, items[name], device) for name in items}
+        return Measured(measures or gathered, per_item)
 
     def measured(self, subset: int | None = None) -> dict[str, Tensor]:
-        """Return the texts that each split is measured on, as indices of the corpus (int64, CPU)."""
-        found = {name: numbers for name, numbers in self._numbers.items() if len(numbers)}
+        """Return the texts that each split is evaluated on, as indices of the corpus (int64, CPU)."""
+        found = {name: indices for name, indices in self._indices.items() if len(indices)}
         if subset is None:
             return found
+        return {name: found[name][torch.from_numpy(drawn)] for name, drawn in self.drawn(subset).items()}
+
+    def drawn(self, subset: int) -> dict[str, NDArray[np.int64]]:
+        """Return which texts of each split a draw of so many has: the same at every evaluation."""
+        sizes = {name: len(indices) for name, indices in self._indices.items() if len(indices)}
         generator = np.random.default_rng((self._seed, SUBSET_STREAM))
-        drawn = {name: np.sort(generator.permutation(len(at))[:subset]) for name, at in found.items()}
-        return {name: at[torch.from_numpy(drawn[name])] for name, at in found.items()}
+        return {name: np.sort(generator.permutation(size)[:subset]) for name, size in sizes.items()}
 
     def counted(self) -> Measures:
-        """Return how many answer tokens each split has, and how many no window holds, as measures."""
+        """Return the numbers of used and dropped answer tokens of each split, as metrics."""
         return {
-            of(name): float(counts[numbers].sum())
-            for name, numbers in self._numbers.items()
+            of(name): float(counts[indices].sum())
+            for name, indices in self._indices.items()
             for of, counts in (
                 (language_names.tokens_of, self._texts.answers),
                 (language_names.dropped_tokens_of, self._texts.dropped),
@@ -103,15 +111,15 @@ class Evaluation:
     def _answers(self) -> dict[str, list[str]]:
         """Return the true answers of each split as text."""
         return {
-            name: [self._rows.answers[at] for at in numbers.tolist()]
-            for name, numbers in self.measured().items()
+            name: [self._rows.answers[at] for at in indices.tolist()]
+            for name, indices in self.measured().items()
         }
 
-    def _scores(self, model: nn.Module, share: Share, texts: Sequences, numbers: Tensor) -> TokenScores:
+    def _scores(self, model: nn.Module, share: Share, texts: Sequences, indices: Tensor) -> TokenScores:
         def forward(batch: Batch) -> Tensor:
             return answer_logits(model, batch)
 
-        return answer_scores(forward, texts, numbers, self._batch_size, share)
+        return answer_scores(forward, texts, indices, self._batch_size, share)
 
     def _alternatives(self, scores: Callable[[Sequences, Tensor], TokenScores], name: str) -> Alternatives:
         asked, wrong = self.asked[name]
@@ -121,7 +129,7 @@ class Evaluation:
         )
 
     def _generated(self, model: nn.Module, share: Share) -> dict[str, Generated]:
-        """Return greedy answers to the first questions of each split, and to those of the evaluation sets."""
+        """Return greedy answers to the first questions of each split and of the evaluation sets."""
         encoder = self._encodings.encoder
         config, decode = encoder.config, encoder.decode
         new_tokens = config.new_tokens or int(self._texts.first_answers[self._learned].max())
@@ -131,30 +139,8 @@ class Evaluation:
             choices = self._encodings.choices[name]
             asked[name] = (choices.answers, self.asked[name][0], list(choices.truths))
         generated = {}
-        for name, (texts, numbers, true) in sorted(asked.items()):
-            first = numbers[: config.generated]
+        for name, (texts, indices, true) in sorted(asked.items()):
+            first = indices[: config.generated]
             tokens = greedy_answers(model, texts, first, self._batch_size, new_tokens, encoder.end, share)
             generated[name] = Generated([decode(row) for row in tokens], true[: len(first)])
         return generated
-
-    def _gathered(self, share: Share, order: Sequence[str], measured: Measured | None) -> Measured:
-        """Return rank 0's measures on every rank: the same bits, and values of single items with them."""
-        per_item = measured.per_item if measured else {}
-        names = ITEMS if order is EVERY and "forget" in self.asked else ()
-        rows = [[measured[name] for name in order]] if measured else np.empty((0, len(order)))
-        gathered = share.gather_rows(
-            torch.as_tensor(np.asarray(rows, dtype=np.float64), device=self._texts.tokens.device)
-        )
-        if names:
-            items = (
-                [per_item[name] for name in names]
-                if measured
-                else np.empty((0, len(self.asked["forget"][0])))
-            )
-            gathered_items = share.gather_rows(
-                torch.as_tensor(np.asarray(items, dtype=np.float64), device=self._texts.tokens.device)
-            )
-            per_item = dict(zip(names, gathered_items.tolist(), strict=True))
-        if measured is None:
-            return Measured(zip(order, gathered[0].tolist(), strict=True), per_item)
-        return Measured(measured, per_item)

@@ -1,4 +1,4 @@
-"""Models as `transformers` and `peft` have them on disk: the files beside the weights that the engine writes."""
+"""Models in the formats of `transformers` and `peft`: the files in addition to the weights."""
 
 import tempfile
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 CARD = "README.md"
-"""The placeholder card that `peft` writes; the engine's card replaces it."""
+"""The placeholder model card that `peft` writes; the engine replaces it."""
 
 LOADING = """from transformers import AutoModelForCausalLM, AutoTokenizer
 model, tokenizer = AutoModelForCausalLM.from_pretrained("."), AutoTokenizer.from_pretrained(".")
@@ -16,11 +16,11 @@ model, tokenizer = AutoModelForCausalLM.from_pretrained("."), AutoTokenizer.from
 
 
 def exported(model: nn.Module, tokenizer: Any, base: str | None) -> Mapping[str, bytes]:
-    """Return the contents of files by name that make a folder one which `transformers` or `peft` loads.
+    """Return the contents of the files, by name, that `transformers` or `peft` need to load a folder.
 
-    Of a model that is trained whole: the configuration, to go beside a `MODEL_FILE` with all weights. Of
-    one with an adapter: the adapter and its configuration, which names the model below it, ``base`` if given.
-    Either with the tokenizer.
+    For a fully trained model: its configuration, in addition to a `MODEL_FILE` with all weights. For a model with an
+    adapter: the adapter and its configuration, which names the base model, ``base`` if given. The tokenizer is included
+    in both cases.
     """
     from peft import PeftModel
 

@@ -1,4 +1,4 @@
-"""What of a text data set will be forgotten, and where else it stands. Needs no torch."""
+"""The forget set of a text data set, and its overlap with other sets. Needs no torch."""
 
 import hashlib
 from pathlib import Path
@@ -12,7 +12,7 @@ from hamu_ray.tasks.overlap import text_matches
 from hamu_ray.tasks.request import Indices
 
 AT_ONCE = 1000
-"""Texts that are encoded before they are let go again."""
+"""Number of texts that are encoded at once."""
 
 
 def forecast_language(
@@ -47,9 +47,9 @@ def forecast_language(
 
 
 def overlaps(corpus: Corpus, split: TextSplit) -> list[str]:
-    """Return a line for each text of the retain or test set that is, or nearly is, one to forget.
+    """Return a line for each retain or test text that equals, or nearly equals, a text of the forget set.
 
-    Duplicates that the configuration adds to the retain set are meant to be there.
+    Duplicates that the configuration adds to the retain set are intended and not reported.
     """
     others = [*split.retain.tolist(), *split.test.tolist()]
     forgotten = split.forget.tolist()
@@ -58,7 +58,7 @@ def overlaps(corpus: Corpus, split: TextSplit) -> list[str]:
     )
     lines = []
     for match in matches:
-        same = "is" if match.similarity == 1 else f"is {match.similarity:.0%} like"
+        same = "equals" if match.similarity == 1 else f"is {match.similarity:.0%} similar to"
         part = "retain" if match.other < len(split.retain) else "test"
         forget, other = corpus.place(forgotten[match.forget]), corpus.place(others[match.other])
         lines.append(f"{other} ({part}) {same} {forget}")

@@ -1,4 +1,4 @@
-"""Causal language models: a small one built here, or any that `transformers` can load."""
+"""Causal language models: a small built-in one, or any that `transformers` can load."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +15,10 @@ from hamu_ray.tasks.pretrained import pretrained
 from hamu_ray.tasks.task import Start
 
 ATTENTION_NAMES = ("attn_implementation", "scaled_dot_product_attention", "flash_attn", "FlashAttention")
-"""What errors of `transformers` speak of where a model or this machine lacks a kind of attention."""
+"""Words in errors of `transformers` if a model or this machine does not support an attention implementation."""
 
 FEED_FORWARD_RATIO = 3
-"""Width of the embedded model's feed-forward layers over its own."""
+"""Width of the built-in model's feed-forward layers relative to its hidden size."""
 
 
 def build_language_model(
@@ -30,11 +30,11 @@ def build_language_model(
     frozen: bool = False,
     start: Start | None = None,
 ) -> nn.Module:
-    """Return a model on the device; the seed decides random weights, whatever the device.
+    """Return a model on the device; the seed determines random weights, independent of the device.
 
-    A checkpoint keeps its weights, those of ``start`` where it is given: in float32, or where they stay ``frozen``
-    in the configured precision. The caller's generators are left alone. Raises `ValueError` for a name that is
-    neither, and a model that is too short for the data.
+    A checkpoint keeps its weights, or those of ``start`` if given: in float32, or in the configured precision if they
+    stay ``frozen``. Global random states are not changed. Raises `ValueError` for a name that is neither, and for a
+    model whose context is too short for the data.
     """
     dtype = torch.bfloat16 if frozen and config.precision == "bfloat16" else torch.float32
     with torch.random.fork_rng(devices=[]):
@@ -46,11 +46,11 @@ def build_language_model(
     if context is not None and encoder.config.longest > context:
         key = "max_length" if encoder.config.windows is None else "windows.length"
         raise ValueError(
-            f"data.{key}: {encoder.config.longest} tokens are more than the {context} that {config.name} takes; "
+            f"data.{key}: {encoder.config.longest} tokens exceed the context of {config.name}, {context}; "
             "lower it"
         )
     if config.gradient_checkpointing:
-        # The same under its new name, and under that of older versions.
+        # The method's new name, or its name in older versions.
         enable = (
             getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
         )
@@ -104,16 +104,16 @@ def _checkpoint(config: LanguageModelConfig, start: Start, dtype: torch.dtype) -
         if not any(name in str(error) for name in ATTENTION_NAMES):
             raise
         raise ValueError(
-            f"model.attn_implementation: {start.name} does not take {config.attn_implementation} here: {error}; "
-            "take another, such as eager"
+            f"model.attn_implementation: {start.name} does not support {config.attn_implementation} here: {error}; "
+            "use another, such as eager"
         ) from error
 
 
 def answer_logits(model: Any, batch: Batch) -> Tensor:
-    """Return the logits of the answer tokens alone, ``(items, vocabulary)``, in the precision of the forward pass.
+    """Return the logits of the answer tokens only, ``(items, vocabulary)``, in the precision of the forward pass.
 
-    Only what predicts an answer token reaches the vocabulary's layer, which for long prompts and large
-    vocabularies is most of the work and memory saved.
+    Only positions that predict an answer token pass through the output layer, which for long prompts and large
+    vocabularies saves most of its compute and memory.
     """
     with _rows_at(model.get_output_embeddings(), batch):
         return model(input_ids=batch.tokens, use_cache=False).logits[0]
@@ -121,7 +121,7 @@ def answer_logits(model: Any, batch: Batch) -> Tensor:
 
 @contextmanager
 def _rows_at(head: nn.Module, batch: Batch) -> Iterator[None]:
-    """Within, the output layer is given the hidden states of a batch's items alone, as one long text."""
+    """Within this context, the output layer receives only the hidden states of a batch's items, as one long text."""
 
     def gathered(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         hidden, *others = inputs

@@ -1,4 +1,4 @@
-"""Rows of text data sets: loading a split by its columns, with errors of one line. Needs no torch."""
+"""Rows of text data sets: loading the columns of a split, with one-line errors. Needs no torch."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rows:
-    """Questions with their answers. A question is empty where texts are completed from nothing."""
+    """Questions with their answers. The question is empty for texts without questions."""
 
     questions: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
@@ -28,9 +28,9 @@ class Rows:
     def __add__(self, other: "Rows") -> "Rows":
         return Rows(self.questions + other.questions, self.answers + other.answers)
 
-    def take(self, positions: Iterable[int]) -> "Rows":
-        """Return the rows at these positions."""
-        chosen = list(positions)
+    def take(self, indices: Iterable[int]) -> "Rows":
+        """Return the rows at these indices."""
+        chosen = list(indices)
         return Rows(tuple(self.questions[at] for at in chosen), tuple(self.answers[at] for at in chosen))
 
     def first(self, limit: int | None) -> "Rows":
@@ -40,12 +40,12 @@ class Rows:
 
 @dataclass(frozen=True)
 class Choices:
-    """Questions with a right answer and several wrong ones, as TOFU's evaluation sets have them."""
+    """Questions with a right answer and several wrong ones, as in TOFU's evaluation sets."""
 
     rows: Rows
     """The questions and their answers."""
     right: tuple[str, ...]
-    """The right answers that wrong ones are compared with: in other words than the answers', where there are any."""
+    """The right answers that wrong ones are compared with: paraphrased if available."""
     wrong: tuple[tuple[str, ...], ...]
     """The wrong answers to each question."""
 
@@ -57,14 +57,14 @@ class Choices:
 PERTURBED = "perturbed_answer"
 """TOFU's column of wrong answers: a list in each row."""
 PARAPHRASED = "paraphrased_answer"
-"""TOFU's column of right answers in other words; the sets about the real world have none."""
+"""TOFU's column of paraphrased right answers; the sets about the real world have none."""
 
 
 def load_rows(config: TextSection, subset: str | None, split: str, key: str) -> Rows:
-    """Return the rows of a split; ``key`` is the one of the configuration that names it.
+    """Return the rows of a split; ``key`` is the configuration key that names it.
 
-    Raises `ValueError` with one line that names the key and the remedy: for what cannot be loaded, a column that
-    is not there, an empty answer.
+    Raises `ValueError` with one line that names the key and the remedy: if the split cannot be loaded, a column does
+    not exist, or an answer is empty.
     """
     return rows_of(config, load_split(config, subset, split, key), split)
 
@@ -72,7 +72,7 @@ def load_rows(config: TextSection, subset: str | None, split: str, key: str) -> 
 def load_split(config: TextSection, subset: str | None, split: str, key: str) -> "Dataset":
     """Load one split, and check that it has rows."""
     check_path(config)
-    # Imported here: configurations of other tasks can do without it.
+    # Imported here: configurations of other tasks do not need it.
     from datasets import disable_progress_bars, load_dataset
 
     disable_progress_bars()
@@ -95,20 +95,20 @@ def load_split(config: TextSection, subset: str | None, split: str, key: str) ->
 
 @contextmanager
 def reached(config: TextSection) -> Iterator[str]:
-    """Within, a data set's folder or hub name is as `datasets` takes it, and the hub is not waited for in vain."""
+    """Yield the path or hub name for `datasets`; within this context, an unreachable hub is not waited for."""
     path = str(Path(config.path).expanduser()) if is_local(config.path) else config.path
     with hub_or_cache(path):
         yield path
 
 
 def check_path(config: TextSection) -> None:
-    """Check that a folder is there, if the path is one and no name on the hub; raises `ValueError`."""
+    """Check that a folder exists, if the path is one rather than a hub name; raises `ValueError`."""
     if is_local(config.path) and not Path(config.path).expanduser().exists():
         raise ValueError(f"data.path: {config.path}: no such folder")
 
 
 def rows_of(config: TextSection, dataset: "Dataset", split: str) -> Rows:
-    """Return the two columns of a data set's rows, checked."""
+    """Return the two columns of a data set's rows, validated."""
     answers = _texts(config, dataset, "answer_column", split)
     if config.question_column is None:
         return Rows(("",) * len(answers), answers)
@@ -116,7 +116,7 @@ def rows_of(config: TextSection, dataset: "Dataset", split: str) -> Rows:
 
 
 def choices_of(config: TextSection, dataset: "Dataset", split: str) -> Choices:
-    """Return an evaluation set of TOFU, checked."""
+    """Return an evaluation set of TOFU, validated."""
     rows = rows_of(config, dataset, split)
     columns = dataset.column_names
     if PERTURBED not in columns:
@@ -139,7 +139,7 @@ def _texts(config: TextSection, dataset: "Dataset", key: str, split: str) -> tup
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise ValueError(
-                f"data.{key}: {column} of {where} must hold texts, found {text!r:.40} in row {row}"
+                f"data.{key}: {column} of {where} must contain texts, found {text!r:.40} in row {row}"
             )
         if not text.strip():
             raise ValueError(f"data.{key}: row {row} of {where} is empty; every row needs a text in {column}")

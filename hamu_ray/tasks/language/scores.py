@@ -1,4 +1,4 @@
-"""A language model's outputs on many texts, over all workers: scores of given answers, and generated answers."""
+"""Outputs of a language model on many texts, over all workers: scores of given answers, and generated answers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,18 +12,18 @@ from hamu_ray.tasks.language.data import Batch, Sequences
 from hamu_ray.tasks.task import Share
 
 Forward = Callable[[Batch], Tensor]
-"""A batch to the logits of its items ``(items, vocabulary)``."""
+"""Maps a batch to the logits of its items ``(items, vocabulary)``."""
 
 
 def answer_scores(
-    forward: Forward, texts: Sequences, numbers: Tensor, batch_size: int, share: Share
+    forward: Forward, texts: Sequences, indices: Tensor, batch_size: int, share: Share
 ) -> TokenScores:
     """Return the scores of the answers of these texts (int64, CPU), in their order, on every rank.
 
-    Each rank computes its part, in batches of texts of like lengths. What is said of a text depends on the others
-    of its batch by rounding alone.
+    Each rank computes its part, in batches of texts of similar lengths. The scores of a text depend on the rest of its
+    batch only by rounding.
     """
-    mine = numbers.tensor_split(share.size)[share.rank]
+    mine = indices.tensor_split(share.size)[share.rank]
     parts: dict[int, Tensor] = {}
     for places in grouped(texts, mine, batch_size):
         batch = texts.batch(mine[places])
@@ -32,28 +32,28 @@ def answer_scores(
         parts.update(zip(places.tolist(), rows.split(lengths), strict=True))
     empty = torch.empty(0, COLUMNS, dtype=torch.float64, device=texts.tokens.device)
     rows = torch.cat([empty, *(parts[place] for place in range(len(mine)))])
-    return TokenScores.from_rows(share.gather_rows(rows).cpu().numpy(), texts.answers[numbers].numpy())
+    return TokenScores.from_rows(share.gather_rows(rows).cpu().numpy(), texts.answers[indices].numpy())
 
 
 def greedy_answers(
     model: Any,
     texts: Sequences,
-    numbers: Tensor,
+    indices: Tensor,
     batch_size: int,
     new_tokens: int,
     end: int,
     share: Share,
 ) -> np.ndarray:
-    """Return the tokens that the model finds likeliest after each prompt, int64 ``(texts, new_tokens)``.
+    """Return the greedy continuation of each prompt, int64 ``(texts, new_tokens)``.
 
-    An answer ends with the token ``end``, or where the model's own configuration ends a text; behind it there is
-    padding. Nothing is generated beyond the model's context. Each rank generates its part.
+    An answer ends with the token ``end``, or with an end token of the model's own configuration, and is followed by
+    padding. Generation stops at the model's context length. Each rank generates its part.
     """
-    mine = numbers.tensor_split(share.size)[share.rank]
+    mine = indices.tensor_split(share.size)[share.rank]
     found = torch.full((len(mine), new_tokens), texts.pad, dtype=torch.int64, device=texts.tokens.device)
     context = getattr(model.config, "max_position_embeddings", None)
-    if context is not None and len(numbers):
-        new_tokens = min(new_tokens, context - int(texts.prompts[numbers].max()))
+    if context is not None and len(indices):
+        new_tokens = min(new_tokens, context - int(texts.prompts[indices].max()))
     for places in grouped(texts, mine, batch_size):
         tokens, mask = texts.prompt_batch(mine[places])
         answers = model.generate(
@@ -74,18 +74,18 @@ def greedy_answers(
 
 
 def _ends(model: Any, end: int) -> list[int]:
-    """Return the token that answers were trained to end with, and those that the model's configuration names."""
+    """Return the token that answers were trained to end with, and those of the model's configuration."""
     own = model.generation_config.eos_token_id
     return sorted({end, *(own if isinstance(own, list) else [own] if own is not None else [])})
 
 
-def grouped(texts: Sequences, numbers: Tensor, size: int) -> list[Tensor]:
-    """Return the places of these texts in groups of like lengths, int64 each; none where there are no texts.
+def grouped(texts: Sequences, indices: Tensor, size: int) -> list[Tensor]:
+    """Return the indices of these texts in groups of similar lengths, int64 each; no groups if there are no texts.
 
-    A group holds at most ``size`` windows, unless a single text has more.
+    A group has at most ``size`` windows, unless a single text has more.
     """
-    places = texts.lengths[numbers].argsort(stable=True)
-    ends = texts.windows[numbers[places]].cumsum(0).tolist()
+    places = texts.lengths[indices].argsort(stable=True)
+    ends = texts.windows[indices[places]].cumsum(0).tolist()
     sizes: list[int] = []
     before = 0
     for place, end in enumerate(ends):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from hamu_ray.config.language import LanguageModelConfig, LoraConfig, TofuData
-from hamu_ray.metrics import language_names
+from hamu_ray.metrics import comparison, language_names
 from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.metrics.undefined import reasons
 from hamu_ray.tasks.checkpoints import Checkpoint
@@ -19,7 +19,7 @@ from hamu_ray.tasks.language.corpus import ForgetText, split_corpus
 from hamu_ray.tasks.language.data import LanguageData
 from hamu_ray.tasks.language.evaluation import Evaluation
 from hamu_ray.tasks.language.export import LOADING, exported
-from hamu_ray.tasks.language.measures import compare_items, compare_measures
+from hamu_ray.tasks.language.measures import TRUTH_RATIOS, compare_items, compare_measures
 from hamu_ray.tasks.language.models import answer_logits, build_language_model
 from hamu_ray.tasks.language.scores import grouped
 from hamu_ray.tasks.modes import eval_mode
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class LanguageTask:
-    """Texts with a forget set. Cheap to construct once the data hold the model's tokens."""
+    """Texts with a forget set. Cheap to construct once the data contain the model's tokens."""
 
     teacher_outlives_model = False
 
@@ -45,9 +45,9 @@ class LanguageTask:
     ) -> None:
         """Split the training texts.
 
-        ``batch_size`` is of evaluation alone; the seed decides the split and the evaluation's draws;
-        ``parameters`` are those that base models are trained with. Raises `ValueError` for a forget set that the
-        data cannot give, and texts that do not fit the model.
+        ``batch_size`` is used only for evaluation; the seed determines the split and the evaluation's draws;
+        ``parameters`` are the parameters that base models train. Raises `ValueError` for a forget set that the data
+        cannot provide, and for texts that do not fit the model.
         """
         self.data = data
         self.device = data.device
@@ -69,7 +69,7 @@ class LanguageTask:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all tokens, and so of texts, template and tokenizer, and of which texts are for test."""
+        """Hash of all tokens, and thus of texts, template and tokenizer, and of the choice of test texts."""
         parts = [self._texts]
         for _, choices in sorted(self._encodings.choices.items()):
             parts += [choices.answers, choices.right, choices.wrong]
@@ -78,10 +78,10 @@ class LanguageTask:
         return content.hexdigest()
 
     def build_model(self, seed: int, start: Start | None = None) -> nn.Module:
-        """Return a model to be trained as configured: a fresh or pretrained one whole, or an adapter on one.
+        """Return a model for training: a new or pretrained one as a whole, or with an adapter.
 
-        A pretrained base with an adapter is loaded once a worker: the model that was built before is not to be
-        used any more. With adapters throughout, ``start`` is one, or the base itself: then it starts fresh.
+        A pretrained base of adapters is loaded once per worker, so that the previously built model must not be used any
+        more. If adapters are trained throughout, ``start`` is an adapter, or the base itself for a new adapter.
         """
         if self._parameters == "all":
             return self._built(seed, start)
@@ -95,7 +95,7 @@ class LanguageTask:
         return self.data.resident[key]
 
     def _adapter(self, start: Start | None) -> tuple[LoraConfig, str]:
-        """Return the adapter to start from as a configuration, and the key that names it."""
+        """Return the initial adapter as a configuration, and the key that names it."""
         lora = self._model_config.lora
         assert lora is not None
         if start is None:
@@ -111,7 +111,7 @@ class LanguageTask:
         return as_fresh(lora), start.key
 
     def unlearner(self, model: nn.Module, seed: int) -> nn.Module:
-        """Return the model that unlearning changes: of one trained whole, the same or with a fresh adapter."""
+        """Return the model that unlearning changes: a fully trained model itself, or with a new adapter."""
         if self._parameters == "all" and self._model_config.lora is not None:
             return with_adapter(model, self._model_config.lora, seed)
         return model
@@ -121,26 +121,26 @@ class LanguageTask:
         return int(self._texts.answers[examples].sum())
 
     def parts(self, examples: Tensor, size: int) -> Sequence[Tensor]:
-        """Split examples into micro-batches of ``size`` windows, texts of like lengths together.
+        """Split examples into micro-batches of ``size`` windows, with texts of similar lengths together.
 
         A text is never split: one with more windows is its own micro-batch.
         """
         return [examples[places] for places in grouped(self._texts, examples, size)]
 
     def forward(self, model: nn.Module, examples: Tensor) -> Outputs:
-        """Run the model on training texts in its own mode; logits are of the answers' tokens alone.
+        """Run the model on training texts without changing its mode; returns logits of the answer tokens only.
 
-        ``examples`` is int64 ``(k,)``, on the CPU. Nothing waits for a GPU.
+        ``examples`` is int64 ``(k,)``, on the CPU. Does not synchronise.
         """
         batch = self._texts.batch(examples)
         with self._autocast():
             return Outputs(answer_logits(model, batch), batch.labels, batch.texts)
 
     def teacher(self, model: nn.Module) -> Teacher:
-        """Return a function from training texts to the logits of this model as it is now, in eval mode.
+        """Return a function from training texts to the current logits of this model, in eval mode.
 
-        The logits are computed on access, by this same model with a copy of the weights that can
-        change, be it an adapter or all of them. It ends with the model.
+        The logits are computed on access, by the same model with a copy of the weights that can change: an adapter or
+        all of them. The function becomes invalid with the model.
         """
         frozen = {
             name: parameter.detach().clone()
@@ -157,10 +157,10 @@ class LanguageTask:
         return answers
 
     def evaluate(self, model: nn.Module, share: Share, *, subset: int | None = None) -> Measured:
-        """Measure the model on all splits and evaluation sets, in eval mode, which is undone afterwards.
+        """Evaluate the model on all splits and evaluation sets, in eval mode, which is reset afterwards.
 
-        With ``subset`` only what the answers' probabilities tell, on the same draw of so many texts per split each
-        time. Each rank runs its part of the texts; rank 0 computes the measures for all.
+        With ``subset``, only metrics of the answers' probabilities are computed, on the same random texts of each split
+        every time. Each rank runs its part of the texts; rank 0 computes the metrics for all.
         """
         with eval_mode(model), torch.no_grad(), self._autocast():
             measures = self._evaluation.measure(model, share, subset)
@@ -170,30 +170,39 @@ class LanguageTask:
         return measures
 
     def compare(self, measures: Measures, original: Measures | None, reference: Measures | None) -> Measures:
-        """Return the sweep's two objectives and, in full, the metrics that compare the model with the reference.
+        """Return the sweep's objectives and, in full, the metrics that compare the model with the reference.
 
         Raises `ValueError` without a reference. The original is not needed here.
         """
         if reference is None:
-            raise ValueError("reference: a language model cannot be judged without one")
+            raise ValueError("reference: a language model cannot be evaluated without one")
         config = self._encodings.encoder.config
-        utility = language_names.prob_of("retain")
+        utility = language_names.prob_of("test")
         if isinstance(config, TofuData) and config.utility == "model_utility" and self._evaluation.asked:
             utility = language_names.model_utility_of(geometric=False)
-        compared = compare_measures(measures, reference, utility=utility)
-        if isinstance(measures, Measured) and isinstance(reference, Measured) and measures.per_item:
-            compared |= compare_items(measures.per_item, reference.per_item)
+        compared = {
+            **comparison.measured_forget_quality(
+                measures,
+                reference,
+                len(self._forget),
+                lambda subset: self._evaluation.drawn(subset)["forget"],
+            ),
+            **compare_measures(measures, reference, utility=utility),
+        }
+        items, known = (m.per_item if isinstance(m, Measured) else {} for m in (measures, reference))
+        if any(name in items for name in TRUTH_RATIOS):
+            compared |= compare_items(items, known)
         self._log_reasons(compared)
         return compared
 
     def loading(self, model: nn.Module) -> str:
-        """Return the Python that loads this model from the folder that it is left in."""
+        """Return the Python code that loads this model from its folder."""
         return LOADING
 
     def export(self, model: nn.Module, base: str | None) -> Mapping[str, bytes]:
-        """Return the files that `transformers` or `peft` need beside the weights to load this model as theirs.
+        """Return the files that `transformers` or `peft` need in addition to the weights to load this model.
 
-        An adapter rests on the original where that was trained whole, and else on the pretrained model.
+        The base of an adapter is the original if that was fully trained, and otherwise the pretrained model.
         """
         base = base if self._parameters == "all" else None
         return exported(model, self._encodings.encoder.tokenizer, base)
@@ -207,8 +216,8 @@ class LanguageTask:
         if highest >= known:
             key, name = (start.key, start.name) if start else ("model.name", self._model_config.name)
             raise ValueError(
-                f"{key}: {name} knows {known} tokens, and the texts hold token {highest} of the tokenizer of "
-                f"{self._model_config.name}; give a model with this vocabulary"
+                f"{key}: {name} knows {known} tokens, but the texts contain token {highest} of the tokenizer of "
+                f"{self._model_config.name}; use a model with this vocabulary"
             )
         return model
 
@@ -217,7 +226,7 @@ class LanguageTask:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=low_precision)
 
     def _log_reasons(self, measures: Measures) -> None:
-        """Say once per task why measures are not defined: one line for a reason."""
+        """Log once per task why metrics are undefined, one line per reason."""
         by_reason: dict[str, list[str]] = {}
         for name, reason in reasons(measures).items():
             by_reason.setdefault(reason, []).append(name)
@@ -227,7 +236,7 @@ class LanguageTask:
                 logger.warning("not defined, as %s: %s", reason, ", ".join(undefined))
 
     def _log_dropped(self) -> None:
-        """Say once per task how many tokens are left out."""
+        """Log once per task how many tokens are dropped."""
         counted = self._evaluation.counted()
         lines = []
         for split in language_names.SPLITS:
@@ -236,7 +245,7 @@ class LanguageTask:
             )
             if dropped:
                 lines.append(f"{dropped:.0f} of {used + dropped:.0f} {split} tokens")
-        message = f"data.max_length cuts off {', '.join(lines)}; set data.windows to use them"
+        message = f"data.max_length truncates {', '.join(lines)}; set data.windows to use them"
         if lines and message not in self._reported:
             self._reported.add(message)
             logger.warning(message)

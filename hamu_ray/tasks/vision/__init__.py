@@ -1,1 +1,1 @@
-"""The vision task: image data, forget sets, classifiers and their measures."""
+"""The vision task: image data, forget sets, classifiers and their metrics."""

@@ -1,4 +1,4 @@
-"""Whether the data give what a configuration asks of them, found out without decoding an image or importing torch."""
+"""Checks of the data against a configuration, without decoding images or importing torch."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from hamu_ray.tasks.forecast import check_overlap
 from hamu_ray.tasks.hub import hub_or_cache, is_local, one_line
 from hamu_ray.tasks.vision.classes import output_order
 from hamu_ray.tasks.vision.forecast import overlaps
-from hamu_ray.tasks.vision.forget import class_number, split_examples
+from hamu_ray.tasks.vision.forget import class_index, split_examples
 from hamu_ray.tasks.vision.labels import DIGITS, check_columns, check_folder, training_labels
 from hamu_ray.tasks.vision.preprocessing import checkpoint_of, preprocessing_of
 
@@ -18,19 +18,17 @@ from hamu_ray.tasks.vision.preprocessing import checkpoint_of, preprocessing_of
 def check_vision(
     config: DataConfig, choices: Sequence[tuple[ForgetConfig, int]], model: ModelConfig | None = None
 ) -> None:
-    """Check the data, and that they can give every forget set, each with the seed that decides its draws.
+    """Check the data, and that they can provide every forget set, each with the seed of its draws.
 
-    Of a model whether its files are whole, and fit the data: preprocessing, and names of classes.
-
-    Of a data set on the hub only the description is looked at, unless a request names rows: the labels would have to
-    be downloaded.
+    Of a model, check that its files are complete and that its preprocessing and class names fit the data. Of a data set
+    on the hub, check only the description unless a request selects rows, because labels would have to be downloaded.
 
     Raises `ValueError` with one line that names the key and the remedy.
     """
     if isinstance(config, DigitsData):
-        _check_class_names(choices, DIGITS)  # at once; the labels take the second that scikit-learn does
+        _check_class_names(choices, DIGITS)  # immediate; the labels need a second to import scikit-learn
     else:
-        check_folder(config)  # likewise before the import of datasets
+        check_folder(config)  # likewise before importing datasets
     if model is not None:
         check_model(config, model)
     with _no_progress_bars(config):
@@ -48,7 +46,7 @@ def check_vision(
 
 
 def check_model(config: DataConfig, model: ModelConfig) -> None:
-    """Check that a model's files are whole, and prepare images as the configuration says; raises `ValueError`."""
+    """Check that a model's files are complete and match the configured preprocessing; raises `ValueError`."""
     checkpoint = checkpoint_of(model)
     if checkpoint is None:
         return
@@ -85,12 +83,12 @@ def _check_description(
 def _check_class_names(choices: Sequence[tuple[ForgetConfig, int]], names: Sequence[str]) -> None:
     for forget, _ in choices:
         if isinstance(forget, ForgetClass):
-            class_number(forget.label, names)
+            class_index(forget.label, names)
 
 
 @contextmanager
 def _no_progress_bars(config: DataConfig) -> Iterator[None]:
-    """Within, `datasets` draws no bars: a check answers with one line or not at all."""
+    """Within this context, `datasets` shows no progress bars."""
     if isinstance(config, DigitsData):
         yield
         return

@@ -1,4 +1,4 @@
-"""A checkpoint's classes and the data set's: which output of the model is which class. Needs no torch."""
+"""Mapping between a checkpoint's classes and the data set's. Needs no torch."""
 
 import re
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ PLACEHOLDER = re.compile(r"LABEL_\d+")
 """Names that `transformers` gives to unnamed classes."""
 
 NAMED = 8
-"""Names of classes that a message lists, at most."""
+"""Maximum number of class names in a message."""
 
 
 def output_order(names: Sequence[str], model: ModelConfig) -> NDArray[np.int64]:
-    """Return the output of the model for each class of the data set, int64 ``(classes,)``.
+    """Return the model's output index for each class of the data set, int64 ``(classes,)``.
 
-    A checkpoint that names its classes decides on it; one that does not, and a fresh head, have the data set's order.
-    Raises `ValueError` that names both where the classes are not the same.
+    A checkpoint that names its classes determines it; without names, and with a new head, the data set's order is used.
+    Raises `ValueError` that lists both if the classes differ.
     """
     checkpoint = checkpoint_of(model)
     if checkpoint is None or model.new_head:
@@ -30,7 +30,7 @@ def output_order(names: Sequence[str], model: ModelConfig) -> NDArray[np.int64]:
 
 
 def order_of(names: Sequence[str], checkpoint: Checkpoint) -> NDArray[np.int64]:
-    """Return a checkpoint's output for each class of the data set, int64 ``(classes,)``; raises `ValueError`."""
+    """Return a checkpoint's output index for each class of the data set, int64 ``(classes,)``; raises `ValueError`."""
     theirs = class_names(checkpoint)
     unnamed = all(PLACEHOLDER.fullmatch(name) for name in theirs) or list(names) == [
         *map(str, range(len(names)))
@@ -40,16 +40,16 @@ def order_of(names: Sequence[str], checkpoint: Checkpoint) -> NDArray[np.int64]:
     if sorted(theirs) != sorted(names) or len(set(theirs)) != len(theirs):
         raise ValueError(
             f"{checkpoint.key}: {checkpoint.name} has the classes {_listed(theirs)}, the data set {_listed(names)}; "
-            "name the data set's classes as the checkpoint does, or ask for a new head where it is to learn them"
+            "rename the data set's classes to match, or request a new head to learn them"
         )
     return np.array([theirs.index(name) for name in names], dtype=np.int64)
 
 
 def class_names(checkpoint: Checkpoint) -> list[str]:
-    """Return a checkpoint's names of its classes, in the order of its outputs."""
+    """Return a checkpoint's class names, in the order of its outputs."""
     named = checkpoint.config.get("id2label")
     if not isinstance(named, dict):
-        # transformers leaves them out where they are placeholders; two classes are its default
+        # transformers omits placeholder names; its default is two classes
         return [f"LABEL_{number}" for number in range(int(checkpoint.config.get("num_labels", 2)))]
     return [str(named[number]) for number in sorted(named, key=int)]
 

@@ -19,8 +19,8 @@ HASHED_AT_ONCE = 256
 class Examples:
     """Labelled images of one split.
 
-    ``pixels`` is uint8 ``(n, channels, height, width)`` in channels-last memory order, in which one image's
-    bytes lie together; ``labels`` is int64 ``(n,)`` on the same device.
+    ``pixels`` is uint8 ``(n, channels, height, width)`` in channels-last memory format, in which the bytes of an image
+    are contiguous; ``labels`` is int64 ``(n,)`` on the same device.
     """
 
     pixels: Tensor
@@ -34,22 +34,22 @@ class Examples:
         """Return the examples on a device."""
         return Examples(self.pixels.to(device), self.labels.to(device))
 
-    def gather(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    def gather(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return the pixels and labels of these examples.
 
-        ``numbers`` is int64 ``(k,)``, on the CPU or the examples' device. Nothing waits for a GPU.
+        ``indices`` is int64 ``(k,)``, on the CPU or the examples' device. Does not synchronise.
         """
-        numbers = indices_on(self.pixels.device, numbers)
-        # In the images' own memory order this copies whole rows; on the permuted view it is 15 times slower.
-        rows = self.pixels.permute(0, 2, 3, 1).index_select(0, numbers)
-        return rows.permute(0, 3, 1, 2), self.labels.index_select(0, numbers)
+        indices = indices_on(self.pixels.device, indices)
+        # In the images' memory format this copies whole rows; on the permuted view it is 15 times slower.
+        rows = self.pixels.permute(0, 2, 3, 1).index_select(0, indices)
+        return rows.permute(0, 3, 1, 2), self.labels.index_select(0, indices)
 
 
 @dataclass(frozen=True, eq=False)
 class VisionData:
     """A data set with its training and test images, shared by all trials of a worker.
 
-    ``mean`` and ``std`` are of the pixels scaled to 0..1, one number per channel.
+    ``mean`` and ``std`` apply to pixels scaled to 0..1, with one value per channel.
     """
 
     task: ClassVar[str] = "vision"
@@ -60,11 +60,11 @@ class VisionData:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     source: Source | None = None
-    """The rows that the training images are of, in which a request finds them."""
+    """The rows of the training images, in which a request selects."""
 
     @property
     def device(self) -> torch.device:
-        """Where the pixels lie."""
+        """Device of the pixels."""
         return self.train.pixels.device
 
     @property
@@ -75,7 +75,7 @@ class VisionData:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of all that a model trained on these images depends on, wherever they lie."""
+        """SHA-256 of everything that a model trained on these images depends on, independent of their location."""
         content = hashlib.sha256(repr((len(self.class_names), self.mean, self.std)).encode())
         for tensor in (self.train.pixels, self.train.labels, self.test.pixels, self.test.labels):
             content.update(str(tuple(tensor.shape)).encode())
@@ -84,7 +84,7 @@ class VisionData:
         return content.hexdigest()
 
     def with_labels(self, order: Tensor) -> "VisionData":
-        """Return the data with other numbers for the classes, int64 ``(classes,)``; pixels are shared."""
+        """Return the data with relabelled classes, int64 ``(classes,)``; pixels are shared."""
         names = [""] * len(order)
         for number, name in zip(order.tolist(), self.class_names, strict=True):
             names[number] = name
@@ -97,13 +97,13 @@ class VisionData:
         return replace(self, train=self.train.to(device), test=self.test.to(device))
 
 
-def indices_on(device: torch.device, numbers: Tensor) -> Tensor:
-    """Return int64 indices on a device; those of the CPU reach a GPU through pinned memory, unawaited."""
-    if device.type == "cuda" and numbers.device.type == "cpu":
-        numbers = numbers.pin_memory()
-    return numbers.to(device, non_blocking=True)
+def indices_on(device: torch.device, indices: Tensor) -> Tensor:
+    """Copy int64 indices to a device; to a GPU through pinned memory, without blocking."""
+    if device.type == "cuda" and indices.device.type == "cpu":
+        indices = indices.pin_memory()
+    return indices.to(device, non_blocking=True)
 
 
 def as_pixels(images: np.ndarray) -> Tensor:
-    """Return uint8 images ``(n, height, width, channels)`` as `Examples` holds them, without a copy."""
+    """Return uint8 images ``(n, height, width, channels)`` in the format of `Examples`, without a copy."""
     return torch.from_numpy(images).permute(0, 3, 1, 2)

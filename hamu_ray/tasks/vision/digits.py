@@ -11,13 +11,13 @@ from hamu_ray.tasks.vision.pixels import resizer
 from hamu_ray.tasks.vision.preprocessing import Preprocessing, preprocessing_of
 
 BRIGHTEST = 16
-"""The data set's own largest pixel value."""
+"""The largest pixel value in the data set."""
 
 
 def load_digits_data(config: DigitsData, preprocessing: Preprocessing | None = None) -> VisionData:
-    """Return the 1,797 grey 8x8 images, split into training and test images by class.
+    """Return the 1,797 greyscale 8x8 images, split into training and test images, stratified by class.
 
-    ``preprocessing`` is a checkpoint's; None leaves the images as they are.
+    ``preprocessing`` is a checkpoint's; None leaves the images unchanged.
     """
     preprocessing = preprocessing or preprocessing_of(config, ModelConfig())
     images, labels = digits_content()

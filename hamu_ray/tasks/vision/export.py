@@ -1,4 +1,4 @@
-"""Image classifiers of `transformers` as it has them on disk: the files beside the weights that the engine writes."""
+"""Image classifiers in the format of `transformers`: the files in addition to the weights."""
 
 import tempfile
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ from hamu_ray.tasks.vision.preprocessing import checkpoint_of
 
 
 def exported(model: nn.Module, data: VisionData, config: ModelConfig) -> Mapping[str, bytes]:
-    """Return the contents of files by name that make a folder one which `from_pretrained` loads.
+    """Return the contents of the files, by name, that `from_pretrained` needs in addition to the weights.
 
-    To go beside a ``model.safetensors`` with all weights: the configuration, and the image processor, which is the
-    checkpoint's own, or does as the data were prepared.
+    These are the configuration and the image processor, which is the checkpoint's own, or applies the data's
+    preprocessing.
     """
     network: Any = model
     network.config.architectures = [type(network).__name__]
@@ -32,7 +32,7 @@ def exported(model: nn.Module, data: VisionData, config: ModelConfig) -> Mapping
 
 
 def loading_code(model: nn.Module, data: VisionData, config: ModelConfig) -> str:
-    """Return the Python that loads a model from the folder that it is left in."""
+    """Return the Python code that loads a model from its folder."""
     if not config.embedded:
         return (
             "from transformers import AutoImageProcessor, AutoModelForImageClassification\n"
@@ -47,7 +47,7 @@ def loading_code(model: nn.Module, data: VisionData, config: ModelConfig) -> str
 
 
 def _processor(data: VisionData) -> Any:
-    """Return an image processor that prepares images as the data were."""
+    """Return an image processor that applies the data's preprocessing."""
     from transformers import ViTImageProcessor
 
     _, height, width = data.image_shape

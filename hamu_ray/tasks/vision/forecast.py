@@ -1,4 +1,4 @@
-"""Which images will be forgotten, and where else they stand. Decodes no image and needs no torch."""
+"""The forget set of an image data set, and its overlap with other sets. Decodes no image and needs no torch."""
 
 import hashlib
 from collections.abc import Collection, Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 AT_ONCE = 256
-"""Images that are read before they are let go again."""
+"""Number of images that are read at once."""
 
 
 def forecast_vision(
@@ -59,9 +59,9 @@ def forecast_vision(
 
 
 def overlaps(config: DataConfig, split: ForgetSplit) -> list[str]:
-    """Return a line for each image of the retain or test set whose file is equal to one to forget.
+    """Return a line for each retain or test image whose file equals one of the forget set.
 
-    Of the digits, which have no files, the pixels are compared. Only files as long as one to forget are read.
+    For the digits, which have no files, pixels are compared. Only files with the size of a forget file are read.
     """
     forget = list(_contents(config, "train", split.forget))
     sizes = {len(content) for content in forget}
@@ -76,7 +76,7 @@ def overlaps(config: DataConfig, split: ForgetSplit) -> list[str]:
             for content in _contents(config, name, indices, sizes)
         )
         lines += [
-            f"image {indices[match.other]} ({part}) is image {split.forget[match.forget]}"
+            f"image {indices[match.other]} ({part}) equals image {split.forget[match.forget]}"
             for match in equal_matches(known, others)
         ]
     return lines
@@ -97,7 +97,7 @@ def _rows(config: ImagesData, split: str) -> LabelledRows:
 def _contents(
     config: DataConfig, split: str, indices: Indices | range, sizes: Collection[int] | None = None
 ) -> Iterator[bytes]:
-    """Yield the content of images, or nothing for one that has none of the sizes, in bytes."""
+    """Yield the content of images in bytes, or nothing for an image with none of the sizes."""
     if isinstance(config, DigitsData):
         images, labels = digits_content()
         rows = digits_rows(labels, config.test_share)[split == "test"]
@@ -124,5 +124,5 @@ def _encoded(dataset: "Dataset", column: str, indices: Indices | range) -> Itera
 
 
 def _files(config: DataConfig) -> list[str]:
-    """Return the file names of the training images, as far as the data set has them."""
+    """Return the file names of the training images, if the data set has them."""
     return [] if isinstance(config, DigitsData) else list(image_files(_rows(config, "train").dataset))

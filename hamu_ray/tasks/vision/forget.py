@@ -1,4 +1,4 @@
-"""Select the forget set among the training images. Needs no torch, so the check is immediate."""
+"""Selection of the forget set among the training images. Needs no torch, so it is fast to check."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from hamu_ray.tasks.request import Indices, Source
 
 @dataclass(frozen=True, eq=False)
 class ForgetSplit:
-    """The training images in two parts, int64 indices: sorted, disjoint, together all."""
+    """A partition of the training images into forget and retain, as sorted int64 indices."""
 
     retain: Indices
     forget: Indices
     forgotten_class: int | None
-    """The class that is forgotten, if it is one (in part or whole); None for a draw from all classes."""
+    """The class that is forgotten, in part or whole; None for a draw from all classes."""
 
 
 def split_examples(
@@ -29,15 +29,15 @@ def split_examples(
 ) -> ForgetSplit:
     """Return the images to forget and those to retain.
 
-    ``labels`` is int64 ``(n,)`` of the training images. What a request names is looked up in ``source``, the rows
-    that these images are of; without one, the images are all rows and have no columns. The seed decides every draw.
-    Draws for different rho and equal seed nest: a larger share swaps the same images and more.
+    ``labels`` is int64 ``(n,)`` of the training images. A request selects rows of ``source``, to which these images
+    belong; without a source, the images are all rows and have no columns. The seed determines every draw. Draws for
+    different rho and equal seed are nested: a larger rho replaces the same images and more.
 
-    Raises `ValueError` for a class or row that does not exist, and where one of the parts is empty.
+    Raises `ValueError` for a class or row that does not exist, and if one of the parts is empty.
     """
     forgotten_class: int | None = None
     if isinstance(config, ForgetClass):
-        label = class_number(config.label, class_names)
+        label = class_index(config.label, class_names)
         forget = _class_with_swaps(labels, label, config, forget_generator(seed))
         forgotten_class = label if config.rho < 1 else None
     else:
@@ -47,14 +47,14 @@ def split_examples(
     chosen[forget] = True
     if chosen.all():
         raise ValueError(
-            f"forget: all {len(labels)} training images are to be forgotten; none is left to retain"
+            f"forget: all {len(labels)} training images are in the forget set; none is left to retain"
         )
     retain, forget = np.flatnonzero(~chosen), np.flatnonzero(chosen)
     return ForgetSplit(retain, forget, forgotten_class)
 
 
-def class_number(label: int | str, class_names: Sequence[str]) -> int:
-    """Return the number of a class that is given by number or by name; raises `ValueError`."""
+def class_index(label: int | str, class_names: Sequence[str]) -> int:
+    """Return the index of a class given by index or by name; raises `ValueError`."""
     if isinstance(label, str) and label in class_names:
         return class_names.index(label)
     if isinstance(label, int) and 0 <= label < len(class_names):
@@ -67,15 +67,15 @@ def class_number(label: int | str, class_names: Sequence[str]) -> int:
 def _class_with_swaps(
     labels: Indices, label: int, config: ForgetClass, generator: np.random.Generator
 ) -> Indices:
-    """Return as many indices as the class has images, a share rho of them swapped for others.
+    """Return as many indices as the class has images, with a fraction rho of them replaced by other images.
 
-    With rho 1 they are drawn from the whole training set, the class included.
+    With rho 1 they are drawn from the whole training set, including the class.
     """
     members = generator.permutation(np.flatnonzero(labels == label))
     others = generator.permutation(np.flatnonzero(labels != label))
     everything = generator.permutation(len(labels))
     if len(members) == 0:
-        raise ValueError(f"forget.label: no training image is of class {label}; there is nothing to forget")
+        raise ValueError(f"forget.label: no training image has class {label}")
     swapped = round(config.rho * len(members))
     kept = members[: len(members) - swapped]
     if config.rho == 1 or config.swap_from == "rest":

@@ -15,12 +15,12 @@ from hamu_ray.tasks.vision.preprocessing import Preprocessing, preprocessing_of
 def load_images_data(
     config: ImagesData, cache: Path | None, preprocessing: Preprocessing | None = None
 ) -> VisionData:
-    """Return the training and test images that the configuration names.
+    """Return the training and test images of a configuration.
 
-    ``preprocessing`` is a checkpoint's; None takes what the configuration says.
+    ``preprocessing`` is a checkpoint's; None uses the configuration's.
 
-    Raises `ValueError` with one line that names the key and the remedy: for a path that cannot be loaded, a
-    split or column that is not there, labels that are no classes, images of different sizes.
+    Raises `ValueError` with one line that names the key and the remedy: if the path cannot be loaded, a split or column
+    does not exist, labels are not classes, or images have different sizes.
     """
     preprocessing = preprocessing or preprocessing_of(config, ModelConfig())
     train, test, names = labelled_rows(config)
@@ -40,7 +40,7 @@ def load_images_data(
     if trained.pixels.shape[1:] != tested.pixels.shape[1:]:
         raise ValueError(
             f"data.image_size: training and test images of {config.path} differ in size "
-            f"({_size(trained)} and {_size(tested)}): set the size that all are to have"
+            f"({_size(trained)} and {_size(tested)}): set a common size"
         )
     return VisionData(trained, tested, names, preprocessing.mean, preprocessing.std, train.source)
 

@@ -1,6 +1,6 @@
-"""What can be known of images without decoding one: which rows are used, their labels, the classes' names.
+"""Information about images that needs no decoding: the rows used, their labels, and the class names.
 
-Needs no torch, so that a configuration's data can be checked in less than the time that its import takes.
+Needs no torch, so that a configuration's data can be checked quickly.
 """
 
 import difflib
@@ -30,16 +30,16 @@ TEST_SPLIT_SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class LabelledRows:
-    """The rows of one split that are used. ``labels`` is int64 ``(n,)``, one number of a class for each."""
+    """The rows of one split that are used. ``labels`` is int64 ``(n,)``, the class index of each."""
 
     dataset: "Dataset"
     labels: Numbers
     source: Source
-    """The split as it is stored, in which a request finds rows."""
+    """The stored split, in which a request selects rows."""
 
 
 def training_labels(config: DataConfig) -> tuple[Numbers, tuple[str, ...], Source]:
-    """Return the label of every training image that is used, int64 ``(n,)``, the classes' names and the rows.
+    """Return the labels of the used training images, int64 ``(n,)``, the class names, and the rows.
 
     Raises `ValueError` with one line that names the key and the remedy.
     """
@@ -52,14 +52,14 @@ def training_labels(config: DataConfig) -> tuple[Numbers, tuple[str, ...], Sourc
 
 
 def digits_source(count: int, train: Numbers) -> Source:
-    """Return the digits' rows, of which the training images are used."""
-    remedy = "lower it, or name images that it does not hold out for test"
+    """Return the digits' rows, some of which are training images."""
+    remedy = "lower it, or select images that it does not hold out for test"
     return Source("scikit-learn's digits", count, used=train, limit="data.test_share", remedy=remedy)
 
 
 def digits_content() -> tuple[NDArray[np.float64], Numbers]:
     """Return the 1,797 images ``(n, 8, 8)`` with values 0 to 16, and their labels ``(n,)``."""
-    # Imported here: runs on other data sets can do without the second that scikit-learn takes.
+    # Imported here: runs on other data sets do not need scikit-learn, which takes a second to import.
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -80,10 +80,9 @@ def digits_rows(labels: Numbers, test_share: float) -> tuple[Numbers, Numbers]:
 
 
 def labelled_rows(config: ImagesData) -> tuple[LabelledRows, LabelledRows, tuple[str, ...]]:
-    """Return the training and test rows that the configuration names, limits applied, and the classes' names.
+    """Return the training and test rows of a configuration, after limits, and the class names.
 
-    Raises `ValueError` for a path that cannot be loaded, a split or column that is not there, and labels that
-    are no classes.
+    Raises `ValueError` if the path cannot be loaded, a split or column does not exist, or labels are not classes.
     """
     train = _load_split(config, config.train_split, "train_split")
     test = _load_split(config, config.test_split, "test_split")
@@ -105,9 +104,9 @@ def _limited(config: ImagesData, split: str, dataset: "Dataset", labels: Numbers
 
 
 def spread_over_classes(labels: Numbers, limit: int | None) -> Numbers:
-    """Return the sorted positions of ``limit`` examples, the same number of each class where possible.
+    """Return the sorted indices of ``limit`` examples, with equal numbers per class if possible.
 
-    Classes that run out leave their places to the others. The draw is always the same; None takes all.
+    If a class has too few examples, others fill its places. The draw is always the same; None selects all.
     """
     if limit is None or limit >= len(labels):
         return np.arange(len(labels))
@@ -121,7 +120,7 @@ def spread_over_classes(labels: Numbers, limit: int | None) -> Numbers:
 def _load_split(config: ImagesData, split: str, key: str) -> "Dataset":
     """Load one split and check that it has rows and the two columns."""
     check_folder(config)
-    # Imported here: runs on digits can do without the second that it takes.
+    # Imported here: runs on digits do not need it, and it takes a second.
     from datasets import load_dataset
 
     blame = {"Unknown split": key, "BuilderConfig": "subset", "Config name is missing": "subset"}
@@ -140,13 +139,13 @@ def _load_split(config: ImagesData, split: str, key: str) -> "Dataset":
 
 
 def check_folder(config: ImagesData) -> None:
-    """Check that a folder is there, if the path is one and no name on the hub; raises `ValueError`."""
+    """Check that a folder exists, if the path is one rather than a hub name; raises `ValueError`."""
     if is_local(config.path) and not Path(config.path).expanduser().exists():
         raise ValueError(f"data.path: {config.path}: no such folder")
 
 
 def check_columns(config: ImagesData, columns: Sequence[str]) -> None:
-    """Check that the columns of images and labels are there; raises `ValueError` that names the nearest."""
+    """Check that the columns of images and labels exist; raises `ValueError` that suggests the closest."""
     for key in ("image_column", "label_column"):
         wanted = getattr(config, key)
         if wanted not in columns:
@@ -156,10 +155,10 @@ def check_columns(config: ImagesData, columns: Sequence[str]) -> None:
 
 
 def _classes(config: ImagesData, *splits: "Dataset") -> tuple[tuple[str, ...], list[Numbers]]:
-    """Return the names of the classes and each split's labels as int64 numbers of classes.
+    """Return the class names and each split's labels as int64 class indices.
 
-    A `datasets.ClassLabel` names its classes. Plain integers and strings become classes in sorted order of
-    the training split's values.
+    A `datasets.ClassLabel` names its classes. Integers and strings become classes in sorted order of the training
+    split's values.
     """
     from datasets import ClassLabel
 
@@ -181,7 +180,7 @@ def _classes(config: ImagesData, *splits: "Dataset") -> tuple[tuple[str, ...], l
 
 
 def _label_values(config: ImagesData, split: "Dataset") -> np.ndarray:
-    """Return a split's labels, integers as int64 and strings as they are."""
+    """Return a split's labels: integers as int64, strings unchanged."""
     column: Any = split.with_format("arrow")[config.label_column]
     labels = np.asarray(column.to_pylist() if hasattr(column, "to_pylist") else list(column))
     if labels.dtype.kind == "i":
@@ -189,6 +188,6 @@ def _label_values(config: ImagesData, split: "Dataset") -> np.ndarray:
     if labels.dtype.kind == "U":
         return labels
     raise ValueError(
-        f"data.label_column: {config.label_column} of {config.path} must hold integers, strings or a "
+        f"data.label_column: {config.label_column} of {config.path} must contain integers, strings or a "
         f"ClassLabel in every row, found {split.features[config.label_column]}"
     )

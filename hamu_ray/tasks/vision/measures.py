@@ -1,8 +1,9 @@
-"""The measures of one image classifier, from its logits on the three splits."""
+"""The metrics of one image classifier, from its logits on the three splits."""
 
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from hamu_ray.metrics import names
@@ -18,11 +19,14 @@ from hamu_ray.metrics.membership import auc_loss, mia_confidence
 from hamu_ray.metrics.undefined import Undefined
 from hamu_ray.tasks.task import Outputs
 
+UNSEEN = "unseen"
+"""The test images of the classes that the retain set has none of. They are no part of the test split."""
+
 CHEAP = (
     *(of(split) for split in names.SPLITS for of in (names.accuracy_of, names.loss_of, names.entropy_of)),
     names.UNLEARNING_ACCURACY,
 )
-"""The measures that `cheap_measures` returns, in order."""
+"""The metrics that `cheap_measures` returns, in order."""
 
 ALL = (
     *CHEAP,
@@ -32,7 +36,7 @@ ALL = (
     names.AUC_LOSS_FORGET_TEST,
     names.MIA_CONFIDENCE,
 )
-"""The measures that `all_measures` returns, in order."""
+"""The metrics that `all_measures` returns, in order."""
 
 
 def cheap_measures(splits: Mapping[str, Outputs]) -> Measures:
@@ -49,19 +53,21 @@ def cheap_measures(splits: Mapping[str, Outputs]) -> Measures:
 
 
 def all_measures(splits: Mapping[str, Outputs], *, forgotten_class: int | None, seed: int) -> Measures:
-    """Return the cheap measures, the test accuracy in two parts and the membership attacks.
+    """Return the cheap metrics, the test accuracy in two parts, and the membership attacks.
 
-    ``forgotten_class`` is None where no class is forgotten; the seed decides the attack's draw of members.
+    ``splits`` also has the images `UNSEEN`, of which there may be none. ``forgotten_class`` is None where no
+    class is forgotten; the seed decides the attack's draw of members.
     """
     measures = cheap_measures(splits)
-    test = splits["test"]
+    test, unseen = splits["test"], splits[UNSEEN]
     if forgotten_class is None:
-        none = Undefined("the forget set is no class")
+        none = Undefined("the forget set is not a class")
         measures[names.TEST_FORGOTTEN_CLASS_ACCURACY] = measures[names.TEST_KEPT_CLASSES_ACCURACY] = none
     else:
-        is_forgotten = test.labels == forgotten_class
-        measures[names.TEST_FORGOTTEN_CLASS_ACCURACY] = _accuracy_where(test, is_forgotten)
-        measures[names.TEST_KEPT_CLASSES_ACCURACY] = _accuracy_where(test, ~is_forgotten)
+        logits, labels = torch.cat([test.logits, unseen.logits]), torch.cat([test.labels, unseen.labels])
+        is_forgotten = labels == forgotten_class
+        measures[names.TEST_FORGOTTEN_CLASS_ACCURACY] = accuracy(logits[is_forgotten], labels[is_forgotten])
+        measures[names.TEST_KEPT_CLASSES_ACCURACY] = accuracy(logits[~is_forgotten], labels[~is_forgotten])
     losses = {split: _numpy(example_losses(of.logits, of.labels)) for split, of in splits.items()}
     measures[names.AUC_LOSS_RETAIN_FORGET] = auc_loss(losses["retain"], losses["forget"])
     measures[names.AUC_LOSS_FORGET_TEST] = auc_loss(losses["forget"], losses["test"])
@@ -74,8 +80,9 @@ def all_measures(splits: Mapping[str, Outputs], *, forgotten_class: int | None, 
     return measures
 
 
-def _accuracy_where(outputs: Outputs, chosen: Tensor) -> float:
-    return accuracy(outputs.logits[chosen], outputs.labels[chosen])
+def forget_losses(forget: Outputs) -> list[float]:
+    """Return the loss of each image to forget in nats, in float64: near 0, float32 would make different ones equal."""
+    return example_losses(forget.logits, forget.labels, torch.float64).tolist()
 
 
 def _numpy(values: Tensor) -> np.ndarray:

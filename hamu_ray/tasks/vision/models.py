@@ -1,4 +1,4 @@
-"""The models of the vision task by name: its own, or any image classifier that transformers can load."""
+"""The models of the vision task by name: built-in ones, or any image classifier that transformers can load."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -21,11 +21,11 @@ MODELS: Mapping[str, Callable[[int, int], nn.Module]] = {
     "resnet20": ResNet20,
     "resnet20-projection": ProjectionResNet20,
 }
-"""Names of the task's own models to what builds them from the numbers of channels and classes."""
+"""Maps names of the built-in models to functions of the numbers of channels and classes."""
 
 
 def logits_of(model: nn.Module, images: Tensor) -> Tensor:
-    """Return logits ``(n, classes)`` of normalised images ``(n, channels, h, w)``, whoever's model it is."""
+    """Return logits ``(n, classes)`` of normalised images ``(n, channels, h, w)``, for any kind of model."""
     output = model(images)
     return output if isinstance(output, Tensor) else output.logits
 
@@ -37,11 +37,11 @@ def build_vision_model(
     seed: int,
     start: Start | None = None,
 ) -> nn.Module:
-    """Return a model on the CPU whose random weights the seed decides, in the configured memory order.
+    """Return a model on the CPU, in the configured memory format; the seed determines its random weights.
 
-    Building on the CPU gives the same weights whatever the device, and leaves the caller's generators alone.
-    A checkpoint keeps its weights, except for a new head if configured. ``start`` names another checkpoint
-    to take them from; ``class_names`` are in the order of the model's outputs.
+    Building on the CPU gives the same weights for every device, and does not change global random states. A checkpoint
+    keeps its weights, except for a new head if configured. ``start`` names another checkpoint to load the weights from;
+    ``class_names`` are in the order of the model's outputs.
 
     Raises `ValueError` for a name that is neither, and for a checkpoint that does not fit images or classes.
     """
@@ -53,7 +53,7 @@ def build_vision_model(
             model = MODELS[config.name](image_shape[0], len(class_names))
         else:
             raise ValueError(
-                f"{start.key}: {config.name} takes its weights from a model.safetensors; {start.name} is none"
+                f"{start.key}: {config.name} needs weights in a model.safetensors; {start.name} is not one"
             )
     return model.to(memory_format=torch.channels_last) if config.channels_last else model
 
@@ -61,11 +61,11 @@ def build_vision_model(
 def _transformers_model(
     config: ModelConfig, image_shape: ImageShape, class_names: Sequence[str], start: Start | None
 ) -> nn.Module:
-    # Imported here: runs with the task's own models can do without the seconds that it takes.
+    # Imported here: runs with built-in models do not need it, and it takes seconds.
     from transformers import AutoModelForImageClassification
 
     checkpoint = Checkpoint(start.key, start.name) if start else checkpoint_of(config)
-    assert checkpoint is not None, "the task's own models are built elsewhere"
+    assert checkpoint is not None, "built-in models are built elsewhere"
     new_head = start.new_head if start else config.new_head
     if new_head:
         labels = {
@@ -88,29 +88,29 @@ def _transformers_model(
 
 
 def _check_same_order(checkpoint: Checkpoint, class_names: Sequence[str]) -> None:
-    """Check that a checkpoint's outputs are the classes of the model's, one by one."""
+    """Check that a checkpoint has the same classes in the same order as the model."""
     order = order_of(class_names, checkpoint)
     if list(order) != list(range(len(class_names))):
         raise ValueError(
-            f"{checkpoint.key}: {checkpoint.name} has its classes in another order than model.name; "
+            f"{checkpoint.key}: {checkpoint.name} has its classes in a different order than model.name; "
             f"set model.name to it, or give one in the order {', '.join(class_names)}"
         )
 
 
 def _check_images_fit(checkpoint: Checkpoint, expects: object, image_shape: ImageShape) -> None:
-    """Compare the images with the input that a checkpoint declares; not every checkpoint declares it."""
+    """Compare the images with the input that a checkpoint declares, if it does."""
     where = f"{checkpoint.key}: {checkpoint.name}"
     channels, *size = image_shape
     wanted_channels = getattr(expects, "num_channels", channels)
     if wanted_channels != channels:
         raise ValueError(
-            f"{where} takes images of {wanted_channels} channels, the data have {channels}: "
-            f"give data.mean and data.std that many numbers"
+            f"{where} expects images with {wanted_channels} channels, the data have {channels}: "
+            f"set data.mean and data.std for this number of channels"
         )
     wanted = getattr(expects, "image_size", None)
     wanted_size = [wanted, wanted] if isinstance(wanted, int) else list(wanted or size)
     if wanted_size != size:
         raise ValueError(
-            f"{where} takes images of {wanted_size[1]}x{wanted_size[0]} pixels, the data have "
+            f"{where} expects images of {wanted_size[1]}x{wanted_size[0]} pixels, the data have "
             f"{size[1]}x{size[0]}: set data.image_size"
         )

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CACHE_FORMAT = 2
-"""Part of every cache key: raise it when decoding changes, and old files are no longer found."""
+"""Part of every cache key: increase it when decoding changes, so that old files are no longer used."""
 
 ROWS_AT_ONCE = 256
-"""Images decoded between two looks at the data set."""
+"""Number of images decoded per access to the data set."""
 
 
 def decoded_pixels(
@@ -39,8 +39,8 @@ def decoded_pixels(
     memory: processes of a machine share it, and read the images alone that they use. Its key holds the data set's
     fingerprint, so changed files are decoded anew. Without one, or where it cannot be written, it is in memory.
 
-    ``where`` names the split in errors. Raises `ValueError` for an image that cannot be decoded and for
-    images that end up with different sizes.
+    ``where`` names the split in errors. Raises `ValueError` for an image that cannot be decoded, and for images that
+    end up with different sizes.
     """
     chunks = partial(_decoded, dataset, column, preprocessing, where)
     if cache is None:
@@ -100,9 +100,9 @@ def _decoded(
     mode = "L" if len(preprocessing.mean) == 1 else "RGB"
     try:
         images = dataset.select_columns([column]).cast_column(column, Image(mode=mode))
-    except (TypeError, ValueError, NotImplementedError) as error:  # the last is Arrow's, of its casts
+    except (TypeError, ValueError, NotImplementedError) as error:  # NotImplementedError: Arrow's casts
         raise ValueError(
-            f"data.image_column: {column} of {where} holds no images: {one_line(error)}"
+            f"data.image_column: {column} of {where} does not contain images: {one_line(error)}"
         ) from error
     first: np.ndarray | None = None
     for start in range(0, len(images), ROWS_AT_ONCE):
@@ -123,16 +123,16 @@ def _decoded(
             if array.shape != first.shape:
                 raise ValueError(
                     f"data.image_size: images of {where} differ in size ({_size(first)} and, in row "
-                    f"{row}, {_size(array)}): set the size that all are to have"
+                    f"{row}, {_size(array)}): set a common size"
                 )
             chunk.append(array)
         yield np.stack(chunk)
 
 
 def resizer(preprocessing: Preprocessing) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what maps an image, uint8 ``(height, width, channels)``, to one of the size that the model takes.
+    """Return a function that maps an image, uint8 ``(height, width, channels)``, to the model's input size.
 
-    A checkpoint's image processor does it as it always does. Else images become squares, with antialiasing.
+    A checkpoint's image processor is used if it has one. Otherwise images become squares, with antialiasing.
     """
     size = preprocessing.image_size
     if preprocessing.processor is not None:

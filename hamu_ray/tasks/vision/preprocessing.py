@@ -1,4 +1,4 @@
-"""How images become a model's inputs: as a checkpoint's image processor says, or the configuration. Needs no torch."""
+"""Preprocessing of images, from a checkpoint's image processor or from the configuration. Needs no torch."""
 
 import difflib
 import json
@@ -12,44 +12,45 @@ from hamu_ray.config.vision import DataConfig, ImagesData
 from hamu_ray.tasks.checkpoints import PREPROCESSOR, Checkpoint
 
 CLOSE = 1e-6
-"""Numbers of a file that differ by less are the same."""
+"""Tolerance when comparing values of configuration files."""
 
 RESIZING = ("do_resize", "do_center_crop", "do_pad")
-"""What an image processor may do to the size of images."""
+"""Options of an image processor that change the size of images."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resizing and normalisation. ``mean`` and ``std`` are of pixels scaled to 0..1, one number per channel."""
+    """Resizing and normalisation. ``mean`` and ``std`` apply to pixels scaled to 0..1, with one value per channel."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     image_size: int | None
-    """Side of the square that images are resized to; None leaves them as they are, or to the ``processor``."""
+    """Side length of the square that images are resized to; None leaves resizing to the ``processor``, if there is one.
+    """
     processor: Path | None
-    """The `preprocessor_config.json` of the checkpoint whose image processor resizes them."""
+    """The `preprocessor_config.json` of the checkpoint whose image processor resizes the images."""
 
     @property
     def resizing(self) -> str:
-        """What decides on the pixels, as text: equal texts, equal pixels."""
+        """What the pixels depend on, as text: equal texts imply equal pixels."""
         content = self.processor.read_text() if self.processor else ""
         return json.dumps([len(self.mean), self.image_size, content])
 
 
 def checkpoint_of(model: ModelConfig) -> Checkpoint | None:
-    """Return the checkpoint that a model is, None for one of the task's own; raises `ValueError` for neither."""
+    """Return a model's checkpoint, None for a built-in model; raises `ValueError` if it is neither."""
     if model.embedded:
         return None
     checkpoint = Checkpoint("model.name", model.name)
     if checkpoint.local and not Path(model.name).expanduser().exists():
         raise ValueError(
-            f"model.name: {model.name}: no such folder; take {' or '.join(OWN)} or a transformers checkpoint"
+            f"model.name: {model.name}: no such folder; use {' or '.join(OWN)} or a transformers checkpoint"
         )
     try:
         _ = checkpoint.config
     except ValueError as error:
         near = difflib.get_close_matches(model.name, OWN, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"own models: {', '.join(OWN)}"
+        hint = f"did you mean {near[0]}?" if near else f"built-in models: {', '.join(OWN)}"
         problem = str(error).removeprefix("model.name: ").removeprefix(f"{model.name}: ")
         raise ValueError(
             f"model.name: {model.name} is neither a model of the vision task ({hint}) nor a transformers image "
@@ -59,9 +60,9 @@ def checkpoint_of(model: ModelConfig) -> Checkpoint | None:
 
 
 def preprocessing_of(data: DataConfig, model: ModelConfig) -> Preprocessing:
-    """Return the checkpoint's preprocessing where it has one, else the data's.
+    """Return the checkpoint's preprocessing if it has one, else the data's.
 
-    Raises `ValueError` that names both where the configuration says something else than the checkpoint.
+    Raises `ValueError` if the configuration contradicts the checkpoint.
     """
     checkpoint = checkpoint_of(model)
     file = checkpoint.file(PREPROCESSOR) if checkpoint else None
@@ -89,13 +90,13 @@ def preprocessing_of(data: DataConfig, model: ModelConfig) -> Preprocessing:
 def _normalisation(
     described: dict[str, Any], checkpoint: Checkpoint
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the mean and standard deviation that a processor normalises with, for pixels scaled to 0..1."""
+    """Return a processor's mean and standard deviation, converted to pixels scaled to 0..1."""
     channels = int(checkpoint.config.get("num_channels", 3))
     if not described.get("do_normalize", True):
         return (0.0,) * channels, (1.0,) * channels
     numbers = [described.get(key, 0.5) for key in ("image_mean", "image_std")]
     mean, std = (tuple(map(float, n)) if isinstance(n, list) else (float(n),) * channels for n in numbers)
-    # A processor normalises what it has scaled by its own factor, pixels of 0..255 where it scales nothing.
+    # A processor normalises after rescaling by its own factor; without rescaling, pixels are in 0..255.
     factor = described.get("rescale_factor", 1 / 255) if described.get("do_rescale", True) else 1.0
     unit = 1 / (255 * float(factor))
     return (
@@ -106,7 +107,7 @@ def _normalisation(
 
 
 def _square(described: dict[str, Any]) -> int | None:
-    """Return the side of the square that a processor makes of every image; None where it makes another shape."""
+    """Return the side length of a processor's square outputs; None for other shapes."""
     crops = described.get("do_center_crop", False)
     size = described.get("crop_size" if crops else "size")
     if isinstance(size, int):
@@ -122,6 +123,6 @@ def _close(one: Sequence[float], other: Sequence[float]) -> bool:
 
 def _contradiction(key: str, own: object, checkpoint: Checkpoint, theirs: object) -> ValueError:
     return ValueError(
-        f"{key}: {own} is not what {PREPROCESSOR} of {checkpoint.name} says ({theirs}); leave {key} out to take "
+        f"{key}: {own} contradicts {PREPROCESSOR} of {checkpoint.name} ({theirs}); remove {key} to use "
         "the checkpoint's"
     )

@@ -5,30 +5,31 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.vision import ForgetClass, ForgetConfig
 from hamu_ray.metrics import comparison, names
-from hamu_ray.metrics.measured import Measures
+from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.metrics.undefined import Undefined, reasons
 from hamu_ray.tasks.modes import eval_mode
-from hamu_ray.tasks.task import Outputs, Share, Start, Teacher
+from hamu_ray.tasks.task import Outputs, Share, Start, Teacher, from_first_rank
 from hamu_ray.tasks.vision.classes import output_order
 from hamu_ray.tasks.vision.data import Examples, VisionData, indices_on
 from hamu_ray.tasks.vision.export import exported, loading_code
 from hamu_ray.tasks.vision.forget import split_examples
-from hamu_ray.tasks.vision.measures import ALL, CHEAP, all_measures, cheap_measures
+from hamu_ray.tasks.vision.measures import ALL, CHEAP, UNSEEN, all_measures, cheap_measures, forget_losses
 from hamu_ray.tasks.vision.models import build_vision_model, logits_of
 
 logger = logging.getLogger(__name__)
 
 SUBSET_STREAM = 2
-"""Keeps the draw of the evaluation's subset apart from others that start from the same seed."""
+"""Separates this random stream from others with the same seed."""
 
 
 class VisionTask:
-    """Image data with a forget set. Cheap to construct: the images are shared, a split is two index lists."""
+    """Image data with a forget set. Cheap to construct: images are shared, and a split is two index tensors."""
 
     teacher_outlives_model = True
 
@@ -37,15 +38,18 @@ class VisionTask:
     ) -> None:
         """Split the training images.
 
-        ``batch_size`` is of evaluation alone; the seed decides the split and the evaluation's draws. Raises
-        `ValueError` for a forget set that the data cannot give.
+        ``batch_size`` is used only for evaluation; the seed determines the split and the evaluation's draws. Raises
+        `ValueError` for a forget set that the data cannot provide.
         """
         self.device = data.device
         self._fingerprint = data.fingerprint
         split = split_examples(data.train.labels.cpu().numpy(), data.class_names, forget, seed, data.source)
         self._splits = {"retain": torch.from_numpy(split.retain), "forget": torch.from_numpy(split.forget)}
+        kept = np.unique(data.train.labels.cpu().numpy()[split.retain])
+        is_test = np.isin(data.test.labels.cpu().numpy(), kept)
+        self._test, self._unseen = (torch.from_numpy(np.flatnonzero(part)) for part in (is_test, ~is_test))
         order = torch.from_numpy(output_order(data.class_names, model))
-        self.data = data.with_labels(order)  # the model's own numbers of the classes from here on
+        self.data = data.with_labels(order)  # from here on, labels are the model's class indices
         self._forgotten_class = None if split.forgotten_class is None else int(order[split.forgotten_class])
         self._model_config = model
         self._batch_size = batch_size
@@ -57,7 +61,7 @@ class VisionTask:
 
     @property
     def splits(self) -> Mapping[str, Tensor]:
-        """Positions (int64, CPU, sorted) of the ``retain`` and ``forget`` images in the training images."""
+        """Indices (int64, CPU, sorted) of the ``retain`` and ``forget`` images in the training images."""
         return self._splits
 
     @property
@@ -66,7 +70,7 @@ class VisionTask:
         return self._fingerprint
 
     def build_model(self, seed: int, start: Start | None = None) -> nn.Module:
-        """Return a fresh or pretrained model on the device; its weights depend on the seed and not on the device."""
+        """Return a new or pretrained model on the device; its weights depend on the seed, not on the device."""
         data = self.data
         model = build_vision_model(self._model_config, data.image_shape, data.class_names, seed, start)
         return model.to(self.device)
@@ -80,21 +84,21 @@ class VisionTask:
         return len(examples)
 
     def parts(self, examples: Tensor, size: int) -> Sequence[Tensor]:
-        """Split images into micro-batches in their own order: all cost the same."""
+        """Split images into micro-batches in their order; all images cost the same."""
         return examples.split(size)
 
     def forward(self, model: nn.Module, examples: Tensor) -> Outputs:
-        """Run the model on training images in its own mode; logits are float32 ``(k, classes)``.
+        """Run the model on training images without changing its mode; logits are float32 ``(k, classes)``.
 
-        ``examples`` is int64 ``(k,)``, on the CPU or the task's device. Nothing waits for a GPU.
+        ``examples`` is int64 ``(k,)``, on the CPU or the task's device. Does not synchronise.
         """
         return self._outputs(model, self.data.train, examples)
 
     def teacher(self, model: nn.Module) -> Teacher:
-        """Return a function from training images to the logits of this model as it is now, in eval mode.
+        """Return a function from training images to the current logits of this model, in eval mode.
 
-        The images never change, so each is run through the model once: here, in the batches of an evaluation.
-        So an image's logits are the same bits whatever batch asks for them, and after a restart.
+        Images never change, so each one passes through the model once, here, in evaluation batches. Its logits are thus
+        bitwise identical for every batch and after a restart.
         """
         logits = self._evaluated_logits(model, self.data.train, torch.arange(len(self.data.train)))
 
@@ -103,46 +107,52 @@ class VisionTask:
 
         return answers
 
-    def evaluate(self, model: nn.Module, share: Share, *, subset: int | None = None) -> Measures:
+    def evaluate(self, model: nn.Module, share: Share, *, subset: int | None = None) -> Measured:
         """Measure the model on retain, forget and test images, in eval mode, which is undone afterwards.
 
-        With ``subset`` only accuracy, loss, entropy and UA, on the same draw of so many images per split each
-        time. Each rank runs its part of the images. Rank 0 computes the measures for all: the attack's fit is
+        Test images of classes that the retain set has none of are left out, as in SalUn (arXiv:2310.12508); only
+        the accuracy on the class to forget is measured on them. With ``subset`` only accuracy, loss, entropy and
+        UA are, on the same draw of so many images per split each time. Behind the metrics are the losses on the
+        forget images. Each rank runs its part of the images. Rank 0 computes the measures for all: the attack's fit is
         not repeated, and every rank gets the same bits. Why a measure is NaN is kept and logged on rank 0.
         """
         splits: dict[str, Outputs] = {}
-        for name, (source, numbers) in self._measured(subset).items():
-            mine = numbers.tensor_split(share.size)[share.rank]
+        for name, (source, indices) in self._measured(subset).items():
+            mine = indices.tensor_split(share.size)[share.rank]
             logits = share.gather_rows(self._evaluated_logits(model, source, mine))
-            labels = source.labels.index_select(0, numbers.to(self.device))
+            labels = source.labels.index_select(0, indices.to(self.device))
             splits[name] = _one_item_each(logits, labels)
         order = ALL if subset is None else CHEAP
-        if share.rank > 0:
-            rows = share.gather_rows(torch.empty(0, len(order), dtype=torch.float64, device=self.device))
-            return dict(zip(order, rows[0].tolist(), strict=True))
-        measures = (
-            all_measures(splits, forgotten_class=self._forgotten_class, seed=self._seed)
-            if subset is None
-            else cheap_measures(splits)
-        )
-        values = [[measures[name] for name in order]]
-        share.gather_rows(torch.tensor(values, dtype=torch.float64, device=self.device))
-        self._log_reasons(measures)
-        return measures
+        measures: Measures = {}
+        losses: list[float] = []
+        if share.rank == 0:
+            measures = (
+                all_measures(splits, forgotten_class=self._forgotten_class, seed=self._seed)
+                if subset is None
+                else cheap_measures(splits)
+            )
+            losses = forget_losses(splits["forget"])
+            self._log_reasons(measures)
+        values = from_first_rank(share, [measures[name] for name in order if measures], self.device)
+        losses = from_first_rank(share, losses, self.device)
+        measures = measures or dict(zip(order, values, strict=True))
+        return Measured(measures, {names.FORGET_LOSSES: losses})
 
     def compare(self, measures: Measures, original: Measures | None, reference: Measures | None) -> Measures:
-        """Return the sweep's two objectives, and `avg_gap` where the confidence attack was measured.
+        """Return the sweep's objectives, and `avg_gap` where the confidence attack was measured.
 
         Without a reference, one that never saw a class is taken to know none of it: forget accuracy 0 for a
-        whole-class forget set. Raises `ValueError` for other forget sets. The original is not needed here.
+        whole-class forget set; its losses are not known, and `forget_quality` is not defined. Raises `ValueError`
+        for other forget sets. The original is not needed here.
         """
         if reference is None and not self._whole_class:
-            raise ValueError("reference: only a whole-class forget set (rho 0) can be judged without one")
+            raise ValueError("reference: only a whole-class forget set (rho 0) can be evaluated without one")
         forget_accuracy = names.accuracy_of("forget")
         expected = 0.0 if reference is None else reference[forget_accuracy]
         compared: Measures = {
-            names.FORGET_QUALITY: comparison.forget_quality(measures[forget_accuracy], expected),
-            names.RETAIN_UTILITY: comparison.retain_utility(measures[names.accuracy_of("retain")]),
+            **self._forget_quality(measures, reference),
+            names.RETAIN_UTILITY: measures[names.accuracy_of("test")],
+            names.FORGET_ACCURACY_QUALITY: comparison.score_quality(measures[forget_accuracy], expected),
         }
         if names.MIA_CONFIDENCE in measures:
             compared[names.AVG_GAP] = (
@@ -153,42 +163,55 @@ class VisionTask:
         self._log_reasons(compared)
         return compared
 
+    def _forget_quality(self, measures: Measures, reference: Measures | None) -> Measures:
+        if reference is None:
+            return {names.FORGET_QUALITY: Undefined("there is no reference")}
+        size = len(self._splits["forget"])
+        return comparison.measured_forget_quality(
+            measures, reference, size, lambda subset: self._drawn(subset)["forget"]
+        )
+
     def loading(self, model: nn.Module) -> str:
-        """Return the Python that loads this model from the folder that it is left in."""
+        """Return the Python code that loads this model from its folder."""
         return loading_code(model, self.data, self._model_config)
 
     def export(self, model: nn.Module, base: str | None) -> Mapping[str, bytes]:
-        """Return a transformers model's configuration and image processor; none for the task's own models."""
+        """Return a transformers model's configuration and image processor; empty for built-in models."""
         return {} if self._model_config.embedded else exported(model, self.data, self._model_config)
 
     def _measured(self, subset: int | None) -> dict[str, tuple[Examples, Tensor]]:
-        """Return where each split's images are found and their positions there."""
+        """Return the images of each split, and their indices."""
         train, test = self.data.train, self.data.test
         found = {
             "retain": (train, self._splits["retain"]),
             "forget": (train, self._splits["forget"]),
-            "test": (test, torch.arange(len(test))),
+            "test": (test, self._test),
         }
         if subset is None:
-            return found
-        generator = np.random.default_rng((self._seed, SUBSET_STREAM))
-        drawn = {name: np.sort(generator.permutation(len(at))[:subset]) for name, (_, at) in found.items()}
+            return {**found, UNSEEN: (test, self._unseen)}
+        drawn = self._drawn(subset)
         return {name: (source, at[torch.from_numpy(drawn[name])]) for name, (source, at) in found.items()}
 
-    def _evaluated_logits(self, model: nn.Module, source: Examples, numbers: Tensor) -> Tensor:
+    def _drawn(self, subset: int) -> dict[str, NDArray[np.int64]]:
+        """Return which images of each split a draw of so many has: the same at every evaluation."""
+        sizes = {**{name: len(at) for name, at in self._splits.items()}, "test": len(self._test)}
+        generator = np.random.default_rng((self._seed, SUBSET_STREAM))
+        return {name: np.sort(generator.permutation(size)[:subset]) for name, size in sizes.items()}
+
+    def _evaluated_logits(self, model: nn.Module, source: Examples, indices: Tensor) -> Tensor:
         """Return the logits in eval mode, float32 ``(k, classes)``; ``k`` may be 0."""
         parts = [torch.empty(0, len(self.data.class_names), device=self.device)]
         with eval_mode(model), torch.inference_mode():
             parts += [
                 self._outputs(model, source, batch).logits
-                for batch in numbers.split(self._batch_size)
+                for batch in indices.split(self._batch_size)
                 if len(batch)
             ]
-        # Outside inference mode, so that the result is a tensor that collectives may write to.
+        # Outside inference mode, because collectives cannot write to inference tensors.
         return torch.cat(parts)
 
-    def _outputs(self, model: nn.Module, source: Examples, numbers: Tensor) -> Outputs:
-        pixels, labels = source.gather(numbers)
+    def _outputs(self, model: nn.Module, source: Examples, indices: Tensor) -> Outputs:
+        pixels, labels = source.gather(indices)
         images = pixels.float().sub_(self._mean).mul_(self._scale)
         if not self._model_config.channels_last:
             images = images.contiguous()
@@ -198,7 +221,7 @@ class VisionTask:
         return _one_item_each(logits.float(), labels)
 
     def _log_reasons(self, measures: Measures) -> None:
-        """Say once per task why a measure is not defined."""
+        """Log once per task why a metric is undefined."""
         for item in reasons(measures).items():
             if item not in self._reported:
                 self._reported.add(item)
@@ -206,5 +229,5 @@ class VisionTask:
 
 
 def _one_item_each(logits: Tensor, labels: Tensor) -> Outputs:
-    """An image is one example with one item."""
+    """Wrap image outputs: an image is an example with one item."""
     return Outputs(logits, labels, examples=torch.arange(len(labels), device=labels.device))

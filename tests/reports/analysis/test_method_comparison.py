@@ -1,4 +1,4 @@
-"""Tests between methods against hand-computed and brute-force ones."""
+"""Statistical tests between methods against hand-computed and brute-force values."""
 
 import itertools
 import math
@@ -25,7 +25,7 @@ def volume(method: str, *values: float) -> MethodVolume:
 @settings(max_examples=60)
 @given(P_VALUES)
 def test_holm_is_the_closed_bonferroni_test(p_values: list[float]) -> None:
-    """The adjusted p-value of one is the largest Bonferroni p-value of all sets of hypotheses that hold it."""
+    """An adjusted p-value is the largest Bonferroni p-value over all sets of hypotheses that contain it."""
     for i, adjusted in enumerate(holm(p_values)):
         sets = (
             chosen
@@ -83,7 +83,7 @@ def test_volumes_are_of_each_seeds_own_trials(study: SweepResult) -> None:
         for seed, value in one.by_seed.items():
             points = [
                 problem.summary.point(m.record.measures)
-                for m in problem.members
+                for m in problem.trials
                 if (method_of(m.record), m.seed, m.ended) == (one.method, seed, "finished")
             ]
             assert value == pytest.approx(hypervolume(points))

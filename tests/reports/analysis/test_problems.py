@@ -1,4 +1,4 @@
-"""What is compared with what: problems, configurations over seeds, fronts of means."""
+"""Which trials are compared: problems, configurations over seeds, fronts of means."""
 
 import math
 import statistics
@@ -26,17 +26,17 @@ def seeded(study: SweepResult) -> Problem:
 def test_configurations_are_equal_but_for_the_seed(seeded: Problem) -> None:
     assert seeded.title == "digits, class 0 forgotten, resnet20"
     assert seeded.seeds == (41, 42, 43)
-    finished = [m.record for m in seeded.members if m.ended == "finished"]
-    assert sum(len(one.members) for one in seeded.configurations) == len(finished)
-    for one in seeded.configurations:
+    finished = [m.record for m in seeded.trials if m.ended == "finished"]
+    assert sum(len(one.trials) for one in seeded.groups) == len(finished)
+    for one in seeded.groups:
         assert one.seeds == (41, 42, 43)
-        assert len({repr(m.record.parameters | {"seed": 0}) for m in one.members}) == 1
+        assert len({repr(m.record.parameters | {"seed": 0}) for m in one.trials}) == 1
 
 
 def test_means_and_intervals_over_seeds(seeded: Problem) -> None:
-    one = seeded.configurations[0]
+    one = seeded.groups[0]
     for objective, interval in zip(seeded.objectives, one.intervals, strict=True):
-        values = [m.record.measures[objective.metric] for m in one.members]
+        values = [m.record.measures[objective.metric] for m in one.trials]
         half = 4.302653 * statistics.stdev(values) / math.sqrt(3)  # Student's t, 2 degrees of freedom
         assert interval.mean == pytest.approx(statistics.fmean(values))
         assert interval.high - interval.mean == pytest.approx(half, rel=1e-5)
@@ -48,7 +48,7 @@ def test_the_front_is_of_means(seeded: Problem) -> None:
     assert seeded.front
     assert seeded.knee in seeded.front
     for one in seeded.front:
-        for other in seeded.configurations:
+        for other in seeded.groups:
             gains = [o.mean - s.mean for o, s in zip(other.intervals, one.intervals, strict=True)]
             assert not (min(gains) >= 0 and max(gains) > 0), "nobody beats a point of the front"
 
@@ -62,8 +62,8 @@ def test_single_trials_stay_what_they_are(store: Path) -> None:
     space = {"optimizer.learning_rate": {"loguniform": [0.003, 0.3]}}
     fill(store, sweep_config(space, search={"samples": 4}), name="single seeds", experiment="single seeds")
     (problem,) = problems(store, "single seeds")
-    assert {c.record.trial_id for c in problem.configurations} == {"0000", "0001", "0002", "0003"}
-    assert all(math.isnan(c.intervals[0].low) for c in problem.configurations)
+    assert {c.record.trial_id for c in problem.groups} == {"0000", "0001", "0002", "0003"}
+    assert all(math.isnan(c.intervals[0].low) for c in problem.groups)
 
 
 def test_another_forget_set_is_another_problem(store: Path) -> None:
@@ -71,12 +71,12 @@ def test_another_forget_set_is_another_problem(store: Path) -> None:
     fill(store, sweep_config(space), name="rho", experiment="rho")
     found = problems(store, "rho")
     assert [problem.title for problem in found] == ["forget.rho = 0.0", "forget.rho = 0.5"]
-    assert [len(problem.members) for problem in found] == [2, 2]
+    assert [len(problem.trials) for problem in found] == [2, 2]
     assert found[1].reference == pytest.approx(REFERENCE)
 
 
 def test_sweeps_on_one_problem_share_a_front(store: Path) -> None:
-    """HAMU swept first, a baseline later: their trials are told apart by the sweep's letter."""
+    """A sweep of HAMU and a later one of a baseline: their trials are distinguished by the sweep's letter."""
     for name, method in (("first", "hamu-q"), ("second", "gdiff")):
         space = {**SPACE, "method.name": {"grid": [method]}}
         if method == "gdiff":
@@ -84,8 +84,8 @@ def test_sweeps_on_one_problem_share_a_front(store: Path) -> None:
         fill(store, sweep_config(space, method={"name": method}), name=name, experiment="together")
     (problem,) = problems(store, "together")
     assert problem.methods == ("gdiff", "hamu-q")
-    assert len({m.record.trial_id for m in problem.members}) == len(problem.members) == 18 + 9
-    letters = {method_of(m.record): m.record.trial_id[0] for m in problem.members}
+    assert len({m.record.trial_id for m in problem.trials}) == len(problem.trials) == 18 + 9
+    letters = {method_of(m.record): m.record.trial_id[0] for m in problem.trials}
     assert letters == {"hamu-q": "A", "gdiff": "B"}
 
 
@@ -95,6 +95,6 @@ def test_a_trial_that_ran_twice_is_no_second_seed(store: Path) -> None:
     records = [made_record(i, config, point, store / "sweeps" / "twice") for i in range(2)]
     fill(store, config, name="twice", experiment="twice", records=records)
     (problem,) = problems(store, "twice")
-    (one,) = problem.configurations
+    (one,) = problem.groups
     assert one.seeds == (41,)
     assert math.isnan(one.intervals[0].low)

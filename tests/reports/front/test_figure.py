@@ -21,7 +21,7 @@ def named(figure, name):
 def test_plotly_takes_the_figure_in_both_themes(summary):
     figure = front_figure(compose(summary))
     for theme in (LIGHT, DARK):
-        drawing = go.Figure(resolved(figure, theme))  # raises where a property is none
+        drawing = go.Figure(resolved(figure, theme))  # raises for invalid properties
         assert "var(" not in drawing.to_json()
 
 

@@ -14,5 +14,5 @@ def test_png(summary, tmp_path):
     height, width = picture.shape[:2]
     assert width > 1200
     assert height > 900
-    for edge in (picture[:8], picture[-8:], picture[:, :8], picture[:, -8:]):  # nothing is cut
+    for edge in (picture[:8], picture[-8:], picture[:, :8], picture[:, -8:]):  # nothing is clipped
         assert (edge[..., :3] == 1).all()

@@ -52,7 +52,7 @@ def test_a_model_without_measures_is_left_out():
     assert compose(summarise([], original={"retain_utility": 0.9})).anchors == ()
 
 
-def test_each_method_has_its_own_front_where_there_are_several():
+def test_each_of_several_methods_has_its_own_front():
     trials = [record("a", 0.2, 0.9), record("b", 0.8, 0.5), record("c", 0.1, 0.1)]
     (alone,) = compose(summarise(trials)).series
     assert alone.stairs == ()

@@ -54,7 +54,7 @@ class TestCsv:
 
 
 class TestDescription:
-    def test_says_what_became_of_all(self, summary):
+    def test_the_counts_of_all_statuses(self, summary):
         text = describe(summary)
         assert "Front: 3 of 7 trials" in text
         assert "7 trials: 5 finished, 1 collapsed, 1 failed" in text
@@ -65,8 +65,13 @@ class TestDescription:
         text = describe(summarise([record("a", 0, 0, status=Status.FAILED, reason="x" * 5000)]))
         assert len(text) < 600
 
-    def test_an_empty_front_is_said(self):
+    def test_an_empty_front_is_reported(self):
         assert "the front is empty" in describe(summarise([]))
+
+    def test_an_original_that_did_not_know_is_reported(self, summary):
+        assert "nothing to forget" not in describe(summary).lower()
+        trials = [record("a", 0.9, 0.5, nothing_to_forget="nothing to forget: it is 0.93")]
+        assert "**Nothing to forget: it is 0.93.**" in describe(summarise(trials))
 
     def test_means_over_seeds(self, summary):
         assert "Over seeds" not in describe(summary)
@@ -76,7 +81,7 @@ class TestDescription:
         assert "| hamu-q | optimizer.learning_rate = 0.01 | 2 | 0.8500 [" in text
 
 
-def test_what_is_not_guaranteed_is_said(tmp_path):
+def test_trials_that_are_not_guaranteed_are_marked(tmp_path):
     trials = [
         record("a", 0.9, 0.5, steps_outside_guarantee=3),
         record("b", 0.5, 0.9, steps_outside_guarantee=0),

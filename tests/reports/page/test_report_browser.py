@@ -1,4 +1,4 @@
-"""The page in a real browser: charts are drawn, tables sort, nothing is asked of the network, a phone shows it all."""
+"""The page in a real browser: charts are drawn, tables sort, no network access, and it fits on a phone."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from hamu_ray.results.sweep_result import SweepResult
 pytestmark = pytest.mark.browser
 
 DRAW_ALL = "dispatchEvent(new Event('beforeprint')); dispatchEvent(new Event('afterprint'))"
-"""What makes charts be drawn that are not in sight."""
+"""Makes the page draw charts that are out of view."""
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_a_method_is_hidden_in_all_charts(page) -> None:
 
 def test_charts_follow_the_theme(page) -> None:
     inks = []
-    for _ in range(3):  # light, dark, and the system's again
+    for _ in range(3):  # light, dark, and the system's theme again
         page.locator("#theme").click()
         inks.append(page.evaluate("document.querySelector('.chart').layout.font.color"))
     assert inks[:2] == ["#1d2023", "#e9eaea"]

@@ -1,4 +1,4 @@
-"""The page for whatever MLflow holds: nothing, failures, one trial, hostile names. No browser here."""
+"""The page for different contents of MLflow: nothing, failures, one trial, hostile names. Without a browser."""
 
 import base64
 import json
@@ -36,7 +36,7 @@ HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
 
 
 class Page(HTMLParser):
-    """What a page holds: texts outside of scripts, elements, and what lies in its scripts."""
+    """The content of a page: text outside of scripts, elements, and the data in its scripts."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -96,6 +96,13 @@ def test_the_answer_comes_first(page: Page, study: SweepResult) -> None:
     assert len(page.of("h1")) == 1
 
 
+def test_an_original_that_did_not_know_comes_before_the_answer_is_explained(study: SweepResult) -> None:
+    sentence = "nothing to forget: the original's forget_quality is 0.93"
+    trials = [replace(trial, nothing_to_forget=sentence) for trial in study.trials]
+    page = Page(render([replace(study, trials=trials)], "study"))
+    assert "Nothing to forget: the original's forget_quality is 0.93. It is" in page.text
+
+
 def test_it_calls_nobody(page: Page) -> None:
     links = [
         value
@@ -115,7 +122,7 @@ def test_every_chart_is_a_figure_that_plotly_takes(page: Page) -> None:
     assert set(places) <= set(page.figures)
     resolved = re.sub(r"var\(--[a-z0-9]+\)", "#123456", json.dumps(page.figures))
     for figure in json.loads(resolved).values():
-        go.Figure(figure)  # raises where a property is none
+        go.Figure(figure)  # raises for invalid properties
         for axis in ("xaxis", "yaxis"):
             named = figure["layout"][axis].get("type") == "category"
             assert named or figure["layout"][axis]["title"]["text"], "an axis says what it shows"
@@ -139,7 +146,7 @@ def test_error_bars_are_the_intervals_over_seeds(page: Page, study: SweepResult)
         if "error_y" in t
         for w in t["error_y"]["array"]
     }
-    for one in problem.configurations:
+    for one in problem.groups:
         assert round(one.intervals[1].high - one.intervals[1].mean, 6) in widths
 
 
@@ -150,7 +157,7 @@ def test_all_trials_are_listed_and_front_points_can_be_run(page: Page, study: Sw
     assert f"finished all steps taken {sum(r.status is Status.FINISHED for r in study.trials)}" in page.text
     assert page.text.count("mlflow artifacts download") == len(problem.front) + 1
     for one in problem.front:
-        assert f"-r {study.source.run_id(one.members[0].trial)} -a run.yaml" in page.text
+        assert f"-r {study.source.run_id(one.trials[0].name_in_sweep)} -a run.yaml" in page.text
     assert "learning_rate: 0.03" in page.text
 
 
@@ -167,7 +174,7 @@ def test_hardness_and_kept_promises(page: Page) -> None:
     )
     assert f"hamu-q: {free}" in page.text
     assert "Part of the available change of the guaranteed loss that is not free" in page.text
-    (kept,) = [f for f in page.figures.values() if "over promised" in json.dumps(f["layout"])]
+    (kept,) = [f for f in page.figures.values() if "actual / promised" in json.dumps(f["layout"])]
     (trace,) = kept["data"]  # of HAMU alone; steps at which nothing was measured leave no gap
     assert (trace["x"], trace["y"], trace["mode"]) == ([1, 11], [0.75, 0.75], "lines+markers")
 
@@ -175,12 +182,12 @@ def test_hardness_and_kept_promises(page: Page) -> None:
 def test_tests_and_how_to_read_them(page: Page) -> None:
     assert "after Holm" in page.text
     assert "With few seeds (n) the test has little power" in page.text
-    assert "Wilcoxon's signed-rank test needs six seeds" in page.text
+    assert "Wilcoxon's signed-rank test needs at least six seeds" in page.text
 
 
 def test_an_empty_experiment(store: Path) -> None:
     page = Page(render([], "nothing here"))
-    assert "No sweep here yet" in page.text
+    assert "No sweeps yet" in page.text
     assert "python -m hamu_ray.tune" in page.text
     assert page.figures == {}
 
@@ -200,8 +207,8 @@ def test_all_trials_failed(store: Path) -> None:
     fill(store, config, name="failed", experiment="failed", records=records, hardness=False)
     page = page_of(store, "failed")
     assert "No trial finished: there is no front" in page.text
-    assert "4 trials failed; the commonest reason (4): RuntimeError: boom" in page.text
-    assert "32 trials of 36 never ended" in page.text
+    assert "4 trials failed; the most common reason (4 times): RuntimeError: boom" in page.text
+    assert "32 trials of 36 did not complete" in page.text
 
 
 def test_a_single_trial(store: Path) -> None:
@@ -217,7 +224,7 @@ def test_running_trials_are_shown(store: Path) -> None:
     config = sweep_config()
     fill(store, config, name="going", experiment="going", records=[], running=points(config)[:3])
     page = page_of(store, "going")
-    assert "No result yet: 3 trials not over" in page.text
+    assert "No result yet: 3 trials still running" in page.text
     assert "its sweep still runs" in page.text
     assert "0 of 36" in page.text
 
@@ -258,14 +265,14 @@ def test_importance_finds_what_matters(study: SweepResult) -> None:
     (problem,) = problems_of([study])
     found, missing = importances(problem)
     everything = next(one for one in found if one.scope == EVERYTHING)
-    for shares in everything.shares.values():
-        assert sum(shares.values()) == pytest.approx(1)
-        assert set(shares) == set(SPACE)
-        assert shares["seed"] < max(shares["method.name"], shares["optimizer.learning_rate"])
+    for fractions in everything.fractions.values():
+        assert sum(fractions.values()) == pytest.approx(1)
+        assert set(fractions) == set(SPACE)
+        assert fractions["seed"] < max(fractions["method.name"], fractions["optimizer.learning_rate"])
     assert missing == ["with fewer than 12 finished trials, ga (3), gdiff (9)"]
 
 
-def test_files_beside_the_page(study: SweepResult, tmp_path: Path) -> None:
+def test_files_in_the_folder_of_the_page(study: SweepResult, tmp_path: Path) -> None:
     import pandas as pd
 
     page = write_report([study], "study", tmp_path / "new" / "folder")

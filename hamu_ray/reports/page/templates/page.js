@@ -8,7 +8,7 @@
   const hidden = new Set();
   const drawn = new Set();
 
-  // A figure names colours by CSS properties; put in what they are in the current theme.
+  // Replace CSS properties in a figure by their colours in the current theme.
   const resolve = (value, style) => {
     if (typeof value === "string") {
       const name = /^var\((--[\w-]+)\)$/.exec(value);
@@ -126,7 +126,7 @@
       button.append(...head.childNodes);
       head.append(button);
       button.addEventListener("click", () => {
-        // Numbers begin with the largest, words with the first of the alphabet; another click turns round.
+        // Numbers sort in descending order first, text in ascending order; another click reverses the order.
         const now = head.getAttribute("aria-sort");
         const ascending = now ? now === "descending" : !head.classList.contains("num");
         for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
@@ -141,7 +141,7 @@
     button.addEventListener("click", () => {
       const all = document.getElementById(button.getAttribute("aria-controls")).classList.toggle("all");
       button.setAttribute("aria-expanded", String(all));
-      button.textContent = all ? "Show fewer measures" : label;
+      button.textContent = all ? "Show fewer metrics" : label;
     });
   }
 

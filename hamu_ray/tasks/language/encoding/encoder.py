@@ -1,4 +1,4 @@
-"""Texts as tokens: prompts and answers, cut to what a model takes or split into windows."""
+"""Tokenization of prompts and answers, truncated to the model's context or split into windows."""
 
 import re
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ Tokens = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Window:
-    """A part of a text as the model takes it: ``answer`` is predicted, ``prompt`` is what stands before it."""
+    """A part of a text that fits the model: ``answer`` is predicted from ``prompt``, the tokens before it."""
 
     prompt: Tokens
     answer: Tokens
@@ -22,39 +22,39 @@ class Window:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A text as tokens: windows that share out the answer. The answer ends with the end token unless it is cut."""
+    """A text as tokens: windows that partition the answer, which ends with the end token unless truncated."""
 
     windows: tuple[Window, ...]
     dropped: int = 0
-    """Tokens of the answer that are in no window."""
+    """Number of answer tokens that are in no window."""
 
     @property
     def prompt(self) -> Tokens:
-        """What stands before the answer."""
+        """The tokens before the answer."""
         return self.windows[0].prompt
 
     @property
     def answer(self) -> Tokens:
-        """The answer as far as it is used."""
+        """The part of the answer that is used."""
         return tuple(token for window in self.windows for token in window.answer)
 
 
 class Encoder:
-    """What turns questions and answers into tokens, by a tokenizer and a template."""
+    """Converts questions and answers to tokens, with a tokenizer and a template."""
 
     def __init__(self, tokenizer: Any, config: TextSection) -> None:
-        """Take a `transformers` tokenizer; raises `ValueError` for one that lacks what the template needs."""
+        """Use a `transformers` tokenizer; raises `ValueError` if it lacks what the template needs."""
         self.tokenizer = tokenizer
         self.config = config
         name = tokenizer.name_or_path or "the tokenizer"
         if tokenizer.eos_token_id is None:
-            raise ValueError(f"model.name: the tokenizer of {name} has no end-of-text token; take another")
+            raise ValueError(f"model.name: the tokenizer of {name} has no end-of-text token; use another")
         has_chat = bool(tokenizer.chat_template)
         if not has_chat:
             wanted = [key for key in ("system_prompt", "template_arguments") if getattr(config, key)]
             if config.template == "chat" or wanted:
                 key = "template" if config.template == "chat" else wanted[0]
-                remedy = "take plain" if key == "template" else "leave it out"
+                remedy = "use plain" if key == "template" else "remove it"
                 raise ValueError(f"data.{key}: the tokenizer of {name} has no chat template; {remedy}")
         self.chat = has_chat and config.template != "plain" and config.question_column is not None
         self.pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
@@ -76,7 +76,7 @@ class Encoder:
     def encode(self, questions: Sequence[str], answers: Sequence[str]) -> list[Encoded]:
         """Return questions and answers as tokens.
 
-        A special token's name within a question or an answer is text like any other. Raises `ValueError` for a
+        Names of special tokens within a question or an answer are encoded as plain text. Raises `ValueError` for a
         prompt that leaves no room for an answer.
         """
         filled = [
@@ -91,7 +91,7 @@ class Encoder:
         ]
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Return the text of an answer's tokens, special ones left out."""
+        """Return the text of an answer's tokens, without special tokens."""
         return self.tokenizer.decode(tokens, skip_special_tokens=True).strip()
 
     def _end(self) -> int:
@@ -101,7 +101,7 @@ class Encoder:
         return next((token for token in tokens if token in special), self.tokenizer.eos_token_id)
 
     def _marked(self, text: str) -> str:
-        """Return a text with the names of special tokens marked, for `_tokens` to take them as text."""
+        """Return a text in which names of special tokens are marked, so that `_tokens` encodes them as plain text."""
         if not self._special.search(text):
             return text
         from transformers.utils.chat_template_utils import mark_control_tokens
@@ -109,7 +109,7 @@ class Encoder:
         return mark_control_tokens(text, self._special)
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the tokens of texts, of which the marked ones are encoded piece by piece."""
+        """Return the tokens of texts; marked texts are encoded piece by piece."""
         from transformers.utils.chat_template_utils import encode_marked_chat, mark_control_tokens
 
         never = re.compile("(?!)")
@@ -127,14 +127,15 @@ class Encoder:
             ]
         except ValueError as error:
             raise ValueError(
-                "data.answer_column: a text holds a special token that the tokenizer cannot take for text; take it "
-                f"out: {one_line(error)}"
+                "data.answer_column: a text contains a special token that the tokenizer cannot encode as text; remove "
+                f"it: {one_line(error)}"
             ) from error
 
     def _encoded(self, number: int, prompt: list[int], whole: list[int]) -> Encoded:
-        """Part a text into prompt and answer where the prompt's own tokens end.
+        """Split a text into prompt and answer where the prompt's own tokens end.
 
-        The tokens of both together are not always those of each: the prompt ends where they begin to differ.
+        The tokens of the concatenation may differ from the concatenated tokens: the prompt ends where they start to
+        differ.
         """
         shared = next(
             (at for at, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b), len(prompt)
@@ -157,8 +158,8 @@ class Encoder:
 def windows_of(tokens: Tokens, prompt: int, length: int, stride: int) -> tuple[Window, ...]:
     """Split a text into windows of at most ``length`` tokens whose starts are ``stride`` apart.
 
-    Each token behind the first ``prompt`` ones is predicted in one window: the first that holds it. ``prompt`` and
-    ``stride`` are at least 1 and below ``length``, so that something stands before every token.
+    Each token after the first ``prompt`` ones is predicted in exactly one window, the first that contains it.
+    ``prompt`` and ``stride`` are at least 1 and below ``length``, so that every predicted token has a token before it.
     """
     windows: list[Window] = []
     start, done = 0, prompt

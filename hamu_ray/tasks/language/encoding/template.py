@@ -1,4 +1,4 @@
-"""What stands around a question and its answer: the tokenizer's chat template, or a plain one."""
+"""Templates of a question and its answer: the tokenizer's chat template, or a plain one."""
 
 import re
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from hamu_ray.config.language import TextSection
 from hamu_ray.tasks.hub import one_line
 
 QUESTION, ANSWER = "HamuRayQuestionSlot", "HamuRayAnswerSlot"
-"""Where the question and the answer go: words that no template changes."""
+"""Placeholders for the question and the answer: words that templates do not change."""
 
 SLOTS = re.compile(f"{QUESTION}|{ANSWER}")
 
 BLANK = "\t\t"
-"""White space around a slot, by which a template shows whether it strips what it is given."""
+"""White space around a placeholder that shows whether a template strips its inputs."""
 
 
 DATES = "hamu_ray_dates"
@@ -23,27 +23,27 @@ PINNED = (
     f"{{%- macro strftime_now(format) -%}}{{{{ {DATES}[format] if format in {DATES} "
     "else raise_exception('a date format that is not written in the template') }}{%- endmacro -%}"
 )
-"""Takes the place of the function by which templates ask for today's date, of which `transformers` lets none in."""
+"""Replaces the function by which templates read today's date; `transformers` accepts no replacement for it."""
 
 FORMATS = re.compile(r"""'([^'\n]*%[^'\n]*)'|"([^"\n]*%[^"\n]*)\"""")
-"""Texts of a template that may be formats of dates."""
+"""Strings in a template that may be date formats."""
 
 
 @dataclass(frozen=True)
 class Template:
-    """A prompt, and the same with its answer and the end of the turn; with slots in place of both texts.
+    """A prompt, and the prompt with its answer and the end of the turn, with placeholders for both texts.
 
-    A chat template is rendered once, with slots for texts: what a text holds cannot change what stands around it.
+    A chat template is rendered once with placeholders, so that the content of a text cannot change its surroundings.
     """
 
     prompt: str
     whole: str
     strips: bool = False
-    """Whether white space around a question or an answer is left out."""
+    """Whether white space around a question or an answer is stripped."""
 
     @property
     def ending(self) -> str:
-        """What follows an answer."""
+        """The text after an answer."""
         return self.whole.partition(ANSWER)[2]
 
     def filled(self, question: str, answer: str) -> tuple[str, str]:
@@ -56,23 +56,23 @@ class Template:
 
 
 def plain_template(tokenizer: Any, config: TextSection) -> Template:
-    """Return the configured prompt; where there are no questions, the token that begins a text."""
+    """Return the configured prompt; without questions, only the token that begins a text."""
     begin = tokenizer.bos_token or ""
     if config.question_column is None:
         begin = begin or tokenizer.eos_token
         return Template(begin, f"{begin}{ANSWER}")
-    # Not str.format: the prompt may hold braces.
+    # Not str.format: the prompt may contain braces.
     prompt = begin + config.prompt.replace("{question}", QUESTION)
     return Template(prompt, f"{prompt} {ANSWER}")
 
 
 def chat_template(tokenizer: Any, config: TextSection, system: str | None) -> Template:
-    """Return the tokenizer's chat template, rendered with slots.
+    """Return the tokenizer's chat template, rendered with placeholders.
 
-    The prompt ends where the model would begin to generate, or where the template puts the answer if that is later:
-    an empty block of reasoning that it writes before an answer belongs to the prompt.
+    The prompt ends where the model would start to generate, or at the answer if that is later: an empty reasoning block
+    before an answer belongs to the prompt.
 
-    Raises `ValueError` for a template that cannot be rendered, or does not hold question and answer once each.
+    Raises `ValueError` for a template that cannot be rendered, or does not contain question and answer once each.
     """
     name = tokenizer.name_or_path or "the tokenizer"
     template = tokenizer.get_chat_template()
@@ -108,8 +108,8 @@ def chat_template(tokenizer: Any, config: TextSection, system: str | None) -> Te
         ANSWER
     ):
         raise ValueError(
-            f"data.template: the chat template of {name} does not write the question and then the answer, once each; "
-            "take plain"
+            f"data.template: the chat template of {name} does not contain the question and then the answer, once each; "
+            "use plain"
         )
     before = whole.partition(ANSWER)[0]
     begins_later = before.startswith(generation) and before != generation

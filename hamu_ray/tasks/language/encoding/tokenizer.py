@@ -13,17 +13,17 @@ from hamu_ray.tasks.hub import hub_or_cache, one_line
 logger = logging.getLogger(__name__)
 
 BEGIN, END, PAD = "<s>", "</s>", "<pad>"
-"""Special tokens of a vocabulary that is learned here."""
+"""Special tokens of a learned vocabulary."""
 
 VOCABULARY_FORMAT = 1
-"""Part of every cache key: raise it when the learning changes, and old files are no longer found."""
+"""Part of every cache key: increase it when learning changes, so that old files are no longer used."""
 
 
 def load_tokenizer(config: LanguageModelConfig, texts: Sequence[str], cache: Path | None) -> Any:
-    """Return the tokenizer of a checkpoint, or for the embedded model one that is learned from the texts.
+    """Return the tokenizer of a checkpoint, or for the built-in model one that is learned from the texts.
 
-    A learned one is kept in ``cache``, a folder, and found there again. Raises `ValueError` for a checkpoint
-    without a tokenizer that can be loaded.
+    A learned one is cached in the folder ``cache``. Raises `ValueError` for a checkpoint whose tokenizer cannot be
+    loaded.
     """
     if config.embedded:
         return _learned(texts, config.vocabulary, cache)
@@ -56,7 +56,7 @@ def _learned(texts: Sequence[str], size: int, cache: Path | None) -> Any:
 def learn_vocabulary(texts: Sequence[str], size: int) -> Any:
     """Return a byte-level BPE tokenizer (Sennrich et al. 2016, arXiv 1508.07909) learned from texts.
 
-    It has at most ``size`` tokens and can write any text. The same texts give the same tokens.
+    It has at most ``size`` tokens and can encode any text. It is deterministic.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -74,7 +74,7 @@ def learn_vocabulary(texts: Sequence[str], size: int) -> Any:
 
 
 def _write_atomically(path: Path, text: str) -> None:
-    """Write a cache file that others see whole or not at all; a full disk costs only the cache."""
+    """Write a cache file atomically; if the disk is full, only the cache is lost."""
     draft = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,1 +1,1 @@
-"""Networks that the vision task builds itself."""
+"""The built-in networks of the vision task."""

@@ -1,4 +1,4 @@
-"""ResNet-20 with projection shortcuts, as transformers' ResNet: the model of the HAMU paper's experiments."""
+"""ResNet-20 with projection shortcuts, from transformers' ResNet: the model of the HAMU paper's experiments."""
 
 from torch import Tensor, nn
 
@@ -6,16 +6,16 @@ from hamu_ray.tasks.vision.networks.resnet import BLOCKS_PER_STAGE, WIDTHS
 
 
 class ProjectionResNet20(nn.Module):
-    """transformers' ResNet of ResNet-20's size, with a 3x3 convolution without pooling for small images.
+    """transformers' ResNet with ResNet-20's size, and a 3x3 convolution without pooling for small images.
 
-    Where a block changes the shape its shortcut is a 1x1 convolution with BatchNorm (option B of He et al. 2016,
-    arXiv:1512.03385), so that for 3 channels and 10 classes it has 272,474 parameters in 65 tensors, 2,752 more
-    than `ResNet20`. Names of parameters are those of `ResNetForImageClassification`: checkpoints that its
-    ``save_pretrained`` wrote of such a model fit.
+    Shortcuts of blocks that change the shape are 1x1 convolutions with BatchNorm (option B of He et al. 2016,
+    arXiv:1512.03385), so that for 3 channels and 10 classes it has 272,474 parameters in 65 tensors, 2,752 more than
+    `ResNet20`. Parameter names are those of `ResNetForImageClassification`, so that checkpoints of such a model written
+    by ``save_pretrained`` fit.
     """
 
     def __init__(self, channels: int = 3, classes: int = 10) -> None:
-        # Imported here: other models can do without the seconds that it takes.
+        # Imported here: other models do not need it, and it takes seconds.
         from transformers import ResNetConfig, ResNetForImageClassification
         from transformers.models.resnet.modeling_resnet import ResNetConvLayer
 
@@ -31,7 +31,7 @@ class ProjectionResNet20(nn.Module):
         config.num_labels = classes
         network = ResNetForImageClassification(config)
         self.resnet, self.classifier = network.resnet, network.classifier
-        # The configuration of transformers has no stem but a 7x7 convolution of stride 2 with pooling.
+        # The configuration of transformers supports only a 7x7 stem convolution of stride 2 with pooling.
         stem = ResNetConvLayer(channels, WIDTHS[0], kernel_size=3, stride=1)
         nn.init.kaiming_normal_(stem.convolution.weight, mode="fan_out", nonlinearity="relu")
         self.resnet.embedder.embedder = stem

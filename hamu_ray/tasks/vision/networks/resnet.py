@@ -10,7 +10,7 @@ BLOCKS_PER_STAGE = 3
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut without parameters (the paper's option A).
 
-    Where the stride is 2 the shortcut takes every other pixel and fills the new channels with zeros.
+    With stride 2, the shortcut takes every other pixel and pads the new channels with zeros.
     """
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
@@ -39,8 +39,8 @@ class BasicBlock(nn.Module):
 class ResNet20(nn.Module):
     """Three stages of three blocks, 16, 32 and 64 wide, after a 3x3 convolution without pooling.
 
-    The paper's CIFAR networks use parameter-free shortcuts throughout, so that for 3 channels and 10 classes
-    this has 269,722 parameters. Any image size works; the last stage sees a quarter of each side.
+    The paper's CIFAR networks use parameter-free shortcuts throughout, so that for 3 channels and 10 classes this has
+    269,722 parameters. Any image size is supported; the last stage runs at a quarter of each side.
     """
 
     def __init__(self, channels: int = 3, classes: int = 10) -> None:
@@ -57,7 +57,7 @@ class ResNet20(nn.Module):
         self.head = nn.Linear(WIDTHS[-1], classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                # For rectifiers, as the paper has it (He et al. 2015, arXiv:1502.01852).
+                # Initialisation for ReLU, as in the paper (He et al. 2015, arXiv:1502.01852).
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ from hamu_ray.metrics.measured import Measures
 from hamu_ray.results.wording import number
 
 
-def measures_table(columns: dict[str, Measures]) -> Table:
-    """Return a column for each model and a row for each metric; a cell is empty where a model lacks the metric."""
+def metrics_table(columns: dict[str, Measures]) -> Table:
+    """Return a table with a column per model and a row per metric; cells of missing metrics are empty."""
     table = Table(box=None)
     table.add_column("")
     for name in columns:
