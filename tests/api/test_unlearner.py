@@ -208,7 +208,7 @@ def test_no_classifier_without_a_metric(tmp_path: Path) -> None:
         (
             "ft",
             {"training.parameters": "lora"},
-            "Unlearner: training.parameters: lora needs a model.lora of a language",
+            "Unlearner: training.parameters: lora needs model.lora of a language",
         ),
         (
             "ft",
