@@ -204,10 +204,11 @@ def test_decoded_images_are_mapped_and_never_in_memory_at_once(
         for number in range(count):
             file = folder / split / ("cat", "dog")[number % 2] / f"{number:02d}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (128, 128), (number, 7, 9)).save(file)
+            Image.new("RGB", (256, 256), (number, 7, 9)).save(file)
     monkeypatch.setattr("hamu_ray.tasks.vision.pixels.ROWS_AT_ONCE", 4)
-    size = 60 * 128 * 128 * 3
-    pixels_of(folder, None)  # what the first call imports and prepares is no image
+    size = 60 * 256 * 256 * 3
+    for warm in (None, tmp_path / "warm", tmp_path / "warm"):
+        pixels_of(folder, warm)  # what first calls import and prepare is no image
     assert peak_of(lambda: pixels_of(folder, tmp_path / "cache")) < size / 2
     assert peak_of(lambda: pixels_of(folder, tmp_path / "cache")) < size / 10
     assert peak_of(lambda: pixels_of(folder, None)) > size
