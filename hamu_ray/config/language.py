@@ -284,6 +284,11 @@ class LanguageModelConfig(Section):
         """Whether the model is built in."""
         return self.name == EMBEDDED
 
+    @property
+    def pretrained(self) -> str | None:
+        """The checkpoint that training starts from; None for random weights."""
+        return None if self.embedded else self.name
+
     def recipe(self, parameters: str) -> dict[str, object]:
         """Return what a trained model's weights depend on, as plain data; adapters are included only if they are
         trained.

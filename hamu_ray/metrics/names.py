@@ -77,6 +77,11 @@ def entropy_of(split: str) -> str:
     return f"{split}_entropy"
 
 
+def own_metric_of(split: str, name: str) -> str:
+    """Return the key of a custom task's own metric on a split."""
+    return f"{split}_{name}"
+
+
 def table(*metrics: Metric) -> dict[str, Metric]:
     """Return the metrics by their keys."""
     return {metric.name: metric for metric in metrics}

@@ -64,6 +64,7 @@ class Delivery:
             "register_model": tracker.register_model,
             "finish": tracker.finish,
         }
+        self.folder = folder
         self._outbox = folder / OUTBOX_FILE
         self._sent = folder / SENT_FILE
         self._store = store

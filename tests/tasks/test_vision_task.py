@@ -1,9 +1,8 @@
 import copy
 import logging
 import math
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,38 +22,7 @@ from hamu_ray.tasks.validation import validation_mask
 from hamu_ray.tasks.vision.data import VisionData
 from hamu_ray.tasks.vision.measures import ALL, CHEAP
 from hamu_ray.tasks.vision.task import VisionTask
-
-
-class Alone:
-    rank = 0
-    size = 1
-
-    def gather_rows(self, rows: Tensor) -> Tensor:
-        return rows
-
-
-class Meeting:
-    """Where the ranks of one group, each a thread, exchange their rows."""
-
-    def __init__(self, size: int) -> None:
-        self.barrier = threading.Barrier(size, timeout=60)
-        self.rows: dict[int, Tensor] = {}
-
-
-@dataclass
-class OneOf:
-    """A rank of a group of threads."""
-
-    rank: int
-    size: int
-    meeting: Meeting
-
-    def gather_rows(self, rows: Tensor) -> Tensor:
-        self.meeting.rows[self.rank] = rows
-        self.meeting.barrier.wait()
-        gathered = torch.cat([self.meeting.rows[rank] for rank in range(self.size)])
-        self.meeting.barrier.wait()
-        return gathered
+from tests.thread_ranks import Alone, Meeting, OneOf
 
 
 def task_on(data: VisionData, forget: ForgetConfig | None = None, **model: Any) -> VisionTask:
