@@ -15,7 +15,7 @@ from hamu_ray.config.sources.document import first_line
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.workers.autoscaler import wait_for_room
 from hamu_ray.workers.capacity import describe_workers, groups_that_fit, node_resources
-from hamu_ray.workers.ray_private import pending_nodes, start_on_loopback
+from hamu_ray.workers.ray_private import pending_nodes, running_cluster, start_on_loopback
 from hamu_ray.workers.shared_storage import check_shared
 
 ENVIRONMENT = {
@@ -74,12 +74,9 @@ def join_or_start(log: Callable[[str], None]) -> None:
     if os.environ.get("RAY_AUTH_MODE") == "disabled":
         log("RAY_AUTH_MODE is disabled: whoever reaches the cluster's ports can run code in it")
     try:
-        if "RAY_ADDRESS" in os.environ:
+        if "RAY_ADDRESS" in os.environ or running_cluster() is not None:
             ray.init(**options)
-            return
-        try:
-            ray.init(address="auto", **options)
-        except ConnectionError:  # there is none on this machine
+        else:
             start_on_loopback(**options)
     except Exception as error:  # Ray raises many unrelated types when a process of it does not come up
         raise ConfigError(

@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from ray._common.constants import HEAD_NODE_RESOURCE_NAME
 from ray._common.utils import RESOURCE_CONSTRAINT_PREFIX
-from ray._private import ray_constants
+from ray._private import ray_constants, services
 from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
 from ray.actor import ActorHandle
 from ray.autoscaler.v2.sdk import get_cluster_status
@@ -51,6 +51,15 @@ ONE_MACHINE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 Ray reads it when it is imported, and by default for macOS and Windows only; elsewhere its control store, raylet and
 workers listen on all interfaces, and `ray.init` replaces a loopback address that it is given by the machine's own.
 """
+
+
+def running_cluster() -> str | None:
+    """Return the address of the cluster that `ray.init` joins on this machine, or None if it starts one.
+
+    `ray.init(address="auto")` is no substitute: it joins any cluster of the machine, also those of other users.
+    """
+    address: str | None = services.canonicalize_bootstrap_address(None)
+    return address
 
 
 def start_on_loopback(**options: Any) -> None:
