@@ -8,7 +8,7 @@ import pytest
 
 from hamu_ray.config.language import LanguageModelConfig
 from hamu_ray.config.model import ModelConfig
-from hamu_ray.engine.tensors import load_tensors
+from hamu_ray.engine.files.tensors import load_tensors
 
 PACKAGE = Path(__file__).parents[1] / "hamu_ray"
 UNSAFE_CALLS = {"torch.load", "numpy.load", "eval", "exec", "yaml.unsafe_load", "yaml.full_load"}

@@ -11,8 +11,8 @@ from torch.utils.data import default_collate
 
 from hamu_ray.api.examples import check_dataset, digests, overlaps
 from hamu_ray.api.pickling import behaviour, pickled
+from hamu_ray.engine.files.tensors import save_tensors
 from hamu_ray.engine.state import changing_state
-from hamu_ray.engine.tensors import save_tensors
 from hamu_ray.methods import Predictions, get_method
 from hamu_ray.metrics import names
 from hamu_ray.storage import StoragePath, write_atomically

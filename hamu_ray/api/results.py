@@ -10,8 +10,8 @@ from torch import nn
 
 from hamu_ray.config.search import Objective
 from hamu_ray.config.sources.files import load_run
+from hamu_ray.engine.files.tensors import load_model
 from hamu_ray.engine.resident import Resident
-from hamu_ray.engine.tensors import load_model
 from hamu_ray.results.folder import (
     HARDNESS_FILE,
     MODEL_FILE,

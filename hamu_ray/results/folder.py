@@ -6,8 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hamu_ray.config.run import MODEL_FILE
+from hamu_ray.results.durable.sealed import Damaged, read_sealed, unseal, write_sealed
 from hamu_ray.results.outcome import Outcome, Report, Status, load_reports
-from hamu_ray.results.sealed import Damaged, read_sealed, unseal, write_sealed
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath

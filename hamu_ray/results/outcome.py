@@ -6,7 +6,7 @@ from enum import IntEnum, StrEnum
 
 from hamu_ray.config.sources.credentials import without_credentials
 from hamu_ray.metrics.measured import Measures
-from hamu_ray.results.sealed import seal, unseal
+from hamu_ray.results.durable.sealed import seal, unseal
 
 
 class Status(StrEnum):

@@ -10,9 +10,9 @@ import yaml
 
 from hamu_ray.config.sources.files import ConfigError, load_sweep
 from hamu_ray.config.sweep import SweepConfig, trials_of
+from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.folder import RECORD_FILE, SWEEP_FILE, SWEEPS, TRIALS, read_records
 from hamu_ray.results.reader import read_outbox
-from hamu_ray.results.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.trial import Status
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import write_atomically

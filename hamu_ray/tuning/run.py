@@ -16,8 +16,8 @@ from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.preflight import RAY_JOB, distinct_runs
 from hamu_ray.reports.front.files import print_result
+from hamu_ray.results.durable.lease import Lease
 from hamu_ray.results.folder import SWEEP_FILE, read_records
-from hamu_ray.results.lease import Lease
 from hamu_ray.results.sweep_folders import make_folder, new_folder, resumable_folder
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import shown

@@ -12,9 +12,9 @@ from hamu_ray.engine.base_models import base_models
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.pairing.group import Alone
+from hamu_ray.results.durable.sealed import Damaged, digest_of
 from hamu_ray.results.folder import MODEL_FILE, RUNS, read_outcome
 from hamu_ray.results.outcome import Failure, Outcome, Status
-from hamu_ray.results.sealed import Damaged, digest_of
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath, storage_path
 from hamu_ray.terminal.console import Console

@@ -18,7 +18,7 @@ from typing import Any
 from uuid import uuid4
 
 from hamu_ray.config.sources.files import ConfigError
-from hamu_ray.results.sealed import Damaged, read_sealed, write_sealed
+from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.wording import shown
 
 LEASE_FILE = "driver.json"

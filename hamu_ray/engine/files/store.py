@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import nn
 
+from hamu_ray.engine.files.tensors import is_damaged, is_whole, save_tensors
 from hamu_ray.engine.state import changing_state
-from hamu_ray.engine.tensors import is_damaged, is_whole, save_tensors
 from hamu_ray.metrics.measured import DEFINITIONS, Measured, Measures
+from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.folder import MODEL_FILE
-from hamu_ray.results.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath, rename, write_atomically
 from hamu_ray.tasks.task import Start

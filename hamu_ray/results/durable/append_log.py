@@ -11,7 +11,7 @@ from json import JSONDecodeError, loads
 from pathlib import Path
 from typing import Any
 
-from hamu_ray.results.sealed import DIGEST, digest_of
+from hamu_ray.results.durable.sealed import DIGEST, digest_of
 
 SUFFIX = re.compile(rb', "%s": "([0-9a-f]{16})"\}\n$' % DIGEST.encode())
 """Pattern of the end of a line."""
