@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hamu_ray.results import lease
+from hamu_ray.results.durable import lease
 from hamu_ray.results.durable.lease import LEASE_FILE, Held, Lease
 from hamu_ray.results.durable.sealed import read_sealed, write_sealed
 
