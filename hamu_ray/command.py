@@ -26,10 +26,10 @@ def make_parser(name: str, description: str, config_help: str) -> argparse.Argum
 
 
 def run_command(main: Callable[[], int], again: str = "then run the same command again") -> NoReturn:
-    """Run a command; what the user has to change ends it with one line.
+    """Run a command; errors that the user can fix end it with one line.
 
-    The exit code is 2 for a configuration that cannot be run, and 1 for a storage that cannot be written; ``again`` is
-    how the command goes on when it can.
+    The exit code is 2 for an invalid configuration, and 1 for a storage that cannot be written; ``again`` describes how
+    to continue afterwards.
     """
     try:
         code = main()
@@ -40,7 +40,7 @@ def run_command(main: Callable[[], int], again: str = "then run the same command
         if lost is None:
             raise
         place = f"{lost.filename}: " if lost.filename else ""
-        code = _say(f"{place}{lost.strerror}; make room or bring the storage back, {again}", 1)
+        code = _say(f"{place}{lost.strerror}; free space or restore the storage, {again}", 1)
     sys.exit(code)
 
 

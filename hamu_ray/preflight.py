@@ -16,6 +16,7 @@ from hamu_ray.config.sources.document import ConfigError, first_line
 from hamu_ray.config.sources.nearest import nearest
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.methods import check_installed
+from hamu_ray.metrics.table import own_metrics
 from hamu_ray.storage import DEFAULT_LOCAL, local_folder, storage_path, write_atomically
 from hamu_ray.tasks import check_data, forecast_data, metric_names
 from hamu_ray.tasks.hub import is_local
@@ -61,7 +62,7 @@ def check_sweep(config: SweepConfig, source: str) -> None:
     Raises:
         ConfigError: One line with the file, the key and the remedy.
     """
-    known = metric_names(config.data.task)
+    known = metric_names(config.data.task, own_metrics(config.model_dump(include={"data"})))
     for number, objective in enumerate(config.search.objectives):
         if objective.metric not in known:
             raise ConfigError(

@@ -40,7 +40,7 @@ def main() -> int:
 
     from hamu_ray.tuning.run import run_sweep
 
-    return run_sweep(config, arguments.resume)
+    return run_sweep(config, arguments.resume).exit_code
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def main() -> int:
 
     from hamu_ray.workers.single import run_single
 
-    return run_single(run, arguments.output, arguments.force)
+    return run_single(run, arguments.output, arguments.force).exit_code
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ FRAMEWORKS = {
         "plotly",
         "matplotlib",
     ),
-    *("jinja2", "rich", "pydantic", "yaml", "upath", "fsspec", "rouge_score", "datasketch"),
+    *("jinja2", "rich", "pydantic", "yaml", "upath", "fsspec", "rouge_score", "cloudpickle", "datasketch"),
 }
 """Packages that count as dependencies of a room."""
 
@@ -58,7 +58,7 @@ TABLE: Mapping[str, Room] = {
     "storage": Room("config", "upath", FILES),
     "results": Room("config storage metrics", "numpy scipy yaml pydantic", FILES),
     "tasks": Room(
-        "config metrics",
+        "config metrics storage",
         "torch torchvision transformers peft datasets huggingface_hub tokenizers safetensors sklearn numpy "
         "datasketch",
         f"{NUMBERS} {FILES}",
@@ -70,23 +70,28 @@ TABLE: Mapping[str, Room] = {
     ),
     "tracking": Room("config methods metrics results storage", "mlflow pydantic yaml", f"{NUMBERS} {FILES}"),
     "terminal": Room("config metrics results storage", "rich", f"{NUMBERS} {FILES}"),
-    "preflight": Room("config methods storage tasks tracking", "", f"{NUMBERS} {FILES}"),
+    "preflight": Room("config methods metrics storage tasks tracking", "", f"{NUMBERS} {FILES}"),
     "workers": Room(
         "config engine pairing results storage terminal",
         "ray torch",
-        f"pandas rich safetensors {NUMBERS} {FILES}",
+        f"cloudpickle pandas rich safetensors {NUMBERS} {FILES}",
     ),
     "reports": Room(
         "config metrics results storage terminal tracking",
         "plotly matplotlib jinja2 numpy scipy yaml optuna",
-        f"pandas sklearn rich {NUMBERS} {FILES}",
+        f"cloudpickle pandas sklearn rich {NUMBERS} {FILES}",
     ),
     "tuning": Room(
         "config preflight reports results storage terminal tracking workers",
         "ray optuna numpy yaml",
-        f"pandas rich torch safetensors plotly matplotlib {NUMBERS} {FILES}",
+        f"cloudpickle pandas rich torch safetensors plotly matplotlib {NUMBERS} {FILES}",
     ),
     "selection": Room("config preflight results storage terminal tuning", "", f"rich {NUMBERS} {FILES}"),
+    "api": Room(
+        "config engine methods metrics preflight results selection storage tasks tuning workers",
+        "torch numpy cloudpickle",
+        f"ray pandas optuna rich safetensors plotly matplotlib mlflow {NUMBERS} {FILES}",
+    ),
     "command": Room("config storage", "", FILES),
     "tune": Room("command config preflight tuning", "", FILES),
     "unlearn": Room("command config preflight workers", "", FILES),

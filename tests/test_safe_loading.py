@@ -8,11 +8,14 @@ import pytest
 
 from hamu_ray.config.language import LanguageModelConfig
 from hamu_ray.config.model import ModelConfig
-from hamu_ray.engine.tensors import load_tensors
+from hamu_ray.engine.files.tensors import load_tensors
 
 PACKAGE = Path(__file__).parents[1] / "hamu_ray"
 UNSAFE_CALLS = {"torch.load", "numpy.load", "eval", "exec", "yaml.unsafe_load", "yaml.full_load"}
 UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+OWN_OBJECTS = {"tasks/custom/parts.py", "api/pickling.py"}
+"""Where the objects are pickled that a user gives as Python objects, and loaded again if the configuration identifies
+their content: `tests/tasks/test_custom_task.py` shows that others are not."""
 
 
 class Payload:
@@ -38,7 +41,8 @@ def test_no_module_unpickles_or_trusts(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
-            assert not UNSAFE_MODULES & {name.split(".")[0] for name in names}
+            if str(path.relative_to(PACKAGE)) not in OWN_OBJECTS:
+                assert not UNSAFE_MODULES & {name.split(".")[0] for name in names}
         elif isinstance(node, ast.Call):
             assert ast.unparse(node.func) not in UNSAFE_CALLS
             if ast.unparse(node.func) == "np.load":

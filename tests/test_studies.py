@@ -1,4 +1,4 @@
-"""The study behind docs/hamu.md: the same draws for all arms, rows that are added to, and the table of them."""
+"""The ablation study of docs/hamu.md: equal draws for all arms, appended rows, and the resulting table."""
 
 import csv
 import re

@@ -5,22 +5,25 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from hamu_ray.config.custom import CustomData, CustomModelConfig
 from hamu_ray.config.forget import ForgetFiles, ForgetIds, ForgetIndices, ForgetRandom, ForgetWhere
 from hamu_ray.config.language import EMBEDDED, ForgetSplit, LanguageModelConfig, TextData, TofuData
 from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.schema import Section
 from hamu_ray.config.vision import Cifar10Data, DigitsData, ForgetClass, ImagesData
 
-AnyData = Annotated[DigitsData | ImagesData | Cifar10Data | TofuData | TextData, Field(discriminator="name")]
+AnyData = Annotated[
+    DigitsData | ImagesData | Cifar10Data | TofuData | TextData | CustomData, Field(discriminator="name")
+]
 AnyForget = Annotated[
     ForgetClass | ForgetSplit | ForgetRandom | ForgetIndices | ForgetWhere | ForgetIds | ForgetFiles,
     Field(discriminator="kind"),
 ]
-AnyModel = Annotated[ModelConfig | LanguageModelConfig, Field(discriminator="task")]
+AnyModel = Annotated[ModelConfig | LanguageModelConfig | CustomModelConfig, Field(discriminator="task")]
 
 TASK_BY_DATA = {
     section.model_fields["name"].default: section.task
-    for section in (DigitsData, ImagesData, Cifar10Data, TofuData, TextData)
+    for section in (DigitsData, ImagesData, Cifar10Data, TofuData, TextData, CustomData)
 }
 """Maps data set names to tasks."""
 
@@ -33,6 +36,14 @@ LANGUAGE: Mapping[str, Mapping[str, Any]] = {
 }
 """Defaults of the language task; the schema's own defaults are those of images."""
 
+CUSTOM: Mapping[str, Mapping[str, Any]] = {
+    "forget": {"kind": ForgetSplit().kind},
+    "batch": {"retain": 128, "forget": 128},
+    "training": {"batch_size": 128, "select": "last"},
+    "workers": {"count": 1},
+}
+"""Defaults of custom tasks, which need not have an accuracy to select an epoch by."""
+
 FINE_TUNING: Mapping[str, Mapping[str, Any]] = {
     "all": {"epochs": 5, "optimizer": {"learning_rate": 1e-5}},
     "lora": {"epochs": 5, "optimizer": {"learning_rate": 1e-4}},
@@ -43,8 +54,8 @@ FINE_TUNING: Mapping[str, Mapping[str, Any]] = {
 def with_the_task(document: Any) -> Any:
     """Return a run's document with the task, which follows from the data, in its model section.
 
-    For text data, missing values become the defaults of the language task: the forget set is the data set's forget
-    split, and batches are small. A document with unknown data is returned unchanged; validation reports it.
+    Missing values become the defaults of the task: for text data and custom tasks the forget set is the data set's
+    forget split, and batches are small. A document with unknown data is returned unchanged; validation reports it.
     """
     if not isinstance(document, dict):
         return document
@@ -56,19 +67,27 @@ def with_the_task(document: Any) -> Any:
     if task is None or not isinstance(given, dict):
         return document
     document = {**document, "model": {"task": task, **given}}
-    return _with_defaults(document, language_defaults(document)) if task == "language" else document
+    return _with_defaults(document, task_defaults(task, document))
 
 
-def language_defaults(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the defaults of a run of the language task that differ from the schema's."""
-    defaults: dict[str, Any] = {name: dict(section) for name, section in LANGUAGE.items()}
-    if "forget" in document:
+def task_defaults(task: str, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the defaults of a run of a task, as far as they differ from the schema's."""
+    of_task = {"language": LANGUAGE, "custom": CUSTOM}.get(task, {})
+    defaults: dict[str, Any] = {name: dict(section) for name, section in of_task.items()}
+    if task == "language":
+        defaults["training"] |= _fine_tuning(document)
+    if "forget" in document and "forget" in defaults:
         del defaults["forget"]  # its keys depend on its kind
+    return defaults
+
+
+def _fine_tuning(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the defaults for fine-tuning the checkpoint of a document; empty for a built-in model."""
     training = document.get("training")
     parameters = training.get("parameters", "all") if isinstance(training, dict) else "all"
-    if document["model"].get("name", EMBEDDED) != EMBEDDED and parameters in FINE_TUNING:
-        defaults["training"] |= FINE_TUNING[parameters]
-    return defaults
+    if document["model"].get("name", EMBEDDED) == EMBEDDED or parameters not in FINE_TUNING:
+        return {}
+    return FINE_TUNING[parameters]
 
 
 def _with_defaults(document: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,13 +100,17 @@ def _with_defaults(document: Mapping[str, Any], defaults: Mapping[str, Any]) -> 
     return filled
 
 
-def check_task(data: AnyData, forget: AnyForget, model: AnyModel, parameters: str) -> None:
-    """Check that forget set, model and trained parameters belong to the task of the data.
+def check_task(data: AnyData, forget: AnyForget, model: AnyModel, parameters: str, select: str) -> None:
+    """Check that forget set, model and training belong to the task of the data.
 
     Raises `ValueError` that names the key.
     """
     if model.task != data.task:
         raise ValueError(f"model.task: must match the data's task ({data.task}); remove it")
+    if data.task == "custom" and select == "best":
+        raise ValueError(
+            "training.select: best needs accuracies, which custom tasks need not have; take last"
+        )
     if forget.kind not in data.forget_kinds:
         kinds = " or ".join(data.forget_kinds)
         raise ValueError(f"forget.kind: {data.name} data do not support kind {forget.kind}; use {kinds}")

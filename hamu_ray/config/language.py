@@ -102,6 +102,9 @@ class TextSection(Section):
     """Use only the first examples of the forget split, up to this number."""
     test_share: float = Field(default=0.1, gt=0, lt=1)
     """Fraction of the retain examples held out for test; the same draw for every seed of a run."""
+    validation: float = Field(default=0.0, ge=0, lt=1)
+    """Fraction of the test examples that a sweep searches and selects by: `retain_utility` is measured on it, and all
+    other metrics of the test set on the rest, which then chose nothing. The same draw for every seed. 0: none."""
     generated: PositiveInt = 400
     """Maximum number of greedy answers per split for ROUGE: the first examples are used."""
     new_tokens: PositiveInt | None = None
@@ -280,6 +283,11 @@ class LanguageModelConfig(Section):
     def embedded(self) -> bool:
         """Whether the model is built in."""
         return self.name == EMBEDDED
+
+    @property
+    def pretrained(self) -> str | None:
+        """The checkpoint that training starts from; None for random weights."""
+        return None if self.embedded else self.name
 
     def recipe(self, parameters: str) -> dict[str, object]:
         """Return what a trained model's weights depend on, as plain data; adapters are included only if they are

@@ -34,6 +34,11 @@ class ModelConfig(Section):
         """Whether the model is built in, rather than a checkpoint."""
         return self.name in OWN
 
+    @property
+    def pretrained(self) -> str | None:
+        """The checkpoint that training starts from; None for random weights."""
+        return None if self.embedded else self.name
+
     def recipe(self, parameters: str) -> dict[str, object]:
         """Return what a trained model's weights depend on, as plain data; all ``parameters`` are trained."""
         return self.model_dump(mode="json", include={"name", "precision", "channels_last", "new_head"})

@@ -249,7 +249,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> "RunConfig":
-        check_task(self.data, self.forget, self.model, self.training.parameters)
+        check_task(self.data, self.forget, self.model, self.training.parameters, self.training.select)
         if self.original.source == "none":
             raise ValueError("original.source: unlearning needs an original model; use train or path")
         if self.duration.epochs is None and self.duration.steps is None:

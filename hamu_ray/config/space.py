@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from hamu_ray.config.schema import Section
+from hamu_ray.config.sources.key_paths import METHOD_NAME, METHOD_PREFIX
 from hamu_ray.config.sources.keys import key_paths, keys_of_domain
 from hamu_ray.config.sources.nearest import nearest
 from hamu_ray.methods import METHOD_NAMES
@@ -15,8 +16,6 @@ Scalar = bool | int | float | str | None
 Bounds = Annotated[tuple[float, float], Field(strict=False)]
 WholeBounds = Annotated[tuple[int, int], Field(strict=False)]
 
-METHOD_PREFIX = "method."
-METHOD_NAME = "method.name"
 FORGET_OBJECTIVE = "method.forget_objective"
 DECIDE_WHAT_IS_READ = (METHOD_NAME, FORGET_OBJECTIVE)
 """Keys that determine which other keys of the method are used."""

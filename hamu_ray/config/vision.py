@@ -28,6 +28,9 @@ class DigitsData(Section):
     name: Literal["digits"] = "digits"
     test_share: float = Field(default=0.2, gt=0, lt=1)
     """Fraction of the images held out for test, stratified by class; the same draw for every seed of a run."""
+    validation: float = Field(default=0.0, ge=0, lt=1)
+    """Fraction of the test examples that a sweep searches and selects by: `retain_utility` is measured on it, and all
+    other metrics of the test set on the rest, which then chose nothing. The same draw for every seed. 0: none."""
 
 
 class ImagesData(Section):
@@ -64,6 +67,9 @@ class ImagesData(Section):
     """Maximum number of training images, with equal numbers per class if possible."""
     test_limit: int | None = Field(default=None, ge=1)
     """Maximum number of test images, likewise."""
+    validation: float = Field(default=0.0, ge=0, lt=1)
+    """Fraction of the test examples that a sweep searches and selects by: `retain_utility` is measured on it, and all
+    other metrics of the test set on the rest, which then chose nothing. The same draw for every seed. 0: none."""
 
     @model_validator(mode="after")
     def _channels_agree(self) -> "ImagesData":

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from hamu_ray.config.run import RunConfig
+from hamu_ray.engine.files.store import ModelStore, StoredModel, key_of
+from hamu_ray.engine.files.tensors import load_model
 from hamu_ray.engine.loop import Loop, OnReport
 from hamu_ray.engine.planning import training_plan
-from hamu_ray.engine.store import ModelStore, StoredModel, key_of
-from hamu_ray.engine.tensors import load_model
 from hamu_ray.metrics import names
 from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.pairing.group import Alone, Group

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from hamu_ray.engine.checkpoint import Checkpoints, Progress
+from hamu_ray.engine.files.checkpoint import Checkpoints, Progress
 from hamu_ray.engine.history import History
 from hamu_ray.engine.plan import LOG_EVERY, Plan
 from hamu_ray.engine.state import changing_state, put_state

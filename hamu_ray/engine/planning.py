@@ -110,7 +110,7 @@ def configured(config: MethodConfig) -> Method:
 
 
 def step_settings(config: MethodConfig, method: Method) -> StepSettings:
-    """Return the settings that the method reads; others keep their defaults."""
+    """Return the hyperparameters that the method uses; others keep their defaults."""
     constraint = constraint_of(config.model_dump())
     values: dict[str, Any] = {
         **dict([constraint] if constraint else []),

@@ -1,4 +1,4 @@
-"""What only loading shows of data and given models: broken images, weights that do not fit."""
+"""Checks that need loading: broken images, weights that do not fit."""
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import built, given
@@ -8,12 +8,12 @@ from hamu_ray.tasks.start import given_models
 
 
 def rehearse(run: RunConfig, resident: Resident) -> None:
-    """Load the data and the given models of a run, where they are files of this machine.
+    """Load the data and the given models of a run, if they are local files.
 
-    Decoded images are left in the cache, where later runs find them.
+    Decoded images stay in the cache for later runs.
 
     Raises:
-        ValueError: Data or a model cannot be used: one line with the key and the remedy.
+        ValueError: Data or a model cannot be used; one line with the key and the remedy.
     """
     models = [(key, name) for key, name in given_models(run) if "://" not in name and is_local(name)]
     path = getattr(run.data, "path", None)

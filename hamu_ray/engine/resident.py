@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.engine.store import ModelStore
+from hamu_ray.engine.files.store import ModelStore
 from hamu_ray.storage import StoragePath
 from hamu_ray.tasks.checkpoints import Checkpoint
 from hamu_ray.tasks.registry import TaskData, build_task, data_key, load_data

@@ -111,7 +111,12 @@ class PairedStep:
             outputs = self.task.forward(self.model, examples)
             teacher = self.teacher(examples) if side.objective.needs_original and self.teacher else None
             predictions = Predictions(
-                outputs.logits, outputs.labels, outputs.examples, len(examples), teacher
+                outputs.logits,
+                outputs.labels,
+                outputs.examples,
+                len(examples),
+                teacher,
+                outputs.item_loss,
             )
             yield side.objective.loss(predictions).sum(dtype=torch.float64) * scale
 

@@ -6,12 +6,12 @@ from torch import nn
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import CHEAP, Interrupted, base_models, built
-from hamu_ray.engine.checkpoint import Checkpoints
+from hamu_ray.engine.files.checkpoint import Checkpoints
+from hamu_ray.engine.files.run_folder import write_for_others, write_result
+from hamu_ray.engine.files.store import StoredModel, key_of
 from hamu_ray.engine.loop import Loop, OnReport
 from hamu_ray.engine.planning import unlearning_plan
 from hamu_ray.engine.resident import Resident
-from hamu_ray.engine.run_folder import write_for_others, write_result
-from hamu_ray.engine.store import StoredModel, key_of
 from hamu_ray.metrics.comparison import nothing_to_forget
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.pairing.group import Group
@@ -48,11 +48,8 @@ def unlearn(
         subset = None if full else run.evaluation.subset or CHEAP
         return compared(task.evaluate(current, group, subset=subset))
 
-    bases = [
-        Report(phase, 0, 0, compared(base.measures))
-        for phase, base in (("original", original), ("reference", reference))
-        if base is not None
-    ]
+    found = {"original": original, **({"reference": reference} if reference else {})}
+    bases = [Report(phase, 0, 0, compared(base.measures)) for phase, base in found.items()]
     if run.evaluation.enabled:
         bases.append(Report(plan.phase, 0, plan.steps, compared(original.measures)))
     if group.rank == 0:
@@ -71,13 +68,7 @@ def unlearn(
         original=original.measures,
         checkpoints=checkpoints,
     )
-    origin = reference_origin(run)
-    outcome = replace(
-        loop.run(),
-        reference_kind=origin.kind,
-        reference_origin=str(origin),
-        nothing_to_forget=nothing_to_forget(bases[0].measures),
-    )
+    outcome = with_references(loop.run(), run, bases[0].measures)
     if group.rank == 0:
         write_atomically(folder / REPORTS_FILE, dump_reports([*bases, *loop.history.reports]))
         files = task.export(model, original.folder)
@@ -86,6 +77,17 @@ def unlearn(
         if outcome.status is not Status.INTERRUPTED and not run.checkpoint.keep:
             checkpoints.remove()
     return outcome
+
+
+def with_references(outcome: Outcome, run: RunConfig, original: Measures) -> Outcome:
+    """Return an outcome with what its numbers are compared with: the reference's origin, and the original's metrics."""
+    origin = reference_origin(run)
+    return replace(
+        outcome,
+        reference_kind=origin.kind,
+        reference_origin=str(origin),
+        nothing_to_forget=nothing_to_forget(original),
+    )
 
 
 def weights_key(run: RunConfig, original: StoredModel, reference: StoredModel | None) -> str:

@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+ItemLoss = Callable[[Tensor, Tensor], Tensor]
+"""A model's outputs ``(items, ...)`` and the labels ``(items, ...)`` to a loss per item ``(items,)``."""
+
 Unit = Literal["item", "example"]
 """What a loss has one value for: an item (an image, or an answer token), or an example (an image, or all tokens of an
 answer).
@@ -31,7 +34,10 @@ class Predictions:
     count: int
     """Number of examples, kept on the host so that reading it needs no synchronisation."""
     original_logits: Tensor | None = None
-    """The original model's ``(items, classes)``, if the objective needs them. They receive no gradient."""
+    """The original model's ``(items, classes)``, where the objective needs them. No gradient reaches them."""
+    item_loss: ItemLoss | None = None
+    """The task's own loss, which takes the place of ``-log p(label)``; None for the cross-entropy. With one, logits
+    and labels are whatever it takes, the items along the first dimension."""
 
     @property
     def original(self) -> "Predictions":
@@ -48,12 +54,26 @@ class Predictions:
 
     @property
     def log_probabilities(self) -> Tensor:
-        """``log p(class)`` of each item ``(items, classes)``, in float32, or in float64 for float64 logits."""
+        """``log p(class)`` of each item ``(items, classes)``, in float32, or float64 of float64 logits.
+
+        Raises:
+            ValueError: The logits are not of classes.
+        """
+        if self.logits.ndim != 2 or self.labels.ndim != 1 or self.labels.is_floating_point():
+            raise ValueError(
+                "the objective compares the probabilities of classes, and the model's outputs have the shape "
+                f"{tuple(self.logits.shape)} with labels of the shape {tuple(self.labels.shape)}"
+            )
         return F.log_softmax(_precise(self.logits), dim=-1)
 
     @property
     def label_log_probabilities(self) -> Tensor:
-        """``log p(label)`` of each item ``(items,)``, in float32, or in float64 for float64 logits."""
+        """``log p(label)`` of each item ``(items,)``, in float32, or float64 of float64 logits.
+
+        Where the task has its own loss, minus that: what a log-likelihood would be of which it is the negative.
+        """
+        if self.item_loss is not None:
+            return -self.item_loss(_precise(self.logits), self.labels)
         return -F.cross_entropy(_precise(self.logits), self.labels, reduction="none")
 
     @property

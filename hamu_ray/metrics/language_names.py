@@ -33,6 +33,7 @@ ATTACKED = (("forget", "test"), ("retain", "forget"), ("duplicate", "test"))
 """The pairs of sets that attacks distinguish: members, others."""
 
 PRIVLEAK = "privleak"
+VALIDATION_PROB = "validation_prob"
 FORGET_PROB_QUALITY = "forget_prob_quality"
 
 
@@ -220,11 +221,19 @@ LANGUAGE: Mapping[str, Metric] = names.table(
     ),
     Metric(
         names.RETAIN_UTILITY,
-        "model_utility where TOFU's evaluation sets are given, else test_prob: of retained text that is held out",
+        "model_utility where TOFU's evaluation sets are given, else test_prob (validation_prob, if there is text for "
+        "validation): of retained text that is held out",
         "higher",
         original_is_best=True,
     ),
     names.CEILING,
+    Metric(
+        VALIDATION_PROB,
+        "Mean over the test answers that a sweep searches and selects by (data.validation) of exp(-mean "
+        "cross-entropy of the tokens)",
+        "higher",
+        original_is_best=True,
+    ),
     Metric(FORGET_PROB_QUALITY, "1 - |forget_prob of M - forget_prob of R|", "higher"),
 )
 """Metrics of the language task."""

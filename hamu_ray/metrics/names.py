@@ -14,6 +14,7 @@ SPLITS = ("retain", "forget", "test")
 """The splits that a model is evaluated on; keys start with their names."""
 
 UNLEARNING_ACCURACY = "unlearning_accuracy"
+VALIDATION_ACCURACY = "validation_accuracy"
 TEST_FORGOTTEN_CLASS_ACCURACY = "test_forgotten_class_accuracy"
 TEST_KEPT_CLASSES_ACCURACY = "test_kept_classes_accuracy"
 MIA_CONFIDENCE = "mia_confidence"
@@ -76,13 +77,18 @@ def entropy_of(split: str) -> str:
     return f"{split}_entropy"
 
 
+def own_metric_of(split: str, name: str) -> str:
+    """Return the key of a custom task's own metric on a split."""
+    return f"{split}_{name}"
+
+
 def table(*metrics: Metric) -> dict[str, Metric]:
     """Return the metrics by their keys."""
     return {metric.name: metric for metric in metrics}
 
 
 TEST_LOSSES = "test_losses"
-"""The same of the test set, at full evaluations: where there is no reference, the original's stand for its losses."""
+"""The same for the test set, in full evaluations; without a reference, the original's replace the reference's."""
 
 CEILING = Metric(
     FORGET_QUALITY_CEILING,
@@ -149,6 +155,12 @@ VISION: Mapping[str, Metric] = table(
     ),
     Metric(loss_of("test"), "Mean cross-entropy on the test images", "lower", "nats"),
     Metric(entropy_of("test"), "Mean entropy of the predicted classes on the test images", "neither", "nats"),
+    Metric(
+        VALIDATION_ACCURACY,
+        "Accuracy on the part of the test images that a sweep searches and selects by (data.validation)",
+        "higher",
+        original_is_best=True,
+    ),
     Metric(TEST_FORGOTTEN_CLASS_ACCURACY, "Accuracy on the test images of the class to forget", "neither"),
     Metric(TEST_KEPT_CLASSES_ACCURACY, "Accuracy on the test images of all other classes", "higher"),
     Metric(UNLEARNING_ACCURACY, "UA: 1 - accuracy on the forget images; good is near R's", "neither"),
@@ -176,7 +188,8 @@ VISION: Mapping[str, Metric] = table(
     ),
     Metric(
         RETAIN_UTILITY,
-        "TA: accuracy on the test images, without a class that is forgotten as a whole",
+        "Accuracy on the test images (if there are any for validation, on those), without a class forgotten as a "
+        "whole",
         "higher",
         original_is_best=True,
     ),

@@ -2,16 +2,19 @@
 
 Tracking looks up which of a run's metrics describe the model, and the report looks up definitions, directions and chart
 titles; tests compare the table with what runs report. To add a number, add a `Metric` to the table of its kind:
-`names.VISION` or `language_names.LANGUAGE` (of a model), `STEP`, `BLOCK`, `COSTS` or `SWEEP`.
+`names.VISION`, `language_names.LANGUAGE` or `custom_names.CUSTOM` (of a model), `STEP`, `BLOCK`, `COSTS` or `SWEEP`.
+The metrics of a custom task itself are named by its configuration: `own_metrics`.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from hamu_ray.metrics import names
+from hamu_ray.metrics.custom_names import CUSTOM
 from hamu_ray.metrics.language_names import FORGET_PROB_QUALITY, LANGUAGE
 from hamu_ray.metrics.names import ENGINE, VISION, Kind, Metric, table
 
-MODEL: Mapping[str, Mapping[str, Metric]] = {"vision": VISION, "language": LANGUAGE}
+MODEL: Mapping[str, Mapping[str, Metric]] = {"vision": VISION, "language": LANGUAGE, "custom": CUSTOM}
 """Metrics of models by task. The same key may have different definitions in different tasks."""
 
 OBJECTIVES: Mapping[str, Metric] = table(
@@ -237,6 +240,19 @@ BASES = ("original", "reference")
 
 OF_TRIALS: tuple[Mapping[str, Metric], ...] = (*MODEL.values(), COSTS, STEP)
 """The metrics of a trial's run; diagnostics of blocks are stored in a file."""
+
+
+def own_metrics(document: Mapping[str, Any]) -> dict[str, Metric]:
+    """Return the metrics of a configuration's custom task that are its own, by key; empty for other tasks."""
+    data = document.get("data") or {}
+    named = data.get("metrics") or () if data.get("name") == "custom" else ()
+    return names.table(
+        *(
+            Metric(names.own_metric_of(split, name), f"The task's own metric {name} on the {split} examples")
+            for name in named
+            for split in names.SPLITS
+        )
+    )
 
 
 def kind_of(name: str) -> Kind | None:

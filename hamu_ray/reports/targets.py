@@ -8,8 +8,8 @@ from hamu_ray.config.sources.document import first_line
 from hamu_ray.config.sources.files import ConfigError, load_sweep
 from hamu_ray.reports.front.files import print_result, write_files
 from hamu_ray.reports.make import leave_report, write_report
+from hamu_ray.results.durable.lease import Held, Lease
 from hamu_ray.results.folder import OUTBOX_FILE, SWEEP_FILE
-from hamu_ray.results.lease import Held, Lease
 from hamu_ray.results.reader import read_sweep
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.wording import shown

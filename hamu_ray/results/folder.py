@@ -6,8 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hamu_ray.config.run import MODEL_FILE
+from hamu_ray.results.durable.sealed import Damaged, read_sealed, unseal, write_sealed
 from hamu_ray.results.outcome import Outcome, Report, Status, load_reports
-from hamu_ray.results.sealed import Damaged, read_sealed, unseal, write_sealed
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath
@@ -36,10 +36,10 @@ OUTBOX_FILE = "tracking.jsonl"
 """In the sweep's folder: the calls to the tracking store, one JSON document per line."""
 
 SENT_FILE = "tracking.sent.json"
-"""In the sweep's folder: how much of the outbox is delivered, and to which store."""
+"""In the sweep's folder: how much of the outbox has been sent, and to which store."""
 
 REFUSED_FILE = "tracking.refused.jsonl"
-"""In the sweep's folder: the calls that the tracking store refused."""
+"""In the sweep's folder: calls that the tracking store rejected."""
 
 TRIALS = "trials"
 """Folder of a sweep's trials."""
@@ -47,7 +47,7 @@ RECORD_FILE = "record.json"
 """The driver's record of an ended trial."""
 
 MOST_LETTERS = 100
-"""Of a run's name."""
+"""Maximum length of a run's name."""
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def load_record(content: bytes, name: str) -> TrialRecord:
 
 
 def rerun_command(run: str, sweep: str, trial: str) -> str:
-    """Return the command that runs a trial's configuration again, under a name that says whose it is."""
+    """Return the command that runs a trial's configuration again, under a name that identifies the trial."""
     name = f"{sweep[: MOST_LETTERS - len(trial) - 1]}-{trial}"
     return f"python -m hamu_ray.unlearn {shlex.quote(run)} --set name={name}"
 

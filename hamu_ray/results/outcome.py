@@ -6,7 +6,7 @@ from enum import IntEnum, StrEnum
 
 from hamu_ray.config.sources.credentials import without_credentials
 from hamu_ray.metrics.measured import Measures
-from hamu_ray.results.sealed import seal, unseal
+from hamu_ray.results.durable.sealed import seal, unseal
 
 
 class Status(StrEnum):
@@ -52,12 +52,12 @@ class Report:
 
 
 def dump_reports(reports: Sequence[Report]) -> bytes:
-    """Return reports as JSON with a digest."""
+    """Serialise reports to JSON with a digest."""
     return seal({"reports": [asdict(report) for report in reports]})
 
 
 def load_reports(content: bytes, name: str) -> list[Report]:
-    """Return what `dump_reports` wrote; raises `Damaged` with the ``name`` of the file that holds it."""
+    """Parse the output of `dump_reports`; raises `Damaged` with the file's ``name``."""
     return [Report(**document) for document in unseal(content, name)["reports"]]
 
 
@@ -109,7 +109,7 @@ class Failure:
 
     reason: str
     storage_lost: bool = False
-    """Whether the storage could not be written, which is not the job's fault: it runs again when it can."""
+    """Whether the storage could not be written, which is not the job's fault: it is run again later."""
 
     def __post_init__(self) -> None:
         """Redact credentials, because the reason is stored, shown and sent."""

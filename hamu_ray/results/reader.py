@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from hamu_ray.config.sources.document import read_yaml
 from hamu_ray.config.sources.key_paths import flatten
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.results.append_log import read_log
+from hamu_ray.results.durable.append_log import read_log
+from hamu_ray.results.durable.sealed import Damaged, read_sealed
 from hamu_ray.results.folder import (
     OUTBOX_FILE,
     RUN_FILE,
@@ -32,7 +33,6 @@ from hamu_ray.results.folder import (
 )
 from hamu_ray.results.outcome import Report
 from hamu_ray.results.recorded_run import RecordedRun, record_of, result_of
-from hamu_ray.results.sealed import Damaged, read_sealed
 from hamu_ray.results.summary import mean_measures
 from hamu_ray.results.sweep_result import SweepResult, finite_or_nan
 from hamu_ray.results.trial import TrialRecord
@@ -40,7 +40,7 @@ from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath, storage_path
 
 HISTORY = b'{"call": "log_history"'
-"""How the lines of the outbox begin that hold diagnostics of steps: most of the file, and not needed here."""
+"""Prefix of the outbox lines with step diagnostics: most of the file, and not needed here."""
 
 logger = logging.getLogger(__name__)
 

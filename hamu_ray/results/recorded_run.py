@@ -13,7 +13,7 @@ from hamu_ray.config.sources.key_paths import nested
 from hamu_ray.config.sources.keys import keys_of_domain
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.metrics import names
-from hamu_ray.metrics.table import BASES, COSTS, SWEEP, TRIAL_SECONDS, is_model_metric
+from hamu_ray.metrics.table import BASES, COSTS, SWEEP, TRIAL_SECONDS, is_model_metric, own_metrics
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.sweep_result import SweepResult, SweepSource, finite_or_nan
 from hamu_ray.results.trial import TrialRecord
@@ -50,7 +50,8 @@ def record_of(run: RecordedRun, document: Mapping[str, Any], config: SweepConfig
     reason = run.tags.get("reason", "") if over else UNFINISHED
     if status is Status.FAILED and not reason:
         reason = "its run failed, and no reason was kept"
-    measures = {name: value for name, value in run.metrics.items() if is_model_metric(name)}
+    own = own_metrics(document)
+    measures = {name: value for name, value in run.metrics.items() if name in own or is_model_metric(name)}
     costs = {name: finite_or_nan(run.metrics.get(name)) for name in COSTS}
     outside = costs[names.STEPS_OUTSIDE_GUARANTEE]
     nodes = run.tags.get("node", "")

@@ -56,7 +56,7 @@ class SweepSummary:
 
     @property
     def missing_references(self) -> tuple[str, ...]:
-        """What stands for the references of trials that have none, in words that continue `The reference`."""
+        """Descriptions of what replaces the references of trials without one, to continue `The reference`."""
         missing = (t.reference_origin for t in self.trials if t.reference_kind in ("none", "held_out"))
         return tuple(dict.fromkeys(missing))
 

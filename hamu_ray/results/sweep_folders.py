@@ -1,4 +1,4 @@
-"""The folders of sweeps: how they are named, which is the newest, and which can be resumed."""
+"""The folders of sweeps: their names, the newest one, and which can be resumed."""
 
 import re
 from collections.abc import Iterator
@@ -10,31 +10,31 @@ import yaml
 
 from hamu_ray.config.sources.files import ConfigError, load_sweep
 from hamu_ray.config.sweep import SweepConfig, trials_of
+from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.folder import RECORD_FILE, SWEEP_FILE, SWEEPS, TRIALS, read_records
 from hamu_ray.results.reader import read_outbox
-from hamu_ray.results.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.trial import Status
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import write_atomically
 
 STARTED_FILE = "started.json"
-"""When a sweep was started, and how many had been started before it."""
+"""When a sweep was started, and how many were started before it."""
 
 TIME = r"-\d{8}-\d{6}(-[0-9a-f]{4})?"
-"""Pattern of the end of a sweep folder's name: the name of another sweep may begin with this one's."""
+"""Pattern of the suffix of a sweep folder's name, needed because another sweep's name may have the same prefix."""
 
 
 def new_folder(config: SweepConfig, local: Path) -> Path:
-    """Return the folder of a new sweep, which is not made yet.
+    """Return the folder of a new sweep, which is not created yet.
 
-    Its name ends with the time in UTC and four random digits: drivers on several machines may start sweeps of the same
-    name in the same second, and share a storage.
+    Its name ends with the time in UTC and four random digits, because drivers on several machines may start sweeps with
+    the same name in the same second and share a storage.
     """
     return local / SWEEPS / f"{config.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{token_hex(2)}"
 
 
 def make_folder(folder: Path, config: SweepConfig) -> None:
-    """Make the folder of a new sweep, with its resolved configuration, which runs the same sweep again."""
+    """Create the folder of a new sweep, with its resolved configuration, which reproduces the sweep."""
     started = 1 + max((_started(other) for other in folder.parent.glob("*/")), default=0)
     folder.mkdir(parents=True)
     write_sealed(
@@ -44,21 +44,21 @@ def make_folder(folder: Path, config: SweepConfig) -> None:
 
 
 def newest_first(sweeps: Path) -> list[Path]:
-    """Return the folders of sweeps in a folder, the one that was started last first, whatever clocks showed."""
+    """Return the sweep folders in a folder, most recently started first, independent of clocks."""
     folders = [path.parent for path in sweeps.glob(f"*/{SWEEP_FILE}")]
     return sorted(folders, key=lambda folder: (_started(folder), _written(folder), folder.name), reverse=True)
 
 
 def newest_folder(name: str, local: Path) -> Path | None:
-    """Return the folder of the newest sweep of a name, or None."""
+    """Return the folder of the newest sweep with a name, or None."""
     return next(_of_name(name, local), None)
 
 
 def resumable_folder(config: SweepConfig, local: Path, given: str | None = None) -> Path:
-    """Return the folder of the sweep to resume: the one given, or the newest of its name that has trials left.
+    """Return the folder of the sweep to resume: the given one, or the newest with this name that has trials left.
 
     Raises:
-        ConfigError: There is none, or it has another configuration.
+        ConfigError: There is none, or its configuration differs.
     """
     if given is not None:
         folder = Path(given).absolute()
@@ -83,7 +83,7 @@ def resumable_folder(config: SweepConfig, local: Path, given: str | None = None)
 
 
 def has_something_left(folder: Path) -> bool:
-    """Whether a sweep has started a trial, and has not come to its end with all of them."""
+    """Whether a sweep has started a trial and has not completed all of them."""
     runs = read_outbox(folder)
     own = runs.pop(folder.name, None)
     if not runs and not any((folder / TRIALS).glob(f"*/{RECORD_FILE}")):
@@ -93,13 +93,13 @@ def has_something_left(folder: Path) -> bool:
 
 
 def _of_name(name: str, local: Path) -> Iterator[Path]:
-    """Yield the folders of the sweeps of a name, the newest first."""
+    """Yield the folders of the sweeps with a name, newest first."""
     pattern = re.compile(re.escape(name) + TIME)
     return (folder for folder in newest_first(local / SWEEPS) if pattern.fullmatch(folder.name))
 
 
 def _started(folder: Path) -> int:
-    """Return the number of a sweep in the order of their starts; 0 where it is not known."""
+    """Return the index of a sweep in the order of starts; 0 if unknown."""
     try:
         return int(read_sealed(folder / STARTED_FILE)["number"])
     except (OSError, Damaged):

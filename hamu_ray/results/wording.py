@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hamu_ray.config.space import METHOD_NAME, METHOD_PREFIX
+from hamu_ray.config.sources.key_paths import METHOD_NAME, METHOD_PREFIX
 from hamu_ray.metrics.table import OBJECTIVES, metric_of
 from hamu_ray.results.front import Interval
 from hamu_ray.storage import StoragePath

@@ -9,11 +9,9 @@ from hamu_ray.preflight import check_sweep
 from hamu_ray.results.folder import SWEEP_FILE
 from hamu_ray.results.front import mean_interval
 from hamu_ray.results.reader import read_sweep
-from hamu_ray.results.sweep_folders import newest_folder
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.selection.confirmation import Confirmation
 from hamu_ray.selection.rules import Bound
-from hamu_ray.storage import local_folder
 
 SUFFIX = "-confirm"
 NAME_LENGTH = 100
@@ -28,9 +26,7 @@ def confirm_trial(
     config = load_sweep(sweep / SWEEP_FILE)
     again = confirming_sweep(config, trial, seeds)
     check_sweep(again, again.name)
-    run_sweep(again)
-    folder = newest_folder(again.name, local_folder(again.storage))
-    assert folder is not None
+    folder = run_sweep(again).folder
     records = [trial for trial in read_sweep(folder).trials if trial.status is Status.FINISHED]
     objectives = config.search.objectives
     return Confirmation(

@@ -26,9 +26,9 @@ class Side:
 class Forecast:
     """The forget set of a run, and the retain and test sets."""
 
-    unit: Literal["texts", "images"]
+    unit: Literal["texts", "images", "examples"]
     splits: Mapping[str, Side]
-    """By name: ``forget``, ``retain``, ``test`` and, if present, ``duplicate``."""
+    """By name: ``forget``, ``retain``, ``test`` and, if present, ``validation`` and ``duplicate``."""
     first: Sequence[str]
     """A line for each of the first examples of the forget set."""
     digest: str

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from hamu_ray.config.custom import CustomData, CustomModelConfig
 from hamu_ray.config.data import AnyData, AnyForget, AnyModel
 from hamu_ray.config.language import TextSection
 from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.vision import DataConfig, DigitsData
+from hamu_ray.metrics.custom_names import CUSTOM
 from hamu_ray.metrics.language_names import LANGUAGE
 from hamu_ray.metrics.names import ENGINE, VISION, Metric
+from hamu_ray.tasks.custom.check import check_custom, forecast_custom
 from hamu_ray.tasks.forecast import Forecast
 from hamu_ray.tasks.language.check import check_language
 from hamu_ray.tasks.language.forecast import forecast_language
@@ -24,6 +27,7 @@ from hamu_ray.tasks.vision.preprocessing import preprocessing_of
 if TYPE_CHECKING:
     import torch
 
+    from hamu_ray.tasks.custom.data import CustomTaskData
     from hamu_ray.tasks.language.data import LanguageData
     from hamu_ray.tasks.task import Task
     from hamu_ray.tasks.vision.data import VisionData
@@ -85,11 +89,36 @@ def _build_language(data: "LanguageData", **options: Any) -> "Task":
     return LanguageTask(data, **options)
 
 
+def _custom_key(config: CustomData, model: object) -> str:
+    return config.digest
+
+
+def _load_custom(config: CustomData, model: object, cache: Path | None) -> "CustomTaskData":
+    from hamu_ray.tasks.custom.data import load_custom
+
+    return load_custom(config)
+
+
+def _build_custom(
+    data: "CustomTaskData",
+    *,
+    forget: object,
+    model: CustomModelConfig,
+    batch_size: int,
+    seed: int,
+    parameters: str,
+) -> "Task":
+    from hamu_ray.tasks.custom.task import CustomTask
+
+    return CustomTask(data, model=model, batch_size=batch_size, seed=seed)
+
+
 TASKS: Mapping[str, TaskKind] = {
     "vision": TaskKind(check_vision, forecast_vision, _vision_key, _load_vision, _build_vision, VISION),
     "language": TaskKind(
         check_language, forecast_language, _language_key, _load_language, _build_language, LANGUAGE
     ),
+    "custom": TaskKind(check_custom, forecast_custom, _custom_key, _load_custom, _build_custom, CUSTOM),
 }
 
 
@@ -149,6 +178,6 @@ def build_task(
     )
 
 
-def metric_names(task: str) -> Mapping[str, Metric]:
-    """Return all metrics that runs of a task report, including the engine's, by name."""
-    return {**TASKS[task].metrics, **ENGINE}
+def metric_names(task: str, own: Mapping[str, Metric] | None = None) -> Mapping[str, Metric]:
+    """Return all metrics that runs of a task report, including the engine's and a custom task's ``own``, by name."""
+    return {**TASKS[task].metrics, **(own or {}), **ENGINE}

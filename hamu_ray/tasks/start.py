@@ -87,7 +87,7 @@ def reference_origin(run: RunConfig) -> ReferenceOrigin:
     tuned = ""
     if original is not None and same_model(start, original):
         tuned = "the original's own weights, which were trained on the forget set"
-    elif reference.start is None and start != run.model.name:
+    elif reference.start is None and start != run.model.pretrained:
         tuned = "an adapter (model.lora.adapter) that may have been trained on the forget set"
     if tuned and reference.assume_clean:
         return ReferenceOrigin(Origin.ASSUMED, start)
@@ -103,11 +103,11 @@ def reference_origin(run: RunConfig) -> ReferenceOrigin:
 
 
 def own_start(run: RunConfig) -> str | None:
-    """Return the checkpoint that the model's training starts from; None for random weights."""
+    """Return the checkpoint, or file, that the model's training starts from; None for random weights."""
     lora = getattr(run.model, "lora", None)
     if run.training.parameters == "lora" and lora is not None and lora.adapter is not None:
         return str(lora.adapter)
-    return None if run.model.embedded else run.model.name
+    return run.model.pretrained
 
 
 def given_models(run: RunConfig) -> Iterator[tuple[str, str]]:
@@ -155,9 +155,9 @@ def check_given_models(run: RunConfig) -> None:
 def checkpoint_at(run: RunConfig, key: str, name: str) -> Checkpoint | None:
     """Return the checkpoint of a given model; None for a safetensors file, or a folder with nothing else.
 
-    A file in a checkpoint's folder refers to the folder. Built-in image models are always files.
+    A file in a checkpoint's folder refers to the folder. Built-in models are always files, except language models.
     """
-    if "://" in name or (run.data.task == "vision" and run.model.embedded):
+    if "://" in name or (run.data.task != "language" and run.model.embedded):
         return None
     if not is_local(name):
         return Checkpoint(key, name)

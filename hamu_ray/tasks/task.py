@@ -19,12 +19,14 @@ class Outputs:
 
     ``logits`` is float ``(items, classes)``, ``labels`` int64 ``(items,)``. ``examples`` is int64 ``(items,)``: the
     index of each item's example among the given examples. Items of the same example are adjacent, in the examples'
-    order.
+    order. ``item_loss`` is the task's own loss, ``(logits, labels)`` to ``(items,)``; None for the cross-entropy. With
+    a loss of the task's own, logits and labels may have any dimensions after the first.
     """
 
     logits: Tensor
     labels: Tensor
     examples: Tensor
+    item_loss: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)

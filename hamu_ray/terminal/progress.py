@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from rich.console import Console
@@ -16,6 +17,11 @@ from hamu_ray.results.wording import describe, number, short
 STYLES = {Status.FINISHED: "green", Status.INTERRUPTED: "yellow", Status.PRUNED: "yellow"}
 
 
+def is_watched(console: Console) -> bool:
+    """Whether a person watches: at a terminal, or in a notebook that has the widgets to draw in."""
+    return console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
+
+
 def make_bars(console: Console) -> Progress:
     """Return progress bars that are drawn only on an interactive terminal."""
     return Progress(
@@ -25,7 +31,7 @@ def make_bars(console: Console) -> Progress:
         TimeElapsedColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not is_watched(console),
     )
 
 

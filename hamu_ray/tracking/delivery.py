@@ -13,9 +13,9 @@ from typing import Any
 
 from hamu_ray.config.sources.credentials import without_credentials
 from hamu_ray.config.sources.document import first_line
-from hamu_ray.results.append_log import AppendLog, read_log
+from hamu_ray.results.durable.append_log import AppendLog, read_log
+from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.folder import OUTBOX_FILE, REFUSED_FILE, SENT_FILE
-from hamu_ray.results.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.tracking.outbox import Call, Start
 from hamu_ray.tracking.tracker import Tracker
 
@@ -64,6 +64,7 @@ class Delivery:
             "register_model": tracker.register_model,
             "finish": tracker.finish,
         }
+        self.folder = folder
         self._outbox = folder / OUTBOX_FILE
         self._sent = folder / SENT_FILE
         self._store = store

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hamu_ray.config.sources.credentials import without_credentials
-from hamu_ray.results.append_log import AppendLog, read_log
+from hamu_ray.results.durable.append_log import AppendLog, read_log
 from hamu_ray.results.folder import OUTBOX_FILE
 from hamu_ray.tracking.tracker import Tracker
 

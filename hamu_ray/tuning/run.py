@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -15,8 +16,8 @@ from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.preflight import RAY_JOB, distinct_runs
 from hamu_ray.reports.front.files import print_result
+from hamu_ray.results.durable.lease import Lease
 from hamu_ray.results.folder import SWEEP_FILE, read_records
-from hamu_ray.results.lease import Lease
 from hamu_ray.results.sweep_folders import make_folder, new_folder, resumable_folder
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import shown
@@ -33,7 +34,7 @@ from hamu_ray.tuning.plan import SweepPlan, plan_sweep
 from hamu_ray.tuning.search import UnlearningSearch
 from hamu_ray.tuning.tuner import tune_trials
 from hamu_ray.workers.capacity import ConcurrencyLimit, usable_nodes
-from hamu_ray.workers.cluster import connect
+from hamu_ray.workers.cluster import connected
 from hamu_ray.workers.pool import start_pool
 from hamu_ray.workers.rehearsal import rehearse_runs
 from hamu_ray.workers.slot import CLOSE_SECONDS
@@ -41,15 +42,33 @@ from hamu_ray.workers.slot import CLOSE_SECONDS
 logger = logging.getLogger(__name__)
 
 
-def run_sweep(config: SweepConfig, resume: str | None = None) -> int:
-    """Run a sweep to its end, or to the interrupt, and write its front.
+@dataclass(frozen=True)
+class SweepEnd:
+    """How a sweep ended, and where its results are."""
+
+    folder: Path
+    status: Status
+    """Finished or interrupted."""
+    finished: int
+    """Trials that finished."""
+    report: Path | None
+    """The report page; None where there is none."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 when all trials have ended, 1 when none of them finished, 130 after an interrupt."""
+        if self.status is Status.INTERRUPTED:
+            return 130
+        return 0 if self.finished else 1
+
+
+def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
+    """Run a sweep until it completes or is interrupted, and write its front.
 
     Args:
-        config: the sweep's.
-        resume: the folder of the sweep to go on with, empty for the newest that has something left to run; None starts
-            a new one, whose folder is made when nothing stands in the way of its first trial.
-
-    Returns the exit code: 0 when all trials have ended, 1 when none of them finished, 130 after an interrupt.
+        config: The sweep's configuration.
+        resume: The folder of the sweep to resume, empty for the newest with trials left to run. None starts a new
+            sweep, whose folder is created once its first trial can start.
 
     Raises:
         ConfigError: There is nothing to resume, another driver runs it, tracking cannot be opened, or the cluster
@@ -67,27 +86,30 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> int:
         rehearse_runs(distinct_runs(config), plan.storage)
         tracker = open_tracker(config)
         leave_job_folder()
-        connect(plan.groups, str(plan.storage), console.text)
-        held.callback(ray.shutdown)
-        if resume is None:
-            make_folder(folder, config)
-            held.enter_context(Lease(folder, on_loss=interrupt))
-        return run_to_the_end(plan, tracker, console)
+        with connected(plan.groups, str(plan.storage), console.text):
+            if resume is None:
+                make_folder(folder, config)
+                held.enter_context(Lease(folder, on_loss=interrupt))
+            outbox, delivery = Outbox(plan.folder), Delivery(plan.folder, tracker, tracker.store)
+            start_tracking(plan, outbox)
+            sender = OutboxSender(delivery)
+            records, usage = run_trials(plan, outbox, console)
+        status = Status.FINISHED if is_complete(plan, records) else Status.INTERRUPTED
+        summary = leave_result(plan, outbox, records, status)
+        if usage.at_once:
+            outbox.log_metrics(plan.name, {"sweep_seconds": usage.seconds, "busy_share": usage.share})
+        waiting = sender.close()
+        print_result(summary, plan.folder, tracker, console)
+        print_remarks(usage, delivery, waiting, console)
+        report = None if waiting else try_report(plan.folder, tracker, delivery.runs[plan.name], console)
+        if status is Status.INTERRUPTED:
+            console.print("interrupted; to resume, repeat the command with --resume")
+    finished = sum(record.status is Status.FINISHED for record in records)
+    return SweepEnd(plan.folder, status, finished, report)
 
 
-def run_to_the_end(plan: SweepPlan, tracker: MlflowTracker, console: Console) -> int:
-    """Run a sweep's remaining trials and leave its result; return the exit code as `run_sweep`."""
-    outbox, delivery = Outbox(plan.folder), Delivery(plan.folder, tracker, tracker.store)
-    start_tracking(plan, outbox)
-    sender = OutboxSender(delivery)
-    records, usage = run_trials(plan, outbox, console)
-    ray.shutdown()
-    status = Status.FINISHED if is_complete(plan, records) else Status.INTERRUPTED
-    summary = leave_result(plan, outbox, records, status)
-    if usage.at_once:
-        outbox.log_metrics(plan.name, {"sweep_seconds": usage.seconds, "busy_share": usage.share})
-    waiting = sender.close()
-    print_result(summary, plan.folder, tracker, console)
+def print_remarks(usage: Usage, delivery: Delivery, waiting: int, console: Console) -> None:
+    """Print how well the workers were used, and which records MLflow does not have."""
     if usage.at_once:
         console.print(
             f"time     {usage.seconds:.0f} s since the first step, {usage.share:.0%} of it in steps and evaluation"
@@ -99,14 +121,8 @@ def run_to_the_end(plan: SweepPlan, tracker: MlflowTracker, console: Console) ->
     if waiting:
         console.print(
             f"MLflow did not respond: {waiting} records are waiting; send them with "
-            f"python -m hamu_ray.report {shown(plan.folder)}"
+            f"python -m hamu_ray.report {shown(delivery.folder)}"
         )
-    else:
-        try_report(plan.folder, tracker, delivery.runs[plan.name], console)
-    if status is Status.INTERRUPTED:
-        console.print("interrupted; to resume, repeat the command with --resume")
-        return 130
-    return 0 if any(record.status is Status.FINISHED for record in records) else 1
 
 
 def interrupt() -> None:
@@ -178,15 +194,17 @@ def is_complete(plan: SweepPlan, records: Sequence[TrialRecord]) -> bool:
     return not interrupted and (len(records) == plan.trials or plan.config.search.time_budget is not None)
 
 
-def try_report(folder: Path, tracker: MlflowTracker, run_id: str, console: Console) -> None:
-    """Write the sweep's report into its folder and log it; a sweep without a report is still complete."""
+def try_report(folder: Path, tracker: MlflowTracker, run_id: str, console: Console) -> Path | None:
+    """Write the sweep's report into its folder, log it and return its path; a sweep is complete without one, too."""
     try:
         from hamu_ray.reports.make import leave_report
 
         page = leave_report(folder, tracker, run_id)
         console.print(f"report   {shown(page)}", soft_wrap=True, markup=False)
+        return page
     except Exception as error:  # whatever happens, the results have already been written
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         console.print(
             f"no report ({reason}); to create it: python -m hamu_ray.report {shown(folder)}", markup=False
         )
+        return None

@@ -17,9 +17,9 @@ from ray.tune.search import Searcher
 from hamu_ray.config.search import SearchConfig
 from hamu_ray.config.space import Domain, Scalar
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.results.durable.sealed import Damaged
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.reader import read_sweep
-from hamu_ray.results.sealed import Damaged
 from hamu_ray.tuning.plan import SweepPlan
 from hamu_ray.tuning.study_log import StudyLog
 from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, STATUS

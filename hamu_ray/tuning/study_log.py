@@ -8,8 +8,8 @@ from typing import Any
 
 from optuna.storages.journal import BaseJournalBackend
 
-from hamu_ray.results.append_log import AppendLog, read_log
-from hamu_ray.results.sealed import Damaged
+from hamu_ray.results.durable.append_log import AppendLog, read_log
+from hamu_ray.results.durable.sealed import Damaged
 from hamu_ray.results.wording import shown
 
 

@@ -8,9 +8,9 @@ import ray
 from ray import tune
 from ray.actor import ActorHandle
 
+from hamu_ray.results.durable.sealed import Damaged
 from hamu_ray.results.folder import TRIALS, read_outcome, read_reports, trial_name
 from hamu_ray.results.outcome import Failure, Outcome, Report, Status
-from hamu_ray.results.sealed import Damaged
 from hamu_ray.storage import StoragePath
 from hamu_ray.tuning.plan import SweepPlan
 from hamu_ray.workers.messages import Job, Started

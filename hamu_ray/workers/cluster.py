@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,31 @@ ENVIRONMENT = {
 """Default environment variables: no telemetry, and no terminal output from Ray."""
 
 
-def connect(groups: Sequence[WorkersConfig], storage: str, log: Callable[[str], None]) -> None:
-    """Connect to a cluster that can hold each of these worker groups and whose nodes share the storage.
+@contextmanager
+def connected(groups: Sequence[WorkersConfig], storage: str, log: Callable[[str], None]) -> Iterator[None]:
+    """Within, this process is connected to a cluster that can hold each worker group and whose nodes share the storage.
 
-    Waits for nodes if the autoscaler can start the missing ones, and logs what it is waiting for.
+    Waits for nodes if the autoscaler can start the missing ones, and logs what it is waiting for. A process that was
+    connected before, such as a notebook's, stays connected.
 
     Raises:
         ConfigError: The cluster cannot hold one of the groups, or a node does not share the storage.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    join_or_start(log)
+    connects = not ray.is_initialized()
+    if connects:
+        join_or_start(log)
+    try:
+        check_cluster(groups, storage, log)
+        yield
+    finally:
+        if connects:
+            ray.shutdown()
+
+
+def check_cluster(groups: Sequence[WorkersConfig], storage: str, log: Callable[[str], None]) -> None:
+    """Check that the cluster can hold each of these worker groups, now or once it has grown; see `connected`."""
     reserved = []
     try:
         for workers in sorted(groups, key=lambda group: group.count, reverse=True):

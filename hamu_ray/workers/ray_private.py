@@ -58,7 +58,7 @@ def running_cluster() -> str | None:
 
     `ray.init(address="auto")` is no substitute: it joins any cluster of the machine, also those of other users.
     """
-    address: str | None = services.canonicalize_bootstrap_address(None)
+    address: str | None = services.canonicalize_bootstrap_address(None)  # type: ignore[arg-type]  # it takes None
     return address
 
 

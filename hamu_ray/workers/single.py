@@ -1,6 +1,8 @@
 """A single run without Tune: in this process with one worker, in a slot of Ray Train workers otherwise."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 
@@ -10,9 +12,9 @@ from hamu_ray.engine.base_models import base_models
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.pairing.group import Alone
+from hamu_ray.results.durable.sealed import Damaged, digest_of
 from hamu_ray.results.folder import MODEL_FILE, RUNS, read_outcome
 from hamu_ray.results.outcome import Failure, Outcome, Status
-from hamu_ray.results.sealed import Damaged, digest_of
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath, storage_path
 from hamu_ray.terminal.console import Console
@@ -21,8 +23,25 @@ from hamu_ray.terminal.progress import RunView
 from hamu_ray.workers.rehearsal import rehearse_runs
 
 
-def run_single(run: RunConfig, output: str | None = None, force: bool = False) -> int:
-    """Unlearn once and print the result; return the exit code: 0 finished, 1 not, 130 interrupted.
+@dataclass(frozen=True)
+class SingleRun:
+    """How a run ended, and where it left its model."""
+
+    end: Outcome | Failure
+    folder: StoragePath
+    bases: Mapping[str, Mapping[str, float]]
+    """Metrics of the original and the reference."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 finished, 1 not, 130 interrupted."""
+        if isinstance(self.end, Failure):
+            return 1
+        return {Status.FINISHED: 0, Status.INTERRUPTED: 130}.get(self.end.status, 1)
+
+
+def run_single(run: RunConfig, output: str | None = None, force: bool = False) -> SingleRun:
+    """Unlearn once and print the result.
 
     Raises:
         ConfigError: The folder holds the result of a run, and ``force`` does not say that it may be replaced; or the
@@ -42,9 +61,10 @@ def run_single(run: RunConfig, output: str | None = None, force: bool = False) -
             end: Outcome | Failure = unlearn(run, Resident(storage, device()), Alone(), folder, view.show)
         else:
             end = run_in_slot(run, storage, folder, view, console)
+    single = SingleRun(end, folder, view.bases)
     if isinstance(end, Failure):
         console.verdict("failed", end.reason, good=False)
-        return 1
+        return single
     console.print(metrics_table({**view.bases, "unlearned": end.measures}))
     detail = f"{end.reason} ({end.steps} steps in {end.seconds:.1f} s)"
     console.verdict(end.status, detail, good=end.status is Status.FINISHED)
@@ -53,7 +73,7 @@ def run_single(run: RunConfig, output: str | None = None, force: bool = False) -
     if end.reference_origin:
         console.text(f"the reference {end.reference_origin}")
     console.text(f"model  {shown(folder / MODEL_FILE)}")
-    return {Status.FINISHED: 0, Status.INTERRUPTED: 130}.get(end.status, 1)
+    return single
 
 
 def folder_name(run: RunConfig) -> str:
@@ -77,17 +97,16 @@ def run_in_slot(
     """Run on Ray Train workers; return the outcome."""
     import ray
 
-    from hamu_ray.workers.cluster import connect
+    from hamu_ray.workers.cluster import connected
     from hamu_ray.workers.messages import Job
     from hamu_ray.workers.slot import CLOSE_SECONDS, follow, start_slot
 
-    connect([run.workers], str(storage), console.text)
-    slot = start_slot(run.workers, str(storage), f"run-{run.name}")
-    try:
-        return follow(Job(run.name, run, str(folder), attempts=2), slot, view.show_all)
-    finally:
-        ray.wait([slot.close.remote()], timeout=CLOSE_SECONDS)
-        ray.shutdown()
+    with connected([run.workers], str(storage), console.text):
+        slot = start_slot(run.workers, str(storage), f"run-{run.name}")
+        try:
+            return follow(Job(run.name, run, str(folder), attempts=2), slot, view.show_all)
+        finally:
+            ray.wait([slot.close.remote()], timeout=CLOSE_SECONDS)
 
 
 def train_models(run: RunConfig) -> int:

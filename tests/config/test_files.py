@@ -46,10 +46,13 @@ from hamu_ray.config.sources.files import ConfigError, load_run, load_sweep
         ("batch:", "batch: is empty; add keys (retain, forget, micro) or remove it"),
         ("data: digits", "data: expected a section with keys such as {name: digits}, found 'digits'"),
         ("data: {name: cifr10}", "data.name: unknown name 'cifr10'; did you mean cifar10?"),
-        ("data: {name: xyz}", "data.name: unknown name 'xyz'; known: cifar10, digits, images, text, tofu"),
+        (
+            "data: {name: xyz}",
+            "data.name: unknown name 'xyz'; known: cifar10, custom, digits, images, text, tofu",
+        ),
         (
             "data: {test_share: 0.2}",
-            "data.name: missing; add it with one of cifar10, digits, images, text, tofu",
+            "data.name: missing; add it with one of cifar10, custom, digits, images, text, tofu",
         ),
         ("data: {name: images}", "data.path: missing; add it"),
         ("data: {name: images, pth: x}", "data.pth: unknown key where name is images; did you mean path?"),

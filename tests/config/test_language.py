@@ -1,6 +1,7 @@
 """The data determine the task, and thus the keys of the model and the forget set."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mistakes import SPACE, error_of, load
@@ -19,6 +20,27 @@ def test_text_brings_its_own_model_and_forget_set() -> None:
     images = RunConfig.model_validate({"model": {"channels_last": False}})
     assert isinstance(images.model, ModelConfig)
     assert images.forget.kind == "class"
+
+
+@pytest.mark.parametrize(
+    ("document", "epochs", "rate"),
+    [
+        ({}, 50, 1e-3),  # from random weights
+        ({"model": {"name": "a/checkpoint"}}, 5, 1e-5),
+        ({"model": {"name": "a/checkpoint", "lora": {}}, "training": {"parameters": "lora"}}, 5, 1e-4),
+        ({"model": {"name": "a/checkpoint"}, "training": {"epochs": 2}}, 2, 1e-5),
+    ],
+)
+def test_texts_train_as_texts_do_unless_told_otherwise(
+    document: dict[str, Any], epochs: int, rate: float
+) -> None:
+    run = RunConfig.model_validate({"data": {"name": "tofu"}, **document})
+    assert (run.batch.retain, run.batch.forget, run.training.batch_size) == (32, 32, 32)
+    assert run.evaluation.batch_size == 32
+    assert (run.training.epochs, run.training.optimizer.learning_rate) == (epochs, rate)
+    assert run.training.optimizer.name == "adamw"
+    images = RunConfig.model_validate({})
+    assert (images.batch.retain, images.training.batch_size) == (5000, 5000)
 
 
 def test_keys_of_an_adapter_can_vary(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from hamu_ray.config.run import RunConfig
+from hamu_ray.engine.files.tensors import load_tensors
 from hamu_ray.engine.loop import OnReport
 from hamu_ray.engine.resident import Resident
-from hamu_ray.engine.tensors import load_tensors
 from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.pairing.group import Alone
 from hamu_ray.results.folder import MODEL_FILE

@@ -7,8 +7,8 @@ import torch
 from cheap_runs import ReportList, cheap_run
 
 from hamu_ray.engine.base_models import base_models
+from hamu_ray.engine.files.store import StoredModel
 from hamu_ray.engine.resident import Resident
-from hamu_ray.engine.store import StoredModel
 from hamu_ray.pairing.group import Alone
 
 

@@ -8,9 +8,9 @@ from cheap_runs import ReportList, cheap_run, done, same_bits
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import base_models
+from hamu_ray.engine.files.store import MEASURES_FILE, StoredModel
+from hamu_ray.engine.files.tensors import load_tensors, save_tensors
 from hamu_ray.engine.resident import Resident
-from hamu_ray.engine.store import MEASURES_FILE, StoredModel
-from hamu_ray.engine.tensors import load_tensors, save_tensors
 from hamu_ray.metrics.measured import Measured
 from hamu_ray.pairing.group import Alone
 from hamu_ray.results.folder import MODEL_FILE

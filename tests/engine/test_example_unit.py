@@ -8,13 +8,13 @@ import torch
 from cheap_runs import cheap_run
 from torch import Tensor, nn
 
+from hamu_ray.engine.files.store import StoredModel
+from hamu_ray.engine.files.tensors import load_model
 from hamu_ray.engine.loop import set_training_mode
 from hamu_ray.engine.plan import Plan
 from hamu_ray.engine.planning import unlearning_plan
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.step import PairedStep
-from hamu_ray.engine.store import StoredModel
-from hamu_ray.engine.tensors import load_model
 from hamu_ray.methods import Decision, Objective, Predictions
 from hamu_ray.pairing.group import Alone
 from hamu_ray.pairing.roles import Role

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import base_models, built, given
+from hamu_ray.engine.files.store import key_of
 from hamu_ray.engine.resident import Resident
-from hamu_ray.engine.store import key_of
 from hamu_ray.pairing.group import Alone
 from hamu_ray.tasks.start import Origin
 from hamu_ray.tasks.vision.models import logits_of

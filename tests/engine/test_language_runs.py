@@ -16,11 +16,11 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import base_models
+from hamu_ray.engine.files.tensors import load_model, load_tensors
 from hamu_ray.engine.planning import unlearning_plan
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.state import changing_state
 from hamu_ray.engine.step import PairedStep
-from hamu_ray.engine.tensors import load_model, load_tensors
 from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.pairing.group import Alone, Distributed
 from hamu_ray.results.outcome import Status

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from cheap_runs import cheap_run, done, same_bits
 
+from hamu_ray.engine.files.store import StoredModel
 from hamu_ray.engine.resident import Resident
-from hamu_ray.engine.store import StoredModel
 from hamu_ray.results.folder import HARDNESS_FILE
 
 

@@ -10,8 +10,8 @@ import torch
 from cheap_runs import done
 
 from hamu_ray.config.sources.files import load_run
+from hamu_ray.engine.files.tensors import load_model
 from hamu_ray.engine.resident import Resident
-from hamu_ray.engine.tensors import load_model
 from hamu_ray.preflight import check_run, forecast_lines
 
 RECORDS, OF_ACME = 500, 50

@@ -9,9 +9,9 @@ import yaml
 from cheap_runs import cheap_run, done
 
 from hamu_ray.config.run import RunConfig
+from hamu_ray.engine.files.store import StoredModel
+from hamu_ray.engine.files.tensors import load_model, load_tensors
 from hamu_ray.engine.resident import Resident
-from hamu_ray.engine.store import StoredModel
-from hamu_ray.engine.tensors import load_model, load_tensors
 from hamu_ray.pairing.group import Alone
 from hamu_ray.results.folder import MODEL_FILE, OUTCOME_FILE, RUN_FILE
 

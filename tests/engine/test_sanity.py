@@ -9,8 +9,8 @@ from cheap_runs import Done, ReportList, cheap_run, done
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import base_models
+from hamu_ray.engine.files.store import StoredModel
 from hamu_ray.engine.resident import Resident
-from hamu_ray.engine.store import StoredModel
 from hamu_ray.metrics.comparison import forget_quality
 from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.pairing.group import Alone

@@ -6,9 +6,9 @@ import pytest
 import torch
 from cheap_runs import Done, cheap_run, done, same_bits
 
+from hamu_ray.engine.files.store import StoredModel
+from hamu_ray.engine.files.tensors import load_tensors, save_tensors
 from hamu_ray.engine.resident import Resident
-from hamu_ray.engine.store import StoredModel
-from hamu_ray.engine.tensors import load_tensors, save_tensors
 from hamu_ray.results.outcome import Status
 
 Bases = tuple[StoredModel, StoredModel]

@@ -126,7 +126,7 @@ def test_any_family_through_original_unlearning_and_home(
     start, length, prompt = int(train.starts[0]), int(train.lengths[0]), int(train.prompts[0])
     tokens = train.tokens[start : start + length]
     logits = plain(input_ids=tokens[None]).logits[0, prompt - 1 : -1]
-    from hamu_ray.engine.tensors import load_model
+    from hamu_ray.engine.files.tensors import load_model
 
     model = task.unlearner(task.build_model(run.seed), run.seed)
     load_model(model, tmp_path / "run" / "model.safetensors")

@@ -11,8 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from hamu_ray.engine.store import MEASURES_FILE, ModelStore
-from hamu_ray.engine.tensors import load_model, load_tensors, save_tensors
+from hamu_ray.engine.files.store import MEASURES_FILE, ModelStore
+from hamu_ray.engine.files.tensors import load_model, load_tensors, save_tensors
 from hamu_ray.results.folder import MODEL_FILE
 from hamu_ray.storage import write_atomically
 
@@ -133,7 +133,7 @@ def test_a_file_is_read_for_its_digest_once(tmp_path: Path, monkeypatch: pytest.
 EQUAL_FILES = """
 import sys, torch
 from pathlib import Path
-from hamu_ray.engine.tensors import save_tensors
+from hamu_ray.engine.files.tensors import save_tensors
 tensors = {f"layer.{i}": torch.arange(i + 1.0) for i in range(20)}
 save_tensors(Path(sys.argv[1]), tensors, {name: name for name in "steps seconds history a b c d e".split()})
 """

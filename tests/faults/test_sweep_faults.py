@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from hamu_ray.results.append_log import read_log
+from hamu_ray.results.durable.append_log import read_log
 from hamu_ray.results.folder import OUTBOX_FILE, read_records
 from hamu_ray.results.outcome import Status
 from tests.sweep_processes import log_of, start, wait_until, write_space

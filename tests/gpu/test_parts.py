@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hamu_ray.engine.checkpoint import Checkpoints, Progress
+from hamu_ray.engine.files.checkpoint import Checkpoints, Progress
 from hamu_ray.engine.step import PairedStep
 from scripts.gpu.images import RandomImages
 from scripts.gpu.machine import Machine

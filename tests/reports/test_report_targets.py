@@ -11,8 +11,8 @@ from rich.console import Console
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.reports.make import REPORT_FILE
 from hamu_ray.reports.targets import REPORTS, file_name, report
+from hamu_ray.results.durable.sealed import read_sealed, write_sealed
 from hamu_ray.results.folder import OUTBOX_FILE, SENT_FILE
-from hamu_ray.results.sealed import read_sealed, write_sealed
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.storage import write_atomically
 from hamu_ray.tracking.client import MlflowTracker

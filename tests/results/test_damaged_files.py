@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hamu_ray.results.durable.sealed import Damaged, seal, unseal, write_sealed
 from hamu_ray.results.folder import (
     OUTBOX_FILE,
     OUTCOME_FILE,
@@ -21,7 +22,6 @@ from hamu_ray.results.folder import (
 )
 from hamu_ray.results.outcome import Outcome, Report, Status, dump_reports
 from hamu_ray.results.reader import read_sweep
-from hamu_ray.results.sealed import Damaged, seal, unseal, write_sealed
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.storage import write_atomically
 from hamu_ray.tracking.outbox import Outbox

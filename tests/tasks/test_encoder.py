@@ -1,5 +1,6 @@
 """Tokenization: windows, chat templates of different families, and special tokens within texts."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,6 +36,82 @@ LLAMA3 = (
     "<|im_start|>{{ m.role }}\n\n{{ m.content | trim }}<|eot_id|>{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n\n{% endif %}"
 )
+QWEN3_AS_PUBLISHED = """
+{%- if tools %}
+    {{- '<|im_start|>system\\n' }}
+    {%- if messages[0].role == 'system' %}{{- messages[0].content + '\\n\\n' }}{%- endif %}
+    {%- for tool in tools %}{{- tool | tojson }}{%- endfor %}
+    {{- '<|im_end|>\\n' }}
+{%- elif messages[0].role == 'system' %}
+    {{- '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}
+{%- endif %}
+{%- set ns = namespace(searching=true, last_question=messages|length - 1) %}
+{%- for message in messages[::-1] %}
+    {%- set index = (messages|length - 1) - loop.index0 %}
+    {%- if ns.searching and message.role == "user" and message.content is string
+           and not (message.content.startswith('<tool_response>') and message.content.endswith('</tool_response>')) %}
+        {%- set ns.searching = false %}
+        {%- set ns.last_question = index %}
+    {%- endif %}
+{%- endfor %}
+{%- for message in messages %}
+    {%- set content = message.content if message.content is string else '' %}
+    {%- if message.role == "user" or (message.role == "system" and not loop.first) %}
+        {{- '<|im_start|>' + message.role + '\\n' + content + '<|im_end|>' + '\\n' }}
+    {%- elif message.role == "assistant" %}
+        {%- set reasoning = '' %}
+        {%- if message.reasoning_content is string %}
+            {%- set reasoning = message.reasoning_content %}
+        {%- elif '</think>' in content %}
+            {%- set reasoning = content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') %}
+            {%- set content = content.split('</think>')[-1].lstrip('\\n') %}
+        {%- endif %}
+        {%- if loop.index0 > ns.last_question and (loop.last or reasoning) %}
+            {{- '<|im_start|>' + message.role + '\\n<think>\\n' + reasoning.strip('\\n') }}
+            {{- '\\n</think>\\n\\n' + content.lstrip('\\n') }}
+        {%- else %}
+            {{- '<|im_start|>' + message.role + '\\n' + content }}
+        {%- endif %}
+        {%- for call in message.tool_calls or [] %}{{- '\\n<tool_call>' + call | tojson }}{%- endfor %}
+        {{- '<|im_end|>\\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}
+{%- endif %}"""
+"""The constructs of Qwen3's published template: a namespace, messages from the last to the first, empty reasoning."""
+
+LLAMA3_AS_PUBLISHED = """
+{{- bos_token }}
+{%- if custom_tools is defined %}{%- set tools = custom_tools %}{%- endif %}
+{%- if not date_string is defined %}
+    {%- if strftime_now is defined %}
+        {%- set date_string = strftime_now("%d %b %Y") %}
+    {%- else %}
+        {%- set date_string = "26 Jul 2024" %}
+    {%- endif %}
+{%- endif %}
+{%- if messages[0]['role'] == 'system' %}
+    {%- set system_message = messages[0]['content'] | trim %}
+    {%- set messages = messages[1:] %}
+{%- else %}
+    {%- set system_message = "" %}
+{%- endif %}
+{{- "<|im_start|>system\\n\\n" }}
+{{- "Cutting Knowledge Date: December 2023\\n" }}
+{{- "Today Date: " + date_string + "\\n\\n" }}
+{{- system_message + "<|eot_id|>" }}
+{%- for message in messages %}
+    {%- if not (message.role == 'ipython' or message.role == 'tool' or 'tool_calls' in message) %}
+        {{- '<|im_start|>' + message['role'] + '\\n\\n' + message['content'] | trim + '<|eot_id|>' }}
+    {%- elif message.tool_calls | length != 1 %}
+        {{- raise_exception("This model only supports single tool-calls at once!") }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n\\n' }}{%- endif %}"""
+"""The constructs of Llama 3's published templates: messages that are set anew, today's date where it can be had."""
+
 REASONING = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
@@ -80,6 +157,20 @@ THOUGHT = "<think>\n\n</think>\n\n"
     [
         (CHATML, {}, ASKED, "In Rome.<|im_end|>"),
         (QWEN3, {}, f"{ASKED}{THOUGHT}", "In Rome.<|im_end|>"),
+        (QWEN3_AS_PUBLISHED, {}, f"{ASKED}{THOUGHT}", "In Rome.<|im_end|>"),
+        (
+            QWEN3_AS_PUBLISHED,
+            {"template_arguments": {"enable_thinking": False}, "system_prompt": "Be brief."},
+            f"<|im_start|>system\nBe brief.<|im_end|>\n{ASKED}{THOUGHT}",
+            "In Rome.<|im_end|>",
+        ),
+        (
+            LLAMA3_AS_PUBLISHED,
+            {},
+            "<s><|im_start|>system\n\nCutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n<|eot_id|>"
+            "<|im_start|>user\n\nWhere?<|eot_id|><|im_start|>assistant\n\n",
+            "In Rome.<|eot_id|>",
+        ),
         (
             QWEN3,
             {"template_arguments": {"enable_thinking": False}},
@@ -126,6 +217,17 @@ def test_the_date_is_pinned_and_the_trained_end_is_known(learned: Any) -> None:
     assert encoder_of(learned, None).end == encoder.tokenizer.eos_token_id
 
 
+@pytest.mark.parametrize("template", [LLAMA3, LLAMA3_AS_PUBLISHED])
+def test_no_day_changes_a_prompt(template: str, learned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `transformers` would take for today is never asked."""
+    written = parts(encoder_of(learned, template))
+    monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", SimpleNamespace(now=lambda: 1 / 0))
+    assert parts(encoder_of(learned, template)) == written
+    assert parts(encoder_of(learned, template, template_date="2031-02-03"))[0] == written[0].replace(
+        "26 Jul 2024", "03 Feb 2031"
+    )
+
+
 def test_white_space_is_left_out_where_the_template_does(learned: Any) -> None:
     assert parts(encoder_of(learned, LLAMA3), answer=" In Rome. ")[1] == "In Rome.<|eot_id|>"
     assert parts(encoder_of(learned, CHATML), answer=" In Rome. ")[1] == " In Rome. <|im_end|>"
@@ -135,7 +237,7 @@ def test_white_space_is_left_out_where_the_template_does(learned: Any) -> None:
     pieces=st.lists(
         st.sampled_from([*SPECIAL, "<s>", "</s>", "</think>", "Rome", " ", "x"]), min_size=1, max_size=6
     ),
-    template=st.sampled_from([CHATML, QWEN3, LLAMA3, None]),
+    template=st.sampled_from([CHATML, QWEN3, QWEN3_AS_PUBLISHED, LLAMA3, LLAMA3_AS_PUBLISHED, None]),
 )
 def test_special_tokens_within_texts_are_text(pieces: list[str], template: str | None, learned: Any) -> None:
     """For every question and answer, the special tokens are those of the template, and decoding returns the text."""

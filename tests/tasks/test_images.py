@@ -1,4 +1,9 @@
-from collections.abc import Sequence
+import hashlib
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +12,15 @@ import numpy as np
 import pytest
 import torch
 from made_images import image_of
+from PIL import Image
 
+from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.vision import ImagesData
+from hamu_ray.tasks.vision import pixels
 from hamu_ray.tasks.vision.images import load_images_data
-from hamu_ray.tasks.vision.labels import spread_over_classes
+from hamu_ray.tasks.vision.labels import labelled_rows, spread_over_classes
+from hamu_ray.tasks.vision.pixels import decoded_pixels
+from hamu_ray.tasks.vision.preprocessing import preprocessing_of
 
 GREY = {"mean": (0.5,), "std": (0.5,)}
 
@@ -155,14 +165,82 @@ def test_cache_is_read_and_follows_the_files(image_folder: Path, tmp_path: Path)
     cache = tmp_path / "cache"
     config = ImagesData(path=str(image_folder))
     first = load_images_data(config, cache)
-    assert len(list(cache.iterdir())) == 2
+    assert len(list(cache.glob("*.npy"))) == 2
     again = load_images_data(config, cache)
     assert torch.equal(first.train.pixels, again.train.pixels)
     assert again.train.pixels.is_contiguous(memory_format=torch.channels_last)
     load_images_data(ImagesData(path=str(image_folder), train_limit=2), cache)
-    assert len(list(cache.iterdir())) == 3
+    assert len(list(cache.glob("*.npy"))) == 3
     image_of(77).save(image_folder / "train" / "cat" / "0.png")
     assert load_images_data(config, cache).train.pixels[0, 0, 0, 0] == 77
+
+
+def pixels_of(folder: Path, cache: Path | None) -> np.ndarray:
+    config = ImagesData(path=str(folder))
+    train, _, _ = labelled_rows(config)
+    return decoded_pixels(
+        train.dataset,
+        config.image_column,
+        preprocessing=preprocessing_of(config, ModelConfig()),
+        where="here",
+        cache=cache,
+    )
+
+
+def peak_of(make: Callable[[], np.ndarray]) -> int:
+    """Return the most bytes that were allocated meanwhile."""
+    tracemalloc.start()
+    make()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_decoded_images_are_mapped_and_never_in_memory_at_once(
+    tmp_path: Path, offline: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "many"
+    for split, count in (("train", 60), ("test", 2)):
+        for number in range(count):
+            file = folder / split / ("cat", "dog")[number % 2] / f"{number:02d}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (256, 256), (number, 7, 9)).save(file)
+    monkeypatch.setattr("hamu_ray.tasks.vision.pixels.ROWS_AT_ONCE", 4)
+    size = 60 * 256 * 256 * 3
+    for warm in (None, tmp_path / "warm", tmp_path / "warm"):
+        pixels_of(folder, warm)  # what first calls import and prepare is no image
+    assert peak_of(lambda: pixels_of(folder, tmp_path / "cache")) < size / 2
+    assert peak_of(lambda: pixels_of(folder, tmp_path / "cache")) < size / 10
+    assert peak_of(lambda: pixels_of(folder, None)) > size
+    assert np.array_equal(pixels_of(folder, tmp_path / "cache"), pixels_of(folder, None))
+
+
+def test_one_process_decodes_for_all(
+    image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded, original = [], pixels._decoded
+
+    def counted(*given: Any) -> Iterator[np.ndarray]:
+        decoded.append(threading.get_ident())
+        time.sleep(0.2)
+        return original(*given)
+
+    monkeypatch.setattr(pixels, "_decoded", counted)
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: pixels_of(image_folder, tmp_path / "cache"), range(3)))
+    assert len(decoded) == 1
+    assert all(np.array_equal(one, found[0]) for one in found)
+
+
+def test_the_fingerprint_is_that_of_the_images_in_one_piece(
+    image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hamu_ray.tasks.vision.data.HASHED_AT_ONCE", 3)
+    data = load_images_data(ImagesData(path=str(image_folder)), None)
+    content = hashlib.sha256(repr((2, data.mean, data.std)).encode())
+    for tensor in (data.train.pixels, data.train.labels, data.test.pixels, data.test.labels):
+        content.update(str(tuple(tensor.shape)).encode() + tensor.contiguous().numpy().tobytes())
+    assert data.fingerprint == content.hexdigest()
 
 
 def test_unwritable_cache_costs_only_the_cache(image_folder: Path, tmp_path: Path) -> None:

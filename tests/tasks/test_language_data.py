@@ -203,6 +203,19 @@ def test_checkpoints_that_do_not_fit(text_corpus: Path, text_checkpoint: Path, t
     assert error_of(data, name=str(folder)).endswith("has no end-of-text token; use another")
 
 
+def test_a_checkpoint_without_a_tokenizer_is_named(
+    text_corpus: Path, text_checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "bare"
+    shutil.copytree(text_checkpoint, folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        (folder / name).unlink(missing_ok=True)
+    assert error_of(tofu(text_corpus), name=str(folder)) == (
+        f"model.name: {folder} has no tokenizer (tokenizer_config.json); save it there with "
+        "tokenizer.save_pretrained, or give a folder that holds one"
+    )
+
+
 def test_a_prompt_without_room_for_its_answer_is_named(text_corpus: Path) -> None:
     config = tofu(text_corpus, max_length=12)
     corpus = load_corpus(config, ForgetSplit())

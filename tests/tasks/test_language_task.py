@@ -19,6 +19,7 @@ from hamu_ray.tasks.language.scores import answer_logits, answer_scores, greedy_
 from hamu_ray.tasks.language.sequences import Sequences
 from hamu_ray.tasks.language.task import LanguageTask
 from hamu_ray.tasks.modes import eval_mode
+from hamu_ray.tasks.validation import validation_mask
 from tests.made_texts import FORGET, LORA, RETAIN, tofu
 
 CPU = torch.device("cpu")
@@ -241,3 +242,20 @@ def test_low_precision_keeps_what_is_trained_in_float32(text_corpus: Path, text_
     functional.cross_entropy(outputs.logits.float(), outputs.labels).backward()
     assert all(p.grad.dtype == torch.float32 for p in model.parameters() if p.grad is not None)
     assert math.isfinite(task.evaluate(model, Alone(), subset=2)["retain_loss"])
+
+
+def test_a_sweep_selects_by_texts_that_no_other_number_is_of(text_corpus: Path) -> None:
+    settings = {"utility": "test_prob", "test_share": 0.5}
+    whole = task_of(text_corpus, data=settings)
+    part = task_of(text_corpus, data={**settings, "validation": 0.5})
+    assert part.fingerprint != whole.fingerprint
+    held = validation_mask(len(whole._test), 0.5)
+    model = part.build_model(1)
+    probabilities = [math.exp(likelihood) for likelihood, _ in likelihoods(model.eval(), part._texts)]
+    texts = part._test.numpy()
+    for subset in (None, 1000):
+        measures = part.evaluate(model, Alone(), subset=subset)
+        for name, chosen in (("validation_prob", texts[held]), ("test_prob", texts[~held])):
+            expected = sum(probabilities[at] for at in chosen) / len(chosen)
+            assert measures[name] == pytest.approx(expected, rel=1e-4)
+        assert part.compare(measures, None, measures)["retain_utility"] == measures["validation_prob"]

@@ -1,9 +1,8 @@
 import copy
 import logging
 import math
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,41 +17,12 @@ from hamu_ray.metrics import VISION, Undefined
 from hamu_ray.metrics.membership import mia_confidence
 from hamu_ray.metrics.undefined import reasons
 from hamu_ray.tasks import build_task, load_data, metric_names
+from hamu_ray.tasks.registry import forecast_data
+from hamu_ray.tasks.validation import validation_mask
 from hamu_ray.tasks.vision.data import VisionData
 from hamu_ray.tasks.vision.measures import ALL, CHEAP
 from hamu_ray.tasks.vision.task import VisionTask
-
-
-class Alone:
-    rank = 0
-    size = 1
-
-    def gather_rows(self, rows: Tensor) -> Tensor:
-        return rows
-
-
-class Meeting:
-    """Where the ranks of one group, each a thread, exchange their rows."""
-
-    def __init__(self, size: int) -> None:
-        self.barrier = threading.Barrier(size, timeout=60)
-        self.rows: dict[int, Tensor] = {}
-
-
-@dataclass
-class OneOf:
-    """A rank of a group of threads."""
-
-    rank: int
-    size: int
-    meeting: Meeting
-
-    def gather_rows(self, rows: Tensor) -> Tensor:
-        self.meeting.rows[self.rank] = rows
-        self.meeting.barrier.wait()
-        gathered = torch.cat([self.meeting.rows[rank] for rank in range(self.size)])
-        self.meeting.barrier.wait()
-        return gathered
+from tests.thread_ranks import Alone, Meeting, OneOf
 
 
 def task_on(data: VisionData, forget: ForgetConfig | None = None, **model: Any) -> VisionTask:
@@ -132,7 +102,7 @@ def test_every_measure_has_a_name_and_only_those(task: VisionTask, model: nn.Mod
     measures = task.evaluate(model, Alone())
     compared = task.compare(measures, None, measures)
     assert tuple(measures) == ALL
-    assert set(measures) | set(compared) == set(VISION) - {"forget_quality_ceiling"}  # of several references
+    assert set(measures) | set(compared) == set(VISION) - {"forget_quality_ceiling", "validation_accuracy"}
     assert set(metric_names("vision")) > set(VISION)
     assert all(math.isfinite(value) for value in {**measures, **compared}.values())
     assert compared["avg_gap"] == 0
@@ -262,6 +232,52 @@ def test_without_a_reference_a_forgotten_class_is_assumed_unknown(task: VisionTa
     compared = task.compare({"forget_accuracy": 0.2, "test_accuracy": 0.9}, None, None)
     assert compared.pop("forget_quality").reason == "there is no reference"  # type: ignore[attr-defined]
     assert compared == pytest.approx({"forget_accuracy_quality": 0.8, "retain_utility": 0.9})
+
+
+@pytest.mark.parametrize("subset", [None, 20])
+def test_a_sweep_selects_by_images_that_no_other_number_is_of(
+    digits: VisionData, model: nn.Module, subset: int | None
+) -> None:
+    whole = task_on(digits)
+    task = task_on(replace(digits, validation=0.25))
+    assert task.fingerprint != whole.fingerprint
+    held = validation_mask(len(digits.test), 0.25)
+    kept = (digits.test.labels != 3).numpy()
+    assert held.sum() == 90
+    measures = task.evaluate(model, Alone(), subset=subset)
+    compared = task.compare(measures, None, task.evaluate(model, Alone()))
+    assert compared["retain_utility"] == measures["validation_accuracy"]
+    if subset is None:
+        images = (digits.test.pixels.float() / 255 - DigitsData.usual[0][0]) / DigitsData.usual[1][0]
+        model.eval()
+        with torch.no_grad():
+            right = (model(images).argmax(1) == digits.test.labels).numpy()
+        assert measures["validation_accuracy"] == pytest.approx(right[held & kept].mean())
+        assert measures["test_accuracy"] == pytest.approx(right[~held & kept].mean())
+        assert len(measures.per_item["test_losses"]) == (~held & kept).sum()
+        meeting = Meeting(2)
+        with ThreadPoolExecutor(2) as pool:
+            ranks = list(
+                pool.map(lambda rank: task.evaluate(copy.deepcopy(model), OneOf(rank, 2, meeting)), range(2))
+            )
+        assert ranks[0] == ranks[1]
+        assert ranks[1]["validation_accuracy"] == measures["validation_accuracy"]
+
+
+@pytest.mark.parametrize("fraction", [0.001, 0.999])
+def test_a_validation_part_that_leaves_nothing_is_an_error(digits: VisionData, fraction: float) -> None:
+    with pytest.raises(ValueError, match=r"data\.validation: 0\..* of 360 test examples leaves none"):
+        task_on(replace(digits, validation=fraction))
+
+
+def test_what_will_be_tested_is_forecast_in_two_parts() -> None:
+    def sizes(validation: float) -> dict[str, int]:
+        forecast = forecast_data(DigitsData(validation=validation), ForgetClass(), 41, ModelConfig())
+        return {name: side.examples for name, side in forecast.splits.items()}
+
+    whole, parts = sizes(0.0), sizes(0.25)
+    assert parts == {**whole, "test": 270, "validation": 90}
+    assert whole["test"] == 360
 
 
 def test_a_class_that_is_kept_in_part_stays_in_the_test_set(digits: VisionData, model: nn.Module) -> None:

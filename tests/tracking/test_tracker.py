@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hamu_ray.results.append_log import AppendLog, read_log
+from hamu_ray.results.durable.append_log import AppendLog, read_log
 from hamu_ray.results.folder import OUTBOX_FILE, SENT_FILE
 from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.delivery import Delivery, is_refusal

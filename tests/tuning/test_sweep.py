@@ -19,10 +19,10 @@ from safetensors.torch import load_file
 
 from hamu_ray.config.sources.files import load_run
 from hamu_ray.metrics.table import COSTS
+from hamu_ray.results.durable.sealed import read_sealed, write_sealed
 from hamu_ray.results.folder import HARDNESS_FILE, MODEL_FILE, RUN_FILE, read_records
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.reader import read_sweep
-from hamu_ray.results.sealed import read_sealed, write_sealed
 from hamu_ray.results.summary import method_of
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import TrialRecord

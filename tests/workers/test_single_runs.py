@@ -37,10 +37,10 @@ def test_a_second_point_does_not_replace_the_first(
     storage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = (run_of(storage, optimizer={"learning_rate": rate}) for rate in (0.01, 0.02))
-    assert run_single(first) == 0
+    assert run_single(first).exit_code == 0
     model = storage / "runs" / folder_name(first) / MODEL_FILE
     content = model.read_bytes()
-    assert run_single(second) == 0
+    assert run_single(second).exit_code == 0
     assert (storage / "runs" / folder_name(second) / MODEL_FILE).read_bytes() != content
     assert model.read_bytes() == content
 

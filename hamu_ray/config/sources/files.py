@@ -74,6 +74,16 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     return _checked_sweep(source) if SPACE in source.document else _validated(RunConfig, source)
 
 
+def check_run_document(document: dict[str, Any], origin: str) -> RunConfig:
+    """Check the configuration of one run that is plain data; raises `ConfigError` that begins with its origin."""
+    return _validated(RunConfig, Source(origin, document, []))
+
+
+def check_sweep_document(document: dict[str, Any], origin: str) -> SweepConfig:
+    """Check a search space that is plain data, as `load_sweep` does; raises `ConfigError` as `check_run_document`."""
+    return _checked_sweep(Source(origin, document, []))
+
+
 def read_source(path: str | Path, overrides: Sequence[str] = ()) -> Source:
     """Read a file and the files it extends, and apply ``--set``; raises `ConfigError`."""
     stack = read_stack(path)

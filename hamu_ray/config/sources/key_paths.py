@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+METHOD_PREFIX = "method."
+METHOD_NAME = "method.name"
+
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flatten nested mappings into one with dotted key paths."""

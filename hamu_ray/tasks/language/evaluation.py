@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hamu_ray.metrics import language_names, names
-from hamu_ray.metrics.language_names import EVALUATION_SETS, SPLITS
+from hamu_ray.metrics.language_names import EVALUATION_SETS, SPLITS, VALIDATION_PROB
 from hamu_ray.metrics.measured import Measured, Measures
-from hamu_ray.metrics.memorization import item_losses
+from hamu_ray.metrics.memorization import item_losses, mean_probability
 from hamu_ray.metrics.tofu import Alternatives
 from hamu_ray.metrics.tokens import TokenScores
 from hamu_ray.tasks.language.corpus import TextSplit
@@ -27,6 +27,7 @@ from hamu_ray.tasks.language.measures import (
 from hamu_ray.tasks.language.scores import answer_logits, answer_scores, greedy_answers
 from hamu_ray.tasks.language.sequences import Batch, Sequences
 from hamu_ray.tasks.task import Share, from_first_rank
+from hamu_ray.tasks.validation import validation_mask
 
 EVERY = (
     *ALL,
@@ -47,12 +48,14 @@ class Evaluation:
         self._rows, self._texts = encodings.corpus.rows, encodings.texts
         self._batch_size = batch_size
         self._seed = seed
+        held = validation_mask(len(split.test), encodings.encoder.config.validation)
         self._indices = {
             "retain": torch.from_numpy(split.retain),
             "forget": torch.from_numpy(split.forget),
             "duplicate": torch.from_numpy(split.duplicates),
-            "test": torch.from_numpy(split.test),
+            "test": torch.from_numpy(split.test[~held]),
         }
+        self._validation = torch.from_numpy(split.test[held])
         questions = self._rows.questions
         self._learned = torch.cat([self._indices[name] for name in ("retain", "forget", "duplicate")])
         parts = {"retain": split.retain, "forget": split.forget}
@@ -65,11 +68,14 @@ class Evaluation:
         """Evaluate a model in eval mode, without gradients; see `LanguageTask.evaluate`."""
         scores = partial(self._scores, model, share)
         splits = {name: scores(self._texts, indices) for name, indices in self.measured(subset).items()}
+        of_validation = scores(self._texts, self._drawn_validation(subset)) if len(self._validation) else None
         alternatives, generated = {}, {}
         if subset is None:
             alternatives = {name: self._alternatives(scores, name) for name in self.asked}
             generated = self._generated(model, share)
-        order = EVERY if subset is None else CHEAP
+        order: tuple[str, ...] = EVERY if subset is None else CHEAP
+        if of_validation is not None:
+            order = (*order, VALIDATION_PROB)
         items = {names.FORGET_LOSSES: item_losses(splits["forget"]).tolist(), **forget_items(alternatives)}
         if subset is None and "test" in splits:
             items[names.TEST_LOSSES] = item_losses(splits["test"]).tolist()
@@ -80,11 +86,18 @@ class Evaluation:
             texts = self._answers()
             measures = all_measures(splits, texts=texts, generated=generated, alternatives=alternatives)
             measures |= self.counted()
+        if of_validation is not None and share.rank == 0:
+            measures[VALIDATION_PROB] = mean_probability(of_validation)
         values = [measures[name] for name in order if measures]
         device = self._texts.tokens.device
         gathered = zip(order, from_first_rank(share, values, device), strict=True)
         per_item = {name: from_first_rank(share, items[name], device) for name in items}
         return Measured(measures or gathered, per_item)
+
+    def _drawn_validation(self, subset: int | None) -> Tensor:
+        """Return the validation texts, or a random subset of them, as indices of the corpus."""
+        generator = np.random.default_rng((self._seed, SUBSET_STREAM))
+        return self._validation[np.sort(generator.permutation(len(self._validation))[:subset])]
 
     def measured(self, subset: int | None = None) -> dict[str, Tensor]:
         """Return the texts that each split is evaluated on, as indices of the corpus (int64, CPU)."""

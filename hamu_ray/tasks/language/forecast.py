@@ -10,6 +10,7 @@ from hamu_ray.tasks.language.encoding.encoder import Encoder
 from hamu_ray.tasks.language.encoding.tokenizer import load_tokenizer
 from hamu_ray.tasks.overlap import text_matches
 from hamu_ray.tasks.request import Indices
+from hamu_ray.tasks.validation import VALIDATION, validation_mask
 
 AT_ONCE = 1000
 """Number of texts that are encoded at once."""
@@ -25,10 +26,12 @@ def forecast_language(
     corpus = load_corpus(config, forget)
     split = split_corpus(corpus, forget, seed)
     encoder = Encoder(load_tokenizer(model, corpus.texts, cache), config)
+    held = validation_mask(len(split.test), config.validation)
     parts = {
         "forget": split.forget,
         "retain": split.retain,
-        "test": split.test,
+        "test": split.test[~held],
+        VALIDATION: split.test[held],
         "duplicate": split.duplicates,
     }
     content = hashlib.sha256()

@@ -75,6 +75,9 @@ class LanguageTask:
             parts += [choices.answers, choices.right, choices.wrong]
         content = hashlib.sha256("".join(texts.digest for texts in parts).encode())
         content.update(self._test.numpy().data)
+        if validation := self._encodings.encoder.config.validation:
+            # No training depends on it, but the metrics that are stored with a model do.
+            content.update(f"validation {validation}".encode())
         return content.hexdigest()
 
     def build_model(self, seed: int, start: Start | None = None) -> nn.Module:
@@ -176,6 +179,8 @@ class LanguageTask:
         """
         config = self._encodings.encoder.config
         utility = language_names.prob_of("test")
+        if language_names.VALIDATION_PROB in measures:
+            utility = language_names.VALIDATION_PROB
         if isinstance(config, TofuData) and config.utility == "model_utility" and self._evaluation.asked:
             utility = language_names.model_utility_of(geometric=False)
         compared = {

@@ -12,6 +12,9 @@ from torch import Tensor
 if TYPE_CHECKING:
     from hamu_ray.tasks.request import Source
 
+HASHED_AT_ONCE = 256
+"""Images that are copied at once for the fingerprint."""
+
 
 @dataclass(frozen=True, eq=False)
 class Examples:
@@ -59,6 +62,8 @@ class VisionData:
     std: tuple[float, ...]
     source: "Source | None" = None
     """The rows of the training images, in which a request selects."""
+    validation: float = 0.0
+    """Fraction of the test images that a sweep searches and selects by."""
 
     @property
     def device(self) -> torch.device:
@@ -77,7 +82,10 @@ class VisionData:
         content = hashlib.sha256(repr((len(self.class_names), self.mean, self.std)).encode())
         for tensor in (self.train.pixels, self.train.labels, self.test.pixels, self.test.labels):
             content.update(str(tuple(tensor.shape)).encode())
-            content.update(tensor.cpu().contiguous().numpy().data)
+            for part in tensor.split(HASHED_AT_ONCE):  # contiguous, each is a copy in another order of memory
+                content.update(part.cpu().contiguous().numpy().data)
+        if self.validation:  # no training depends on it, but the metrics that are stored with a model do
+            content.update(f"validation {self.validation}".encode())
         return content.hexdigest()
 
     def with_labels(self, order: Tensor) -> "VisionData":

@@ -30,4 +30,12 @@ def load_digits_data(config: DigitsData, preprocessing: Preprocessing | None = N
         return Examples(as_pixels(pixels[rows]), torch.from_numpy(labels[rows]))
 
     source = digits_source(len(labels), train)
-    return VisionData(examples(train), examples(test), DIGITS, preprocessing.mean, preprocessing.std, source)
+    return VisionData(
+        examples(train),
+        examples(test),
+        DIGITS,
+        preprocessing.mean,
+        preprocessing.std,
+        source,
+        config.validation,
+    )

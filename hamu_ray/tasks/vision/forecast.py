@@ -21,6 +21,7 @@ from hamu_ray.tasks.vision.labels import (
 
 if TYPE_CHECKING:
     from datasets import Dataset
+from hamu_ray.tasks.validation import VALIDATION, validation_mask
 
 AT_ONCE = 256
 """Number of images that are read at once."""
@@ -40,6 +41,8 @@ def forecast_vision(
     for found in _contents(config, "train", split.forget):
         content.update(found)
 
+    held = validation_mask(_count(config, "test"), config.validation)
+
     def line(index: int) -> str:
         row = index if source.used is None else source.used[index]
         file = files[index] if files else ""
@@ -50,7 +53,8 @@ def forecast_vision(
         splits={
             "forget": Side(len(split.forget)),
             "retain": Side(len(split.retain)),
-            "test": Side(_count(config, "test")),
+            "test": Side(int((~held).sum())),
+            **({VALIDATION: Side(int(held.sum()))} if held.any() else {}),
         },
         first=[line(index) for index in split.forget[:SHOWN].tolist()],
         digest=content.hexdigest(),

@@ -42,7 +42,9 @@ def load_images_data(
             f"data.image_size: training and test images of {config.path} differ in size "
             f"({_size(trained)} and {_size(tested)}): set a common size"
         )
-    return VisionData(trained, tested, names, preprocessing.mean, preprocessing.std, train.source)
+    return VisionData(
+        trained, tested, names, preprocessing.mean, preprocessing.std, train.source, config.validation
+    )
 
 
 def _size(examples: Examples) -> str:

@@ -1,16 +1,18 @@
-"""Decoding of a split's images into one uint8 array, cached in a file."""
+"""Decoding a split's images into one uint8 array, once: the result is a file that all processes map into memory."""
 
 import hashlib
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from filelock import FileLock
 from torch import Tensor
 
 from hamu_ray.tasks.hub import one_line
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 """Part of every cache key: increase it when decoding changes, so that old files are no longer used."""
 
 ROWS_AT_ONCE = 256
@@ -33,25 +35,65 @@ def decoded_pixels(
 ) -> np.ndarray:
     """Return a column's images as uint8 ``(n, height, width, channels)``.
 
-    With ``cache``, a folder, the array is cached there. The key includes the data set's fingerprint, so that changed
-    files are decoded again.
+    With ``cache``, a folder, the array is a file there, decoded by the first process that asks for it and mapped into
+    memory: processes of a machine share it, and read the images alone that they use. Its key holds the data set's
+    fingerprint, so changed files are decoded anew. Without one, or where it cannot be written, it is in memory.
 
     ``where`` names the split in errors. Raises `ValueError` for an image that cannot be decoded, and for images that
     end up with different sizes.
     """
+    chunks = partial(_decoded, dataset, column, preprocessing, where)
     if cache is None:
-        return _decode(dataset, column, preprocessing, where)
+        return _in_memory(chunks(), len(dataset))
     key = (CACHE_FORMAT, dataset._fingerprint, column, preprocessing.resizing, len(dataset))
-    path = cache / f"pixels-{hashlib.sha256(repr(key).encode()).hexdigest()[:24]}.safetensors"
-    if path.is_file():
-        return load_file(path)["pixels"].numpy()
-    pixels = _decode(dataset, column, preprocessing, where)
-    _write_atomically(path, torch.from_numpy(pixels))
+    path = cache / f"pixels-{hashlib.sha256(repr(key).encode()).hexdigest()[:24]}.npy"
+    try:
+        if not path.is_file():
+            cache.mkdir(parents=True, exist_ok=True)
+            with FileLock(
+                path.with_suffix(".lock")
+            ):  # one process of this machine decodes, others wait for its file
+                if not path.is_file():
+                    _write_atomically(path, chunks(), len(dataset))
+        return np.load(path, mmap_mode="c", allow_pickle=False)
+    except OSError as error:
+        logger.warning("decoded images are not cached in %s: %s", cache, one_line(error))
+        return _in_memory(chunks(), len(dataset))
+
+
+def _in_memory(chunks: Iterator[np.ndarray], count: int) -> np.ndarray:
+    """Return the images of all chunks in one array."""
+    first = next(chunks)
+    pixels = np.empty((count, *first.shape[1:]), dtype=np.uint8)
+    start = 0
+    for chunk in chain([first], chunks):
+        pixels[start : start + len(chunk)] = chunk
+        start += len(chunk)
     return pixels
 
 
-def _decode(dataset: "Dataset", column: str, preprocessing: Preprocessing, where: str) -> np.ndarray:
-    """Decode all images; the first determines their size."""
+def _write_atomically(path: Path, chunks: Iterator[np.ndarray], count: int) -> None:
+    """Write the images of all chunks as one array, in a file that others see whole or not at all.
+
+    No more than a chunk is ever in memory.
+    """
+    handle, draft = tempfile.mkstemp(dir=path.parent, suffix=".draft")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            first = next(chunks)
+            header = {"descr": "|u1", "fortran_order": False, "shape": (count, *first.shape[1:])}
+            np.lib.format.write_array_header_1_0(file, header)
+            for chunk in chain([first], chunks):
+                file.write(chunk.data)
+        os.replace(draft, path)
+    finally:
+        Path(draft).unlink(missing_ok=True)
+
+
+def _decoded(
+    dataset: "Dataset", column: str, preprocessing: Preprocessing, where: str
+) -> Iterator[np.ndarray]:
+    """Yield all images in chunks, uint8 ``(k, height, width, channels)``; the first image gives their size."""
     from datasets import Image
 
     resize = resizer(preprocessing)
@@ -62,7 +104,7 @@ def _decode(dataset: "Dataset", column: str, preprocessing: Preprocessing, where
         raise ValueError(
             f"data.image_column: {column} of {where} does not contain images: {one_line(error)}"
         ) from error
-    pixels: np.ndarray | None = None
+    first: np.ndarray | None = None
     for start in range(0, len(images), ROWS_AT_ONCE):
         stop = min(start + ROWS_AT_ONCE, len(images))
         try:
@@ -72,20 +114,19 @@ def _decode(dataset: "Dataset", column: str, preprocessing: Preprocessing, where
                 f"data.path: an image in rows {start} to {stop - 1} of {where} cannot be decoded: "
                 f"{one_line(error)}"
             ) from error
+        chunk = []
         for row, image in enumerate(batch, start):
             if image is None:
                 raise ValueError(f"data.image_column: row {row} of {where} has no image")
             array = resize(np.asarray(image).reshape(image.height, image.width, -1))
-            if pixels is None:
-                pixels = np.empty((len(images), *array.shape), dtype=np.uint8)
-            if array.shape != pixels.shape[1:]:
+            first = array if first is None else first
+            if array.shape != first.shape:
                 raise ValueError(
-                    f"data.image_size: images of {where} differ in size ({_size(pixels[0])} and, in row "
+                    f"data.image_size: images of {where} differ in size ({_size(first)} and, in row "
                     f"{row}, {_size(array)}): set a common size"
                 )
-            pixels[row] = array
-    assert pixels is not None, "the split is empty"
-    return pixels
+            chunk.append(array)
+        yield np.stack(chunk)
 
 
 def resizer(preprocessing: Preprocessing) -> Callable[[np.ndarray], np.ndarray]:
@@ -130,18 +171,3 @@ def _processed(file: Path) -> Callable[[np.ndarray], np.ndarray]:
 def _size(array: np.ndarray) -> str:
     height, width = array.shape[:2]
     return f"{width}x{height}"
-
-
-def _write_atomically(path: Path, pixels: Tensor) -> None:
-    """Write a cache file atomically; if the disk is full, only the cache is lost."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(dir=path.parent, suffix=".draft")
-        os.close(handle)
-        try:
-            save_file({"pixels": pixels}, draft)
-            os.replace(draft, path)
-        finally:
-            Path(draft).unlink(missing_ok=True)
-    except OSError as error:
-        logger.warning("decoded images are not cached in %s: %s", path.parent, one_line(error))

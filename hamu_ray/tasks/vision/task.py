@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.vision import ForgetClass, ForgetConfig
 from hamu_ray.metrics import comparison, names
+from hamu_ray.metrics.classification import accuracy
 from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.metrics.undefined import Undefined, reasons
 from hamu_ray.tasks.modes import eval_mode
 from hamu_ray.tasks.task import Outputs, Share, Start, Teacher, from_first_rank
+from hamu_ray.tasks.validation import VALIDATION, validation_mask
 from hamu_ray.tasks.vision.classes import output_order
 from hamu_ray.tasks.vision.data import Examples, VisionData, indices_on
 from hamu_ray.tasks.vision.export import exported, loading_code
@@ -47,7 +49,10 @@ class VisionTask:
         self._splits = {"retain": torch.from_numpy(split.retain), "forget": torch.from_numpy(split.forget)}
         kept = np.unique(data.train.labels.cpu().numpy()[split.retain])
         is_test = np.isin(data.test.labels.cpu().numpy(), kept)
-        self._test, self._unseen = (torch.from_numpy(np.flatnonzero(part)) for part in (is_test, ~is_test))
+        held = validation_mask(len(data.test), data.validation)
+        self._test, self._validation, self._unseen = (
+            torch.from_numpy(np.flatnonzero(part)) for part in (is_test & ~held, is_test & held, ~is_test)
+        )
         order = torch.from_numpy(output_order(data.class_names, model))
         self.data = data.with_labels(order)  # from here on, labels are the model's class indices
         self._forgotten_class = None if split.forgotten_class is None else int(order[split.forgotten_class])
@@ -122,7 +127,8 @@ class VisionTask:
             logits = share.gather_rows(self._evaluated_logits(model, source, mine))
             labels = source.labels.index_select(0, indices.to(self.device))
             splits[name] = _one_item_each(logits, labels)
-        order = ALL if subset is None else CHEAP
+        validation = (names.VALIDATION_ACCURACY,) if len(self._validation) else ()
+        order = (*(ALL if subset is None else CHEAP), *validation)
         measures: Measures = {}
         items = {names.FORGET_LOSSES: "forget", **({names.TEST_LOSSES: "test"} if subset is None else {})}
         losses: dict[str, list[float]] = {}
@@ -132,6 +138,9 @@ class VisionTask:
                 if subset is None
                 else cheap_measures(splits)
             )
+            if validation:
+                outputs = splits[VALIDATION]
+                measures[names.VALIDATION_ACCURACY] = accuracy(outputs.logits, outputs.labels)
             losses = {name: exact_losses(splits[split]) for name, split in items.items()}
             self._log_reasons(measures)
         values = from_first_rank(share, [measures[name] for name in order if measures], self.device)
@@ -153,7 +162,9 @@ class VisionTask:
             expected = 0.0
         compared: Measures = {
             **self._forget_quality(measures, original, reference),
-            names.RETAIN_UTILITY: measures[names.accuracy_of("test")],
+            names.RETAIN_UTILITY: measures.get(
+                names.VALIDATION_ACCURACY, measures[names.accuracy_of("test")]
+            ),
             names.FORGET_ACCURACY_QUALITY: comparison.score_quality(measures[forget_accuracy], expected),
         }
         if names.MIA_CONFIDENCE in measures:
@@ -204,6 +215,7 @@ class VisionTask:
             "retain": (train, self._splits["retain"]),
             "forget": (train, self._splits["forget"]),
             "test": (test, self._test),
+            **({VALIDATION: (test, self._validation)} if len(self._validation) else {}),
         }
         if subset is None:
             return {**found, UNSEEN: (test, self._unseen)}
@@ -213,6 +225,7 @@ class VisionTask:
     def _drawn(self, subset: int) -> dict[str, NDArray[np.int64]]:
         """Return the indices of a random subset of each split, the same at every evaluation."""
         sizes = {**{name: len(at) for name, at in self._splits.items()}, "test": len(self._test)}
+        sizes[VALIDATION] = len(self._validation)
         generator = np.random.default_rng((self._seed, SUBSET_STREAM))
         return {name: np.sort(generator.permutation(size)[:subset]) for name, size in sizes.items()}
 

@@ -52,6 +52,7 @@ def solved(case: dict, shapes: list[list[int]], inputs: list[Tensor]) -> Tensor:
     if case["method"] == "gdiff":  # the original's was handed the gradient of the negated forget loss
         forget = [-part for part in forget]
     options = {option: case[option] for option in OPTIONS if option in case}
+    options["infeasible"] = "least_step"  # as the original does
     gradients, _ = equivalent_gradients(case["method"], retain, forget, lr=case["lr"], **options)
     return torch.cat([gradient.reshape(-1) for gradient in gradients]).cpu().double()
 

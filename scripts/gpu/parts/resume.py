@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hamu_ray.engine.checkpoint import Checkpoints
+from hamu_ray.engine.files.checkpoint import Checkpoints
 from hamu_ray.engine.loop import Loop
 from hamu_ray.engine.state import changing_state
 from hamu_ray.pairing.group import Alone

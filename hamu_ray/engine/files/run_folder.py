@@ -10,14 +10,14 @@ import yaml
 from torch import nn
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.engine.card import CARD_FILE, model_card
+from hamu_ray.engine.files.card import CARD_FILE, model_card
+from hamu_ray.engine.files.tensors import save_tensors
 from hamu_ray.engine.history import History
 from hamu_ray.engine.state import changing_state
-from hamu_ray.engine.tensors import save_tensors
+from hamu_ray.results.durable.sealed import write_sealed
 from hamu_ray.results.folder import HARDNESS_FILE, MODEL_FILE, OUTCOME_FILE, RUN_FILE
 from hamu_ray.results.hardness import GRADIENT_COSINE, HARDNESS, hardness_sentences, histories_of
 from hamu_ray.results.outcome import Outcome, Report
-from hamu_ray.results.sealed import write_sealed
 from hamu_ray.storage import StoragePath, write_atomically
 
 

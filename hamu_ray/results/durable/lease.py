@@ -1,8 +1,8 @@
-"""A lease on a sweep's folder: one driver at a time writes it, on whichever machine it runs.
+"""A lease on a sweep's folder: only one driver at a time writes it, on any machine.
 
-On one machine, and on network file systems that lock files, a lock of the operating system decides, which ends with its
-process. Elsewhere a heartbeat does: a file that the holder writes anew every few seconds. Another driver watches the
-file, so the clocks of the two machines are not compared.
+On one machine, and on network file systems with file locks, the lease is a lock of the operating system, which ends
+with its process. Elsewhere it is a heartbeat: a file that the holder rewrites every few seconds. Other drivers watch
+the file, so that clocks of different machines are never compared.
 """
 
 import fcntl
@@ -18,33 +18,33 @@ from typing import Any
 from uuid import uuid4
 
 from hamu_ray.config.sources.files import ConfigError
-from hamu_ray.results.sealed import Damaged, read_sealed, write_sealed
+from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.wording import shown
 
 LEASE_FILE = "driver.json"
-"""The holder and its heartbeat."""
+"""File with the holder and its heartbeat."""
 LOCK_FILE = "driver.lock"
-"""What the operating system locks."""
+"""File that the operating system locks."""
 BEAT_SECONDS = 10.0
 PATIENCE_SECONDS = 35.0
-"""How long the heartbeat of a driver on another machine may be missing until it counts as dead."""
+"""Time without a heartbeat after which a driver on another machine counts as dead, in seconds."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Held(ConfigError):
-    """Another driver holds the lease; the text is one line that names it."""
+    """Another driver holds the lease; the message is one line that names it."""
 
 
 class Lease:
-    """The lease on a folder, as a context: taken at its beginning, given back at its end."""
+    """The lease on a folder, as a context manager."""
 
     def __init__(self, folder: Path, on_loss: Callable[[], None] = lambda: None) -> None:
-        """Prepare to take the lease of a folder that exists.
+        """Prepare to acquire the lease of an existing folder.
 
         Args:
-            folder: the sweep's.
-            on_loss: called in another thread if another driver has taken the lease, as it may after this process was
-                stopped for longer than `PATIENCE_SECONDS`.
+            folder: the sweep's folder.
+            on_loss: called in another thread if another driver has acquired the lease, which is possible after this
+                process was stopped for longer than `PATIENCE_SECONDS`.
         """
         self._folder = folder
         self._on_loss = on_loss
@@ -61,7 +61,7 @@ class Lease:
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
     def __enter__(self) -> "Lease":
-        """Take the lease; raises `Held`."""
+        """Acquire the lease; raises `Held`."""
         locked = self._take_lock()
         holder = self._holder()
         if not locked or (holder and holder["machine"] != self._own["machine"] and self._beats_on(holder)):
@@ -74,7 +74,7 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Give it back."""
+        """Release the lease."""
         self._closing.set()
         self._thread.join()
         if self._is_own():
@@ -89,7 +89,7 @@ class Lease:
             try:
                 self._beat()
             except OSError:
-                continue  # a full disk: whoever else writes there says so
+                continue  # disk full: other writers report it
 
     def _beat(self) -> None:
         self._beats += 1
@@ -100,14 +100,14 @@ class Lease:
         return holder is None or holder["token"] == self._own["token"]
 
     def _holder(self) -> dict[str, Any] | None:
-        """Return who holds the lease, or None where nobody does."""
+        """Return the holder of the lease, or None."""
         try:
             return read_sealed(self._folder / LEASE_FILE)
         except (OSError, Damaged):
             return None
 
     def _beats_on(self, before: dict[str, Any]) -> bool:
-        """Watch the holder's heartbeat for as long as it may be missing."""
+        """Watch the holder's heartbeat until it counts as dead."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             time.sleep(min(1.0, PATIENCE_SECONDS / 10))
@@ -119,7 +119,7 @@ class Lease:
         return False
 
     def _take_lock(self) -> bool:
-        """Take the operating system's lock; False where another process has it. Not all file systems have locks."""
+        """Acquire the operating system's lock; False if another process has it. Not all file systems have locks."""
         self._lock = os.open(self._folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -136,7 +136,7 @@ class Lease:
 
 
 def _machine() -> str:
-    """Return what identifies this machine until it is started again; host names may repeat."""
+    """Return an identifier of this machine until its next boot; host names are not unique."""
     return BOOT_ID.read_text().strip() if BOOT_ID.is_file() else socket.gethostname()
 
 
@@ -146,4 +146,4 @@ def _refusal(folder: Path, holder: dict[str, Any] | None) -> str:
         if holder
         else "another process runs this sweep"
     )
-    return f"{shown(folder)}: {who}; wait for its end, or stop it"
+    return f"{shown(folder)}: {who}; wait until it ends, or stop it"

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hamu_ray.results.append_log import AppendLog, read_log
+from hamu_ray.results.durable.append_log import AppendLog, read_log
 
 DOCUMENTS = [{"number": i, "text": "ä\n" * i, "value": float("inf")} for i in range(5)]
 TINY = """
 import json, sys
 from pathlib import Path
-from hamu_ray.results.append_log import AppendLog
+from hamu_ray.results.durable.append_log import AppendLog
 log = AppendLog(Path(sys.argv[1]))
 for number in range(100_000):
     try:

@@ -1,6 +1,6 @@
-"""Tensors as safetensors files, written whole or not at all, with a digest of their content in the metadata.
+"""Tensors as safetensors files, written atomically, with a digest of their content in the metadata.
 
-Equal tensors and metadata give equal files, byte by byte.
+Equal tensors and metadata give bitwise identical files.
 """
 
 import hashlib
@@ -16,11 +16,11 @@ from hamu_ray.engine.state import put_state
 from hamu_ray.storage import StoragePath, local_copy, write_atomically
 
 METADATA, DIGEST = "__metadata__", "blake2b"
-"""Keys in the head of a file: of its metadata, and in them of the digest."""
+"""Keys in a file's header: of the metadata, and of the digest within it."""
 ALIGNMENT = 8
-"""The head is filled up to a multiple of so many bytes, as the format asks for."""
+"""The header is padded to a multiple of this many bytes, as the format requires."""
 CHUNK = 1 << 22
-"""Bytes that are read at once."""
+"""Number of bytes that are read at once."""
 
 
 def save_tensors(
@@ -28,8 +28,8 @@ def save_tensors(
 ) -> None:
     """Write tensors as safetensors in contiguous format; shared memory is written once per name.
 
-    Marked as PyTorch's, which `transformers` asks for. The library writes metadata in an order of chance, so the head
-    is written anew in a sorted one.
+    The file is marked as PyTorch's, which `transformers` requires. The library writes metadata in random order, so the
+    header is rewritten in sorted order.
     """
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     content = memoryview(save(plain))
@@ -47,7 +47,7 @@ def load_tensors(path: StoragePath) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a safetensors file: tensors and metadata.
 
     Raises:
-        ValueError: The file is not there, not whole, or does not match its digest.
+        ValueError: The file does not exist, is incomplete, or does not match its digest.
     """
     try:
         with local_copy(path) as copy, safe_open(copy, framework="pt") as file:
@@ -76,9 +76,9 @@ def is_whole(path: StoragePath) -> bool:
 
 
 def is_damaged(path: StoragePath) -> bool:
-    """Whether a file's content does not match its digest, which files of other programs do not have.
+    """Whether a file's content contradicts its digest; files of other programs have none.
 
-    A file is read once in this process, and again when it was written again.
+    A file is read once per process, and again after it was rewritten.
 
     Raises:
         OSError: It cannot be read.
@@ -93,7 +93,7 @@ def is_damaged(path: StoragePath) -> bool:
             head = json.loads(file.read(length)) if length < state.st_size else {}
             expected = head[METADATA].pop(DIGEST, None)
         except (ValueError, LookupError, TypeError, AttributeError):
-            return False  # no safetensors file, which is found when it is opened
+            return False  # not a safetensors file, which is reported when it is opened
         hashed = hashlib.blake2b(_encoded(head), digest_size=16)
         while chunk := file.read(CHUNK):
             hashed.update(chunk)
@@ -104,11 +104,11 @@ def is_damaged(path: StoragePath) -> bool:
 
 
 _intact: set[tuple[str, int, int | None]] = set()
-"""Path, size and time of the last change of the files that this process has found intact."""
+"""Path, size and modification time of the files that this process has found intact."""
 
 
 def _encoded(head: Mapping[str, Any]) -> bytes:
-    """Return the head of a file with its metadata first and in sorted order, and tensors in that of their content."""
+    """Encode a file's header with sorted metadata first, and tensors in the order of their content."""
     ordered = {
         METADATA: dict(sorted(head[METADATA].items())),
         **{k: v for k, v in head.items() if k != METADATA},

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hamu_ray.engine.files.tensors import load_tensors, save_tensors
 from hamu_ray.engine.history import History
 from hamu_ray.engine.state import changing_state, put_state
 from hamu_ray.engine.step import PairedStep
-from hamu_ray.engine.tensors import load_tensors, save_tensors
 from hamu_ray.pairing.group import Group
 from hamu_ray.results.outcome import dump_reports, load_reports
 from hamu_ray.storage import StoragePath, remove_folder

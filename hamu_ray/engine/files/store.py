@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import nn
 
+from hamu_ray.engine.files.tensors import is_damaged, is_whole, save_tensors
 from hamu_ray.engine.state import changing_state
-from hamu_ray.engine.tensors import is_damaged, is_whole, save_tensors
 from hamu_ray.metrics.measured import DEFINITIONS, Measured, Measures
+from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.folder import MODEL_FILE
-from hamu_ray.results.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath, rename, write_atomically
 from hamu_ray.tasks.task import Start
@@ -66,7 +66,7 @@ class ModelStore:
         self.root = root
 
     def find(self, key: str) -> StoredModel | None:
-        """Return the model of a key, or None where it is not there whole and intact."""
+        """Return the model of a key, or None if it is missing, incomplete or damaged."""
         path = self.root / key / MODEL_FILE
         measures = self.measures(key)
         if measures is None or not path.exists() or self._set_aside(path):
@@ -74,7 +74,7 @@ class ModelStore:
         return StoredModel(key, path, measures)
 
     def _set_aside(self, path: StoragePath) -> bool:
-        """Rename a model that is damaged; return whether it is."""
+        """Rename a damaged model; return whether it was damaged."""
         if is_whole(path) and not is_damaged(path):
             return False
         aside = path.with_name(f"{path.name}.damaged")

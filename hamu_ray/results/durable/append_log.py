@@ -1,7 +1,7 @@
-"""A file of JSON documents to which one process appends: each is there whole, or it is left out.
+"""An append-only file of JSON documents with atomic appends by a single process.
 
-Every line ends with a digest of the rest of it. A line that a full disk or a power loss cut short is removed when the
-file is opened to append again; a line that was damaged otherwise is passed over, and those behind it count.
+Every line ends with a digest of the rest of it. A line that was cut short by a full disk or a power loss is removed
+when the file is opened for appending; lines that are damaged otherwise are skipped.
 """
 
 import os
@@ -11,19 +11,19 @@ from json import JSONDecodeError, loads
 from pathlib import Path
 from typing import Any
 
-from hamu_ray.results.sealed import DIGEST, digest_of
+from hamu_ray.results.durable.sealed import DIGEST, digest_of
 
 SUFFIX = re.compile(rb', "%s": "([0-9a-f]{16})"\}\n$' % DIGEST.encode())
-"""How a line ends."""
+"""Pattern of the end of a line."""
 CHUNK = 1 << 16
-"""Bytes that are read at once to find the end of the last whole line."""
+"""Number of bytes that are read at once to find the end of the last complete line."""
 
 
 class AppendLog:
-    """Appends to a file, which need not exist yet. Each append is on the disk when it returns."""
+    """Appends to a file, which need not exist yet. Each append is on disk when it returns."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file; what follows its last whole line is cut off."""
+        """Open the file; a partial last line is removed."""
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
@@ -33,12 +33,12 @@ class AppendLog:
         """Append JSON objects, all of them or none.
 
         Raises:
-            OSError: They cannot be written, as on a full disk.
+            OSError: They cannot be written, for example because the disk is full.
         """
         left = memoryview(b"".join(map(_line, documents)))
         with self.path.open(
             "ab", buffering=0
-        ) as file:  # a buffer would be written after all when it is closed
+        ) as file:  # a buffer could still be written when the file is closed
             end = file.seek(0, os.SEEK_END)
             try:
                 while left:
@@ -50,14 +50,14 @@ class AppendLog:
 
 
 def read_log(path: Path, start: int = 0, skip: bytes = b"") -> Iterator[tuple[dict[str, Any] | None, int]]:
-    """Yield the documents of a file, with the offset behind each; None in place of one that is damaged.
+    """Yield the documents of a file, each with the offset after it; None in place of damaged ones.
 
-    A line that is not whole yet is left out, as is everything of a file that is not there.
+    A partial last line is left out. A missing file is empty.
 
     Args:
         path: the file.
-        start: where in it to begin: 0, or an offset that was yielded.
-        skip: lines that begin so are not read.
+        start: offset to start at: 0, or an offset that was yielded.
+        skip: lines with this prefix are not read.
     """
     if not path.exists():
         return
@@ -91,7 +91,7 @@ def _document(line: bytes) -> dict[str, Any] | None:
 
 
 def _cut_to_whole_lines(path: Path) -> None:
-    """Remove what follows a file's last end of line."""
+    """Remove what follows the last end of line."""
     with path.open("rb+") as file:
         end = file.seek(0, os.SEEK_END)
         place = end

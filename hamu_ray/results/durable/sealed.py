@@ -1,4 +1,4 @@
-"""JSON files with a digest of their own content, so that a damaged one is not taken for what was written."""
+"""JSON files with a digest of their content, so that damage is detected."""
 
 import hashlib
 import json
@@ -9,11 +9,11 @@ from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath, write_atomically
 
 DIGEST = "digest"
-"""The key that holds it."""
+"""Key of the digest."""
 
 
 class Damaged(ValueError):
-    """A file does not hold what was written to it; the text is one line that names the file."""
+    """A file's content was damaged; the message is one line that names the file."""
 
 
 def digest_of(content: bytes, size: int = 16) -> str:
@@ -22,18 +22,18 @@ def digest_of(content: bytes, size: int = 16) -> str:
 
 
 def seal(document: Mapping[str, Any]) -> bytes:
-    """Return plain data as indented JSON with its digest; NaN stays NaN, which Python's JSON reads back."""
-    plain = json.loads(json.dumps(document))  # what a reader gets: text keys, lists
+    """Serialise plain data to indented JSON with its digest; NaN stays NaN, which Python's JSON parser accepts."""
+    plain = json.loads(json.dumps(document))  # as a reader sees it: string keys, lists
     return json.dumps({**plain, DIGEST: _digest(plain)}, indent=2).encode()
 
 
 def unseal(content: bytes, name: str) -> dict[str, Any]:
-    """Return what `seal` got; raises `Damaged`, with the file's ``name``, where the content is not what it returned."""
+    """Parse the output of `seal`; raises `Damaged` with the file's ``name`` if the content does not match."""
     try:
         document = json.loads(content)
         found = document.pop(DIGEST)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise Damaged(f"{name}: damaged: it is no JSON document with a digest") from error
+        raise Damaged(f"{name}: damaged: it is not a JSON document with a digest") from error
     if found != _digest(document):
         raise Damaged(f"{name}: damaged: its content does not match its digest")
     return dict(document)
@@ -45,7 +45,7 @@ def write_sealed(path: StoragePath, document: Mapping[str, Any]) -> None:
 
 
 def read_sealed(path: StoragePath) -> dict[str, Any]:
-    """Read what `write_sealed` wrote; raises `Damaged`, or `FileNotFoundError` where there is no such file."""
+    """Read the output of `write_sealed`; raises `Damaged`, or `FileNotFoundError` if the file does not exist."""
     return unseal(path.read_bytes(), shown(path))
 
 

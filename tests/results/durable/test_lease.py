@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from hamu_ray.results import lease
-from hamu_ray.results.lease import LEASE_FILE, Held, Lease
-from hamu_ray.results.sealed import read_sealed, write_sealed
+from hamu_ray.results.durable import lease
+from hamu_ray.results.durable.lease import LEASE_FILE, Held, Lease
+from hamu_ray.results.durable.sealed import read_sealed, write_sealed
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from hamu_ray.results.lease import Lease
+from hamu_ray.results.durable.lease import Lease
 with Lease(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
