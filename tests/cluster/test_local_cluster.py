@@ -196,6 +196,7 @@ def test_nodes_join_for_trials_and_trials_survive_lost_nodes(
             "it went on elsewhere"
         )
     assert all(f"/{node[-6:]}" in log for record in records for node in record.nodes)
+    cluster.until(lambda: not cluster.raylets(), "the nodes go")
 
 
 def test_a_stopped_job_is_resumed_and_nodes_go_after_the_last_trial(
