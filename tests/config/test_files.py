@@ -58,7 +58,7 @@ from hamu_ray.config.sources.files import ConfigError, load_run, load_sweep
         ("data: {name: images, pth: x}", "data.pth: unknown key where name is images; did you mean path?"),
         (
             "data: {name: digits, path: x}",
-            "data.path: unknown key where name is digits; known: name, test_share",
+            "data.path: unknown key where name is digits; known: name, test_share, validation",
         ),
         ("data: {name: cifar10, mean: [1, a, 3]}", "data.mean.1: expected a number, found 'a'"),
         ("data: {name: cifar10, mean: 3}", "data.mean: expected a list, found 3"),

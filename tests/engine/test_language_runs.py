@@ -217,7 +217,9 @@ def test_unlearning_starts_from_a_given_adapter(
     model = texts.task(again).build_model(0)
     assert same_bits(changing_state(model), ended.weights)
     narrower = run_of("lora throughout", text_corpus, text_checkpoint, model={"lora": {**lora, "rank": 1}})
-    with pytest.raises(ValueError, match=r"model\.lora\.rank: 1 differs from .*, 2; set it to null to take"):
+    with pytest.raises(
+        ValueError, match=r"model\.lora\.rank: 1 differs from .*, which has 2; set it to null to use"
+    ):
         texts.task(narrower).build_model(0)
 
 

@@ -98,6 +98,12 @@ def least_cost(gram: Tensor, radius: np.ndarray, needed: float) -> tuple[np.long
     return max((mu * needed - (radius * lengths(mu)).sum(), mu) for mu in ends)
 
 
+def own_price(weights: Tensor) -> np.longdouble:
+    """The highest mu in a step, whose directions are mu f - r; it is steep where a block gains less than rounding."""
+    a, b = abs(weights.numpy().astype(np.longdouble)).T
+    return np.divide(b, a, where=a > 0, out=np.zeros_like(a)).max()
+
+
 def assert_best(problem: Problem, fraction: float, radius: float | None) -> None:
     gram = problem.gram
     options = StepSettings(constraint_split="exact", constraint_fraction=fraction, radius=radius)
@@ -114,6 +120,7 @@ def assert_best(problem: Problem, fraction: float, radius: float | None) -> None
     assert abs(limits.gained.sum().item() - step.gain.sum()) <= 1e-9 * available
     best, price = least_cost(gram, radii, needed)
     rounding = 1e-15 * available  # of the constraint, which is expensive close to the available change
+    price = max(price, own_price(decision.weights))
     assert step.cost.sum() <= best + 1e-8 * cost_scale + price * rounding
 
 

@@ -212,7 +212,7 @@ def test_a_checkpoint_without_a_tokenizer_is_named(
         (folder / name).unlink(missing_ok=True)
     assert error_of(tofu(text_corpus), name=str(folder)) == (
         f"model.name: {folder} has no tokenizer (tokenizer_config.json); save it there with "
-        "tokenizer.save_pretrained, or give a folder that holds one"
+        "tokenizer.save_pretrained, or give a folder that contains one"
     )
 
 

@@ -84,7 +84,7 @@ def _write_atomically(path: Path, chunks: Iterator[np.ndarray], count: int) -> N
             header = {"descr": "|u1", "fortran_order": False, "shape": (count, *first.shape[1:])}
             np.lib.format.write_array_header_1_0(file, header)
             for chunk in chain([first], chunks):
-                file.write(chunk.data)
+                file.write(np.ascontiguousarray(chunk).data)  # a resized one has another order
         os.replace(draft, path)
     finally:
         Path(draft).unlink(missing_ok=True)
