@@ -62,7 +62,7 @@ SMALL_TRIALS = {
 """Trials with the preset `small`, if they differ from the whole experiment's."""
 
 OTHERS = {
-    "digits": 9 * 5,
+    "digits": 9 * 6,
     "cifar": 9 * 8,
     "cifar_small": 9 * 4,
     "waterdrum_tofu": 11 * 4,

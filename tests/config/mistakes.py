@@ -16,7 +16,7 @@ JARGON = (
     "pydantic",
     "Value error",
     "Traceback",
-    "validation",
+    "validation error",
     "Field required",
 )
 
