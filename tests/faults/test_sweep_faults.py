@@ -77,7 +77,7 @@ def test_a_full_disk_and_a_second_driver(small_disk: Path) -> None:
     text = log_of(space).read_text()
     assert "Traceback" not in text
     (line,) = [line for line in text.splitlines() if line.startswith("error: ")]
-    assert "No space left on device; make room" in line
+    assert "No space left on device; free space" in line
     assert line.endswith("the same command with --resume goes on")
     (folder,) = sweeps.iterdir()
     ended = read_records(folder)
