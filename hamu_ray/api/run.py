@@ -28,9 +28,6 @@ FRACTION = "method.constraint_fraction"
 FRACTIONS = {"hamu-q": [0.1, 0.4], "hamu-u": [0.6, 0.9]}
 """Ranges of HAMU's constraint, of the most that the radii allow."""
 
-WITHIN_GUARANTEE = {"constraint_split": "exact", "infeasible": "best_effort"}
-"""HAMU's settings with which no step leaves its guarantee."""
-
 
 def sweep(
     *,
@@ -154,7 +151,7 @@ class Unlearner:
         document = {
             **self._document,
             "name": name or method,
-            "method": {"name": method, **_of_hamu(method)},
+            "method": {"name": method},
         }
         document = {key: dict(value) if isinstance(value, dict) else value for key, value in document.items()}
         for key, value in (settings or {}).items():
@@ -180,17 +177,8 @@ def _document(
         "seed": seed,
         **definition.write(storage_path(storage), seed),
         "storage": {"path": str(storage)},
-        "method": dict(WITHIN_GUARANTEE),
         "stop": {} if loss is None else {"collapse_ratio": None},  # a perplexity is of cross-entropies
     }
-
-
-def _of_hamu(method: str) -> dict[str, Any]:
-    """Return how HAMU is configured where nothing else is said; nothing for other methods."""
-    if method not in FRACTIONS:
-        return {}
-    low, high = FRACTIONS[method]
-    return {**WITHIN_GUARANTEE, FRACTION.rpartition(".")[2]: round((low + high) / 2, 3)}
 
 
 def _space(methods: Sequence[str]) -> dict[str, Any]:

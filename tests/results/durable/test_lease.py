@@ -93,4 +93,4 @@ def test_a_driver_that_was_taken_for_dead_stops(tmp_path: Path) -> None:
 def test_a_damaged_lease_is_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / LEASE_FILE).write_bytes(content)
     with Lease(tmp_path):
-        pass
+        assert read_sealed(tmp_path / LEASE_FILE)["process"] == os.getpid()
