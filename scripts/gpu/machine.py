@@ -122,16 +122,19 @@ class Machine:
 def run_module(
     module: str, *arguments: str, timeout: float, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a module, with its arguments, in a process that finds the checkout as this one does; return its end."""
+    """Run a module, with its arguments, in a process that finds the checkout as this one does; return its end.
+
+    A process that takes longer than ``timeout`` seconds is killed, and its exit code is that of ``timeout(1)``.
+    """
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        cwd=ROOT,
-        env={**environment, **os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
+    command = [sys.executable, "-m", module, *arguments]
+    environment = {**environment, **os.environ, "PYTHONPATH": path}
+    try:
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 124, "", f"no end within {timeout:g} s")
 
 
 def last_line(text: str) -> str:

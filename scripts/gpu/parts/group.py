@@ -1,10 +1,10 @@
 """One process against two: the same losses and weights, and what their exchange sends, over NCCL or gloo.
 
-Run by ``torchrun`` it is one of the two: ``python -m scripts.gpu.parts.group FOLDER DEVICE BACKEND PARAMETERS``.
+As a module it runs the two: ``python -m scripts.gpu.parts.group FOLDER DEVICE BACKEND PARAMETERS``. They find each
+other through a file, since a machine's host name need not resolve.
 """
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from statistics import median
 
 import torch
 import torch.distributed as dist
+import torch.multiprocessing
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -20,7 +21,7 @@ from hamu_ray.pairing.exchange import make_exchange
 from hamu_ray.pairing.group import Alone, Distributed, Group
 from hamu_ray.pairing.roles import Role, assign
 from scripts.gpu.images import RandomImages
-from scripts.gpu.machine import Machine, run_module
+from scripts.gpu.machine import Machine, last_line, run_module
 from scripts.gpu.plans import Optimizer, plan_of, stepper_of
 from scripts.gpu.record import Record, judged, measured, not_run
 
@@ -86,15 +87,13 @@ def _against_one(backend: str, machine: Machine) -> Iterator[Record]:
     folder.mkdir()
     parameters = machine.sized(cuda=20_000_000, cpu=2_000_000)
     two = run_module(
-        "torch.distributed.run",
-        *("--standalone", "--nproc-per-node", "2", "-m", "scripts.gpu.parts.group"),
+        "scripts.gpu.parts.group",
         *(str(folder), machine.device.type, backend, str(parameters)),
         timeout=TIMEOUT,
         OMP_NUM_THREADS="1",
     )
     if two.returncode:
-        errors = [line for line in two.stderr.splitlines() if "Error" in line]
-        yield judged(title, False, f"exit code {two.returncode}: {(errors or ['no error'])[0]}")
+        yield judged(title, False, f"exit code {two.returncode}: {last_line(two.stderr)}")
         return
     for method in METHODS:
         alone = results(method, machine.device, Alone())
@@ -120,13 +119,12 @@ def _against_one(backend: str, machine: Machine) -> Iterator[Record]:
     yield measured(f"{title}, exchange", **numbers)
 
 
-def work(folder: Path, kind: str, backend: str, parameters: int) -> None:
+def work(rank: int, folder: Path, kind: str, backend: str, parameters: int) -> None:
     """Be one of the two processes."""
-    rank = int(os.environ["RANK"])
     device = torch.device(kind, (rank if backend == "nccl" else 0)) if kind == "cuda" else torch.device(kind)
     if kind == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group(backend)
+    dist.init_process_group(backend, init_method=f"file://{folder / 'group'}", rank=rank, world_size=2)
     group = Distributed()
     for method in METHODS:
         found = results(method, device, group)
@@ -140,4 +138,5 @@ def work(folder: Path, kind: str, backend: str, parameters: int) -> None:
 
 
 if __name__ == "__main__":
-    work(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    arguments = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+    torch.multiprocessing.spawn(work, arguments, nprocs=2)
