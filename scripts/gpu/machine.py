@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,9 @@ import torch
 from scripts.gpu.record import Number
 
 ROOT = Path(__file__).resolve().parents[2]
+
+EMULATED = 0.1
+"""Share of float32's operations per second below which bfloat16 is emulated."""
 
 Value = TypeVar("Value")
 
@@ -60,20 +63,24 @@ class Machine:
 
     def seconds(self, call: Callable[[], object], *, rounds: int = 5, least: float = 0.1) -> float:
         """Return the median seconds of a call over rounds of at least ``least`` seconds, the device's work included."""
-        call()
-        self.wait()
+        return self.alternating(call, rounds=rounds, least=least)[0]
+
+    def alternating(
+        self, *calls: Callable[[], object], rounds: int = 5, least: float = 0.1
+    ) -> Sequence[float]:
+        """Return the median seconds of each call, timed in turn, so that other load affects all of them equally."""
+        for call in calls:
+            self._timed(call, 1)
+        times = [max(1, round(least / max(self._timed(call, 1), 1e-9))) for call in calls]
+        found = [[self._timed(*each) for each in zip(calls, times, strict=True)] for _ in range(rounds)]
+        return [median(seconds) for seconds in zip(*found, strict=True)]
+
+    def _timed(self, call: Callable[[], object], times: int) -> float:
         began = time.perf_counter()
-        call()
+        for _ in range(times):
+            call()
         self.wait()
-        times = max(1, round(least / max(time.perf_counter() - began, 1e-9)))
-        found = []
-        for _ in range(rounds):
-            began = time.perf_counter()
-            for _ in range(times):
-                call()
-            self.wait()
-            found.append((time.perf_counter() - began) / times)
-        return median(found)
+        return (time.perf_counter() - began) / times
 
     @cached_property
     def bandwidth(self) -> float:
@@ -89,12 +96,17 @@ class Machine:
         ``precision`` is ``float32``, ``tf32`` or ``bfloat16``; random inputs, since zeros draw less power.
         """
         if precision not in self._flops:
-            size = self.sized(cuda=8192, cpu=1024)
+            size = self.sized(cuda=8192, cpu=512)
             dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
             left, right = torch.randn(2, size, size, device=self.device).to(dtype).unbind(0)
             with tf32(precision == "tf32"):
                 self._flops[precision] = 2 * size**3 / self.seconds(lambda: left @ right, rounds=3)
         return self._flops[precision]
+
+    @property
+    def precision(self) -> str:
+        """bfloat16, or float32 where the device only emulates bfloat16."""
+        return "bfloat16" if self.flops("bfloat16") >= EMULATED * self.flops("float32") else "float32"
 
     _flops: dict[str, float] = field(default_factory=dict, init=False)
 

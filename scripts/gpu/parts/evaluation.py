@@ -23,7 +23,7 @@ def check(machine: Machine) -> Iterator[Record]:
     part = machine.sized(cuda=1, cpu=25)
     yield from _outputs(part, machine)
     yield from _metrics(machine)
-    step = machine.found.get("step 5000 bfloat16")
+    step = machine.found.get(f"step 5000 {machine.precision}")
     if step is None:
         yield not_run("share of a trial", "no step of 2 x 5000 images was measured")
         return
@@ -35,7 +35,11 @@ def check(machine: Machine) -> Iterator[Record]:
 
 def _outputs(part: int, machine: Machine) -> Iterator[Record]:
     images = RandomImages(
-        TRAIN // part, machine.device, test=TEST // part, precision="bfloat16", forget_share=FORGET_SHARE
+        TRAIN // part,
+        machine.device,
+        test=TEST // part,
+        precision=machine.precision,
+        forget_share=FORGET_SHARE,
     )
     model = images.build_model(0)
     seconds = machine.seconds(lambda: images.outputs(model), rounds=machine.sized(cuda=3, cpu=1))

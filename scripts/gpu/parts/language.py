@@ -26,7 +26,7 @@ SECONDS = 45
 
 
 def check(machine: Machine) -> Iterator[Record]:
-    precision = machine.sized(cuda="bfloat16", cpu="float32")
+    precision = machine.precision
     batch, answer = machine.sized(cuda=(50, 100), cpu=(8, 20))
     llamas = machine.sized(cuda=LLAMAS, cpu={"5M": SMALL})
     for name, llama in llamas.items():
