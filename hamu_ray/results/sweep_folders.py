@@ -49,11 +49,6 @@ def newest_first(sweeps: Path) -> list[Path]:
     return sorted(folders, key=lambda folder: (_started(folder), _written(folder), folder.name), reverse=True)
 
 
-def newest_folder(name: str, local: Path) -> Path | None:
-    """Return the folder of the newest sweep with a name, or None."""
-    return next(_of_name(name, local), None)
-
-
 def resumable_folder(config: SweepConfig, local: Path, given: str | None = None) -> Path:
     """Return the folder of the sweep to resume: the given one, or the newest with this name that has trials left.
 
