@@ -47,7 +47,7 @@ class Hosts:
     """A folder that only the last host sees."""
     temporary: str = field(default_factory=lambda: tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
     """Ray's temporary folder; socket paths have at most 107 bytes."""
-    processes: list[subprocess.Popen] = field(default_factory=list)
+    processes: dict[int, subprocess.Popen] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:
         token = self.folder / "token"
@@ -62,8 +62,8 @@ class Hosts:
             "RAY_USAGE_STATS_ENABLED": "0",
         }
 
-    def start(self, host: int) -> None:
-        """Create a host and start Ray on it."""
+    def connect(self, host: int) -> None:
+        """Create a host and connect it to the others."""
         name, wire = f"{NAME}-{host}", f"{NAME}v{host}"
         ip("netns", "add", name)
         ip("link", "add", wire, "type", "veth", "peer", "name", "eth0", "netns", name)
@@ -71,6 +71,9 @@ class Hosts:
         ip("-n", name, "addr", "add", f"{NETWORK}.{host}/24", "dev", "eth0")
         for device in ("eth0", "lo"):
             ip("-n", name, "link", "set", device, "up")
+
+    def start(self, host: int) -> None:
+        """Start Ray on a host."""
         role = (
             f"--head --port={PORT} --include-dashboard=false"
             if host == 1
@@ -81,11 +84,9 @@ class Hosts:
         hide = f"mount -t tmpfs none {self.private} && " if host == HOSTS else ""
         inside = ["unshare", "-m", "sh", "-c", f"{hide}exec {' '.join(command.split())}"]
         with (self.folder / f"log{host}").open("w") as log:
-            self.processes.append(
-                subprocess.Popen(
-                    ["ip", "netns", "exec", name, *inside],
-                    env=self.environment(), stdout=log, stderr=log, start_new_session=True,
-                )
+            self.processes[host] = subprocess.Popen(
+                ["ip", "netns", "exec", f"{NAME}-{host}", *inside],
+                env=self.environment(), stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
     def run(self, *command: str) -> subprocess.CompletedProcess:
@@ -97,22 +98,23 @@ class Hosts:
         )  # fmt: skip
 
     def wait(self, host: int) -> None:
-        """Wait until a host has joined the cluster."""
-        log, deadline = self.folder / f"log{host}", time.monotonic() + 300
+        """Wait until a host has joined the cluster; Ray's limit of 30 s for a start is short for a busy machine."""
+        log, deadline = self.folder / f"log{host}", time.monotonic() + 600
         while "Ray runtime started" not in log.read_text():
-            assert self.processes[host - 1].poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
+            if self.processes[host].poll() is not None:
+                assert "timed out during startup" in log.read_text(), log.read_text()
+                self.start(host)
             time.sleep(0.1)
 
     def close(self) -> None:
         """Stop the processes and remove the network."""
-        members = [
-            p for s in self.processes for p in [psutil.Process(s.pid), *psutil.Process(s.pid).children(True)]
-        ]
-        for process in members:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        for process in self.processes:
+        for process in self.processes.values():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        child.kill()
+            process.kill()
             process.wait()
         for host in range(1, HOSTS + 1):
             subprocess.run(["ip", "netns", "del", f"{NAME}-{host}"], capture_output=True)
@@ -132,6 +134,8 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     made = Hosts(folder, folder / "private")
     made.private.mkdir()
     try:
+        for host in range(1, HOSTS + 1):
+            made.connect(host)
         made.start(1)
         made.wait(1)  # the others join it
         for host in range(2, HOSTS + 1):
