@@ -50,7 +50,7 @@ class SearchConfig(Section):
     retries: int = Field(default=1, ge=0)
     """How often a trial is retried after an error before it counts as failed."""
     time_budget: Annotated[float, Field(gt=0)] | None = None
-    """Seconds after which no new trial starts; null: no limit."""
+    """Seconds after which no new trial starts; running ones end as they would. Null: no limit."""
     pruning: PruningConfig | None = None
     """Null runs every trial to its end."""
     objectives: Annotated[tuple[Objective, Objective], Field(strict=False)] = DEFAULT_OBJECTIVES

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -56,6 +57,7 @@ class UnlearningSearch(Searcher):
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self._plan = plan
         self._limit = limit
+        self._deadline = time.monotonic() + (plan.config.search.time_budget or math.inf)
         self._peers = cells_but_for_the_seed(plan.cells)
         self._log, self._known = open_log(plan)
         self._storage = JournalStorage(self._log)
@@ -67,8 +69,13 @@ class UnlearningSearch(Searcher):
             self._end(int(record.trial_id), record.status, values)
         self._waiting = deque(number for number in range(plan.trials) if number not in self._ends)
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the next trial's number and hyperparameters; None while the limit is reached."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return the next trial's number and hyperparameters.
+
+        None while the limit is reached; `FINISHED` once the time budget is spent, when running trials go on.
+        """
+        if time.monotonic() > self._deadline:
+            return Searcher.FINISHED
         if len(self._running) >= self._limit():
             return None
         number = self._waiting.popleft()

@@ -20,7 +20,7 @@ TRIAL_RESTARTS = 3
 def tune_trials(
     plan: SweepPlan, search: UnlearningSearch, listener: SweepListener, pool: ActorHandle
 ) -> None:
-    """Run the remaining trials until the last has ended, the time budget is spent, or an interrupt.
+    """Run the remaining trials until the last has ended or an interrupt.
 
     Ctrl-C and SIGTERM both count as an interrupt.
     """
@@ -31,7 +31,6 @@ def tune_trials(
             scheduler=PruningScheduler(plan.reference, pool) if plan.reference else None,
             num_samples=plan.remaining,
             reuse_actors=True,
-            time_budget_s=plan.config.search.time_budget,
         ),
         run_config=tune.RunConfig(
             name=f"tune-{datetime.now():%Y%m%d-%H%M%S}",

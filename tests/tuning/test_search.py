@@ -1,6 +1,7 @@
 """A trial's hyperparameters: those that its method uses."""
 
 import math
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -278,3 +279,15 @@ def test_each_domain_of_a_key_is_a_separate_parameter(tmp_path: Path, algorithm:
     assert set(found) == {"method.name", f"{RATIO}[0]", f"{RATIO}[1]"}
     again = UnlearningSearch(plan_sweep(config, tmp_path), lambda: 1)
     assert again.suggest("0") == {NUMBER: 0, PARAMETERS: handed[0]}, "after a restart it is what it was"
+
+
+def test_no_trial_starts_after_the_time_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = SweepConfig.model_validate({"space": GRIDS, "search": {"samples": 2, "time_budget": 60}})
+    search = UnlearningSearch(plan_sweep(config, tmp_path), lambda: 2)
+    given = search.suggest("first")
+    assert isinstance(given, dict)
+    assert given[NUMBER] == 0
+    late = time.monotonic() + 61
+    monkeypatch.setattr(time, "monotonic", lambda: late)
+    assert search.suggest("second") == UnlearningSearch.FINISHED
+    search.on_trial_complete("first", {"forget_quality": 0.5, "retain_utility": 0.5, STATUS: Status.FINISHED})
