@@ -207,75 +207,17 @@ def test_a_collapsed_original_is_reported_before_the_first_step(
     assert same_bits(collapsed.weights, tensors)
 
 
-def test_lost_skill_is_a_collapse(resident: Resident, folder: Path) -> None:
-    run = cheap_run(
-        method={"name": "ga"},
-        optimizer={"learning_rate": 1.0},
-        duration={"steps": 6},
-        evaluation={"every_steps": 2, "subset": 200},
-        stop={"collapse_ratio": 3.0},
-    )
-    collapsed = done(run, resident, folder)
-    assert_collapsed_honestly(collapsed)
-    assert "perplexity more than 3 times" in collapsed.outcome.reason
-    assert collapsed.outcome.steps < 6
-
-
-@pytest.mark.parametrize("step", [3, 4])
-def test_the_collapse_ratio_is_a_ratio_of_perplexities(
-    step: int, resident: Resident, folder: Path, bases: Bases
-) -> None:
-    """exp(loss) / exp(loss of the original): the first evaluation above the configured ratio ends the run."""
-    ascent = {"method": {"name": "ga"}, "optimizer": {"learning_rate": 0.3}, "duration": {"steps": 5}}
+def test_lost_skill_is_a_collapse(resident: Resident, folder: Path, bases: Bases) -> None:
+    """The threshold is a ratio of perplexities: it lies between those of two steps."""
+    ascent = {"method": {"name": "ga"}, "optimizer": {"learning_rate": 1.0}, "duration": {"steps": 6}}
     watched = {"evaluation": {"every_steps": 1, "subset": 200}}
     free = done(cheap_run(**ascent, **watched, stop={"collapse_ratio": None}), resident, folder)
-    perplexities = {
-        report.step: math.exp(report.measures["retain_loss"])
-        for report in free.recorder.of("unlearning")
-        if 0 < report.step < 5
-    }
-    before = max(perplexity for at, perplexity in perplexities.items() if at < step)
-    assert before < perplexities[step]
-    ratio = math.sqrt(before * perplexities[step]) / math.exp(bases[0].measures["retain_loss"])
-    assert ratio > 1
-    stopping = cheap_run(**ascent, **watched, stop={"collapse_ratio": ratio})
-    stopped = done(stopping, resident, folder.with_name("stopped"))
-    assert (stopped.outcome.status, stopped.outcome.steps) == (Status.COLLAPSED, step)
-
-
-def test_a_collapse_is_detected_at_the_end_too(resident: Resident, folder: Path) -> None:
-    run = cheap_run(method={"name": "ga"}, optimizer={"learning_rate": 1.0}, stop={"collapse_ratio": 3.0})
-    collapsed = done(run, resident, folder)
+    evaluated = [report for report in free.recorder.of("unlearning") if report.measures]
+    losses = [report.measures["retain_loss"] for report in evaluated]
+    lost = next(k for k in range(2, len(losses)) if losses[k] > 6 + max(losses[:k]))
+    ratio = math.exp((losses[lost] + max(losses[:lost])) / 2 - bases[0].measures["retain_loss"])
+    stop = {"collapse_ratio": ratio}
+    collapsed = done(cheap_run(**ascent, **watched, stop=stop), resident, folder.with_name("collapsed"))
     assert_collapsed_honestly(collapsed)
-    assert collapsed.outcome.steps == 4
-
-
-def test_no_steps_measure_the_original(resident: Resident, folder: Path, bases: Bases) -> None:
-    run = done(cheap_run(duration={"steps": 0}, optimizer={"schedule": "cosine"}), resident, folder)
-    assert run.outcome.status is Status.FINISHED
-    assert run.outcome.steps == run.outcome.gradient_computations == 0
-    assert same_bits(run.weights, load_tensors(bases[0].path)[0])
-    assert run.outcome.measures["forget_quality"] < 0.05
-    assert bases[0].measures.items() <= run.outcome.measures.items()
-
-
-def test_weights_stay_those_before_however_many_steps_were_computed_after(
-    resident: Resident, folder: Path, half_class: dict[str, Any]
-) -> None:
-    """The host reads from the device at intervals, which must not affect the result."""
-    hamu = {
-        "method": PAPER,
-        "optimizer": {"learning_rate": 0.01},
-        "stop": {"criterion": True, "collapse_ratio": None},
-    }
-    sections = {**half_class, **hamu}
-    rarely = done(cheap_run(**sections), resident, folder)
-    often = done(
-        cheap_run(**sections, evaluation={"every_steps": 1, "subset": 50}), resident, folder.with_name("o")
-    )
-    assert rarely.outcome.steps == often.outcome.steps > 0
-    assert rarely.outcome.measures == often.outcome.measures
-    assert same_bits(rarely.weights, often.weights)
-    assert torch.tensor(rarely.recorder.history["gradient_dot"]).equal(
-        torch.tensor(often.recorder.history["gradient_dot"])
-    )
+    assert collapsed.outcome.reason.startswith(f"retain perplexity more than {ratio:g} times")
+    assert collapsed.outcome.steps == evaluated[lost].step
