@@ -26,6 +26,10 @@ class Status(StrEnum):
     """Stopped from outside before it was done."""
 
 
+NO_REFERENCE = frozenset({"none", "held_out", "base"})
+"""Kinds of references (`Outcome.reference_kind`) that were not trained without the forget set: others stand for them."""
+
+
 class Verdict(IntEnum):
     """Answer of a callback to a report."""
 

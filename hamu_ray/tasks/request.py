@@ -48,6 +48,10 @@ class Source:
         first, *others = (part.column_names for part in self.parts) if self.parts else ([],)
         return [column for column in first if all(column in known for known in others)]
 
+    def stored(self, row: int) -> int:
+        """Return the stored row of a used one."""
+        return row if self.used is None else int(self.used[row])
+
     def values(self, column: str, key: str) -> list[Any]:
         """Return a column's value in every row; ``key`` is the configuration key that names it."""
         if column not in self.columns:
