@@ -103,6 +103,7 @@ TABLE: Mapping[str, Room] = {
     "select": Room("command config results selection storage", "", f"numpy {FILES}"),
     "report": Room("command config reports", "", FILES),
     "certify": Room("command config certificate storage", "", FILES),
+    "__main__": Room("", ""),
 }
 """Rooms from the mathematics at the bottom to the commands at the top."""
 

@@ -98,5 +98,6 @@ def _attacks(folder: StoragePath) -> Any:
 
 def _no_run(folder: StoragePath) -> str:
     if (folder / SWEEP_FILE).is_file():
-        return f"{shown(folder)}: a sweep; give the folder of one of its trials, such as {shown(folder / TRIALS / '0000')}"
+        trial = shown(folder / TRIALS / "0000")
+        return f"{shown(folder)}: a sweep; give the folder of one of its trials, such as {trial}"
     return f"{shown(folder)}: not the folder of a run that has ended: it has no {OUTCOME_FILE}"

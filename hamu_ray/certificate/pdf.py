@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fpdf import FPDF
-from fpdf.enums import TableBordersLayout
+from fpdf.enums import TableBordersLayout, TableCellFillMode
 from fpdf.fonts import FontFace
 
 from hamu_ray.certificate.statement import Section, Statement, Table
@@ -22,7 +22,7 @@ MARGIN = 20.0
 """Millimetres on each side."""
 LINE = 5.0
 """Height of a line of text in millimetres."""
-MUTED, BOX = (80, 88, 96), (243, 246, 249)
+MUTED, BOX, LINES = (80, 88, 96), (243, 246, 249), (205, 212, 219)
 SHARES = {2: (38, 62), 3: (60, 20, 20), 4: (49, 17, 17, 17)}
 """Widths of the columns of tables with this many, in percent."""
 
@@ -39,7 +39,7 @@ class _Pages(FPDF):
 
 
 def pdf_of(statement: Statement, made: str) -> bytes:
-    """Return the PDF of a certificate; ``made`` is its time in ISO format, so that equal certificates are equal files."""
+    """Return the PDF of a certificate that was made at a time, in ISO format; equal certificates are equal files."""
     pdf = _Pages(format="A4")
     pdf.set_creation_date(datetime.fromisoformat(made).astimezone(UTC))
     pdf.set_title(statement.title)
@@ -87,7 +87,9 @@ def _table(pdf: FPDF, table: Table) -> None:
     numbers = bool(table.head) and not table.codes
     columns = len(table.rows[0])
     pdf.set_font(SANS, size=8.5)
+    pdf.set_draw_color(*LINES)
     with pdf.table(
+        cell_fill_mode=TableCellFillMode.NONE,
         borders_layout=TableBordersLayout.HORIZONTAL_LINES,
         col_widths=SHARES.get(columns, (1,) * columns),
         text_align=("LEFT", *("RIGHT" if numbers else "LEFT" for _ in range(columns - 1))),

@@ -70,9 +70,9 @@ def _summary(certificate: Mapping[str, Any], fingerprint: str | None) -> Iterato
     noun = words.NOUNS.get(certificate["task"], "example")
     count = certificate["removed"]["count"]
     yield (
-        f"The influence of {count:,} training {noun}{'' if count == 1 else 's'} was removed from a model by the method "
-        f"{ended['method']}, in {ended['steps']:,} steps ({duration(ended['seconds'])}). It ended {ended['status']}: "
-        f"{ended['reason']}."
+        f"A model was changed by the method {ended['method']} to remove the influence of {count:,} training "
+        f"{noun}{'' if count == 1 else 's'}, in {ended['steps']:,} steps ({duration(ended['seconds'])}). "
+        f"It ended {ended['status']}: {ended['reason']}."
     )
     measures = certificate["measures"]
     after, before = (measures.get(name, {}).get("forget_quality") for name in ("unlearned", "original"))
@@ -80,10 +80,11 @@ def _summary(certificate: Mapping[str, Any], fingerprint: str | None) -> Iterato
         other = "one that never saw the data"
         if certificate["reference"]["kind"] in NO_REFERENCE:
             other = "what stands here for one that never saw the data"
-        was = f", {number(before)} before" if before is not None else ""
+        was = f", {_cell(before)} before" if before is not None else ""
+        verdict = " By this measure the data are NOT forgotten." if after < words.LOW else ""
         yield (
-            f"Resemblance to {other}: {number(after)} on a scale from 0 (told apart at once) to 1 (not told "
-            f"apart){was}."
+            f"Resemblance to {other}: {_cell(after)} on a scale from 0 (told apart at once) to 1 (not told "
+            f"apart){was}.{verdict}"
         )
     signed = (
         f"Signed with the key {fingerprint}."
@@ -100,7 +101,7 @@ def _removed(certificate: Mapping[str, Any]) -> Section:
     if more > 0:
         rows.append((f"and {more:,} more", f"in {removed['list']}"))
     return Section(
-        "What was removed",
+        "What was to be removed",
         (
             f"{removed['count']:,} examples. The file {removed['list']} lists each by its place in the data and by a "
             "fingerprint (hash) of its content, so that anyone who has an example can check whether it is on the list; "
@@ -140,7 +141,7 @@ def _judged(certificate: Mapping[str, Any]) -> Section:
     )
     sentences = [
         "The best possible result is a model that behaves as if it had never seen the removed data and has otherwise "
-        "lost nothing.",
+        "lost nothing. Numbers are rounded; the JSON file has all digits, and further measures.",
         words.STANDS_FOR.get(certificate["reference"]["kind"], "") or certificate["reference"]["origin"],
     ]
     head = ("measure", *(title for model, title in columns.items() if model in measures))
@@ -197,8 +198,8 @@ def _code(certificate: Mapping[str, Any]) -> Section:
 def _checking(certificate: Mapping[str, Any], fingerprint: str | None) -> Section:
     command = "python -m hamu_ray.certify --verify certificate.json --model FOLDER"
     signed = (
-        f"It is signed (Ed25519) with the key whose fingerprint is {fingerprint}. Ask the signer for the fingerprint in "
-        "another way, such as by telephone: a signature proves who signed only to those who know the key."
+        f"It is signed (Ed25519) with the key whose fingerprint is {fingerprint}. Ask the signer for the fingerprint "
+        "in another way, such as by telephone: a signature proves who signed only to those who know the key."
         if fingerprint
         else "It is not signed: it shows what the files say, but not who vouches for it."
     )
@@ -214,4 +215,4 @@ def _checking(certificate: Mapping[str, Any], fingerprint: str | None) -> Sectio
 
 
 def _cell(value: float | None) -> str:
-    return NONE if value is None else number(value)
+    return NONE if value is None else f"{value:.2f}"

@@ -12,19 +12,20 @@ MEASURES: Mapping[str, str] = {
     "forget_quality": "How much the model resembles one that never saw the removed data (0 to 1, 1 is best)",
     "forget_quality_ceiling": "The same for another model that never saw the data: what 1 comes to in practice",
     "retain_utility": "Skill on data that nobody trained on (0 to 1, higher is better)",
-    "forget_accuracy": "Share of the removed data that the model still gets right (best near the model without the data)",
+    "forget_accuracy": "Share of the removed data that it still gets right (best near the model without the data)",
     "retain_accuracy": "Share of the kept training data that it gets right (higher is better)",
     "test_accuracy": "Share of new data that it gets right (higher is better)",
     "test_forgotten_class_accuracy": "Share of new data of the removed class that it gets right",
-    "mia_confidence": "Share of the removed data that a test for training data takes for never seen "
-    "(best near the model without the data)",
+    "mia_confidence": "Share of the removed data that a test for training data takes for never seen (best near "
+    "the model without the data)",
     "auc_loss_forget_test": "How well an attacker tells the removed data from new data (0.5: by chance alone)",
     "avg_gap": "Average difference from the model without the data over four of these measures (0 is best)",
     "forget_prob": "Probability that the model gives to the removed answers (best near the model without the data)",
     "retain_prob": "Probability that it gives to the kept answers (higher is better)",
     "test_prob": "Probability that it gives to answers that nobody trained on (higher is better)",
     "forget_rouge": "Share of the words of the removed answers that it writes itself when asked",
-    "forget_exact_memorization": "Share of the removed answers' tokens (parts of words) that it completes correctly",
+    "forget_exact_memorization": "Share of the removed answers' tokens (parts of words) that it completes "
+    "correctly",
     "forget_extraction_strength": "Share of the removed answers whose end it completes without an error",
     "model_utility": "Skill on kept authors, real authors and world facts (0 to 1, higher is better)",
     "auc_mink_10_forget_test": "How well an attacker with a stronger test tells the removed texts from new ones "
@@ -36,33 +37,39 @@ MEASURES: Mapping[str, str] = {
 """The metrics that a certificate's page explains, in the page's order; its JSON has all."""
 
 STANDS_FOR: Mapping[str, str] = {
-    "none": "Nobody trained a model without the removed data. A model that never saw the class is assumed to get none "
-    "of it right; all claims rest on that assumption.",
-    "held_out": "Nobody trained a model without the removed data. Held-out data of the same kind, which the model never "
-    "saw, stand for it in all claims.",
-    "base": "Nobody trained a model without the removed data. The pretrained base model stands for it in all claims; it "
-    "also never saw the rest of the training data, and may have met the removed data elsewhere.",
+    "none": "Nobody trained a model without the removed data. A model that never saw the class is assumed to get "
+    "none of it right; all claims rest on that assumption.",
+    "held_out": "Nobody trained a model without the removed data. Held-out data of the same kind, which the model "
+    "never saw, stand for it in all claims.",
+    "base": "Nobody trained a model without the removed data. The pretrained base model stands for it in all "
+    "claims; it also never saw the rest of the training data, and may have met the removed data elsewhere.",
 }
 """Limits of runs without a reference, by kind."""
 
 DOUBTS: Mapping[str, str] = {
-    "assumed": "The model without the data (the reference) was trained from weights that are only assumed to be free of "
-    "the removed data.",
-    "undeclared": "The model without the data (the reference) was trained from pretrained weights that nobody declared "
-    "to be free of the removed data.",
-    "shared": "The model without the data (the reference) and the original were trained from the same pretrained weights; "
-    "what those already knew of the removed data is not measured.",
-    "declared": "That the weights from which the model without the data (the reference) was trained never saw the removed "
-    "data is the signer's declaration.",
-    "given": "The model without the data (the reference) was given, and not trained by this run; that it never saw the "
+    "assumed": "The model without the data (the reference) was trained from weights that are only assumed to be "
+    "free of the removed data.",
+    "undeclared": "The model without the data (the reference) was trained from pretrained weights that nobody "
+    "declared to be free of the removed data.",
+    "shared": "The model without the data (the reference) and the original were trained from the same pretrained "
+    "weights; what those already knew of the removed data is not measured.",
+    "declared": "That the weights from which the model without the data (the reference) was trained never saw the "
     "removed data is the signer's declaration.",
+    "given": "The model without the data (the reference) was given, and not trained by this run; that it never "
+    "saw the removed data is the signer's declaration.",
 }
 """Limits of references that were not trained from random weights, by kind."""
 
+LOW = 0.5
+"""A forget quality below this is a limit of its own: one threshold on the loss gets most of the data right."""
+
 NOT_SHOWN = (
-    "That the data are gone from anywhere else: copies, backups, logs, caches and other models are not covered.",
-    "That no attack, known or future, can recover the data: only the measures and attacks listed here were tried.",
-    "That the model is mathematically the same as one trained without the data: it was measured to be similar.",
+    "That the data are gone from anywhere else: copies, backups, logs, caches and other models are not "
+    "covered.",
+    "That no attack, known or future, can recover the data: only the measures and attacks listed here "
+    "were tried.",
+    "That the model is mathematically the same as one trained without the data: it was measured to be "
+    "similar.",
     "That information of the same meaning is gone where it stands in data that were kept.",
     "That a legal duty is met: this is a technical record.",
 )
@@ -70,7 +77,8 @@ NOT_SHOWN = (
 
 
 def asked(forget: Mapping[str, Any], count: int, task: str, data: str) -> str:
-    """Return a sentence on a request to forget: the ``forget`` section of a run, and how many examples it means."""
+    """Return a sentence on a request to forget: the ``forget`` section of a run, and how many examples "
+    "it means."""
     noun = NOUNS.get(task, "example")
     what = f"{count:,} training {noun}" + ("" if count == 1 else "s")
     return f"Remove the influence of {what} of the data set {data} from the model: {_chosen(forget)}."
@@ -129,8 +137,14 @@ def limits(certificate: Mapping[str, Any]) -> list[str]:
             f"{ended['steps_outside_guarantee']:,} of {ended['steps']:,} steps were outside the guarantee that the "
             "method gives for its steps."
         )
-    if certificate["measures"]["unlearned"].get("forget_quality") is None:
+    resemblance = certificate["measures"]["unlearned"].get("forget_quality")
+    if resemblance is None:
         found.append("How much the model resembles one that never saw the data could not be measured.")
+    elif resemblance < LOW:
+        found.append(
+            f"The data are NOT forgotten: the resemblance to a model that never saw them is {resemblance:.2f} "
+            "on a scale from 0 to 1."
+        )
     if certificate["attacks"] is None:
         found.append("No attacks on the unlearned model were run beyond the measures above.")
     if certificate["reference"]["seeds"] == 1 and reference not in NO_REFERENCE:
@@ -139,6 +153,7 @@ def limits(certificate: Mapping[str, Any]) -> list[str]:
         )
     if certificate["provenance"]["code"]["dirty"]:
         found.append(
-            "The code had changes that are not part of the named commit; its hash is that of the code that ran."
+            "The code had changes that are not part of the named commit; its hash is that of the code "
+            "that ran."
         )
     return found

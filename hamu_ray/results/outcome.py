@@ -27,7 +27,7 @@ class Status(StrEnum):
 
 
 NO_REFERENCE = frozenset({"none", "held_out", "base"})
-"""Kinds of references (`Outcome.reference_kind`) that were not trained without the forget set: others stand for them."""
+"""Kinds of `Outcome.reference_kind` for which something else stands for a model trained without the forget set."""
 
 
 class Verdict(IntEnum):

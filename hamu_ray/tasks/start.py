@@ -62,7 +62,7 @@ class ReferenceOrigin:
             Origin.DECLARED: f"was trained from {self.start}, declared clean of the forget set",
             Origin.UNDECLARED: f"was trained from {self.start}, not declared clean (reference.start)",
             Origin.ASSUMED: f"was trained from {self.start}, which is only ASSUMED to be clean of the forget set",
-            Origin.BASE: f"is the pretrained base ({self.start}), which stands for a model trained without the forget set",
+            Origin.BASE: f"is missing: the pretrained base ({self.start}) stands for it",
             Origin.GIVEN: f"was given ({self.start})",
         }[self.kind]
 

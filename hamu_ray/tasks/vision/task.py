@@ -16,6 +16,7 @@ from hamu_ray.metrics.classification import accuracy
 from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.metrics.undefined import Undefined, reasons
 from hamu_ray.tasks.modes import eval_mode
+from hamu_ray.tasks.request import stored_images
 from hamu_ray.tasks.task import ExampleIdentity, Outputs, Share, Start, Teacher, from_first_rank
 from hamu_ray.tasks.validation import VALIDATION, validation_mask
 from hamu_ray.tasks.vision.classes import output_order
@@ -76,11 +77,22 @@ class VisionTask:
         return self._fingerprint
 
     def identities(self, examples: Tensor) -> Sequence[ExampleIdentity]:
-        """Return the row of each training image, and the SHA-256 of its decoded pixels.
+        """Return the row and name of each training image, and the SHA-256 of its stored file.
 
-        The bytes are uint8 in the order height, width, channels, at the size that the model is trained on.
+        For data without image files, such as the digits, it is the SHA-256 of the pixels: uint8 in the order height,
+        width, channels.
         """
         source = self.data.source
+        if source is not None and source.parts:
+            rows = [source.stored(row) for row in examples.tolist()]
+            files = list(stored_images(source.parts[0], rows))
+            if files:
+                return [
+                    ExampleIdentity(
+                        f"row {row}{f', {path}' if path else ''}", hashlib.sha256(content).hexdigest()
+                    )
+                    for row, (path, content) in zip(rows, files, strict=True)
+                ]
         found = []
         for part in examples.split(HASHED_AT_ONCE):
             pixels, _ = self.data.train.gather(part)
