@@ -1,6 +1,7 @@
 """Files in the storage: a local folder, or a URL supported by fsspec. Files are written atomically."""
 
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 StoragePath = Union[Path, "UPath"]
 """A path in the local file system, or behind a URL such as ``s3://bucket/runs``."""
+
+CHUNK = 1 << 22
+"""Number of bytes that are read at once."""
 
 DEFAULT_LOCAL = "runs"
 """The driver's folder if the storage is not local."""
@@ -113,6 +117,15 @@ def remove_folder(folder: StoragePath) -> None:
     else:
         with suppress(FileNotFoundError):
             folder.fs.rm(folder.path, recursive=True)
+
+
+def sha256_of_file(path: StoragePath) -> str:
+    """Return the SHA-256 of a file's content in hexadecimal."""
+    content = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            content.update(chunk)
+    return content.hexdigest()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.folder import TRIALS, write_record
 from hamu_ray.results.outcome import Report, dump_reports
+from hamu_ray.results.recorded_run import provenance_tags
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import describe
 from hamu_ray.tracking.client import MlflowTracker
@@ -121,6 +122,7 @@ def made_record(number: int, config: SweepConfig, parameters: dict[str, Scalar],
         gradient_computations=2.0 * STEPS,
         exchange_bytes=1024.0,
         trial_seconds=3.0,
+        provenance={"code": "hamu_ray 0.1.0, source 0123456789ab", "data": "d" * 64},
         steps_outside_guarantee=(STEPS // 4 if off > 0.9 else 0)
         if run.method.name.startswith("hamu")
         else None,
@@ -159,7 +161,7 @@ def log_trial(outbox: Outbox, sweep: str, record: TrialRecord, folder: Path, har
     if hardness:
         write_hardness(place / "hardness.npz", run["method"]["name"].startswith("hamu"))
         outbox.log_files(name, [place / "run.yaml", place / "hardness.npz"])
-    tags = {"model_path": record.model_path, "on_front": "false"}
+    tags = {"model_path": record.model_path, "on_front": "false", **provenance_tags(record.provenance)}
     outbox.finish(name, record.status, record.reason, tags)
     write_record(folder, record)
 

@@ -31,6 +31,7 @@ FRAMEWORKS = {
         "plotly",
         "matplotlib",
     ),
+    *("cryptography", "fpdf", "rfc8785"),
     *("jinja2", "rich", "pydantic", "yaml", "upath", "fsspec", "rouge_score", "cloudpickle", "datasketch"),
 }
 """Packages that count as dependencies of a room."""
@@ -81,6 +82,9 @@ TABLE: Mapping[str, Room] = {
         "plotly matplotlib jinja2 numpy scipy yaml optuna",
         f"cloudpickle pandas sklearn rich {NUMBERS} {FILES}",
     ),
+    "certificate": Room(
+        "config metrics results storage", "cryptography fpdf rfc8785 jinja2 yaml", f"{NUMBERS} {FILES}"
+    ),
     "tuning": Room(
         "config preflight reports results storage terminal tracking workers",
         "ray optuna numpy yaml",
@@ -98,6 +102,8 @@ TABLE: Mapping[str, Room] = {
     "train": Room("command config preflight workers", "", FILES),
     "select": Room("command config results selection storage", "", f"numpy {FILES}"),
     "report": Room("command config reports", "", FILES),
+    "certify": Room("command config certificate storage", "", FILES),
+    "__main__": Room("", ""),
 }
 """Rooms from the mathematics at the bottom to the commands at the top."""
 

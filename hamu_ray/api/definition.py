@@ -74,7 +74,7 @@ class Definition:
             objects={name: write_object(folder, content) for name, content in contents.items()},
             examples={name: len(found[name]) for name in SPLITS},
             fingerprint=self._fingerprint(found, model, probe, metrics),
-            forget_digest=hashlib.sha256(b"".join(found["forget"])).hexdigest(),
+            forget_items=tuple(content.hex() for content in found["forget"]),
             output_shape=tuple(probe.outputs.shape[1:]),
             classes=probe.classes,
             utility=self._utility(probe, metrics),

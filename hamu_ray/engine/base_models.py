@@ -19,7 +19,7 @@ from hamu_ray.pairing.group import Alone, Group
 from hamu_ray.results.folder import MODEL_FILE
 from hamu_ray.results.outcome import Outcome, Status
 from hamu_ray.storage import StoragePath, storage_path
-from hamu_ray.tasks.checkpoints import Checkpoint
+from hamu_ray.tasks.checkpoints import Checkpoint, file_digest
 from hamu_ray.tasks.start import check_given_models, checkpoint_at, model_recipe
 from hamu_ray.tasks.task import Start, Task
 
@@ -197,11 +197,7 @@ def identity_of(run: RunConfig, key: str, name: str) -> str:
     source = given(run, key, name)
     if isinstance(source, Start):
         return Checkpoint(source.key, source.name).identity
-    content = hashlib.sha256()
-    with source.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            content.update(chunk)
-    return content.hexdigest()
+    return file_digest(source)
 
 
 def measured_from_path(
@@ -249,9 +245,6 @@ SELECT_BY = {"original": ("retain_accuracy", "forget_accuracy"), "reference": ("
 class Interrupted(Exception):
     """The callback requested a stop while a base model was trained."""
 
-
-CHUNK = 1 << 22
-"""Number of bytes that are read at once."""
 
 CHEAP = 2**62
 """Value of an evaluation's subset: all examples, but only cheap metrics."""

@@ -9,6 +9,7 @@ import torch
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.files.store import ModelStore
+from hamu_ray.engine.provenance import forgotten_by
 from hamu_ray.storage import StoragePath
 from hamu_ray.tasks.checkpoints import Checkpoint
 from hamu_ray.tasks.registry import TaskData, build_task, data_key, load_data
@@ -49,6 +50,7 @@ class Resident:
         self.cache = storage / "data" if isinstance(storage, Path) else DEFAULT_CACHE
         self.device = device
         self._data, self._tasks, self._teachers = LruCache(), LruCache(), LruCache()
+        self._forgotten = LruCache()
 
     def task(self, run: RunConfig) -> Task:
         """Return the task of a run.
@@ -82,6 +84,10 @@ class Resident:
             )
 
         return self._tasks.get(key, task)
+
+    def forgotten(self, task: Task) -> bytes:
+        """Return the list of a task's examples to forget, as the content of a run's `FORGET_FILE`."""
+        return self._forgotten.get((task,), lambda: forgotten_by(task))
 
     def teacher(self, task: Task, original: str, make: Callable[[], Teacher]) -> Teacher:
         """Return the teacher for an original model on a task's data; the original is given by its key in the store."""

@@ -7,17 +7,18 @@ from torch import nn
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import CHEAP, Interrupted, base_models, built
 from hamu_ray.engine.files.checkpoint import Checkpoints
-from hamu_ray.engine.files.run_folder import write_for_others, write_result
+from hamu_ray.engine.files.run_folder import RunResult, write_result
 from hamu_ray.engine.files.store import StoredModel, key_of
 from hamu_ray.engine.loop import Loop, OnReport
 from hamu_ray.engine.planning import unlearning_plan
+from hamu_ray.engine.provenance import provenance_of_run
 from hamu_ray.engine.resident import Resident
 from hamu_ray.metrics.comparison import nothing_to_forget
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.pairing.group import Group
-from hamu_ray.results.folder import CHECKPOINTS, REPORTS_FILE
-from hamu_ray.results.outcome import Outcome, Report, Status, dump_reports
-from hamu_ray.storage import StoragePath, write_atomically
+from hamu_ray.results.folder import CHECKPOINTS
+from hamu_ray.results.outcome import Outcome, Report, Status
+from hamu_ray.storage import StoragePath
 from hamu_ray.tasks.start import reference_origin
 
 
@@ -70,10 +71,16 @@ def unlearn(
     )
     outcome = with_references(loop.run(), run, bases[0].measures)
     if group.rank == 0:
-        write_atomically(folder / REPORTS_FILE, dump_reports([*bases, *loop.history.reports]))
-        files = task.export(model, original.folder)
-        write_for_others(folder, run, outcome, files, bases, loop.history, task.loading(model))
-        write_result(folder, run, model, outcome, loop.history)
+        forgotten = resident.forgotten(task)
+        result = RunResult(
+            run=run,
+            outcome=outcome,
+            bases=bases,
+            history=loop.history,
+            forgotten=forgotten,
+            provenance=provenance_of_run(run, task, original, reference, forgotten),
+        )
+        write_result(folder, result, model, task.export(model, original.folder), task.loading(model))
         if outcome.status is not Status.INTERRUPTED and not run.checkpoint.keep:
             checkpoints.remove()
     return outcome

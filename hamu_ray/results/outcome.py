@@ -26,6 +26,10 @@ class Status(StrEnum):
     """Stopped from outside before it was done."""
 
 
+NO_REFERENCE = frozenset({"none", "held_out", "base"})
+"""Kinds of `Outcome.reference_kind` for which something else stands for a model trained without the forget set."""
+
+
 class Verdict(IntEnum):
     """Answer of a callback to a report."""
 

@@ -21,7 +21,15 @@ from hamu_ray.results.trial import TrialRecord
 UNMEASURED = frozenset({Status.FAILED, Status.INTERRUPTED})
 """Statuses without final metrics: earlier measurements are not final."""
 
+PROVENANCE_TAG = "provenance."
+"""Prefix of the tags that contain the labels of a trial's provenance."""
+
 UNFINISHED = "not ended: its sweep is running, or its driver was killed"
+
+
+def provenance_tags(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags that contain the labels of a trial's provenance."""
+    return {f"{PROVENANCE_TAG}{name}": text for name, text in labels.items()}
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,11 @@ def record_of(run: RecordedRun, document: Mapping[str, Any], config: SweepConfig
         reference_kind=run.tags.get("reference", ""),
         reference_origin=run.tags.get("reference_origin", ""),
         nothing_to_forget=run.tags.get("nothing_to_forget", ""),
+        provenance={
+            tag.removeprefix(PROVENANCE_TAG): text
+            for tag, text in run.tags.items()
+            if tag.startswith(PROVENANCE_TAG)
+        },
         steps=int(run.metrics.get("steps", 0)),
         unlearning_seconds=costs[names.UNLEARNING_SECONDS],
         evaluation_seconds=costs[names.EVALUATION_SECONDS],

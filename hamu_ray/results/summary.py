@@ -19,6 +19,7 @@ from hamu_ray.results.front import (
     mean_interval,
     non_dominated,
 )
+from hamu_ray.results.outcome import NO_REFERENCE
 from hamu_ray.results.trial import Status, TrialRecord
 
 SEED = "seed"
@@ -56,8 +57,8 @@ class SweepSummary:
 
     @property
     def missing_references(self) -> tuple[str, ...]:
-        """Descriptions of what replaces the references of trials without one, to continue `The reference`."""
-        missing = (t.reference_origin for t in self.trials if t.reference_kind in ("none", "held_out"))
+        """Descriptions of what stands for the references of trials without one, to continue `The reference`."""
+        missing = (t.reference_origin for t in self.trials if t.reference_kind in NO_REFERENCE)
         return tuple(dict.fromkeys(missing))
 
     @property

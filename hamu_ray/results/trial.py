@@ -41,6 +41,8 @@ class TrialRecord:
     """The same in words."""
     nothing_to_forget: str = ""
     """Explanation if the original model did not know the forget set (`Outcome.nothing_to_forget`)."""
+    provenance: dict[str, str] = field(default_factory=dict)
+    """Where its model comes from (`Provenance.labels`); empty if it has no model."""
     steps: int = 0
     unlearning_seconds: float = math.nan
     evaluation_seconds: float = math.nan

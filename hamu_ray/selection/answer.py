@@ -147,6 +147,7 @@ def print_selection(selection: Selection, folder: Path, console: Console) -> Non
         + (f": meets {reason}" if reason else ": the knee of the front"),
         "status": f"{trial.status}: {trial.reason} ({trial.steps} steps in {trial.unlearning_seconds:.1f} s)",
         **guarantee_line(trial),
+        **({"ref": f"the reference {trial.reference_origin}"} if trial.reference_origin else {}),
         "model": shown(storage_path(trial.model_path)),
         "load": how_to_load(selection),
         "again": rerun_command(shown(run), folder.name, trial.trial_id),

@@ -12,6 +12,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from hamu_ray.storage import CHUNK, StoragePath, sha256_of_file
 from hamu_ray.tasks.hub import hub_or_cache, is_local, one_line
 
 CONFIG = "config.json"
@@ -21,9 +22,6 @@ WHOLE = ("model.safetensors", "pytorch_model.bin")
 ADAPTER = ("adapter_model.safetensors", "adapter_model.bin")
 INDEX = ".index.json"
 """Suffix of the file that maps tensors to shards."""
-
-CHUNK = 1 << 22
-"""Number of bytes compared at once."""
 
 
 @dataclass(frozen=True)
@@ -155,16 +153,15 @@ class Checkpoint:
             self.base.check()
 
 
-def file_digest(path: Path) -> str:
+def file_digest(path: StoragePath) -> str:
     """Return the SHA-256 of a file; it is recomputed only if its size or time has changed."""
     status = path.stat()
-    return _digest(path, status.st_size, status.st_mtime_ns)
+    return _digest(path, status.st_size, getattr(status, "st_mtime_ns", None))
 
 
 @cache
-def _digest(path: Path, size: int, modified: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _digest(path: StoragePath, size: int, modified: int | None) -> str:
+    return sha256_of_file(path)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Rows selected by a request: by index, column value, identifier or file name, in the user's training split."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 Indices = NDArray[np.int64]
+
+AT_ONCE = 256
+"""Maximum number of images that are read at once."""
 
 SHOWN = 3
 """Maximum number of values or names in an error."""
@@ -47,6 +50,10 @@ class Source:
         """The columns that every split has."""
         first, *others = (part.column_names for part in self.parts) if self.parts else ([],)
         return [column for column in first if all(column in known for known in others)]
+
+    def stored(self, row: int) -> int:
+        """Return the stored row of a used one."""
+        return row if self.used is None else int(self.used[row])
 
     def values(self, column: str, key: str) -> list[Any]:
         """Return a column's value in every row; ``key`` is the configuration key that names it."""
@@ -159,13 +166,38 @@ def _rows_of_files(config: ForgetFiles, source: Source) -> Indices:
 
 def image_files(dataset: "Dataset") -> Iterator[str]:
     """Yield the path of each row's image as in the data set, or an empty one if it has none."""
-    from datasets import Image
-
-    column = next((name for name, kind in dataset.features.items() if isinstance(kind, Image)), None)
+    column = _image_column(dataset)
     if column is None:
         return
-    for image in _column(dataset.cast_column(column, Image(decode=False)), column):
+    for image in _column(_undecoded(dataset, column), column):
         yield (image or {}).get("path") or ""
+
+
+def stored_images(dataset: "Dataset", rows: Sequence[int]) -> Iterator[tuple[str, bytes]]:
+    """Yield the path (empty if it has none) and the encoded content of each row's image.
+
+    Yields nothing if the data set has no images.
+    """
+    column = _image_column(dataset)
+    if column is None:
+        return
+    files = _undecoded(dataset, column)
+    for start in range(0, len(rows), AT_ONCE):
+        for image in files[list(rows[start : start + AT_ONCE])][column]:
+            path, content = image["path"] or "", image["bytes"]
+            yield path, Path(path).read_bytes() if content is None else content
+
+
+def _image_column(dataset: "Dataset") -> str | None:
+    from datasets import Image
+
+    return next((name for name, kind in dataset.features.items() if isinstance(kind, Image)), None)
+
+
+def _undecoded(dataset: "Dataset", column: str) -> "Dataset":
+    from datasets import Image
+
+    return dataset.with_format(None).select_columns([column]).cast_column(column, Image(decode=False))
 
 
 def _column(dataset: "Dataset", column: str) -> list[Any]:

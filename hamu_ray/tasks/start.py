@@ -38,6 +38,8 @@ class Origin(StrEnum):
     """Its training started from the model's pretrained weights, without a declaration."""
     ASSUMED = "assumed"
     """Its training started from the original's own weights, or a given adapter (`reference.assume_clean`)."""
+    BASE = "base"
+    """It is the model's own pretrained weights (`reference.path` is `model.name`), which stand for a reference."""
     GIVEN = "given"
     """It was not trained here."""
 
@@ -60,6 +62,7 @@ class ReferenceOrigin:
             Origin.DECLARED: f"was trained from {self.start}, declared clean of the forget set",
             Origin.UNDECLARED: f"was trained from {self.start}, not declared clean (reference.start)",
             Origin.ASSUMED: f"was trained from {self.start}, which is only ASSUMED to be clean of the forget set",
+            Origin.BASE: f"is missing: the pretrained base ({self.start}) stands for it",
             Origin.GIVEN: f"was given ({self.start})",
         }[self.kind]
 
@@ -80,7 +83,9 @@ def reference_origin(run: RunConfig) -> ReferenceOrigin:
                 f"reference.path: {reference.path} has the original's own weights, which were trained on the forget "
                 "set; give a model trained without it, or reference.source: train"
             )
-        return ReferenceOrigin(Origin.GIVEN, reference.path)
+        pretrained = run.model.pretrained
+        base = pretrained is not None and same_model(reference.path, pretrained)
+        return ReferenceOrigin(Origin.BASE if base else Origin.GIVEN, reference.path)
     start = reference.start or own_start(run)
     if start is None:
         return ReferenceOrigin(Origin.RANDOM)

@@ -41,6 +41,16 @@ class Start:
     """Whether its head is replaced by a new one."""
 
 
+@dataclass(frozen=True)
+class ExampleIdentity:
+    """What identifies a training example to people who have the data, without its content."""
+
+    place: str
+    """Its location in the user's data, such as ``row 12``."""
+    sha256: str
+    """SHA-256 of its content in hexadecimal."""
+
+
 class Share(Protocol):
     """A worker's part of a computation over many examples. A single process is rank 0 of 1."""
 
@@ -77,6 +87,10 @@ class Task(Protocol):
     @property
     def fingerprint(self) -> str:
         """Hash of the data's content, which identifies models trained on them."""
+        ...
+
+    def identities(self, examples: Tensor) -> Sequence[ExampleIdentity]:
+        """Return the identity of training examples (indices, int64, CPU), in their order."""
         ...
 
     def build_model(self, seed: int, start: Start | None = None) -> nn.Module:

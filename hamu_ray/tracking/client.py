@@ -48,6 +48,8 @@ QUIET = {
 
 METRICS_PER_BATCH = 1000
 PARAMETERS_PER_BATCH = 100
+COMMIT = "mlflow.source.git.commit"
+"""MLflow's tag for the commit of the code, shown on a run's page."""
 COLOUR = "mlflow.runColor"
 """Tag: the colour of a run in the charts of the UI."""
 RUN, EXPERIMENT = "{run_id}", "{experiment_id}"

@@ -16,6 +16,7 @@ from hamu_ray.results.folder import (
     HARDNESS_FILE,
     MODEL_FILE,
     OUTCOME_FILE,
+    PROVENANCE_FILE,
     RUN_FILE,
     TRIALS,
     trial_name,
@@ -23,12 +24,14 @@ from hamu_ray.results.folder import (
 )
 from hamu_ray.results.front import Point
 from hamu_ray.results.outcome import Failure, Outcome, Report, Status
+from hamu_ray.results.provenance import labels_in
 from hamu_ray.results.pruning import curve_of
+from hamu_ray.results.recorded_run import provenance_tags
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import describe
 from hamu_ray.storage import StoragePath
 from hamu_ray.terminal.progress import SweepView
-from hamu_ray.tracking.client import COLOUR
+from hamu_ray.tracking.client import COLOUR, COMMIT
 from hamu_ray.tracking.labels import labels_of
 from hamu_ray.tracking.outbox import Outbox, SentState
 from hamu_ray.tuning.plan import SweepPlan
@@ -184,7 +187,7 @@ class SweepListener(tune.Callback):
         self.usage.worked += sum(s for s in (record.unlearning_seconds, record.evaluation_seconds) if s == s)
         folder = self.plan.results / TRIALS / state.name
         self.outbox.log_metrics(state.name, record.costs, record.steps)
-        files = [folder / name for name in (RUN_FILE, OUTCOME_FILE, HARDNESS_FILE)]
+        files = [folder / name for name in (RUN_FILE, PROVENANCE_FILE, OUTCOME_FILE, HARDNESS_FILE)]
         self.outbox.log_files(state.name, [str(path) for path in files if path.exists()])
         tags = {
             "model_path": record.model_path,
@@ -195,6 +198,9 @@ class SweepListener(tune.Callback):
         }
         if record.nothing_to_forget:
             tags["nothing_to_forget"] = record.nothing_to_forget
+        tags |= provenance_tags(record.provenance)
+        if commit := record.provenance.get("commit"):
+            tags[COMMIT] = commit
         if record.guaranteed is not None:
             tags["guaranteed"] = str(record.guaranteed).lower()
         self.outbox.finish(state.name, record.status, record.reason, tags)
@@ -231,6 +237,7 @@ def make_record(state: TrialState, results: StoragePath) -> TrialRecord:
                 reference_kind=end.reference_kind,
                 reference_origin=end.reference_origin,
                 nothing_to_forget=end.nothing_to_forget,
+                provenance=labels_in(results / TRIALS / state.name),
                 gradient_computations=float(end.gradient_computations),
                 exchange_bytes=end.exchange_bytes,
                 steps_outside_guarantee=end.steps_outside_guarantee,

@@ -14,6 +14,7 @@ import torch
 from made_images import image_of
 from PIL import Image
 
+from hamu_ray.config.forget import ForgetFiles
 from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.vision import ImagesData
 from hamu_ray.tasks.vision import pixels
@@ -21,6 +22,7 @@ from hamu_ray.tasks.vision.images import load_images_data
 from hamu_ray.tasks.vision.labels import labelled_rows, spread_over_classes
 from hamu_ray.tasks.vision.pixels import decoded_pixels
 from hamu_ray.tasks.vision.preprocessing import preprocessing_of
+from hamu_ray.tasks.vision.task import VisionTask
 
 GREY = {"mean": (0.5,), "std": (0.5,)}
 
@@ -59,6 +61,20 @@ def test_folder_of_images(image_folder: Path) -> None:
     assert data.train.labels.tolist() == [0] * 4 + [1] * 4
     assert data.train.pixels[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 100, 101, 102, 103]
     assert len(data.test) == 2
+
+
+def test_an_image_is_identified_by_its_file(image_folder: Path) -> None:
+    config = ImagesData(path=str(image_folder), train_limit=6)
+    forget = ForgetFiles(names=("dog/1.png",))
+    data = load_images_data(config, None)
+    task = VisionTask(data, forget=forget, model=ModelConfig(), batch_size=4, seed=0)
+    (known,) = task.identities(task.splits["forget"])
+    place, _, path = known.place.partition(", ")
+    row = int(place.removeprefix("row "))
+    assert data.source is not None
+    assert row in data.source.used.tolist()
+    assert Path(path) == image_folder / "train" / "dog" / "1.png"
+    assert known.sha256 == hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def test_grey_and_resized(image_folder: Path) -> None:

@@ -1,5 +1,6 @@
 """The language task against loops over single texts, without padding and caches."""
 
+import hashlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +70,17 @@ def alone(model: Any, sequences: Sequences, at: int) -> Tensor:
     tokens = text_of(sequences, at)
     prompt = int(sequences.prompts[at])
     return model(input_ids=tokens[None]).logits[0, prompt - 1 : -1]
+
+
+def test_an_example_is_identified_by_question_and_answer(task: LanguageTask) -> None:
+    (known,) = task.identities(task.splits["forget"][2:3])
+    assert known.place == "row 2 of the forget split"
+    question, answer = (
+        "Where did Bo number 2 live as a child as a child?",
+        "Bo 2 lived in a small village by the sea",
+    )
+    content = f"{question}\n{answer} and wrote books and wrote books."
+    assert known.sha256 == hashlib.sha256(content.encode()).hexdigest()
 
 
 def test_batched_logits_are_those_of_each_text_alone(task: LanguageTask, model: nn.Module) -> None:

@@ -6,8 +6,10 @@ import yaml
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.metrics.measured import Measures
-from hamu_ray.results.outcome import Outcome
-from hamu_ray.results.wording import capitalised
+from hamu_ray.results.folder import FORGET_FILE, PROVENANCE_FILE
+from hamu_ray.results.outcome import NO_REFERENCE, Outcome
+from hamu_ray.results.provenance import Provenance
+from hamu_ray.results.wording import capitalised, words
 
 CARD_FILE = "README.md"
 
@@ -17,12 +19,13 @@ def model_card(
     outcome: Outcome,
     bases: Mapping[str, Measures],
     hardness: Sequence[str],
+    provenance: Provenance,
     loading: str,
 ) -> str:
     """Return a model card in the hub's format: data, method, hyperparameters, and metrics compared with the ``bases``.
 
-    ``hardness`` contains the sentences of `hamu_ray.results.hardness` about the run, ``loading`` is Python code that
-    loads the model.
+    ``hardness`` contains the sentences of `hamu_ray.results.hardness` about the run, ``provenance`` where the model
+    comes from, ``loading`` is Python code that loads the model.
     """
     head = {"library_name": "hamu_ray", "tags": ["machine-unlearning", run.method.name]}
     columns = {"unlearned": outcome.measures, **bases}
@@ -36,7 +39,7 @@ def model_card(
     settings = run.model_dump(mode="json", by_alias=True, include={*what, *how})
     reference = (
         f" The reference is a model trained without the forget set: it {outcome.reference_origin}."
-        if "reference" in bases
+        if outcome.reference_kind not in NO_REFERENCE
         else f" The reference {outcome.reference_origin}."
     )
     gate = f" **{capitalised(outcome.nothing_to_forget)}.**" if outcome.nothing_to_forget else ""
@@ -59,6 +62,15 @@ def model_card(
             "## How to load it",
             "",
             f"```python\n{loading}```",
+            "",
+            "## Provenance",
+            "",
+            "| | |",
+            "|---|---|",
+            *(f"| {words(name)} | {text} |" for name, text in provenance.labels().items() if text),
+            "",
+            f"{PROVENANCE_FILE} has all of it, {FORGET_FILE} the {provenance.forget_count} examples to forget by hash; "
+            "`python -m hamu_ray.certify` makes a signed certificate of them.",
             "",
             "## Settings",
             "",

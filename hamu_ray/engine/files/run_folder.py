@@ -1,7 +1,7 @@
 """The result files in a run's folder."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from typing import Any
 
@@ -11,45 +11,71 @@ from torch import nn
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.files.card import CARD_FILE, model_card
-from hamu_ray.engine.files.tensors import save_tensors
+from hamu_ray.engine.files.tensors import tensor_file
 from hamu_ray.engine.history import History
 from hamu_ray.engine.state import changing_state
 from hamu_ray.results.durable.sealed import write_sealed
-from hamu_ray.results.folder import HARDNESS_FILE, MODEL_FILE, OUTCOME_FILE, RUN_FILE
+from hamu_ray.results.folder import (
+    FORGET_FILE,
+    HARDNESS_FILE,
+    MODEL_FILE,
+    OUTCOME_FILE,
+    REPORTS_FILE,
+    RUN_FILE,
+)
 from hamu_ray.results.hardness import GRADIENT_COSINE, HARDNESS, hardness_sentences, histories_of
-from hamu_ray.results.outcome import Outcome, Report
+from hamu_ray.results.outcome import Outcome, Report, dump_reports
+from hamu_ray.results.provenance import Provenance, sha256_of, write_provenance
 from hamu_ray.storage import StoragePath, write_atomically
 
 
+@dataclass(frozen=True)
+class RunResult:
+    """What a run came to, besides its model."""
+
+    run: RunConfig
+    outcome: Outcome
+    bases: Sequence[Report]
+    """Metrics of the base models, and of the model before the first step."""
+    history: History
+    forgotten: bytes
+    """The content of `FORGET_FILE`."""
+    provenance: Provenance
+    """Without the hashes of the model's files."""
+
+
 def write_result(
-    folder: StoragePath, run: RunConfig, model: nn.Module, outcome: Outcome, history: History
+    folder: StoragePath, result: RunResult, model: nn.Module, files: Mapping[str, bytes], loading: str
 ) -> None:
-    """Write the model, the run's configuration and per-block diagnostics; the outcome is written last."""
+    """Write the model, its provenance and everything about the run; the outcome is written last.
+
+    ``files`` are those that other programs need in addition to the weights; ``loading`` is Python code for the model
+    card that loads the model.
+    """
+    run, outcome, history = result.run, result.outcome, result.history
     (folder / OUTCOME_FILE).unlink(missing_ok=True)
-    save_tensors(folder / MODEL_FILE, changing_state(model), {"steps": str(outcome.steps)})
+    reports = [*result.bases, *history.reports]
+    write_atomically(folder / REPORTS_FILE, dump_reports(reports))
+    weights = tensor_file(changing_state(model), {"steps": str(outcome.steps)})
+    parts = {MODEL_FILE: weights, **files}
+    for name, content in {**parts, FORGET_FILE: result.forgotten}.items():
+        write_atomically(folder / name, content)
+    hashes = {name: sha256_of(content) for name, content in parts.items()}
+    provenance = replace(result.provenance, files=hashes)
+    write_provenance(folder, provenance)
+    write_atomically(folder / CARD_FILE, _card(result, provenance, loading).encode())
     configuration = run.model_dump(mode="json", by_alias=True)
     write_atomically(folder / RUN_FILE, yaml.safe_dump(configuration, sort_keys=False).encode())
     if history.past:
-        content = BytesIO()
+        compressed = BytesIO()
         arrays: dict[str, Any] = history.by_block()
-        np.savez_compressed(content, **arrays)
-        write_atomically(folder / HARDNESS_FILE, content.getvalue())
+        np.savez_compressed(compressed, **arrays)
+        write_atomically(folder / HARDNESS_FILE, compressed.getvalue())
     write_sealed(folder / OUTCOME_FILE, asdict(outcome))
 
 
-def write_for_others(
-    folder: StoragePath,
-    run: RunConfig,
-    outcome: Outcome,
-    files: Mapping[str, bytes],
-    bases: Sequence[Report],
-    history: History,
-    loading: str,
-) -> None:
-    """Write the files that other programs need in addition to the weights, and a model card."""
-    steps = histories_of(history.reports, (HARDNESS, GRADIENT_COSINE))
-    hardness = hardness_sentences(steps, run.method.model_dump())
-    measures = {base.phase: base.measures for base in bases[:-1]}
-    card = model_card(run, outcome, measures, hardness, loading)
-    for name, content in {**files, CARD_FILE: card.encode()}.items():
-        write_atomically(folder / name, content)
+def _card(result: RunResult, provenance: Provenance, loading: str) -> str:
+    steps = histories_of(result.history.reports, (HARDNESS, GRADIENT_COSINE))
+    hardness = hardness_sentences(steps, result.run.method.model_dump())
+    measures = {base.phase: base.measures for base in result.bases if base.phase != "unlearning"}
+    return model_card(result.run, result.outcome, measures, hardness, provenance, loading)

@@ -26,7 +26,12 @@ CHUNK = 1 << 22
 def save_tensors(
     path: StoragePath, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write tensors as safetensors in contiguous format; shared memory is written once per name.
+    """Write tensors as a safetensors file."""
+    write_atomically(path, tensor_file(tensors, metadata))
+
+
+def tensor_file(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
+    """Return tensors as the content of a safetensors file, contiguous; shared memory is written once per name.
 
     The file is marked as PyTorch's, which `transformers` requires. The library writes metadata in random order, so the
     header is rewritten in sorted order.
@@ -40,7 +45,7 @@ def save_tensors(
     hashed.update(content[end:])
     head[METADATA][DIGEST] = hashed.hexdigest()
     encoded = _encoded(head)
-    write_atomically(path, b"".join([len(encoded).to_bytes(8, "little"), encoded, content[end:]]))
+    return b"".join([len(encoded).to_bytes(8, "little"), encoded, content[end:]])
 
 
 def load_tensors(path: StoragePath) -> tuple[dict[str, Tensor], dict[str, str]]:

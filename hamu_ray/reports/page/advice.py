@@ -42,7 +42,8 @@ def lede(problem: Problem, volumes: list[MethodVolume]) -> str:
     """Return two or three sentences that put the main result in context."""
     summary, knee = problem.summary, problem.knee
     gate = [f"{capitalised(sentence)}." for sentence in summary.nothing_to_forget]
-    gate += [f"The reference {origin}." for origin in summary.missing_references]
+    stands_in = summary.missing_references
+    gate += [f"The reference {origin}." for origin in stands_in]
     if knee is None:
         ended = Counter(m.ended for m in problem.trials)
         counts = ", ".join(f"{n} {how}" for how, n in ended.items())
@@ -51,7 +52,8 @@ def lede(problem: Problem, volumes: list[MethodVolume]) -> str:
     sentences = [*gate, f"It is {points} on the front of {counted(len(problem.trials), 'trial')}."]
     gap = knee.record.measures.get("avg_gap", math.nan)
     if math.isfinite(gap):
-        sentences.append(f"On average it is {number(gap)} away from a model trained without the forget set.")
+        other = "what stands for the reference" if stands_in else "a model trained without the forget set"
+        sentences.append(f"On average it is {number(gap)} away from {other}.")
     corner = ", ".join(number(value) for value in summary.best_corner)
     sentences.append(f"The front covers {percent(summary.hypervolume_share)} of the box up to ({corner}).")
     if len(volumes) > 1:

@@ -64,6 +64,7 @@ def render(sweeps: Sequence[SweepResult], target: str, problems: Sequence[Proble
         title=target,
         views=views,
         sweeps=rows.sweep_rows(sweeps, letters(sweeps)) if sweeps else [],
+        provenance=rows.provenance_rows(sweeps),
         stores=sorted({sweep.source.address for sweep in sweeps}),
         methods=methods,
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",

@@ -217,6 +217,30 @@ class SweepRow:
     state: str
 
 
+SHOWN_PROVENANCE = {
+    "code": "code",
+    "data": "data (SHA-256)",
+    "forget_list": "list of examples to forget (SHA-256)",
+    "original": "original model (SHA-256)",
+    "reference": "reference (SHA-256)",
+    "hardware": "hardware",
+    "platform": "platform",
+    "libraries": "libraries",
+}
+"""Headings of the labels of a provenance that the page's foot shows; those of single trials are in their folders."""
+
+
+def provenance_rows(sweeps: Sequence[SweepResult]) -> list[tuple[str, list[str]]]:
+    """Return where the models come from: each label with its distinct values over all trials."""
+    trials = [trial for sweep in sweeps for trial in sweep.trials]
+    rows = []
+    for label, heading in SHOWN_PROVENANCE.items():
+        values = dict.fromkeys(t.provenance[label] for t in trials if t.provenance.get(label))
+        if values:
+            rows.append((heading, list(values)))
+    return rows
+
+
 def sweep_rows(sweeps: Sequence[SweepResult], letters: Mapping[tuple[str, str], str]) -> list[SweepRow]:
     """Return a row for each sweep of the report."""
     rows = []

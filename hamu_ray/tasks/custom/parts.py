@@ -31,8 +31,8 @@ class Description:
     """Number of examples of each split."""
     fingerprint: str
     """SHA-256 of the examples, and of what model, loss and metrics compute."""
-    forget_digest: str
-    """SHA-256 of the examples to forget."""
+    forget_items: tuple[str, ...]
+    """SHA-256 of each example to forget: of types, shapes and bytes of all that it holds."""
     output_shape: tuple[int, ...]
     """Of the model's output on an example."""
     classes: int | None
@@ -41,6 +41,11 @@ class Description:
     """Key of the metric that `retain_utility` is."""
     overlaps: tuple[str, ...] = field(default=())
     """A line for each example to forget that also stands in the retain or test set."""
+
+    @property
+    def forget_digest(self) -> str:
+        """SHA-256 of the examples to forget."""
+        return digest("".join(self.forget_items).encode())
 
     def dumped(self) -> bytes:
         """Return it as JSON, the same bytes each time."""
@@ -65,7 +70,7 @@ def read_description(config: CustomData) -> Description:
     """Return a task's description; raises `ValueError`, in one line, where it is not what the configuration names."""
     content = _read(storage_path(config.path) / DESCRIPTION_FILE, config.digest, config)
     document = json.loads(content)
-    tuples = {name: tuple(document[name]) for name in ("output_shape", "overlaps")}
+    tuples = {name: tuple(document[name]) for name in ("forget_items", "output_shape", "overlaps")}
     return Description(**{**document, **tuples})
 
 

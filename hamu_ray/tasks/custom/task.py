@@ -12,7 +12,7 @@ from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.metrics.undefined import Undefined
 from hamu_ray.tasks.custom.data import CustomTaskData, built_model, outputs_of
 from hamu_ray.tasks.modes import eval_mode
-from hamu_ray.tasks.task import Outputs, Share, Start, Teacher, from_first_rank
+from hamu_ray.tasks.task import ExampleIdentity, Outputs, Share, Start, Teacher, from_first_rank
 
 
 class CustomTask:
@@ -37,6 +37,15 @@ class CustomTask:
     def fingerprint(self) -> str:
         """Hash of the examples, and of what model, loss and metrics compute."""
         return self.data.description.fingerprint
+
+    def identities(self, examples: Tensor) -> Sequence[ExampleIdentity]:
+        """Return the number of each example in the forget set, and its SHA-256 as in the task's description.
+
+        Only examples to forget have identities.
+        """
+        first, known = self.data.description.examples["retain"], self.data.description.forget_items
+        numbers = (examples - first).tolist()
+        return [ExampleIdentity(f"example {number}", known[number]) for number in numbers]
 
     def build_model(self, seed: int, start: Start | None = None) -> nn.Module:
         """Return a new model on the device; its weights depend on the seed as the builder has it."""

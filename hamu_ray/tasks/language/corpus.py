@@ -53,7 +53,7 @@ class Corpus:
         """Return the location of one of `rows` in the user's data."""
         row = index
         if row < len(self.kept):
-            return f"row {row if self.source.used is None else self.source.used[row]}"
+            return f"row {self.source.stored(row)}"
         row -= len(self.kept)
         for name, part in (("duplicates", self.duplicates), ("forget", self.forget), ("test", self.test)):
             if row < len(part):

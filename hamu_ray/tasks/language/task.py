@@ -23,7 +23,7 @@ from hamu_ray.tasks.language.measures import TRUTH_RATIOS, compare_items, compar
 from hamu_ray.tasks.language.models import build_language_model
 from hamu_ray.tasks.language.scores import answer_logits, grouped
 from hamu_ray.tasks.modes import eval_mode
-from hamu_ray.tasks.task import Outputs, Share, Start, Teacher
+from hamu_ray.tasks.task import ExampleIdentity, Outputs, Share, Start, Teacher
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +79,19 @@ class LanguageTask:
             # No training depends on it, but the metrics that are stored with a model do.
             content.update(f"validation {validation}".encode())
         return content.hexdigest()
+
+    def identities(self, examples: Tensor) -> Sequence[ExampleIdentity]:
+        """Return the place of each text, and the SHA-256 of question, newline and answer in UTF-8.
+
+        Of a text without a question it is the SHA-256 of the text alone.
+        """
+        corpus = self._encodings.corpus
+        found = []
+        for row in examples.tolist():
+            question, answer = corpus.rows.questions[row], corpus.rows.answers[row]
+            content = f"{question}\n{answer}" if question else answer
+            found.append(ExampleIdentity(corpus.place(row), hashlib.sha256(content.encode()).hexdigest()))
+        return found
 
     def build_model(self, seed: int, start: Start | None = None) -> nn.Module:
         """Return a model for training: a new or pretrained one as a whole, or with an adapter.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hamu_ray.tasks.request import Source
 
 HASHED_AT_ONCE = 256
-"""Images that are copied at once for the fingerprint."""
+"""Images that are copied at once for hashes."""
 
 
 @dataclass(frozen=True, eq=False)

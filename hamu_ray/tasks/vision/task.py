@@ -1,5 +1,6 @@
 """The vision task: image classifiers unlearn some of their training images."""
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 
@@ -15,10 +16,11 @@ from hamu_ray.metrics.classification import accuracy
 from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.metrics.undefined import Undefined, reasons
 from hamu_ray.tasks.modes import eval_mode
-from hamu_ray.tasks.task import Outputs, Share, Start, Teacher, from_first_rank
+from hamu_ray.tasks.request import stored_images
+from hamu_ray.tasks.task import ExampleIdentity, Outputs, Share, Start, Teacher, from_first_rank
 from hamu_ray.tasks.validation import VALIDATION, validation_mask
 from hamu_ray.tasks.vision.classes import output_order
-from hamu_ray.tasks.vision.data import Examples, VisionData, indices_on
+from hamu_ray.tasks.vision.data import HASHED_AT_ONCE, Examples, VisionData, indices_on
 from hamu_ray.tasks.vision.export import exported, loading_code
 from hamu_ray.tasks.vision.forget import split_examples
 from hamu_ray.tasks.vision.measures import ALL, CHEAP, UNSEEN, all_measures, cheap_measures, exact_losses
@@ -73,6 +75,32 @@ class VisionTask:
     def fingerprint(self) -> str:
         """Hash of the data's content."""
         return self._fingerprint
+
+    def identities(self, examples: Tensor) -> Sequence[ExampleIdentity]:
+        """Return the row and name of each training image, and the SHA-256 of its stored file.
+
+        For data without image files, such as the digits, it is the SHA-256 of the pixels: uint8 in the order height,
+        width, channels.
+        """
+        source = self.data.source
+        if source is not None and source.parts:
+            rows = [source.stored(row) for row in examples.tolist()]
+            files = list(stored_images(source.parts[0], rows))
+            if files:
+                return [
+                    ExampleIdentity(
+                        f"row {row}{f', {path}' if path else ''}", hashlib.sha256(content).hexdigest()
+                    )
+                    for row, (path, content) in zip(rows, files, strict=True)
+                ]
+        found = []
+        for part in examples.split(HASHED_AT_ONCE):
+            pixels, _ = self.data.train.gather(part)
+            images = pixels.permute(0, 2, 3, 1).cpu().contiguous().numpy()
+            for row, image in zip(part.tolist(), images, strict=True):
+                place = row if source is None else source.stored(row)
+                found.append(ExampleIdentity(f"row {place}", hashlib.sha256(image.data).hexdigest()))
+        return found
 
     def build_model(self, seed: int, start: Start | None = None) -> nn.Module:
         """Return a new or pretrained model on the device; its weights depend on the seed, not on the device."""

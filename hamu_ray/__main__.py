@@ -1,0 +1,22 @@
+"""``python -m hamu_ray``: an overview of the commands."""
+
+COMMANDS = {
+    "tune SPACE.yaml": "run a whole sweep, with its front and its report",
+    "unlearn RUN.yaml": "one run without Tune: model in, model out",
+    "train FILE.yaml": "only the original model and the reference",
+    "select SWEEP": "a point of a sweep's front that meets a bound",
+    "report TARGET ...": "the results of sweeps as an HTML page",
+    "certify RUN": "a signed certificate of a run as page, PDF and JSON; --verify checks one",
+}
+
+
+def main() -> None:
+    """Print the commands."""
+    width = max(map(len, COMMANDS)) + len("python -m hamu_ray.")
+    for command, purpose in COMMANDS.items():
+        print(f"{f'python -m hamu_ray.{command}':<{width}}  {purpose}")
+    print("\nEach command lists its options with --help. More: README.md and docs/.")
+
+
+if __name__ == "__main__":
+    main()

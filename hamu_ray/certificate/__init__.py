@@ -1,0 +1,1 @@
+"""Certificates of unlearning: a run's record as a page, a PDF and signed JSON, and their verification."""

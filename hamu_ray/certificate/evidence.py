@@ -1,0 +1,103 @@
+"""What a run's folder says about its unlearning."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from hamu_ray.config.run import RunConfig
+from hamu_ray.config.sources.document import ConfigError
+from hamu_ray.config.sources.files import check_run_document
+from hamu_ray.metrics.table import BASES
+from hamu_ray.results.durable.sealed import Damaged
+from hamu_ray.results.folder import (
+    AUDIT_FILE,
+    FORGET_FILE,
+    OUTCOME_FILE,
+    RUN_FILE,
+    SWEEP_FILE,
+    TRIALS,
+    read_outcome,
+    read_reports,
+)
+from hamu_ray.results.outcome import Outcome
+from hamu_ray.results.provenance import Provenance, read_provenance, sha256_of
+from hamu_ray.results.wording import shown
+from hamu_ray.storage import StoragePath, sha256_of_file
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The record of a run that has ended."""
+
+    run: RunConfig
+    outcome: Outcome
+    provenance: Provenance
+    bases: dict[str, dict[str, float]]
+    """Metrics of the ``original`` and the ``reference``."""
+    forgotten: bytes
+    """The list of the examples to forget."""
+    attacks: Any
+    """The content of an audit of the model; None without one."""
+
+
+def read_evidence(folder: StoragePath) -> Evidence:
+    """Read a run's folder.
+
+    Raises:
+        ConfigError: It is not the folder of a run that has ended, or a file in it was changed since.
+    """
+    try:
+        outcome, provenance = read_outcome(folder), read_provenance(folder)
+        if outcome is None:
+            raise ConfigError(_no_run(folder))
+        if provenance is None:
+            raise ConfigError(
+                f"{shown(folder)}: the run has no record of where its model comes from, as it was made by an earlier "
+                f"version; run it again: python -m hamu_ray.unlearn {shown(folder / RUN_FILE)}"
+            )
+        reports = read_reports(folder)
+    except (Damaged, FileNotFoundError) as error:
+        raise ConfigError(f"{shown(folder)}: {error}; run it again") from error
+    forgotten = _forgotten(folder, provenance)
+    for name, expected in provenance.files.items():
+        path = folder / name
+        if not path.is_file() or sha256_of_file(path) != expected:
+            raise ConfigError(
+                f"{shown(path)}: is missing or was changed after the run; restore it, or run again"
+            )
+    run = check_run_document(yaml.safe_load((folder / RUN_FILE).read_text()), shown(folder / RUN_FILE))
+    bases = {
+        report.phase: dict(report.measures) for report in reports if report.phase in BASES and report.measures
+    }
+    return Evidence(run, outcome, provenance, bases, forgotten, _attacks(folder))
+
+
+def _forgotten(folder: StoragePath, provenance: Provenance) -> bytes:
+    path = folder / FORGET_FILE
+    content = path.read_bytes() if path.is_file() else b""
+    if sha256_of(content) != provenance.forget_list:
+        raise ConfigError(f"{shown(path)}: is missing or was changed after the run; restore it, or run again")
+    return content
+
+
+def _attacks(folder: StoragePath) -> Any:
+    """Return what an audit of the run found; None without one."""
+    path = folder / AUDIT_FILE
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ConfigError(f"{shown(path)}: not a JSON document; run the audit again") from error
+    return (
+        {key: value for key, value in found.items() if key != "digest"} if isinstance(found, dict) else found
+    )
+
+
+def _no_run(folder: StoragePath) -> str:
+    if (folder / SWEEP_FILE).is_file():
+        trial = shown(folder / TRIALS / "0000")
+        return f"{shown(folder)}: a sweep; give the folder of one of its trials, such as {trial}"
+    return f"{shown(folder)}: not the folder of a run that has ended: it has no {OUTCOME_FILE}"

@@ -1,0 +1,125 @@
+"""Gathering where a run's model comes from."""
+
+import hashlib
+import json
+import platform
+import subprocess
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+import hamu_ray
+from hamu_ray.config.run import RunConfig
+from hamu_ray.engine.files.store import StoredModel
+from hamu_ray.results.provenance import Code, ModelIdentity, Provenance, forget_list, sha256_of
+from hamu_ray.tasks.checkpoints import Checkpoint, file_digest
+from hamu_ray.tasks.task import Start, Task
+
+DISTRIBUTION = "hamu-ray"
+PACKAGE = Path(hamu_ray.__file__).parent
+
+LIBRARIES = (
+    *("torch", "torchvision", "transformers", "peft", "tokenizers", "datasets", "safetensors"),
+    *("numpy", "scipy", "scikit-learn", "ray"),
+)
+"""Distributions whose versions are recorded."""
+
+GIT_SECONDS = 10
+"""Maximum time of a git command."""
+
+
+def provenance_of_run(
+    run: RunConfig, task: Task, original: StoredModel, reference: StoredModel | None, forgotten: bytes
+) -> Provenance:
+    """Return where a run's model comes from, except for the hashes of the model's own files.
+
+    ``forgotten`` is the content of `FORGET_FILE`.
+    """
+    return Provenance(
+        code=code(),
+        data=task.fingerprint,
+        forget_count=len(task.splits["forget"]),
+        forget_list=sha256_of(forgotten),
+        original=identity_of_model(original),
+        reference=None if reference is None else identity_of_model(reference),
+        files={},
+        seeds={"training": run.training_seed, "unlearning": run.seed},
+        hardware=f"{run.workers.count} x {device_name(task.device)}",
+        platform=f"{platform.platform()}, Python {platform.python_version()}",
+        libraries={name: version for name in LIBRARIES if (version := installed(name))},
+    )
+
+
+def forgotten_by(task: Task) -> bytes:
+    """Return the list of a task's examples to forget, as the content of `FORGET_FILE`."""
+    return forget_list((one.place, one.sha256) for one in task.identities(task.splits["forget"]))
+
+
+def identity_of_model(model: StoredModel) -> ModelIdentity:
+    """Return place and content hash of a base model."""
+    source = model.source
+    if isinstance(source, Start):
+        return ModelIdentity(source.name, Checkpoint(source.key, source.name).identity)
+    return ModelIdentity(str(source), file_digest(source))
+
+
+@cache
+def code() -> Code:
+    """Return the version, commit and hash of the running code; read once per process."""
+    content = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        content.update(f"{path.relative_to(PACKAGE).as_posix()}\0".encode())
+        content.update(hashlib.sha256(path.read_bytes()).digest())
+    commit, dirty = _checkout() or (_installed_commit(), False)
+    return Code(installed(DISTRIBUTION), content.hexdigest(), commit, dirty)
+
+
+def installed(distribution: str) -> str:
+    """Return the version of an installed distribution; empty if it is not installed."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def device_name(device: torch.device) -> str:
+    """Return the model name of a GPU or of the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()
+
+
+def _checkout() -> tuple[str, bool] | None:
+    """Return commit and uncommitted changes of the checkout that contains the package; None outside one.
+
+    A package that is installed below another project's checkout is not part of it.
+    """
+    if _git("ls-files", "--error-unmatch", "__init__.py") is None:
+        return None
+    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--", ".")
+    return None if commit is None or changes is None else (commit, bool(changes))
+
+
+def _git(*arguments: str) -> str | None:
+    command = ["git", "-C", str(PACKAGE), *arguments]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()
+
+
+def _installed_commit() -> str:
+    """Return the commit that pip installed from, as recorded by PEP 610; empty if it was no repository."""
+    try:
+        text = metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
+        return str(json.loads(text or "{}").get("vcs_info", {}).get("commit_id", ""))
+    except (metadata.PackageNotFoundError, ValueError):
+        return ""

@@ -1,0 +1,149 @@
+"""Where an unlearned model comes from: code, data, models, hardware, seeds. Written once, by the run."""
+
+import csv
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from io import StringIO
+from typing import Any
+
+from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
+from hamu_ray.results.folder import MODEL_FILE, PROVENANCE_FILE
+from hamu_ray.storage import StoragePath
+
+logger = logging.getLogger(__name__)
+
+SHORT = 12
+"""Number of hexadecimal digits of a hash in texts for people."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """The code of hamu_ray that ran."""
+
+    version: str
+    """Of the installed distribution; empty if it is not installed."""
+    sha256: str
+    """SHA-256 over the names and contents of the package's Python files."""
+    commit: str = ""
+    """The git commit; empty outside a checkout."""
+    dirty: bool = False
+    """Whether the checkout had changes that are not in the commit."""
+
+    def __str__(self) -> str:
+        """Return version and commit in a few words."""
+        changed = " with uncommitted changes" if self.dirty else ""
+        commit = f", commit {self.commit[:SHORT]}{changed}" if self.commit else ""
+        return f"hamu_ray {self.version or 'without a version'}{commit}, source {self.sha256[:SHORT]}"
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """A base model: where it was, and the hash of its content."""
+
+    place: str
+    sha256: str
+    """SHA-256 of its safetensors file; of a checkpoint, over the hashes of its files, or its commit on the hub."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Everything that a run's model comes from."""
+
+    code: Code
+    data: str
+    """SHA-256 of the data as the run used them (`hamu_ray.tasks.task.Task.fingerprint`)."""
+    forget_count: int
+    """Number of examples that were to be forgotten."""
+    forget_list: str
+    """SHA-256 of `FORGET_FILE`."""
+    original: ModelIdentity
+    reference: ModelIdentity | None
+    """The first reference; None without one."""
+    files: dict[str, str]
+    """SHA-256 of each file of the unlearned model by name: its weights, and what other programs need with them."""
+    seeds: dict[str, int]
+    """Seeds by what they determine: ``training`` and ``unlearning``."""
+    hardware: str
+    """Device and number of workers."""
+    platform: str
+    """Operating system and Python."""
+    libraries: dict[str, str] = field(default_factory=dict)
+    """Versions of installed libraries that take part in the numbers."""
+
+    @property
+    def result(self) -> str:
+        """SHA-256 of the unlearned model's weights."""
+        return self.files[MODEL_FILE]
+
+    def labels(self) -> dict[str, str]:
+        """Return it as texts by name, for tags, tables and the foot of a page."""
+        libraries = ", ".join(f"{name} {version}" for name, version in self.libraries.items())
+        return {
+            "code": str(self.code),
+            "commit": self.code.commit,
+            "data": self.data,
+            "forget_list": self.forget_list,
+            "original": self.original.sha256,
+            "reference": self.reference.sha256 if self.reference else "",
+            "model": self.result,
+            "seeds": ", ".join(f"{name} {seed}" for name, seed in self.seeds.items()),
+            "hardware": self.hardware,
+            "platform": self.platform,
+            "libraries": libraries,
+        }
+
+
+def write_provenance(folder: StoragePath, provenance: Provenance) -> None:
+    """Write it beside the run's configuration."""
+    write_sealed(folder / PROVENANCE_FILE, asdict(provenance))
+
+
+def read_provenance(folder: StoragePath) -> Provenance | None:
+    """Return the provenance of the run in a folder; None if it has none, as runs of earlier versions.
+
+    Raises:
+        Damaged: It cannot be read.
+    """
+    try:
+        return provenance_of(read_sealed(folder / PROVENANCE_FILE))
+    except FileNotFoundError:
+        return None
+
+
+def labels_in(folder: StoragePath) -> dict[str, str]:
+    """Return the non-empty labels of the provenance in a run's folder; empty if it has none, or a damaged one."""
+    try:
+        provenance = read_provenance(folder)
+    except Damaged as error:
+        logger.warning("%s", error)
+        return {}
+    return {name: text for name, text in provenance.labels().items() if text} if provenance else {}
+
+
+def provenance_of(document: Mapping[str, Any]) -> Provenance:
+    """Return a provenance from plain data."""
+    reference = document["reference"]
+    return Provenance(
+        **{
+            **document,
+            "code": Code(**document["code"]),
+            "original": ModelIdentity(**document["original"]),
+            "reference": ModelIdentity(**reference) if reference else None,
+        }
+    )
+
+
+def forget_list(identities: Iterable[tuple[str, str]]) -> bytes:
+    """Return the content of `FORGET_FILE`: a CSV table of the place and the SHA-256 of each example to forget."""
+    text = StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["example", "sha256"])
+    table.writerows(identities)
+    return text.getvalue().encode()
+
+
+def sha256_of(content: bytes) -> str:
+    """Return the SHA-256 of some bytes in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()

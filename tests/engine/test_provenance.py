@@ -1,0 +1,75 @@
+"""Where a run's model comes from, as the run records it."""
+
+import csv
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+from cheap_runs import cheap_run, done
+from sklearn.datasets import load_digits
+
+from hamu_ray.certificate.make import certify
+from hamu_ray.certificate.verify import verify
+from hamu_ray.engine.files.card import CARD_FILE
+from hamu_ray.engine.files.store import StoredModel
+from hamu_ray.engine.provenance import PACKAGE, code, installed
+from hamu_ray.engine.resident import Resident
+from hamu_ray.results.folder import FORGET_FILE, MODEL_FILE, PROVENANCE_FILE
+from hamu_ray.results.provenance import read_provenance
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_hashes_are_those_of_the_files(
+    resident: Resident, folder: Path, bases: tuple[StoredModel, StoredModel]
+) -> None:
+    run = cheap_run(seed=43, training={"seed": 0})
+    done(run, resident, folder)
+    task, known = resident.task(run), read_provenance(folder)
+    assert known is not None
+    assert known.files == {MODEL_FILE: sha256(folder / MODEL_FILE)}
+    assert known.forget_list == sha256(folder / FORGET_FILE)
+    assert known.data == task.fingerprint
+    assert known.seeds == {"training": 0, "unlearning": 43}
+    assert known.reference is not None
+    for base in (known.original, known.reference):
+        assert base.sha256 == sha256(Path(base.place))
+    card = (folder / CARD_FILE).read_text()
+    for text in (known.result, known.data, known.forget_list, known.original.sha256):
+        assert text in card
+
+
+def test_the_forget_list_identifies_the_images(resident: Resident, folder: Path, bases: object) -> None:
+    run = cheap_run()
+    done(run, resident, folder)
+    task = resident.task(run)
+    forget = task.splits["forget"].tolist()
+    with (folder / FORGET_FILE).open() as file:
+        rows = list(csv.DictReader(file))
+    stored = task.data.source.used[forget]
+    assert [row["example"] for row in rows] == [f"row {index}" for index in stored]
+    assert set(load_digits().target[stored]) == {0}
+    pixels = task.data.train.pixels[forget[3]].permute(1, 2, 0).contiguous()
+    assert rows[3]["sha256"] == hashlib.sha256(bytes(pixels.flatten().tolist())).hexdigest()
+
+
+def test_a_real_run_is_certified(resident: Resident, folder: Path, bases: object, tmp_path: Path) -> None:
+    done(cheap_run(), resident, folder)
+    certify(folder, None, folder)
+    texts = [check.text for check in verify(folder / "certificate.json", None, None) if not check.holds]
+    assert texts == ["the certificate is not signed"]
+    assert (folder / PROVENANCE_FILE).is_file()
+
+
+def test_the_code_is_that_of_the_checkout() -> None:
+    command = ["git", "-C", str(PACKAGE), "rev-parse", "HEAD"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        pytest.skip("not a checkout")
+    assert code().commit == result.stdout.strip()
+    assert len(code().sha256) == 64
+    assert installed("torch")
+    assert installed("no-such-distribution") == ""
