@@ -25,6 +25,7 @@ FRAMEWORKS = {
         "scipy",
         "numpy",
         "pandas",
+        "pyarrow",
         "ray",
         "optuna",
         "mlflow",
@@ -60,7 +61,7 @@ TABLE: Mapping[str, Room] = {
     "tasks": Room(
         "config metrics storage",
         "torch torchvision transformers peft datasets huggingface_hub tokenizers safetensors sklearn numpy "
-        "datasketch",
+        "datasketch pyarrow",
         f"{NUMBERS} {FILES}",
     ),
     "engine": Room(

@@ -11,9 +11,9 @@ from transformers import PreTrainedTokenizerFast
 
 from hamu_ray.config.language import TextData
 from hamu_ray.tasks.language.encoding.encoder import Encoder, windows_of
+from hamu_ray.tasks.language.encoding.token_file import sequences_of
 from hamu_ray.tasks.language.encoding.tokenizer import learn_vocabulary
 from hamu_ray.tasks.language.scores import grouped
-from hamu_ray.tasks.language.sequences import Sequences
 
 SPECIAL = ["<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>"]
 
@@ -316,7 +316,7 @@ def test_a_document_of_4000_tokens_loses_none(learned: Any) -> None:
 def test_batches_of_windows_belong_to_their_texts(learned: Any) -> None:
     encoder = encoder_of(learned, None, windows={"length": 24, "stride": 8})
     encoded = encoder.encode(["a"] * 4, ["Rome", " sea" * 40, "In Rome", " by" * 90])
-    sequences = Sequences.of(encoded, encoder.pad, torch.device("cpu"))
+    sequences = sequences_of([encoded[:3], encoded[3:]], encoder.pad, torch.device("cpu"))
     assert sequences.windows[1] > 1
     batch = sequences.batch(torch.tensor([3, 0, 1]))
     for place, at in enumerate((3, 0, 1)):
