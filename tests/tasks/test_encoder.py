@@ -80,7 +80,10 @@ QWEN3_AS_PUBLISHED = """
     {{- '<|im_start|>assistant\\n' }}
     {%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}
 {%- endif %}"""
-"""The constructs of Qwen3's published template: a namespace, messages from the last to the first, empty reasoning."""
+"""The constructs of Qwen3's published template: a namespace, messages from the last to the first, empty reasoning.
+
+Compared with a published copy: system, user and assistant turns are rendered alike; the layout of tools is left out.
+"""
 
 LLAMA3_AS_PUBLISHED = """
 {{- bos_token }}
@@ -110,7 +113,11 @@ LLAMA3_AS_PUBLISHED = """
     {%- endif %}
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n\\n' }}{%- endif %}"""
-"""The constructs of Llama 3's published templates: messages that are set anew, today's date where it can be had."""
+"""The constructs of Llama 3's published templates: messages that are set anew, today's date where it can be had.
+
+Compared with published copies of Llama 3.2's: without tools the turns are rendered alike, but for the names of the
+special tokens, which are `SPECIAL` here.
+"""
 
 REASONING = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}"
