@@ -47,7 +47,7 @@ class Evaluation:
         """Select the questions of the evaluation sets that belong to the splits; the seed determines subsets."""
         self._encodings = encodings
         self._rows, self._texts = encodings.corpus.rows, encodings.texts
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._seed = seed
         held = validation_mask(len(split.test), encodings.encoder.config.validation)
         self._indices = {
@@ -128,6 +128,12 @@ class Evaluation:
             )
         }
 
+    @property
+    def new_tokens(self) -> int:
+        """The maximum length of a generated answer: as configured, or that of the longest answer that was learned."""
+        configured = self._encodings.encoder.config.new_tokens
+        return configured or int(self._texts.first_answers[self._learned].max())
+
     def _answers(self) -> dict[str, Sequence[str]]:
         """Return the true answers of each split as text."""
         return {
@@ -139,7 +145,7 @@ class Evaluation:
         def forward(batch: Batch) -> Tensor:
             return answer_logits(model, batch)
 
-        return answer_scores(forward, texts, indices, self._batch_size, share)
+        return answer_scores(forward, texts, indices, self.batch_size, share)
 
     def _alternatives(self, scores: Callable[[Sequences, Tensor], TokenScores], name: str) -> Alternatives:
         asked, wrong = self.asked[name]
@@ -152,7 +158,6 @@ class Evaluation:
         """Return greedy answers to the first questions of each split and of the evaluation sets."""
         encoder = self._encodings.encoder
         config, decode = encoder.config, encoder.decode
-        new_tokens = config.new_tokens or int(self._texts.first_answers[self._learned].max())
         truths = self._answers()
         asked: dict[str, tuple[Sequences, Tensor, Sequence[str]]] = {
             name: (self._texts, at, truths[name]) for name, at in self.measured().items()
@@ -163,6 +168,6 @@ class Evaluation:
         generated = {}
         for name, (texts, indices, true) in sorted(asked.items()):
             first = indices[: config.generated]
-            tokens = greedy_answers(model, texts, first, self._batch_size, new_tokens, encoder.end, share)
+            tokens = greedy_answers(model, texts, first, self.batch_size, self.new_tokens, encoder.end, share)
             generated[name] = Generated([decode(row) for row in tokens], list(true[: len(first)]))
         return generated
