@@ -25,6 +25,7 @@ FRAMEWORKS = {
         "scipy",
         "numpy",
         "pandas",
+        "pyarrow",
         "ray",
         "optuna",
         "mlflow",
@@ -57,11 +58,11 @@ TABLE: Mapping[str, Room] = {
     "pairing": Room("methods", "torch", NUMBERS),
     "config": Room("methods", "pydantic yaml upath"),
     "storage": Room("config", "upath", FILES),
-    "results": Room("config storage metrics", "numpy scipy yaml pydantic", FILES),
+    "results": Room("config storage metrics", "numpy scipy yaml pydantic pyarrow", FILES),
     "tasks": Room(
         "config metrics storage",
         "torch torchvision transformers peft datasets huggingface_hub tokenizers safetensors sklearn numpy "
-        "datasketch",
+        "datasketch pyarrow",
         f"{NUMBERS} {FILES}",
     ),
     "engine": Room(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hamu_ray.metrics.measured import Measures
+from hamu_ray.tasks.items import Items
 
 Teacher = Callable[[Tensor], Tensor]
 """Maps training examples (int64, CPU) to a frozen model's logits for them, float ``(items, classes)``."""
@@ -135,6 +136,11 @@ class Task(Protocol):
 
     def compare(self, measures: Measures, original: Measures | None, reference: Measures | None) -> Measures:
         """Return the metrics that compare a model with the original and with the retain-only reference."""
+        ...
+
+    @property
+    def items(self) -> Items:
+        """The examples of the splits, to look at single ones."""
         ...
 
     def loading(self, model: nn.Module) -> str:

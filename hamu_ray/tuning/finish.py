@@ -7,6 +7,7 @@ from hamu_ray.reports.front.files import write_files
 from hamu_ray.reports.front.picture import write_png
 from hamu_ray.reports.front.tables import describe
 from hamu_ray.results.folder import HARDNESS_FILE, OUTCOME_FILE, RECORD_FILE, REPORTS_FILE, RUN_FILE, TRIALS
+from hamu_ray.results.items import ITEMS_FILE, LAYERS_FILE
 from hamu_ray.results.summary import SweepSummary, method_of, summary_of
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.storage import storage_path
@@ -14,12 +15,17 @@ from hamu_ray.tracking.client import RUN
 from hamu_ray.tracking.tracker import Tracker
 from hamu_ray.tracking.ui_views import relative_link, view_id
 from hamu_ray.tuning.plan import SweepPlan
+from hamu_ray.workers.items import measure_items
 
 SMALL_PICTURE = "front_small.png"
 """Small version for MLflow's UI, which shows pictures at their original size."""
 SCREEN_DPI = 72
-NOT_OF_THE_MODEL = {OUTCOME_FILE, HARDNESS_FILE, REPORTS_FILE, RECORD_FILE}
+NOT_OF_THE_MODEL = {OUTCOME_FILE, HARDNESS_FILE, REPORTS_FILE, RECORD_FILE, ITEMS_FILE, LAYERS_FILE}
 """Files in a trial's folder that do not belong to the model."""
+
+
+MEASURED_POINTS = 12
+"""Maximum number of points, besides the knee, whose single examples are measured; a longer front is thinned out evenly."""
 
 
 def leave_result(
@@ -49,6 +55,27 @@ def leave_result(
     tracker.describe(sweep, describe(summary, picture_in_ui(summary, sweep)))
     tracker.finish(sweep, status, tags={"ended": time.time()})
     return summary
+
+
+def leave_items(plan: SweepPlan, tracker: Tracker, summary: SweepSummary) -> None:
+    """Measure single examples of the front's points, and log the files; at most `MEASURED_POINTS`, the knee included."""
+    front = summary.front
+    places = (
+        {round(at * (len(front) - 1) / (MEASURED_POINTS - 1)) for at in range(MEASURED_POINTS)}
+        if front
+        else set()
+    )
+    chosen = [
+        trial
+        for at, trial in enumerate(front)
+        if trial.model_path and (at in places or summary.place(trial) == "knee")
+    ]
+    folders = {trial.trial_id: storage_path(trial.model_path).parent for trial in chosen}
+    missing = [folder for folder in folders.values() if not (folder / ITEMS_FILE).exists()]
+    measure_items(missing, plan.groups[0], plan.storage)
+    for name, folder in folders.items():
+        if (folder / ITEMS_FILE).exists():
+            tracker.log_files(name, [str(folder / ITEMS_FILE), str(folder / LAYERS_FILE)])
 
 
 def picture_in_ui(summary: SweepSummary, sweep: str) -> str:

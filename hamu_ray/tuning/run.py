@@ -28,7 +28,7 @@ from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.delivery import Delivery, OutboxSender
 from hamu_ray.tracking.outbox import Outbox
 from hamu_ray.tracking.ui_views import view_of
-from hamu_ray.tuning.finish import leave_result
+from hamu_ray.tuning.finish import leave_items, leave_result
 from hamu_ray.tuning.listener import SweepListener, Usage
 from hamu_ray.tuning.plan import SweepPlan, plan_sweep
 from hamu_ray.tuning.search import UnlearningSearch
@@ -98,6 +98,8 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
         summary = leave_result(plan, outbox, records, status)
         if usage.at_once:
             outbox.log_metrics(plan.name, {"sweep_seconds": usage.seconds, "busy_share": usage.share})
+        if status is Status.FINISHED:
+            leave_items(plan, outbox, summary)
         waiting = sender.close()
         print_result(summary, plan.folder, tracker, console)
         print_remarks(usage, delivery, waiting, console)

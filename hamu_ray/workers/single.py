@@ -20,6 +20,7 @@ from hamu_ray.storage import StoragePath, storage_path
 from hamu_ray.terminal.console import Console
 from hamu_ray.terminal.metrics import metrics_table
 from hamu_ray.terminal.progress import RunView
+from hamu_ray.workers.items import measure_here
 from hamu_ray.workers.rehearsal import rehearse_runs
 
 
@@ -61,6 +62,9 @@ def run_single(run: RunConfig, output: str | None = None, force: bool = False) -
             end: Outcome | Failure = unlearn(run, Resident(storage, device()), Alone(), folder, view.show)
         else:
             end = run_in_slot(run, storage, folder, view, console)
+    is_finished = isinstance(end, Outcome) and end.status is Status.FINISHED
+    if is_finished and run.evaluation.enabled and (run.workers.count == 1 or not run.workers.gpus):
+        measure_here([str(folder)], str(storage))
     single = SingleRun(end, folder, view.bases)
     if isinstance(end, Failure):
         console.verdict("failed", end.reason, good=False)

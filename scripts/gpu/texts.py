@@ -40,7 +40,7 @@ LLAMAS = {
 
 
 class RandomTexts:
-    """Questions and answers of random tokens, on the device; the first half is forgotten."""
+    """Questions and answers of random tokens; the first half is forgotten."""
 
     teacher_outlives_model = False
 
@@ -52,12 +52,13 @@ class RandomTexts:
         length = PROMPT + answer
         self.texts = Sequences(
             # 0 is padding, and ends an answer.
-            torch.randint(1, llama.vocabulary, (count * length,), generator=generator).to(device),
+            torch.randint(1, llama.vocabulary, (count * length,), generator=generator),
             torch.full((count,), PROMPT),
             torch.full((count,), answer),
             torch.ones(count, dtype=torch.int64),
             torch.zeros(count, dtype=torch.int64),
             pad=0,
+            device=device,
         )
         self.tokens = length
         """Of a question with its answer."""

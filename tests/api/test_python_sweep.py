@@ -9,13 +9,16 @@ import pytest
 import ray
 import torch
 import yaml
+from hamu_ray.config.files import load_run
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from hamu_ray import sweep
-from hamu_ray.results.folder import SWEEP_FILE
+from hamu_ray.engine.resident import Resident
+from hamu_ray.results.folder import SWEEP_FILE, read_outcome
 from hamu_ray.tracking.reader import MlflowReader
 from tests.api.made_tasks import SHORT, classification, closeness, inputs, regression
+from tests.engine.cheap_runs import done
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
 
@@ -52,6 +55,23 @@ def test_twelve_lines_sweep_an_own_module(tmp_path: Path) -> None:
     assert all(torch.equal(again[name], tensor) for name, tensor in one.items())
 
 
+def one_worker_gives_these_numbers(trials: Path, folder: Path) -> None:
+    """Run a trial of each method again, in this process alone: equal up to the order of additions."""
+    resident = Resident(folder / "alone", torch.device("cpu"))
+    runs = [load_run(path, ["workers.count=1"]) for path in sorted(trials.glob("*/run.yaml"))]
+    for method in ("hamu-q", "gdiff"):
+        at = next(number for number, run in enumerate(runs) if run.method.name == method)
+        alone = done(runs[at], resident, folder / "again" / method)
+        trial = sorted(trials.iterdir())[at]
+        together = load_file(trial / "model.safetensors")
+        for name, tensor in alone.weights.items():
+            torch.testing.assert_close(tensor, together[name], rtol=1e-5, atol=1e-6)
+        outcome = read_outcome(trial)
+        assert outcome is not None
+        for name in ("forget_loss", "retain_loss", "test_closeness"):
+            assert alone.outcome.measures[name] == pytest.approx(outcome.measures[name], rel=1e-4)
+
+
 def test_an_own_loss_and_metric_from_objective_to_report(tmp_path: Path) -> None:
     short = {key: value for key, value in SHORT.items() if key != "optimizer.learning_rate"}
     result = sweep(
@@ -62,6 +82,7 @@ def test_an_own_loss_and_metric_from_objective_to_report(tmp_path: Path) -> None
         settings={
             **short,
             "search.concurrent": 1,
+            "workers.count": 2,
             "search.objectives": [
                 {"metric": "forget_quality"},
                 {"metric": f"test_{closeness.__name__}"},
@@ -86,6 +107,7 @@ def test_an_own_loss_and_metric_from_objective_to_report(tmp_path: Path) -> None
     (read,) = MlflowReader.open(uri, tmp_path).sweeps("hamu_ray")
     assert read.summary.front == result.result.summary.front
     assert MlflowClient(uri).search_experiments(filter_string="name = 'hamu_ray'")
+    one_worker_gives_these_numbers(result.folder / "trials", tmp_path)
     batch = inputs()[:2]
     assert best.load()(batch, batch.abs().amax(1)).shape == (2, 2)
 

@@ -91,6 +91,21 @@ def test_wrong_input_is_named(change, message):
         equivalent_gradients(**{**arguments, **change})
 
 
+def test_methods_that_differ_in_their_losses_alone_are_documented_as_that():
+    """Given the same gradients they are gdiff; the docstring says so, and which losses the caller differentiates."""
+    same = [name for name in METHODS if METHODS[name].weighting is METHODS["gdiff"].weighting]
+    assert same == ["gdiff", "kl", "scrub", "npo", "simnpo"]
+    steps = [equivalent_gradients(name, normal(1), normal(2), lr=1e-3, retain_weight=0.3)[0] for name in same]
+    for step in steps[1:]:
+        assert all(torch.equal(one, other) for one, other in zip(step, steps[0], strict=True))
+    documented = " ".join((equivalent_gradients.__doc__ or "").split())
+    names = [f'``"{name}"``' for name in same[1:]]
+    sentence = f'{", ".join(names[:-1])} and {names[-1]} use the weighting of ``"gdiff"``'
+    assert sentence in documented
+    assert "with gradients of the cross-entropy they equal gdiff" in documented
+    assert "pass the gradients of ``METHODS[method].retain`` and ``.forget``" in documented
+
+
 @pytest.mark.parametrize("name", ["constrain", "trust_region", "remaining"])
 def test_unknown_options_are_refused(name):
     with pytest.raises(TypeError, match=f"unknown option {name}"):

@@ -11,9 +11,9 @@ from transformers import PreTrainedTokenizerFast
 
 from hamu_ray.config.language import TextData
 from hamu_ray.tasks.language.encoding.encoder import Encoder, windows_of
+from hamu_ray.tasks.language.encoding.token_file import sequences_of
 from hamu_ray.tasks.language.encoding.tokenizer import learn_vocabulary
 from hamu_ray.tasks.language.scores import grouped
-from hamu_ray.tasks.language.sequences import Sequences
 
 SPECIAL = ["<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>"]
 
@@ -80,7 +80,10 @@ QWEN3_AS_PUBLISHED = """
     {{- '<|im_start|>assistant\\n' }}
     {%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}
 {%- endif %}"""
-"""The constructs of Qwen3's published template: a namespace, messages from the last to the first, empty reasoning."""
+"""The constructs of Qwen3's published template: a namespace, messages from the last to the first, empty reasoning.
+
+Compared with a published copy: system, user and assistant turns are rendered alike; the layout of tools is left out.
+"""
 
 LLAMA3_AS_PUBLISHED = """
 {{- bos_token }}
@@ -110,7 +113,11 @@ LLAMA3_AS_PUBLISHED = """
     {%- endif %}
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n\\n' }}{%- endif %}"""
-"""The constructs of Llama 3's published templates: messages that are set anew, today's date where it can be had."""
+"""The constructs of Llama 3's published templates: messages that are set anew, today's date where it can be had.
+
+Compared with published copies of Llama 3.2's: without tools the turns are rendered alike, but for the names of the
+special tokens, which are `SPECIAL` here.
+"""
 
 REASONING = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}"
@@ -316,7 +323,7 @@ def test_a_document_of_4000_tokens_loses_none(learned: Any) -> None:
 def test_batches_of_windows_belong_to_their_texts(learned: Any) -> None:
     encoder = encoder_of(learned, None, windows={"length": 24, "stride": 8})
     encoded = encoder.encode(["a"] * 4, ["Rome", " sea" * 40, "In Rome", " by" * 90])
-    sequences = Sequences.of(encoded, encoder.pad, torch.device("cpu"))
+    sequences = sequences_of([encoded[:3], encoded[3:]], encoder.pad, torch.device("cpu"))
     assert sequences.windows[1] > 1
     batch = sequences.batch(torch.tensor([3, 0, 1]))
     for place, at in enumerate((3, 0, 1)):

@@ -20,6 +20,7 @@ from hamu_ray.reports.front.figure import front_figure
 from hamu_ray.reports.front.palette import MethodStyle, css, styles_of
 from hamu_ray.reports.front.traces import Figure
 from hamu_ray.reports.page import advice, rows
+from hamu_ray.reports.page.before_after import views_of
 from hamu_ray.reports.page.charts import front_of, importance_chart, volume_chart
 from hamu_ray.reports.page.step_charts import hardness_charts, heat_maps, learning_charts
 from hamu_ray.results import wording
@@ -98,6 +99,7 @@ def _view(problem: Problem, name: str, methods: Mapping[str, MethodStyle], chart
         "notes": front.notes,
         "definitions": front.definitions,
         "several": any(len(one.seeds) > 1 for one in problem.groups),
+        "examples": views_of(problem, charts.add),
         "rows": [_front_row(problem, one, details) for one in reversed(problem.front)],
         "setting_keys": _setting_keys(problem),
         "volumes": found,

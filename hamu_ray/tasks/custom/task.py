@@ -11,6 +11,7 @@ from hamu_ray.metrics.classification import example_losses
 from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.metrics.undefined import Undefined
 from hamu_ray.tasks.custom.data import CustomTaskData, built_model, outputs_of
+from hamu_ray.tasks.custom.items import ExampleItems
 from hamu_ray.tasks.modes import eval_mode
 from hamu_ray.tasks.task import ExampleIdentity, Outputs, Share, Start, Teacher, from_first_rank
 
@@ -142,6 +143,17 @@ class CustomTask:
     def export(self, model: nn.Module, base: str | None) -> Mapping[str, bytes]:
         """Return no files: the weights alone are what the model's own code loads."""
         return {}
+
+    @property
+    def items(self) -> ExampleItems:
+        """Return the examples of the splits, to look at single ones."""
+        known = self.data.description
+
+        def forward(model: nn.Module, split: str, places: Tensor) -> Outputs:
+            return self._outputs(model, *self.data.batch(split, places))
+
+        classes = tuple(str(number) for number in range(known.classes or 0))
+        return ExampleItems(known.examples, classes, forward, self._batch_size)
 
     def _outputs(self, model: nn.Module, inputs: object, targets: Tensor) -> Outputs:
         low_precision = self._model_config.precision == "bfloat16"

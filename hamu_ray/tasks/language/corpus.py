@@ -12,6 +12,7 @@ from hamu_ray.config.forget import ForgetIds, ForgetIndices, ForgetRandom, Forge
 from hamu_ray.config.language import ForgetSplit, TextData, TextSection, TofuData
 from hamu_ray.tasks.forget import drawn
 from hamu_ray.tasks.language.rows import Choices, Rows, choices_of, load_rows, load_split, reached, rows_of
+from hamu_ray.tasks.language.texts import Texts
 from hamu_ray.tasks.request import Indices, Source, requested
 
 if TYPE_CHECKING:
@@ -62,15 +63,21 @@ class Corpus:
         raise IndexError(index)
 
     @cached_property
-    def texts(self) -> tuple[str, ...]:
+    def texts(self) -> Texts:
         """All texts that a vocabulary is learned from."""
-        return tuple(text for text in (*self.rows.questions, *self.rows.answers) if text)
+        return self.rows.questions + self.rows.answers
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all texts."""
-        content = (self.kept, self.duplicates, self.forget, self.test, sorted(self.choices.items()))
-        return hashlib.sha256(repr(content).encode()).hexdigest()
+        content = hashlib.sha256()
+        for part in (self.kept, self.duplicates, self.forget, self.test):
+            content.update(f"{part.questions.digest} {part.answers.digest} ".encode())
+        for name, choices in sorted(self.choices.items()):
+            asked = choices.rows
+            content.update(f"{name} {asked.questions.digest} {asked.answers.digest} ".encode())
+            content.update(repr((choices.right, choices.wrong)).encode())
+        return content.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """Text data of a worker: corpora, tokenized for each model that is trained on them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +13,9 @@ from torch import Tensor
 from hamu_ray.config.language import ForgetSplit, LanguageModelConfig, TextSection
 from hamu_ray.tasks.language.corpus import Corpus, ForgetText, load_corpus
 from hamu_ray.tasks.language.encoding.encoder import Encoder
+from hamu_ray.tasks.language.encoding.token_file import encoded_sequences
 from hamu_ray.tasks.language.encoding.tokenizer import load_tokenizer
+from hamu_ray.tasks.language.rows import Choices
 from hamu_ray.tasks.language.sequences import Sequences
 
 
@@ -87,27 +89,34 @@ class LanguageData:
         key = ("encodings", corpus.fingerprint, model.name, model.vocabulary)
         if key not in self.resident:
             tokenizer = load_tokenizer(model, corpus.texts, self.cache)
-            self.resident[key] = encoded(corpus, Encoder(tokenizer, self.config), self.device)
+            self.resident[key] = encoded(corpus, Encoder(tokenizer, self.config), self.device, self.cache)
         return self.resident[key]
 
 
-def encoded(corpus: Corpus, encoder: Encoder, device: torch.device) -> Encodings:
-    """Return a corpus in an encoder's tokens, on a device."""
+def encoded(corpus: Corpus, encoder: Encoder, device: torch.device, cache: Path | None = None) -> Encodings:
+    """Return a corpus in an encoder's tokens, on a device; see `encoded_sequences` for the cache."""
+    rows = corpus.rows
+    texts = encoded_sequences(
+        encoder, rows.questions, rows.answers, device, content=corpus.fingerprint, cache=cache
+    )
 
     def sequences(questions: Sequence[str], answers: Sequence[str]) -> Sequences:
-        return Sequences.of(encoder.encode(questions, answers), encoder.pad, device)
+        return encoded_sequences(encoder, questions, answers, device)
 
-    choices = {}
-    for name, found in corpus.choices.items():
-        asked = found.rows.questions
-        repeated = [q for q, wrong in zip(asked, found.wrong, strict=True) for _ in wrong]
-        wrong = [answer for answers in found.wrong for answer in answers]
-        choices[name] = EncodedChoices(
-            questions=asked,
-            truths=found.rows.answers,
-            answers=sequences(asked, found.rows.answers),
-            right=sequences(asked, found.right),
-            wrong=sequences(repeated, wrong),
-            counts=np.array([len(answers) for answers in found.wrong]),
-        )
-    return Encodings(corpus, encoder, sequences(corpus.rows.questions, corpus.rows.answers), choices)
+    choices = {name: _encoded_choices(found, sequences) for name, found in corpus.choices.items()}
+    return Encodings(corpus, encoder, texts, choices)
+
+
+def _encoded_choices(
+    choices: Choices, sequences: Callable[[Sequence[str], Sequence[str]], Sequences]
+) -> EncodedChoices:
+    asked, truths = tuple(choices.rows.questions), tuple(choices.rows.answers)
+    repeated = [question for question, wrong in zip(asked, choices.wrong, strict=True) for _ in wrong]
+    return EncodedChoices(
+        questions=asked,
+        truths=truths,
+        answers=sequences(asked, truths),
+        right=sequences(asked, choices.right),
+        wrong=sequences(repeated, [answer for answers in choices.wrong for answer in answers]),
+        counts=np.array([len(answers) for answers in choices.wrong]),
+    )

@@ -1,6 +1,6 @@
 """Evaluation of a language model on splits and evaluation sets, distributed over all workers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -26,6 +26,7 @@ from hamu_ray.tasks.language.measures import (
 )
 from hamu_ray.tasks.language.scores import answer_logits, answer_scores, greedy_answers
 from hamu_ray.tasks.language.sequences import Batch, Sequences
+from hamu_ray.tasks.language.texts import ChosenTexts
 from hamu_ray.tasks.task import Share, from_first_rank
 from hamu_ray.tasks.validation import validation_mask
 
@@ -46,7 +47,7 @@ class Evaluation:
         """Select the questions of the evaluation sets that belong to the splits; the seed determines subsets."""
         self._encodings = encodings
         self._rows, self._texts = encodings.corpus.rows, encodings.texts
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._seed = seed
         held = validation_mask(len(split.test), encodings.encoder.config.validation)
         self._indices = {
@@ -56,11 +57,15 @@ class Evaluation:
             "test": torch.from_numpy(split.test[~held]),
         }
         self._validation = torch.from_numpy(split.test[held])
-        questions = self._rows.questions
         self._learned = torch.cat([self._indices[name] for name in ("retain", "forget", "duplicate")])
         parts = {"retain": split.retain, "forget": split.forget}
-        belonging = {name: {questions[at] for at in indices} for name, indices in parts.items()}
-        found = {name: choices.positions(belonging.get(name)) for name, choices in encodings.choices.items()}
+        found = {}
+        for name, choices in encodings.choices.items():
+            belonging = None
+            if name in parts:
+                wanted, questions = set(choices.questions), ChosenTexts(self._rows.questions, parts[name])
+                belonging = {question for question in questions if question in wanted}
+            found[name] = choices.positions(belonging)
         self.asked = {name: positions for name, positions in found.items() if len(positions[0])}
         """Evaluation sets by name: indices of the questions that belong to the splits, and of their wrong answers."""
 
@@ -89,7 +94,7 @@ class Evaluation:
         if of_validation is not None and share.rank == 0:
             measures[VALIDATION_PROB] = mean_probability(of_validation)
         values = [measures[name] for name in order if measures]
-        device = self._texts.tokens.device
+        device = self._texts.device
         gathered = zip(order, from_first_rank(share, values, device), strict=True)
         per_item = {name: from_first_rank(share, items[name], device) for name in items}
         return Measured(measures or gathered, per_item)
@@ -123,10 +128,16 @@ class Evaluation:
             )
         }
 
-    def _answers(self) -> dict[str, list[str]]:
+    @property
+    def new_tokens(self) -> int:
+        """The maximum length of a generated answer: as configured, or that of the longest answer that was learned."""
+        configured = self._encodings.encoder.config.new_tokens
+        return configured or int(self._texts.first_answers[self._learned].max())
+
+    def _answers(self) -> dict[str, Sequence[str]]:
         """Return the true answers of each split as text."""
         return {
-            name: [self._rows.answers[at] for at in indices.tolist()]
+            name: ChosenTexts(self._rows.answers, indices.numpy())
             for name, indices in self.measured().items()
         }
 
@@ -134,7 +145,7 @@ class Evaluation:
         def forward(batch: Batch) -> Tensor:
             return answer_logits(model, batch)
 
-        return answer_scores(forward, texts, indices, self._batch_size, share)
+        return answer_scores(forward, texts, indices, self.batch_size, share)
 
     def _alternatives(self, scores: Callable[[Sequences, Tensor], TokenScores], name: str) -> Alternatives:
         asked, wrong = self.asked[name]
@@ -147,15 +158,16 @@ class Evaluation:
         """Return greedy answers to the first questions of each split and of the evaluation sets."""
         encoder = self._encodings.encoder
         config, decode = encoder.config, encoder.decode
-        new_tokens = config.new_tokens or int(self._texts.first_answers[self._learned].max())
         truths = self._answers()
-        asked = {name: (self._texts, at, truths[name]) for name, at in self.measured().items()}
+        asked: dict[str, tuple[Sequences, Tensor, Sequence[str]]] = {
+            name: (self._texts, at, truths[name]) for name, at in self.measured().items()
+        }
         for name in set(self.asked) & set(EVALUATION_SETS):
             choices = self._encodings.choices[name]
-            asked[name] = (choices.answers, self.asked[name][0], list(choices.truths))
+            asked[name] = (choices.answers, self.asked[name][0], choices.truths)
         generated = {}
         for name, (texts, indices, true) in sorted(asked.items()):
             first = indices[: config.generated]
-            tokens = greedy_answers(model, texts, first, self._batch_size, new_tokens, encoder.end, share)
-            generated[name] = Generated([decode(row) for row in tokens], true[: len(first)])
+            tokens = greedy_answers(model, texts, first, self.batch_size, self.new_tokens, encoder.end, share)
+            generated[name] = Generated([decode(row) for row in tokens], list(true[: len(first)]))
         return generated

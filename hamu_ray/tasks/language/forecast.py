@@ -8,12 +8,10 @@ from hamu_ray.tasks.forecast import SHOWN, Forecast, Side, allowed, shortened
 from hamu_ray.tasks.language.corpus import Corpus, ForgetText, TextSplit, load_corpus, split_corpus
 from hamu_ray.tasks.language.encoding.encoder import Encoder
 from hamu_ray.tasks.language.encoding.tokenizer import load_tokenizer
+from hamu_ray.tasks.language.texts import AT_ONCE, ChosenTexts
 from hamu_ray.tasks.overlap import text_matches
 from hamu_ray.tasks.request import Indices
 from hamu_ray.tasks.validation import VALIDATION, validation_mask
-
-AT_ONCE = 1000
-"""Number of texts that are encoded at once."""
 
 
 def forecast_language(
@@ -76,8 +74,8 @@ def _text(corpus: Corpus, index: int) -> str:
 def _side(corpus: Corpus, encoder: Encoder, indices: Indices) -> Side:
     tokens = dropped = 0
     for start in range(0, len(indices), AT_ONCE):
-        rows = corpus.rows.take(indices[start : start + AT_ONCE].tolist())
-        for encoded in encoder.encode(rows.questions, rows.answers):
+        part, rows = indices[start : start + AT_ONCE], corpus.rows
+        for encoded in encoder.encode(ChosenTexts(rows.questions, part), ChosenTexts(rows.answers, part)):
             tokens += len(encoded.answer)
             dropped += encoded.dropped
     return Side(len(indices), tokens, dropped)

@@ -1,6 +1,6 @@
 """Rows of text data sets: loading the columns of a split, with one-line errors. Needs no torch."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hamu_ray.config.language import TextSection, TofuData
 from hamu_ray.config.sources.nearest import nearest
 from hamu_ray.tasks.hub import hub_or_cache, is_local, one_line
+from hamu_ray.tasks.language.texts import NO_TEXTS, Texts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 class Rows:
     """Questions with their answers. The question is empty for texts without questions."""
 
-    questions: tuple[str, ...] = ()
-    answers: tuple[str, ...] = ()
+    questions: Texts = NO_TEXTS
+    answers: Texts = NO_TEXTS
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -27,11 +28,6 @@ class Rows:
 
     def __add__(self, other: "Rows") -> "Rows":
         return Rows(self.questions + other.questions, self.answers + other.answers)
-
-    def take(self, indices: Iterable[int]) -> "Rows":
-        """Return the rows at these indices."""
-        chosen = list(indices)
-        return Rows(tuple(self.questions[at] for at in chosen), tuple(self.answers[at] for at in chosen))
 
     def first(self, limit: int | None) -> "Rows":
         """Return the first rows, or all without a limit."""
@@ -111,7 +107,7 @@ def rows_of(config: TextSection, dataset: "Dataset", split: str) -> Rows:
     """Return the two columns of a data set's rows, validated."""
     answers = _texts(config, dataset, "answer_column", split)
     if config.question_column is None:
-        return Rows(("",) * len(answers), answers)
+        return Rows(Texts.repeated("", len(answers)), answers)
     return Rows(_texts(config, dataset, "question_column", split), answers)
 
 
@@ -126,16 +122,16 @@ def choices_of(config: TextSection, dataset: "Dataset", split: str) -> Choices:
     wrong = tuple(tuple(answers) for answers in dataset[PERTURBED])
     if not all(wrong):
         raise ValueError(f"data.path: row {wrong.index(())} of {config.path} ({split}) has no wrong answers")
-    right = tuple(dataset[PARAPHRASED]) if PARAPHRASED in columns else rows.answers
+    right = tuple(dataset[PARAPHRASED]) if PARAPHRASED in columns else tuple(rows.answers)
     return Choices(rows, right, wrong)
 
 
-def _texts(config: TextSection, dataset: "Dataset", key: str, split: str) -> tuple[str, ...]:
+def _texts(config: TextSection, dataset: "Dataset", key: str, split: str) -> Texts:
     column, columns = getattr(config, key), dataset.column_names
     where = f"{config.path} ({split})"
     if column not in columns:
         raise ValueError(f"data.{key}: {where} has no column {column}; {nearest(column, columns)}")
-    texts = tuple(dataset[column])
+    texts = Texts.of_column(dataset, column)
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise ValueError(

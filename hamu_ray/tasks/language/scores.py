@@ -56,7 +56,7 @@ def answer_scores(
         rows = score_tokens(forward(batch), batch.labels)
         lengths = texts.answers[mine[places]].tolist()
         parts.update(zip(places.tolist(), rows.split(lengths), strict=True))
-    empty = torch.empty(0, COLUMNS, dtype=torch.float64, device=texts.tokens.device)
+    empty = torch.empty(0, COLUMNS, dtype=torch.float64, device=texts.device)
     rows = torch.cat([empty, *(parts[place] for place in range(len(mine)))])
     return TokenScores.from_rows(share.gather_rows(rows).cpu().numpy(), texts.answers[indices].numpy())
 
@@ -76,7 +76,7 @@ def greedy_answers(
     padding. Generation stops at the model's context length. Each rank generates its part.
     """
     mine = indices.tensor_split(share.size)[share.rank]
-    found = torch.full((len(mine), new_tokens), texts.pad, dtype=torch.int64, device=texts.tokens.device)
+    found = torch.full((len(mine), new_tokens), texts.pad, dtype=torch.int64, device=texts.device)
     context = getattr(model.config, "max_position_embeddings", None)
     if context is not None and len(indices):
         new_tokens = min(new_tokens, context - int(texts.prompts[indices].max()))

@@ -1,16 +1,11 @@
-"""Tokenized texts on a worker's device: tokens are concatenated, and padded on use."""
+"""Tokenized texts: tokens are concatenated, and padded on use."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from hamu_ray.tasks.language.encoding.encoder import Encoded
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +29,12 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Sequences:
-    """Prompts with their answers, in windows. All but the tokens stays on the CPU, so nothing synchronises."""
+    """Prompts with their answers, in windows. All tensors are on the CPU, so that nothing synchronises; they may be a
+    file that is mapped into memory. Batches are copied to the device.
+    """
 
     tokens: Tensor
-    """int64 ``(all tokens,)`` on the device: the concatenated windows of all texts."""
+    """int64 ``(all tokens,)``: the concatenated windows of all texts."""
     window_prompts: Tensor
     """int64 ``(windows,)``: number of tokens in each window that are not predicted, at least 1."""
     window_answers: Tensor
@@ -47,20 +44,8 @@ class Sequences:
     dropped: Tensor
     """int64 ``(texts,)``: number of tokens of each answer that are in no window."""
     pad: int
-
-    @classmethod
-    def of(cls, encoded: "Sequence[Encoded]", pad: int, device: torch.device) -> "Sequences":
-        """Concatenate texts."""
-        windows = [window for text in encoded for window in text.windows]
-        flat = [token for window in windows for token in (*window.prompt, *window.answer)]
-        return cls(
-            torch.tensor(flat, dtype=torch.int64, device=device),
-            torch.tensor([len(window.prompt) for window in windows], dtype=torch.int64),
-            torch.tensor([len(window.answer) for window in windows], dtype=torch.int64),
-            torch.tensor([len(text.windows) for text in encoded], dtype=torch.int64),
-            torch.tensor([text.dropped for text in encoded], dtype=torch.int64),
-            pad,
-        )
+    device: torch.device
+    """Device of the batches."""
 
     def __len__(self) -> int:
         """Return the number of texts."""
@@ -110,7 +95,7 @@ class Sequences:
         """SHA-256 of all tokens, and of the extents of prompts, answers and windows."""
         content = hashlib.sha256()
         for tensor in (self.tokens, self.window_prompts, self.window_answers, self.windows):
-            content.update(tensor.cpu().numpy().data)
+            content.update(tensor.numpy().data)
         return content.hexdigest()
 
     def batch(self, indices: Tensor) -> Batch:
@@ -118,7 +103,6 @@ class Sequences:
 
         ``indices`` is int64 ``(k,)``, on the CPU.
         """
-        device = self.tokens.device
         texts, within_text = _spread(self.windows[indices])
         windows = self._first[indices][texts] + within_text
         starts, lengths, prompts = (
@@ -128,29 +112,21 @@ class Sequences:
         columns = prompts[rows] - 1 + within_answer
         places = torch.arange(int(lengths.max()))
         # Padding positions read the last token, which is replaced afterwards.
-        found = starts[:, None] + torch.minimum(places, lengths[:, None] - 1)
-        is_padding = places >= lengths[:, None]
-        tokens = self.tokens[to_device(found, device)].masked_fill_(to_device(is_padding, device), self.pad)
-        labels = self.tokens[to_device(starts[rows] + columns + 1, device)]
-        return Batch(
-            tokens,
-            to_device(rows, device),
-            to_device(columns, device),
-            labels,
-            to_device(texts[rows], device),
-        )
+        tokens = self.tokens[starts[:, None] + torch.minimum(places, lengths[:, None] - 1)]
+        tokens.masked_fill_(places >= lengths[:, None], self.pad)
+        labels = self.tokens[starts[rows] + columns + 1]
+        return Batch(*(to_device(part, self.device) for part in (tokens, rows, columns, labels, texts[rows])))
 
     def prompt_batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return the prompts of these texts, padded on the left, and the attention mask.
 
         Both are int64 ``(k, longest)``, for generation.
         """
-        device = self.tokens.device
         starts, prompts = self.starts[indices], self.prompts[indices]
         places = torch.arange(int(prompts.max())) - (prompts.max() - prompts)[:, None]
-        is_padding = to_device(places < 0, device)
-        tokens = self.tokens[to_device(starts[:, None] + places.clamp(min=0), device)]
-        return tokens.masked_fill_(is_padding, self.pad), (~is_padding).long()
+        is_padding = places < 0
+        tokens = self.tokens[starts[:, None] + places.clamp(min=0)].masked_fill_(is_padding, self.pad)
+        return to_device(tokens, self.device), to_device((~is_padding).long(), self.device)
 
 
 def _spread(counts: Tensor) -> tuple[Tensor, Tensor]:

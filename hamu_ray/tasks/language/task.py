@@ -19,6 +19,7 @@ from hamu_ray.tasks.language.corpus import ForgetText, split_corpus
 from hamu_ray.tasks.language.data import LanguageData
 from hamu_ray.tasks.language.evaluation import Evaluation
 from hamu_ray.tasks.language.export import LOADING, exported
+from hamu_ray.tasks.language.items import TextItems
 from hamu_ray.tasks.language.measures import TRUTH_RATIOS, compare_items, compare_measures
 from hamu_ray.tasks.language.models import build_language_model
 from hamu_ray.tasks.language.scores import answer_logits, grouped
@@ -224,6 +225,19 @@ class LanguageTask:
         """
         base = base if self._parameters == "all" else None
         return exported(model, self._encodings.encoder.tokenizer, base)
+
+    @property
+    def items(self) -> TextItems:
+        """Return the texts of the splits, to look at single ones."""
+        evaluation = self._evaluation
+        splits = {
+            name: evaluation.measured()[name]
+            for name in ("retain", "forget", "test")
+            if name in evaluation.measured()
+        }
+        return TextItems(
+            self._encodings, splits, evaluation.batch_size, self._autocast, evaluation.new_tokens
+        )
 
     def _built(self, seed: int, start: Start | None = None, *, frozen: bool = False) -> nn.Module:
         encoder = self._encodings.encoder

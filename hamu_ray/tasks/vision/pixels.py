@@ -2,20 +2,18 @@
 
 import hashlib
 import logging
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from hamu_ray.tasks.hub import one_line
+from hamu_ray.tasks.prepared_file import write_once
 from hamu_ray.tasks.vision.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -48,13 +46,7 @@ def decoded_pixels(
     key = (CACHE_FORMAT, dataset._fingerprint, column, preprocessing.resizing, len(dataset))
     path = cache / f"pixels-{hashlib.sha256(repr(key).encode()).hexdigest()[:24]}.npy"
     try:
-        if not path.is_file():
-            cache.mkdir(parents=True, exist_ok=True)
-            with FileLock(
-                path.with_suffix(".lock")
-            ):  # one process of this machine decodes, others wait for its file
-                if not path.is_file():
-                    _write_atomically(path, chunks(), len(dataset))
+        write_once(path, lambda file: _write(file, chunks(), len(dataset)))
         return np.load(path, mmap_mode="c", allow_pickle=False)
     except OSError as error:
         logger.warning("decoded images are not cached in %s: %s", cache, one_line(error))
@@ -72,22 +64,13 @@ def _in_memory(chunks: Iterator[np.ndarray], count: int) -> np.ndarray:
     return pixels
 
 
-def _write_atomically(path: Path, chunks: Iterator[np.ndarray], count: int) -> None:
-    """Write the images of all chunks as one array, in a file that others see whole or not at all.
-
-    No more than a chunk is ever in memory.
-    """
-    handle, draft = tempfile.mkstemp(dir=path.parent, suffix=".draft")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            first = next(chunks)
-            header = {"descr": "|u1", "fortran_order": False, "shape": (count, *first.shape[1:])}
-            np.lib.format.write_array_header_1_0(file, header)
-            for chunk in chain([first], chunks):
-                file.write(np.ascontiguousarray(chunk).data)  # a resized one has another order
-        os.replace(draft, path)
-    finally:
-        Path(draft).unlink(missing_ok=True)
+def _write(file: BinaryIO, chunks: Iterator[np.ndarray], count: int) -> None:
+    """Write the images of all chunks as one array. No more than a chunk is ever in memory."""
+    first = next(chunks)
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, *first.shape[1:])}
+    np.lib.format.write_array_header_1_0(file, header)
+    for chunk in chain([first], chunks):
+        file.write(np.ascontiguousarray(chunk).data)  # a resized one has another order
 
 
 def _decoded(

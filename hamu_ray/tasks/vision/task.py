@@ -23,6 +23,7 @@ from hamu_ray.tasks.vision.classes import output_order
 from hamu_ray.tasks.vision.data import HASHED_AT_ONCE, Examples, VisionData, indices_on
 from hamu_ray.tasks.vision.export import exported, loading_code
 from hamu_ray.tasks.vision.forget import split_examples
+from hamu_ray.tasks.vision.items import ImageItems
 from hamu_ray.tasks.vision.measures import ALL, CHEAP, UNSEEN, all_measures, cheap_measures, exact_losses
 from hamu_ray.tasks.vision.models import build_vision_model, logits_of
 
@@ -235,6 +236,13 @@ class VisionTask:
     def export(self, model: nn.Module, base: str | None) -> Mapping[str, bytes]:
         """Return a transformers model's configuration and image processor; empty for built-in models."""
         return {} if self._model_config.embedded else exported(model, self.data, self._model_config)
+
+    @property
+    def items(self) -> ImageItems:
+        """Return the images of the splits, to look at single ones."""
+        every = self._measured(None)
+        splits = {name: every[name] for name in names.SPLITS}
+        return ImageItems(splits, self.data.class_names, self._outputs, self._batch_size)
 
     def _measured(self, subset: int | None) -> dict[str, tuple[Examples, Tensor]]:
         """Return the images of each split, and their indices."""

@@ -103,6 +103,20 @@
     });
   }
 
+  for (const slider of document.querySelectorAll(".along input")) {
+    const points = [...slider.closest("section").querySelectorAll(".point")];
+    const name = slider.closest(".along").querySelector("output");
+    const show = () => {
+      points.forEach((point, place) => { point.hidden = place !== Number(slider.value); });
+      const point = points[Number(slider.value)];
+      name.textContent = point.dataset.said;
+      slider.setAttribute("aria-valuetext", point.dataset.said);
+      for (const place of point.querySelectorAll(".chart")) if (drawn.has(place)) Plotly.Plots.resize(place);
+    };
+    slider.addEventListener("input", show);
+    show(); // a browser may have kept another value
+  }
+
   const keyOf = (cell) => {
     const text = cell.dataset.value === undefined ? cell.textContent.trim() : cell.dataset.value;
     const value = text === "" ? NaN : Number(text.replaceAll(",", ""));

@@ -1,8 +1,12 @@
 """Tokenization of prompts and answers, truncated to the model's context or split into windows."""
 
+import hashlib
 import re
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from hamu_ray.config.language import TextSection
@@ -73,11 +77,33 @@ class Encoder:
         )
         self.end = self._end()
 
-    def encode(self, questions: Sequence[str], answers: Sequence[str]) -> list[Encoded]:
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 of everything that determines the tokens of a text."""
+        import tokenizers
+        import transformers
+
+        content = hashlib.sha256(
+            repr(
+                (
+                    (transformers.__version__, tokenizers.__version__),
+                    (self._template, self._special.pattern, self.end),
+                    (self.config.longest, self.config.windows),
+                )
+            ).encode()
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            self.tokenizer.save_pretrained(folder)
+            for path in sorted(Path(folder).iterdir()):
+                content.update(path.name.encode())
+                content.update(path.read_bytes())
+        return content.hexdigest()
+
+    def encode(self, questions: Sequence[str], answers: Sequence[str], first: int = 0) -> list[Encoded]:
         """Return questions and answers as tokens.
 
-        Names of special tokens within a question or an answer are encoded as plain text. Raises `ValueError` for a
-        prompt that leaves no room for an answer.
+        Names of special tokens within a question or an answer are encoded as plain text. ``first`` is the number of the
+        first text in errors. Raises `ValueError` for a prompt that leaves no room for an answer.
         """
         filled = [
             self._template.filled(self._marked(question), self._marked(answer))
@@ -87,7 +113,7 @@ class Encoder:
         wholes = self._tokens([whole for _, whole in filled])
         return [
             self._encoded(number, prompt, whole)
-            for number, (prompt, whole) in enumerate(zip(prompts, wholes, strict=True))
+            for number, (prompt, whole) in enumerate(zip(prompts, wholes, strict=True), first)
         ]
 
     def decode(self, tokens: Sequence[int]) -> str:

@@ -2,24 +2,27 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any
 
 from hamu_ray.config.language import LanguageModelConfig
 from hamu_ray.tasks.hub import hub_or_cache, one_line
+from hamu_ray.tasks.prepared_file import write_once
+
+if TYPE_CHECKING:
+    from hamu_ray.tasks.language.texts import Texts
 
 logger = logging.getLogger(__name__)
 
 BEGIN, END, PAD = "<s>", "</s>", "<pad>"
 """Special tokens of a learned vocabulary."""
 
-VOCABULARY_FORMAT = 1
+VOCABULARY_FORMAT = 2
 """Part of every cache key: increase it when learning changes, so that old files are no longer used."""
 
 
-def load_tokenizer(config: LanguageModelConfig, texts: Sequence[str], cache: Path | None) -> Any:
+def load_tokenizer(config: LanguageModelConfig, texts: "Texts", cache: Path | None) -> Any:
     """Return the tokenizer of a checkpoint, or for the built-in model one that is learned from the texts.
 
     A learned one is cached in the folder ``cache``. Raises `ValueError` for a checkpoint whose tokenizer cannot be
@@ -38,22 +41,18 @@ def load_tokenizer(config: LanguageModelConfig, texts: Sequence[str], cache: Pat
         ) from error
 
 
-def _learned(texts: Sequence[str], size: int, cache: Path | None) -> Any:
+def _learned(texts: "Texts", size: int, cache: Path | None) -> Any:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-    key = hashlib.sha256(repr((VOCABULARY_FORMAT, size, texts)).encode()).hexdigest()[:24]
-    path = cache / f"tokenizer-{key}.json" if cache else None
-    if path is not None and path.is_file():
-        learned = Tokenizer.from_str(path.read_text())
-    else:
-        learned = learn_vocabulary(texts, size)
-        if path is not None:
-            _write_atomically(path, learned.to_str())
+    def learn() -> str:
+        return learn_vocabulary(texts, size).to_str()
+
+    learned = Tokenizer.from_str(learn() if cache is None else _cached(cache, (size, texts.digest), learn))
     return PreTrainedTokenizerFast(tokenizer_object=learned, bos_token=BEGIN, eos_token=END, pad_token=PAD)
 
 
-def learn_vocabulary(texts: Sequence[str], size: int) -> Any:
+def learn_vocabulary(texts: Iterable[str], size: int) -> Any:
     """Return a byte-level BPE tokenizer (Sennrich et al. 2016, arXiv 1508.07909) learned from texts.
 
     It has at most ``size`` tokens and can encode any text. It is deterministic.
@@ -73,14 +72,13 @@ def learn_vocabulary(texts: Sequence[str], size: int) -> Any:
     return tokenizer
 
 
-def _write_atomically(path: Path, text: str) -> None:
-    """Write a cache file atomically; if the disk is full, only the cache is lost."""
-    draft = path.with_name(f".{path.name}.{uuid4().hex}")
+def _cached(folder: Path, key: tuple[object, ...], learn: Callable[[], str]) -> str:
+    """Return what is learned, from a file if it has been learned before; without one if it cannot be written."""
+    name = hashlib.sha256(repr((VOCABULARY_FORMAT, *key)).encode()).hexdigest()[:24]
+    path = folder / f"tokenizer-{name}.json"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text)
-        draft.replace(path)
+        write_once(path, lambda file: file.write(learn().encode()))
+        return path.read_text()
     except OSError as error:
-        logger.warning("the vocabulary is not cached in %s: %s", path.parent, one_line(error))
-    finally:
-        draft.unlink(missing_ok=True)
+        logger.warning("the vocabulary is not cached in %s: %s", folder, one_line(error))
+        return learn()

@@ -1,0 +1,42 @@
+"""The protocol for looking at single examples of a task: values, activations and contents."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+Places = NDArray[np.int64]
+"""Indices within a split, int64 ``(k,)``."""
+
+Columns = Mapping[str, np.ndarray | Sequence[object]]
+"""Values of examples by name, ``k`` each; names are columns of `hamu_ray.results.items`."""
+
+
+class Items(Protocol):
+    """The examples of a task's splits ``retain``, ``forget`` and ``test``."""
+
+    sizes: Mapping[str, int]
+    """Number of examples of each split."""
+    class_names: Sequence[str]
+    """Names of the classes in the order of the outputs; empty if examples have no class."""
+
+    generates: bool
+    """Whether the models generate answers."""
+
+    def values(self, model: nn.Module, split: str, places: Places) -> Columns:
+        """Return what a model predicts for examples: its ``loss``, and further columns."""
+        ...
+
+    def activations(self, model: nn.Module, split: str, places: Places) -> Mapping[str, np.ndarray]:
+        """Return float32 ``(k, features)`` by layer, in order; see `hamu_ray.tasks.layers`."""
+        ...
+
+    def contents(self, split: str, places: Places) -> Columns:
+        """Return what a person can look at: ``image`` as PNG, or ``question`` and ``truth``; may be empty."""
+        ...
+
+    def answers(self, model: nn.Module, split: str, places: Places) -> Columns:
+        """Return generated answers with their ``rouge``; empty for models that do not generate."""
+        ...

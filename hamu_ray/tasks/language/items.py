@@ -1,0 +1,127 @@
+"""Single texts: losses and probabilities of the true answers, activations, generated answers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hamu_ray.metrics.memorization import item_losses
+from hamu_ray.metrics.rouge import item_rouge_recalls
+from hamu_ray.tasks.items import Columns, Places
+from hamu_ray.tasks.language.data import Encodings
+from hamu_ray.tasks.language.scores import answer_logits, answer_scores, greedy_answers, grouped
+from hamu_ray.tasks.language.sequences import Batch
+from hamu_ray.tasks.language.texts import ChosenTexts
+from hamu_ray.tasks.layers import recorded
+from hamu_ray.tasks.modes import eval_mode
+from hamu_ray.tasks.task import Share
+
+LETTERS = 400
+"""Maximum length of a text that is kept; longer ones end with an ellipsis."""
+
+
+class _Whole:
+    """The share of a process that computes everything."""
+
+    rank, size = 0, 1
+
+    def gather_rows(self, rows: Tensor) -> Tensor:
+        return rows
+
+
+WHOLE: Share = _Whole()
+
+
+@dataclass(frozen=True, eq=False)
+class TextItems:
+    """The texts of a task's splits; see `hamu_ray.tasks.items.Items`."""
+
+    encodings: Encodings
+    splits: Mapping[str, Tensor]
+    """Indices of each split's texts, int64 on the CPU."""
+    batch_size: int
+    autocast: Callable[[], AbstractContextManager]
+    new_tokens: int
+    """Maximum length of a generated answer."""
+    class_names: Sequence[str] = ()
+    generates: bool = True
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Number of texts of each split."""
+        return {name: len(indices) for name, indices in self.splits.items()}
+
+    def values(self, model: nn.Module, split: str, places: Places) -> Columns:
+        """Return mean losses in nats per token, their probabilities, and the fraction of tokens predicted right."""
+        indices = self._indices(split, places)
+        if not len(indices):
+            return {}
+        with eval_mode(model), torch.no_grad(), self.autocast():
+            scores = answer_scores(
+                lambda batch: answer_logits(model, batch),
+                self.encodings.texts,
+                indices,
+                self.batch_size,
+                WHOLE,
+            )
+        losses = item_losses(scores)
+        return {
+            "loss": losses,
+            "probability": np.exp(-losses),
+            "correct": scores.item_means(scores.correct.astype(np.float64)),
+        }
+
+    def activations(self, model: nn.Module, split: str, places: Places) -> Mapping[str, np.ndarray]:
+        """Return the activations of each layer, averaged over the positions that predict the answer's tokens."""
+        indices, texts = self._indices(split, places), self.encodings.texts
+        batches: list[Batch] = []
+
+        def of_answers(hidden: Tensor) -> Tensor:
+            batch = batches[-1]
+            items = hidden[batch.rows, batch.columns].float()
+            count = int(batch.texts[-1]) + 1
+            sums = items.new_zeros(count, items.shape[-1]).index_add_(0, batch.texts, items)
+            return sums / torch.bincount(batch.texts, minlength=count)[:, None]
+
+        order = grouped(texts, indices, self.batch_size)
+        head = model.get_output_embeddings()  # type: ignore[operator]
+        with recorded(model, head, of_answers) as seen, eval_mode(model), torch.no_grad(), self.autocast():
+            for chosen in order:
+                batches.append(texts.batch(indices[chosen]))
+                answer_logits(model, batches[-1])
+        places_back = torch.cat(order).argsort() if order else torch.empty(0, dtype=torch.int64)
+        return {name: torch.cat(parts)[places_back].numpy() for name, parts in seen.items()}
+
+    def contents(self, split: str, places: Places) -> Columns:
+        """Return questions and true answers."""
+        rows, at = self.encodings.corpus.rows, self._indices(split, places).numpy()
+        return {
+            name: [_shortened(text) for text in ChosenTexts(texts, at)]
+            for name, texts in (("question", rows.questions), ("truth", rows.answers))
+        }
+
+    def answers(self, model: nn.Module, split: str, places: Places) -> Columns:
+        """Return greedy answers, and the ROUGE-L recall of the true ones."""
+        indices, encoder = self._indices(split, places), self.encodings.encoder
+        if not len(indices):
+            return {}
+        with eval_mode(model), torch.no_grad(), self.autocast():
+            tokens = greedy_answers(
+                model, self.encodings.texts, indices, self.batch_size, self.new_tokens, encoder.end, WHOLE
+            )
+        answers = [encoder.decode(row) for row in tokens]
+        truths = list(ChosenTexts(self.encodings.corpus.rows.answers, indices.numpy()))
+        return {
+            "answer": [_shortened(text) for text in answers],
+            "rouge": item_rouge_recalls(answers, truths),
+        }
+
+    def _indices(self, split: str, places: Places) -> Tensor:
+        return self.splits[split][torch.from_numpy(places)]
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LETTERS else f"{text[: LETTERS - 1]}\N{HORIZONTAL ELLIPSIS}"

@@ -1,0 +1,83 @@
+"""Activations of a model's layers, recorded while it runs."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+MOST_LAYERS = 24
+"""Maximum number of layers that are recorded; of deeper models, evenly spaced ones."""
+
+PENULTIMATE = "penultimate"
+"""The name of the output layer's input."""
+
+Pool = Callable[[Tensor], Tensor]
+"""Maps a layer's output to float ``(examples, features)``."""
+
+
+def layers_of(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the model's blocks by name, in order: the members of its outermost lists and sequences of modules.
+
+    For a model without any, the modules that have parameters of their own.
+    """
+    found: dict[str, nn.Module] = {}
+
+    def walk(module: nn.Module, path: str) -> None:
+        is_sequence = isinstance(module, nn.ModuleList | nn.Sequential)
+        for name, child in module.named_children():
+            inner = f"{path}.{name}" if path else name
+            if is_sequence:
+                found[inner] = child
+            else:
+                walk(child, inner)
+
+    walk(model, "")
+    if len(found) < 2:
+        found = {
+            name: module
+            for name, module in model.named_modules()
+            if any(True for _ in module.parameters(False))
+        }
+    names = list(found)
+    chosen = sorted({round(place) for place in torch.linspace(0, len(names) - 1, MOST_LAYERS).tolist()})
+    return {names[place]: found[names[place]] for place in chosen} if names else {}
+
+
+@contextmanager
+def recorded(model: nn.Module, head: nn.Module | None, pool: Pool) -> Iterator[dict[str, list[Tensor]]]:
+    """Within this context, record the pooled output of each layer of a model, and the input of its output layer.
+
+    Yields lists by layer, one tensor on the CPU per forward pass; the last is `PENULTIMATE`, if there is a ``head``.
+    """
+    seen: dict[str, list[Tensor]] = {}
+
+    def keep(name: str, value: Any) -> None:
+        output = value[0] if isinstance(value, tuple) else value
+        if isinstance(output, Tensor) and output.is_floating_point():
+            seen.setdefault(name, []).append(pool(output).float().cpu())
+
+    def after(name: str) -> Callable[..., None]:
+        return lambda module, inputs, output: keep(name, output)
+
+    hooks = [module.register_forward_hook(after(name)) for name, module in layers_of(model).items()]
+    if head is not None:
+        hooks.append(head.register_forward_pre_hook(lambda module, inputs: keep(PENULTIMATE, inputs)))
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def last_linear(model: nn.Module) -> nn.Module | None:
+    """Return the last linear layer, which computes the logits of a classifier; None if there is none."""
+    return next((module for module in reversed(list(model.modules())) if isinstance(module, nn.Linear)), None)
+
+
+def pooled(output: Tensor) -> Tensor:
+    """Return one vector per example: means over positions ``(n, positions, features)`` or pixels ``(n, features, h, w)``."""
+    if output.ndim == 4:
+        return output.mean(dim=(2, 3))
+    return output.mean(dim=1) if output.ndim == 3 else output.flatten(1)
