@@ -96,7 +96,8 @@ TABLE: Mapping[str, Room] = {
     "tune": Room("command config preflight tuning", "", FILES),
     "unlearn": Room("command config preflight workers", "", FILES),
     "train": Room("command config preflight workers", "", FILES),
-    "select": Room("command config results selection storage", "", f"numpy {FILES}"),
+    "select": Room("command config results selection", "", f"numpy {FILES}"),
+    "doctor": Room("command results storage", "", f"numpy {FILES}"),
     "report": Room("command config reports", "", FILES),
 }
 """Rooms from the mathematics at the bottom to the commands at the top."""

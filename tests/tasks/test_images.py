@@ -133,7 +133,7 @@ def test_subset_that_is_not_there(image_folder: Path) -> None:
 def test_missing_folder(tmp_path: Path) -> None:
     assert (
         error_of(ImagesData(path=str(tmp_path / "nothing")))
-        == f"data.path: {tmp_path}/nothing: no such folder"
+        == f"data.path: {tmp_path}/nothing: no such folder; check the path"
     )
 
 

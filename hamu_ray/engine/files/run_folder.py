@@ -14,11 +14,12 @@ from hamu_ray.engine.files.card import CARD_FILE, model_card
 from hamu_ray.engine.files.tensors import save_tensors
 from hamu_ray.engine.history import History
 from hamu_ray.engine.state import changing_state
+from hamu_ray.results.durable.listing import write_listed
 from hamu_ray.results.durable.sealed import write_sealed
 from hamu_ray.results.folder import HARDNESS_FILE, MODEL_FILE, OUTCOME_FILE, RUN_FILE
 from hamu_ray.results.hardness import GRADIENT_COSINE, HARDNESS, hardness_sentences, histories_of
 from hamu_ray.results.outcome import Outcome, Report
-from hamu_ray.storage import StoragePath, write_atomically
+from hamu_ray.storage import StoragePath
 
 
 def write_result(
@@ -28,12 +29,13 @@ def write_result(
     (folder / OUTCOME_FILE).unlink(missing_ok=True)
     save_tensors(folder / MODEL_FILE, changing_state(model), {"steps": str(outcome.steps)})
     configuration = run.model_dump(mode="json", by_alias=True)
-    write_atomically(folder / RUN_FILE, yaml.safe_dump(configuration, sort_keys=False).encode())
+    files = {RUN_FILE: yaml.safe_dump(configuration, sort_keys=False).encode()}
     if history.past:
         content = BytesIO()
         arrays: dict[str, Any] = history.by_block()
         np.savez_compressed(content, **arrays)
-        write_atomically(folder / HARDNESS_FILE, content.getvalue())
+        files[HARDNESS_FILE] = content.getvalue()
+    write_listed(folder, files)
     write_sealed(folder / OUTCOME_FILE, asdict(outcome))
 
 
@@ -51,5 +53,4 @@ def write_for_others(
     hardness = hardness_sentences(steps, run.method.model_dump())
     measures = {base.phase: base.measures for base in bases[:-1]}
     card = model_card(run, outcome, measures, hardness, loading)
-    for name, content in {**files, CARD_FILE: card.encode()}.items():
-        write_atomically(folder / name, content)
+    write_listed(folder, {**files, CARD_FILE: card.encode()})

@@ -102,7 +102,8 @@ def _decoded(
         images = dataset.select_columns([column]).cast_column(column, Image(mode=mode))
     except (TypeError, ValueError, NotImplementedError) as error:  # NotImplementedError: Arrow's casts
         raise ValueError(
-            f"data.image_column: {column} of {where} does not contain images: {one_line(error)}"
+            f"data.image_column: {column} of {where} does not contain images ({one_line(error)}); name the column "
+            "that does"
         ) from error
     first: np.ndarray | None = None
     for start in range(0, len(images), ROWS_AT_ONCE):
