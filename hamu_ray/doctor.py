@@ -52,7 +52,7 @@ def conclusion(diagnosis: Diagnosis, folder: str, aside: Sequence[StoragePath] |
     """Return the last lines: how much is damaged, and what `--resume` runs; ``aside`` is None without a repair."""
     lines = []
     if diagnosis.problems:
-        state = "repair them with --repair" if aside is None else f"set {counted(len(aside), 'file')} aside"
+        state = "repair with --repair" if aside is None else f"set {counted(len(aside), 'file')} aside"
         lines.append(f"{counted(len(diagnosis.problems), 'problem')}; {state}")
     else:
         lines.append(f"{folder} is sound")

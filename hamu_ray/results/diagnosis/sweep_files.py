@@ -145,5 +145,5 @@ def store_problems(local: Path) -> Iterator[Problem]:
         yield Problem(
             path,
             f"damaged ({found.splitlines()[0]})",
-            "move it away; python -m hamu_ray.report FOLDER fills a new one, for each of its sweeps",
+            "move it away; `python -m hamu_ray.report` fills a new one from the folder of each of its sweeps",
         )

@@ -97,9 +97,10 @@ def model_problems(storage: StoragePath) -> Iterator[Problem]:
     for measures in sorted(found, key=str):
         model = measures.with_name(MODEL_FILE)
         if model.exists() and not is_intact(model):
-            yield Problem(model, "damaged", "it is trained again when a run needs it", [model])
+            yield Problem(model, "damaged", "the model is trained again when a run needs it", [model])
         for path in (measures, measures.with_name(ITEMS_FILE)):
             if problem := sealed_problem(path, "the model is measured again when a run needs it"):
                 yield problem
         for path, what in listed_problems(measures.parent):
-            yield Problem(path, what, "the model is trained again when a run needs it", [path, model])
+            aside = [path, model, path.with_name(LISTING_FILE)]
+            yield Problem(path, what, "the model is trained again when a run needs it", aside)
