@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CACHE_FORMAT = 2
+CACHE_FORMAT = 3
 """Part of every cache key: increase it when decoding changes, so that old files are no longer used."""
+
+DIGEST_BYTES = 16
+"""Number of bytes behind the array in a cache file: the BLAKE2b digest of those before."""
+
+CHUNK = 1 << 18
+"""Number of bytes that are verified at once."""
 
 ROWS_AT_ONCE = 256
 """Number of images decoded per access to the data set."""
@@ -37,7 +44,8 @@ def decoded_pixels(
 
     With ``cache``, a folder, the array is a file there, decoded by the first process that asks for it and mapped into
     memory: processes of a machine share it, and read the images alone that they use. Its key holds the data set's
-    fingerprint, so changed files are decoded anew. Without one, or where it cannot be written, it is in memory.
+    fingerprint, so changed files are decoded anew, and so is a file that does not match its digest. Without a cache, or
+    where it cannot be written, the array is in memory.
 
     ``where`` names the split in errors. Raises `ValueError` for an image that cannot be decoded, and for images that
     end up with different sizes.
@@ -48,12 +56,14 @@ def decoded_pixels(
     key = (CACHE_FORMAT, dataset._fingerprint, column, preprocessing.resizing, len(dataset))
     path = cache / f"pixels-{hashlib.sha256(repr(key).encode()).hexdigest()[:24]}.npy"
     try:
-        if not path.is_file():
+        if not _is_intact(path):
             cache.mkdir(parents=True, exist_ok=True)
             with FileLock(
                 path.with_suffix(".lock")
             ):  # one process of this machine decodes, others wait for its file
-                if not path.is_file():
+                if not _is_intact(path):
+                    if path.exists():
+                        logger.warning("%s: damaged; the images are decoded again", path)
                     _write_atomically(path, chunks(), len(dataset))
         return np.load(path, mmap_mode="c", allow_pickle=False)
     except OSError as error:
@@ -81,13 +91,30 @@ def _write_atomically(path: Path, chunks: Iterator[np.ndarray], count: int) -> N
     try:
         with os.fdopen(handle, "wb") as file:
             first = next(chunks)
-            header = {"descr": "|u1", "fortran_order": False, "shape": (count, *first.shape[1:])}
-            np.lib.format.write_array_header_1_0(file, header)
-            for chunk in chain([first], chunks):
-                file.write(np.ascontiguousarray(chunk).data)  # a resized one has another order
+            header, content = BytesIO(), hashlib.blake2b(digest_size=DIGEST_BYTES)
+            np.lib.format.write_array_header_1_0(
+                header, {"descr": "|u1", "fortran_order": False, "shape": (count, *first.shape[1:])}
+            )
+            pixels = (np.ascontiguousarray(chunk).data.cast("B") for chunk in chain([first], chunks))
+            for part in chain([header.getbuffer()], pixels):  # resized images have another order of axes
+                content.update(part)
+                file.write(part)
+            file.write(content.digest())
         os.replace(draft, path)
     finally:
         Path(draft).unlink(missing_ok=True)
+
+
+def _is_intact(path: Path) -> bool:
+    """Whether a cache file exists and matches its digest."""
+    if not path.is_file():
+        return False
+    content, left = hashlib.blake2b(digest_size=DIGEST_BYTES), path.stat().st_size - DIGEST_BYTES
+    with path.open("rb") as file:
+        while left > 0 and (part := file.read(min(CHUNK, left))):
+            content.update(part)
+            left -= len(part)
+        return file.read() == content.digest()
 
 
 def _decoded(
