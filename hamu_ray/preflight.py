@@ -101,6 +101,20 @@ def forecast_lines(runs: Sequence[RunConfig], source: str) -> Iterator[str]:
             raise ConfigError(f"{source}: {first_line(error)}") from error
 
 
+def check_output(folder: str) -> None:
+    """Check that the output folder of a run can be written.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    try:
+        _write_probe(folder)
+    except Exception as error:  # fsspec's file systems raise different types
+        raise ConfigError(
+            f"--output {folder}: cannot write there: {first_line(error)}; choose another folder"
+        ) from error
+
+
 def _check(runs: Sequence[RunConfig], methods: Sequence[str], source: str) -> None:
     """Check runs that share storage, tracking and kind of model, and the packages of their methods."""
     run = runs[0]
@@ -151,13 +165,18 @@ def _check_outlives_the_job(config: StorageConfig) -> None:
 
 def _check_writable(key: str, place: str) -> None:
     try:
-        probe = storage_path(place) / f".probe-{uuid4().hex}"
-        write_atomically(probe, b"probe")
-        probe.unlink()
+        _write_probe(place)
     except Exception as error:  # fsspec's file systems raise different types
         raise ValueError(
             f"{key}: cannot write to {place}: {first_line(error)}; choose another with --set {key}=FOLDER"
         ) from error
+
+
+def _write_probe(place: str) -> None:
+    """Write a file to a folder and remove it."""
+    probe = storage_path(place) / f".probe-{uuid4().hex}"
+    write_atomically(probe, b"probe")
+    probe.unlink()
 
 
 def _check_tracking(given: str | None, storage: Path) -> None:

@@ -1,20 +1,17 @@
 """``python -m hamu_ray.select SWEEP``: select a point of a sweep's front that meets a bound, and confirm it."""
 
 import argparse
-from pathlib import Path
 
 from hamu_ray.command import run_command
 from hamu_ray.config.sources.files import ConfigError
-from hamu_ray.results.folder import SWEEP_FILE, SWEEPS
-from hamu_ray.results.sweep_folders import newest_first
-from hamu_ray.storage import DEFAULT_LOCAL
+from hamu_ray.results.sweep_folders import given_or_newest
 
 
 def main() -> int:
     """Select a point of a sweep's front, print it, and confirm it with new seeds if requested."""
     parser = make_parser()
     arguments = parser.parse_args()
-    folder = sweep_folder(arguments.sweep)
+    folder = given_or_newest(arguments.sweep)
 
     from hamu_ray.selection.answer import decide
 
@@ -57,19 +54,6 @@ def make_parser() -> argparse.ArgumentParser:
     seeds.add_argument("--seeds", metavar="S1,S2,...", help="run it again with these seeds")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     return parser
-
-
-def sweep_folder(given: str | None) -> Path:
-    """Return the folder of a sweep, or of the newest one in `runs`."""
-    if given is not None:
-        folder = Path(given).absolute()
-        if not (folder / SWEEP_FILE).is_file():
-            raise ConfigError(f"{given}: not a sweep's folder: it has no {SWEEP_FILE}")
-        return folder
-    folders = newest_first((Path(DEFAULT_LOCAL) / SWEEPS).absolute())
-    if not folders:
-        raise ConfigError("no sweep in runs/sweeps; give the folder of a sweep")
-    return folders[0]
 
 
 def bounds_asked(arguments: argparse.Namespace) -> list[tuple[str, str, float]]:

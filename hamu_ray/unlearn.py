@@ -23,11 +23,14 @@ def main() -> int:
     run = load_run(arguments.config, arguments.overrides)
 
     from hamu_ray.preflight import (  # imported late: errors above are reported immediately
+        check_output,
         check_run,
         forecast_lines,
     )
 
     check_run(run, arguments.config)
+    if arguments.output is not None:
+        check_output(arguments.output)
     for line in forecast_lines([run], arguments.config):
         print(line)
 

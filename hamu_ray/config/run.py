@@ -181,10 +181,19 @@ class TrackingConfig(Section):
     """Tracking URI; null: MLFLOW_TRACKING_URI, or a SQLite file in the storage path."""
     experiment: str = Field(default="hamu_ray", min_length=1, max_length=250)
     """Name of the MLflow experiment; MLflow's databases limit its length."""
-    register_models: str | None = Field(default=None, min_length=1, pattern=r"^[^/:%\\]+$")
+    register_models: str | None = Field(default=None, min_length=1)
     """Name in MLflow's model registry under which the models on a sweep's front are registered; null: none. Their files
     are then also stored as MLflow artifacts.
     """
+
+    @field_validator("register_models")
+    @classmethod
+    def _fit_for_the_registry(cls, name: str | None) -> str | None:
+        if name is not None and re.search(r"[/:%\\]", name):
+            raise ValueError(
+                f"MLflow allows no '/', ':', '%' and '\\' in a model's name, found {name!r}; rename it"
+            )
+        return name
 
 
 class CheckpointConfig(Section):

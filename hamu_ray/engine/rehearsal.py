@@ -1,5 +1,8 @@
 """Checks that need loading: broken images, weights that do not fit."""
 
+import torch
+from torch import nn
+
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import built, given
 from hamu_ray.engine.resident import Resident
@@ -20,4 +23,15 @@ def rehearse(run: RunConfig, resident: Resident) -> None:
     if models or (path is not None and is_local(path)):
         task = resident.task(run)
         for key, name in models:
-            built(task, run.seed, given(run, key, name), key)
+            check_finite(built(task, run.seed, given(run, key, name), key), f"{key}: {name}")
+
+
+def check_finite(model: nn.Module, where: str) -> None:
+    """Check that all parameters are finite numbers; ``where`` begins the message.
+
+    Raises:
+        ValueError: One of them is not.
+    """
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise ValueError(f"{where}: {name} has values that are not finite; give another checkpoint")

@@ -10,6 +10,7 @@ import torch
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.files.store import ModelStore
 from hamu_ray.engine.provenance import forgotten_by
+from hamu_ray.results.folder import MODELS
 from hamu_ray.storage import StoragePath
 from hamu_ray.tasks.checkpoints import Checkpoint
 from hamu_ray.tasks.registry import TaskData, build_task, data_key, load_data
@@ -46,7 +47,7 @@ class Resident:
     def __init__(self, storage: StoragePath, device: torch.device) -> None:
         """Store the results of runs under ``storage``, and compute on ``device``."""
         self.storage = storage
-        self.models = ModelStore(storage / "models")
+        self.models = ModelStore(storage / MODELS)
         self.cache = storage / "data" if isinstance(storage, Path) else DEFAULT_CACHE
         self.device = device
         self._data, self._tasks, self._teachers = LruCache(), LruCache(), LruCache()

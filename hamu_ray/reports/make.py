@@ -11,6 +11,7 @@ from hamu_ray.reports.analysis.problems import Problem, problems_of
 from hamu_ray.reports.front.picture import write_png
 from hamu_ray.reports.front.tables import write_csv
 from hamu_ray.reports.page.page import render
+from hamu_ray.results.durable.listing import list_files
 from hamu_ray.results.reader import read_sweep
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.storage import write_atomically
@@ -40,9 +41,11 @@ def write_report(sweeps: Sequence[SweepResult], title: str, folder: Path, own: b
         write_csv(folder / f"front{suffix}.csv", problem.summary, problem.summary.front)
         trials = problem.of_trials(problem.trials)
         write_csv(folder / f"trials{suffix}.csv", trials, trials.trials)
-    write_rows(folder / "hypervolume.csv", (row for p in problems for row in volume_rows(p)))
-    write_rows(folder / "comparisons.csv", (row for p in problems for row in comparison_rows(p)))
-    write_rows(folder / "measures.csv", (row for p in problems for row in metric_rows(p)))
+    tables = {"hypervolume.csv": volume_rows, "comparisons.csv": comparison_rows, "measures.csv": metric_rows}
+    for name, rows_of in tables.items():
+        write_rows(folder / name, (row for p in problems for row in rows_of(p)))
+    if own:
+        list_files(folder, [REPORT_FILE, *(name for name in tables if (folder / name).exists())])
     return page
 
 

@@ -32,9 +32,11 @@ def report(targets: Sequence[str], tracking: str | None, output: str | None) -> 
         0, or 1 if records of a sweep's folder are still waiting to be sent to MLflow.
 
     Raises:
-        ConfigError: A target does not exist, or a store cannot be opened.
+        ConfigError: A target does not exist, a store cannot be opened, or the output folder cannot be created.
     """
     console = Console()
+    if output is not None:
+        make_output(output)
     folders = [Path(target).absolute() for target in targets if is_folder(target)]
     names = [target for target in targets if not is_folder(target)]
     sweeps = [sweep for name in names for sweep in named(name, open_reader(tracking))]
@@ -51,6 +53,16 @@ def report(targets: Sequence[str], tracking: str | None, output: str | None) -> 
     page = write_report(list(distinct.values()), title, place.absolute())
     console.fields({"report": shown(page)})
     return 1 if waiting else 0
+
+
+def make_output(output: str) -> None:
+    """Create the output folder before anything else is done; raises `ConfigError`."""
+    try:
+        Path(output).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"--output {output}: {error.strerror}; give a folder that can be written"
+        ) from error
 
 
 def is_folder(target: str) -> bool:

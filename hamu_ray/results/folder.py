@@ -38,6 +38,13 @@ REPORTS_FILE = "reports.json"
 CHECKPOINTS = "checkpoints"
 """Folder of a run's checkpoints."""
 
+MODELS = "models"
+"""Folder of a storage's original and reference models, each in a folder of its own."""
+MEASURES_FILE = "measures.json"
+"""The metrics of a stored model. Written last: a model without metrics is incomplete."""
+ITEMS_FILE = "items.json"
+"""The metrics of each item, of a stored model."""
+
 OUTBOX_FILE = "tracking.jsonl"
 """In the sweep's folder: the calls to the tracking store, one JSON document per line."""
 
@@ -51,6 +58,9 @@ TRIALS = "trials"
 """Folder of a sweep's trials."""
 RECORD_FILE = "record.json"
 """The driver's record of an ended trial."""
+
+STUDY_FILE = "optuna.log"
+"""In the sweep's folder: the operations of the Optuna studies."""
 
 MOST_LETTERS = 100
 """Maximum length of a run's name."""

@@ -11,11 +11,11 @@ import yaml
 from hamu_ray.config.sources.files import ConfigError, load_sweep
 from hamu_ray.config.sweep import SweepConfig, trials_of
 from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
-from hamu_ray.results.folder import RECORD_FILE, SWEEP_FILE, SWEEPS, TRIALS, read_records
+from hamu_ray.results.folder import OUTBOX_FILE, RECORD_FILE, SWEEP_FILE, SWEEPS, TRIALS, read_records
 from hamu_ray.results.reader import read_outbox
 from hamu_ray.results.trial import Status
 from hamu_ray.results.wording import shown
-from hamu_ray.storage import write_atomically
+from hamu_ray.storage import DEFAULT_LOCAL, write_atomically
 
 STARTED_FILE = "started.json"
 """When a sweep was started, and how many were started before it."""
@@ -47,6 +47,23 @@ def newest_first(sweeps: Path) -> list[Path]:
     """Return the sweep folders in a folder, most recently started first, independent of clocks."""
     folders = [path.parent for path in sweeps.glob(f"*/{SWEEP_FILE}")]
     return sorted(folders, key=lambda folder: (_started(folder), _written(folder), folder.name), reverse=True)
+
+
+def given_or_newest(given: str | None) -> Path:
+    """Return the folder of a sweep, or of the newest one in `runs`.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if given is not None:
+        folder = Path(given).absolute()
+        if not any((folder / name).is_file() for name in (SWEEP_FILE, OUTBOX_FILE)):
+            raise ConfigError(f"{given}: not a sweep's folder: it has no {SWEEP_FILE}")
+        return folder
+    folders = newest_first((Path(DEFAULT_LOCAL) / SWEEPS).absolute())
+    if not folders:
+        raise ConfigError("no sweep in runs/sweeps; give the folder of a sweep")
+    return folders[0]
 
 
 def resumable_folder(config: SweepConfig, local: Path, given: str | None = None) -> Path:

@@ -21,7 +21,7 @@ def drawn(config: ForgetRandom, candidates: Indices, seed: int, of: str) -> Indi
     """
     chosen = forget_generator(seed).permutation(len(candidates))[: round(config.share * len(candidates))]
     if len(chosen) == 0:
-        raise ValueError(f"forget.share: {config.share} of {len(candidates)} {of} is empty")
+        raise ValueError(f"forget.share: {config.share} of {len(candidates)} {of} is empty; raise it")
     return candidates[chosen]
 
 

@@ -1,5 +1,6 @@
 """Access to the Hugging Face hub, with an immediate fallback to the cache if it is unreachable."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -33,19 +34,22 @@ def hub_or_cache(name: str) -> Iterator[None]:
 
     By default, the libraries retry for 23 to 46 seconds before they use the cache. The environment variable that
     prevents this, ``HF_HUB_OFFLINE``, is read once at import; this context sets the resulting constant.
+
+    `datasets` does not log errors within, which it also raises.
     """
     import datasets.config
     from huggingface_hub import constants
 
-    if is_local(name) or constants.HF_HUB_OFFLINE or hub_answers():
-        yield
-        return
-    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    logger = logging.getLogger("datasets")
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE, logger.level
+    logger.setLevel(logging.CRITICAL)
+    if not (is_local(name) or constants.HF_HUB_OFFLINE or hub_answers()):
+        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
     try:
         yield
     finally:
-        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before[:2]
+        logger.setLevel(before[2])
 
 
 def one_line(error: BaseException) -> str:

@@ -57,8 +57,10 @@ def probe(uri: str) -> None:
                 socket.create_connection((host, port), timeout=PROBE_SECONDS).close()
     except (OSError, HTTPException, sqlite3.Error) as error:
         reason = str(getattr(error, "reason", "") or error)
-        remedy = "" if uri.startswith(SQLITE) else "; start it, or give no URI to use a SQLite file"
-        raise ValueError(f"cannot use the MLflow store {shown(uri)}: {reason}{remedy}") from error
+        remedy = (
+            "give another file" if uri.startswith(SQLITE) else "start it, or give no URI to use a SQLite file"
+        )
+        raise ValueError(f"cannot use the MLflow store {shown(uri)}: {reason}; {remedy}") from error
 
 
 @contextmanager

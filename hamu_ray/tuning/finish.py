@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from hamu_ray.reports.front.files import write_files
 from hamu_ray.reports.front.picture import write_png
 from hamu_ray.reports.front.tables import describe
+from hamu_ray.results.durable.listing import LISTING_FILE, list_files
 from hamu_ray.results.folder import HARDNESS_FILE, OUTCOME_FILE, RECORD_FILE, REPORTS_FILE, RUN_FILE, TRIALS
 from hamu_ray.results.items import ITEMS_FILE, LAYERS_FILE
 from hamu_ray.results.summary import SweepSummary, method_of, summary_of
@@ -20,7 +21,15 @@ from hamu_ray.workers.items import measure_items
 SMALL_PICTURE = "front_small.png"
 """Small version for MLflow's UI, which shows pictures at their original size."""
 SCREEN_DPI = 72
-NOT_OF_THE_MODEL = {OUTCOME_FILE, HARDNESS_FILE, REPORTS_FILE, RECORD_FILE, ITEMS_FILE, LAYERS_FILE}
+NOT_OF_THE_MODEL = {
+    OUTCOME_FILE,
+    HARDNESS_FILE,
+    REPORTS_FILE,
+    RECORD_FILE,
+    ITEMS_FILE,
+    LAYERS_FILE,
+    LISTING_FILE,
+}
 """Files in a trial's folder that do not belong to the model."""
 
 
@@ -36,6 +45,7 @@ def leave_result(
     summary = summary_of(plan.config, records)
     files = write_files(summary, folder)
     small = write_png(folder / SMALL_PICTURE, summary, dpi=SCREEN_DPI)
+    list_files(folder, [small.name])
     tracker.log_files(sweep, [*files, small])
     front = {trial.trial_id for trial in summary.front}
     for trial in summary.trials:

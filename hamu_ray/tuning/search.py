@@ -19,6 +19,7 @@ from hamu_ray.config.search import SearchConfig
 from hamu_ray.config.space import Domain, Scalar
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.durable.sealed import Damaged
+from hamu_ray.results.folder import STUDY_FILE
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.reader import read_sweep
 from hamu_ray.tuning.plan import SweepPlan
@@ -27,8 +28,6 @@ from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, STATUS
 
 SEED = "seed"
 """A grid of seeds repeats each sample; it has no studies of its own."""
-
-STUDY_FILE = "optuna.log"
 
 logger = logging.getLogger(__name__)
 

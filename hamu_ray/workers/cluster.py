@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,10 @@ ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
 """Default environment variables: no telemetry, and no terminal output from Ray."""
+
+
+RESPONSE_SECONDS = 10.0
+"""Time limit for a cluster's address to accept a connection."""
 
 
 @contextmanager
@@ -68,19 +73,40 @@ def join_or_start(log: Callable[[str], None]) -> None:
     """Join the running cluster, or start one that this machine alone can reach.
 
     Raises:
-        ConfigError: Ray cannot start, or the cluster does not answer.
+        ConfigError: Ray cannot start, or the cluster does not respond.
     """
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if os.environ.get("RAY_AUTH_MODE") == "disabled":
         log("RAY_AUTH_MODE is disabled: whoever reaches the cluster's ports can run code in it")
+    address = os.environ.get("RAY_ADDRESS") or running_cluster()
+    if address is not None:
+        check_responds(address)
     try:
-        if "RAY_ADDRESS" in os.environ or running_cluster() is not None:
-            ray.init(**options)
-        else:
+        if address in (None, "local"):
             start_on_loopback(**options)
+        else:
+            ray.init(**options)
     except Exception as error:  # Ray raises many unrelated types when a process of it does not come up
         raise ConfigError(
             f"Ray cannot start: {first_line(error)}; see its logs in {ray_logs()}, or set RAY_ADDRESS"
+        ) from error
+
+
+def check_responds(address: str) -> None:
+    """Check that something listens at a cluster's address; Ray itself waits for minutes and then ends the process.
+
+    Raises:
+        ConfigError: Nothing does.
+    """
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    if not port.isdigit():
+        return  # a name for which Ray looks the address up
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=RESPONSE_SECONDS).close()
+    except OSError as error:
+        raise ConfigError(
+            f"RAY_ADDRESS: no Ray cluster responds at {address}: {error.strerror or error}; start it, or set "
+            "RAY_ADDRESS=local for a cluster on this machine"
         ) from error
 
 

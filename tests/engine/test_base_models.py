@@ -8,12 +8,12 @@ from cheap_runs import ReportList, cheap_run, done, same_bits
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import base_models
-from hamu_ray.engine.files.store import MEASURES_FILE, StoredModel
+from hamu_ray.engine.files.store import StoredModel
 from hamu_ray.engine.files.tensors import load_tensors, save_tensors
 from hamu_ray.engine.resident import Resident
 from hamu_ray.metrics.measured import Measured
 from hamu_ray.pairing.group import Alone
-from hamu_ray.results.folder import MODEL_FILE
+from hamu_ray.results.folder import MEASURES_FILE, MODEL_FILE
 from hamu_ray.results.outcome import Status, Verdict
 from hamu_ray.tasks.vision.measures import CHEAP
 

@@ -3,7 +3,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from cheap_runs import Done, cheap_run, done, same_bits
 
 from hamu_ray.engine.files.store import StoredModel

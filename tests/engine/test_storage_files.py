@@ -9,8 +9,9 @@ from cheap_runs import ReportList, cheap_run, done, same_bits
 from upath import UPath
 
 from hamu_ray.config.run import StorageConfig
-from hamu_ray.engine.files.tensors import is_whole, load_tensors, save_tensors
+from hamu_ray.engine.files.tensors import load_tensors, save_tensors
 from hamu_ray.engine.resident import Resident
+from hamu_ray.results.durable.tensor_files import is_whole
 from hamu_ray.storage import StoragePath, local_copy, local_folder, storage_path, write_atomically
 
 

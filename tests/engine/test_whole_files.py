@@ -11,9 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from hamu_ray.engine.files.store import MEASURES_FILE, ModelStore
+from hamu_ray.engine.files.store import ModelStore
 from hamu_ray.engine.files.tensors import load_model, load_tensors, save_tensors
-from hamu_ray.results.folder import MODEL_FILE
+from hamu_ray.results.folder import MEASURES_FILE, MODEL_FILE
 from hamu_ray.storage import write_atomically
 
 

@@ -38,7 +38,9 @@ def test_labels_are_enough(broken_folder: Path, capfd: pytest.CaptureFixture[str
 
 def test_what_is_wrong_with_a_folder(broken_folder: Path) -> None:
     path = str(broken_folder)
-    assert error_of(ImagesData(path=f"{path}/none")) == f"data.path: {path}/none: no such folder"
+    assert (
+        error_of(ImagesData(path=f"{path}/none")) == f"data.path: {path}/none: no such folder; check the path"
+    )
     assert "no column imag; did you mean image?" in error_of(ImagesData(path=path, image_column="imag"))
     assert error_of(ImagesData(path=path, test_split="dev")).startswith("data.test_split: ")
     assert error_of(ImagesData(path=path), ForgetClass(label="cow")) == (

@@ -149,7 +149,7 @@ def test_subset_that_is_not_there(image_folder: Path) -> None:
 def test_missing_folder(tmp_path: Path) -> None:
     assert (
         error_of(ImagesData(path=str(tmp_path / "nothing")))
-        == f"data.path: {tmp_path}/nothing: no such folder"
+        == f"data.path: {tmp_path}/nothing: no such folder; check the path"
     )
 
 
@@ -257,6 +257,21 @@ def test_the_fingerprint_is_that_of_the_images_in_one_piece(
     for tensor in (data.train.pixels, data.train.labels, data.test.pixels, data.test.labels):
         content.update(str(tuple(tensor.shape)).encode() + tensor.contiguous().numpy().tobytes())
     assert data.fingerprint == content.hexdigest()
+
+
+@pytest.mark.parametrize("place", [0.3, 0.9, 0.9999])
+def test_damaged_cache_is_made_again(
+    image_folder: Path, tmp_path: Path, place: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = np.array(pixels_of(image_folder, tmp_path))
+    (path,) = tmp_path.glob("*.npy")
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1
+    path.write_bytes(content)
+    assert np.array_equal(pixels_of(image_folder, tmp_path), expected)
+    assert caplog.messages == [f"{path}: damaged; made again"]
+    assert np.array_equal(pixels_of(image_folder, tmp_path), expected)
+    assert len(caplog.messages) == 1
 
 
 def test_unwritable_cache_costs_only_the_cache(image_folder: Path, tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ import yaml
 from optuna.storages import JournalStorage
 
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.results.folder import SWEEP_FILE, write_record
+from hamu_ray.results.folder import STUDY_FILE, SWEEP_FILE, write_record
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.storage import write_atomically
 from hamu_ray.tuning.plan import plan_sweep
-from hamu_ray.tuning.search import STUDY_FILE, UnlearningSearch, suggest
+from hamu_ray.tuning.search import UnlearningSearch, suggest
 from hamu_ray.tuning.study_log import StudyLog
 from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, STATUS
 

@@ -14,6 +14,7 @@ from hamu_ray.engine.files.card import CARD_FILE, model_card
 from hamu_ray.engine.files.tensors import tensor_file
 from hamu_ray.engine.history import History
 from hamu_ray.engine.state import changing_state
+from hamu_ray.results.durable.listing import write_listed
 from hamu_ray.results.durable.sealed import write_sealed
 from hamu_ray.results.folder import (
     FORGET_FILE,
@@ -58,19 +59,23 @@ def write_result(
     write_atomically(folder / REPORTS_FILE, dump_reports(reports))
     weights = tensor_file(changing_state(model), {"steps": str(outcome.steps)})
     parts = {MODEL_FILE: weights, **files}
-    for name, content in {**parts, FORGET_FILE: result.forgotten}.items():
-        write_atomically(folder / name, content)
+    write_atomically(folder / MODEL_FILE, weights)
     hashes = {name: sha256_of(content) for name, content in parts.items()}
     provenance = replace(result.provenance, files=hashes)
     write_provenance(folder, provenance)
-    write_atomically(folder / CARD_FILE, _card(result, provenance, loading).encode())
     configuration = run.model_dump(mode="json", by_alias=True)
-    write_atomically(folder / RUN_FILE, yaml.safe_dump(configuration, sort_keys=False).encode())
+    about = {
+        **files,
+        FORGET_FILE: result.forgotten,
+        CARD_FILE: _card(result, provenance, loading).encode(),
+        RUN_FILE: yaml.safe_dump(configuration, sort_keys=False).encode(),
+    }
     if history.past:
         compressed = BytesIO()
         arrays: dict[str, Any] = history.by_block()
         np.savez_compressed(compressed, **arrays)
-        write_atomically(folder / HARDNESS_FILE, compressed.getvalue())
+        about[HARDNESS_FILE] = compressed.getvalue()
+    write_listed(folder, about)
     write_sealed(folder / OUTCOME_FILE, asdict(outcome))
 
 

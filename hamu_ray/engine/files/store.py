@@ -10,17 +10,17 @@ from typing import Any
 
 from torch import nn
 
-from hamu_ray.engine.files.tensors import is_damaged, is_whole, save_tensors
+from hamu_ray.engine.files.tensors import save_tensors
 from hamu_ray.engine.state import changing_state
 from hamu_ray.metrics.measured import DEFINITIONS, Measured, Measures
+from hamu_ray.results.durable.listing import write_listed
 from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
-from hamu_ray.results.folder import MODEL_FILE
+from hamu_ray.results.durable.tensor_files import is_intact
+from hamu_ray.results.folder import ITEMS_FILE, MEASURES_FILE, MODEL_FILE
 from hamu_ray.results.wording import shown
-from hamu_ray.storage import StoragePath, rename, write_atomically
+from hamu_ray.storage import StoragePath, rename
 from hamu_ray.tasks.task import Start
 
-MEASURES_FILE = "measures.json"
-ITEMS_FILE = "items.json"
 RECIPE_FILE = "recipe.json"
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class ModelStore:
 
     def _set_aside(self, path: StoragePath) -> bool:
         """Rename a damaged model; return whether it was damaged."""
-        if is_whole(path) and not is_damaged(path):
+        if is_intact(path):
             return False
         aside = path.with_name(f"{path.name}.damaged")
         logger.warning("%s: damaged; made again, the old one is %s", shown(path), aside.name)
@@ -115,9 +115,7 @@ class ModelStore:
         """
         folder = self.root / key
         save_tensors(folder / MODEL_FILE, changing_state(model))
-        for name, content in (files or {}).items():
-            write_atomically(folder / name, content)
-        write_atomically(folder / RECIPE_FILE, json.dumps(recipe, indent=2).encode())
+        write_listed(folder, {**(files or {}), RECIPE_FILE: json.dumps(recipe, indent=2).encode()})
         self.note(key, measures)
         return StoredModel(key, folder / MODEL_FILE, measures)
 

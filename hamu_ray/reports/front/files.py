@@ -5,6 +5,7 @@ from pathlib import Path
 from hamu_ray.reports.front.figure import write_html
 from hamu_ray.reports.front.picture import write_png
 from hamu_ray.reports.front.tables import write_csv
+from hamu_ray.results.durable.listing import list_files
 from hamu_ray.results.folder import RUN_FILE, rerun_command
 from hamu_ray.results.front_table import front_table
 from hamu_ray.results.summary import SweepSummary
@@ -19,12 +20,14 @@ from hamu_ray.tracking.ui_views import view_id
 
 def write_files(summary: SweepSummary, folder: Path) -> list[Path]:
     """Write the front and all trials as CSV, and the front as PNG and as an interactive HTML figure."""
-    return [
+    files = [
         write_csv(folder / "front.csv", summary, summary.front),
         write_csv(folder / "trials.csv", summary, summary.trials),
         write_png(folder / "front.png", summary),
         write_html(folder / "front.html", summary),
     ]
+    list_files(folder, [path.name for path in files])
+    return files
 
 
 def print_result(summary: SweepSummary, folder: Path, tracking: MlflowTracker, console: Console) -> None:

@@ -131,7 +131,12 @@ def _load_split(config: ImagesData, split: str, key: str) -> "Dataset":
     except Exception as error:  # builders, Arrow and the hub's client raise many unrelated types
         text = one_line(error)
         blamed = next((key for start, key in blame.items() if text.startswith(start)), "path")
-        raise ValueError(f"data.{blamed}: {config.path} ({split}) cannot be loaded: {text}") from error
+        layout = (
+            "; it needs Parquet files, or train/CLASS/x.png and test/CLASS/x.png" if blamed == "path" else ""
+        )
+        raise ValueError(
+            f"data.{blamed}: {config.path} ({split}) cannot be loaded: {text}{layout}"
+        ) from error
     check_columns(config, dataset.column_names)
     if len(dataset) == 0:
         raise ValueError(f"data.{key}: {config.path} ({split}) has no rows")
@@ -141,7 +146,7 @@ def _load_split(config: ImagesData, split: str, key: str) -> "Dataset":
 def check_folder(config: ImagesData) -> None:
     """Check that a folder exists, if the path is one rather than a hub name; raises `ValueError`."""
     if is_local(config.path) and not Path(config.path).expanduser().exists():
-        raise ValueError(f"data.path: {config.path}: no such folder")
+        raise ValueError(f"data.path: {config.path}: no such folder; check the path")
 
 
 def check_columns(config: ImagesData, columns: Sequence[str]) -> None:

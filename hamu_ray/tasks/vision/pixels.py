@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CACHE_FORMAT = 2
+CACHE_FORMAT = 3
 """Part of every cache key: increase it when decoding changes, so that old files are no longer used."""
 
 ROWS_AT_ONCE = 256
@@ -35,7 +35,8 @@ def decoded_pixels(
 
     With ``cache``, a folder, the array is a file there, decoded by the first process that asks for it and mapped into
     memory: processes of a machine share it, and read the images alone that they use. Its key holds the data set's
-    fingerprint, so changed files are decoded anew. Without one, or where it cannot be written, it is in memory.
+    fingerprint, so changed files are decoded anew, and so is a file that does not match its digest. Without a cache, or
+    where it cannot be written, the array is in memory.
 
     ``where`` names the split in errors. Raises `ValueError` for an image that cannot be decoded, and for images that
     end up with different sizes.
@@ -85,7 +86,8 @@ def _decoded(
         images = dataset.select_columns([column]).cast_column(column, Image(mode=mode))
     except (TypeError, ValueError, NotImplementedError) as error:  # NotImplementedError: Arrow's casts
         raise ValueError(
-            f"data.image_column: {column} of {where} does not contain images: {one_line(error)}"
+            f"data.image_column: {column} of {where} does not contain images ({one_line(error)}); name the column "
+            "that does"
         ) from error
     first: np.ndarray | None = None
     for start in range(0, len(images), ROWS_AT_ONCE):

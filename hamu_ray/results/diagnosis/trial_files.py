@@ -1,0 +1,106 @@
+"""Verification of the files of trials and of stored models."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from hamu_ray.results.diagnosis.problem import Problem, sealed_problem
+from hamu_ray.results.durable.listing import LISTING_FILE, differs, read_listing
+from hamu_ray.results.durable.sealed import Damaged, read_sealed
+from hamu_ray.results.durable.tensor_files import is_intact
+from hamu_ray.results.folder import (
+    CHECKPOINTS,
+    ITEMS_FILE,
+    MEASURES_FILE,
+    MODEL_FILE,
+    MODELS,
+    OUTCOME_FILE,
+    RECORD_FILE,
+    REPORTS_FILE,
+    TRIALS,
+    read_outcome,
+)
+from hamu_ray.storage import StoragePath
+
+RUNS_AGAIN = "`--resume` runs the trial again, with the same result"
+
+
+def trial_problems(folder: Path, results: StoragePath, trial: str) -> Iterator[Problem]:
+    """Yield the problems of a trial: its record in the sweep's folder, and its files in the storage."""
+    record, place = folder / TRIALS / trial / RECORD_FILE, results / TRIALS / trial
+    damaged = list(dict.fromkeys(run_problems(place)))
+    for path, what in damaged:
+        yield Problem(path, what, RUNS_AGAIN, [path, record, place / OUTCOME_FILE], reruns=trial)
+    if problem := sealed_problem(record, "`--resume` writes it again from the trial's outcome"):
+        if damaged or not (place / OUTCOME_FILE).exists():
+            problem = Problem(record, problem.what, RUNS_AGAIN, [record], reruns=trial)
+        yield problem
+    checkpoints: list[StoragePath] = [*(place / CHECKPOINTS).glob("*/step-*.safetensors")]
+    for path in sorted(checkpoints, key=str):
+        if not is_intact(path):
+            yield Problem(path, "damaged", "the run resumes from the checkpoint before it", [path])
+
+
+def run_problems(folder: StoragePath) -> Iterator[tuple[StoragePath, str]]:
+    """Yield the damaged and missing files of a run that has ended, each with what is wrong."""
+    try:
+        if read_outcome(folder) is None:
+            return
+    except Damaged:
+        yield folder / OUTCOME_FILE, "damaged"
+    if not _is_intact(folder / REPORTS_FILE):
+        yield _state(folder / REPORTS_FILE)
+    if not is_intact(folder / MODEL_FILE):
+        yield _state(folder / MODEL_FILE)
+    yield from listed_problems(folder)
+
+
+def listed_problems(folder: StoragePath) -> Iterator[tuple[StoragePath, str]]:
+    """Yield the damaged and missing files of a folder's list, or the list if it is damaged."""
+    try:
+        listed = read_listing(folder)
+    except Damaged:
+        yield folder / LISTING_FILE, "damaged"
+        return
+    for name, digest in listed.items():
+        if differs(folder / name, digest):
+            yield _state(folder / name)
+
+
+def _is_intact(path: StoragePath) -> bool:
+    """Whether a JSON file exists and matches its digest."""
+    try:
+        read_sealed(path)
+    except (FileNotFoundError, Damaged):
+        return False
+    return True
+
+
+def _state(path: StoragePath) -> tuple[StoragePath, str]:
+    return path, "damaged" if path.exists() else "missing"
+
+
+def has_ended(folder: Path, results: StoragePath, trial: str) -> bool:
+    """Whether a trial has a record or an outcome, intact or not."""
+    return (folder / TRIALS / trial / RECORD_FILE).exists() or _ended_run(results / TRIALS / trial)
+
+
+def _ended_run(folder: StoragePath) -> bool:
+    try:
+        return read_outcome(folder) is not None
+    except Damaged:
+        return True
+
+
+def model_problems(storage: StoragePath) -> Iterator[Problem]:
+    """Yield the problems of the original models and references in a storage."""
+    found: list[StoragePath] = [*(storage / MODELS).glob(f"*/{MEASURES_FILE}")]
+    for measures in sorted(found, key=str):
+        model = measures.with_name(MODEL_FILE)
+        if model.exists() and not is_intact(model):
+            yield Problem(model, "damaged", "the model is trained again when a run needs it", [model])
+        for path in (measures, measures.with_name(ITEMS_FILE)):
+            if problem := sealed_problem(path, "the model is measured again when a run needs it"):
+                yield problem
+        for path, what in listed_problems(measures.parent):
+            aside = [path, model, path.with_name(LISTING_FILE)]
+            yield Problem(path, what, "the model is trained again when a run needs it", aside)
