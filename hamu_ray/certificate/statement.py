@@ -72,7 +72,7 @@ def _summary(certificate: Mapping[str, Any], fingerprint: str | None) -> Iterato
     yield (
         f"A model was changed by the method {ended['method']} to remove the influence of {count:,} training "
         f"{noun}{'' if count == 1 else 's'}, in {ended['steps']:,} steps ({duration(ended['seconds'])}). "
-        f"It ended {ended['status']}: {ended['reason']}."
+        f"Status: {ended['status']} ({ended['reason']})."
     )
     measures = certificate["measures"]
     after, before = (measures.get(name, {}).get("forget_quality") for name in ("unlearned", "original"))
@@ -81,7 +81,9 @@ def _summary(certificate: Mapping[str, Any], fingerprint: str | None) -> Iterato
         if certificate["reference"]["kind"] in NO_REFERENCE:
             other = "what stands here for one that never saw the data"
         was = f", {_cell(before)} before" if before is not None else ""
-        verdict = " By this measure the data are NOT forgotten." if after < words.LOW else ""
+        verdict = (
+            " This is NOT the behaviour of a model that never saw the data." if after < words.LOW else ""
+        )
         yield (
             f"Resemblance to {other}: {_cell(after)} on a scale from 0 (told apart at once) to 1 (not told "
             f"apart){was}.{verdict}"

@@ -24,9 +24,7 @@ MEASURES: Mapping[str, str] = {
     "retain_prob": "Probability that it gives to the kept answers (higher is better)",
     "test_prob": "Probability that it gives to answers that nobody trained on (higher is better)",
     "forget_rouge": "Share of the words of the removed answers that it writes itself when asked",
-    "forget_exact_memorization": "Share of the removed answers' tokens (parts of words) that it completes "
-    "correctly",
-    "forget_extraction_strength": "Share of the removed answers whose end it completes without an error",
+    "forget_extraction_strength": "Average part of a removed answer's end that it completes without an error",
     "model_utility": "Skill on kept authors, real authors and world facts (0 to 1, higher is better)",
     "auc_mink_10_forget_test": "How well an attacker with a stronger test tells the removed texts from new ones "
     "(0.5: by chance alone)",
@@ -142,8 +140,8 @@ def limits(certificate: Mapping[str, Any]) -> list[str]:
         found.append("How much the model resembles one that never saw the data could not be measured.")
     elif resemblance < LOW:
         found.append(
-            f"The data are NOT forgotten: the resemblance to a model that never saw them is {resemblance:.2f} "
-            "on a scale from 0 to 1."
+            "The model does NOT behave like one that never saw the data: on a scale from 0 to 1, it resembles one by "
+            f"{resemblance:.2f}. It knows more of the data than such a model, or was driven further away from them."
         )
     if certificate["attacks"] is None:
         found.append("No attacks on the unlearned model were run beyond the measures above.")

@@ -70,6 +70,7 @@ def test_every_kind_of_reference_but_the_best_is_a_limit() -> None:
         ({"reference_kind": "declared"}, "signer's declaration"),
         ({"reference_kind": "given"}, "signer's declaration"),
         ({"measures": {}}, "could not be measured"),
+        ({"measures": {"forget_quality": 0.02}}, "does NOT behave like one that never saw"),
     ],
 )
 def test_what_weakens_a_claim_is_a_limit(outcome: dict, limit: str, make: Make) -> None:
