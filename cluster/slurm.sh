@@ -25,6 +25,7 @@ if (($# == 0)); then
 fi
 : "${SLURM_JOB_ID:?not in a Slurm job; submit it: sbatch cluster/slurm.sh SPACE.yaml}"
 cd -- "$SLURM_SUBMIT_DIR"
+export HAMU_RAY_STORAGE=${HAMU_RAY_STORAGE:-$PWD/runs} # also of jobs that are submitted to this cluster
 export PATH="${HAMU_VENV:-$PWD/.venv}/bin:$PATH" RAY_USAGE_STATS_ENABLED=0
 export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0 # at the end there is nothing to wait for
 

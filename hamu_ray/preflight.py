@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from hamu_ray.config.forget import DrawnForgetSection
-from hamu_ray.config.run import RunConfig, StorageConfig
+from hamu_ray.config.run import LOCAL_VARIABLE, STORAGE_VARIABLE, RunConfig, StorageConfig
 from hamu_ray.config.sources.document import ConfigError, first_line
 from hamu_ray.config.sources.nearest import nearest
 from hamu_ray.config.sweep import SweepConfig
@@ -25,6 +25,9 @@ from hamu_ray.tracking import store
 
 RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Ray sets this variable in submitted jobs."""
+
+VARIABLES = {"path": STORAGE_VARIABLE, "local": LOCAL_VARIABLE}
+"""Environment variables with the defaults of the keys of `storage`."""
 
 SCHEMES = (
     "http",
@@ -159,7 +162,8 @@ def _check_outlives_the_job(config: StorageConfig) -> None:
         if "://" not in place and not Path(place).expanduser().is_absolute():
             raise ValueError(
                 f"storage.{key}: {place} would be in the job's own folder, where --resume does not find it and Ray "
-                f"deletes it; give an absolute path or a URL with --set storage.{key}=PATH"
+                f"deletes it; give an absolute path or a URL with {VARIABLES[key]} where nodes start, or with --set "
+                f"storage.{key}=PATH"
             )
 
 

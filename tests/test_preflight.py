@@ -62,8 +62,24 @@ def test_a_submitted_job_stores_nothing_in_its_own_folder(
     message = error_of(RunConfig.model_validate({"storage": storage}))
     assert message.startswith(f"storage.{key}: runs would be in the job's own folder")
     assert message.endswith(f"--set storage.{key}=PATH")
+    assert f"HAMU_RAY_{'STORAGE' if key == 'path' else 'LOCAL'} where nodes start" in message
     assert not list(tmp_path.iterdir())
     check_run(run_of(tmp_path / "absolute"), "x.yaml")
+
+
+def test_the_environment_of_a_cluster_has_the_defaults_of_the_storage(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(preflight.RAY_JOB, "{}")
+    monkeypatch.setenv("HAMU_RAY_STORAGE", "memory://shared")
+    monkeypatch.setenv("HAMU_RAY_LOCAL", str(tmp_path / "local"))
+    run = RunConfig.model_validate({"workers": {"count": 1}})
+    assert (run.storage.path, run.storage.local) == ("memory://shared", str(tmp_path / "local"))
+    check_run(run, "x.yaml")
+    own = RunConfig.model_validate({"storage": {"path": "/shared/runs"}}).storage
+    assert (own.path, own.local) == ("/shared/runs", None), "what is given comes first"
+    monkeypatch.setenv("HAMU_RAY_STORAGE", "")
+    assert RunConfig().storage.path == "runs"
 
 
 @pytest.mark.parametrize("path", ["file/runs", "file", "nowhere://bucket/runs"])

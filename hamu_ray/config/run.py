@@ -1,5 +1,6 @@
 """The schema of one run: everything that determines an unlearned model, and where it runs."""
 
+import os
 import re
 from typing import Annotated, Any, Literal
 
@@ -157,14 +158,25 @@ class WorkersConfig(Section):
         return self
 
 
+STORAGE_VARIABLE, LOCAL_VARIABLE = "HAMU_RAY_STORAGE", "HAMU_RAY_LOCAL"
+"""Environment variables with the defaults of a cluster, set where its nodes start."""
+
+
+def _local_of(path: str) -> str | None:
+    return os.environ.get(LOCAL_VARIABLE) or None if "://" in path else None
+
+
 class StorageConfig(Section):
     """Storage of models, checkpoints and results."""
 
-    path: str = Field(default="runs", min_length=1)
-    """A folder (on a cluster, one shared by all nodes), or a URL supported by fsspec (`s3://bucket/runs`)."""
-    local: str | None = Field(default=None, min_length=1)
+    path: str = Field(default_factory=lambda: os.environ.get(STORAGE_VARIABLE) or "runs", min_length=1)
+    """A folder (on a cluster, one shared by all nodes), or a URL supported by fsspec (`s3://bucket/runs`). Default: the
+    environment variable `HAMU_RAY_STORAGE`, or `runs`.
+    """
+    local: str | None = Field(default_factory=lambda known: _local_of(known.get("path", "")), min_length=1)
     """Folder of the driver for files that only it writes: tables, pictures, the study, the SQLite store. Null: the
-    path, or `runs` if the path is a URL.
+    path, or `runs` if the path is a URL. Default: null, or the environment variable `HAMU_RAY_LOCAL` if the path is a
+    URL.
     """
 
     @model_validator(mode="after")
@@ -227,7 +239,7 @@ class RunConfig(Section):
     stop: StopConfig = StopConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     workers: WorkersConfig = WorkersConfig()
-    storage: StorageConfig = StorageConfig()
+    storage: StorageConfig = Field(default_factory=StorageConfig)
     tracking: TrackingConfig = TrackingConfig()
 
     @property

@@ -50,7 +50,7 @@ class FakeCluster:
             "AUTOSCALER_UPDATE_INTERVAL_S": "1",
             "RAY_memory_monitor_refresh_ms": "0",  # other processes may fill this machine's memory
             "OMP_NUM_THREADS": "1",
-            "STORAGE_OF_THE_HEAD": str(folder / "runs"),
+            "HAMU_RAY_STORAGE": str(folder / "runs"),
         }
         command = f"""ray start --head --block --node-ip-address=127.0.0.1 --port={self.port} --num-cpus=0
             --dashboard-port={self.dashboard} --dashboard-agent-listen-port={agent}
@@ -59,6 +59,7 @@ class FakeCluster:
         with (folder / "head.log").open("w") as log:
             self.head = subprocess.Popen(
                 command.split(),
+                cwd=ROOT,  # the folder of jobs without an upload
                 env={**self.environment, "RAY_FAKE_CLUSTER": "1"},
                 stdout=log,
                 stderr=log,

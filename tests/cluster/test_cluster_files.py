@@ -1,10 +1,13 @@
 """The files of `cluster/`, checked without a cloud: with the rules of Ray, Kubernetes and shellcheck."""
 
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +69,37 @@ def test_strangers_stay_out(name: str) -> None:
 @pytest.mark.parametrize("name", CLOUDS)
 def test_the_environment_that_nodes_write_is_read_as_it_is_meant(name: str, tmp_path: Path) -> None:
     commands = read(f"{name}.yaml")["initialization_commands"]
-    script = "\n".join([*commands, *commands, '. ~/.bashrc; echo "$HAMU_STORAGE $HAMU_LOCAL $RAY_AUTH_MODE"'])
+    script = "\n".join([*commands, *commands, '. ~/.bashrc; echo "$HAMU_RAY_STORAGE $HAMU_RAY_LOCAL $RAY_AUTH_MODE"'])
     done = subprocess.run(
         ["bash", "-c", script], env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True
     )  # fmt: skip
     scheme = {"aws": "s3", "gcp": "gs"}[name]
     assert done.stdout.split() == [f"{scheme}://my-bucket/hamu-ray", f"{tmp_path}/runs", "token"]
     assert len((tmp_path / ".bashrc").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_one_mlflow_server_starts_however_often_the_head_does(name: str, tmp_path: Path) -> None:
+    (line,) = [line for line in read(f"{name}.yaml")["head_start_ray_commands"] if "mlflow server" in line]
+    (tmp_path / "bin").mkdir()
+    server = tmp_path / "bin" / "mlflow"
+    server.write_text("#!/bin/bash\necho $$ >> ~/started\nexec sleep 60\n")
+    server.chmod(0o755)
+    environment = {"HOME": str(tmp_path), "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "HAMU_RAY_STORAGE": "s3://b"}
+    started, log = tmp_path / "started", tmp_path / "mlflow.log"
+    try:
+        for _ in range(2):  # as the launcher runs it: the whole line is an argument of the shell
+            subprocess.run(["bash", "-c", f"true && ({line})"], env=environment, check=True)
+            deadline = time.monotonic() + 30
+            while not started.exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+        another = subprocess.run(["bash", "-c", "flock -n ~/mlflow.lock true"], env=environment)
+        assert another.returncode == 1, "the server holds the lock"
+        assert len(started.read_text().split()) == 1
+    finally:
+        for pid in started.read_text().split() if started.exists() else []:
+            os.kill(int(pid), signal.SIGKILL)
+    assert log.exists()
 
 
 @pytest.mark.parametrize("name", CLOUDS)

@@ -128,13 +128,12 @@ def test_nobody_submits_without_the_token(cluster: FakeCluster) -> None:
     assert "auth" in (refused.stdout + refused.stderr).lower()
 
 
-def test_a_job_brings_the_project_and_finds_the_environment_of_the_head(cluster: FakeCluster) -> None:
-    line = (
-        "python -m hamu_ray.tune search_spaces/digits.yaml --dry-run --set storage.path=$STORAGE_OF_THE_HEAD"
-    )
-    done = cluster.job("submit", "--working-dir", ".", "--", "bash", "-c", line)
+@pytest.mark.parametrize("upload", [("--working-dir", "."), ()])
+def test_the_documented_line_runs_as_it_stands(upload: tuple[str, ...], cluster: FakeCluster) -> None:
+    tune = ["python", "-m", "hamu_ray.tune", "search_spaces/digits.yaml"]
+    done = cluster.job("submit", *upload, "--", *tune, "--dry-run")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"path: {cluster.environment['STORAGE_OF_THE_HEAD']}" in done.stdout
+    assert f"path: {cluster.environment['HAMU_RAY_STORAGE']}" in done.stdout
 
 
 def test_a_failed_job_reports_its_exit_code_and_last_lines(cluster: FakeCluster) -> None:
