@@ -22,6 +22,24 @@ StoragePath = Union[Path, "UPath"]
 CHUNK = 1 << 22
 """Number of bytes that are read at once."""
 
+OBJECT_STORES = {
+    "s3",
+    "s3a",
+    "gs",
+    "gcs",
+    "abfs",
+    "abfss",
+    "adl",
+    "az",
+    "oss",
+    "obs",
+    "oci",
+    "cos",
+    "tos",
+    "r2",
+}
+"""Protocols of stores without folders: making one would make the bucket, if a mistyped name is that of none."""
+
 DEFAULT_LOCAL = "runs"
 """The driver's folder if the storage is not local."""
 
@@ -76,7 +94,8 @@ def _is_gone(error: OSError) -> bool:
 
 def write_atomically(path: StoragePath, content: bytes) -> None:
     """Write a file atomically: after a crash it exists either completely or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if getattr(path, "protocol", "") not in OBJECT_STORES:
+        path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         with partial.open("wb") as file:

@@ -4,10 +4,12 @@ import json
 import socket
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.registry import _registry
 from safetensors.torch import save_file
 
 from hamu_ray import preflight
@@ -80,6 +82,39 @@ def test_the_environment_of_a_cluster_has_the_defaults_of_the_storage(
     assert (own.path, own.local) == ("/shared/runs", None), "what is given comes first"
     monkeypatch.setenv("HAMU_RAY_STORAGE", "")
     assert RunConfig().storage.path == "runs"
+
+
+class Buckets(MemoryFileSystem):
+    """A store of objects like s3fs: making a folder makes its bucket, and objects need one."""
+
+    protocol = "s3"
+    store: ClassVar[dict] = {}
+    pseudo_dirs: ClassVar[list] = [""]
+    made: ClassVar[list[str]] = []
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return path.removeprefix("s3://").strip("/")
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        self.mkdir(path)
+
+    def mkdir(self, path: str, create_parents: bool = True, **options: Any) -> None:
+        self.made.append(self._strip_protocol(path).split("/")[0])
+
+    def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+        if self._strip_protocol(path).split("/")[0] not in ("there", *self.made):
+            raise FileNotFoundError("The specified bucket does not exist")
+        return super()._open(path, mode, **options)
+
+
+def test_a_check_makes_no_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_registry, "s3", Buckets)
+    local = str(tmp_path / "local")
+    message = error_of(RunConfig.model_validate({"storage": {"path": "s3://mistyped/runs", "local": local}}))
+    assert message.startswith("storage.path: cannot write to s3://mistyped/runs: ")
+    check_run(RunConfig.model_validate({"storage": {"path": "s3://there/runs", "local": local}}), "x.yaml")
+    assert Buckets.made == []
 
 
 @pytest.mark.parametrize("path", ["file/runs", "file", "nowhere://bucket/runs"])

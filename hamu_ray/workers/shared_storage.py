@@ -35,6 +35,14 @@ def not_shared(storage: str, node: str) -> str:
     return f"storage.path: node {node} does not see the files that other nodes write to {storage}; {REMEDY}"
 
 
+def cause_of(error: ray.exceptions.RayError) -> str:
+    """Return the cause of a remote error in one line, instead of the process that Ray's first line names."""
+    if isinstance(error, ray.exceptions.RayTaskError) and error.cause is not None:
+        return f"{type(error.cause).__name__}: {error.cause}".splitlines()[0]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return ": ".join(dict.fromkeys([lines[0], lines[-1]])) if lines else type(error).__name__
+
+
 def check_shared(storage: str) -> None:
     """Check that every node can read what this process writes to the storage, and vice versa.
 
@@ -63,7 +71,7 @@ def check_shared(storage: str) -> None:
             except ray.exceptions.RayError as error:
                 if node["NodeID"] not in {other["NodeID"] for other in usable_nodes()}:
                     continue  # the node has left the cluster
-                problem = str(error).splitlines()[0]
+                problem = cause_of(error)
             if problem:
                 raise ConfigError(f"storage.path: node {name} cannot use {storage}: {problem}; {REMEDY}")
             if not sees_marker(folder / node["NodeID"], replies[node["NodeID"]]):

@@ -1,12 +1,14 @@
 """The training function of a slot's Ray Train workers, which runs one job after another until the slot closes."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import ray
 import torch
 from ray.train.torch import get_device
 
+from hamu_ray.config.sources.document import first_line
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.pairing.group import Alone, Distributed, Group, PeerLost
@@ -29,11 +31,30 @@ def serve(config: dict[str, Any]) -> None:
         resident = Resident(storage_path(config["storage"]), get_device())
         shared = sees_marker(storage_path(config["place"]), config["marker"])
         node = f"{ray.util.get_node_ip_address()}/{ray.get_runtime_context().get_node_id()}"
-        problem = "" if shared else not_shared(config["storage"], node)
+        gpus = ray.get_runtime_context().get_accelerator_ids().get("GPU", [])
+        problem = gpu_problem(gpus, node) if shared else not_shared(config["storage"], node)
         number = join(slot, group, node)
         while (job := ray.get(slot.fetch.remote(number))) is not None:
             run_job(job, slot, group, resident, heartbeat, problem)
             number += 1
+
+
+def gpu_problem(gpus: Sequence[str], node: str) -> str:
+    """Return why torch cannot use the GPUs that Ray assigned to this process, in one line; empty if it can.
+
+    Ray Train would use the CPU instead.
+    """
+    if not gpus or torch.cuda.is_available():
+        return ""
+    try:
+        torch.cuda.init()
+        reason = "no GPU is visible"
+    except (RuntimeError, AssertionError) as error:  # too old a driver, none, or torch for CPUs only
+        reason = first_line(error)
+    return (
+        f"workers.gpus: node {node} has a GPU that torch {torch.__version__} (CUDA {torch.version.cuda}) cannot use: "
+        f"{reason}; give the node an image with a newer NVIDIA driver, see docs/cluster.md"
+    )
 
 
 def join(slot: Any, group: Group, node: str) -> int:

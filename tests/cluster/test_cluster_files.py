@@ -69,7 +69,9 @@ def test_strangers_stay_out(name: str) -> None:
 @pytest.mark.parametrize("name", CLOUDS)
 def test_the_environment_that_nodes_write_is_read_as_it_is_meant(name: str, tmp_path: Path) -> None:
     commands = read(f"{name}.yaml")["initialization_commands"]
-    script = "\n".join([*commands, *commands, '. ~/.bashrc; echo "$HAMU_RAY_STORAGE $HAMU_RAY_LOCAL $RAY_AUTH_MODE"'])
+    script = "\n".join(
+        [*commands, *commands, '. ~/.bashrc; echo "$HAMU_RAY_STORAGE $HAMU_RAY_LOCAL $RAY_AUTH_MODE"']
+    )
     done = subprocess.run(
         ["bash", "-c", script], env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True
     )  # fmt: skip
@@ -85,7 +87,11 @@ def test_one_mlflow_server_starts_however_often_the_head_does(name: str, tmp_pat
     server = tmp_path / "bin" / "mlflow"
     server.write_text("#!/bin/bash\necho $$ >> ~/started\nexec sleep 60\n")
     server.chmod(0o755)
-    environment = {"HOME": str(tmp_path), "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "HAMU_RAY_STORAGE": "s3://b"}
+    environment = {
+        "HOME": str(tmp_path),
+        "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin",
+        "HAMU_RAY_STORAGE": "s3://b",
+    }
     started, log = tmp_path / "started", tmp_path / "mlflow.log"
     try:
         for _ in range(2):  # as the launcher runs it: the whole line is an argument of the shell
