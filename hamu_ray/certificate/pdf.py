@@ -109,7 +109,7 @@ def _table(pdf: FPDF, table: Table) -> None:
 
 
 def _text(
-    pdf: FPDF, text: str, height: float, *, fill: bool = False, padding: tuple[float, float] = (0, 0)
+    pdf: FPDF, text: str, height: float, *, fill: bool = False, padding: tuple[int, int] = (0, 0)
 ) -> None:
     pdf.multi_cell(0, height, text, align="L", fill=fill, padding=padding, new_x="LMARGIN", new_y="NEXT")
 

@@ -34,6 +34,10 @@ class PruningConfig(Section):
     """Number of steps before a trial can be pruned."""
 
 
+WAIT_FOR_NODES = 600.0
+"""Default of `search.wait_for_nodes`, also for single runs."""
+
+
 class SearchConfig(Section):
     """How the space is searched."""
 
@@ -51,6 +55,10 @@ class SearchConfig(Section):
     """How often a trial is retried after an error before it counts as failed."""
     time_budget: Annotated[float, Field(gt=0)] | None = None
     """Seconds after which no new trial starts; running ones end as they would. Null: no limit."""
+    wait_for_nodes: Annotated[float, Field(gt=0)] = WAIT_FOR_NODES
+    """Seconds without a new or starting node after which a sweep that waits for its first nodes on an autoscaling
+    cluster gives up. Clouds may have no capacity for minutes.
+    """
     pruning: PruningConfig | None = None
     """Null runs every trial to its end."""
     objectives: Annotated[tuple[Objective, Objective], Field(strict=False)] = DEFAULT_OBJECTIVES

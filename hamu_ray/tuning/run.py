@@ -86,7 +86,8 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
         rehearse_runs(distinct_runs(config), plan.storage)
         tracker = open_tracker(config)
         leave_job_folder()
-        with connected(plan.groups, str(plan.storage), console.text):
+        patience = plan.config.search.wait_for_nodes
+        with connected(plan.groups, str(plan.storage), console.text, patience):
             if resume is None:
                 make_folder(folder, config)
                 held.enter_context(Lease(folder, on_loss=interrupt))

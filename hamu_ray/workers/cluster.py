@@ -12,6 +12,7 @@ import ray
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from hamu_ray.config.run import WorkersConfig
+from hamu_ray.config.search import WAIT_FOR_NODES
 from hamu_ray.config.sources.document import first_line
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.workers.autoscaler import wait_for_room
@@ -34,11 +35,16 @@ RESPONSE_SECONDS = 10.0
 
 
 @contextmanager
-def connected(groups: Sequence[WorkersConfig], storage: str, log: Callable[[str], None]) -> Iterator[None]:
+def connected(
+    groups: Sequence[WorkersConfig],
+    storage: str,
+    log: Callable[[str], None],
+    patience: float = WAIT_FOR_NODES,
+) -> Iterator[None]:
     """Within, this process is connected to a cluster that can hold each worker group and whose nodes share the storage.
 
-    Waits for nodes if the autoscaler can start the missing ones, and logs what it is waiting for. A process that was
-    connected before, such as a notebook's, stays connected.
+    Waits for nodes if there is an autoscaler, and logs what it is waiting for; gives up if no node joins or is starting
+    for ``patience`` seconds. A process that was connected before, such as a notebook's, stays connected.
 
     Raises:
         ConfigError: The cluster cannot hold one of the groups, or a node does not share the storage.
@@ -49,20 +55,22 @@ def connected(groups: Sequence[WorkersConfig], storage: str, log: Callable[[str]
     if connects:
         join_or_start(log)
     try:
-        check_cluster(groups, storage, log)
+        check_cluster(groups, storage, log, patience)
         yield
     finally:
         if connects:
             ray.shutdown()
 
 
-def check_cluster(groups: Sequence[WorkersConfig], storage: str, log: Callable[[str], None]) -> None:
+def check_cluster(
+    groups: Sequence[WorkersConfig], storage: str, log: Callable[[str], None], patience: float
+) -> None:
     """Check that the cluster can hold each of these worker groups, now or once it has grown; see `connected`."""
     reserved = []
     try:
         for workers in sorted(groups, key=lambda group: group.count, reverse=True):
             if groups_that_fit(workers, node_resources()) == 0:
-                reserved.append(reserve_new_nodes(workers, log))
+                reserved.append(reserve_new_nodes(workers, log, patience))
         check_shared(storage)
     finally:
         for placement in reserved:
@@ -115,18 +123,23 @@ def ray_logs() -> str:
     return str(Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "session_latest" / "logs")
 
 
-def reserve_new_nodes(workers: WorkersConfig, log: Callable[[str], None]) -> PlacementGroup:
+def reserve_new_nodes(workers: WorkersConfig, log: Callable[[str], None], patience: float) -> PlacementGroup:
     """Wait for the autoscaler to start nodes for a worker group; return the placement group that reserves them.
 
     Raises:
         ConfigError: There is no autoscaler, or it does not start such nodes.
     """
     scales = pending_nodes() is not None
-    if scales and (placement := wait_for_room(workers, log)):
+    if scales and (placement := wait_for_room(workers, patience, log)):
         return placement
     resources = ray.cluster_resources()
+    waited = (
+        f", and its autoscaler started no more nodes for {patience:g} s (search.wait_for_nodes)"
+        if scales
+        else ""
+    )
     raise ConfigError(
         f"workers: {describe_workers(workers)} do not fit the cluster's {resources.get('CPU', 0):g} CPU and "
-        f"{resources.get('GPU', 0):g} GPU{', and its autoscaler starts no more nodes' if scales else ''}; "
+        f"{resources.get('GPU', 0):g} GPU{waited}; "
         "lower workers.count, workers.cpus or workers.gpus"
     )

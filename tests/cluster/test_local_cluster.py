@@ -55,7 +55,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def impossible(cluster: FakeCluster, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A job that requests GPUs, which no node has; it fails while other tests run."""
     space = sweep(tmp_path_factory.mktemp("impossible"), shared, 1, {**PAIR, "gpus": 1.0})
-    cluster.sweep("impossible", space)
+    cluster.sweep("impossible", space, "--set", "search.wait_for_nodes=20")
     return "impossible"
 
 
@@ -153,9 +153,9 @@ def test_a_path_of_the_job_alone_is_refused(cluster: FakeCluster, shared: Path, 
 
 def test_what_no_node_can_hold_is_refused(cluster: FakeCluster, impossible: str) -> None:
     log = cluster.wait_for(impossible, "FAILED")
-    assert "waiting for nodes: 2 workers of 1 CPU and 1 GPU; none are starting" in log
+    assert "waiting for nodes: 2 workers of 1 CPU and 1 GPU; none are starting: no capacity, a quota, " in log
     assert "2 workers of 1 CPU and 1 GPU do not fit" in log.splitlines()[-1]
-    assert "autoscaler starts no more nodes" in log
+    assert "autoscaler started no more nodes for 20 s (search.wait_for_nodes)" in log
     assert not cluster.raylets()
 
 
