@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -119,18 +118,16 @@ def test_what_nodes_install_is_there_and_within_the_tested_versions(name: str) -
 
 
 def test_the_pods_are_kubernetes_pods() -> None:
-    claim, cluster, job = yaml.safe_load_all((CLUSTER / "kuberay.yaml").read_text())
+    *others, cluster, job = yaml.safe_load_all((CLUSTER / "kuberay.yaml").read_text())
     spec = RayCluster.model_validate(cluster).spec
     templates = [group.template for group in (spec.headGroupSpec, *spec.workerGroupSpecs)]
     pods = [
         {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, **template} for template in templates
     ]
-    assert (claim["kind"], RayJob.model_validate(job).kind, len(pods)) == (
-        "PersistentVolumeClaim",
-        "RayJob",
-        2,
-    )
-    for resource in (claim, *pods):
+    claim = "PersistentVolumeClaim"
+    assert [o["kind"] for o in others] == [claim, claim, "Deployment", "Service", "NetworkPolicy"]
+    assert (RayJob.model_validate(job).kind, len(pods)) == ("RayJob", 2)
+    for resource in (*others, *pods):
         assert kubernetes_errors(resource) is None
     misspelt = {**pods[0], "spec": {**pods[0]["spec"], "containerz": []}}
     assert "containerz" in str(kubernetes_errors(misspelt)), "the schema rejects unknown fields"
@@ -146,7 +143,9 @@ def kubernetes_errors(resource: dict[str, Any]) -> Exception | None:
 
 
 def test_kubernetes_runs_no_trial_on_the_head_and_nothing_as_root() -> None:
-    claim, cluster, job = yaml.safe_load_all((CLUSTER / "kuberay.yaml").read_text())
+    claim, disk, server, service, policy, cluster, job = yaml.safe_load_all(
+        (CLUSTER / "kuberay.yaml").read_text()
+    )
     spec = RayCluster.model_validate(cluster).spec
     assert spec.enableInTreeAutoscaling
     assert spec.authOptions.mode == "token"
@@ -154,11 +153,14 @@ def test_kubernetes_runs_no_trial_on_the_head_and_nothing_as_root() -> None:
     assert all(
         group.minReplicas == group.replicas == 0 < group.maxReplicas for group in spec.workerGroupSpecs
     )
-    for group in (spec.headGroupSpec, *spec.workerGroupSpecs):
-        pod = group.template["spec"]
+    groups = [group.template["spec"] for group in (spec.headGroupSpec, *spec.workerGroupSpecs)]
+    for pod, volume, name in (
+        *((pod, "storage", claim["metadata"]["name"]) for pod in groups),
+        (server["spec"]["template"]["spec"], "mlflow", disk["metadata"]["name"]),
+    ):
         assert pod["securityContext"]["runAsNonRoot"]
         volumes = {v["name"]: v for v in pod["volumes"]}
-        assert volumes["storage"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+        assert volumes[volume]["persistentVolumeClaim"]["claimName"] == name
         for container in pod["containers"] + pod.get("initContainers", []):
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
@@ -166,8 +168,19 @@ def test_kubernetes_runs_no_trial_on_the_head_and_nothing_as_root() -> None:
             }
             assert container["resources"].keys() == {"requests", "limits"}
             assert {mount["name"] for mount in container["volumeMounts"]} <= volumes.keys()
-    mlflow = next(c for c in spec.headGroupSpec.template["spec"]["containers"] if c["name"] == "mlflow")
-    assert shlex.join(mlflow["command"]) == "mlflow server --host 127.0.0.1 --port 5000"
+    labels = server["spec"]["template"]["metadata"]["labels"]
+    assert labels == server["spec"]["selector"]["matchLabels"] == service["spec"]["selector"]
+    assert labels == policy["spec"]["podSelector"]["matchLabels"]
+    (peers,) = policy["spec"]["ingress"]
+    assert peers["from"] == [
+        {"podSelector": {"matchLabels": {"ray.io/cluster": "hamu-ray", "ray.io/node-type": "head"}}}
+    ]
+    environment = {v["name"]: v["value"] for v in groups[0]["containers"][0]["env"]}
+    host = f"{service['metadata']['name']}:{service['spec']['ports'][0]['port']}"
+    assert environment["MLFLOW_TRACKING_URI"] == f"http://{host}"
+    (mlflow,) = server["spec"]["template"]["spec"]["containers"]
+    assert any(host in argument for argument in mlflow["args"] if argument.startswith("--allowed-hosts="))
+    assert disk["spec"]["accessModes"] == ["ReadWriteOnce"], "SQLite needs a disk of its own"
     assert job["spec"]["clusterSelector"]["ray.io/cluster"] == cluster["metadata"]["name"]
 
 
