@@ -5,6 +5,7 @@ Ray.
 """
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -67,6 +68,27 @@ def start_on_loopback(**options: Any) -> None:
     os.environ[ONE_MACHINE] = "0"
     ray_constants.ENABLE_RAY_CLUSTER = False
     ray.init(address="local", **options)
+
+
+def ended_processes() -> list[str]:
+    """Return the names of the processes of a cluster started by this process that should run and do not.
+
+    Ray ends a driver from C++ when its raylet or the control store is gone, without an exception or a callback.
+    """
+    node = ray._private.worker._global_node
+    return [] if node is None else [str(name) for name, _ in node.dead_processes()]
+
+
+def log_printed_errors(logger: logging.Logger) -> None:
+    """Send the errors of the cluster to a logger.
+
+    Ray prints them in the driver, even with `log_to_driver=False`.
+    """
+
+    def log(data: Mapping[str, Any], ignore_prefix: bool) -> None:
+        logger.error("%s", "\n".join(data["lines"]))
+
+    ray._private.worker.print_to_stdstream = log
 
 
 def draining_nodes() -> set[str]:
