@@ -8,6 +8,8 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -64,10 +66,21 @@ def running_cluster() -> str | None:
 
 
 def start_on_loopback(**options: Any) -> None:
-    """Start a cluster of this machine alone, whose ports no other machine reaches."""
+    """Start a cluster of this machine alone: no other machine reaches its ports, no other user its files.
+
+    Ray writes its token with the permissions of other files, and its session folders so that everyone can write there.
+    """
     os.environ[ONE_MACHINE] = "0"
     ray_constants.ENABLE_RAY_CLUSTER = False
+    token = Path.home() / ".ray" / "auth_token"
+    with suppress(OSError):  # a home that cannot be written
+        token.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     ray.init(address="local", **options)
+    node = ray._private.worker._global_node
+    assert node is not None, "Ray has just started it"
+    for path, mode in ((Path(node.get_session_dir_path()), 0o700), (token, 0o600)):
+        with suppress(OSError):  # no token, or one that belongs to somebody else
+            path.chmod(mode)
 
 
 def ended_processes() -> list[str]:
