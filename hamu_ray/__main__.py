@@ -5,6 +5,7 @@ COMMANDS = {
     "unlearn RUN.yaml": "one run without Tune: model in, model out",
     "train FILE.yaml": "only the original model and the reference",
     "select SWEEP": "a point of a sweep's front that meets a bound",
+    "doctor SWEEP": "verify every file of a sweep, and repair it",
     "report TARGET ...": "the results of sweeps as an HTML page",
     "certify RUN": "a signed certificate of a run as page, PDF and JSON; --verify checks one",
 }

@@ -40,7 +40,8 @@ def run_command(main: Callable[[], int], again: str = "then run the same command
         if lost is None:
             raise
         place = f"{lost.filename}: " if lost.filename else ""
-        code = _say(f"{place}{lost.strerror}; free space or restore the storage, {again}", 1)
+        notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+        code = _say(f"{place}{lost.strerror}{notes}; free space or restore the storage, {again}", 1)
     sys.exit(code)
 
 

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -42,6 +43,9 @@ OBJECT_STORES = {
 
 DEFAULT_LOCAL = "runs"
 """The driver's folder if the storage is not local."""
+
+PARTIAL = re.compile(r"\..+\.[0-9a-f]{32}")
+"""Pattern of the name of a file that is being written."""
 
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
 """Codes of errors that say that files cannot be written: the disk is full, broken or read-only."""
@@ -108,6 +112,13 @@ def write_atomically(path: StoragePath, content: bytes) -> None:
             _sync_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_partial_files(folder: StoragePath) -> None:
+    """Remove what `write_atomically` left in a folder when its process was killed; nobody may write there meanwhile."""
+    for path in folder.glob(".*"):
+        if PARTIAL.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hamu_ray import report, train, tune, unlearn
+from hamu_ray import doctor, report, train, tune, unlearn
 from hamu_ray.command import run_command
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.document import ConfigError
@@ -127,6 +127,7 @@ def test_dry_run(tmp_path: Path) -> None:
         (unlearn.main, ["config", "--set", "--output", "--force"]),
         (train.main, ["config", "--set"]),
         (report.main, ["targets", "--tracking", "--output"]),
+        (doctor.main, ["sweep", "--repair"]),
     ],
 )
 def test_options_are_these(

@@ -12,6 +12,7 @@ from hamu_ray.engine.files.tensors import load_model
 from hamu_ray.engine.resident import Resident
 from hamu_ray.metrics.activations import linear_cka, principal_components
 from hamu_ray.pairing.group import Alone
+from hamu_ray.results.durable.listing import write_listed
 from hamu_ray.results.folder import MODEL_FILE
 from hamu_ray.results.items import (
     DRAWN,
@@ -25,7 +26,7 @@ from hamu_ray.results.items import (
     dump_layers,
 )
 from hamu_ray.results.outcome import Report, Verdict
-from hamu_ray.storage import StoragePath, write_atomically
+from hamu_ray.storage import StoragePath
 from hamu_ray.tasks.items import Columns, Places
 from hamu_ray.tasks.layers import PENULTIMATE
 from hamu_ray.tasks.task import Task
@@ -71,8 +72,9 @@ def write_items(run: RunConfig, resident: Resident, folder: StoragePath) -> None
         rows[name, "forget"] |= columns_at(order, answers, len(places["forget"]))
     contents = {"rank": range(len(order)), **items.contents("forget", shown)}
     rows["M", "forget"] |= columns_at(order, contents, len(places["forget"]))
-    write_atomically(folder / LAYERS_FILE, dump_layers(list(similarities(activations))))
-    write_atomically(folder / ITEMS_FILE, dump_items(list(rows.values()), items.class_names, items.sizes))
+    layers = dump_layers(list(similarities(activations)))
+    examples = dump_items(list(rows.values()), items.class_names, items.sizes)
+    write_listed(folder, {LAYERS_FILE: layers, ITEMS_FILE: examples})  # the latter says that both are there
 
 
 def models_of(

@@ -42,7 +42,7 @@ MODELS = "models"
 """Folder of a storage's original and reference models, each in a folder of its own."""
 MEASURES_FILE = "measures.json"
 """The metrics of a stored model. Written last: a model without metrics is incomplete."""
-ITEMS_FILE = "items.json"
+ITEM_METRICS_FILE = "items.json"
 """The metrics of each item, of a stored model."""
 
 OUTBOX_FILE = "tracking.jsonl"

@@ -17,11 +17,11 @@ from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.preflight import RAY_JOB, distinct_runs
 from hamu_ray.reports.front.files import print_result
 from hamu_ray.results.durable.lease import Lease
-from hamu_ray.results.folder import SWEEP_FILE, read_records
+from hamu_ray.results.folder import SWEEP_FILE, TRIALS, read_records
 from hamu_ray.results.sweep_folders import make_folder, new_folder, resumable_folder
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import shown
-from hamu_ray.storage import local_folder
+from hamu_ray.storage import local_folder, remove_partial_files
 from hamu_ray.terminal.console import Console
 from hamu_ray.terminal.progress import SweepView
 from hamu_ray.tracking.client import MlflowTracker
@@ -32,14 +32,19 @@ from hamu_ray.tuning.finish import leave_items, leave_result
 from hamu_ray.tuning.listener import SweepListener, Usage
 from hamu_ray.tuning.plan import SweepPlan, plan_sweep
 from hamu_ray.tuning.search import UnlearningSearch
+from hamu_ray.tuning.space import space_noted
 from hamu_ray.tuning.tuner import tune_trials
 from hamu_ray.workers.capacity import ConcurrencyLimit, usable_nodes
 from hamu_ray.workers.cluster import connected
 from hamu_ray.workers.pool import start_pool
+from hamu_ray.workers.ray_output import RAY_LOG, ray_output_in
 from hamu_ray.workers.rehearsal import rehearse_runs
 from hamu_ray.workers.slot import CLOSE_SECONDS
 
 logger = logging.getLogger(__name__)
+
+RESUME = "the same command with --resume goes on"
+"""How to continue a sweep that has stopped."""
 
 
 @dataclass(frozen=True)
@@ -80,17 +85,24 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
         if resume is not None:
             folder = resumable_folder(config, local, resume or None)
             held.enter_context(Lease(folder, on_loss=interrupt))
+            for place in (folder, *(folder / TRIALS).glob("*/")):
+                remove_partial_files(place)
         else:
             folder = new_folder(config, local)
         plan = plan_sweep(config, folder)
         rehearse_runs(distinct_runs(config), plan.storage)
         tracker = open_tracker(config)
         leave_job_folder()
+        held.enter_context(space_noted(plan))
         patience = plan.config.search.wait_for_nodes
-        with connected(plan.groups, str(plan.storage), console.text, patience):
+        with (
+            connected(plan.groups, str(plan.storage), console.text, patience, RESUME),
+            ExitStack() as running,
+        ):
             if resume is None:
                 make_folder(folder, config)
                 held.enter_context(Lease(folder, on_loss=interrupt))
+            running.enter_context(ray_output_in(folder / RAY_LOG, console.text))
             outbox, delivery = Outbox(plan.folder), Delivery(plan.folder, tracker, tracker.store)
             start_tracking(plan, outbox)
             sender = OutboxSender(delivery)

@@ -3,6 +3,8 @@
 import logging
 import os
 import socket
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +19,7 @@ from hamu_ray.config.sources.document import first_line
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.workers.autoscaler import wait_for_room
 from hamu_ray.workers.capacity import describe_workers, groups_that_fit, node_resources
-from hamu_ray.workers.ray_private import pending_nodes, running_cluster, start_on_loopback
+from hamu_ray.workers.ray_private import ended_processes, pending_nodes, running_cluster, start_on_loopback
 from hamu_ray.workers.shared_storage import check_shared
 
 ENVIRONMENT = {
@@ -34,17 +36,25 @@ RESPONSE_SECONDS = 10.0
 """Time limit for a cluster's address to accept a connection."""
 
 
+VITAL = ("raylet", "gcs_server")
+"""Processes of a cluster without which Ray ends the driver."""
+
+WATCH_SECONDS = 0.5
+
+
 @contextmanager
 def connected(
     groups: Sequence[WorkersConfig],
     storage: str,
     log: Callable[[str], None],
     patience: float = WAIT_FOR_NODES,
+    again: str = "the same command goes on",
 ) -> Iterator[None]:
     """Within, this process is connected to a cluster that can hold each worker group and whose nodes share the storage.
 
     Waits for nodes if there is an autoscaler, and logs what it is waiting for; gives up if no node joins or is starting
-    for ``patience`` seconds. A process that was connected before, such as a notebook's, stays connected.
+    for ``patience`` seconds. A process that was connected before, such as a notebook's, stays connected. If a cluster
+    that was started here dies, the process ends with one line, in which ``again`` describes how to continue.
 
     Raises:
         ConfigError: The cluster cannot hold one of the groups, or a node does not share the storage.
@@ -54,12 +64,30 @@ def connected(
     connects = not ray.is_initialized()
     if connects:
         join_or_start(log)
+    over = threading.Event()
+    watch = threading.Thread(target=end_with_cluster, args=(over, again), name="cluster", daemon=True)
     try:
+        if connects:
+            watch.start()
         check_cluster(groups, storage, log, patience)
         yield
     finally:
+        over.set()
         if connects:
             ray.shutdown()
+
+
+def end_with_cluster(over: threading.Event, again: str) -> None:
+    """End this process with one line when the cluster that it started dies; Ray would end it within seconds.
+
+    Everything that has ended is on disk by then.
+    """
+    while not over.wait(WATCH_SECONDS):
+        ended = [name for name in ended_processes() if name in VITAL]
+        if ended and not over.wait(WATCH_SECONDS):  # not because it is being shut down
+            line = f"error: Ray has stopped: its {ended[0]} ended; see its logs in {ray_logs()}; {again}"
+            print(line, file=sys.stderr, flush=True)
+            os._exit(1)
 
 
 def check_cluster(

@@ -5,8 +5,11 @@ Ray.
 """
 
 import json
+import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -63,10 +66,42 @@ def running_cluster() -> str | None:
 
 
 def start_on_loopback(**options: Any) -> None:
-    """Start a cluster of this machine alone, whose ports no other machine reaches."""
+    """Start a cluster of this machine alone: no other machine reaches its ports, no other user its files.
+
+    Ray writes its token with the permissions of other files, and its session folders so that everyone can write there.
+    """
     os.environ[ONE_MACHINE] = "0"
     ray_constants.ENABLE_RAY_CLUSTER = False
+    token = Path.home() / ".ray" / "auth_token"
+    with suppress(OSError):  # a home that cannot be written
+        token.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     ray.init(address="local", **options)
+    node = ray._private.worker._global_node
+    assert node is not None, "Ray has just started it"
+    for path, mode in ((Path(node.get_session_dir_path()), 0o700), (token, 0o600)):
+        with suppress(OSError):  # no token, or one that belongs to somebody else
+            path.chmod(mode)
+
+
+def ended_processes() -> list[str]:
+    """Return the names of the processes of a cluster started by this process that should run and do not.
+
+    Ray ends a driver from C++ when its raylet or the control store is gone, without an exception or a callback.
+    """
+    node = ray._private.worker._global_node
+    return [] if node is None else [str(name) for name, _ in node.dead_processes()]
+
+
+def log_printed_errors(logger: logging.Logger) -> None:
+    """Send the errors of the cluster to a logger.
+
+    Ray prints them in the driver, even with `log_to_driver=False`.
+    """
+
+    def log(data: Mapping[str, Any], ignore_prefix: bool) -> None:
+        logger.error("%s", "\n".join(data["lines"]))
+
+    ray._private.worker.print_to_stdstream = log
 
 
 def draining_nodes() -> set[str]:

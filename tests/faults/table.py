@@ -123,6 +123,8 @@ FILES = (
                 "run.yaml",
                 "hardness.npz",
                 "README.md",
+                "forget.csv",
+                "provenance.json",
                 "files.json",
             )
         ),

@@ -27,7 +27,7 @@ from hamu_ray.results.folder import (
 from hamu_ray.results.hardness import GRADIENT_COSINE, HARDNESS, hardness_sentences, histories_of
 from hamu_ray.results.outcome import Outcome, Report, dump_reports
 from hamu_ray.results.provenance import Provenance, sha256_of, write_provenance
-from hamu_ray.storage import StoragePath, write_atomically
+from hamu_ray.storage import StoragePath, remove_partial_files, write_atomically
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ def write_result(
     """
     run, outcome, history = result.run, result.outcome, result.history
     (folder / OUTCOME_FILE).unlink(missing_ok=True)
+    remove_partial_files(folder)
     reports = [*result.bases, *history.reports]
     write_atomically(folder / REPORTS_FILE, dump_reports(reports))
     weights = tensor_file(changing_state(model), {"steps": str(outcome.steps)})

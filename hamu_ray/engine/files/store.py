@@ -16,7 +16,7 @@ from hamu_ray.metrics.measured import DEFINITIONS, Measured, Measures
 from hamu_ray.results.durable.listing import write_listed
 from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.durable.tensor_files import is_intact
-from hamu_ray.results.folder import ITEMS_FILE, MEASURES_FILE, MODEL_FILE
+from hamu_ray.results.folder import ITEM_METRICS_FILE, MEASURES_FILE, MODEL_FILE
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath, rename
 from hamu_ray.tasks.task import Start
@@ -132,7 +132,7 @@ def key_of(recipe: Mapping[str, Any]) -> str:
 def write_measures(path: StoragePath, measures: Measures) -> None:
     """Write metrics as JSON with a digest, item values first."""
     if isinstance(measures, Measured) and measures.per_item:
-        write_sealed(path.with_name(ITEMS_FILE), measures.per_item)
+        write_sealed(path.with_name(ITEM_METRICS_FILE), measures.per_item)
     write_sealed(path, {"definitions": DEFINITIONS, "measures": measures})
 
 
@@ -146,5 +146,5 @@ def read_measures(path: StoragePath) -> Measures | None:
     document = read_sealed(path)
     if document.get("definitions") != DEFINITIONS:
         return None
-    items = path.with_name(ITEMS_FILE)
+    items = path.with_name(ITEM_METRICS_FILE)
     return Measured(document["measures"], read_sealed(items) if items.exists() else {})

@@ -4,23 +4,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hamu_ray.results.diagnosis.problem import Problem, sealed_problem
-from hamu_ray.results.durable.listing import LISTING_FILE, differs, read_listing
+from hamu_ray.results.durable.listing import LISTING_FILE, differs, read_listing, unlist_files
 from hamu_ray.results.durable.sealed import Damaged, read_sealed
 from hamu_ray.results.durable.tensor_files import is_intact
 from hamu_ray.results.folder import (
     CHECKPOINTS,
-    ITEMS_FILE,
+    ITEM_METRICS_FILE,
     MEASURES_FILE,
     MODEL_FILE,
     MODELS,
     OUTCOME_FILE,
+    PROVENANCE_FILE,
     RECORD_FILE,
     REPORTS_FILE,
     TRIALS,
     read_outcome,
 )
+from hamu_ray.results.items import ITEMS_FILE, LAYERS_FILE
 from hamu_ray.storage import StoragePath
 
+EXAMPLES = (ITEMS_FILE, LAYERS_FILE)
+NO_EXAMPLES = (
+    "the report lacks the trial's single examples, which are measured again when a driver ends the sweep"
+)
 RUNS_AGAIN = "`--resume` runs the trial again, with the same result"
 
 
@@ -34,6 +40,10 @@ def trial_problems(folder: Path, results: StoragePath, trial: str) -> Iterator[P
         if damaged or not (place / OUTCOME_FILE).exists():
             problem = Problem(record, problem.what, RUNS_AGAIN, [record], reruns=trial)
         yield problem
+    for path, what in listed_problems(place):
+        if path.name in EXAMPLES:
+            aside = [place / name for name in EXAMPLES]
+            yield Problem(path, what, NO_EXAMPLES, aside, mend=lambda: unlist_files(place, EXAMPLES))
     checkpoints: list[StoragePath] = [*(place / CHECKPOINTS).glob("*/step-*.safetensors")]
     for path in sorted(checkpoints, key=str):
         if not is_intact(path):
@@ -47,11 +57,12 @@ def run_problems(folder: StoragePath) -> Iterator[tuple[StoragePath, str]]:
             return
     except Damaged:
         yield folder / OUTCOME_FILE, "damaged"
-    if not _is_intact(folder / REPORTS_FILE):
-        yield _state(folder / REPORTS_FILE)
+    for name in (REPORTS_FILE, PROVENANCE_FILE):
+        if not _is_intact(folder / name):
+            yield _state(folder / name)
     if not is_intact(folder / MODEL_FILE):
         yield _state(folder / MODEL_FILE)
-    yield from listed_problems(folder)
+    yield from (problem for problem in listed_problems(folder) if problem[0].name not in EXAMPLES)
 
 
 def listed_problems(folder: StoragePath) -> Iterator[tuple[StoragePath, str]]:
@@ -98,7 +109,7 @@ def model_problems(storage: StoragePath) -> Iterator[Problem]:
         model = measures.with_name(MODEL_FILE)
         if model.exists() and not is_intact(model):
             yield Problem(model, "damaged", "the model is trained again when a run needs it", [model])
-        for path in (measures, measures.with_name(ITEMS_FILE)):
+        for path in (measures, measures.with_name(ITEM_METRICS_FILE)):
             if problem := sealed_problem(path, "the model is measured again when a run needs it"):
                 yield problem
         for path, what in listed_problems(measures.parent):
