@@ -9,7 +9,7 @@ from typing import BinaryIO
 from filelock import FileLock
 
 
-def write_once(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def write_once(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file unless it exists, atomically: other processes see all of it or nothing. Raises `OSError`."""
     if path.is_file():
         return
