@@ -45,10 +45,11 @@ COLUMNS: Mapping[str, str] = {
     "answer": "string",
     "rouge": "float32",
 }
-"""Arrow types of the columns. ``index`` is that within the split; ``confidence`` the probability of the predicted class,
-``probability`` that of the true class or answer; ``correct`` 1, 0, or a fraction of tokens; ``x`` and ``y`` the first two
-principal components of the activations before the output layer; ``rank`` the place among the examples to forget that are
-shown, 0 for the one that is farthest from the reference."""
+"""Arrow types of the columns. ``index`` is that within the split; ``confidence`` the probability of the predicted
+class, ``probability`` that of the true class or answer; ``correct`` 1, 0, or a fraction of tokens; ``x`` and ``y`` the
+first two principal components of the activations before the output layer; ``rank`` the place among the examples to
+forget that are shown, 0 for the one that is farthest from the reference.
+"""
 
 LAYER_COLUMNS: Mapping[str, str] = {"layer": "string", "pair": "string", "split": "string", "cka": "float64"}
 """Arrow types of the columns of `LAYERS_FILE`; ``pair`` is two of `MODELS`, such as ``MR``."""

@@ -17,13 +17,20 @@ Columns = Mapping[str, np.ndarray | Sequence[object]]
 class Items(Protocol):
     """The examples of a task's splits ``retain``, ``forget`` and ``test``."""
 
-    sizes: Mapping[str, int]
-    """Number of examples of each split."""
-    class_names: Sequence[str]
-    """Names of the classes in the order of the outputs; empty if examples have no class."""
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Number of examples of each split."""
+        ...
 
-    generates: bool
-    """Whether the models generate answers."""
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Names of the classes in the order of the outputs; empty if examples have no class."""
+        ...
+
+    @property
+    def generates(self) -> bool:
+        """Whether the models generate answers."""
+        ...
 
     def values(self, model: nn.Module, split: str, places: Places) -> Columns:
         """Return what a model predicts for examples: its ``loss``, and further columns."""

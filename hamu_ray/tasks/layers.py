@@ -77,7 +77,7 @@ def last_linear(model: nn.Module) -> nn.Module | None:
 
 
 def pooled(output: Tensor) -> Tensor:
-    """Return one vector per example: means over positions ``(n, positions, features)`` or pixels ``(n, features, h, w)``."""
+    """Return one vector per example: means over positions ``(n, positions, features)`` or pixels ``(n, f, h, w)``."""
     if output.ndim == 4:
         return output.mean(dim=(2, 3))
     return output.mean(dim=1) if output.ndim == 3 else output.flatten(1)

@@ -34,7 +34,7 @@ NOT_OF_THE_MODEL = {
 
 
 MEASURED_POINTS = 12
-"""Maximum number of points, besides the knee, whose single examples are measured; a longer front is thinned out evenly."""
+"""Maximum number of points, besides the knee, whose single examples are measured; longer fronts are thinned out."""
 
 
 def leave_result(
@@ -68,13 +68,10 @@ def leave_result(
 
 
 def leave_items(plan: SweepPlan, tracker: Tracker, summary: SweepSummary) -> None:
-    """Measure single examples of the front's points, and log the files; at most `MEASURED_POINTS`, the knee included."""
+    """Measure single examples of the front's points, at most `MEASURED_POINTS` and the knee, and log the files."""
     front = summary.front
-    places = (
-        {round(at * (len(front) - 1) / (MEASURED_POINTS - 1)) for at in range(MEASURED_POINTS)}
-        if front
-        else set()
-    )
+    last = max(0, len(front) - 1)
+    places = {round(at * last / (MEASURED_POINTS - 1)) for at in range(MEASURED_POINTS)}
     chosen = [
         trial
         for at, trial in enumerate(front)

@@ -9,11 +9,11 @@ import pytest
 import ray
 import torch
 import yaml
-from hamu_ray.config.files import load_run
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from hamu_ray import sweep
+from hamu_ray.config.sources.files import load_run
 from hamu_ray.engine.resident import Resident
 from hamu_ray.results.folder import SWEEP_FILE, read_outcome
 from hamu_ray.tracking.reader import MlflowReader

@@ -79,6 +79,12 @@ def _view(problem: Problem, point: PointItems, add: Add) -> dict[str, Any]:
     }
 
 
+def _sampled(table: ItemTable) -> dict[str, int]:
+    """Return the number of examples of each split of which the table has a sample."""
+    counts = {split: len(table.of("M", split, "loss")) for split in SPLITS}
+    return {split: count for split, count in counts.items() if count < table.sizes.get(split, 0)}
+
+
 def _added(add: Add, chart: Figure | None) -> str | None:
     return None if chart is None else add(chart)
 
@@ -112,14 +118,13 @@ def loss_chart(table: ItemTable, split: str) -> Figure | None:
         return None
     data = []
     for model, heights in fractions.items():
-        corners = zip(edges.tolist(), [*heights.tolist(), 0.0], strict=True)
+        corners = [(edges[0], 0.0), *zip(edges.tolist(), [*heights.tolist(), 0.0], strict=True)]
         trace = line(corners, COLOURS[model], 2, model, DASHES[model])
         data.append({**trace, "line": {**trace["line"], "shape": "hv"}, "showlegend": True})
-    unit = "loss in nats" if split != "forget" else "loss in nats, forget set"
     return figure(
-        data,
+        data[::-1],
         260,
-        xaxis=axis(unit, type="log", exponentformat="power", dtick=_decades(edges)),
+        xaxis=axis("loss in nats", type="log", exponentformat="power", dtick=_decades(edges)),
         yaxis=axis("fraction of examples", rangemode="tozero"),
         showlegend=True,
     )
@@ -157,7 +162,7 @@ def class_chart(table: ItemTable) -> Figure | None:
         data.append({**markers(points, texts, marker, model), "showlegend": True})
     order = {"categoryorder": "array", "categoryarray": [escape(row) for row in reversed(rows)]}
     return figure(
-        data,
+        data[::-1],
         110 + 24 * len(rows),
         xaxis=axis("accuracy", range=[-0.03, 1.03], tickformat=".0%"),
         yaxis={"type": "category", "automargin": True, "ticks": "", **order},

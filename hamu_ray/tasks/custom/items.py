@@ -26,7 +26,7 @@ class ExampleItems:
     generates: bool = False
 
     def values(self, model: nn.Module, split: str, places: Places) -> Columns:
-        """Return losses; for classifiers also predicted classes, and the probabilities of these and of the true ones."""
+        """Return losses; for classifiers also predicted classes, their probabilities, and those of the true ones."""
         parts: dict[str, list[Tensor]] = {}
         for outputs in self._outputs(model, split, places):
             loss = outputs.item_loss or example_losses

@@ -230,11 +230,8 @@ class LanguageTask:
     def items(self) -> TextItems:
         """Return the texts of the splits, to look at single ones."""
         evaluation = self._evaluation
-        splits = {
-            name: evaluation.measured()[name]
-            for name in ("retain", "forget", "test")
-            if name in evaluation.measured()
-        }
+        every = evaluation.measured()
+        splits: dict[str, Tensor] = {name: every[name] for name in names.SPLITS if name in every}
         return TextItems(
             self._encodings, splits, evaluation.batch_size, self._autocast, evaluation.new_tokens
         )
