@@ -92,6 +92,11 @@ TABLE: Mapping[str, Room] = {
         f"cloudpickle pandas rich torch safetensors plotly matplotlib {NUMBERS} {FILES}",
     ),
     "selection": Room("config preflight results storage terminal tuning", "", f"rich {NUMBERS} {FILES}"),
+    "auditing": Room(
+        "config engine methods metrics pairing reports results storage tasks terminal tracking workers",
+        "torch numpy",
+        f"rich safetensors plotly matplotlib jinja2 optuna sklearn cloudpickle pandas {NUMBERS} {FILES}",
+    ),
     "api": Room(
         "config engine methods metrics preflight results selection storage tasks tuning workers",
         "torch numpy cloudpickle",
@@ -106,6 +111,7 @@ TABLE: Mapping[str, Room] = {
     "report": Room("command config reports", "", FILES),
     "certify": Room("command config certificate storage", "", FILES),
     "__main__": Room("", ""),
+    "audit": Room("auditing command config metrics", "", f"{NUMBERS} {FILES}"),
 }
 """Rooms from the mathematics at the bottom to the commands at the top."""
 

@@ -16,6 +16,9 @@ class ModelSource(Section):
     """An argument of `from_pretrained`: a model folder, whole or sharded, a `peft` adapter folder, or a hub name; or a
     `model.safetensors` file, or a folder that contains one.
     """
+    seeds: int = Field(default=1, ge=1)
+    """How many originals are trained, with the training's seed and those after it. Unlearning starts from the first.
+    `python -m hamu_ray.train` and `python -m hamu_ray.audit` train the others, for attacks that need several."""
 
     @model_validator(mode="before")
     @classmethod
@@ -28,6 +31,8 @@ class ModelSource(Section):
     def _path_where_needed(self) -> "ModelSource":
         if (self.source == "path") != (self.path is not None):
             raise ValueError("path must be given if and only if source is path")
+        if self.seeds > 1 and self.source != "train":
+            raise ValueError("seeds: applies only to source: train; remove it")
         return self
 
 
@@ -51,7 +56,6 @@ class ReferenceSource(ModelSource):
     @model_validator(mode="after")
     def _starts_only_if_trained(self) -> "ReferenceSource":
         given = [key for key in ("start", "new_head", "assume_clean") if getattr(self, key)]
-        given += ["seeds"] * (self.seeds > 1)
         if given and self.source != "train":
             raise ValueError(f"{given[0]}: applies only to source: train; remove it")
         if self.new_head and self.start is None:

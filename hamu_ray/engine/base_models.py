@@ -60,14 +60,8 @@ def base_models(
         if place % group.size == group.rank and models.find(key_of(recipe)) is None:
             status = train_base(run, task, base, on_report, models).status
             failed[list(Status).index(status)] += status is not Status.FINISHED
-    endings = dict(zip(Status, group.all_gather(failed).sum(0).tolist(), strict=True))
-    if endings[Status.INTERRUPTED]:
-        raise Interrupted
-    if endings[Status.COLLAPSED]:
-        raise ValueError(
-            "training.optimizer.learning_rate: the loss of a base model's training became non-finite; "
-            "lower it"
-        )
+    counts = group.all_gather(failed).sum(0).tolist()
+    raise_if_failed([status for status, count in zip(Status, counts, strict=True) if count])
     stored: dict[str, list[StoredModel]] = {}
     for base, recipe in recipes.items():
         model = models.find(key_of(recipe))
@@ -77,6 +71,17 @@ def base_models(
     original = found["original"]
     assert original is not None
     return original, found.get("reference")
+
+
+def raise_if_failed(endings: Sequence[Status]) -> None:
+    """Raise if the training of a base model ended otherwise than finished; see `base_models`."""
+    if Status.INTERRUPTED in endings:
+        raise Interrupted
+    if Status.COLLAPSED in endings:
+        raise ValueError(
+            "training.optimizer.learning_rate: the loss of a base model's training became non-finite; "
+            "lower it"
+        )
 
 
 @dataclass(frozen=True)

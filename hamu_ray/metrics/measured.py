@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-DEFINITIONS = 3
+DEFINITIONS = 4
 """Version of the metric definitions. Increase it with every change of what a metric or a per-example value
 means; metrics stored with another version are computed again."""
 

@@ -35,8 +35,9 @@ EXCHANGE_BYTES = "exchange_bytes"
 STEPS_OUTSIDE_GUARANTEE = "steps_outside_guarantee"
 
 
-Kind = Literal["model", "step", "block", "cost", "sweep"]
-"""What a number describes: a model, one step, one block in one step, the cost of a trial, or a whole sweep."""
+Kind = Literal["model", "step", "block", "cost", "sweep", "attack"]
+"""What a number describes: a model, one step, one block in one step, the cost of a trial, a whole sweep, or an attack
+on a model."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 Tracking looks up which of a run's metrics describe the model, and the report looks up definitions, directions and chart
 titles; tests compare the table with what runs report. To add a number, add a `Metric` to the table of its kind:
-`names.VISION`, `language_names.LANGUAGE` or `custom_names.CUSTOM` (of a model), `STEP`, `BLOCK`, `COSTS` or `SWEEP`.
+`names.VISION`, `language_names.LANGUAGE` or `custom_names.CUSTOM` (of a model), `STEP`, `BLOCK`, `COSTS`,
+`SWEEP` or `ATTACK` (of an audit).
 The metrics of a custom task itself are named by its configuration: `own_metrics`.
 """
 
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hamu_ray.metrics import names
+from hamu_ray.metrics.attacks.names import ATTACK
 from hamu_ray.metrics.custom_names import CUSTOM
 from hamu_ray.metrics.language_names import FORGET_PROB_QUALITY, LANGUAGE
 from hamu_ray.metrics.names import ENGINE, VISION, Kind, Metric, table
@@ -238,7 +240,7 @@ SWEEP: Mapping[str, Metric] = table(
 BASES = ("original", "reference")
 """Base models. A sweep reports the mean of a metric over its base models as `original.METRIC`, `reference.METRIC`."""
 
-OF_TRIALS: tuple[Mapping[str, Metric], ...] = (*MODEL.values(), COSTS, STEP)
+OF_TRIALS: tuple[Mapping[str, Metric], ...] = (*MODEL.values(), COSTS, STEP, ATTACK)
 """The metrics of a trial's run; diagnostics of blocks are stored in a file."""
 
 
@@ -266,6 +268,7 @@ def is_model_metric(name: str) -> bool:
 
 
 def metric_of(name: str, task: str | None = None) -> Metric | None:
-    """Return a metric of models or costs, with the task's definition if a task is given; None if it is unknown."""
-    tables = (MODEL.get(task, {}), COSTS) if task is not None else (OBJECTIVES, COSTS, *MODEL.values())
+    """Return a metric of models, costs or attacks, with the definition of a given task; None if it is unknown."""
+    known = (COSTS, ATTACK)
+    tables = (MODEL.get(task, {}), *known) if task is not None else (OBJECTIVES, *known, *MODEL.values())
     return next((metrics[name] for metrics in tables if name in metrics), None)

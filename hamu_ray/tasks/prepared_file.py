@@ -15,7 +15,7 @@ from hamu_ray.storage import write_atomically
 logger = logging.getLogger(__name__)
 
 
-def write_once(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def write_once(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file unless it exists and is intact, atomically: other processes see all of it or nothing.
 
     Its digest is in a second file, and is verified by each process that asks for the file. Raises `OSError`.

@@ -8,8 +8,8 @@ import torch
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.files import ConfigError
-from hamu_ray.engine.base_models import base_models
 from hamu_ray.engine.resident import Resident
+from hamu_ray.engine.seeds import seed_models
 from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.pairing.group import Alone
 from hamu_ray.results.durable.sealed import Damaged, digest_of
@@ -114,17 +114,19 @@ def run_in_slot(
 
 
 def train_models(run: RunConfig) -> int:
-    """Train the original model and the reference if they do not exist yet; print their paths. Return 0."""
+    """Train the originals and references of all seeds if they do not exist yet; print their paths. Return 0."""
     console = Console()
     storage = storage_path(run.storage.path)
     rehearse_runs([run], storage)
     resident = Resident(storage, device())
     with RunView(console) as view:
         task = resident.task(run)
-        original, reference = base_models(run, task, Alone(), view.show, resident.models)
-    models = {"original": original, **({"reference": reference} if reference else {})}
-    console.print(metrics_table({name: model.measures for name, model in models.items()}))
-    console.fields({name: model.place for name, model in models.items()}, width=10)
+        found = seed_models(run, task, view.show, resident.models)
+    first = {phase: models[0] for phase, models in found.items() if models}
+    console.print(metrics_table({phase: model.measures for phase, model in first.items()}))
+    for phase, models in found.items():
+        for model in models:
+            console.fields({phase: model.place}, width=10)
     return 0
 
 

@@ -3,7 +3,17 @@
 import pytest
 
 from hamu_ray.metrics import table
-from hamu_ray.metrics.table import BLOCK, COSTS, MODEL, OF_TRIALS, STEP, SWEEP, is_model_metric, kind_of
+from hamu_ray.metrics.table import (
+    ATTACK,
+    BLOCK,
+    COSTS,
+    MODEL,
+    OF_TRIALS,
+    STEP,
+    SWEEP,
+    is_model_metric,
+    kind_of,
+)
 from hamu_ray.reports.analysis.details import BLOCK_METRICS, STEP_METRICS
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.summary import summarise
@@ -11,7 +21,7 @@ from hamu_ray.tuning.finish import totals
 from tests.made_records import record
 
 
-@pytest.mark.parametrize("metrics", [*MODEL.values(), COSTS, STEP, BLOCK, SWEEP])
+@pytest.mark.parametrize("metrics", [*MODEL.values(), COSTS, STEP, BLOCK, SWEEP, ATTACK])
 def test_rows_are_whole(metrics: dict[str, table.Metric]) -> None:
     kinds = {metric.kind for metric in metrics.values()}
     assert len(kinds) == 1
@@ -42,6 +52,7 @@ def test_a_name_in_a_trials_run_has_one_kind() -> None:
         ("salient_share", None),
         ("system/cpu_utilization_percentage", None),
         ("hypervolume", None),
+        ("lira_auc", "attack"),
     ],
 )
 def test_kinds(name: str, kind: str | None) -> None:

@@ -20,6 +20,7 @@ from hamu_ray.reports.front.figure import front_figure
 from hamu_ray.reports.front.palette import MethodStyle, css, styles_of
 from hamu_ray.reports.front.traces import Figure
 from hamu_ray.reports.page import advice, rows
+from hamu_ray.reports.page.audits import audit_table
 from hamu_ray.reports.page.before_after import views_of
 from hamu_ray.reports.page.charts import front_of, importance_chart, volume_chart
 from hamu_ray.reports.page.step_charts import hardness_charts, heat_maps, learning_charts
@@ -109,6 +110,7 @@ def _view(problem: Problem, name: str, methods: Mapping[str, MethodStyle], chart
         "wilcoxon": any(math.isfinite(pair.wilcoxon) for pair in pairs),
         "columns": columns,
         "metric_rows": metric_rows,
+        "audit": audit_table(problem),
         "learning": [charts.add(one) for one in learning_charts(problem, details, methods)]
         if details.drawn
         else [],

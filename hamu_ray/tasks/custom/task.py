@@ -1,6 +1,7 @@
 """The custom task: a model, map-style datasets, a loss and metrics that were given as Python objects."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -90,6 +91,7 @@ class CustomTask:
         own metrics: rank 0 computes those for all.
         """
         measures, per_item = Measures(), {}
+        kept = {"forget": names.FORGET_LOSSES, **({"test": names.TEST_LOSSES} if subset is None else {})}
         for split in names.SPLITS:
             numbers = self._numbers(split, subset)
             mine = numbers.tensor_split(share.size)[share.rank]
@@ -99,8 +101,8 @@ class CustomTask:
             if self.data.description.classes is not None:
                 hits = (outputs.argmax(dim=-1) == targets).double()
                 measures[names.accuracy_of(split)] = _mean(share.gather_rows(hits), "examples")
-            if split == "forget":
-                per_item[names.FORGET_LOSSES] = gathered.tolist()
+            if split in kept:
+                per_item[kept[split]] = gathered.tolist()
             if self.data.config.metrics:
                 every = share.gather_rows(outputs), share.gather_rows(targets)
                 values = self._own_metrics(*every) if share.rank == 0 else []
@@ -173,7 +175,9 @@ class CustomTask:
 
     def _measured(self, model: nn.Module, split: str, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return losses ``(k,)``, outputs and targets of examples of a split; ``k`` may be 0."""
-        loss: Callable[[Tensor, Tensor], Tensor] = self.data.loss or example_losses
+        loss: Callable[[Tensor, Tensor], Tensor] = self.data.loss or partial(
+            example_losses, dtype=torch.float64
+        )  # near 0, float32 would make different losses equal
         found: list[tuple[Tensor, Tensor, Tensor]] = []
         with eval_mode(model), torch.inference_mode():
             for batch in self._batches(numbers):

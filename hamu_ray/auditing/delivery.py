@@ -1,0 +1,51 @@
+"""The results of an audit of a sweep in MLflow, in the runs of its trials, and in the sweep's report."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from hamu_ray.config.sources.files import ConfigError, load_sweep
+from hamu_ray.metrics.attacks.names import DURABLE
+from hamu_ray.reports.make import leave_report
+from hamu_ray.results.audit.finding import Audit
+from hamu_ray.results.folder import AUDIT_FILE, OUTBOX_FILE, SWEEP_FILE, SWEEPS, TRIALS
+from hamu_ray.results.wording import shown
+from hamu_ray.storage import StoragePath, storage_path
+from hamu_ray.terminal.console import Console
+from hamu_ray.tracking.client import MlflowTracker
+from hamu_ray.tracking.delivery import Delivery, OutboxSender
+from hamu_ray.tracking.outbox import Outbox
+from hamu_ray.tracking.tracker import Tracker
+
+
+def deliver(folder: Path, audits: Mapping[str, Audit], console: Console) -> None:
+    """Log the numbers of audited trials through the sweep's outbox, and write its report again.
+
+    Raises:
+        ConfigError: The tracking store cannot be opened; the results are in the trials' folders, and in the outbox.
+    """
+    if not (folder / OUTBOX_FILE).is_file():
+        return
+    config = load_sweep(folder / SWEEP_FILE)
+    record(Outbox(folder), storage_path(config.storage.path) / SWEEPS / folder.name / TRIALS, audits)
+    try:
+        tracker = MlflowTracker.open(config.tracking.uri, config.tracking.experiment, folder.parent.parent)
+    except ValueError as error:
+        raise ConfigError(f"tracking.uri: {error}") from error
+    delivery = Delivery(folder, tracker, tracker.store)
+    waiting = OutboxSender(delivery).close()
+    if waiting:
+        console.text(
+            f"MLflow did not respond: {waiting} records are waiting; send them with "
+            f"python -m hamu_ray.report {shown(folder)}"
+        )
+    elif folder.name in delivery.runs:
+        console.fields({"report": shown(leave_report(folder, tracker, delivery.runs[folder.name]))})
+
+
+def record(tracker: Tracker, trials: StoragePath, audits: Mapping[str, Audit]) -> None:
+    """Log the numbers and files of audits to the runs of their trials, whose folders are in ``trials``."""
+    for trial, audit in audits.items():
+        tracker.log_metrics(trial, audit.metrics)
+        tracker.log_files(trial, [str(trials / trial / AUDIT_FILE)])
+        if audit.durable is not None:
+            tracker.set_tags(trial, {DURABLE: str(audit.durable).lower()})

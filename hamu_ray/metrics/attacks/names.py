@@ -1,0 +1,131 @@
+"""Numbers of an audit: key, definition, direction, unit. M: the unlearned model, O: the original, R: the references.
+
+Those that are neither better higher nor lower are good within the interval of the references.
+"""
+
+from collections.abc import Mapping
+
+from hamu_ray.metrics.names import Metric, table
+
+LIRA, RMIA, KLOM, RELATIVE_TEST = "lira", "rmia", "klom", "relative_test"
+RELEARNING, QUANTISATION = "relearning", "quantisation"
+
+ATTACKS = (LIRA, RMIA, KLOM, RELATIVE_TEST, RELEARNING, QUANTISATION)
+"""The attacks and tests of an audit, in order."""
+
+LASTING = (RELEARNING, QUANTISATION)
+"""The attacks that try to bring knowledge back; `DURABLE` is about these."""
+
+LIRA_AUC, LIRA_TPR = "lira_auc", "lira_tpr_at_1_fpr"
+LIRA_ONLINE_AUC, LIRA_ONLINE_TPR = "lira_online_auc", "lira_online_tpr_at_1_fpr"
+RMIA_AUC, RMIA_TPR = "rmia_auc", "rmia_tpr_at_1_fpr"
+KLOM_P95 = "klom_p95"
+RELATIVE_P, RELATIVE_SMALLEST_P = "relative_test_p", "relative_test_smallest_p"
+RELEARNING_AREA, RELEARNING_STEPS = "relearning_area", "relearning_steps"
+FORGET_CONFIDENCE = "forget_confidence"
+DURABLE = "durable"
+
+BITS = (8, 4)
+"""Bits that weights are rounded to."""
+
+
+def quantised(bits: int) -> str:
+    """Return the key of the forget confidence after rounding."""
+    return f"{FORGET_CONFIDENCE}_{bits}_bit"
+
+
+def quantisation_gain(bits: int) -> str:
+    """Return the key of what rounding adds to the forget confidence."""
+    return f"quantisation_gain_{bits}_bit"
+
+
+ATTACK: Mapping[str, Metric] = table(
+    Metric(
+        LIRA_AUC,
+        "ROC-AUC of LiRA's offline attack: forget examples (member) against test examples; good is as R's",
+        kind="attack",
+    ),
+    Metric(
+        LIRA_TPR,
+        "Fraction of forget examples that the same attack finds while at most 1 % of test examples are found",
+        kind="attack",
+    ),
+    Metric(
+        LIRA_ONLINE_AUC,
+        "ROC-AUC of LiRA's likelihood ratio of originals and references: forget examples under M against the same "
+        "under a reference; 0.5: none can tell",
+        kind="attack",
+    ),
+    Metric(
+        LIRA_ONLINE_TPR,
+        "Fraction of forget examples under M that the same attack finds at 1 % of those under a reference",
+        kind="attack",
+    ),
+    Metric(
+        RMIA_AUC,
+        "ROC-AUC of RMIA with one reference: forget examples (member) against test examples; good is as R's",
+        kind="attack",
+    ),
+    Metric(
+        RMIA_TPR,
+        "Fraction of forget examples that the same attack finds while at most 1 % of test examples are found",
+        kind="attack",
+    ),
+    Metric(
+        KLOM_P95,
+        "95th percentile over forget examples of the KL divergence of M's margins, over its seeds, from R's",
+        "lower",
+        "nats",
+        "attack",
+    ),
+    Metric(
+        RELATIVE_P,
+        "p-value of the relative test: is M farther from the references than they are from each other?",
+        "higher",
+        kind="attack",
+    ),
+    Metric(RELATIVE_SMALLEST_P, "Smallest p-value that this number of references allows", kind="attack"),
+    Metric(
+        RELEARNING_AREA,
+        "Mean over steps of the forget confidence that fine-tuning on a tenth of the forget set brings back to the "
+        "rest, over half of O's, at most 1",
+        "lower",
+        kind="attack",
+    ),
+    Metric(
+        RELEARNING_STEPS,
+        "Steps of that fine-tuning until the rest of the forget set reaches half of O's confidence",
+        "higher",
+        "steps",
+        "attack",
+    ),
+    Metric(
+        FORGET_CONFIDENCE,
+        "Mean of exp(-loss) of the forget examples: the probability of their labels or answers",
+        kind="attack",
+    ),
+    *(
+        Metric(
+            quantised(bits),
+            f"The same with weights rounded to {bits} bits, per output channel, to nearest",
+            kind="attack",
+        )
+        for bits in BITS
+    ),
+    *(
+        Metric(
+            quantisation_gain(bits),
+            f"What rounding the weights to {bits} bits adds to the forget confidence",
+            "lower",
+            kind="attack",
+        )
+        for bits in BITS
+    ),
+    Metric(
+        DURABLE,
+        "1 if relearning and quantisation bring back no more than they bring to the references, else 0",
+        "higher",
+        kind="attack",
+    ),
+)
+"""Numbers of an audit, for every task."""

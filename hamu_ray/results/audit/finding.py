@@ -1,0 +1,113 @@
+"""A number of an attack on a model, beside those of the original and of the references."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hamu_ray.metrics.attacks.names import BITS, DURABLE, RELEARNING_AREA, quantised
+from hamu_ray.metrics.attacks.spread import Spread
+from hamu_ray.results.wording import NONE, number
+
+DECIDES_DURABLE = (RELEARNING_AREA, *(quantised(bits) for bits in BITS))
+"""The numbers by which a model is durable: what the references have after the same attacks."""
+UNKNOWN = Spread(math.nan, math.nan, math.nan, 0)
+"""The spread of no reference."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A number of an attack; see `hamu_ray.metrics.attacks.names`."""
+
+    metric: str
+    value: float
+    """Of the audited model; NaN where undefined."""
+    original: float = math.nan
+    """The same of the original model in its place."""
+    references: Spread = UNKNOWN
+    """The same of each reference in its place."""
+    passes: bool | None = None
+    """Whether it is as a reference's; None for numbers that decide nothing, and where that is not known."""
+    reason: str = ""
+    """Why it is undefined, or not decided."""
+
+    @property
+    def verdict(self) -> str:
+        """Whether the model is like a reference, in words."""
+        return {True: "as R", False: "unlike R", None: NONE}[self.passes]
+
+    @property
+    def interval(self) -> str:
+        """The mean over the references with the 95 % prediction interval of one more."""
+        spread = self.references
+        if math.isnan(spread.low):
+            return number(spread.mean)
+        return f"{number(spread.mean)} [{number(spread.low)}, {number(spread.high)}]"
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """The result of one attack on one model."""
+
+    attack: str
+    key: str
+    """Hash of the model and of everything else that it depends on."""
+    findings: tuple[Finding, ...]
+    seconds: float
+    curves: Mapping[str, list[float]]
+    """Forget confidence by step of relearning: ``model``, and ``reference 0``, ``reference 1``, ..."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The results of the attacks on one model."""
+
+    model: str
+    """SHA-256 of its weights."""
+    attacks: Mapping[str, AttackResult]
+
+    @property
+    def findings(self) -> list[Finding]:
+        """The findings of all attacks, in order."""
+        return [finding for result in self.attacks.values() for finding in result.findings]
+
+    @property
+    def durable(self) -> bool | None:
+        """Whether relearning and quantisation bring back no more than they bring to R; None if not known."""
+        return durable(self.findings)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """All defined numbers by name, `DURABLE` among them."""
+        known = {finding.metric: finding.value for finding in self.findings if math.isfinite(finding.value)}
+        return known if self.durable is None else {**known, DURABLE: float(self.durable)}
+
+    def as_document(self) -> dict[str, Any]:
+        """Return it as plain data for JSON."""
+        results = {name: asdict(result) for name, result in self.attacks.items()}
+        for name, result in self.attacks.items():
+            results[name]["findings"] = [
+                {**asdict(finding), "references": finding.references._asdict()} for finding in result.findings
+            ]
+        return {"model": self.model, "durable": self.durable, "attacks": results}
+
+
+def audit_of(document: Mapping[str, Any]) -> Audit:
+    """Return the audit of an `Audit.as_document`."""
+    attacks = {}
+    for name, result in document["attacks"].items():
+        findings = tuple(
+            Finding(**{**finding, "references": Spread(**finding["references"])})
+            for finding in result["findings"]
+        )
+        attacks[name] = AttackResult(**{**result, "findings": findings})
+    return Audit(document["model"], attacks)
+
+
+def durable(findings: Iterable[Finding]) -> bool | None:
+    """Return whether what attacks bring back is no more than they bring to R; None unless all of them are decided."""
+    decided = {finding.metric: finding.passes for finding in findings}
+    needed = [decided.get(name) for name in DECIDES_DURABLE]
+    if False in needed:
+        return False
+    return None if None in needed else True

@@ -1,0 +1,164 @@
+"""Audits of runs: the command, what is found again, other tasks."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from quick_digits import quick_run
+from torch import nn
+
+from hamu_ray import audit as command
+from hamu_ray.auditing import attacks, jobs, relearning
+from hamu_ray.auditing.evidence import unlearned_model
+from hamu_ray.auditing.jobs import ModelJob, run_model_job
+from hamu_ray.auditing.quantisation import quantised
+from hamu_ray.auditing.subjects import subjects_of
+from hamu_ray.config.run import RunConfig
+from hamu_ray.config.sources.document import ConfigError
+from hamu_ray.engine.seeds import seed_models
+from hamu_ray.engine.state import changing_state
+from hamu_ray.engine.unlearn import unlearn
+from hamu_ray.metrics.attacks.names import ATTACK, ATTACKS, KLOM, LASTING
+from hamu_ray.pairing.group import Alone
+from hamu_ray.results.audit.file import read_audit
+from hamu_ray.results.folder import AUDIT_FILE
+from tests.made_texts import LORA, text_run
+
+BRIEF = {"epochs": 2, "batch_size": 400}
+
+
+def unlearned(run: RunConfig, folder: Path) -> Path:
+    unlearn(run, jobs.resident_of(run.storage.path), Alone(), folder, jobs.go_on)
+    return folder
+
+
+def test_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All attacks on a run; then nothing is computed again, but what a change concerns."""
+    run = quick_run(tmp_path, training=BRIEF, original={"seeds": 2}, reference={"seeds": 4})
+    folder = unlearned(run, tmp_path / "run")
+    monkeypatch.setattr(sys, "argv", ["audit", str(folder)])
+    assert command.main() == 0
+    printed = capsys.readouterr().out
+    found = json.loads((folder / AUDIT_FILE).read_text())
+    assert tuple(found["attacks"]) == ATTACKS
+    findings = [finding for result in found["attacks"].values() for finding in result["findings"]]
+    assert {finding["metric"] for finding in findings} == ATTACK.keys() - {"durable"}
+    assert "relative_test_p" in printed
+    assert "durable: relearning and quantisation bring back" in printed
+
+    def never(evidence: object) -> Any:
+        raise AssertionError("it was computed again")
+
+    monkeypatch.setattr(attacks, "FIND", dict.fromkeys(ATTACKS, never))
+    assert command.main() == 0
+    assert json.loads((folder / AUDIT_FILE).read_text()) == found
+    monkeypatch.undo()
+    monkeypatch.setattr(sys, "argv", ["audit", str(folder), "--attacks", "lira", "--references", "3"])
+    assert command.main() == 0
+    again = json.loads((folder / AUDIT_FILE).read_text())["attacks"]
+    assert again["lira"]["key"] != found["attacks"]["lira"]["key"]
+    assert again["klom"] == found["attacks"]["klom"]
+
+
+def test_another_model_or_a_damaged_file_is_attacked_again(tmp_path: Path) -> None:
+    run = quick_run(tmp_path, training=BRIEF, reference={"seeds": 3})
+    (subject,) = subjects_of(str(unlearned(run, tmp_path / "run")))
+    first = run_model_job(ModelJob(subject, ("lira",)))
+    place = tmp_path / "run" / AUDIT_FILE
+    place.write_text(place.read_text().replace("lira_auc", "lira_acu"))
+    assert not read_audit(tmp_path / "run", first.model).attacks
+    again = run_model_job(ModelJob(subject, ("lira",)))
+    assert str(again.findings) == str(first.findings)  # NaN equals itself as text
+    unlearned(run.model_copy(update={"seed": 5}), tmp_path / "other")
+    (tmp_path / "other" / "model.safetensors").replace(tmp_path / "run" / "model.safetensors")
+    second = run_model_job(ModelJob(subject, ("lira",)))
+    assert second.model != first.model
+    assert second.attacks["lira"].key != first.attacks["lira"].key
+
+
+def test_a_run_without_a_reference_says_so(tmp_path: Path) -> None:
+    run = RunConfig.model_validate(
+        {
+            "storage": {"path": str(tmp_path)},
+            "forget": {"kind": "random", "share": 0.1},
+            "training": {"epochs": 1, "batch_size": 2000, "select": "last"},
+            "reference": {"source": "none"},
+            "duration": {"steps": 1},
+            "workers": {"count": 1},
+        }
+    )
+    (subject,) = subjects_of(str(unlearned(run, tmp_path / "run")))
+    audit = run_model_job(ModelJob(subject, tuple(name for name in ATTACKS if name not in LASTING)))
+    assert {finding.reason for finding in audit.findings} == {"there is no reference"}
+    assert not audit.metrics
+    assert audit.durable is None
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {},
+        {"model": {"lora": LORA}},
+        {"model": {"lora": LORA}, "training": {"parameters": "lora"}},
+    ],
+    ids=["all", "lora on an original trained whole", "lora throughout"],
+)
+def test_language_models(
+    sections: dict[str, Any],
+    tmp_path: Path,
+    text_corpus: Path,
+    text_checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also with adapters, which are merged to be rounded and are as before afterwards."""
+    monkeypatch.setattr(relearning, "STEPS", 3)
+    if "training" in sections:
+        sections = {**sections, "model": {**sections["model"], "name": str(text_checkpoint)}}
+    run = text_run(text_corpus, storage={"path": str(tmp_path)}, reference={"seeds": 2}, **sections)
+    folder = unlearned(run, tmp_path / "run")
+    (subject,) = subjects_of(str(folder))
+    audit = run_model_job(ModelJob(subject, tuple(name for name in ATTACKS if name != KLOM)))
+    assert {"lira_auc", "rmia_auc", "relative_test_p", "relearning_area", "durable"} <= audit.metrics.keys()
+    assert len(audit.attacks["relearning"].curves) == 3
+    resident = jobs.resident_of(subject.run.storage.path)
+    task = resident.task(subject.run)
+    original = seed_models(subject.run, task, jobs.go_on, resident.models)["original"][0]
+    model = unlearned_model(subject.run, task, original, folder)
+
+    def logits(one: nn.Module) -> torch.Tensor:
+        with torch.no_grad():
+            return task.forward(one.eval(), task.splits["forget"][:3]).logits.clone()
+
+    before, weights = logits(model), {name: t.clone() for name, t in changing_state(model).items()}
+    with quantised(model, 4):
+        assert not torch.equal(logits(model), before)
+    assert torch.equal(logits(model), before)
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in changing_state(model).items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--attacks", "lirra", "x"], "--attacks lirra: there is no attack lirra; did you mean lira?"),
+        (["--attacks", ",", "x"], "--attacks: give some of lira, rmia"),
+        (["nothing"], "nothing: neither a sweep's folder"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["audit", *arguments])
+    with pytest.raises(ConfigError, match=line.split(";")[0]) as error:
+        command.main()
+    assert line in str(error.value)
+
+
+def test_a_number_of_seeds_that_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = quick_run(tmp_path, training=BRIEF)
+    folder = unlearned(run, tmp_path / "run")
+    monkeypatch.setattr(sys, "argv", ["audit", str(folder), "--references", "0"])
+    with pytest.raises(ConfigError, match=r"reference\.seeds"):
+        command.main()

@@ -1,0 +1,90 @@
+"""Results of an audit of a sweep: in MLflow, and in the report made from either source."""
+
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from hamu_ray.auditing.delivery import deliver
+from hamu_ray.auditing.subjects import subjects_of
+from hamu_ray.config.sources.document import ConfigError
+from hamu_ray.metrics.attacks.spread import spread
+from hamu_ray.reports.analysis.problems import problems_of
+from hamu_ray.reports.page.audits import audit_table
+from hamu_ray.results.audit.file import read_audit, write_audit
+from hamu_ray.results.audit.finding import AttackResult, Audit, Finding, durable
+from hamu_ray.results.folder import AUDIT_FILE, TRIALS
+from hamu_ray.results.reader import read_sweep
+from hamu_ray.terminal.console import Console
+from hamu_ray.tracking.reader import MlflowReader
+from tests.made_store import fill, sweep_config, uri_of
+
+SPACE = {"method.name": {"grid": ["hamu-q", "ga"]}, "optimizer.learning_rate": {"grid": [0.03]}}
+
+
+def made_audit(passes: bool | None = True) -> Audit:
+    among = spread([0.4, 0.5, 0.55])
+    decided = ("relearning_area", "forget_confidence_8_bit", "forget_confidence_4_bit")
+    findings = [Finding(name, 0.5, 0.9, among, passes) for name in decided]
+    findings.append(Finding("lira_auc", float("nan"), reason="there is <b>no</b> reference"))
+    return Audit(
+        "0" * 64, {"relearning": AttackResult("relearning", "key", tuple(findings), 1.5, {"model": [0.1]})}
+    )
+
+
+def test_an_audit_survives_its_file(tmp_path: Path) -> None:
+    audit = made_audit()
+    write_audit(tmp_path, audit)
+    found = read_audit(tmp_path, audit.model)
+    assert str(found) == str(audit)  # NaN equals itself as text
+    assert not read_audit(tmp_path, "1" * 64).attacks
+    assert audit.metrics["durable"] == 1.0
+    assert "lira_auc" not in audit.metrics
+
+
+@pytest.mark.parametrize(("passes", "expected"), [(True, True), (False, False), (None, None)])
+def test_durable(passes: bool | None, expected: bool | None) -> None:
+    findings = made_audit(passes).findings
+    assert durable(findings) is expected
+    assert durable(findings[1:]) is (False if expected is False else None)
+
+
+def test_tracking_and_report(tmp_path: Path) -> None:
+    name = "made-20260101-120000"
+    fill(
+        tmp_path,
+        sweep_config(SPACE, storage={"path": str(tmp_path)}, tracking={"experiment": "audits"}),
+        name=name,
+        experiment="audits",
+    )
+    folder = tmp_path / "sweeps" / name
+    front = [trial.trial_id for trial in read_sweep(folder).summary.front]
+    write_audit(folder / TRIALS / front[0], made_audit())
+    deliver(folder, {front[0]: made_audit()}, Console())
+
+    (sweep,) = MlflowReader.open(uri_of(tmp_path), tmp_path).sweeps(name=name)
+    run = MlflowClient(tracking_uri=uri_of(tmp_path)).get_run(sweep.source.run_id(front[0]))
+    assert run.data.metrics["relearning_area"] == 0.5
+    assert run.data.metrics["durable"] == 1.0
+    assert run.data.tags["durable"] == "true"
+    assert all("relearning_area" not in trial.measures for trial in sweep.trials)
+    for source in (sweep, read_sweep(folder)):
+        (problem,) = problems_of([source])
+        table = audit_table(problem)
+        assert table is not None
+        (row,) = table.rows
+        assert row.durable == "yes"
+        assert row.group.record.trial_id.endswith(front[0])
+        assert [cell.text for cell in row.cells] == ["\N{EN DASH}", "0.5000", "0.5000", "0.5000"]
+    page = (folder / "report.html").read_text()
+    assert page.count('id="p0-audit"') == 1
+    assert "there is &lt;b&gt;no&lt;/b&gt; reference" in page
+    (folder / TRIALS / front[0] / AUDIT_FILE).write_text("{}")
+    (problem,) = problems_of([read_sweep(folder)])
+    assert audit_table(problem) is None
+
+
+def test_a_front_point_without_its_model_is_one_line(tmp_path: Path) -> None:
+    fill(tmp_path, sweep_config(SPACE), name="made-1", experiment="gone")
+    with pytest.raises(ConfigError, match=r"has no model\.safetensors; run \d+ again"):
+        subjects_of(str(tmp_path / "sweeps" / "made-1"))
