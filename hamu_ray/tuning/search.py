@@ -6,7 +6,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import optuna
@@ -68,13 +68,13 @@ class UnlearningSearch(Searcher):
             self._end(int(record.trial_id), record.status, values)
         self._waiting = deque(number for number in range(plan.trials) if number not in self._ends)
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next trial's number and hyperparameters.
 
         None while the limit is reached; `FINISHED` once the time budget is spent, when running trials go on.
         """
         if time.monotonic() > self._deadline:
-            return Searcher.FINISHED
+            return cast("dict[str, Any]", Searcher.FINISHED)  # Tune's annotation leaves it out
         if len(self._running) >= self._limit():
             return None
         number = self._waiting.popleft()
