@@ -41,16 +41,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         os.environ["RAY_ADDRESS"] = NO_CLUSTER
 
 
-WAITING = {"ray", "server", "browser"}
-"""Markers of tests that mostly wait for other processes."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put files first whose tests wait for other processes, so that light tests run beside them."""
-    waiting = {item.path for item in items if WAITING & {mark.name for mark in item.iter_markers()}}
-    items.sort(key=lambda item: item.path not in waiting)
-
-
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Keep Ray's logs if tests failed."""
     folder = os.environ["RAY_TMPDIR"]
