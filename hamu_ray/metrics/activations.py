@@ -17,10 +17,10 @@ def linear_cka(one: np.ndarray, other: np.ndarray) -> float:
     """
     if len(one) != len(other):
         raise ValueError(f"linear_cka: {len(one)} examples and {len(other)}")
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        return Undefined("activations are not finite")
     grams = [centred @ centred.T for centred in map(_centred, (one, other))]
     first, second = (float(np.sqrt(np.sum(gram * gram))) for gram in grams)
-    if not np.isfinite(first * second):
-        return Undefined("activations are not finite")
     if first == 0 or second == 0:
         return Undefined("activations are the same for all examples")
     return float(np.sum(grams[0] * grams[1]) / (first * second))

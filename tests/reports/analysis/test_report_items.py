@@ -24,6 +24,7 @@ from hamu_ray.reports.page.page import render
 from hamu_ray.results.items import ITEMS_FILE, SPLITS, ItemTable, dump_items, load_items
 from hamu_ray.results.reader import read_sweep
 from hamu_ray.results.sweep_result import SweepResult
+from hamu_ray.results.trial import Status
 from tests.made_items import COUNTS, write_images, write_texts
 from tests.made_store import fill, made_record, points, sweep_config
 
@@ -45,6 +46,7 @@ def sweep(tmp_path: Path) -> SweepResult:
     records = [
         replace(
             made_record(number, config, point, folder),
+            status=Status.FINISHED,
             measures={"forget_quality": 0.9 - 0.2 * number, "retain_utility": 0.5 + 0.2 * number},
         )
         for number, point in enumerate(points(config))
