@@ -39,26 +39,28 @@ def started(folder: Path, undisturbed: Path, **sections: object) -> Running:
     return sweep
 
 
-def survives(process: str) -> Callable[[Path, Path], None]:
-    """A fault that nobody sees: a process is killed."""
+VICTIMS = (
+    ("worker", "RayTrainWorker", "0000"),
+    ("controller", "TrainController", "0001"),
+    ("slot", "Slot", "0002"),
+    ("trial", "ImplicitFunc", "0003"),
+    ("pool", "Pool", "0003"),
+)
+"""Names in the table, processes, and the trials during which they are killed."""
 
-    def cause(folder: Path, undisturbed: Path) -> None:
-        sweep = started(folder, undisturbed)
+
+def nobody_sees(folder: Path, undisturbed: Path) -> None:
+    space = new_space(folder, undisturbed)
+    sweep = Running(space, start(space))
+    for _, process, trial in VICTIMS:
+        sweep.wait_for_trial(trial)
         sweep.kill(process)
-        sweep.ends(0)
-        assert_nothing_lost(sweep, undisturbed)
-
-    return cause
+    sweep.ends(0)
+    assert_nothing_lost(sweep, undisturbed)
 
 
-for name, process in {
-    "worker": "RayTrainWorker",
-    "controller": "TrainController",
-    "slot": "Slot",
-    "trial": "ImplicitFunc",
-    "pool": "Pool",
-}.items():
-    fault(name)(survives(process))
+for name, _, _ in VICTIMS:
+    fault(name)(nobody_sees)
 
 
 @fault("stopped worker")
