@@ -176,9 +176,7 @@ def _attacks(certificate: Mapping[str, Any]) -> Section:
             "Attempts to tell that the data once were there, or to bring them back, compared with the same on models "
             "without the data. Where there are several of those, the range is where another one is expected (95 %).",
             *(
-                [
-                    f"Attacks that bring knowledge back bring back {lasting} than they bring to models without the data."
-                ]
+                [f"Attacks that bring knowledge back bring {lasting} of it than to models without the data."]
                 if lasting
                 else []
             ),
