@@ -1,6 +1,5 @@
 """What a run's folder says about its unlearning."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +9,12 @@ from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.config.sources.files import check_run_document
 from hamu_ray.metrics.table import BASES
+from hamu_ray.results.audit.file import load_audit
 from hamu_ray.results.durable.sealed import Damaged
 from hamu_ray.results.folder import (
     AUDIT_FILE,
     FORGET_FILE,
+    MODEL_FILE,
     OUTCOME_FILE,
     RUN_FILE,
     SWEEP_FILE,
@@ -38,8 +39,8 @@ class Evidence:
     """Metrics of the ``original`` and the ``reference``."""
     forgotten: bytes
     """The list of the examples to forget."""
-    attacks: Any
-    """The content of an audit of the model; None without one."""
+    attacks: dict[str, Any] | None
+    """What an audit of the model found (`Audit.as_document`); None without one."""
 
 
 def read_evidence(folder: StoragePath) -> Evidence:
@@ -58,6 +59,7 @@ def read_evidence(folder: StoragePath) -> Evidence:
                 f"version; run it again: python -m hamu_ray.unlearn {shown(folder / RUN_FILE)}"
             )
         reports = read_reports(folder)
+        attacks = _attacks(folder, provenance)
     except (Damaged, FileNotFoundError) as error:
         raise ConfigError(f"{shown(folder)}: {error}; run it again") from error
     forgotten = _forgotten(folder, provenance)
@@ -71,7 +73,7 @@ def read_evidence(folder: StoragePath) -> Evidence:
     bases = {
         report.phase: dict(report.measures) for report in reports if report.phase in BASES and report.measures
     }
-    return Evidence(run, outcome, provenance, bases, forgotten, _attacks(folder))
+    return Evidence(run, outcome, provenance, bases, forgotten, attacks)
 
 
 def _forgotten(folder: StoragePath, provenance: Provenance) -> bytes:
@@ -82,18 +84,15 @@ def _forgotten(folder: StoragePath, provenance: Provenance) -> bytes:
     return content
 
 
-def _attacks(folder: StoragePath) -> Any:
-    """Return what an audit of the run found; None without one."""
+def _attacks(folder: StoragePath, provenance: Provenance) -> dict[str, Any] | None:
+    """Return what an audit of the run's model found; None without one. Raises `Damaged`."""
     path = folder / AUDIT_FILE
     if not path.is_file():
         return None
-    try:
-        found = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ConfigError(f"{shown(path)}: not a JSON document; run the audit again") from error
-    return (
-        {key: value for key, value in found.items() if key != "digest"} if isinstance(found, dict) else found
-    )
+    audit = load_audit(path.read_bytes(), shown(path))
+    if audit.model != provenance.result:
+        raise ConfigError(f"{shown(path)}: of another model than {MODEL_FILE}; run the audit again")
+    return audit.as_document()
 
 
 def _no_run(folder: StoragePath) -> str:

@@ -23,7 +23,7 @@ MARGIN = 20.0
 LINE = 5.0
 """Height of a line of text in millimetres."""
 MUTED, BOX, LINES = (80, 88, 96), (243, 246, 249), (205, 212, 219)
-SHARES = {2: (38, 62), 3: (60, 20, 20), 4: (49, 17, 17, 17)}
+SHARES = {2: (38, 62), 3: (60, 20, 20), 4: (49, 17, 17, 17), 5: (42, 12, 12, 18, 16)}
 """Widths of the columns of tables with this many, in percent."""
 
 

@@ -1,13 +1,13 @@
 """A certificate in sentences and tables, from which the page and the PDF are drawn."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hamu_ray.certificate import words
 from hamu_ray.certificate.document import measures_shown
 from hamu_ray.results.outcome import NO_REFERENCE
-from hamu_ray.results.wording import NONE, capitalised, duration, number
+from hamu_ray.results.wording import NONE, duration
 from hamu_ray.results.wording import words as spaced
 
 
@@ -151,33 +151,43 @@ def _judged(certificate: Mapping[str, Any]) -> Section:
 
 
 def _attacks(certificate: Mapping[str, Any]) -> Section:
-    attacks = certificate["attacks"]
-    if attacks is None:
+    findings = words.findings_of(certificate)
+    if not findings:
         return Section("Attacks", ("None were run.",))
-    rows = tuple((capitalised(path), value) for path, value in _flat(attacks))
+    rows = tuple(
+        (
+            words.ATTACKS.get(found["metric"], spaced(found["metric"])),
+            _cell(found["original"]),
+            _cell(found["value"]),
+            _range(found["references"]),
+            words.VERDICTS[found["passes"]],
+        )
+        for found in findings
+    )
+    durable = {
+        True: "they bring back no more than that",
+        False: "they DO bring back more than that",
+        None: "",
+    }
+    lasting = durable[certificate["attacks"]["durable"]]
     return Section(
         "Attacks",
-        ("Attempts to recover what was removed, or to tell that it once was there.",),
-        Table(("attack", "result"), rows),
+        (
+            "Attempts to tell that the data once were there, or to bring them back, compared with the same on models "
+            "without the data. Where there are several of those, the range is where another one is expected (95 %).",
+            *(
+                [f"Attacks that bring knowledge back bring {lasting} of it than to models without the data."]
+                if lasting
+                else []
+            ),
+        ),
+        Table(("attack", "before", "after", "models without the data", "after is"), rows),
     )
 
 
-def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the values of nested data with their keys as words; short lists of numbers stay together."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _flat(item, f"{path}, {spaced(key)}" if path else spaced(key))
-    elif isinstance(value, Sequence) and not isinstance(value, str):
-        if any(isinstance(item, Mapping | list) for item in value) or len(value) > SHORT_LIST:
-            yield path, f"{len(value):,} values, in the JSON file"
-        else:
-            yield path, " to ".join(map(number, value)) if len(value) == 2 else ", ".join(map(number, value))
-    else:
-        yield path, number(value)
-
-
-SHORT_LIST = 6
-"""Maximum length of a list that a table shows."""
+def _range(spread: Mapping[str, Any]) -> str:
+    mean, low, high = (spread[name] for name in ("mean", "low", "high"))
+    return _cell(mean) if low is None or high is None else f"{_cell(low)} to {_cell(high)}"
 
 
 def _code(certificate: Mapping[str, Any]) -> Section:

@@ -34,6 +34,29 @@ MEASURES: Mapping[str, str] = {
 }
 """The metrics that a certificate's page explains, in the page's order; its JSON has all."""
 
+ATTACKS: Mapping[str, str] = {
+    "lira_auc": "How well an attack (LiRA) tells the removed data from new data (0.5: by chance alone)",
+    "lira_tpr_at_1_fpr": "Share of the removed data that it finds with at most 1 % false alarms",
+    "lira_online_auc": "How well it tells the model from models without the data (0.5: by chance alone)",
+    "lira_online_tpr_at_1_fpr": "Share of the removed data by which it does, with at most 1 % false alarms",
+    "rmia_auc": "How well another attack (RMIA) tells the removed data from new data (0.5: by chance alone)",
+    "rmia_tpr_at_1_fpr": "Share of the removed data that it finds with at most 1 % false alarms",
+    "klom_p95": "Distance from models without the data on the worst twentieth of the removed data (0 is best)",
+    "relative_test_p": "Probability of so large a distance for one more model without the data",
+    "relative_test_smallest_p": "The smallest such probability that this number of models can show",
+    "relearning_area": "Knowledge that brief further training brings back (0: none, 1: half of what was known)",
+    "relearning_steps": "Steps of further training until half of what was known is back",
+    "forget_confidence": "Probability that the model gives to the removed data",
+    "forget_confidence_8_bit": "The same after its numbers were rounded to 8 bits",
+    "forget_confidence_4_bit": "The same after its numbers were rounded to 4 bits",
+    "quantisation_gain_8_bit": "What rounding to 8 bits adds to that probability",
+    "quantisation_gain_4_bit": "What rounding to 4 bits adds to that probability",
+}
+"""The numbers of attacks."""
+
+VERDICTS: Mapping[bool | None, str] = {True: "like them", False: "UNLIKE them", None: "not decided"}
+"""How an attack's number compares with those of models without the data."""
+
 STANDS_FOR: Mapping[str, str] = {
     "none": "Nobody trained a model without the removed data. A model that never saw the class is assumed to get "
     "none of it right; all claims rest on that assumption.",
@@ -118,6 +141,12 @@ def _name(path: str) -> str:
     return path.replace("\\", "/").rpartition("/")[2]
 
 
+def findings_of(certificate: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the findings of all attacks, in order; empty without an audit."""
+    attacks = (certificate["attacks"] or {}).get("attacks", {})
+    return [found for result in attacks.values() for found in result["findings"]]
+
+
 def limits(certificate: Mapping[str, Any]) -> list[str]:
     """Return what weakens the claims of a certificate, in sentences; empty if nothing does."""
     ended, reference = certificate["unlearning"], certificate["reference"]["kind"]
@@ -143,7 +172,12 @@ def limits(certificate: Mapping[str, Any]) -> list[str]:
             "The model does NOT behave like one that never saw the data: on a scale from 0 to 1, it resembles one by "
             f"{resemblance:.2f}. It knows more of the data than such a model, or was driven further away from them."
         )
-    if certificate["attacks"] is None:
+    findings = findings_of(certificate)
+    if failed := [ATTACKS.get(f["metric"], f["metric"]) for f in findings if f["passes"] is False]:
+        found.append(
+            f"By {len(failed)} of {len(findings)} numbers of attacks it is UNLIKE models without the data."
+        )
+    if not findings:
         found.append("No attacks on the unlearned model were run beyond the measures above.")
     if certificate["reference"]["seeds"] == 1 and reference not in NO_REFERENCE:
         found.append(

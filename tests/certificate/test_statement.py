@@ -1,6 +1,7 @@
 """What a certificate says."""
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -8,16 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Make
+from conftest import MODEL, Make
 
 from hamu_ray.certificate.document import certificate_of
 from hamu_ray.certificate.evidence import read_evidence
 from hamu_ray.certificate.make import PAGE, PDF, certify
 from hamu_ray.certificate.statement import Section, statement_of
-from hamu_ray.certificate.words import DOUBTS, MEASURES, STANDS_FOR, asked
-from hamu_ray.metrics.table import MODEL
+from hamu_ray.certificate.words import ATTACKS, DOUBTS, MEASURES, STANDS_FOR, asked
+from hamu_ray.config.sources.document import ConfigError
+from hamu_ray.metrics.attacks.names import ATTACK, DURABLE
+from hamu_ray.metrics.attacks.spread import Spread
+from hamu_ray.metrics.table import MODEL as METRICS
+from hamu_ray.results.audit.file import write_audit
+from hamu_ray.results.audit.finding import AttackResult, Audit, Finding
 from hamu_ray.results.folder import AUDIT_FILE
 from hamu_ray.results.outcome import NO_REFERENCE
+from hamu_ray.results.provenance import sha256_of
 from hamu_ray.tasks.start import Origin
 
 WITHOUT: dict[str, Any] = {
@@ -36,7 +43,7 @@ def sections_of(folder: Path) -> dict[str, Section]:
 
 
 def test_explained_metrics_exist() -> None:
-    assert set(MEASURES) <= {name for metrics in MODEL.values() for name in metrics}
+    assert set(MEASURES) <= {name for metrics in METRICS.values() for name in metrics}
 
 
 @pytest.mark.parametrize("kind", ["none", "held_out", "base"])
@@ -81,19 +88,38 @@ def test_a_good_run_has_only_the_limits_of_all_runs(make: Make) -> None:
     assert len(certificate_of(read_evidence(make()))["limits"]) == 2  # no attacks, one reference
 
 
-def test_attacks_are_shown_where_an_audit_was_made(make: Make) -> None:
+def test_attacks_are_explained_where_an_audit_was_made(make: Make) -> None:
     folder = make()
     assert sections_of(folder)["Attacks"].sentences == ("None were run.",)
-    audit = {"lira": {"auc": 0.52, "interval": [0.45, 0.59]}, "curve": list(range(100)), "digest": "x"}
-    (folder / AUDIT_FILE).write_text(json.dumps(audit))
+    findings = (
+        Finding("lira_auc", 0.72, 0.99, Spread(0.5, 0.45, 0.59, 4), passes=False),
+        Finding("rmia_auc", 0.5, 0.9, Spread(0.51, math.nan, math.nan, 1), reason="one reference"),
+    )
+    result = AttackResult("lira", "k", findings, 1.0, {"model": [0.1] * 100})
+    write_audit(folder, Audit(sha256_of(MODEL), {"lira": result}))
     table = sections_of(folder)["Attacks"].table
     assert table is not None
-    assert table.rows == (
-        ("Lira, auc", "0.5200"),
-        ("Lira, interval", "0.4500 to 0.5900"),
-        ("Curve", "100 values, in the JSON file"),
-    )
+    assert [row[1:] for row in table.rows] == [
+        ("0.99", "0.72", "0.45 to 0.59", "UNLIKE them"),
+        ("0.90", "0.50", "0.51", "not decided"),
+    ]
     assert "No attacks" not in limits_of(folder)
+    assert "By 1 of 2 numbers of attacks it is UNLIKE" in limits_of(folder)
+    certify(folder, None, folder)
+
+
+def test_an_audit_of_another_model_is_refused(make: Make) -> None:
+    folder = make()
+    write_audit(folder, Audit("0" * 64, {}))
+    with pytest.raises(ConfigError, match="of another model"):
+        read_evidence(folder)
+    (folder / AUDIT_FILE).write_text("{}")
+    with pytest.raises(ConfigError, match="damaged"):
+        read_evidence(folder)
+
+
+def test_every_number_of_an_attack_is_explained() -> None:
+    assert set(ATTACKS) == set(ATTACK) - {DURABLE}
 
 
 def test_undefined_numbers_are_none(make: Make) -> None:
