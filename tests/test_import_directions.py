@@ -75,8 +75,8 @@ TABLE: Mapping[str, Room] = {
     "preflight": Room("config methods metrics storage tasks tracking", "", f"{NUMBERS} {FILES}"),
     "workers": Room(
         "config engine pairing results storage terminal",
-        "ray torch",
-        f"cloudpickle pandas rich safetensors {NUMBERS} {FILES}",
+        "ray torch pyarrow",
+        f"cloudpickle pandas rich pyarrow safetensors {NUMBERS} {FILES}",
     ),
     "reports": Room(
         "config metrics results storage terminal tracking",
@@ -89,13 +89,13 @@ TABLE: Mapping[str, Room] = {
     "tuning": Room(
         "config preflight reports results storage terminal tracking workers",
         "ray optuna numpy yaml",
-        f"cloudpickle pandas rich torch safetensors plotly matplotlib {NUMBERS} {FILES}",
+        f"cloudpickle pandas rich pyarrow torch safetensors plotly matplotlib {NUMBERS} {FILES}",
     ),
     "selection": Room("config preflight results storage terminal tuning", "", f"rich {NUMBERS} {FILES}"),
     "auditing": Room(
         "config engine methods metrics pairing reports results storage tasks terminal tracking workers",
         "torch numpy",
-        f"rich safetensors plotly matplotlib jinja2 optuna sklearn cloudpickle pandas {NUMBERS} {FILES}",
+        f"rich safetensors plotly matplotlib jinja2 optuna sklearn cloudpickle pandas pyarrow {NUMBERS} {FILES}",
     ),
     "api": Room(
         "config engine methods metrics preflight results selection storage tasks tuning workers",
