@@ -25,6 +25,7 @@ from hamu_ray.results.outcome import Status
 from hamu_ray.results.reader import read_sweep
 from hamu_ray.results.summary import method_of
 from hamu_ray.results.sweep_result import SweepResult
+from hamu_ray.results.items import ITEMS_FILE
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.tracking.reader import MlflowReader
 from tests.sweep_processes import log_of, ray_processes, start, wait_until, write_space
@@ -123,6 +124,9 @@ def test_an_undisturbed_sweep_leaves_its_front(undisturbed: Path) -> None:
     assert 1 <= len(pd.read_csv(folder / "front.csv")) <= TRIALS
     for name in ("front.png", "front.html", "trials.csv", "report.html"):
         assert (folder / name).stat().st_size > 0
+    on_front = pd.read_csv(folder / "front.csv", dtype={"trial_id": str})["trial_id"]
+    measured = {path.parent.name for path in folder.glob(f"trials/*/{ITEMS_FILE}")}
+    assert measured == set(on_front), "single examples are measured on the front alone"
     for path in folder.glob("trials/*/run.yaml"):
         load_run(path)  # runs as it is
 

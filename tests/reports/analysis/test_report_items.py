@@ -139,8 +139,8 @@ def test_the_page_shows_the_examples_of_every_point(sweep: SweepResult) -> None:
     (problem,) = problems_of([sweep])
     assert len(points_with_items(problem)) == 3
     page = render([sweep], "made")
-    assert page.count('class="point"') == 3
-    assert page.count('<div class="point" data-said=') - page.count(" hidden>") == 1
+    assert page.count('class="front-point"') == 3
+    assert page.count('<div class="front-point" data-said=') - page.count(" hidden>") == 1
     assert page.count("data:image/png;base64,") >= 2 * 24
     assert "&lt;zero&gt;" in page
     assert "<zero>" not in page

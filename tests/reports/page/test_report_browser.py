@@ -1,12 +1,16 @@
 """The page in a real browser: charts are drawn, tables sort, no network access, and it fits on a phone."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hamu_ray.reports.page.page import render
+from hamu_ray.results.reader import read_sweep
 from hamu_ray.results.sweep_result import SweepResult
+from tests.made_items import write_images, write_texts
+from tests.made_store import OBJECTIVES, fill, made_record, points, sweep_config
 
 pytestmark = pytest.mark.browser
 
@@ -18,6 +22,26 @@ DRAW_ALL = "dispatchEvent(new Event('beforeprint')); dispatchEvent(new Event('af
 def file(study: SweepResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(render([study], "study"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a sweep with single examples beside the two points of its front."""
+    folder = tmp_path_factory.mktemp("examples")
+    config = sweep_config({"method.name": {"grid": ["hamu-q", "gdiff"]}})
+    sweep = folder / "sweeps" / "made"
+    records = [
+        replace(
+            made_record(number, config, point, sweep), measures=dict(zip(OBJECTIVES, values, strict=True))
+        )
+        for number, (point, values) in enumerate(zip(points(config), ((0.9, 0.5), (0.5, 0.9)), strict=True))
+    ]
+    fill(folder, config, name="made", records=records)
+    write_images(sweep / "trials" / "0000")
+    write_texts(sweep / "trials" / "0001")
+    path = folder / "report.html"
+    path.write_text(render([read_sweep(sweep)], "made"))
     return path
 
 
@@ -105,3 +129,28 @@ def test_more_measures_are_shown_on_demand(page) -> None:
     assert not extra.is_visible()
     page.locator("button.more").click()
     assert extra.is_visible()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_slider_moves_along_the_front(browser, examples: Path, width: int) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(examples.as_uri())
+    section = page.locator("section[id$=examples]")
+    points, slider = section.locator(".front-point"), section.locator(".along input")
+    assert points.count() == 2
+    for place, content in ((0, ".texts li"), (1, ".images li"), (0, ".texts li")):
+        slider.fill(str(place))
+        assert [points.nth(at).is_visible() for at in range(2)] == [place == 0, place == 1]
+        shown = points.nth(place)
+        assert section.locator("output").inner_text() == shown.get_attribute("data-said")
+        assert shown.locator(content).first.is_visible()
+        chart = shown.locator(".chart").first
+        chart.scroll_into_view_if_needed()
+        chart.locator(".main-svg").first.wait_for()
+        widths = [one.bounding_box()["width"] for one in (chart, chart.locator(".main-svg").first)]
+        assert widths[0] == pytest.approx(widths[1], abs=2)
+        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert complaints == []
+    page.close()

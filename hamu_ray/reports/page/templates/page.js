@@ -104,7 +104,7 @@
   }
 
   for (const slider of document.querySelectorAll(".along input")) {
-    const points = [...slider.closest("section").querySelectorAll(".point")];
+    const points = [...slider.closest("section").querySelectorAll(".front-point")];
     const name = slider.closest(".along").querySelector("output");
     const show = () => {
       points.forEach((point, place) => { point.hidden = place !== Number(slider.value); });
