@@ -21,11 +21,11 @@ from hamu_ray.config.sources.files import load_run
 from hamu_ray.metrics.table import COSTS
 from hamu_ray.results.durable.sealed import read_sealed, write_sealed
 from hamu_ray.results.folder import HARDNESS_FILE, MODEL_FILE, RUN_FILE, read_records
+from hamu_ray.results.items import ITEMS_FILE
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.reader import read_sweep
 from hamu_ray.results.summary import method_of
 from hamu_ray.results.sweep_result import SweepResult
-from hamu_ray.results.items import ITEMS_FILE
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.tracking.reader import MlflowReader
 from tests.sweep_processes import log_of, ray_processes, start, wait_until, write_space
