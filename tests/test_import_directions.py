@@ -81,7 +81,7 @@ TABLE: Mapping[str, Room] = {
     "reports": Room(
         "config metrics results storage terminal tracking",
         "plotly matplotlib jinja2 numpy scipy yaml optuna",
-        f"cloudpickle pandas sklearn rich {NUMBERS} {FILES}",
+        f"cloudpickle pandas pyarrow sklearn rich {NUMBERS} {FILES}",
     ),
     "certificate": Room(
         "config metrics results storage", "cryptography fpdf rfc8785 jinja2 yaml", f"{NUMBERS} {FILES}"
@@ -100,7 +100,7 @@ TABLE: Mapping[str, Room] = {
     "api": Room(
         "config engine methods metrics preflight results selection storage tasks tuning workers",
         "torch numpy cloudpickle",
-        f"ray pandas optuna rich safetensors plotly matplotlib mlflow {NUMBERS} {FILES}",
+        f"ray pandas pyarrow optuna rich safetensors plotly matplotlib mlflow {NUMBERS} {FILES}",
     ),
     "command": Room("config storage", "", FILES),
     "tune": Room("command config preflight tuning", "", FILES),

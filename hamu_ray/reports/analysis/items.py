@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hamu_ray.metrics.tokens import Floats
 from hamu_ray.reports.analysis.problems import Problem, SeedGroup
 from hamu_ray.results.items import ITEMS_FILE, LAYERS_FILE, ItemTable, load_items, load_layers
 
@@ -19,6 +19,8 @@ BINS = 30
 
 LEAST_LOSS = 1e-6
 """Losses below are counted as this: the axis is logarithmic."""
+
+Floats = NDArray[np.float64]
 
 logger = logging.getLogger(__name__)
 
