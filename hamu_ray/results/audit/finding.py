@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from hamu_ray.metrics.attacks.names import BITS, DURABLE, RELEARNING_AREA, quantised
@@ -44,6 +44,18 @@ class Finding:
             return number(spread.mean)
         return f"{number(spread.mean)} [{number(spread.low)}, {number(spread.high)}]"
 
+    def as_document(self) -> dict[str, Any]:
+        """Return it as plain data for JSON, without its name."""
+        *interval, count = self.references
+        known = dict(zip(("mean", "low", "high"), map(finite_or_none, interval), strict=True))
+        return {
+            "value": finite_or_none(self.value),
+            "original": finite_or_none(self.original),
+            "references": {**known, "references": count},
+            "passes": self.passes,
+            "reason": self.reason,
+        }
+
 
 @dataclass(frozen=True)
 class AttackResult:
@@ -83,12 +95,17 @@ class Audit:
         return known if self.durable is None else {**known, DURABLE: float(self.durable)}
 
     def as_document(self) -> dict[str, Any]:
-        """Return it as plain data for JSON."""
-        results = {name: asdict(result) for name, result in self.attacks.items()}
+        """Return it as plain data for JSON, with null for undefined numbers."""
+        results = {}
         for name, result in self.attacks.items():
-            results[name]["findings"] = [
-                {**asdict(finding), "references": finding.references._asdict()} for finding in result.findings
-            ]
+            findings = {finding.metric: finding.as_document() for finding in result.findings}
+            curves = {curve: list(values) for curve, values in result.curves.items()}
+            results[name] = {
+                "findings": findings,
+                "curves": curves,
+                "seconds": result.seconds,
+                "key": result.key,
+            }
         return {"model": self.model, "durable": self.durable, "attacks": results}
 
 
@@ -96,12 +113,28 @@ def audit_of(document: Mapping[str, Any]) -> Audit:
     """Return the audit of an `Audit.as_document`."""
     attacks = {}
     for name, result in document["attacks"].items():
-        findings = tuple(
-            Finding(**{**finding, "references": Spread(**finding["references"])})
-            for finding in result["findings"]
-        )
-        attacks[name] = AttackResult(**{**result, "findings": findings})
+        findings = tuple(finding_of(metric, found) for metric, found in result["findings"].items())
+        attacks[name] = AttackResult(name, **{**result, "findings": findings})
     return Audit(document["model"], attacks)
+
+
+def finding_of(metric: str, document: Mapping[str, Any]) -> Finding:
+    """Return the finding of a `Finding.as_document`."""
+    known = document["references"]
+    mean, low, high = (number_or_nan(known[key]) for key in ("mean", "low", "high"))
+    value, original = (number_or_nan(document[key]) for key in ("value", "original"))
+    spread = Spread(mean, low, high, known["references"])
+    return Finding(metric, value, original, spread, document["passes"], document["reason"])
+
+
+def finite_or_none(value: float) -> float | None:
+    """Return a number, or None if it is not finite, which JSON cannot hold."""
+    return float(value) if math.isfinite(value) else None
+
+
+def number_or_nan(value: float | None) -> float:
+    """Return what `finite_or_none` was given, NaN for infinite numbers too."""
+    return math.nan if value is None else value
 
 
 def durable(findings: Iterable[Finding]) -> bool | None:
