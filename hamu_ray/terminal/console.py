@@ -39,10 +39,13 @@ class Console(RichConsole):
         self.print(content, soft_wrap=True)
 
     def columns(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print rows of text below a header; the first column is left-aligned, the others right-aligned."""
+        """Print rows of text below a header; the first column is left-aligned, the others right-aligned.
+
+        On a narrow terminal texts continue on the next line, so that names and numbers stay whole.
+        """
         content = Table(box=None)
         for i, title in enumerate(header):
-            content.add_column(Text(title), justify="right" if i else "left")
+            content.add_column(Text(title), justify="right" if i else "left", overflow="fold")
         for row in rows:
             content.add_row(*map(Text, row))
         self.print(content)
