@@ -28,13 +28,16 @@ def make_parser(name: str, description: str, config_help: str) -> argparse.Argum
 def run_command(main: Callable[[], int], again: str = "then run the same command again") -> NoReturn:
     """Run a command; errors that the user can fix end it with one line.
 
-    The exit code is 2 for an invalid configuration, and 1 for a storage that cannot be written; ``again`` describes how
-    to continue afterwards.
+    The exit code is 2 for an invalid configuration, 1 for a storage that cannot be written, and 130 for Ctrl-C;
+    ``again`` describes how to continue afterwards.
     """
     try:
         code = main()
     except ConfigError as error:
         code = _say(str(error), 2)
+    except KeyboardInterrupt:
+        print(f"interrupted; {again.removeprefix('then ')}", file=sys.stderr)
+        code = 130
     except Exception as error:
         lost = storage_error(error)
         if lost is None:

@@ -100,6 +100,18 @@ def test_errors_are_one_line_for_all_contents(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err == "error: x.yaml: two lines and spaces\n"
 
 
+def test_an_interrupt_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also the second one, while a sweep is closing after the first."""
+
+    def main() -> int:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(main, "the same command goes on")
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "interrupted; the same command goes on\n"
+
+
 def test_dry_run(tmp_path: Path) -> None:
     ended = command(tmp_path, "tune", str(DIGITS), "--dry-run", "--set", "search.samples=3")
     assert (ended.stderr, ended.returncode) == ("", 0)

@@ -1,6 +1,8 @@
 """How much space the rest of a sweep needs, for the message of a full disk."""
 
 import errno
+import math
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +27,7 @@ def space_noted(plan: SweepPlan) -> Iterator[None]:
         if lost is not None and lost.errno in FULL:
             left = plan.trials - len(list((plan.folder / TRIALS).glob(f"*/{RECORD_FILE}")))
             size = largest_trial(plan)
-            if left and size:
+            if left * size > free_space(plan.folder):
                 need = left * size / MEGABYTE
                 error.add_note(f"the {counted(left, 'trial')} left to run need about {need:,.0f} MB")
         raise
@@ -37,6 +39,14 @@ def largest_trial(plan: SweepPlan) -> int:
         return 0
     folders = (plan.results / TRIALS).glob("*/")
     return max((sum(_size(path) for path in folder.rglob("*")) for folder in folders), default=0)
+
+
+def free_space(folder: Path) -> float:
+    """Return the free space of a folder's file system in bytes; infinite if the folder is gone."""
+    try:
+        return shutil.disk_usage(folder).free
+    except FileNotFoundError:
+        return math.inf
 
 
 def _size(path: Path) -> int:

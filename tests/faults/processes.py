@@ -106,7 +106,7 @@ def interrupted(times: int, number: signal.Signals) -> Callable[[Path, Path], No
             with contextlib.suppress(ProcessLookupError):
                 sweep.driver.send_signal(number)
             time.sleep(0.5)
-        sweep.ends(130, "interrupted; to resume, repeat the command with --resume")
+        sweep.ends(130, "interrupted; ", "--resume")
         sweep.resumes()
         assert_nothing_lost(sweep, undisturbed)
 
