@@ -4,15 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from quick_digits import quick_run
+from quick_digits import MORE, ORIGINALS, REFERENCES, quick_run
 
 from hamu_ray.auditing.evidence import Evidence
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.seeds import seed_models
 from hamu_ray.results.outcome import Verdict
-
-ORIGINALS, REFERENCES, MORE = 4, 8, 4
-"""Numbers of models; some more references are models that are known to have forgotten."""
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import MORE, REFERENCES
-from quick_digits import FORGOTTEN
+from quick_digits import FORGOTTEN, MORE, REFERENCES
 from torch import nn
 
 from hamu_ray.auditing.attacks import audit_model

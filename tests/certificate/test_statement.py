@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MODEL, Make
+from made_run import MODEL, Make
 
 from hamu_ray.certificate.document import certificate_of
 from hamu_ray.certificate.evidence import read_evidence

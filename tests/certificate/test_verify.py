@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Make
+from made_run import Make
 
 from hamu_ray import certify as command
 from hamu_ray.certificate.keys import new_key

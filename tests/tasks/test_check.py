@@ -47,7 +47,7 @@ def test_what_is_wrong_with_a_folder(broken_folder: Path) -> None:
         "forget.label: there is no class 'cow'; the classes are 0=cat, 1=dog"
     )
     assert error_of(ImagesData(path=path), ForgetClass(), ForgetRandom(share=0.01)) == (
-        "forget.share: 0.01 of 8 training images is empty"
+        "forget.share: 0.01 of 8 training images is empty; raise it"
     )
 
 

@@ -49,6 +49,8 @@ def test_three_ranks_measure_what_one_does(tmp_path: Path, made: Any, subset: in
     losses = [one.per_item["forget_losses"] for one in (*measured, alone)]  # type: ignore[attr-defined]
     assert losses[0] == losses[1] == losses[2] == pytest.approx(losses[3], rel=1e-5)
     reference = task.evaluate(model, Alone())  # compared on the same draw
+    for one in (alone, reference):  # in batches of other sizes, losses differ in the last digits
+        one.per_item = {name: [round(value, 4) for value in values] for name, values in one.per_item.items()}
     assert task.compare(alone, None, reference)["forget_quality"] == 1.0
 
 
