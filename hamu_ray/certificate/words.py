@@ -144,7 +144,11 @@ def _name(path: str) -> str:
 def findings_of(certificate: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the findings of all attacks, in order; empty without an audit."""
     attacks = (certificate["attacks"] or {}).get("attacks", {})
-    return [found for result in attacks.values() for found in result["findings"]]
+    return [
+        {"metric": metric, **found}
+        for result in attacks.values()
+        for metric, found in result["findings"].items()
+    ]
 
 
 def limits(certificate: Mapping[str, Any]) -> list[str]:
