@@ -11,11 +11,12 @@ NOTEBOOK = Path(__file__).parents[2] / "docs" / "python.ipynb"
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(1800)
 def test_the_tutorial_runs(tmp_path: Path, cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "kept without outputs"
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    NotebookClient(notebook, timeout=1500, resources={"metadata": {"path": str(tmp_path)}}).execute()
     texts = [
         output.get("text", "") + output.get("data", {}).get("text/plain", "")
         for cell in notebook.cells
