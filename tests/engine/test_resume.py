@@ -29,7 +29,7 @@ CASES: dict[str, dict[str, Any]] = {
             "constraint_fraction": 0.5,
             "trust_region": True,
         },
-        "optimizer": {"learning_rate": 3.0},
+        "optimizer": {"learning_rate": 100.0},
     },
 }
 
