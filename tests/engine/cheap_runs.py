@@ -19,9 +19,9 @@ from hamu_ray.results.outcome import Outcome, Report, Verdict
 
 CHEAP: Mapping[str, Any] = {
     "training": {
-        "epochs": 4,
+        "epochs": 6,
         "batch_size": 64,
-        "optimizer": {"name": "adamw", "learning_rate": 0.01, "schedule": "cosine"},
+        "optimizer": {"name": "sgd", "learning_rate": 0.1, "schedule": "cosine"},
     },
     "batch": {"retain": 48, "forget": 48},
     "duration": {"steps": 4},

@@ -121,7 +121,7 @@ def test_loss_above_stops_at_the_first_evaluation_that_sees_it(
 def test_the_reference_s_forget_loss_ends_any_method(resident: Resident, folder: Path, bases: Bases) -> None:
     forgetting = {"method": {"name": "gdiff"}, "optimizer": {"learning_rate": 0.1}, "duration": {"steps": 30}}
     watched = {"evaluation": {"every_steps": 1, "subset": 1000}}
-    free = done(cheap_run(**forgetting, **watched), resident, folder)
+    free = done(cheap_run(**forgetting, **watched, stop={"collapse_ratio": None}), resident, folder)
     level = bases[1].measures["forget_loss"]
     losses = {r.step: r.measures["forget_loss"] for r in free.recorder.of("unlearning") if r.measures}
     reached = next(step for step, loss in losses.items() if loss >= level)
@@ -134,7 +134,7 @@ def test_the_reference_s_forget_loss_ends_any_method(resident: Resident, folder:
     assert (stopped.outcome.status, stopped.outcome.steps) == (Status.FINISHED, reached)
     assert stopped.outcome.reason == f"forget loss {losses[reached]:.4g} reached the reference's {level:.4g}"
     assert "mia_confidence" in stopped.outcome.measures, "measured in full at the end"
-    assert stopped.outcome.measures["forget_loss"] < losses[29], "it would have gone on"
+    assert stopped.outcome.measures["forget_loss"] < max(losses.values()), "it would have gone on"
     # A model that is already at the reference's level has nothing to forget: no step is taken.
     there = {"original": {"path": str(stopped.folder)}, "reference": {"path": str(bases[1].path)}}
     at_once = done(
@@ -147,16 +147,24 @@ def test_the_reference_s_forget_loss_ends_any_method(resident: Resident, folder:
 
 
 @pytest.mark.parametrize(
-    ("name", "ratio", "infeasible"), [("hamu-q", 0.2, "least_step"), ("hamu-u", 0.02, "skip")]
+    ("name", "ratio", "infeasible", "learning_rate", "steps"),
+    [("hamu-q", 0.2, "least_step", 0.03, 60), ("hamu-u", 0.02, "skip", 0.1, 30)],
 )
 def test_with_a_target_forgetting_ends_near_the_reference(
-    name: str, ratio: float, infeasible: str, resident: Resident, folder: Path, bases: Bases
+    name: str,
+    ratio: float,
+    infeasible: str,
+    learning_rate: float,
+    steps: int,
+    resident: Resident,
+    folder: Path,
+    bases: Bases,
 ) -> None:
     start, level = (base.measures["forget_loss"] for base in bases)
     method = {"name": name, "constraint_ratio": ratio, "infeasible": infeasible}
     forgetting = {
-        "optimizer": {"learning_rate": 0.1},
-        "duration": {"steps": 30},
+        "optimizer": {"learning_rate": learning_rate},
+        "duration": {"steps": steps},
         "stop": {"collapse_ratio": None},
     }
     free = done(cheap_run(**forgetting, method=method), resident, folder)
@@ -166,15 +174,15 @@ def test_with_a_target_forgetting_ends_near_the_reference(
         folder.with_name("held"),
     )
     assert free.outcome.measures["forget_loss"] > 1.9 * level, "without a target it goes on"
-    assert held.outcome.measures["forget_loss"] == pytest.approx(level, rel=0.25)
+    assert held.outcome.measures["forget_loss"] == pytest.approx(level, rel=0.35)
     assert held.outcome.measures["retain_loss"] < free.outcome.measures["retain_loss"]
     losses = held.recorder.history["step_forget_loss"]
     remaining = [min(max((level - loss) / (level - start), 0), 1) for loss in losses]
     asked = held.recorder.history["constraint"]
     if name == "hamu-q":
-        assert asked == pytest.approx([ratio * 0.1 * part for part in remaining], rel=1e-4, abs=1e-7)
+        assert asked == pytest.approx([ratio * learning_rate * part for part in remaining], rel=1e-4, abs=1e-7)
     else:
-        assert asked[0] == pytest.approx(ratio * 0.1, rel=0.01)
+        assert asked[0] == pytest.approx(ratio * learning_rate, rel=0.01)
 
 
 def assert_collapsed_honestly(run: Done) -> None:

@@ -1,6 +1,7 @@
 """A radius that adapts to the agreement of predicted and actual changes."""
 
 import math
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,12 @@ def test_how_often_promises_are_compared(
 def test_a_run_that_diverges_ends_within_the_guarantee_with_a_trust_region(
     resident: Resident, folder: Path
 ) -> None:
-    def ended(trust_region: bool):
+    def ended(trust_region: bool) -> Done:
         method = {"name": "hamu-q", "constraint_split": "exact", "constraint_fraction": 0.3}
         run = cheap_run(
             method={**method, "trust_region": trust_region},
             optimizer={"learning_rate": 1.0},
-            duration={"steps": 60},
+            duration={"steps": 30},
             forget={"kind": "class", "label": 0, "rho": 0.5},
             training={"epochs": 15},
         )
@@ -53,5 +54,7 @@ def test_a_run_that_diverges_ends_within_the_guarantee_with_a_trust_region(
     assert held.outcome.status is Status.FINISHED
     assert held.outcome.guaranteed
     assert min(held.recorder.history["radius_scale"]) < 1
-    assert all(map(math.isfinite, held.recorder.history["promise_kept"]))
-    assert looked_at(free) == [1, 50]
+    kept = held.recorder.history["promise_kept"]
+    assert all(map(math.isfinite, kept))
+    assert 0.5 < statistics.median(kept[15:]) < 2, "once the radius is small enough, the linear model holds"
+    assert looked_at(free) == [1]

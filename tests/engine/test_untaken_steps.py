@@ -52,12 +52,14 @@ def test_a_refused_step_is_taken_back_whole(
     }
     stepper = stepper_of(resident, bases[0], method=method, optimizer=optimizer, duration={"steps": 40})
     refused = []
-    for step in range(8):
+    for step in range(40):
         before = kept(stepper)
         diagnostics, _ = stepper(step)
         refused.append(bool(diagnostics["step_refused"]))
         assert equal(before, kept(stepper)) == refused[-1]
-    assert set(refused) == {True, False}, "else it shows nothing"
+        if step > 6 and set(refused) == {True, False}:
+            return
+    pytest.fail("steps of one kind show nothing")
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["momentum", "adamw"])
