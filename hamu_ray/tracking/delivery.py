@@ -120,7 +120,13 @@ class Delivery:
             named = {"parent": self.runs[arguments["parent"]]} if "parent" in arguments else {}
             self.runs[run] = self._starts[call](run, **{**arguments, **named})
         else:
+            if "paths" in arguments:
+                arguments = {**arguments, "paths": [self._place(path) for path in arguments["paths"]]}
             self._calls[call](self.runs[run], **arguments)
+
+    def _place(self, path: str) -> str:
+        """Return where a file is that the outbox names relative to the sweep's folder."""
+        return path if "://" in path else str(self.folder / path)
 
 
 class OutboxSender:
