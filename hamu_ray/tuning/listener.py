@@ -81,6 +81,15 @@ class Usage:
         """The fraction of that time spent on gradient steps and evaluation."""
         return self.worked / (self.seconds * self.at_once) if self.at_once else math.nan
 
+    def end(self, began: float, now: float, worked: float) -> None:
+        """Count a trial that has ended, with its seconds of work.
+
+        What it worked before ``began``, when this driver started it, was under another driver of the sweep.
+        """
+        self.ended = now
+        if not math.isnan(worked):
+            self.worked += min(worked, now - max(began, self.began))
+
 
 class SweepListener(tune.Callback):
     """The callback. It runs in the driver, the only process that writes to tracking."""
@@ -183,8 +192,8 @@ class SweepListener(tune.Callback):
     def _finish(self, state: TrialState) -> None:
         seconds = time.monotonic() - state.began
         record = replace(make_record(state, self.plan.results), trial_seconds=seconds)
-        self.usage.ended = time.monotonic()
-        self.usage.worked += sum(s for s in (record.unlearning_seconds, record.evaluation_seconds) if s == s)
+        worked = record.unlearning_seconds + record.evaluation_seconds
+        self.usage.end(state.began, time.monotonic(), worked)
         folder = self.plan.results / TRIALS / state.name
         self.outbox.log_metrics(state.name, record.costs, record.steps)
         files = [folder / name for name in (RUN_FILE, PROVENANCE_FILE, OUTCOME_FILE, HARDNESS_FILE)]
