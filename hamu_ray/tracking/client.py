@@ -18,11 +18,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hamu_ray.config.sources.credentials import without_credentials
 from hamu_ray.config.sources.key_paths import flatten
 from hamu_ray.results.trial import Status
 from hamu_ray.storage import local_copy, storage_path
-from hamu_ray.tracking import model_versions, store, ui_views
+from hamu_ray.tracking import access, model_versions, store, ui_views
 from hamu_ray.tracking.encoding import (
     PARAMETER_LENGTH,
     TAG_LENGTH,
@@ -73,8 +72,9 @@ Item = TypeVar("Item")
 class MlflowTracker(Tracker):
     """A `Tracker` that writes to an experiment of an MLflow store. Created by `MlflowTracker.open`."""
 
-    def __init__(self, client: "MlflowClient", uri: str, experiment_id: str) -> None:
+    def __init__(self, client: "MlflowClient", uri: str, experiment_id: str, experiment: str) -> None:
         self.uri = uri
+        self.experiment = experiment
         self.experiment_id = experiment_id
         self._client = client
 
@@ -105,12 +105,22 @@ class MlflowTracker(Tracker):
                 artifacts.mkdir(parents=True, exist_ok=True)
             with store.made_by_one(uri):
                 client = MlflowClient(tracking_uri=uri)
-                experiment_id = _find_or_create(client, experiment, artifacts)
+                experiment_id = access.find_or_create(client, experiment, artifacts)
         except Exception as error:  # mlflow, sqlalchemy and drivers raise many unrelated types
-            reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
-            where = f"MLflow experiment {experiment!r} in {store.shown(uri)}"
-            raise ValueError(f"cannot open {where}: {without_credentials(reason[0])}") from error
-        return cls(client, uri, experiment_id)
+            raise access.cannot("open", experiment, uri, error) from error
+        return cls(client, uri, experiment_id, experiment)
+
+    def check_writable(self) -> None:
+        """Write a run to the server and delete it; other stores were written when they were opened.
+
+        Raises:
+            ValueError: The server refuses it. One line with the remedy.
+        """
+        if store.is_server(self.uri):
+            try:
+                access.write_and_delete(self._client, self.experiment_id)
+            except Exception as error:  # mlflow and requests raise many unrelated types
+                raise access.cannot("write to", self.experiment, self.uri, error) from error
 
     def start_sweep(
         self, sweep: str, parameters: Mapping[str, Any], tags: Mapping[str, Any] | None = None
@@ -266,24 +276,6 @@ class MlflowTracker(Tracker):
         if long:
             self._client.log_dict(run_id, long, "long_parameters.json")
         return run_id
-
-
-def _find_or_create(client: "MlflowClient", name: str, artifacts: Path | None) -> str:
-    """Return the experiment's id. Another process may create it at the same time."""
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return str(client.create_experiment(name, artifacts.as_uri() if artifacts else None))
-        except MlflowException as error:
-            found = client.get_experiment_by_name(name)
-            if found is None:
-                raise error
-    if found.lifecycle_stage != "active":
-        remedy = f"mlflow experiments restore --experiment-id {found.experiment_id}"
-        raise ValueError(f"it was deleted; use another name, or:  {remedy}")
-    return str(found.experiment_id)
 
 
 def _batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:

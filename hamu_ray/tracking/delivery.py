@@ -16,6 +16,7 @@ from hamu_ray.config.sources.document import first_line
 from hamu_ray.results.durable.append_log import AppendLog, read_log
 from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.folder import OUTBOX_FILE, REFUSED_FILE, SENT_FILE
+from hamu_ray.tracking.access import denial
 from hamu_ray.tracking.outbox import Call, Start
 from hamu_ray.tracking.tracker import Tracker
 
@@ -135,6 +136,8 @@ class OutboxSender:
     def __init__(self, delivery: Delivery) -> None:
         """Start delivering."""
         self._delivery = delivery
+        self.obstacle = ""
+        """Why calls are waiting; empty if they are not."""
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
         self._thread.start()
@@ -151,8 +154,13 @@ class OutboxSender:
         try:
             self._delivery.send()
         except Exception as error:  # mlflow, sqlalchemy, requests and drivers raise many unrelated types
-            logger.warning("tracking waits: %s", without_credentials(first_line(error)))
+            reason = without_credentials(first_line(error))
+            obstacle = f"MLflow refuses access: {reason}" if denial(error) else "MLflow did not respond"
+            if obstacle != self.obstacle:
+                logger.warning("tracking waits: %s", reason)
+            self.obstacle = obstacle
             return False
+        self.obstacle = ""
         return True
 
     def close(self) -> int:

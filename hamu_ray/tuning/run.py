@@ -128,7 +128,7 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
             leave_items(plan, outbox, summary)
         waiting = sender.close()
         print_result(summary, plan.folder, tracker, console)
-        print_remarks(usage, delivery, waiting, console)
+        print_remarks(usage, delivery, waiting, sender.obstacle, console)
         report = None if waiting else try_report(plan.folder, tracker, delivery.runs[plan.name], console)
         if status is Status.INTERRUPTED:
             console.print("interrupted; to resume, repeat the command with --resume")
@@ -136,8 +136,8 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
     return SweepEnd(plan.folder, status, finished, report)
 
 
-def print_remarks(usage: Usage, delivery: Delivery, waiting: int, console: Console) -> None:
-    """Print how well the workers were used, and which records MLflow does not have."""
+def print_remarks(usage: Usage, delivery: Delivery, waiting: int, obstacle: str, console: Console) -> None:
+    """Print how well the workers were used, and which records MLflow does not have and why."""
     if usage.at_once:
         console.print(
             f"time     {usage.seconds:.0f} s since the first step, {usage.share:.0%} of it in steps and evaluation"
@@ -148,8 +148,9 @@ def print_remarks(usage: Usage, delivery: Delivery, waiting: int, console: Conso
         )
     if waiting:
         console.print(
-            f"MLflow did not respond: {waiting} records are waiting; send them with "
-            f"python -m hamu_ray.report {shown(delivery.folder)}"
+            f"{obstacle}: {waiting} records are waiting; send them with "
+            f"python -m hamu_ray.report {shown(delivery.folder)}",
+            markup=False,
         )
 
 
@@ -179,15 +180,17 @@ def interrupt() -> None:
 
 
 def open_tracker(config: SweepConfig) -> MlflowTracker:
-    """Open the tracking store.
+    """Open the tracking store, and check that it can be written.
 
     Raises:
-        ConfigError: It cannot be opened.
+        ConfigError: It cannot.
     """
     try:
-        return MlflowTracker.open(
+        tracker = MlflowTracker.open(
             config.tracking.uri, config.tracking.experiment, local_folder(config.storage)
         )
+        tracker.check_writable()
+        return tracker
     except ValueError as error:
         raise ConfigError(f"tracking.uri: {error}") from error
 

@@ -78,6 +78,10 @@ class UnlearningSearch(Searcher):
             self._end(int(record.trial_id), record.status, values)
         self._waiting = deque(number for number in range(plan.trials) if number not in self._ends)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what cannot be pickled: Tune pickles the searcher into its own checkpoint, which is never read."""
+        return {**self.__dict__, "_is_kept": None}
+
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next trial's number and hyperparameters.
 
