@@ -25,6 +25,17 @@ def test_the_check_leaves_no_run(gate: Gate, client: Any, tmp_path: Path) -> Non
     assert client.search_runs([tracker.experiment_id]) == []
 
 
+def test_who_may_not_delete_leaves_one_run(gate: Gate, client: Any, tmp_path: Path) -> None:
+    tracker = MlflowTracker.open(gate.uri, "without-deletion", tmp_path)
+    gate.refused["runs/delete"] = 403
+    for _ in range(2):
+        tracker.check_writable()
+    assert len(client.search_runs([tracker.experiment_id])) == 1
+    gate.refused = {}
+    tracker.check_writable()
+    assert client.search_runs([tracker.experiment_id]) == []
+
+
 def test_a_reader_is_told_what_to_ask_for(
     gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
