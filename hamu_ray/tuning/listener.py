@@ -201,6 +201,7 @@ class SweepListener(tune.Callback):
         tags = {
             "model_path": record.model_path,
             "on_front": "false",
+            "knee": "false",
             "node": ", ".join(record.nodes),
             "reference": record.reference_kind,
             "reference_origin": record.reference_origin,

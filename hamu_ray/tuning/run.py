@@ -118,7 +118,7 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
             running.enter_context(ray_output_in(folder / RAY_LOG, console.text))
             outbox, delivery = Outbox(plan.folder), Delivery(plan.folder, tracker, tracker.store)
             start_tracking(plan, outbox)
-            sender = OutboxSender(delivery)
+            sender = OutboxSender(delivery, tracker.send_seconds)
             records, usage = run_trials(plan, outbox, console, is_kept)
         status = Status.FINISHED if is_complete(plan, records) else Status.INTERRUPTED
         summary = leave_result(plan, outbox, records, status)

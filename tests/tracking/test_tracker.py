@@ -14,7 +14,7 @@ from hamu_ray.tracking.delivery import Delivery, is_refusal
 from hamu_ray.tracking.outbox import Outbox
 from hamu_ray.tracking.tracker import Tracker
 
-METHODS = [name for name in vars(Tracker) if not name.startswith("_")]
+METHODS = [name for name in vars(Tracker) if not name.startswith("_") and name != "batched"]
 NOW = 1_700_000_000_000
 
 CALLS: dict[str, dict[str, Any]] = {
