@@ -4,6 +4,7 @@ A server with accounts refuses what a user may not do. This is told apart from a
 does not help, a permission does.
 """
 
+import getpass
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,3 +81,11 @@ def cannot(do: str, experiment: str, uri: str, error: Exception) -> ValueError:
                 "EDIT on the experiment, or set tracking.experiment to one of your own"
             )
     return ValueError(f"cannot {do} {where}: {without_credentials(first_line(error))}")
+
+
+def user_name() -> str:
+    """Return the name of this process's user."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in some containers
+        return str(os.getuid())

@@ -7,13 +7,12 @@ mlflow is imported only when a store is opened: the import takes seconds and rea
 and it is not needed while the server is down.
 """
 
-import getpass
 import logging
 import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -274,7 +273,7 @@ class MlflowTracker(Tracker):
         """Create a run unless it was found, and log its parameters unless it has them."""
         system = {
             "mlflow.runName": name,
-            "mlflow.user": _user(),
+            "mlflow.user": access.user_name(),
             "mlflow.source.name": Path(sys.argv[0]).name or "python",
             "mlflow.source.type": "LOCAL",
         }
@@ -292,10 +291,3 @@ class MlflowTracker(Tracker):
         if long:
             self._client.log_dict(run_id, long, "long_parameters.json")
         return run
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in some containers
-        return str(os.getuid())
