@@ -42,7 +42,7 @@ from hamu_ray.tuning.plan import SweepPlan, plan_sweep
 from hamu_ray.tuning.search import UnlearningSearch
 from hamu_ray.tuning.space import space_noted
 from hamu_ray.tuning.tuner import tune_trials
-from hamu_ray.workers.capacity import ConcurrencyLimit, usable_nodes
+from hamu_ray.workers.capacity import ConcurrencyLimit, gpu_time, usable_nodes
 from hamu_ray.workers.cluster import connected
 from hamu_ray.workers.pool import start_pool
 from hamu_ray.workers.ray_output import ray_output_in
@@ -142,6 +142,11 @@ def print_remarks(usage: Usage, delivery: Delivery, waiting: int, obstacle: str,
         console.print(
             f"time     {usage.seconds:.0f} s since the first step, {usage.share:.0%} of it in steps and evaluation"
         )
+    if usage.gpu_seconds_held:
+        held = usage.gpu_seconds_held / 60
+        console.print(
+            f"GPUs     {usage.idle_gpu_minutes:.0f} idle GPU minutes of {held:.0f} while trials ran"
+        )
     if delivery.refused:
         console.print(
             f"MLflow refused {delivery.refused} records: {shown(delivery.refused_file)}", markup=False
@@ -229,12 +234,13 @@ def run_trials(
     if plan.records:
         console.print(f"resumed: {len(plan.records)} trials have already ended")
     pool = start_pool(str(plan.storage), plan.name, plan.concurrent, plan.remaining, plan.largest_group)
-    with SweepView(console, plan.trials, len(plan.records), plan.objectives) as view:
+    with SweepView(console, plan.trials, len(plan.records), plan.objectives) as view, gpu_time() as gpus:
         view.several_nodes = len(usable_nodes()) > 1
         listener = SweepListener(plan, outbox, pool, view)
         if plan.remaining:
             tune_trials(plan, UnlearningSearch(plan, limit, is_kept), listener, pool)
         interrupted = listener.interrupt()
+    listener.usage.gpu_seconds_held = gpus.seconds
     ray.wait([pool.close.remote()], timeout=CLOSE_SECONDS)
     ray.kill(pool)
     return [*read_records(plan.folder), *interrupted], listener.usage

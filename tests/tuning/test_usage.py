@@ -24,3 +24,10 @@ def test_a_trial_that_failed_worked_nothing_that_is_known() -> None:
     usage = Usage(at_once=1)
     usage.end(began=9.0, now=10.0, worked=math.nan)
     assert usage.worked == 0.0
+
+
+def test_gpus_that_wait_are_idle() -> None:
+    usage = Usage(began=0.0, at_once=1, gpu_seconds_held=1200.0)
+    usage.end(began=0.0, now=300.0, worked=240.0, gpus=2.0)
+    assert usage.idle_gpu_minutes == 12.0
+    assert Usage(began=0.0, gpu_seconds=1.0).idle_gpu_minutes == 0.0
