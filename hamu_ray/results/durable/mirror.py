@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,9 +73,10 @@ class Mirror:
         self._lock = threading.Lock()
         self._copied = {name: copied_of(target / name) for name in LOGS}
         records = {name: state for name, state in self._states().items() if name.endswith(RECORD_FILE)}
-        with ThreadPoolExecutor(AT_ONCE) as pool:  # records are written once
-            there = pool.map(lambda name: (target / name).is_file(), records)
-            self._known = dict(compress(records.items(), there))
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            sizes = pool.map(lambda name: size_of(target / name), records)
+            there = dict(zip(records, sizes, strict=True))
+        self._known = {name: state for name, state in records.items() if there[name] == state[1]}
         """Modification time and size of the files that are copied, by their paths in the folder."""
 
     def update(self) -> None:
@@ -139,7 +139,7 @@ def mirrored(folder: Path, target: StoragePath | None) -> Iterator[Callable[[], 
 
     def keep() -> None:
         while not closing.wait(COPY_SECONDS):
-            with suppress(OSError):  # also seen by whoever needs the copy
+            with suppress(Exception):  # also raised where the copy is needed
                 copy()
 
     thread = threading.Thread(target=keep, name="mirror", daemon=True)
@@ -150,7 +150,7 @@ def mirrored(folder: Path, target: StoragePath | None) -> Iterator[Callable[[], 
     finally:
         closing.set()
         thread.join()
-        with suppress(OSError):  # warned of
+        with suppress(Exception):  # warned of
             copy()
 
 
@@ -187,6 +187,14 @@ def copied_of(copy: StoragePath) -> Copied:
         return Copied()
     content = (copy / segment_name(offsets[-1])).read_bytes()
     return Copied(offsets[-1] + len(content), content[-TAIL:])
+
+
+def size_of(path: StoragePath) -> int | None:
+    """Return the size of a file in bytes; None if it does not exist."""
+    try:
+        return int(path.stat().st_size)
+    except FileNotFoundError:
+        return None
 
 
 def segments(copy: StoragePath) -> list[int]:
