@@ -42,9 +42,12 @@ class Batch:
         tags = [RunTag(key, value) for key, value in self.tags.items()]
         metrics = self.metrics
         while params or tags or metrics:
-            request = {"params": params[:PARAMETERS_PER_REQUEST], "tags": tags[:TAGS_PER_REQUEST]}
-            left = ITEMS_PER_REQUEST - sum(map(len, request.values()))
-            yield {**request, "metrics": metrics[:left]}
+            left = ITEMS_PER_REQUEST - len(params[:PARAMETERS_PER_REQUEST]) - len(tags[:TAGS_PER_REQUEST])
+            yield {
+                "params": params[:PARAMETERS_PER_REQUEST],
+                "tags": tags[:TAGS_PER_REQUEST],
+                "metrics": metrics[:left],
+            }
             params, tags = params[PARAMETERS_PER_REQUEST:], tags[TAGS_PER_REQUEST:]
             metrics = metrics[left:]
 
