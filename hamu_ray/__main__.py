@@ -1,23 +1,53 @@
-"""``python -m hamu_ray``: an overview of the commands."""
+"""``hamu-ray COMMAND ...`` and ``python -m hamu_ray COMMAND ...``: all commands, and an overview of them."""
+
+import runpy
+import sys
+from importlib import metadata
+
+from hamu_ray.config.sources.nearest import nearest
 
 COMMANDS = {
-    "tune SPACE.yaml": "run a whole sweep, with its front and its report",
-    "unlearn RUN.yaml": "one run without Tune: model in, model out",
-    "train FILE.yaml": "only the originals and the references",
-    "select SWEEP": "a point of a sweep's front that meets a bound",
-    "doctor SWEEP": "verify every file of a sweep, and repair it",
-    "audit RUN_OR_SWEEP": "attacks on unlearned models, compared with models that never saw the data",
-    "report TARGET ...": "the results of sweeps as an HTML page",
-    "certify RUN": "a signed certificate of a run as page, PDF and JSON; --verify checks one",
+    "tune": ("SPACE.yaml", "run a whole sweep, with its front and its report"),
+    "unlearn": ("RUN.yaml", "one run without Tune: model in, model out"),
+    "train": ("FILE.yaml", "only the originals and the references"),
+    "select": ("SWEEP", "a point of a sweep's front that meets a bound"),
+    "doctor": ("SWEEP", "verify every file of a sweep, and repair it; --cluster checks the cluster"),
+    "audit": ("RUN_OR_SWEEP", "attacks on unlearned models, compared with models that never saw the data"),
+    "report": ("TARGET ...", "the results of sweeps as an HTML page"),
+    "certify": ("RUN", "a signed certificate of a run as page, PDF and JSON; --verify checks one"),
 }
 
 
 def main() -> None:
-    """Print the commands."""
-    width = max(map(len, COMMANDS)) + len("python -m hamu_ray.")
-    for command, purpose in COMMANDS.items():
-        print(f"{f'python -m hamu_ray.{command}':<{width}}  {purpose}")
-    print("\nEach command lists its options with --help. More: README.md and docs/.")
+    """Run a command as its module does, or print the overview."""
+    match sys.argv[1:]:
+        case [] | ["-h" | "--help"]:
+            print(overview())
+        case ["--version"]:
+            print(f"hamu-ray {metadata.version('hamu-ray')}")
+        case [name, *arguments] if name in COMMANDS:
+            sys.argv[1:] = arguments
+            runpy.run_module(f"hamu_ray.{name}", run_name="__main__", alter_sys=True)
+        case [name, *_]:
+            print(f"error: unknown command {name}; {nearest(name, COMMANDS)}", file=sys.stderr)
+            sys.exit(2)
+
+
+def overview() -> str:
+    """Return a line per command, and the names of the search spaces that come with the package."""
+    from hamu_ray.config.sources.shipped import shipped_spaces
+
+    lines = {f"hamu-ray {name} {argument}": purpose for name, (argument, purpose) in COMMANDS.items()}
+    width = max(map(len, lines))
+    spaces = ", ".join(name for name in shipped_spaces() if "/" not in name)
+    return "\n".join(
+        [
+            *(f"{line:<{width}}  {purpose}" for line, purpose in lines.items()),
+            "",
+            f"Search spaces by name: {spaces}. Each command lists its options with --help;",
+            "`python -m hamu_ray.COMMAND` is the same.",
+        ]
+    )
 
 
 if __name__ == "__main__":

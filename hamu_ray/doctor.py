@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from hamu_ray.command import run_command
+from hamu_ray.command import program, run_command
 from hamu_ray.config.run import StorageConfig, TrackingConfig
 from hamu_ray.config.sources.credentials import without_credentials
 from hamu_ray.config.sources.files import load_sweep
@@ -36,7 +36,7 @@ def main() -> int:
 def make_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = argparse.ArgumentParser(
-        prog="python -m hamu_ray.doctor",
+        prog=program("doctor"),
         description="Verify every file that a sweep leaves, print a line for each one that is damaged, and what "
         "--resume of the sweep runs again. Exit code 0: all files are sound, 1: there are damaged ones.",
     )
