@@ -8,7 +8,8 @@
 # Start   sbatch cluster/slurm.sh search_spaces/cifar.yaml [--set key=value ...]
 # Monitor tail -f hamu-ray-JOBID.log; ssh -L 8265:127.0.0.1:PORT NODE for the dashboard, both named in that log
 # Stop    scancel --batch --signal=TERM JOBID: the sweep stops as after Ctrl-C, with its front; scancel JOBID stops it
-#         immediately. To resume, also after the time limit: sbatch cluster/slurm.sh SPACE.yaml --resume.
+#         immediately. To resume, also after the time limit: sbatch cluster/slurm.sh SPACE.yaml --resume. With
+#         --resume auto, a job that Slurm requeues continues its sweep.
 #SBATCH --job-name=hamu-ray
 #SBATCH --output=hamu-ray-%j.log
 #SBATCH --nodes=2
@@ -26,6 +27,7 @@ fi
 : "${SLURM_JOB_ID:?not in a Slurm job; submit it: sbatch cluster/slurm.sh SPACE.yaml}"
 cd -- "$SLURM_SUBMIT_DIR"
 export HAMU_RAY_STORAGE=${HAMU_RAY_STORAGE:-$PWD/runs} # also of jobs that are submitted to this cluster
+export RAY_JOB_STOP_WAIT_TIME_S=120                    # of such jobs: a stopped sweep writes its results
 export PATH="${HAMU_VENV:-$PWD/.venv}/bin:$PATH" RAY_USAGE_STATS_ENABLED=0
 export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0 # at the end there is nothing to wait for
 

@@ -1,20 +1,25 @@
-"""``python -m hamu_ray.doctor SWEEP``: verify every file of a sweep, and set damaged ones aside."""
+"""``python -m hamu_ray.doctor SWEEP``: verify every file of a sweep, or with ``--cluster`` the running cluster."""
 
 import argparse
 from collections.abc import Sequence
 from contextlib import ExitStack
 
 from hamu_ray.command import program, run_command
+from hamu_ray.config.run import StorageConfig, TrackingConfig
+from hamu_ray.config.sources.credentials import without_credentials
+from hamu_ray.config.sources.files import load_sweep
 from hamu_ray.results.diagnosis.diagnose import Diagnosis, diagnose, repair
 from hamu_ray.results.durable.lease import Lease
 from hamu_ray.results.sweep_folders import given_or_newest
 from hamu_ray.results.wording import counted, shown
-from hamu_ray.storage import StoragePath
+from hamu_ray.storage import StoragePath, local_folder, storage_path
 
 
 def main() -> int:
-    """Print a line for each damaged file of a sweep. Returns 0 if there is none, and 1 otherwise."""
+    """Print a line for each damaged file of a sweep, or on the cluster. Returns 0 without problems, and 1 otherwise."""
     arguments = make_parser().parse_args()
+    if arguments.cluster is not None:
+        return verify_cluster(arguments.cluster)
     folder = given_or_newest(arguments.sweep)
     with ExitStack() as held:
         if arguments.repair:
@@ -41,11 +46,52 @@ def make_parser() -> argparse.ArgumentParser:
         help="a sweep's folder, such as runs/sweeps/digits-20260101-120000 (default: the newest)",
     )
     parser.add_argument(
+        "--cluster",
+        nargs="?",
+        const="",
+        metavar="SPACE.yaml",
+        help="check the running cluster instead: Ray, nodes, GPUs, storage and MLflow, as a search space or the "
+        "environment names them",
+    )
+    parser.add_argument(
         "--repair",
         action="store_true",
         help="rename damaged files to NAME.damaged, and write again what other files determine",
     )
     return parser
+
+
+def verify_cluster(space: str) -> int:
+    """Print a line for each part of the running cluster. Returns 0 if all can be used, and 1 otherwise.
+
+    Raises:
+        ConfigError: The search space is invalid.
+    """
+    from hamu_ray.tracking.client import (
+        MlflowTracker,
+    )  # imported late: checking a sweep's files needs neither
+    from hamu_ray.workers.checkup import Finding, check_up
+
+    config = load_sweep(space) if space else None
+    storage = config.storage if config else StorageConfig()
+    tracking = config.tracking if config else TrackingConfig()
+    problems = 0
+
+    def say(finding: Finding) -> None:
+        nonlocal problems
+        problems += finding.is_problem
+        mark = "problem: " if finding.is_problem else ""
+        print(f"{finding.subject:8} {mark}{without_credentials(finding.text)}")
+
+    for finding in check_up(str(storage_path(storage.path))):
+        say(finding)
+    try:
+        tracker = MlflowTracker.open(tracking.uri, tracking.experiment, local_folder(storage))
+        tracker.check_writable()
+        say(Finding("mlflow", f"{tracker.uri}: experiment {tracking.experiment!r} can be written"))
+    except ValueError as error:
+        say(Finding("mlflow", str(error), True))
+    return 1 if problems else 0
 
 
 def conclusion(diagnosis: Diagnosis, folder: str, aside: Sequence[StoragePath] | None) -> list[str]:

@@ -18,7 +18,8 @@ def main() -> int:
         nargs="?",
         const="",
         metavar="FOLDER",
-        help="resume the sweep in a folder; by default the newest with this name that has trials left to run",
+        help="resume the sweep in a folder; by default the newest with this name that has trials left to run. With "
+        "`auto`, start a new sweep if there is none",
     )
     arguments = parser.parse_args()
     config = load_sweep(arguments.config, arguments.overrides)

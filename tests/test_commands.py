@@ -139,7 +139,7 @@ def test_dry_run(tmp_path: Path) -> None:
         (unlearn.main, ["config", "--set", "--output", "--force"]),
         (train.main, ["config", "--set"]),
         (report.main, ["targets", "--tracking", "--output"]),
-        (doctor.main, ["sweep", "--repair"]),
+        (doctor.main, ["sweep", "--cluster", "--repair"]),
     ],
 )
 def test_options_are_these(

@@ -107,7 +107,7 @@ TABLE: Mapping[str, Room] = {
     "unlearn": Room("command config preflight workers", "", FILES),
     "train": Room("command config preflight workers", "", FILES),
     "select": Room("command config results selection", "", f"numpy {FILES}"),
-    "doctor": Room("command results storage", "", f"numpy {FILES}"),
+    "doctor": Room("command config results storage tracking workers", "", f"numpy {FILES}"),
     "report": Room("command config reports", "", FILES),
     "certify": Room("command config certificate storage", "", FILES),
     "__main__": Room("config", ""),

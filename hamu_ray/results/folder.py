@@ -64,6 +64,9 @@ RECORD_FILE = "record.json"
 STUDY_FILE = "optuna.log"
 """In the sweep's folder: the operations of the Optuna studies."""
 
+RAY_LOG = "ray.log"
+"""In the sweep's folder: what Ray said in the driver."""
+
 MOST_LETTERS = 100
 """Maximum length of a run's name."""
 

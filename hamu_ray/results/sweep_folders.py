@@ -10,12 +10,13 @@ import yaml
 
 from hamu_ray.config.sources.files import ConfigError, load_sweep
 from hamu_ray.config.sweep import SweepConfig, trials_of
+from hamu_ray.results.durable.mirror import entries, restore
 from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.folder import OUTBOX_FILE, RECORD_FILE, SWEEP_FILE, SWEEPS, TRIALS, read_records
 from hamu_ray.results.reader import read_outbox
 from hamu_ray.results.trial import Status
 from hamu_ray.results.wording import shown
-from hamu_ray.storage import DEFAULT_LOCAL, write_atomically
+from hamu_ray.storage import DEFAULT_LOCAL, StoragePath, storage_path, write_atomically
 
 STARTED_FILE = "started.json"
 """When a sweep was started, and how many were started before it."""
@@ -33,9 +34,16 @@ def new_folder(config: SweepConfig, local: Path) -> Path:
     return local / SWEEPS / f"{config.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{token_hex(2)}"
 
 
+def mirror_of(config: SweepConfig, folder: Path) -> StoragePath | None:
+    """Return where the files of a sweep's folder are copied: next to its trials; None if they are there already."""
+    place = storage_path(config.storage.path) / SWEEPS / folder.name
+    return None if place == folder else place
+
+
 def make_folder(folder: Path, config: SweepConfig) -> None:
     """Create the folder of a new sweep, with its resolved configuration, which reproduces the sweep."""
-    started = 1 + max((_started(other) for other in folder.parent.glob("*/")), default=0)
+    others = [*folder.parent.glob("*/"), *_mirrors(config)]
+    started = 1 + max(map(_started, others), default=0)
     folder.mkdir(parents=True)
     write_sealed(
         folder / STARTED_FILE, {"number": started, "time": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"}
@@ -69,15 +77,18 @@ def given_or_newest(given: str | None) -> Path:
 def resumable_folder(config: SweepConfig, local: Path, given: str | None = None) -> Path:
     """Return the folder of the sweep to resume: the given one, or the newest with this name that has trials left.
 
+    If it is missing or older than its copy in the storage, it is written from the copy.
+
     Raises:
         ConfigError: There is none, or its configuration differs.
     """
     if given is not None:
         folder = Path(given).absolute()
+        restore_folder(config, folder)
         if not (folder / SWEEP_FILE).is_file():
             raise ConfigError(f"--resume {given}: not a sweep folder: it has no {SWEEP_FILE}")
     else:
-        found = next(filter(has_something_left, _of_name(config.name, local)), None)
+        found = newest_unfinished(config, local)
         if found is None:
             raise ConfigError(
                 f"--resume: no sweep with the name {config.name} in {shown(local)} has trials left to run; remove "
@@ -94,6 +105,11 @@ def resumable_folder(config: SweepConfig, local: Path, given: str | None = None)
     return folder
 
 
+def newest_unfinished(config: SweepConfig, local: Path) -> Path | None:
+    """Return the folder of the newest sweep with a configuration's name that has trials left; None without one."""
+    return next(filter(has_something_left, _of_name(config, local)), None)
+
+
 def has_something_left(folder: Path) -> bool:
     """Whether a sweep has started a trial and has not completed all of them."""
     runs = read_outbox(folder)
@@ -104,13 +120,41 @@ def has_something_left(folder: Path) -> bool:
     return not ended or len(read_records(folder)) < trials_of(load_sweep(folder / SWEEP_FILE))
 
 
-def _of_name(name: str, local: Path) -> Iterator[Path]:
-    """Yield the folders of the sweeps with a name, newest first."""
-    pattern = re.compile(re.escape(name) + TIME)
-    return (folder for folder in newest_first(local / SWEEPS) if pattern.fullmatch(folder.name))
+def restore_folder(config: SweepConfig, folder: Path) -> None:
+    """Write a sweep's folder from its copy in the storage if it is missing, or if the copy is ahead of it."""
+    mirror = mirror_of(config, folder)
+    if mirror is not None:
+        restore(mirror, folder)
 
 
-def _started(folder: Path) -> int:
+def _of_name(config: SweepConfig, local: Path) -> Iterator[Path]:
+    """Yield the folders of the sweeps with a configuration's name, newest first.
+
+    Of those that are in the storage alone, only the newest is considered, because it has to be copied.
+    """
+    here = [folder for folder in newest_first(local / SWEEPS) if _is_of_name(config.name, folder.name)]
+    names = {folder.name for folder in here}
+    elsewhere = [mirror for mirror in _mirrors(config) if mirror.name not in names]
+    newest = max(elsewhere, key=lambda mirror: (_started(mirror), mirror.name), default=None)
+    if newest is not None:
+        restore_folder(config, local / SWEEPS / newest.name)
+    for folder in newest_first(local / SWEEPS):
+        if _is_of_name(config.name, folder.name):
+            restore_folder(config, folder)
+            yield folder
+
+
+def _mirrors(config: SweepConfig) -> list[StoragePath]:
+    """Return the folders in the storage of the sweeps with a configuration's name."""
+    folders = entries(storage_path(config.storage.path) / SWEEPS)
+    return [folder for folder in folders if _is_of_name(config.name, folder.name)]
+
+
+def _is_of_name(name: str, folder: str) -> bool:
+    return re.fullmatch(re.escape(name) + TIME, folder) is not None
+
+
+def _started(folder: StoragePath) -> int:
     """Return the index of a sweep in the order of starts; 0 if unknown."""
     try:
         return int(read_sealed(folder / STARTED_FILE)["number"])

@@ -7,22 +7,20 @@ mlflow is imported only when a store is opened: the import takes seconds and rea
 and it is not needed while the server is down.
 """
 
-import getpass
 import logging
 import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from hamu_ray.config.sources.credentials import without_credentials
 from hamu_ray.config.sources.key_paths import flatten
 from hamu_ray.results.trial import Status
 from hamu_ray.storage import local_copy, storage_path
-from hamu_ray.tracking import model_versions, store, ui_views
+from hamu_ray.tracking import access, model_versions, store, ui_views
 from hamu_ray.tracking.encoding import (
     PARAMETER_LENGTH,
     TAG_LENGTH,
@@ -31,10 +29,12 @@ from hamu_ray.tracking.encoding import (
     tag_texts,
     text,
 )
+from hamu_ray.tracking.requests import Requests
 from hamu_ray.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -46,8 +46,8 @@ QUIET = {
 }
 """Environment variables of mlflow, unless set: no telemetry, no output, failure within a minute."""
 
-METRICS_PER_BATCH = 1000
-PARAMETERS_PER_BATCH = 100
+FILE_SECONDS, SERVER_SECONDS = 0.5, 10.0
+"""Pauses between deliveries to a file and to a server."""
 COMMIT = "mlflow.source.git.commit"
 """MLflow's tag for the commit of the code, shown on a run's page."""
 COLOUR = "mlflow.runColor"
@@ -67,16 +67,18 @@ RUN_STATUS = {
 }
 """MLflow's run status: FINISHED for trials that can be on the front. The tag `status` contains the exact `Status`."""
 
-Item = TypeVar("Item")
-
 
 class MlflowTracker(Tracker):
     """A `Tracker` that writes to an experiment of an MLflow store. Created by `MlflowTracker.open`."""
 
-    def __init__(self, client: "MlflowClient", uri: str, experiment_id: str) -> None:
+    def __init__(self, client: "MlflowClient", uri: str, experiment_id: str, experiment: str) -> None:
         self.uri = uri
+        self.experiment = experiment
         self.experiment_id = experiment_id
         self._client = client
+        self._requests = Requests(client, uri)
+        self._trials: dict[str, dict[str, Run]] = {}
+        """The runs of the trials of a sweep's run, by their names."""
 
     @classmethod
     def open(cls, uri: str | None, experiment: str, storage_path: Path | str) -> "MlflowTracker":
@@ -105,22 +107,38 @@ class MlflowTracker(Tracker):
                 artifacts.mkdir(parents=True, exist_ok=True)
             with store.made_by_one(uri):
                 client = MlflowClient(tracking_uri=uri)
-                experiment_id = _find_or_create(client, experiment, artifacts)
+                experiment_id = access.find_or_create(client, experiment, artifacts)
         except Exception as error:  # mlflow, sqlalchemy and drivers raise many unrelated types
-            reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
-            where = f"MLflow experiment {experiment!r} in {store.shown(uri)}"
-            raise ValueError(f"cannot open {where}: {without_credentials(reason[0])}") from error
-        return cls(client, uri, experiment_id)
+            raise access.cannot("open", experiment, uri, error) from error
+        return cls(client, uri, experiment_id, experiment)
+
+    def check_writable(self) -> None:
+        """Write a run to the server and delete it; other stores were written when they were opened.
+
+        Raises:
+            ValueError: The server refuses it. One line with the remedy.
+        """
+        if store.is_server(self.uri):
+            try:
+                access.write_and_delete(self._client, self.experiment_id)
+            except Exception as error:  # mlflow and requests raise many unrelated types
+                raise access.cannot("write to", self.experiment, self.uri, error) from error
+
+    def batched(self) -> AbstractContextManager[None]:
+        """See `Requests.batched`."""
+        return self._requests.batched()
 
     def start_sweep(
         self, sweep: str, parameters: Mapping[str, Any], tags: Mapping[str, Any] | None = None
     ) -> str:
         """Start the run of a sweep, or reopen the one with that name; return its id."""
-        found = self._find(f"tags.sweep = '{sweep}' and tags.kind = 'sweep'")
+        found = next(
+            self._requests.search(self.experiment_id, f"tags.sweep = '{sweep}' and tags.kind = 'sweep'"), None
+        )
         if found is not None:
-            self._client.update_run(found, status="RUNNING")
-            return found
-        return self._start(sweep, parameters, {"kind": "sweep", "sweep": sweep, **(tags or {})})
+            self._client.update_run(found.info.run_id, status="RUNNING")
+        tags = {"kind": "sweep", "sweep": sweep, **(tags or {})}
+        return self._start(found, sweep, parameters, tags).info.run_id
 
     def start_trial(
         self,
@@ -139,9 +157,15 @@ class MlflowTracker(Tracker):
             parameters: flat or nested; nested keys become paths such as `optimizer.learning_rate`.
             tags: further tags.
         """
-        own = {"kind": "trial", "trial": trial, "mlflow.parentRunId": parent}
-        found = self._find(f"tags.trial = '{trial}' and tags.`mlflow.parentRunId` = '{parent}'")
-        return found or self._start(name, parameters, {**own, **(tags or {})})
+        if parent not in self._trials:  # one search for all of them; others do not write them
+            runs = self._requests.search(
+                self.experiment_id, f"tags.kind = 'trial' and tags.`mlflow.parentRunId` = '{parent}'"
+            )
+            self._trials[parent] = {run.data.tags["trial"]: run for run in runs}
+        known = self._trials[parent]
+        tags = {"kind": "trial", "trial": trial, "mlflow.parentRunId": parent, **(tags or {})}
+        known[trial] = self._start(known.get(trial), name, parameters, tags)
+        return known[trial].info.run_id
 
     def log_metrics(
         self, run: str, metrics: Mapping[str, float], step: int = 0, time_ms: int | None = None
@@ -156,7 +180,7 @@ class MlflowTracker(Tracker):
         steps: Sequence[int],
         time_ms: int | None = None,
     ) -> None:
-        """Log the values of metrics at several steps in as few requests as MLflow allows.
+        """Log the values of metrics at several steps.
 
         Values logged again with the same time are stored once. NaN stays NaN; an infinite value becomes NaN as well,
         because SQL stores would turn it into 1.8e308, which makes every chart a flat line.
@@ -164,21 +188,16 @@ class MlflowTracker(Tracker):
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000) if time_ms is None else time_ms
-        metrics = (
+        metrics = [
             Metric(metric_name(name), float(value) if math.isfinite(value) else math.nan, now, int(step))
             for name, values in history.items()
             for step, value in zip(steps, values, strict=True)
-        )
-        for batch in _batches(metrics, METRICS_PER_BATCH):
-            self._client.log_batch(run, metrics=batch)
+        ]
+        self._requests.log(run, metrics=metrics)
 
     def set_tags(self, run: str, tags: Mapping[str, Any]) -> None:
         """Set tags on a run; long values are truncated."""
-        from mlflow.entities import RunTag
-
-        entities = (RunTag(metric_name(key), value) for key, value in tag_texts(tags).items())
-        for batch in _batches(entities, PARAMETERS_PER_BATCH):
-            self._client.log_batch(run, tags=batch)
+        self._requests.log(run, tags={metric_name(key): value for key, value in tag_texts(tags).items()})
 
     def describe(self, run: str, markdown: str) -> None:
         """Set the description that the UI shows, with the ids of the run in place of `RUN` and `EXPERIMENT`.
@@ -197,10 +216,10 @@ class MlflowTracker(Tracker):
         for path in [paths] if isinstance(paths, str | Path) else paths:
             place = storage_path(path)
             if place.is_dir():
-                self._client.log_artifacts(run, str(place), artifact_path or None)
+                self._requests.artifacts(run).log_artifacts(str(place), artifact_path or None)
                 continue
             with local_copy(place) as copy:
-                self._client.log_artifact(run, str(copy), artifact_path or None)
+                self._requests.artifacts(run).log_artifact(str(copy), artifact_path or None)
 
     def share_view(self, run: str, identifier: str, name: str, state: Mapping[str, Any]) -> None:
         """Save a view (`hamu_ray.tracking.ui_views`) in the experiment, unless it exists unchanged."""
@@ -227,7 +246,13 @@ class MlflowTracker(Tracker):
     def finish(self, run: str, status: str, reason: str = "", tags: Mapping[str, Any] | None = None) -> None:
         """End a run, with the tags `status` and `reason`."""
         self.set_tags(run, {"status": status, "reason": reason, **(tags or {})})
+        self._requests.send(run)
         self._client.set_terminated(run, RUN_STATUS[Status(status)])
+
+    @property
+    def send_seconds(self) -> float:
+        """Pause between deliveries: long for a server, so that a trial's calls are few requests."""
+        return SERVER_SECONDS if store.is_server(self.uri) else FILE_SECONDS
 
     @property
     def store(self) -> str:
@@ -242,57 +267,27 @@ class MlflowTracker(Tracker):
         """Return the address of a saved view in that UI."""
         return ui_views.link(store.ui_address(self.uri), self.experiment_id, identifier)
 
-    def _find(self, condition: str) -> str | None:
-        """Return the id of a run of the experiment that matches a filter, or None."""
-        runs = self._client.search_runs([self.experiment_id], condition, max_results=1)
-        return str(runs[0].info.run_id) if runs else None
-
-    def _start(self, name: str, parameters: Mapping[str, Any], tags: Mapping[str, Any]) -> str:
-        from mlflow.entities import Param
-
+    def _start(
+        self, found: "Run | None", name: str, parameters: Mapping[str, Any], tags: Mapping[str, Any]
+    ) -> "Run":
+        """Create a run unless it was found, and log its parameters unless it has them."""
         system = {
             "mlflow.runName": name,
-            "mlflow.user": _user(),
+            "mlflow.user": access.user_name(),
             "mlflow.source.name": Path(sys.argv[0]).name or "python",
             "mlflow.source.type": "LOCAL",
         }
         texts = tag_texts({**system, **tags})
-        run_id: str = self._client.create_run(self.experiment_id, tags=texts, run_name=name).info.run_id
+        run = found or self._client.create_run(self.experiment_id, tags=texts, run_name=name)
+        run_id = run.info.run_id
+        self._requests.artifact_uris[run_id] = run.info.artifact_uri
+        if run.data.params:
+            return run
         values = {metric_name(key): text(value) for key, value in flatten(parameters).items()}
-        entities = (Param(key, cut(value, PARAMETER_LENGTH)) for key, value in values.items())
-        for batch in _batches(entities, PARAMETERS_PER_BATCH):
-            self._client.log_batch(run_id, params=batch)
+        self._requests.log(
+            run_id, parameters={key: cut(value, PARAMETER_LENGTH) for key, value in values.items()}
+        )
         long = {key: value for key, value in values.items() if len(value) > PARAMETER_LENGTH}
         if long:
             self._client.log_dict(run_id, long, "long_parameters.json")
-        return run_id
-
-
-def _find_or_create(client: "MlflowClient", name: str, artifacts: Path | None) -> str:
-    """Return the experiment's id. Another process may create it at the same time."""
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return str(client.create_experiment(name, artifacts.as_uri() if artifacts else None))
-        except MlflowException as error:
-            found = client.get_experiment_by_name(name)
-            if found is None:
-                raise error
-    if found.lifecycle_stage != "active":
-        remedy = f"mlflow experiments restore --experiment-id {found.experiment_id}"
-        raise ValueError(f"it was deleted; use another name, or:  {remedy}")
-    return str(found.experiment_id)
-
-
-def _batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
-    while batch := list(islice(items, size)):
-        yield batch
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in some containers
-        return str(os.getuid())
+        return run

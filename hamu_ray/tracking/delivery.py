@@ -7,7 +7,8 @@ came, so that another process can continue from there. A call that the store ref
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,14 @@ from hamu_ray.config.sources.document import first_line
 from hamu_ray.results.durable.append_log import AppendLog, read_log
 from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.folder import OUTBOX_FILE, REFUSED_FILE, SENT_FILE
+from hamu_ray.tracking.access import denial
 from hamu_ray.tracking.outbox import Call, Start
 from hamu_ray.tracking.tracker import Tracker
 
 POLL_SECONDS = 0.5
-"""Pause between two checks of the file for new calls."""
+"""Default pause between two checks of the file for new calls."""
+CALLS_AT_ONCE = 500
+"""Maximum number of calls that are delivered together."""
 RETRY_SECONDS = 5.0
 """Pause between two attempts while the store does not answer."""
 
@@ -64,6 +68,7 @@ class Delivery:
             "register_model": tracker.register_model,
             "finish": tracker.finish,
         }
+        self._tracker = tracker
         self.folder = folder
         self._outbox = folder / OUTBOX_FILE
         self._sent = folder / SENT_FILE
@@ -83,13 +88,26 @@ class Delivery:
         """Deliver all calls. Raises what the tracker raises; calls delivered by then are not repeated."""
         before = self._offset
         try:
-            for call, end in self._unsent():
-                self._deliver_or_set_aside(call)
-                self._offset = end
+            while calls := list(islice(self._unsent(), CALLS_AT_ONCE)):
+                self._deliver_all(calls)
         finally:
             if self._offset != before or not self._sent.exists():
                 state = {"store": self._store, "offset": self._offset, "runs": self.runs}
                 write_sealed(self._sent, {**state, "refused": self.refused})
+
+    def _deliver_all(self, calls: Sequence[tuple[dict[str, Any], int]]) -> None:
+        """Deliver calls together; if one is refused, each alone, because what the store has it does not store twice."""
+        try:
+            with self._tracker.batched():
+                for call, _ in calls:
+                    self._deliver(**call)
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            for call, end in calls:
+                self._deliver_or_set_aside(call)
+                self._offset = end
+        self._offset = calls[-1][1]
 
     @property
     def waiting(self) -> int:
@@ -120,15 +138,24 @@ class Delivery:
             named = {"parent": self.runs[arguments["parent"]]} if "parent" in arguments else {}
             self.runs[run] = self._starts[call](run, **{**arguments, **named})
         else:
+            if "paths" in arguments:
+                arguments = {**arguments, "paths": [self._place(path) for path in arguments["paths"]]}
             self._calls[call](self.runs[run], **arguments)
+
+    def _place(self, path: str) -> str:
+        """Return where a file is that the outbox names relative to the sweep's folder."""
+        return path if "://" in path else str(self.folder / path)
 
 
 class OutboxSender:
     """A thread that delivers an outbox while the sweep runs."""
 
-    def __init__(self, delivery: Delivery) -> None:
-        """Start delivering."""
+    def __init__(self, delivery: Delivery, pause: float = POLL_SECONDS) -> None:
+        """Start delivering, with a pause in seconds between deliveries."""
         self._delivery = delivery
+        self._pause = pause
+        self.obstacle = ""
+        """Why calls are waiting; empty if they are not."""
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
         self._thread.start()
@@ -136,7 +163,7 @@ class OutboxSender:
     def _run(self) -> None:
         while True:
             closing = self._closing.is_set()
-            pause = POLL_SECONDS if self._try_to_send() else RETRY_SECONDS
+            pause = self._pause if self._try_to_send() else RETRY_SECONDS
             if closing:
                 return
             self._closing.wait(pause)
@@ -145,8 +172,13 @@ class OutboxSender:
         try:
             self._delivery.send()
         except Exception as error:  # mlflow, sqlalchemy, requests and drivers raise many unrelated types
-            logger.warning("tracking waits: %s", without_credentials(first_line(error)))
+            reason = without_credentials(first_line(error))
+            obstacle = f"MLflow refuses access: {reason}" if denial(error) else "MLflow did not respond"
+            if obstacle != self.obstacle:
+                logger.warning("tracking waits: %s", reason)
+            self.obstacle = obstacle
             return False
+        self.obstacle = ""
         return True
 
     def close(self) -> int:

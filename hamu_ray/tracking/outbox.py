@@ -97,7 +97,7 @@ class Outbox(Tracker):
 
     def log_files(self, run: str, paths: Sequence[Path | str], artifact_path: str = "") -> None:
         """Record the call; the files are read when it is delivered."""
-        self._append("log_files", run, paths=list(map(str, paths)), artifact_path=artifact_path)
+        self._append("log_files", run, paths=self._places(paths), artifact_path=artifact_path)
 
     def share_view(self, run: str, identifier: str, name: str, state: Mapping[str, Any]) -> None:
         """Record the call."""
@@ -112,8 +112,7 @@ class Outbox(Tracker):
         alias: str | None = None,
     ) -> None:
         """Record the call; the files are read when it is delivered."""
-        files = list(map(str, paths))
-        self._append("register_model", run, name=name, paths=files, tags=tags, alias=alias)
+        self._append("register_model", run, name=name, paths=self._places(paths), tags=tags, alias=alias)
 
     def finish(self, run: str, status: str, reason: str = "", tags: Mapping[str, Any] | None = None) -> None:
         """Record the call."""
@@ -131,6 +130,11 @@ class Outbox(Tracker):
             elif record["call"] == "log_metrics" and "step" in arguments:
                 state.evaluations.add((arguments["step"], len(arguments["metrics"])))
         return states
+
+    def _places(self, paths: Sequence[Path | str]) -> list[str]:
+        """Return absolute paths and URLs as text; files of the sweep's folder relative to it, wherever it will be."""
+        prefix = f"{self.path.parent}/"
+        return [str(path).removeprefix(prefix) for path in paths]
 
     def _append(self, call: Start | Call, run: str, **arguments: Any) -> None:
         record = {"call": call, "run": run, "arguments": arguments}

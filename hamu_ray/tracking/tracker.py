@@ -5,6 +5,7 @@ store later.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +16,10 @@ class Tracker(Protocol):
     Runs are referred to by the ids that `start_sweep` and `start_trial` return, which callers treat as opaque. All
     arguments are plain data, so that every call can be serialised.
     """
+
+    def batched(self) -> AbstractContextManager[None]:
+        """Within, calls may be gathered and sent together, at the latest at the end; dropped after an error."""
+        return nullcontext()
 
     def start_sweep(
         self, sweep: str, parameters: Mapping[str, Any], tags: Mapping[str, Any] | None = None

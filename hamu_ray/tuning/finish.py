@@ -9,6 +9,7 @@ from hamu_ray.reports.front.tables import describe
 from hamu_ray.results.durable.listing import LISTING_FILE, list_files
 from hamu_ray.results.folder import HARDNESS_FILE, OUTCOME_FILE, RECORD_FILE, REPORTS_FILE, RUN_FILE, TRIALS
 from hamu_ray.results.items import ITEMS_FILE, LAYERS_FILE
+from hamu_ray.results.reader import read_outbox
 from hamu_ray.results.summary import SweepSummary, method_of, summary_of
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.storage import storage_path
@@ -48,13 +49,16 @@ def leave_result(
     list_files(folder, [small.name])
     tracker.log_files(sweep, [*files, small])
     front = {trial.trial_id for trial in summary.front}
+    logged = read_outbox(folder)
     for trial in summary.trials:
         if trial.trial_id in front:
             source = storage_path(trial.model_path).with_name(RUN_FILE)
             tracker.log_files(sweep, [str(source)], f"front/{trial.trial_id}")
         knee = summary.knee is not None and trial.trial_id == summary.knee.trial_id
         tags = {"on_front": str(trial.trial_id in front).lower(), "knee": str(knee).lower()}
-        tracker.set_tags(trial.trial_id, tags)
+        run = logged.get(trial.trial_id)
+        if run is None or any(run.tags.get(name) != value for name, value in tags.items()):
+            tracker.set_tags(trial.trial_id, tags)
         record = folder / TRIALS / trial.trial_id / RECORD_FILE
         if record.exists():  # an interrupted trial has none
             tracker.log_files(trial.trial_id, [record])

@@ -68,6 +68,10 @@ class Usage:
     """When the last trial ended."""
     worked: float = 0.0
     """Seconds of gradient steps and evaluation, over all ended trials."""
+    gpu_seconds: float = 0.0
+    """The same, multiplied by the GPUs of each trial."""
+    gpu_seconds_held: float = 0.0
+    """For how long the cluster had GPUs while trials ran, over all GPUs."""
     at_once: int = 0
     """Maximum number of trials that ran at the same time."""
 
@@ -80,6 +84,22 @@ class Usage:
     def share(self) -> float:
         """The fraction of that time spent on gradient steps and evaluation."""
         return self.worked / (self.seconds * self.at_once) if self.at_once else math.nan
+
+    @property
+    def idle_gpu_minutes(self) -> float:
+        """GPU minutes of the cluster in which no trial computed."""
+        return max(0.0, self.gpu_seconds_held - self.gpu_seconds) / 60
+
+    def end(self, began: float, now: float, worked: float, gpus: float = 0.0) -> None:
+        """Count a trial that has ended, with its seconds of work and its GPUs.
+
+        What it worked before ``began``, when this driver started it, was under another driver of the sweep.
+        """
+        self.ended = now
+        if not math.isnan(worked):
+            here = min(worked, now - max(began, self.began))
+            self.worked += here
+            self.gpu_seconds += here * gpus
 
 
 class SweepListener(tune.Callback):
@@ -183,8 +203,9 @@ class SweepListener(tune.Callback):
     def _finish(self, state: TrialState) -> None:
         seconds = time.monotonic() - state.began
         record = replace(make_record(state, self.plan.results), trial_seconds=seconds)
-        self.usage.ended = time.monotonic()
-        self.usage.worked += sum(s for s in (record.unlearning_seconds, record.evaluation_seconds) if s == s)
+        worked = record.unlearning_seconds + record.evaluation_seconds
+        workers = state.run.workers
+        self.usage.end(state.began, time.monotonic(), worked, workers.count * workers.gpus)
         folder = self.plan.results / TRIALS / state.name
         self.outbox.log_metrics(state.name, record.costs, record.steps)
         files = [folder / name for name in (RUN_FILE, PROVENANCE_FILE, OUTCOME_FILE, HARDNESS_FILE)]
@@ -192,6 +213,7 @@ class SweepListener(tune.Callback):
         tags = {
             "model_path": record.model_path,
             "on_front": "false",
+            "knee": "false",
             "node": ", ".join(record.nodes),
             "reference": record.reference_kind,
             "reference_origin": record.reference_origin,

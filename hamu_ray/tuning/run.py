@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,16 @@ from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.preflight import RAY_JOB, distinct_runs
 from hamu_ray.reports.front.files import print_result
 from hamu_ray.results.durable.lease import Lease
-from hamu_ray.results.folder import SWEEP_FILE, TRIALS, read_records
-from hamu_ray.results.sweep_folders import make_folder, new_folder, resumable_folder
+from hamu_ray.results.durable.mirror import mirrored
+from hamu_ray.results.folder import RAY_LOG, SWEEP_FILE, TRIALS, read_records
+from hamu_ray.results.sweep_folders import (
+    make_folder,
+    mirror_of,
+    new_folder,
+    newest_unfinished,
+    restore_folder,
+    resumable_folder,
+)
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import runnable, shown
 from hamu_ray.storage import local_folder, remove_partial_files
@@ -34,10 +42,10 @@ from hamu_ray.tuning.plan import SweepPlan, plan_sweep
 from hamu_ray.tuning.search import UnlearningSearch
 from hamu_ray.tuning.space import space_noted
 from hamu_ray.tuning.tuner import tune_trials
-from hamu_ray.workers.capacity import ConcurrencyLimit, usable_nodes
+from hamu_ray.workers.capacity import ConcurrencyLimit, gpu_time, usable_nodes
 from hamu_ray.workers.cluster import connected
 from hamu_ray.workers.pool import start_pool
-from hamu_ray.workers.ray_output import RAY_LOG, ray_output_in
+from hamu_ray.workers.ray_output import ray_output_in
 from hamu_ray.workers.rehearsal import rehearse_runs
 from hamu_ray.workers.slot import CLOSE_SECONDS
 
@@ -45,6 +53,10 @@ logger = logging.getLogger(__name__)
 
 RESUME = "the same command with --resume goes on"
 """How to continue a sweep that has stopped."""
+
+
+AUTO = "auto"
+"""Instead of a folder to resume: the newest sweep with trials left if there is one, otherwise a new sweep."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +84,8 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
 
     Args:
         config: The sweep's configuration.
-        resume: The folder of the sweep to resume, empty for the newest with trials left to run. None starts a new
-            sweep, whose folder is created once its first trial can start.
+        resume: The folder of the sweep to resume, empty for the newest with trials left to run; `AUTO` starts a new
+            sweep if there is none. None starts a new sweep, whose folder is created once its first trial can start.
 
     Raises:
         ConfigError: There is nothing to resume, another driver runs it, tracking cannot be opened, or the cluster
@@ -82,13 +94,13 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
     console = Console()
     local = local_folder(config.storage)
     with ExitStack() as held:
-        if resume is not None:
-            folder = resumable_folder(config, local, resume or None)
-            held.enter_context(Lease(folder, on_loss=interrupt))
+        resumed = folder_to_resume(config, local, resume)
+        folder = resumed or new_folder(config, local)
+        if resumed:
+            hold(config, folder, held)
+            restore_folder(config, folder)  # again: another driver may have stopped only now
             for place in (folder, *(folder / TRIALS).glob("*/")):
                 remove_partial_files(place)
-        else:
-            folder = new_folder(config, local)
         plan = plan_sweep(config, folder)
         rehearse_runs(distinct_runs(config), plan.storage)
         tracker = open_tracker(config)
@@ -99,14 +111,15 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
             connected(plan.groups, str(plan.storage), console.text, patience, RESUME),
             ExitStack() as running,
         ):
-            if resume is None:
+            if not resumed:
                 make_folder(folder, config)
-                held.enter_context(Lease(folder, on_loss=interrupt))
+                hold(config, folder, held)
+            is_kept = held.enter_context(mirrored(folder, mirror_of(config, folder)))
             running.enter_context(ray_output_in(folder / RAY_LOG, console.text))
             outbox, delivery = Outbox(plan.folder), Delivery(plan.folder, tracker, tracker.store)
             start_tracking(plan, outbox)
-            sender = OutboxSender(delivery)
-            records, usage = run_trials(plan, outbox, console)
+            sender = OutboxSender(delivery, tracker.send_seconds)
+            records, usage = run_trials(plan, outbox, console, is_kept)
         status = Status.FINISHED if is_complete(plan, records) else Status.INTERRUPTED
         summary = leave_result(plan, outbox, records, status)
         if usage.at_once:
@@ -115,7 +128,7 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
             leave_items(plan, outbox, summary)
         waiting = sender.close()
         print_result(summary, plan.folder, tracker, console)
-        print_remarks(usage, delivery, waiting, console)
+        print_remarks(usage, delivery, waiting, sender.obstacle, console)
         report = None if waiting else try_report(plan.folder, tracker, delivery.runs[plan.name], console)
         if status is Status.INTERRUPTED:
             console.print("interrupted; to resume, repeat the command with --resume")
@@ -123,11 +136,16 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
     return SweepEnd(plan.folder, status, finished, report)
 
 
-def print_remarks(usage: Usage, delivery: Delivery, waiting: int, console: Console) -> None:
-    """Print how well the workers were used, and which records MLflow does not have."""
+def print_remarks(usage: Usage, delivery: Delivery, waiting: int, obstacle: str, console: Console) -> None:
+    """Print how well the workers were used, and which records MLflow does not have and why."""
     if usage.at_once:
         console.print(
             f"time     {usage.seconds:.0f} s since the first step, {usage.share:.0%} of it in steps and evaluation"
+        )
+    if usage.gpu_seconds_held:
+        held = usage.gpu_seconds_held / 60
+        console.print(
+            f"GPUs     {usage.idle_gpu_minutes:.0f} idle GPU minutes of {held:.0f} while trials ran"
         )
     if delivery.refused:
         console.print(
@@ -135,9 +153,29 @@ def print_remarks(usage: Usage, delivery: Delivery, waiting: int, console: Conso
         )
     if waiting:
         console.print(
-            f"MLflow did not respond: {waiting} records are waiting; send them with "
-            + runnable(f"python -m hamu_ray.report {shown(delivery.folder)}")
+            f"{obstacle}: {waiting} records are waiting; send them with "
+            + runnable(f"python -m hamu_ray.report {shown(delivery.folder)}"),
+            markup=False,
         )
+
+
+def folder_to_resume(config: SweepConfig, local: Path, resume: str | None) -> Path | None:
+    """Return the folder of the sweep to resume, None to start a new one; see `run_sweep`."""
+    if resume == AUTO:
+        newest = newest_unfinished(config, local)
+        resume = None if newest is None else str(newest)
+    return None if resume is None else resumable_folder(config, local, resume or None)
+
+
+def hold(config: SweepConfig, folder: Path, held: ExitStack) -> None:
+    """Acquire the leases of a sweep: of its folder, and of the copy, which drivers on other machines see.
+
+    Raises:
+        ConfigError: Another driver runs it.
+    """
+    for place in (mirror_of(config, folder), folder):
+        if place is not None:
+            held.enter_context(Lease(place, on_loss=interrupt))
 
 
 def interrupt() -> None:
@@ -147,15 +185,17 @@ def interrupt() -> None:
 
 
 def open_tracker(config: SweepConfig) -> MlflowTracker:
-    """Open the tracking store.
+    """Open the tracking store, and check that it can be written.
 
     Raises:
-        ConfigError: It cannot be opened.
+        ConfigError: It cannot.
     """
     try:
-        return MlflowTracker.open(
+        tracker = MlflowTracker.open(
             config.tracking.uri, config.tracking.experiment, local_folder(config.storage)
         )
+        tracker.check_writable()
+        return tracker
     except ValueError as error:
         raise ConfigError(f"tracking.uri: {error}") from error
 
@@ -178,8 +218,10 @@ def start_tracking(plan: SweepPlan, outbox: Outbox) -> None:
         outbox.share_view(plan.name, **view_of(plan.objectives, sweep))
 
 
-def run_trials(plan: SweepPlan, outbox: Outbox, console: Console) -> tuple[list[TrialRecord], Usage]:
-    """Run the trials that have no record yet.
+def run_trials(
+    plan: SweepPlan, outbox: Outbox, console: Console, is_kept: Callable[[], bool]
+) -> tuple[list[TrialRecord], Usage]:
+    """Run the trials that have no record yet; ``is_kept`` returns whether the folder is copied to the storage.
 
     Returns the records of all trials, interrupted ones last, and how the time was used.
     """
@@ -192,12 +234,13 @@ def run_trials(plan: SweepPlan, outbox: Outbox, console: Console) -> tuple[list[
     if plan.records:
         console.print(f"resumed: {len(plan.records)} trials have already ended")
     pool = start_pool(str(plan.storage), plan.name, plan.concurrent, plan.remaining, plan.largest_group)
-    with SweepView(console, plan.trials, len(plan.records), plan.objectives) as view:
+    with SweepView(console, plan.trials, len(plan.records), plan.objectives) as view, gpu_time() as gpus:
         view.several_nodes = len(usable_nodes()) > 1
         listener = SweepListener(plan, outbox, pool, view)
         if plan.remaining:
-            tune_trials(plan, UnlearningSearch(plan, limit), listener, pool)
+            tune_trials(plan, UnlearningSearch(plan, limit, is_kept), listener, pool)
         interrupted = listener.interrupt()
+    listener.usage.gpu_seconds_held = gpus.seconds
     ray.wait([pool.close.remote()], timeout=CLOSE_SECONDS)
     ray.kill(pool)
     return [*read_records(plan.folder), *interrupted], listener.usage

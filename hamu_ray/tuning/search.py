@@ -49,13 +49,23 @@ class UnlearningSearch(Searcher):
     number and the samples before it, whether or not the driver was restarted meanwhile.
     """
 
-    def __init__(self, plan: SweepPlan, limit: Callable[[], int]) -> None:
-        """Open the studies in the sweep's folder, or create them; ``limit`` returns how many trials may run at once."""
+    def __init__(
+        self, plan: SweepPlan, limit: Callable[[], int], is_kept: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Open the studies in the sweep's folder, or create them.
+
+        Args:
+            plan: the sweep's.
+            limit: returns how many trials may run at once.
+            is_kept: copies the folder to the storage, and returns whether it is there. A trial starts only then, so
+                that what it writes and what was drawn for it are not lost separately.
+        """
         super().__init__()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self._plan = plan
         self._limit = limit
+        self._is_kept = is_kept
         self._deadline = time.monotonic() + (plan.config.search.time_budget or math.inf)
         self._peers = cells_but_for_the_seed(plan.cells)
         self._log, self._known = open_log(plan)
@@ -68,18 +78,27 @@ class UnlearningSearch(Searcher):
             self._end(int(record.trial_id), record.status, values)
         self._waiting = deque(number for number in range(plan.trials) if number not in self._ends)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what cannot be pickled: Tune pickles the searcher into its own checkpoint, which is never read."""
+        return {**self.__dict__, "_is_kept": None}
+
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next trial's number and hyperparameters.
 
-        None while the limit is reached; `FINISHED` once the time budget is spent, when running trials go on.
+        None while the limit is reached or the storage does not respond; `FINISHED` once the time budget is spent, when
+        running trials go on.
         """
         if time.monotonic() > self._deadline:
             return cast("dict[str, Any]", Searcher.FINISHED)  # Tune's annotation leaves it out
         if len(self._running) >= self._limit():
             return None
-        number = self._waiting.popleft()
+        number = self._waiting[0]
+        parameters = self._parameters(number)
+        if not self._is_kept():
+            return None
+        self._waiting.popleft()
         self._running[trial_id] = number
-        return {NUMBER: number, PARAMETERS: self._parameters(number)}
+        return {NUMBER: number, PARAMETERS: parameters}
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """Record a trial's end."""

@@ -1,8 +1,11 @@
 """Number of worker groups that fit the cluster. A group may span nodes, a worker may not."""
 
 import math
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -15,6 +18,9 @@ Resources = Mapping[str, float]
 
 POLL_SECONDS = 2.0
 """Interval between reads of the cluster state."""
+
+CLOSE_SECONDS = 5.0
+"""Time limit for a last read of the cluster state."""
 
 ROUNDING = 1e-6
 """Tolerance for sums of fractional CPUs."""
@@ -88,3 +94,42 @@ class ConcurrencyLimit:
             fits = max(groups_that_fit(workers, nodes) for workers in self._groups)
             self._count = max(1, min(fits, self._most or fits))
         return self._count
+
+
+@dataclass
+class GpuTime:
+    """How long the cluster's nodes had GPUs, used or not."""
+
+    seconds: float = 0.0
+    """Sum over all GPUs."""
+
+
+def cluster_gpus() -> float:
+    """Return the number of GPUs of the cluster's nodes."""
+    return float(ray.cluster_resources().get("GPU", 0.0))
+
+
+@contextmanager
+def gpu_time(gpus: Callable[[], float] = cluster_gpus, interval: float = POLL_SECONDS) -> Iterator[GpuTime]:
+    """Within, measure how long the cluster has GPUs: ``gpus`` is asked for their number at an interval in seconds."""
+    time_of, closing = GpuTime(), threading.Event()
+
+    def measure() -> None:
+        last = time.monotonic()
+        ends = False
+        while not ends:
+            ends = closing.wait(interval)
+            now = time.monotonic()
+            try:
+                time_of.seconds += gpus() * (now - last)
+            except Exception:  # the cluster has died, which others report
+                return
+            last = now
+
+    thread = threading.Thread(target=measure, name="gpu-time", daemon=True)
+    thread.start()
+    try:
+        yield time_of
+    finally:
+        closing.set()
+        thread.join(CLOSE_SECONDS)

@@ -13,8 +13,6 @@ from pathlib import Path
 from hamu_ray.results.wording import shown
 from hamu_ray.workers.ray_private import log_printed_errors
 
-RAY_LOG = "ray.log"
-"""In the sweep's folder: what Ray said in the driver."""
 STDERR = 2
 LONGEST_LINE = 160
 """Maximum number of characters of an error on the terminal."""

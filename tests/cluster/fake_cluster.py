@@ -51,6 +51,7 @@ class FakeCluster:
             "RAY_memory_monitor_refresh_ms": "0",  # other processes may fill this machine's memory
             "OMP_NUM_THREADS": "1",
             "HAMU_RAY_STORAGE": str(folder / "runs"),
+            "RAY_JOB_STOP_WAIT_TIME_S": "120",
         }
         command = f"""ray start --head --block --node-ip-address=127.0.0.1 --port={self.port} --num-cpus=0
             --dashboard-port={self.dashboard} --dashboard-agent-listen-port={agent}

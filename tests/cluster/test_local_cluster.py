@@ -3,6 +3,7 @@ whose nodes join, die and are removed while every trial runs exactly once.
 """
 
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -205,11 +206,17 @@ def test_a_stopped_job_is_resumed_and_nodes_go_after_the_last_trial(
     cluster.sweep("stopped", space)
     cluster.until(lambda: under_way(space, shared), "checkpoints")
     cluster.job("stop", "stopped")
-    cluster.wait_for("stopped", "STOPPED")
+    log = cluster.wait_for("stopped", "STOPPED")
+    assert "interrupted; to resume, repeat the command with --resume" in log.splitlines()[-1]
+    (folder,) = (space.parent / "runs" / "sweeps").glob("tiny-*")
+    assert {"front.png", "trials.csv", "report.html"} <= {path.name for path in folder.iterdir()}
+    assert (shared / "sweeps" / folder.name / "report.html").exists(), "everything is in the storage"
     before = records_of(space)
     assert len(before) < 2
     cluster.until(lambda: not cluster.trial_processes(), "trials, slots and workers end")
-    cluster.sweep("resumed", space, "--resume")
-    cluster.wait_for("resumed", "SUCCEEDED")
+    cluster.sweep("resumed", space, "--resume", "auto")
+    log = cluster.wait_for("resumed", "SUCCEEDED")
     assert assert_all_done_once(space, 2)[: len(before)] == before
+    (share,) = re.findall(r"(\d+)% of it in steps", log)
+    assert 0 < int(share) <= 100, "a stopped driver's work is not that of the next"
     cluster.until(lambda: not cluster.raylets(), "the nodes go")

@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
+from hamu_ray.results.folder import read_records
 from hamu_ray.tracking.client import MlflowTracker
-from tests.faults.running import Running, assert_nothing_lost, new_space
+from tests.faults.running import LENGTH, SEARCH, Running, assert_nothing_lost, new_space
 from tests.faults.table import PROCESSES
 from tests.mlflow_server import serving
-from tests.sweep_processes import start, wait_until
+from tests.sweep_processes import start, wait_until, write_space
 
 FAULTS: dict[str, Callable[[Path, Path], None]] = {}
 """Functions of a folder and of the undisturbed sweep's space, by the names of the table."""
@@ -80,6 +83,31 @@ def driver(folder: Path, undisturbed: Path) -> None:
     sweep.ends(-signal.SIGKILL)
     sweep.resumes()
     assert_nothing_lost(sweep, undisturbed)
+
+
+@fault("head")
+def head(folder: Path, undisturbed: Path) -> None:
+    """The machine of the driver and of its cluster disappears; another one has nothing but the storage."""
+    storage = folder / "storage"
+    shutil.copytree(undisturbed.parent / "runs" / "models", storage / "models")
+    first, second = (
+        write_space(folder / name, str(storage), SEARCH, **LENGTH) for name in ("first", "second")
+    )
+    sweep = Running(first, start(first, "--resume", "auto"), storage)
+    sweep.wait_for_trial("0001")
+    wait_until(lambda: list(storage.glob("sweeps/*/trials/0000/record.json")), sweep.driver, first)
+    machine = psutil.Process(sweep.driver.pid)
+    for process in (machine, *machine.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    sweep.ends(-signal.SIGKILL)
+    assert "0001" not in {record.trial_id for record in read_records(sweep.folder)}
+    shutil.rmtree(first.parent)
+    sweep = Running(second, start(second, "--resume", "auto"), storage)
+    sweep.ends(0, "resumed: 1 trials have already ended")
+    assert_nothing_lost(sweep, undisturbed, f"sqlite:///{second.parent}/runs/mlflow.db")
+    again = Running(second, start(second, "--resume"), storage)
+    again.ends(2, "has trials left to run")
 
 
 def ends_the_sweep(process: str) -> Callable[[Path, Path], None]:

@@ -32,15 +32,17 @@ class Running:
 
     space: Path
     driver: subprocess.Popen
+    shared: Path | None = None
+    """The storage, if it is not the driver's folder."""
 
     @property
     def storage(self) -> Path:
-        return self.space.parent / "runs"
+        return self.shared or self.space.parent / "runs"
 
     @property
     def folder(self) -> Path:
         """The sweep's folder, once it has started."""
-        (folder,) = (self.storage / "sweeps").glob("tiny-*")
+        (folder,) = (self.space.parent / "runs" / "sweeps").glob("tiny-*")
         return folder
 
     @property

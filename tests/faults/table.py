@@ -49,6 +49,11 @@ PROCESSES = {
         "the shell's message",
         "ended trials are complete; `--resume` continues, with the values that an uninterrupted search would draw",
     ),
+    "head": ProcessFault(
+        "the driver's machine is lost with its disk (`storage.local`)",
+        "nothing",
+        "the same from `storage.path` alone: `--resume` or `--resume auto` on another machine",
+    ),
     "raylet": ProcessFault("the raylet is killed", "one line with Ray's logs, exit code 1", "the same"),
     "control store": ProcessFault(
         "the control store is killed", "one line with Ray's logs, exit code 1", "the same"

@@ -13,6 +13,8 @@ from mlflow import MlflowClient
 from hamu_ray.results.durable.append_log import read_log
 from hamu_ray.results.folder import OUTBOX_FILE, read_records
 from hamu_ray.results.outcome import Status
+from tests.faults.processes import FAULTS
+from tests.faults.running import Running, new_space
 from tests.sweep_processes import log_of, start, wait_until, write_space
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
@@ -102,3 +104,9 @@ def test_a_full_disk_and_a_second_driver(small_disk: Path) -> None:
         if run.data.tags["status"] == Status.FINISHED:
             steps = [m.step for m in client.get_metric_history(run.info.run_id, "gradient_cosine")]
             assert sorted(steps) == list(range(1, STEPS + 1)), "every step once"
+
+
+def test_a_machine_that_is_lost_with_its_disk(tmp_path: Path) -> None:
+    undisturbed = Running(space := new_space(tmp_path / "undisturbed"), start(space))
+    undisturbed.ends(0)
+    FAULTS["head"](tmp_path / "lost", undisturbed.space)

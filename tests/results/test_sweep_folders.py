@@ -1,19 +1,24 @@
 """Which sweep is the newest and which is resumed, whatever clocks show and whatever was left."""
 
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results import sweep_folders
-from hamu_ray.results.folder import SWEEPS, write_record
+from hamu_ray.results.durable.mirror import Mirror
+from hamu_ray.results.folder import SWEEPS, read_records, write_record
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.sweep_folders import (
     make_folder,
+    mirror_of,
     new_folder,
     newest_first,
+    newest_unfinished,
     resumable_folder,
 )
 from hamu_ray.results.trial import TrialRecord
@@ -98,3 +103,39 @@ def test_a_folder_that_is_no_sweep(tmp_path: Path) -> None:
 def test_another_store_is_no_other_sweep(tmp_path: Path) -> None:
     folder = started(config_of(tracking={"experiment": "one"}), tmp_path)
     assert resumable_folder(config_of(tracking={"experiment": "two"}), tmp_path) == folder
+
+
+def elsewhere(config: SweepConfig, machine: Path, **progress: Any) -> Path:
+    """Start a sweep on a machine whose folder is copied to the storage, and then lost."""
+    folder = started(config, machine, **progress)
+    mirror = mirror_of(config, folder)
+    assert mirror is not None
+    Mirror(folder, mirror).update()
+    shutil.rmtree(machine)
+    return folder
+
+
+def test_a_sweep_of_a_lost_machine_is_resumed_from_the_storage(tmp_path: Path) -> None:
+    config = config_of(storage={"path": str(tmp_path / "shared")})
+    elsewhere(config_of("s-other", storage={"path": str(tmp_path / "shared")}), tmp_path / "first")
+    elsewhere(config, tmp_path / "first", ended=1)
+    newest = elsewhere(config, tmp_path / "second", ended=1)
+    found = resumable_folder(config, tmp_path / "third")
+    assert found == tmp_path / "third" / SWEEPS / newest.name, "its number follows those in the storage"
+    assert [record.trial_id for record in read_records(found)] == ["0000"]
+    assert len(newest_first(found.parent)) == 1, "others are not copied"
+    assert newest_unfinished(config, tmp_path / "third") == found
+
+
+def test_what_is_over_on_a_lost_machine_is_not_resumed(tmp_path: Path) -> None:
+    config = config_of(storage={"path": str(tmp_path / "shared")})
+    assert newest_unfinished(config, tmp_path / "third") is None
+    elsewhere(config, tmp_path / "first", ended=2, finished=True)
+    assert newest_unfinished(config, tmp_path / "third") is None
+
+
+def test_a_sweep_by_its_folder_is_restored(tmp_path: Path) -> None:
+    config = config_of(storage={"path": str(tmp_path / "shared")})
+    folder = elsewhere(config, tmp_path / "first", ended=1)
+    assert resumable_folder(config, tmp_path / "third", str(folder)) == folder
+    assert len(read_records(folder)) == 1

@@ -14,7 +14,7 @@ from hamu_ray.tracking.delivery import Delivery, is_refusal
 from hamu_ray.tracking.outbox import Outbox
 from hamu_ray.tracking.tracker import Tracker
 
-METHODS = [name for name in vars(Tracker) if not name.startswith("_")]
+METHODS = [name for name in vars(Tracker) if not name.startswith("_") and name != "batched"]
 NOW = 1_700_000_000_000
 
 CALLS: dict[str, dict[str, Any]] = {
@@ -29,9 +29,14 @@ CALLS: dict[str, dict[str, Any]] = {
     "log_history": {"history": {"loss": [1.0, 0.5]}, "steps": [1, 2], "time_ms": NOW},
     "set_tags": {"tags": {"knee": "true"}},
     "describe": {"markdown": "# A sweep"},
-    "log_files": {"paths": ["a.txt"], "artifact_path": "front"},
+    "log_files": {"paths": ["/elsewhere/a.txt", "s3://bucket/b.txt"], "artifact_path": "front"},
     "share_view": {"identifier": "v", "name": "All", "state": {"columns": []}},
-    "register_model": {"name": "m", "paths": ["a.txt"], "tags": {"x": 1}, "alias": "knee"},
+    "register_model": {
+        "name": "m",
+        "paths": ["/elsewhere/a.txt", "s3://bucket/b.txt"],
+        "tags": {"x": 1},
+        "alias": "knee",
+    },
     "finish": {"status": "finished", "reason": "all steps", "tags": {"node": "a"}},
 }
 
@@ -72,6 +77,18 @@ def test_an_outbox_delivers_every_call_to_another(tmp_path: Path) -> None:
     assert state["runs"] == {"sweep": "sweep", "0000": "0000"}
     Delivery(tmp_path / "from", target).send()
     assert len(target.path.read_text().splitlines()) == len(CALLS), "nothing is delivered twice"
+
+
+def test_files_of_the_folder_are_found_where_it_is_now(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "before")
+    outbox.start_sweep("sweep", {})
+    outbox.log_files("sweep", [tmp_path / "before" / "front" / "front.csv"])
+    (tmp_path / "before").rename(tmp_path / "after")
+    target = Outbox(tmp_path / "to")
+    Delivery(tmp_path / "after", target).send()
+    assert [line for line, _ in read_log(target.path)][-1]["arguments"]["paths"] == [
+        str(tmp_path / "after" / "front" / "front.csv")
+    ]
 
 
 def test_what_is_refused_for_good_is_set_aside_and_does_not_block_the_rest(tmp_path: Path) -> None:

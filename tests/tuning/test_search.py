@@ -1,6 +1,7 @@
 """A trial's hyperparameters: those that its method uses."""
 
 import math
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import optuna
 import pytest
 import yaml
 from optuna.storages import JournalStorage
+from ray import cloudpickle
 
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.folder import STUDY_FILE, SWEEP_FILE, write_record
@@ -291,3 +293,23 @@ def test_no_trial_starts_after_the_time_budget(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(time, "monotonic", lambda: late)
     assert search.suggest("second") == UnlearningSearch.FINISHED
     search.on_trial_complete("first", {"forget_quality": 0.5, "retain_utility": 0.5, STATUS: Status.FINISHED})
+
+
+def test_a_trial_starts_once_its_draw_is_kept(tmp_path: Path) -> None:
+    is_kept = False
+    lock = threading.Lock()
+
+    def keep() -> bool:
+        with lock:
+            return is_kept
+
+    search = UnlearningSearch(plan_sweep(sweep_of(2), tmp_path), lambda: 1, keep)
+    assert search.suggest("a") is None
+    drawn = (tmp_path / STUDY_FILE).read_bytes()
+    assert search.suggest("a") is None
+    is_kept = True
+    suggested = search.suggest("a")
+    assert suggested is not None
+    assert suggested[NUMBER] == 0
+    assert (tmp_path / STUDY_FILE).read_bytes() == drawn, "drawn once"
+    cloudpickle.dumps(search)  # as Tune does

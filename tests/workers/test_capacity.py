@@ -1,5 +1,6 @@
 """How many worker groups fit which nodes."""
 
+import time
 from itertools import product
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hamu_ray.config.run import WorkersConfig
-from hamu_ray.workers.capacity import fit_together, groups_that_fit
+from hamu_ray.workers.capacity import fit_together, gpu_time, groups_that_fit
 
 
 def workers(
@@ -58,3 +59,14 @@ def test_groups_reported_to_fit_do_fit(sizes: list[tuple[int, float]], nodes: li
         )
         for placing in placings
     )
+
+
+def test_gpu_time_follows_nodes_that_come_and_go() -> None:
+    counts = iter([0.0] + [4.0] * 1000)
+    began = time.monotonic()
+    with gpu_time(lambda: next(counts), interval=0.02) as measured:
+        time.sleep(0.3)
+    assert 0.3 <= measured.seconds <= 4 * (time.monotonic() - began)
+    with gpu_time(lambda: 0.0, interval=0.02) as measured:
+        pass
+    assert measured.seconds == 0.0

@@ -1,8 +1,8 @@
 """A lease on a sweep's folder: only one driver at a time writes it, on any machine.
 
 On one machine, and on network file systems with file locks, the lease is a lock of the operating system, which ends
-with its process. Elsewhere it is a heartbeat: a file that the holder rewrites every few seconds. Other drivers watch
-the file, so that clocks of different machines are never compared.
+with its process. Elsewhere, as in buckets, it is a heartbeat: a file that the holder rewrites every few seconds. Other
+drivers watch the file, so that clocks of different machines are never compared.
 """
 
 import fcntl
@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ from uuid import uuid4
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.wording import shown
+from hamu_ray.storage import StoragePath
 
 LEASE_FILE = "driver.json"
 """File with the holder and its heartbeat."""
@@ -38,8 +40,8 @@ class Held(ConfigError):
 class Lease:
     """The lease on a folder, as a context manager."""
 
-    def __init__(self, folder: Path, on_loss: Callable[[], None] = lambda: None) -> None:
-        """Prepare to acquire the lease of an existing folder.
+    def __init__(self, folder: StoragePath, on_loss: Callable[[], None] = lambda: None) -> None:
+        """Prepare to acquire the lease of a folder.
 
         Args:
             folder: the sweep's folder.
@@ -64,7 +66,8 @@ class Lease:
         """Acquire the lease; raises `Held`."""
         locked = self._take_lock()
         holder = self._holder()
-        if not locked or (holder and holder["machine"] != self._own["machine"] and self._beats_on(holder)):
+        unknown = locked is None or (holder is not None and holder["machine"] != self._own["machine"])
+        if locked is False or (holder and unknown and self._beats_on(holder)):
             self._release_lock()
             raise Held(_refusal(self._folder, holder))
         self._beat()
@@ -77,19 +80,22 @@ class Lease:
         """Release the lease."""
         self._closing.set()
         self._thread.join()
-        if self._is_own():
-            (self._folder / LEASE_FILE).unlink(missing_ok=True)
+        with suppress(Exception):  # without an answer, the next driver watches the heartbeat
+            if self._is_own():
+                (self._folder / LEASE_FILE).unlink(missing_ok=True)
         self._release_lock()
 
     def _keep(self) -> None:
         while not self._closing.wait(BEAT_SECONDS):
-            if not self._is_own():
-                self._on_loss()
-                return
             try:
+                if not self._is_own():
+                    self._on_loss()
+                    return
                 self._beat()
-            except OSError:
-                continue  # disk full: other writers report it
+            except (
+                Exception
+            ):  # disk full: other writers report it; fsspec's file systems raise different types
+                continue
 
     def _beat(self) -> None:
         self._beats += 1
@@ -118,15 +124,18 @@ class Lease:
                 return True
         return False
 
-    def _take_lock(self) -> bool:
-        """Acquire the operating system's lock; False if another process has it. Not all file systems have locks."""
+    def _take_lock(self) -> bool | None:
+        """Acquire the operating system's lock; False if another process has it, None where there are no locks."""
+        if not isinstance(self._folder, Path):
+            return None
+        self._folder.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(self._folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         except OSError:
-            pass
+            return None
         return True
 
     def _release_lock(self) -> None:
@@ -140,7 +149,7 @@ def _machine() -> str:
     return BOOT_ID.read_text().strip() if BOOT_ID.is_file() else socket.gethostname()
 
 
-def _refusal(folder: Path, holder: dict[str, Any] | None) -> str:
+def _refusal(folder: StoragePath, holder: dict[str, Any] | None) -> str:
     who = (
         f"process {holder['process']} on {holder['host']} runs this sweep since {holder['since']}"
         if holder

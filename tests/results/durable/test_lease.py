@@ -12,6 +12,7 @@ import pytest
 from hamu_ray.results.durable import lease
 from hamu_ray.results.durable.lease import LEASE_FILE, Held, Lease
 from hamu_ray.results.durable.sealed import read_sealed, write_sealed
+from hamu_ray.storage import storage_path
 
 HOLD = """
 import sys, time
@@ -94,3 +95,14 @@ def test_a_damaged_lease_is_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / LEASE_FILE).write_bytes(content)
     with Lease(tmp_path):
         assert read_sealed(tmp_path / LEASE_FILE)["process"] == os.getpid()
+
+
+def test_without_locks_the_heartbeat_decides_on_one_machine_too() -> None:
+    bucket = storage_path("memory://bucket/sweep")
+    with Lease(bucket) as first:
+        with pytest.raises(Held, match=f"memory://bucket/sweep: process {os.getpid()} on "):
+            Lease(bucket).__enter__()
+        first._closing.set()  # as if it were killed
+        with Lease(bucket):
+            pass
+    assert not (bucket / LEASE_FILE).exists()
