@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from hamu_ray.methods import METHOD_NAMES
+from hamu_ray.methods import METHODS
 
 SEEDS = {41, 42, 43}
 HAMU = {"hamu-q", "hamu-u"}
@@ -16,7 +16,7 @@ EVERYWHERE: dict[str, dict[str, set]] = {
     "constraint_sweep": {"method.constraint_ratio": RATIOS, "method.name": HAMU},
     "full_grad_ablation": {"method.granularity": {"tensor", "model"}, "method.name": HAMU},
     "stopping_criterion": {"stop.criterion": {True, False}, "method.name": HAMU},
-    "timing_all": {"method.name": set(METHOD_NAMES)},
+    "timing_all": {"method.name": set(METHODS)},
     "additional_baselines": {"method.name": {"gru", "pcgrad", "npo", "simnpo"} | TORCHJD},
 }
 """Experiments of both tasks: the keys that they vary besides the seed."""

@@ -10,7 +10,7 @@ from hamu_ray.config.schema import Section
 from hamu_ray.config.sources.key_paths import METHOD_NAME, METHOD_PREFIX
 from hamu_ray.config.sources.keys import key_paths, keys_of_domain
 from hamu_ray.config.sources.nearest import nearest
-from hamu_ray.methods import METHOD_NAMES
+from hamu_ray.methods import METHODS
 
 Scalar = bool | int | float | str | None
 Bounds = Annotated[tuple[float, float], Field(strict=False)]
@@ -142,11 +142,9 @@ def _check_condition(
         raise ValueError(f"unknown key; {nearest(key, known)}")
     if key in keys_of_domain(path):
         raise ValueError("a domain cannot depend on its own key; remove it")
-    unknown = [
-        str(name) for name in domain.conditions[key] if key == METHOD_NAME and name not in METHOD_NAMES
-    ]
+    unknown = [str(name) for name in domain.conditions[key] if key == METHOD_NAME and name not in METHODS]
     if unknown:
-        raise ValueError(f"unknown method {unknown[0]!r}; {nearest(unknown[0], METHOD_NAMES)}")
+        raise ValueError(f"unknown method {unknown[0]!r}; {nearest(unknown[0], METHODS)}")
     kinds = {other.kind for other in _varying(space, key)}
     if not kinds <= {"grid", "choice"}:
         raise ValueError("it is sampled from a range; use a key with a grid or a choice")

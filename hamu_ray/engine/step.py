@@ -129,8 +129,7 @@ class PairedStep:
         gram, losses = self.exchange.total(gram_matrix(retain, forget, self.blocks), met.losses)
         norms = gram.sum(0).diagonal().sqrt()
         clipped, scales = clip_gram(gram, self.plan.optimizer.clip_norm)
-        settings = self.plan.settings_at(losses[list(Role).index(Role.FORGET)])
-        decision = self.plan.method.weighting(clipped, rate, settings)
+        decision = self.plan.method.weighting(clipped, self.plan.context(step, losses))
         # The update takes the memory of the first gradient, which has no further use.
         update = getattr(met, self.plan.needed[0])
         combine(decision.weights * scales, retain, forget, self.blocks, out=update[:count])

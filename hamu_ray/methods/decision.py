@@ -1,11 +1,15 @@
 """The result of a weighting for one step, with the hardness diagnostics that come with it."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
+from hamu_ray.methods.deferred import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Branch(IntEnum):
@@ -101,7 +105,7 @@ class Constraint:
         least = torch.maximum(_ROUNDING * self.total, _SUM_ROUNDING * self.available.sum())
         return (missing / self.total).masked_fill(missing <= least, 0.0)
 
-    def scaled(self, scale: Tensor) -> "Constraint":
+    def scaled(self, scale: Tensor) -> Constraint:
         """Return the constraint of the problem with radii and constraint multiplied by ``scale``, 0-d."""
         lengths = ("total", "needed", "radius", "available", "free", "stopping_terms", "gained")
         return replace(self, **{name: getattr(self, name) * scale for name in lengths})
@@ -183,7 +187,7 @@ class Decision:
             return None
         return (self.constraint.shortfall == 0) & ~self.constraint.outside_radius.any()
 
-    def scaled(self, scale: Tensor) -> "Decision":
+    def scaled(self, scale: Tensor) -> Decision:
         """Return the decision for the problem with radii and constraint multiplied by ``scale``, a 0-d tensor.
 
         Its step is the original step times the scale, for every split and every policy for infeasible blocks.

@@ -180,7 +180,9 @@ def test_with_a_target_forgetting_ends_near_the_reference(
     remaining = [min(max((level - loss) / (level - start), 0), 1) for loss in losses]
     asked = held.recorder.history["constraint"]
     if name == "hamu-q":
-        assert asked == pytest.approx([ratio * learning_rate * part for part in remaining], rel=1e-4, abs=1e-7)
+        assert asked == pytest.approx(
+            [ratio * learning_rate * part for part in remaining], rel=1e-4, abs=1e-7
+        )
     else:
         assert asked[0] == pytest.approx(ratio * learning_rate, rel=0.01)
 

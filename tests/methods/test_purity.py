@@ -15,8 +15,8 @@ from hamu_ray.methods import (
     FORGET_OBJECTIVES,
     METHODS,
     Blocks,
+    Context,
     Predictions,
-    StepSettings,
     agreement,
     clip_gram,
     combine,
@@ -27,7 +27,7 @@ from hamu_ray.methods import (
 )
 from hamu_ray.methods.objectives import kl_to_original
 
-FILES = sorted(Path(hamu_ray.methods.__file__).parent.glob("*.py"))
+FILES = sorted(Path(hamu_ray.methods.__file__).parent.rglob("*.py"))
 ADAPTER = "torchjd_weightings.py"
 PURE = [path for path in FILES if path.name != ADAPTER]
 WAITING_METHODS = {"item", "tolist", "cpu", "numpy", "nonzero", "synchronize"}
@@ -94,8 +94,9 @@ def test_a_whole_step_never_synchronises_but_for_torchjd(name, split):
 
     def step() -> dict[str, torch.Tensor]:
         gram, scales = clip_gram(gram_matrix(retain, forget, blocks), 1.0)
-        options = StepSettings(constraint_ratio=0.5, constraint_split=split, infeasible="best_effort")
-        decision = METHODS[name].weighting(gram, rate, options).scaled(scale)
+        options = {"constraint_ratio": 0.5, "constraint_split": split, "infeasible": "best_effort"}
+        record = METHODS[name].hyperparameters.of(options)
+        decision = METHODS[name].weighting(gram, Context(lr=rate, hyperparameters=record)).scaled(scale)
         combine(decision.weights * scales, retain, forget, blocks)
         promised = promised_changes(gram, decision.weights, rate)
         found = {**decision.totals(), "finite": decision.finite, "blocks": decision.per_block}

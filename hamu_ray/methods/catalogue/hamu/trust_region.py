@@ -8,10 +8,15 @@ algorithm, a step without any predicted improvement is reverted. The guaranteed 
 because nothing can be guaranteed within a radius in which first-order predictions fail.
 """
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from hamu_ray.methods.decision import Constraint
+from hamu_ray.methods.deferred import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _SHRINK_BELOW, _GROW_ABOVE = 0.25, 0.75
 _LEAST_SCALE = 2.0**-60
