@@ -1,6 +1,6 @@
 """The unlearning method and its hyperparameters: a section whose keys are those of the registered methods."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Union
 
@@ -16,7 +16,11 @@ from hamu_ray.methods import (
     all_hyperparameters,
     forget_objectives_of,
     keys_of,
+    plugins,
 )
+
+_PLUG_INS = {"method.name": "hamu_ray.methods", "method.forget_objective": "hamu_ray.objectives"}
+"""Keys that may name something of another package, and the groups of its entry points."""
 
 
 class MethodConfig(Section):
@@ -55,7 +59,7 @@ class MethodConfig(Section):
     @classmethod
     def _known(cls, name: str) -> str:
         if name not in METHODS:
-            raise ValueError(f"unknown method {name!r}; {nearest(name, METHODS)}")
+            raise ValueError(f"unknown method {name!r}; {nearest(name, plugins.names('hamu_ray.methods'))}")
         return name
 
     @model_validator(mode="after")
@@ -78,8 +82,44 @@ class MethodConfig(Section):
         return self
 
 
+def load_methods(document: Any) -> None:
+    """Import the methods and forget objectives of other packages that a run's or sweep's document names.
+
+    Raises:
+        ValueError: One cannot be imported; the message begins with the key.
+    """
+    if not isinstance(document, Mapping):
+        return
+    for key, group in _PLUG_INS.items():
+        section, name = document.get("method"), key.removeprefix("method.")
+        given = {key: section.get(name)} if isinstance(section, Mapping) else {}
+        space = document.get("space")
+        domains = space.get(key) if isinstance(space, Mapping) else None
+        given[f"space.{key}"] = domains
+        for place, value in given.items():
+            for word in _words(value):
+                try:
+                    plugins.load(group, word)
+                except ValueError as error:
+                    raise ValueError(f"{place}: {error}") from error
+
+
+def _words(value: Any) -> Iterator[str]:
+    """Yield all text in a value or a domain, at any depth of lists and sections."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key != "when":
+                yield from _words(inner)
+    elif isinstance(value, Sequence):
+        for inner in value:
+            yield from _words(inner)
+
+
 def _of_document(document: Any) -> MethodConfig:
-    """Validate a section against the methods known now."""
+    """Validate a section against the methods known now, which include those that it names."""
+    load_methods({"method": document})
     return MethodConfig.current().model_validate(document)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from hamu_ray.config.data import AnyData, AnyForget, AnyModel, check_task, with_the_task
-from hamu_ray.config.method import AnyMethod, MethodConfig
+from hamu_ray.config.method import AnyMethod, MethodConfig, load_methods
 from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.model_source import ModelSource, ReferenceSource
 from hamu_ray.config.schema import Section
@@ -255,6 +255,7 @@ class RunConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _task_follows_from_data(cls, document: Any) -> Any:
+        load_methods(document)
         return with_the_task(document)
 
     @field_validator("name")

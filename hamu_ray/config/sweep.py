@@ -20,6 +20,7 @@ from hamu_ray.config.space import (
     Domains,
     Scalar,
     check_conditions,
+    check_methods,
     deciding,
     possible,
     value_at,
@@ -57,6 +58,10 @@ class SweepConfig(RunConfig):
 
     @model_validator(mode="after")
     def _space_fits_the_run(self) -> "SweepConfig":
+        try:
+            check_methods(self._listed(METHOD_NAME))
+        except ValueError as error:
+            raise ValueError(f"space.{METHOD_NAME}: {error}") from error
         self._check_keys()
         check_conditions(self.space, self)
         for path in self.space:

@@ -15,6 +15,7 @@ synchronises with the device except the weightings from torchjd. README.md in th
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hamu_ray.methods import plugins
 from hamu_ray.methods.catalogue.hamu.hyperparameters import CONSTRAINTS
 from hamu_ray.methods.catalogue.hamu.target import remaining_to_target
 from hamu_ray.methods.catalogue.hamu.trust_region import agreement, next_scale, promise_kept, promised_changes
@@ -68,6 +69,7 @@ __all__ = [
     "hyperparameters_of",
     "keys_of",
     "next_scale",
+    "plugins",
     "promise_kept",
     "promised_changes",
     "remaining_to_target",

@@ -155,13 +155,17 @@ class Hyperparameters:
         return cls(**{n: v for n, v in given.items() if v is not None or type(None) in known[n].kinds})
 
 
-@lru_cache
 def described(record: type[Hyperparameters]) -> Mapping[str, Hyperparameter]:
     """Return the hyperparameters of a record by name, in order.
 
     Raises:
         TypeError: A field was not made with `hyperparameter`, or its type is not one of a configuration's.
     """
+    return _described(record)
+
+
+@lru_cache
+def _described(record: Any) -> Mapping[str, Hyperparameter]:
     hints = get_type_hints(record)
     found = {}
     for each in fields(record):
@@ -174,7 +178,8 @@ def described(record: type[Hyperparameters]) -> Mapping[str, Hyperparameter]:
 def _completed(each: Field, hint: Any, record: type[Hyperparameters]) -> Hyperparameter:
     """Return a field's description with what follows from its annotation."""
     arguments = get_args(hint) if get_origin(hint) is not Literal else (hint,)
-    kinds, choices = [], []
+    kinds: list[type] = []
+    choices: list[Any] = []
     for part in arguments or (hint,):
         if get_origin(part) is Literal:
             choices += get_args(part)

@@ -27,25 +27,31 @@ FORGET_OBJECTIVES: Mapping[str, ForgetObjective] = MappingProxyType(_FORGET_OBJE
 """The forget objectives that a configuration can select, by name."""
 
 
+def add(name: str, value: Method | ForgetObjective) -> None:
+    """Make a method or a forget objective known under a name.
+
+    Raises:
+        ValueError: Another one has the name.
+    """
+    table: dict[str, Any] = _METHODS if isinstance(value, Method) else _FORGET_OBJECTIVES
+    if table.setdefault(name, value) is not value:
+        raise ValueError(f"the name {name!r} is already taken; choose another")
+
+
 def register(module_name: str) -> int:
     """Add all methods and forget objectives that a module defines; return how many it contains.
 
     Raises:
-        ValueError: Two have the same name, or a method's forget objective takes a name that is not its own.
+        ValueError: Two have the same name.
     """
-    found = 0
-    for value in vars(sys.modules[module_name]).values():
-        table: dict[str, Any] | None = None
-        if isinstance(value, Method):
-            table = _METHODS
-        elif isinstance(value, ForgetObjective):
-            table = _FORGET_OBJECTIVES
-        if table is None:
-            continue
-        if table.setdefault(value.name, value) is not value:
-            raise ValueError(f"{module_name}: the name {value.name!r} is already taken; choose another")
-        found += 1
-    return found
+    values = vars(sys.modules[module_name]).values()
+    defined = [value for value in values if isinstance(value, Method | ForgetObjective)]
+    for value in defined:
+        try:
+            add(value.name, value)
+        except ValueError as error:
+            raise ValueError(f"{module_name}: {error}") from error
+    return len(defined)
 
 
 def discover(package: Any) -> None:

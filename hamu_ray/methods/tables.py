@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hamu_ray.methods.hyperparameters import Hyperparameter, described
+from hamu_ray.methods.hyperparameters import Hyperparameter, Hyperparameters, described
 from hamu_ray.methods.registry import FORGET_OBJECTIVES, METHODS, all_hyperparameters, forget_objectives_of
 
 Row = tuple[str, ...]
@@ -48,6 +48,15 @@ def hyperparameter_rows() -> Iterator[Row]:
             domain(each.search),
             each.summary,
             each.source,
+        )
+
+
+def lines(record: type[Hyperparameters]) -> Iterator[str]:
+    """Yield a line for each hyperparameter of a record: its default as in YAML, and a comment."""
+    for each in described(record).values():
+        yield (
+            f"{each.name}: {value(each.default)}  # {each.range}; {each.summary} "
+            f"({each.source}; search {domain(each.search)})"
         )
 
 

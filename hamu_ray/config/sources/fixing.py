@@ -1,9 +1,10 @@
 """The effect of `--set` on a search space: a key with a fixed value no longer varies. Works on unvalidated data."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
-from hamu_ray.config.run import MethodConfig
+from hamu_ray.config.method import MethodConfig, load_methods
 from hamu_ray.config.sources.document import SPACE, value_at
 from hamu_ray.config.sources.keys import keys_of_domain
 from hamu_ray.config.sweep import FORGET_OBJECTIVE, METHOD_NAME, METHOD_PREFIX
@@ -42,6 +43,8 @@ def fix(document: dict[str, Any], key: str, value: Any) -> list[str]:
 
 def _unread(document: Mapping[str, Any], space: Mapping[str, Any]) -> list[str]:
     """Return the domains of method hyperparameters that none of the remaining methods uses."""
+    with suppress(ValueError):  # validation will report it
+        load_methods(document)
     methods = _choices(document, space, METHOD_NAME)
     objectives = _choices(document, space, FORGET_OBJECTIVE)
     if not all(method in METHODS for method in methods):
