@@ -168,9 +168,10 @@ def _arms(each: Sequence[Hyperparameter]) -> list[Any]:
     for one in each:
         if one.choices:
             found.setdefault(one.choices, Literal[one.choices])
+        bounds: dict[str, Any] = dict(one.bounds)
         for kind in one.kinds:
-            bounded = kind in (int, float) and one.bounds
-            key = (kind, tuple(one.bounds.items())) if bounded else kind
-            found.setdefault(key, Annotated[kind, Field(**one.bounds)] if bounded else kind)
+            bounded = kind in (int, float) and bounds
+            key = (kind, tuple(bounds.items())) if bounded else kind
+            found.setdefault(key, Annotated[kind, Field(**bounds)] if bounded else kind)
     absent = found.pop(type(None), ...)
     return [*found.values(), *([] if absent is ... else [None])]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from hamu_ray.methods import Context, Hyperparameters, Method, Objective, remaining_to_target
+from hamu_ray.methods.method import Review
 from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.roles import Role
 
@@ -61,10 +62,21 @@ class Plan:
         """The roles that the method needs, retain first."""
         return tuple(role for role in Role if role in self.sides)
 
-    def context(self, step: int, losses: Tensor) -> Context:
+    @property
+    def review(self) -> Review | None:
+        """The method's review of every step, if its hyperparameters ask for it."""
+        return self.method.review if self.settings.trust_region else None
+
+    def context(self, step: int, losses: Tensor, state: Mapping[str, Tensor]) -> Context:
         """Return what the weighting knows of a step, counted from 0, with its retain and forget loss ``(2,)``."""
         return Context(
-            lr=self.learning_rate(step), hyperparameters=self.settings, remaining=self._remaining(losses[1])
+            lr=self.learning_rate(step),
+            hyperparameters=self.settings,
+            losses=losses,
+            state=state,
+            step=step,
+            steps=self.steps,
+            remaining=self._remaining(losses[1]),
         )
 
     def _remaining(self, forget_loss: Tensor) -> Tensor | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Literal
 
@@ -128,6 +129,12 @@ class Decision:
     """`Branch` codes ``(blocks,)``, int64."""
     constraint: Constraint | None = None
     """Only for methods that have a constraint."""
+    state: Mapping[str, Tensor] = field(default_factory=dict)
+    """The method's state for the next step, 0-d float64 by name; the others keep their values."""
+    rate_scale: Tensor | None = None
+    """Factor of the learning rate in this step, 0-d; None: 1. Unlike a factor of the weights, it also scales the steps
+    of optimizers that normalise their gradient, such as AdamW. The caller applies it, and scales the decision.
+    """
 
     @property
     def retain_retain(self) -> Tensor:

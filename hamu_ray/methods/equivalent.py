@@ -41,6 +41,8 @@ def equivalent_gradients(
     and differ from it only in their losses: with gradients of the cross-entropy they equal gdiff. ``"ft"`` uses only
     the retain gradient, ``"ga"`` only the forget gradient.
 
+    Of a method with a state that it carries from step to step, this is the first step.
+
     Args:
         method: Name of the method whose weighting is applied, e.g. ``"hamu-q"``; see `METHODS`.
         retain: Gradients of ``METHODS[method].retain``, the loss on the retain set, one tensor per parameter.
@@ -67,7 +69,8 @@ def equivalent_gradients(
     blocks = Blocks.from_shapes(shapes, settings.granularity)
     r, f = (torch.cat([gradient.reshape(-1) for gradient in gradients]) for gradients in (retain, forget))
     gram, scales = clip_gram(gram_matrix(r, f, blocks), clip_norm)
-    decision = chosen.weighting(gram, Context(lr=lr, hyperparameters=settings))
+    context = Context(lr=lr, hyperparameters=settings, state=chosen.initial_state(gram.device))
+    decision = chosen.weighting(gram, context)
     flat = combine(decision.weights * scales, r, f, blocks)
     parts = flat.split([shape.numel() for shape in shapes])
     return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)], decision

@@ -161,7 +161,8 @@ def described(record: type[Hyperparameters]) -> Mapping[str, Hyperparameter]:
     Raises:
         TypeError: A field was not made with `hyperparameter`, or its type is not one of a configuration's.
     """
-    return _described(record)
+    key: Any = record  # mypy: a dataclass's own __hash__ hides that of its class
+    return _described(key)
 
 
 @lru_cache

@@ -4,23 +4,45 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hamu_ray.methods.context import Context
 from hamu_ray.methods.decision import Branch, Decision
+from hamu_ray.methods.deferred import torch
 from hamu_ray.methods.hyperparameters import Hyperparameters, WeightedSum, described
 from hamu_ray.methods.objectives import Objective
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, device
 
 Weighting = Callable[["Tensor", Context[Any]], Decision]
 """``(gram, context)`` to a decision; see `Method.weighting`."""
 
 INSTALL_OPTIONAL = 'pip install "hamu-ray[torchjd]"'
 """Command that installs all optional packages of the package's own methods."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Taken:
+    """A step that was taken, as its review sees it. All tensors are on the device."""
+
+    context: Context[Any]
+    """The context of its decision."""
+    decision: Decision
+    gram: Tensor
+    """Of the unclipped gradients."""
+    losses: Tensor
+    """The retain and the forget objective on the step's own batches before the step ``(2,)``, float64."""
+    promised: Tensor
+    """First-order changes of the retain and the forget objective ``(2,)``."""
+    actual: Tensor
+    """Their changes on the step's own batches ``(2,)``."""
+
+
+Review = Callable[[Taken], tuple[Mapping[str, "Tensor"], "Tensor"]]
+"""Returns the method's state for the next step, and whether the step is kept, 0-d bool; otherwise it is reverted."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 _RESERVED = ("name", "forget_objective")
@@ -52,6 +74,14 @@ class Method:
     """The objective whose gradient is r; None if the method does not use the retain set."""
     forget: Objective | None = None
     """The objective whose gradient is f; None if the method does not use the forget set."""
+    state: Mapping[str, float] = field(default_factory=dict)
+    """Names and initial values of the state that the weighting carries from step to step. It is kept on the device as
+    0-d float64 tensors, the same on every worker, and saved with checkpoints.
+    """
+    review: Review | None = None
+    """A function of a step that was taken and its actual changes; see `Taken`. It is called after each step if the
+    hyperparameter ``trust_region`` is true, which costs another forward pass.
+    """
     own_forget: bool = False
     """Whether the forget objective is part of the method's definition; others can be replaced by the configuration's
     ``forget_objective``.
@@ -66,9 +96,16 @@ class Method:
         if not callable(self.weighting):
             raise ValueError(f"method {self.name!r} has no weighting")
         try:
-            pickle.dumps((self.weighting, self.retain, self.forget))
+            pickle.dumps((self.weighting, self.review, self.retain, self.forget))
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise ValueError(f"method {self.name!r} cannot be sent to workers: {error}") from error
+
+    def initial_state(self, device: device) -> dict[str, Tensor]:
+        """Return the state of the first step on a device, 0-d float64 by name."""
+        return {
+            name: torch.full((), value, dtype=torch.float64, device=device)
+            for name, value in self.state.items()
+        }
 
     @property
     def has_guarantee(self) -> bool:

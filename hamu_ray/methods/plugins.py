@@ -13,7 +13,7 @@ from typing import Any
 from hamu_ray.methods.method import ForgetObjective, Method
 from hamu_ray.methods.registry import FORGET_OBJECTIVES, METHODS, add
 
-GROUPS: Mapping[str, tuple[type, Mapping[str, Any]]] = {
+GROUPS: Mapping[str, tuple[type[Any], Mapping[str, Any]]] = {
     "hamu_ray.methods": (Method, METHODS),
     "hamu_ray.objectives": (ForgetObjective, FORGET_OBJECTIVES),
 }

@@ -147,6 +147,7 @@ def keys_of(name: str, forget_objective: str | None = None) -> frozenset[str]:
 
 def all_hyperparameters() -> Iterator[tuple[str, Hyperparameter]]:
     """Yield every hyperparameter with the name of its method or forget objective."""
-    for name, owner in [*METHODS.items(), *FORGET_OBJECTIVES.items()]:
+    owners: list[tuple[str, Method | ForgetObjective]] = [*METHODS.items(), *FORGET_OBJECTIVES.items()]
+    for name, owner in owners:
         for known in described(owner.hyperparameters).values():
             yield name, known

@@ -29,6 +29,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from hamu_ray.methods.catalogue.hamu import trust_region
 from hamu_ray.methods.catalogue.hamu.hyperparameters import (
     HAMUHyperparameters,
     QualityHyperparameters,
@@ -126,7 +127,10 @@ def _total(problem: _Problem, rate: Tensor, settings: HAMUHyperparameters) -> tu
         needed = rate.new_full((), settings.constraint_ratio)
         return needed * rate, needed
     fraction = settings.constraint_fraction
-    needed = (settings.default_fraction if fraction is None else fraction) * problem.available.sum()
+    if fraction is None:
+        fraction = settings.default_fraction
+    assert fraction is not None, "both variants have a default"
+    needed = fraction * problem.available.sum()
     return needed * rate, needed
 
 
@@ -207,8 +211,8 @@ def quality_weighting(gram: Tensor, context: Context[HAMUHyperparameters]) -> De
 
     Args:
         gram: float64 ``(blocks, 2, 2)``, of the gradients of the two losses.
-        context: Of the step. All hyperparameters are used except for the trust region, which is the caller's
-            responsibility. With ``radius`` lr, the radius is ``lr |r|``.
+        context: Of the step. All hyperparameters are used; for the trust region, the step is scaled by the caller, with
+            `Decision.rate_scale`. With ``radius`` lr, the radius is ``lr |r|``.
 
     Returns:
         The decision, with its `Constraint`. If all entries of ``gram`` are finite, so are the weights.
@@ -243,7 +247,8 @@ def _decide(gram: Tensor, context: Context[HAMUHyperparameters], guaranteed: Gua
         gained=gained * problem.available * rate,
         step_radii=length,
     )
-    return Decision(weights=weights, gram=gram, branch=branch, constraint=constraint)
+    scale = context.state["radius_scale"] if settings.trust_region else None
+    return Decision(weights=weights, gram=gram, branch=branch, constraint=constraint, rate_scale=scale)
 
 
 def utility_weighting(gram: Tensor, context: Context[HAMUHyperparameters]) -> Decision:
@@ -268,6 +273,8 @@ HAMU_Q = Method(
     retain=cross_entropy,
     forget=cross_entropy,
     hyperparameters=QualityHyperparameters,
+    state=trust_region.STATE,
+    review=trust_region.review,
 )
 
 HAMU_U = Method(
@@ -278,4 +285,6 @@ HAMU_U = Method(
     retain=cross_entropy,
     forget=cross_entropy,
     hyperparameters=UtilityHyperparameters,
+    state=trust_region.STATE,
+    review=trust_region.review,
 )
