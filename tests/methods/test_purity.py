@@ -51,7 +51,7 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             module = node.module or ""
             names.add(module.split(".")[0])
-            assert not module.startswith("hamu_ray.") or module.startswith("hamu_ray.methods.")
+            assert not module.startswith("hamu_ray.") or f"{module}.".startswith("hamu_ray.methods.")
     return names - set(sys.stdlib_module_names)
 
 
