@@ -2,7 +2,7 @@
 
 import argparse
 
-from hamu_ray.command import run_command
+from hamu_ray.command import program, run_command
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.sources.nearest import nearest
 from hamu_ray.metrics.attacks.names import ATTACKS
@@ -21,7 +21,7 @@ def main() -> int:
 def make_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = argparse.ArgumentParser(
-        prog="python -m hamu_ray.audit",
+        prog=program("audit"),
         description="Attack the unlearned model of a run, or the models on a sweep's front, and compare the results "
         "with those of models that never saw the forget set. What was computed before is not computed again.",
     )

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from hamu_ray.command import run_command
+from hamu_ray.command import program, run_command
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.storage import storage_path
 
@@ -25,7 +25,7 @@ def main() -> int:
 def make_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = argparse.ArgumentParser(
-        prog="python -m hamu_ray.certify",
+        prog=program("certify"),
         description="Write a certificate of what a run has unlearned, as page, PDF and signed JSON, or verify one.",
     )
     parser.add_argument(

@@ -3,17 +3,19 @@
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from hamu_ray.config.sources.credentials import without_credentials
 from hamu_ray.config.sources.files import ConfigError
+from hamu_ray.config.sources.shipped import space_path
 from hamu_ray.storage import storage_error
 
 
 def make_parser(name: str, description: str, config_help: str) -> argparse.ArgumentParser:
     """Return a parser with the arguments of every command: a configuration and changes to it."""
-    parser = argparse.ArgumentParser(prog=f"python -m hamu_ray.{name}", description=description)
-    parser.add_argument("config", metavar="CONFIG.yaml", help=config_help)
+    parser = argparse.ArgumentParser(prog=program(name), description=description)
+    parser.add_argument("config", metavar="CONFIG.yaml", type=space_path, help=config_help)
     parser.add_argument(
         "--set",
         metavar="KEY.PATH=VALUE",
@@ -23,6 +25,12 @@ def make_parser(name: str, description: str, config_help: str) -> argparse.Argum
         help="change one key of the configuration, such as --set data.path=../cifar10; may be repeated",
     )
     return parser
+
+
+def program(name: str) -> str:
+    """Return how a command was started: as ``hamu-ray NAME`` or as a module."""
+    started = {Path(word).stem for word in sys.orig_argv[:2]}
+    return f"hamu-ray {name}" if "hamu-ray" in started else f"python -m hamu_ray.{name}"
 
 
 def run_command(main: Callable[[], int], again: str = "then run the same command again") -> NoReturn:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from hamu_ray.command import run_command
+from hamu_ray.command import program, run_command
 from hamu_ray.results.diagnosis.diagnose import Diagnosis, diagnose, repair
 from hamu_ray.results.durable.lease import Lease
 from hamu_ray.results.sweep_folders import given_or_newest
@@ -31,7 +31,7 @@ def main() -> int:
 def make_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = argparse.ArgumentParser(
-        prog="python -m hamu_ray.doctor",
+        prog=program("doctor"),
         description="Verify every file that a sweep leaves, print a line for each one that is damaged, and what "
         "--resume of the sweep runs again. Exit code 0: all files are sound, 1: there are damaged ones.",
     )

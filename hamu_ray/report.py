@@ -2,13 +2,13 @@
 
 import argparse
 
-from hamu_ray.command import run_command
+from hamu_ray.command import program, run_command
 
 
 def main() -> int:
     """Report on sweeps, read back from MLflow."""
     parser = argparse.ArgumentParser(
-        prog="python -m hamu_ray.report",
+        prog=program("report"),
         description="Report on sweeps in MLflow: one self-contained HTML file, with tables and "
         "pictures in the same folder. For a sweep's folder, first regenerate its tables and pictures and send pending "
         "tracking records.",

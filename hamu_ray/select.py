@@ -2,7 +2,7 @@
 
 import argparse
 
-from hamu_ray.command import run_command
+from hamu_ray.command import program, run_command
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.results.sweep_folders import given_or_newest
 
@@ -27,7 +27,7 @@ def main() -> int:
 def make_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = argparse.ArgumentParser(
-        prog="python -m hamu_ray.select",
+        prog=program("select"),
         description="Select the point of a sweep's front that is best in one objective among those that meet a bound "
         "on the other; without a bound, the knee.",
     )

@@ -63,10 +63,13 @@ def wait_until(
 
 
 def ray_processes(title: str, root: int | None = None) -> list[psutil.Process]:
-    """The Ray processes of an actor class below a process (by default this one), and thus of its cluster."""
+    """The Ray processes of an actor class below a process (by default this one), and thus of its cluster.
+
+    The oldest is first: it may belong to an actor that is already being stopped.
+    """
     found = []
     for process in psutil.Process(root).children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             if process.cmdline()[:1] and process.cmdline()[0].startswith(f"ray::{title}"):
                 found.append(process)
-    return sorted(found, key=lambda process: process.pid)
+    return sorted(found, key=lambda process: process.create_time())

@@ -110,7 +110,7 @@ TABLE: Mapping[str, Room] = {
     "doctor": Room("command results storage", "", f"numpy {FILES}"),
     "report": Room("command config reports", "", FILES),
     "certify": Room("command config certificate storage", "", FILES),
-    "__main__": Room("methods", "", NUMBERS),
+    "__main__": Room("config", ""),
     "audit": Room("auditing command config metrics", "", f"{NUMBERS} {FILES}"),
 }
 """Rooms from the mathematics at the bottom to the commands at the top."""

@@ -8,7 +8,7 @@ from hamu_ray.metrics.attacks.names import DURABLE
 from hamu_ray.reports.make import leave_report
 from hamu_ray.results.audit.finding import Audit
 from hamu_ray.results.folder import AUDIT_FILE, OUTBOX_FILE, SWEEP_FILE, SWEEPS, TRIALS
-from hamu_ray.results.wording import shown
+from hamu_ray.results.wording import runnable, shown
 from hamu_ray.storage import StoragePath, storage_path
 from hamu_ray.terminal.console import Console
 from hamu_ray.tracking.client import MlflowTracker
@@ -36,7 +36,7 @@ def deliver(folder: Path, audits: Mapping[str, Audit], console: Console) -> None
     if waiting:
         console.text(
             f"MLflow did not respond: {waiting} records are waiting; send them with "
-            f"python -m hamu_ray.report {shown(folder)}"
+            + runnable(f"python -m hamu_ray.report {shown(folder)}")
         )
     elif folder.name in delivery.runs:
         console.fields({"report": shown(leave_report(folder, tracker, delivery.runs[folder.name]))})

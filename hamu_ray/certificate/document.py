@@ -25,8 +25,8 @@ def certificate_of(evidence: Evidence, made: datetime | None = None) -> dict[str
     run, outcome, provenance = evidence.run, evidence.outcome, evidence.provenance
     configuration = run.model_dump(mode="json", by_alias=True, include=set(SECTIONS))
     known = asdict(provenance)
-    for model in ("original", "reference"):
-        known[model] = known[model] and {"sha256": known[model]["sha256"]}
+    known["original"] = {"sha256": provenance.original.sha256}
+    known["references"] = [{"sha256": reference.sha256} for reference in provenance.references]
     certificate: dict[str, Any] = {
         "format": FORMAT,
         "format_version": VERSION,

@@ -24,7 +24,7 @@ from hamu_ray.results.folder import (
 )
 from hamu_ray.results.outcome import Outcome
 from hamu_ray.results.provenance import Provenance, read_provenance, sha256_of
-from hamu_ray.results.wording import shown
+from hamu_ray.results.wording import runnable, shown
 from hamu_ray.storage import StoragePath, sha256_of_file
 
 
@@ -56,7 +56,7 @@ def read_evidence(folder: StoragePath) -> Evidence:
         if provenance is None:
             raise ConfigError(
                 f"{shown(folder)}: the run has no record of where its model comes from, as it was made by an earlier "
-                f"version; run it again: python -m hamu_ray.unlearn {shown(folder / RUN_FILE)}"
+                f"version; run it again: {runnable(f'python -m hamu_ray.unlearn {shown(folder / RUN_FILE)}')}"
             )
         reports = read_reports(folder)
         attacks = _attacks(folder, provenance)

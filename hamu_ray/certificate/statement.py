@@ -120,8 +120,9 @@ def _models(certificate: Mapping[str, Any]) -> Section:
     known = certificate["provenance"]
     rows = [("Original: the model before, trained on all data", known["original"]["sha256"])]
     rows += [(f"Unlearned: {name}", content) for name, content in known["files"].items()]
-    if known["reference"]:
-        rows.append(("Reference: the model for comparison", known["reference"]["sha256"]))
+    for number, reference in enumerate(known["references"], 1):
+        which = f" {number} of {len(known['references'])}" if len(known["references"]) > 1 else ""
+        rows.append((f"Reference{which}: a model for comparison", reference["sha256"]))
     return Section(
         "From which model to which",
         ("A hash is a fingerprint of a file: one changed bit gives another hash.",),

@@ -99,7 +99,8 @@ def with_losses_of(bases: Sequence[StoredModel]) -> StoredModel:
     first = bases[0]
     per_item = [base.measures.per_item for base in bases if isinstance(base.measures, Measured)]
     losses = [loss for items in per_item for loss in items[names.FORGET_LOSSES]]
-    return replace(first, measures=Measured(first.measures, {**per_item[0], names.FORGET_LOSSES: losses}))
+    measures = Measured(first.measures, {**per_item[0], names.FORGET_LOSSES: losses})
+    return replace(first, measures=measures, others=tuple(bases[1:]))
 
 
 def measure_again(run: RunConfig, task: Task, group: Group, key: str, models: ModelStore) -> None:

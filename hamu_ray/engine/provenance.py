@@ -43,7 +43,7 @@ def provenance_of_run(
         forget_count=len(task.splits["forget"]),
         forget_list=sha256_of(forgotten),
         original=identity_of_model(original),
-        reference=None if reference is None else identity_of_model(reference),
+        references=[identity_of_model(one) for one in (reference, *reference.others)] if reference else [],
         files={},
         seeds={"training": run.training_seed, "unlearning": run.seed},
         hardware=f"{run.workers.count} x {device_name(task.device)}",

@@ -59,8 +59,8 @@ class Provenance:
     forget_list: str
     """SHA-256 of `FORGET_FILE`."""
     original: ModelIdentity
-    reference: ModelIdentity | None
-    """The first reference; None without one."""
+    references: list[ModelIdentity]
+    """The references of all seeds; empty without one."""
     files: dict[str, str]
     """SHA-256 of each file of the unlearned model by name: its weights, and what other programs need with them."""
     seeds: dict[str, int]
@@ -86,7 +86,7 @@ class Provenance:
             "data": self.data,
             "forget_list": self.forget_list,
             "original": self.original.sha256,
-            "reference": self.reference.sha256 if self.reference else "",
+            "reference": ", ".join(reference.sha256 for reference in self.references),
             "model": self.result,
             "seeds": ", ".join(f"{name} {seed}" for name, seed in self.seeds.items()),
             "hardware": self.hardware,
@@ -124,13 +124,12 @@ def labels_in(folder: StoragePath) -> dict[str, str]:
 
 def provenance_of(document: Mapping[str, Any]) -> Provenance:
     """Return a provenance from plain data."""
-    reference = document["reference"]
     return Provenance(
         **{
             **document,
             "code": Code(**document["code"]),
             "original": ModelIdentity(**document["original"]),
-            "reference": ModelIdentity(**reference) if reference else None,
+            "references": [ModelIdentity(**reference) for reference in document["references"]],
         }
     )
 

@@ -4,6 +4,9 @@
 """
 
 import math
+import shlex
+import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -131,6 +134,14 @@ def shown(path: StoragePath) -> str:
     if isinstance(path, Path) and path.is_relative_to(Path.cwd()):
         return str(path.relative_to(Path.cwd()))
     return str(path)
+
+
+def runnable(line: str) -> str:
+    """Return a shell line that begins with `python`, with the path of this interpreter where `python` is another."""
+    python = shutil.which("python")
+    if python is not None and Path(python).parent == Path(sys.executable).parent:
+        return line
+    return f"{shlex.quote(shown(Path(sys.executable)))} {line.removeprefix('python ')}"
 
 
 def describe(parameters: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from hamu_ray.results.reader import read_sweep
 from hamu_ray.results.summary import SeedGroup, SweepSummary, method_of, over_seeds, settings_of
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import TrialRecord
-from hamu_ray.results.wording import describe, number, shown
+from hamu_ray.results.wording import describe, number, runnable, shown
 from hamu_ray.selection.confirmation import Confirmation, check_seeds
 from hamu_ray.selection.rules import Bound, best, differences, nearest_miss, neighbours
 from hamu_ray.storage import StoragePath, storage_path
@@ -150,7 +150,7 @@ def print_selection(selection: Selection, folder: Path, console: Console) -> Non
         **({"ref": f"the reference {trial.reference_origin}"} if trial.reference_origin else {}),
         "model": shown(storage_path(trial.model_path)),
         "load": how_to_load(selection),
-        "again": rerun_command(shown(run), folder.name, trial.trial_id),
+        "again": runnable(rerun_command(shown(run), folder.name, trial.trial_id)),
     }
     for name, text in lines.items():
         console.text(f"{name:<9}{text}", style="bold" if name == "trial" else "")

@@ -20,7 +20,7 @@ from hamu_ray.results.durable.lease import Lease
 from hamu_ray.results.folder import SWEEP_FILE, TRIALS, read_records
 from hamu_ray.results.sweep_folders import make_folder, new_folder, resumable_folder
 from hamu_ray.results.trial import Status, TrialRecord
-from hamu_ray.results.wording import shown
+from hamu_ray.results.wording import runnable, shown
 from hamu_ray.storage import local_folder, remove_partial_files
 from hamu_ray.terminal.console import Console
 from hamu_ray.terminal.progress import SweepView
@@ -136,7 +136,7 @@ def print_remarks(usage: Usage, delivery: Delivery, waiting: int, console: Conso
     if waiting:
         console.print(
             f"MLflow did not respond: {waiting} records are waiting; send them with "
-            f"python -m hamu_ray.report {shown(delivery.folder)}"
+            + runnable(f"python -m hamu_ray.report {shown(delivery.folder)}")
         )
 
 
@@ -219,7 +219,6 @@ def try_report(folder: Path, tracker: MlflowTracker, run_id: str, console: Conso
         return page
     except Exception as error:  # whatever happens, the results have already been written
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        console.print(
-            f"no report ({reason}); to create it: python -m hamu_ray.report {shown(folder)}", markup=False
-        )
+        again = runnable(f"python -m hamu_ray.report {shown(folder)}")
+        console.print(f"no report ({reason}); to create it: {again}", markup=False)
         return None

@@ -29,7 +29,9 @@ def space_noted(plan: SweepPlan) -> Iterator[None]:
             size = largest_trial(plan)
             if left * size > free_space(plan.folder):
                 need = left * size / MEGABYTE
-                error.add_note(f"the {counted(left, 'trial')} left to run need about {need:,.0f} MB")
+                error.add_note(
+                    f"the {counted(left, 'trial')} left to run {'needs' if left == 1 else 'need'} about {need:,.0f} MB"
+                )
         raise
 
 

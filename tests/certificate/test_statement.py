@@ -29,7 +29,7 @@ from hamu_ray.tasks.start import Origin
 
 WITHOUT: dict[str, Any] = {
     "run": {"forget": {"kind": "random"}, "reference": {"source": "none"}},
-    "provenance": {"reference": None},
+    "provenance": {"references": []},
 }
 
 

@@ -26,7 +26,7 @@ def sha256(path: Path) -> str:
 def test_hashes_are_those_of_the_files(
     resident: Resident, folder: Path, bases: tuple[StoredModel, StoredModel]
 ) -> None:
-    run = cheap_run(seed=43, training={"seed": 0})
+    run = cheap_run(seed=43, training={"seed": 0}, reference={"seeds": 3})
     done(run, resident, folder)
     task, known = resident.task(run), read_provenance(folder)
     assert known is not None
@@ -34,8 +34,8 @@ def test_hashes_are_those_of_the_files(
     assert known.forget_list == sha256(folder / FORGET_FILE)
     assert known.data == task.fingerprint
     assert known.seeds == {"training": 0, "unlearning": 43}
-    assert known.reference is not None
-    for base in (known.original, known.reference):
+    assert len({reference.sha256 for reference in known.references}) == 3
+    for base in (known.original, *known.references):
         assert base.sha256 == sha256(Path(base.place))
     card = (folder / CARD_FILE).read_text()
     for text in (known.result, known.data, known.forget_list, known.original.sha256):

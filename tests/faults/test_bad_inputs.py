@@ -111,7 +111,7 @@ def test_a_cluster_that_does_not_respond(tmp_path: Path, command: Command) -> No
 def test_workers_that_do_not_fit(workers: Sections, tmp_path: Path, command: Command) -> None:
     write(Bad({"space": None, "workers": {"count": 2, **workers}}, "", ""), tmp_path)
     ended = command("unlearn", "given.yaml")
-    assert_one_line(ended, "workers: 2 workers with ", "lower workers.count, workers.cpus or workers.gpus")
+    assert_one_line(ended, "workers: 2 workers of ", "lower workers.count, workers.cpus or workers.gpus")
 
 
 START = """

@@ -1,5 +1,6 @@
 """The pool of slots: a hung slot blocks no other trial. Whole sweeps with the pool are tested in tests/tuning."""
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,6 @@ import pytest
 from hamu_ray.config.run import RunConfig
 from hamu_ray.workers.pool import start_pool
 from tests.runs import small_run
-from tests.sweep_processes import ray_processes
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
@@ -37,11 +37,9 @@ def new_slot(pool: Any, trial: str, run: RunConfig) -> tuple[Any, psutil.Process
     """Return a trial's slot once it responds, and its process."""
     import ray
 
-    before = {process.pid for process in ray_processes("Slot")}
     slot = ray.get(pool.acquire.remote(trial, run))
-    ray.get(slot.nodes.remote(), timeout=60)
-    (process,) = (process for process in ray_processes("Slot") if process.pid not in before)
-    return slot, process
+    pid = ray.get(slot.__ray_call__.remote(lambda _: os.getpid()), timeout=60)
+    return slot, psutil.Process(pid)
 
 
 def test_a_frozen_slot_is_dropped_and_others_are_served(pool: Any, run: RunConfig) -> None:

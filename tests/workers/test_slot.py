@@ -269,13 +269,13 @@ def test_a_frozen_rank_is_detected_and_the_job_continues(
         if reports[-1].phase != "unlearning":
             return
         if not stopped and reports[-1].step >= 10:
-            worker = ray_processes("RayTrainWorker")[0]
+            worker = ray_processes("RayTrainWorker")[-1]
             stopped.append(worker.pid)
             worker.suspend()
             time.sleep(SILENCE / 3)
             worker.resume()
         elif len(stopped) == 1 and reports[-1].step >= 20:
-            worker = ray_processes("RayTrainWorker")[0]
+            worker = ray_processes("RayTrainWorker")[-1]
             assert worker.pid == stopped[0], "it was only slow"
             stopped.append(worker.pid)
             worker.suspend()
@@ -295,7 +295,7 @@ def test_a_job_that_hangs_as_often_as_it_may_fails_with_the_reason(
 ) -> None:
     def stop(reports: list[Report]) -> None:
         if reports[-1].phase == "unlearning" and reports[-1].step >= 10:
-            for process in ray_processes("RayTrainWorker"):
+            for process in ray_processes("RayTrainWorker")[-2:]:
                 process.suspend()
 
     end = follow(Job("hangs", configure(storage, 2, **LONG), str(tmp_path), 1), impatient, stop)
@@ -310,7 +310,7 @@ def test_a_job_that_kills_its_workers_fails_after_its_attempts(
 ) -> None:
     def kill(reports: list[Report]) -> None:
         if reports[-1].phase == "unlearning" and reports[-1].history_steps:
-            os.kill(ray_processes("RayTrainWorker")[0].pid, signal.SIGKILL)
+            os.kill(ray_processes("RayTrainWorker")[-1].pid, signal.SIGKILL)
 
     end = follow(Job("deadly", configure(storage, 2, **LONG), str(tmp_path), 1), slots(2), kill)
     assert isinstance(end, Failure)
@@ -320,4 +320,5 @@ def test_a_job_that_kills_its_workers_fails_after_its_attempts(
 
 
 def workers_of(slots: Any) -> list[int]:
-    return [process.pid for process in ray_processes("RayTrainWorker")]
+    """The newest group's; one that was just replaced may still be ending."""
+    return [process.pid for process in ray_processes("RayTrainWorker")[-2:]]

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from hamu_ray.config.sources.nearest import nearest
+from hamu_ray.config.sources.shipped import name_of, shipped_spaces
 
 MAX_BYTES = 1_000_000
 """Maximum size of a configuration file."""
@@ -95,7 +96,12 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         siblings = [str(p) for p in place.parent.glob("*.yaml")] if place.parent.is_dir() else []
-        hint = nearest(str(path), siblings) if siblings else "check the path"
+        if name := name_of(path):
+            hint = f"for the search space that comes with hamu_ray, give its name: {name}"
+        elif not Path(str(path)).suffix:
+            hint = nearest(str(path), [*shipped_spaces(), *siblings])
+        else:
+            hint = nearest(str(path), siblings) if siblings else "check the path"
         raise ConfigError(f"{path}: no such file; {hint}") from None
     except (OSError, ImportError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read: {first_line(error)}; give a YAML file") from error

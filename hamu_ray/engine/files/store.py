@@ -35,6 +35,8 @@ class StoredModel:
     source: StoragePath | Start
     """The safetensors file, or the given checkpoint."""
     measures: Measures
+    others: tuple["StoredModel", ...] = ()
+    """The same model trained with other seeds, whose forget losses ``measures`` contains, too."""
 
     @property
     def path(self) -> StoragePath:

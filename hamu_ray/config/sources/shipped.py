@@ -1,0 +1,46 @@
+"""Search spaces that come with the package, found by name: `digits`, `cifar/job_grid`."""
+
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+
+import hamu_ray
+
+FOLDER = "search_spaces"
+SUFFIXES = (".yaml", ".yml")
+
+
+def shipped_spaces() -> dict[str, Path]:
+    """Return the files by name: those of the checkout that the package runs from, or those installed with it."""
+    checkout = Path(hamu_ray.__file__).parents[1] / FOLDER
+    if checkout.is_dir():
+        files = {path.relative_to(checkout): path for path in checkout.rglob("*.yaml")}
+    else:
+        files = {Path(name): path for name, path in _installed().items()}
+    return {name.with_suffix("").as_posix(): path for name, path in sorted(files.items())}
+
+
+def space_path(given: str) -> str:
+    """Return the path of a configuration that is given by its path or by the name of a shipped search space."""
+    if given.endswith(SUFFIXES) or "://" in given or Path(given).exists():
+        return given
+    return str(shipped_spaces().get(given, given))
+
+
+def name_of(path: str | Path) -> str | None:
+    """Return the name of the shipped space that a path would be in a checkout; None if there is none."""
+    parts = PurePosixPath(str(path)).with_suffix("").parts
+    inside = parts[parts.index(FOLDER) + 1 :] if FOLDER in parts else parts
+    name = "/".join(inside)
+    return name if name in shipped_spaces() else None
+
+
+def _installed() -> dict[str, Path]:
+    try:
+        files = metadata.files("hamu-ray") or []
+    except metadata.PackageNotFoundError:
+        return {}
+    return {
+        "/".join(file.parts[file.parts.index(FOLDER) + 1 :]): Path(str(file.locate())).resolve()
+        for file in files
+        if FOLDER in file.parts and file.suffix == ".yaml"
+    }

@@ -1,0 +1,28 @@
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hamu_ray.results.wording import runnable
+
+LINE = "python -m hamu_ray --version"
+
+
+def test_lines_name_the_interpreter_unless_python_is_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    assert runnable(LINE) == LINE
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert runnable(LINE) != LINE
+    ended = subprocess.run(shlex.split(runnable(LINE)), check=True, capture_output=True, text=True)
+    assert ended.stdout.startswith("hamu-ray ")
+
+
+def test_the_interpreter_of_a_checkout_is_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "a folder" / "bin" / "python"
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.chdir(tmp_path)
+    assert runnable(LINE) == "'a folder/bin/python' -m hamu_ray --version"
