@@ -15,6 +15,7 @@ COMMANDS = {
     "audit": ("RUN_OR_SWEEP", "attacks on unlearned models, compared with models that never saw the data"),
     "report": ("TARGET ...", "the results of sweeps as an HTML page"),
     "certify": ("RUN", "a signed certificate of a run as page, PDF and JSON; --verify checks one"),
+    "methods": ("", "all methods, with their sources and hyperparameters"),
 }
 
 

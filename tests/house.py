@@ -1,15 +1,19 @@
-"""The diagram of dependencies in CONTRIBUTING.md, generated from the table of tests/test_import_directions.py.
+"""Generated parts of documents: the diagram of dependencies in CONTRIBUTING.md, from the table of
+tests/test_import_directions.py, and the tables of methods in hamu_ray/methods/README.md, from the methods themselves.
 
-python -m tests.house     # updates CONTRIBUTING.md
+python -m tests.house     # updates both
 """
 
 import ast
+from collections.abc import Iterable
 from pathlib import Path
 
+from hamu_ray.methods import tables
 from tests.test_import_directions import FRAMEWORKS, PACKAGE, TABLE
 
 CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
-BEGIN, END = "<!-- house: made by python -m tests.house -->", "<!-- end of house -->"
+METHODS = PACKAGE / "methods" / "README.md"
+BEGIN, END = "<!-- {}: made by python -m tests.house -->", "<!-- end of {} -->"
 
 
 def reachable(room: str) -> set[str]:
@@ -47,12 +51,36 @@ def drawing() -> str:
     return "\n".join([*graph, "```", "", *rows])
 
 
-def with_drawing(text: str) -> str:
-    """Return a document with the diagram inserted between its markers."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{drawing()}\n{END}{after}"
+def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table with the first column as code."""
+    columns = list(columns)
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[f"`{first}`", *(cell.replace("|", "\\|") for cell in rest)] for first, *rest in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def parts() -> dict[Path, dict[str, str]]:
+    """Return the generated parts of documents by their names."""
+    return {
+        CONTRIBUTING: {"house": drawing()},
+        METHODS: {
+            "methods": table(tables.METHOD_COLUMNS, tables.method_rows()),
+            "forget objectives": table(tables.OBJECTIVE_COLUMNS, tables.objective_rows()),
+            "hyperparameters": table(tables.HYPERPARAMETER_COLUMNS, tables.hyperparameter_rows()),
+        },
+    }
+
+
+def with_parts(document: Path) -> str:
+    """Return a document with its generated parts between their markers."""
+    text = document.read_text()
+    for name, part in parts()[document].items():
+        before, _, rest = text.partition(BEGIN.format(name))
+        _, _, after = rest.partition(END.format(name))
+        text = f"{before}{BEGIN.format(name)}\n{part}\n{END.format(name)}{after}"
+    return text
 
 
 if __name__ == "__main__":
-    CONTRIBUTING.write_text(with_drawing(CONTRIBUTING.read_text()))
+    for path in parts():
+        path.write_text(with_parts(path))

@@ -3,15 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import CONTRIBUTING, arrows, reachable, with_drawing
+from tests.house import CONTRIBUTING, METHODS, arrows, reachable, with_parts
 from tests.test_import_directions import TABLE
 
 ROOT = CONTRIBUTING.parent
 
 
-def test_the_drawing_is_that_of_the_table():
-    text = CONTRIBUTING.read_text()
-    assert text == with_drawing(text), "run: python -m tests.house"
+@pytest.mark.parametrize("document", [CONTRIBUTING, METHODS], ids=lambda path: path.parent.name)
+def test_generated_parts_are_up_to_date(document):
+    assert document.read_text() == with_parts(document), "run: python -m tests.house"
 
 
 @pytest.mark.parametrize("room", TABLE)

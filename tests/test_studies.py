@@ -13,7 +13,8 @@ import torch
 import yaml
 
 from hamu_ray.config.sources.files import load_sweep
-from hamu_ray.methods import StepSettings
+from hamu_ray.methods import Context
+from hamu_ray.methods.hyperparameters import WeightedSum
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,7 +37,9 @@ def test_a_weighted_sum_of_hamu_s_length() -> None:
     pair = torch.randn(5, 2, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     pair[3] = 0
     gram = pair @ pair.mT
-    weights = ablation.as_long_as_hamu(gram, 0.1, StepSettings(retain_weight=0.3)).weights
+    weights = ablation.as_long_as_hamu(
+        gram, Context(lr=0.1, hyperparameters=WeightedSum(retain_weight=0.3))
+    ).weights
     steps = (weights.unsqueeze(-1) * pair).sum(1)
     torch.testing.assert_close(steps.norm(dim=-1), pair[:, 0].norm(dim=-1))
     plain = 0.3 * pair[:, 0] - 0.7 * pair[:, 1]

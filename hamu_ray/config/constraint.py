@@ -5,15 +5,13 @@ from typing import Any
 
 from hamu_ray.config.space import METHOD_NAME, METHOD_PREFIX
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.methods import CONSTRAINTS
-
-DEFAULT_FRACTIONS: Mapping[str, float] = {"hamu-q": 0.25, "hamu-u": 0.8}
-"""Default `constraint_fraction` of HAMU's variants, used if a configuration gives no constraint."""
+from hamu_ray.methods import CONSTRAINTS, METHODS
 
 
 def constraint_of(method: Mapping[str, Any]) -> tuple[str, float] | None:
     """Return key and value of the constraint in a ``method`` section; None for methods without a constraint."""
-    default = DEFAULT_FRACTIONS.get(method["name"])
+    known = METHODS.get(method["name"])
+    default = None if known is None else known.hyperparameters.default_fraction
     if default is None:
         return None
     given = [(key, method[key]) for key in CONSTRAINTS if method.get(key) is not None]

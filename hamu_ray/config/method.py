@@ -1,62 +1,65 @@
-"""The unlearning method and its hyperparameters."""
+"""The unlearning method and its hyperparameters: a section whose keys are those of the registered methods."""
 
-from typing import Annotated, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Annotated, Any, Literal, Union
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, WrapValidator, create_model, field_validator, model_validator
 
 from hamu_ray.config.schema import Section
 from hamu_ray.config.sources.nearest import nearest
-from hamu_ray.methods import CONSTRAINTS, METHOD_NAMES, forget_objectives_of
+from hamu_ray.methods import (
+    FORGET_OBJECTIVES,
+    METHODS,
+    Hyperparameter,
+    Hyperparameters,
+    all_hyperparameters,
+    forget_objectives_of,
+    keys_of,
+    plugins,
+)
 
-PositiveFloat = Annotated[float, Field(gt=0)]
+_PLUG_INS = {"method.name": "hamu_ray.methods", "method.forget_objective": "hamu_ray.objectives"}
+"""Keys that may name something of another package, and the groups of its entry points."""
 
 
 class MethodConfig(Section):
-    """The unlearning method. Hyperparameters that a method does not have are ignored."""
+    """The unlearning method. Hyperparameters that a method does not have are ignored.
+
+    The keys of hyperparameters are in a subclass, `current`, because they follow from the methods.
+    """
 
     name: str = "hamu-q"
-    forget_objective: Literal["cross_entropy", "npo", "simnpo"] | None = None
-    """Forget objective to use instead of the method's default: `npo` and `simnpo` are the negated losses, and HAMU's
-    constraint then applies to them. null: the method's default.
+    forget_objective: str | None = None
+    """Forget objective to use instead of the method's default; HAMU's constraint then applies to it. null: the method's
+    default.
     """
-    beta: PositiveFloat | None = None
-    """NPO, SimNPO: inverse temperature; null: 0.1 for NPO and 2.5 for SimNPO."""
-    gamma: float = Field(default=0.0, ge=0)
-    """SimNPO: margin; the larger, the less likely answers are when the objective saturates."""
-    constraint_ratio: float | None = Field(default=None, ge=0, lt=1)
-    """HAMU: first-order gain to guarantee per step, as a ratio of the learning rate (the paper: 0.5)."""
-    constraint: float | None = Field(default=None, ge=0)
-    """HAMU: the same as an absolute change of the loss."""
-    constraint_fraction: float | None = Field(default=None, ge=0, le=1)
-    """HAMU: the same as a fraction of the most that the radii allow; never infeasible with the exact split. Without
-    any of the three, 0.25 for hamu-q and 0.8 for hamu-u."""
-    radius: Literal["lr"] | PositiveFloat = "lr"
-    """HAMU: longest step of a block: `lr` = learning rate x norm of its gradient, or a number."""
-    constraint_split: Literal["exact", "uniform", "grad_norm", "softmax_dot"] = "exact"
-    """HAMU: how the constraint is shared out over blocks: at the least cost for the whole model, or by fixed rules."""
-    normalise_split: bool = True
-    """HAMU: whether the blocks' shares are normalised to add up to the constraint."""
-    granularity: Literal["tensor", "model"] = "tensor"
-    """One block per parameter tensor, or the whole model as one block."""
-    infeasible: Literal["best_effort", "least_step", "skip", "stop", "finish"] = "best_effort"
-    """HAMU: what to do in a block whose constraint no step within the radius can meet: go as far as the radius allows,
-    leave it, stay; or end the run there, as infeasible (`stop`) or with this model as its result (`finish`)."""
-    trust_region: bool = False
-    """HAMU: halve radius and constraint if less than a quarter of a step's predicted change came true, and double them
-    up to `radius` if more than three quarters did; needs an extra forward pass per step.
-    """
-    target: Literal["reference"] | None = None
-    """HAMU: `reference` stops forgetting at the reference's forget loss. As a step's forget loss approaches it, the
-    constraint of hamu-q decreases to zero, and that of hamu-u increases to all that the radii allow.
-    """
-    retain_weight: float = Field(default=0.5, ge=0, le=1)
-    """gdiff, kl, scrub, npo, simnpo, pcgrad: weight of the retain objective; the forget objective has one minus it."""
+
+    @classmethod
+    def current(cls) -> "type[MethodConfig]":
+        """Return the section with the hyperparameters of all methods and forget objectives known now."""
+        return _section(tuple(METHODS), tuple(FORGET_OBJECTIVES))
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """The method's own record."""
+        return METHODS[self.name].hyperparameters.of(dict(self))
+
+    @property
+    def used(self) -> dict[str, Any]:
+        """The keys that the method uses, with their values."""
+        keys = keys_of(self.name, self.forget_objective) | {"name"}
+        return {key: value for key, value in self if key in keys}
+
+    def __reduce__(self) -> tuple[Callable[..., "MethodConfig"], tuple[dict[str, Any]]]:
+        """Pickle as plain data: the class does not exist by name."""
+        return _of_document, (self.model_dump(exclude_unset=True),)
 
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in METHOD_NAMES:
-            raise ValueError(f"unknown method {name!r}; {nearest(name, METHOD_NAMES)}")
+        if name not in METHODS:
+            raise ValueError(f"unknown method {name!r}; {nearest(name, plugins.names('hamu_ray.methods'))}")
         return name
 
     @model_validator(mode="after")
@@ -69,10 +72,106 @@ class MethodConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _one_constraint(self) -> "MethodConfig":
-        given = [name for name in CONSTRAINTS if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ValueError(
-                f"give one of {', '.join(CONSTRAINTS)}, found {' and '.join(given)}: set the others to null"
-            )
+    def _fits_the_record(self) -> "MethodConfig":
+        """Check what the keys alone do not determine: methods may give one key different ranges."""
+        values = dict(self)
+        METHODS[self.name].hyperparameters.of(values)
+        for name in forget_objectives_of(self.name):
+            if name == (self.forget_objective or forget_objectives_of(self.name)[0]):
+                FORGET_OBJECTIVES[name].hyperparameters.of(values)
         return self
+
+
+def load_methods(document: Any) -> None:
+    """Import the methods and forget objectives of other packages that a run's or sweep's document names.
+
+    Raises:
+        ValueError: One cannot be imported; the message begins with the key.
+    """
+    if not isinstance(document, Mapping):
+        return
+    for key, group in _PLUG_INS.items():
+        section, name = document.get("method"), key.removeprefix("method.")
+        given = {key: section.get(name)} if isinstance(section, Mapping) else {}
+        space = document.get("space")
+        domains = space.get(key) if isinstance(space, Mapping) else None
+        given[f"space.{key}"] = domains
+        for place, value in given.items():
+            for word in _words(value):
+                try:
+                    plugins.load(group, word)
+                except ValueError as error:
+                    raise ValueError(f"{place}: {error}") from error
+
+
+def _words(value: Any) -> Iterator[str]:
+    """Yield all text in a value or a domain, at any depth of lists and sections."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key != "when":
+                yield from _words(inner)
+    elif isinstance(value, Sequence):
+        for inner in value:
+            yield from _words(inner)
+
+
+def _of_document(document: Any) -> MethodConfig:
+    """Validate a section against the methods known now, which include those that it names."""
+    load_methods({"method": document})
+    return MethodConfig.current().model_validate(document)
+
+
+AnyMethod = Annotated[
+    SerializeAsAny[MethodConfig],
+    WrapValidator(lambda given, _: given if isinstance(given, MethodConfig) else _of_document(given)),
+]
+"""The section as a field of a run."""
+
+
+@lru_cache
+def _section(methods: tuple[str, ...], forget_objectives: tuple[str, ...]) -> type[MethodConfig]:
+    """Return the section with the hyperparameters of these methods and forget objectives, which are all."""
+    by_key: dict[str, dict[str, Hyperparameter]] = {}
+    for owner, each in all_hyperparameters():
+        by_key.setdefault(each.name, {})[owner] = each
+    keys: dict[str, Any] = {key: _field(owners) for key, owners in by_key.items()}
+    chosen = MethodConfig.model_fields["forget_objective"]
+    keys["forget_objective"] = (
+        Union[Literal[forget_objectives], None],  # noqa: UP007 the choices are not known statically
+        Field(default=None, description=chosen.description),
+    )
+    return create_model("MethodConfig", __base__=MethodConfig, __doc__=MethodConfig.__doc__, **keys)
+
+
+def _field(owners: Mapping[str, Hyperparameter]) -> tuple[Any, Any]:
+    """Return type and default of a key; null means the method's own default where those of methods differ."""
+    each = list(owners.values())
+    default = each[0].default
+    arms = list(_arms(each))
+    if any(one.default != default for one in each):
+        default = None
+        arms += [] if None in arms else [None]
+    summaries = dict.fromkeys(f"{', '.join(_with(one, owners))}: {one.summary}" for one in each)
+    description = "; ".join(summaries)
+    return Union[tuple(arms)], Field(default=default, description=description)  # noqa: UP007 as above
+
+
+def _with(one: Hyperparameter, owners: Mapping[str, Hyperparameter]) -> list[str]:
+    return [owner for owner, other in owners.items() if other.summary == one.summary]
+
+
+def _arms(each: Sequence[Hyperparameter]) -> list[Any]:
+    """Return the types of the values, without repetitions: choices, then numbers with their bounds, then null."""
+    found: dict[Any, Any] = {}
+    for one in each:
+        if one.choices:
+            found.setdefault(one.choices, Literal[one.choices])
+        bounds: dict[str, Any] = dict(one.bounds)
+        for kind in one.kinds:
+            bounded = kind in (int, float) and bounds
+            key = (kind, tuple(bounds.items())) if bounded else kind
+            found.setdefault(key, Annotated[kind, Field(**bounds)] if bounded else kind)
+    absent = found.pop(type(None), ...)
+    return [*found.values(), *([] if absent is ... else [None])]

@@ -7,12 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from hamu_ray.config.data import AnyData, AnyForget, AnyModel, check_task, with_the_task
-from hamu_ray.config.method import MethodConfig
+from hamu_ray.config.method import AnyMethod, MethodConfig, load_methods
 from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.model_source import ModelSource, ReferenceSource
 from hamu_ray.config.schema import Section
 from hamu_ray.config.vision import DigitsData, ForgetClass
-from hamu_ray.methods import settings_of
 
 MODEL_FILE = "model.safetensors"
 """File name of a model's weights, for runs and for checkpoints in the Hugging Face format."""
@@ -231,7 +230,7 @@ class RunConfig(Section):
     training: TrainingConfig = TrainingConfig()
     original: ModelSource = ModelSource()
     reference: ReferenceSource = ReferenceSource()
-    method: MethodConfig = MethodConfig()
+    method: AnyMethod = Field(default_factory=lambda: MethodConfig.current()())
     optimizer: OptimizerConfig = OptimizerConfig()
     batch: BatchConfig = BatchConfig()
     duration: DurationConfig = DurationConfig(epochs=25)
@@ -256,6 +255,7 @@ class RunConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _task_follows_from_data(cls, document: Any) -> Any:
+        load_methods(document)
         return with_the_task(document)
 
     @field_validator("name")
@@ -281,7 +281,7 @@ class RunConfig(Section):
 
     def _check_target(self) -> None:
         """Check that a run with a target has a reference."""
-        if self.method.target is None or "target" not in settings_of(self.method.name):
+        if self.method.hyperparameters.target is None:
             return
         if self.reference.source == "none":
             raise ValueError(

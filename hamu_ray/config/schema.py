@@ -18,3 +18,8 @@ class Section(BaseModel):
         allow_inf_nan=False,
         protected_namespaces=(),
     )
+
+    @classmethod
+    def current(cls) -> "type[Section]":
+        """Return the section with all its keys; one whose keys are not known statically overrides this."""
+        return cls

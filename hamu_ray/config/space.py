@@ -1,6 +1,6 @@
 """The values that a sweep may try for a key: domains, and the conditions under which they apply."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ from hamu_ray.config.schema import Section
 from hamu_ray.config.sources.key_paths import METHOD_NAME, METHOD_PREFIX
 from hamu_ray.config.sources.keys import key_paths, keys_of_domain
 from hamu_ray.config.sources.nearest import nearest
-from hamu_ray.methods import METHOD_NAMES
+from hamu_ray.methods import METHODS, plugins
 
 Scalar = bool | int | float | str | None
 Bounds = Annotated[tuple[float, float], Field(strict=False)]
@@ -134,6 +134,14 @@ def check_conditions(space: Mapping[str, list[Domain]], run: Section) -> None:
         raise ValueError(f"space: conditions are circular: {circle}; remove one of them") from error
 
 
+def check_methods(names: Iterable[Scalar]) -> None:
+    """Check that there are methods with these names; raises `ValueError` with the closest name."""
+    unknown = [name for name in names if name not in METHODS]
+    if unknown:
+        known = plugins.names("hamu_ray.methods")
+        raise ValueError(f"unknown method {unknown[0]!r}; {nearest(unknown[0], known)}")
+
+
 def _check_condition(
     space: Mapping[str, list[Domain]], run: Section, path: str, domain: Domain, key: str
 ) -> None:
@@ -142,11 +150,8 @@ def _check_condition(
         raise ValueError(f"unknown key; {nearest(key, known)}")
     if key in keys_of_domain(path):
         raise ValueError("a domain cannot depend on its own key; remove it")
-    unknown = [
-        str(name) for name in domain.conditions[key] if key == METHOD_NAME and name not in METHOD_NAMES
-    ]
-    if unknown:
-        raise ValueError(f"unknown method {unknown[0]!r}; {nearest(unknown[0], METHOD_NAMES)}")
+    if key == METHOD_NAME:
+        check_methods(domain.conditions[key])
     kinds = {other.kind for other in _varying(space, key)}
     if not kinds <= {"grid", "choice"}:
         raise ValueError("it is sampled from a range; use a key with a grid or a choice")

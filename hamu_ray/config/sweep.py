@@ -20,11 +20,12 @@ from hamu_ray.config.space import (
     Domains,
     Scalar,
     check_conditions,
+    check_methods,
     deciding,
     possible,
     value_at,
 )
-from hamu_ray.methods import FORGET_OBJECTIVES, METHOD_NAMES, keys_of
+from hamu_ray.methods import FORGET_OBJECTIVES, METHODS, keys_of
 
 MAX_CELLS = 10_000
 """Maximum number of grid cells; more are considered a mistake."""
@@ -57,6 +58,10 @@ class SweepConfig(RunConfig):
 
     @model_validator(mode="after")
     def _space_fits_the_run(self) -> "SweepConfig":
+        try:
+            check_methods(self._listed(METHOD_NAME))
+        except ValueError as error:
+            raise ValueError(f"space.{METHOD_NAME}: {error}") from error
         self._check_keys()
         check_conditions(self.space, self)
         for path in self.space:
@@ -105,7 +110,7 @@ class SweepConfig(RunConfig):
     def methods(self) -> tuple[str, ...]:
         """The names of the methods that the sweep compares, without unknown names."""
         named = self._listed(METHOD_NAME) or [self.method.name]
-        return tuple(name for name in METHOD_NAMES if name in named)
+        return tuple(name for name in METHODS if name in named)
 
     def _choices(self) -> Iterator[dict[str, Scalar]]:
         """The methods that the sweep compares, with each of their forget objectives."""
@@ -191,7 +196,7 @@ class SweepConfig(RunConfig):
             return True
         method = self._value(METHOD_NAME, parameters)
         named = self._value(FORGET_OBJECTIVE, parameters)
-        if method not in METHOD_NAMES:
+        if method not in METHODS:
             return True  # the name itself is invalid
         read = keys_of(str(method), None if named is None else str(named))
         return any(key.removeprefix(METHOD_PREFIX) in read for key in keys)

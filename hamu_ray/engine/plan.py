@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from hamu_ray.methods import Method, Objective, StepSettings, remaining_to_target
+from hamu_ray.methods import Context, Hyperparameters, Method, Objective, remaining_to_target
+from hamu_ray.methods.method import Review
 from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.roles import Role
 
@@ -32,7 +33,8 @@ class Plan:
 
     phase: str
     method: Method
-    settings: StepSettings
+    settings: Hyperparameters
+    """The method's hyperparameters."""
     sides: Mapping[Role, ObjectiveBatches]
     optimizer: "OptimizerConfig"
     micro_batch_size: int | None
@@ -60,14 +62,31 @@ class Plan:
         """The roles that the method needs, retain first."""
         return tuple(role for role in Role if role in self.sides)
 
-    def settings_at(self, forget_loss: Tensor) -> StepSettings:
-        """Return a step's hyperparameters for its batch's forget loss, 0-d, including the remaining way to a target."""
+    @property
+    def review(self) -> Review | None:
+        """The method's review of every step, if its hyperparameters ask for it."""
+        return self.method.review if self.settings.trust_region else None
+
+    def context(self, step: int, losses: Tensor, state: Mapping[str, Tensor]) -> Context:
+        """Return what the weighting knows of a step, counted from 0, with its retain and forget loss ``(2,)``."""
+        return Context(
+            lr=self.learning_rate(step),
+            hyperparameters=self.settings,
+            losses=losses,
+            state=state,
+            step=step,
+            steps=self.steps,
+            remaining=self._remaining(losses[1]),
+        )
+
+    def _remaining(self, forget_loss: Tensor) -> Tensor | None:
+        """Return the remaining way to the target for a batch's forget loss, 0-d; None without a target."""
         if self.settings.target is None:
-            return self.settings
+            return None
         start, target = self.original_forget_loss, self.reference_forget_loss
         assert start is not None, "the initial model of unlearning has been evaluated"
         assert target is not None, "the configuration requires a reference"
-        return replace(self.settings, remaining=remaining_to_target(forget_loss, start=start, target=target))
+        return remaining_to_target(forget_loss, start=start, target=target)
 
     def learning_rate(self, step: int) -> float:
         """The schedule's learning rate at a step, counted from 0."""

@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from torch import Tensor
 
-from hamu_ray.config.constraint import constraint_of
 from hamu_ray.config.method import MethodConfig
 from hamu_ray.config.run import RunConfig, StopConfig, WorkersConfig
 from hamu_ray.engine.plan import ObjectiveBatches, Plan
-from hamu_ray.methods import Method, StepSettings, forget_objective, forget_objectives_of, get_method
+from hamu_ray.methods import Hyperparameters, Method, forget_objective, forget_objectives_of, get_method
 from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.roles import Role
 
@@ -44,7 +42,7 @@ def unlearning_plan(
     evaluation = run.evaluation
     every_epochs = evaluation.every_epochs
     evaluate_every = every_epochs * steps_per_epoch if every_epochs else evaluation.every_steps
-    settings = step_settings(run.method, method)
+    settings = run.method.hyperparameters
     return Plan(
         phase="unlearning",
         method=method,
@@ -84,7 +82,7 @@ def training_plan(
     return Plan(
         phase=phase,
         method=method,
-        settings=StepSettings(),
+        settings=Hyperparameters(),
         sides={Role.RETAIN: ObjectiveBatches(method.retain, batches)},
         optimizer=run.training.optimizer,
         micro_batch_size=run.training.micro_batch_size,
@@ -106,21 +104,4 @@ def configured(config: MethodConfig) -> Method:
     if not choices:
         return method
     name = config.forget_objective or choices[0]
-    return replace(method, forget=forget_objective(name, beta=config.beta, gamma=config.gamma))
-
-
-def step_settings(config: MethodConfig, method: Method) -> StepSettings:
-    """Return the hyperparameters that the method uses; others keep their defaults."""
-    constraint = constraint_of(config.model_dump())
-    values: dict[str, Any] = {
-        **dict([constraint] if constraint else []),
-        "radius": None if config.radius == "lr" else config.radius,
-        "constraint_split": config.constraint_split,
-        "normalise_split": config.normalise_split,
-        "granularity": config.granularity,
-        "infeasible": config.infeasible,
-        "trust_region": config.trust_region,
-        "target": config.target,
-        "retain_weight": config.retain_weight,
-    }
-    return StepSettings(**{name: value for name, value in values.items() if name in method.settings})
+    return replace(method, forget=forget_objective(name, **dict(config)))

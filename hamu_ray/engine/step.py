@@ -1,6 +1,6 @@
 """One step: both gradients, the method's decision, the optimizer. Nothing here synchronises with the device."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,14 +11,13 @@ from hamu_ray.methods import (
     Blocks,
     Decision,
     Predictions,
-    agreement,
     clip_gram,
     combine,
     gram_matrix,
-    next_scale,
     promise_kept,
     promised_changes,
 )
+from hamu_ray.methods.method import Taken
 from hamu_ray.pairing.exchange import make_exchange
 from hamu_ray.pairing.flat import FlatParameters
 from hamu_ray.pairing.group import Group
@@ -65,11 +64,10 @@ class PairedStep:
         zeros = next(iter(self.gradients.values())).buffer[segment]
         self._held = hold(self.optimizer, self.segment, zeros)
         self.stop = torch.tensor(RUNNING, device=task.device)
-        self.state = {
-            "radius_scale": torch.ones((), dtype=torch.float64, device=task.device),
-            "steps_outside_guarantee": torch.zeros((), dtype=torch.int64, device=task.device),
-        }
-        """State that is carried from step to step, 0-d; the same on every rank."""
+        self.state = plan.method.initial_state(task.device)
+        """The method's state, carried from step to step, 0-d by name; the same on every rank."""
+        self.outside_guarantee = torch.zeros((), dtype=torch.int64, device=task.device)
+        """Number of steps outside the method's guarantee, 0-d."""
         self._losses_before = torch.zeros(len(Role), dtype=torch.float64, device=task.device)
         self._before = [torch.empty_like(value) for value in self._changing()]
 
@@ -110,14 +108,8 @@ class PairedStep:
                 continue
             outputs = self.task.forward(self.model, examples)
             teacher = self.teacher(examples) if side.objective.needs_original and self.teacher else None
-            predictions = Predictions(
-                outputs.logits,
-                outputs.labels,
-                outputs.examples,
-                len(examples),
-                teacher,
-                outputs.item_loss,
-            )
+            logits, labels, of, loss = outputs.logits, outputs.labels, outputs.examples, outputs.item_loss
+            predictions = Predictions(logits, labels, of, len(examples), teacher, loss)
             yield side.objective.loss(predictions).sum(dtype=torch.float64) * scale
 
     def _apply(self, local: dict[Role, Tensor], step: int) -> tuple[dict[str, Tensor], Decision]:
@@ -129,23 +121,24 @@ class PairedStep:
         gram, losses = self.exchange.total(gram_matrix(retain, forget, self.blocks), met.losses)
         norms = gram.sum(0).diagonal().sqrt()
         clipped, scales = clip_gram(gram, self.plan.optimizer.clip_norm)
-        settings = self.plan.settings_at(losses[list(Role).index(Role.FORGET)])
-        decision = self.plan.method.weighting(clipped, rate, settings)
+        context = self.plan.context(step, losses, dict(self.state))
+        decision = self.plan.method.weighting(clipped, context)
         # The update takes the memory of the first gradient, which has no further use.
         update = getattr(met, self.plan.needed[0])
         combine(decision.weights * scales, retain, forget, self.blocks, out=update[:count])
-        if self.plan.settings.trust_region:
-            decision = decision.scaled(self.state["radius_scale"])
+        if decision.rate_scale is not None:
+            decision = decision.scaled(decision.rate_scale)
         self._update_stop(decision, losses)
         for before, value in zip(self._before, self._changing(), strict=True):
             before.copy_(value)
-        self._step(rate, update)
+        self._step(rate, decision.rate_scale, update)
         self.exchange.publish(self.flat.values)
         by_role = dict(zip(Role, zip(losses, norms, strict=True), strict=True))
         diagnostics = {f"step_{role}_loss": by_role[role][0] for role in self.plan.needed}
         diagnostics |= {f"{role}_norm_before_clipping": by_role[role][1] for role in self.plan.needed}
         diagnostics |= decision.totals()
         taken = self.stop == RUNNING
+        kept = taken
         if self.plan.promise_every is not None:
             promised = promised_changes(gram, decision.weights * scales, rate)
             actual = torch.full_like(promised, torch.nan)
@@ -153,13 +146,31 @@ class PairedStep:
                 before, after = self._losses_before_and_after(step)
                 actual = (after - before).masked_fill(~taken, torch.nan)
             diagnostics |= self._promises(promised, actual, decision)
-            if self.plan.settings.trust_region and decision.constraint is not None:
-                agreed = agreement(promised, actual, before, gram, decision.constraint)
-                diagnostics |= self._trust(agreed, taken)
-                taken = taken & (agreed > 0)
+            if self.plan.review is not None:
+                step_taken = Taken(
+                    context=context,
+                    decision=decision,
+                    gram=gram,
+                    losses=before,
+                    promised=promised,
+                    actual=actual,
+                )
+                following, accepted = self.plan.review(step_taken)
+                kept = taken & accepted
+                self._carry(following, taken)
+                self._revert(taken & ~accepted)
+                diagnostics["step_refused"] = taken & ~accepted
+        self._carry(decision.state, kept)
+        if decision.rate_scale is not None:
+            diagnostics["radius_scale"] = decision.rate_scale
         if decision.within_guarantee is not None:
-            self.state["steps_outside_guarantee"] += taken & ~decision.within_guarantee
+            self.outside_guarantee += kept & ~decision.within_guarantee
         return diagnostics, decision
+
+    def _carry(self, following: Mapping[str, Tensor], where: Tensor) -> None:
+        """Take over the method's state for the next step, if this one counts."""
+        for name, value in following.items():
+            self.state[name] = torch.where(where, value, self.state[name])
 
     def _promises(self, promised: Tensor, actual: Tensor, decision: Decision) -> dict[str, Tensor]:
         """Return the predicted and the actual changes of both losses by the step.
@@ -173,17 +184,14 @@ class PairedStep:
             diagnostics["promise_kept"] = promise_kept(promised, actual, decision.constraint)
         return diagnostics
 
-    def _trust(self, agreed: Tensor, taken: Tensor) -> dict[str, Tensor]:
-        """Set the radius of the next step, and revert a step without any predicted improvement.
+    def _revert(self, refused: Tensor) -> None:
+        """Revert a refused step.
 
         The optimizer's state is reverted with the weights, because momentum and moments belong to steps that were
         taken.
         """
-        scale, refused = self.state["radius_scale"], taken & ~(agreed > 0)
-        self.state["radius_scale"] = torch.where(taken, next_scale(scale, agreed), scale)
         for before, value in zip(self._before, self._changing(), strict=True):
             value.copy_(torch.where(refused, before, value))
-        return {"radius_scale": scale, "step_refused": refused}
 
     def _losses_before_and_after(self, step: int) -> Tensor:
         """Return both objectives on the step's batches before and after it ``(2, roles)``, over all workers.
@@ -201,18 +209,17 @@ class PairedStep:
             buffer.copy_(kept)
         return self.group.all_gather(torch.stack((self._losses_before, after))).sum(0)
 
-    def _step(self, rate: float, update: Tensor) -> None:
+    def _step(self, rate: float, scale: Tensor | None, update: Tensor) -> None:
         """Let the optimizer update this worker's segment and its state, or neither once a stop rule has fired."""
         self._held.copy_(self.stop != RUNNING)
         # Scale the learning rate: AdamW's step does not depend on the norm of its gradient.
-        scaled = (rate * self.state["radius_scale"]).float() if self.plan.settings.trust_region else rate
-        self.optimizer.param_groups[0]["lr"] = scaled
+        self.optimizer.param_groups[0]["lr"] = rate if scale is None else (rate * scale).float()
         self.segment.grad = update
         self.optimizer.step()
 
     def _changing(self) -> list[Tensor]:
-        """Return what a trust region may have to revert: all weights, and this worker's optimizer state."""
-        if not self.plan.settings.trust_region:
+        """Return what a review may have to revert: all weights, and this worker's optimizer state."""
+        if self.plan.review is None:
             return []
         return [self.flat.values, *self._optimizer_tensors().values()]
 
@@ -222,7 +229,14 @@ class PairedStep:
 
     def steps_outside_guarantee(self) -> int | None:
         """Return the number of steps outside the method's guarantee, None if it has none; synchronises."""
-        return int(self.state["steps_outside_guarantee"]) if self.plan.method.has_guarantee else None
+        return int(self.outside_guarantee) if self.plan.method.has_guarantee else None
+
+    def carried_state(self) -> dict[str, Tensor]:
+        """Return the tensors, 0-d, that are carried from step to step besides the optimizer's, by name."""
+        return {
+            "steps_outside_guarantee": self.outside_guarantee,
+            **{f"method.{name}": value for name, value in self.state.items()},
+        }
 
     def optimizer_state(self) -> dict[str, Tensor]:
         """Return the optimizer's state of all parameters, independent of the number of workers that share it.

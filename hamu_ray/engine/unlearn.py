@@ -104,6 +104,7 @@ def weights_key(run: RunConfig, original: StoredModel, reference: StoredModel | 
     """
     elsewhere = {"name", "workers", "storage", "tracking", "checkpoint", "original", "reference", "training"}
     bases = {"original": original.key}
-    if reference is not None and (run.stop.forget_level or run.method.target):
+    if reference is not None and (run.stop.forget_level or run.method.hyperparameters.target):
         bases["reference"] = reference.key
-    return key_of({**bases, "run": run.model_dump(mode="json", exclude=elsewhere)})
+    document = run.model_dump(mode="json", exclude=elsewhere)
+    return key_of({**bases, "run": {**document, "method": run.method.used}})

@@ -5,7 +5,7 @@ Gram matrix, and steps along ``-(a r + b f)``:
 
     gram = gram_matrix(r, f, blocks)                     # the only reduction over the parameters  (blocks, 2, 2)
     gram, scales = clip_gram(gram, max_norm)             # clipping, without another pass
-    decision = method.weighting(gram, lr, settings)      # the decision, on a few numbers          (blocks, 2)
+    decision = method.weighting(gram, context)           # the decision, on a few numbers          (blocks, 2)
     step = combine(decision.weights * scales, r, f, blocks)
 
 `equivalent_gradients` runs all of these steps for gradients given as lists of tensors. Nothing in this package
@@ -15,42 +15,48 @@ synchronises with the device except the weightings from torchjd. README.md in th
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hamu_ray.methods import plugins
+from hamu_ray.methods.catalogue.hamu.hyperparameters import CONSTRAINTS
+from hamu_ray.methods.catalogue.hamu.target import remaining_to_target
+from hamu_ray.methods.catalogue.hamu.trust_region import agreement, next_scale, promise_kept, promised_changes
+from hamu_ray.methods.context import Context
+from hamu_ray.methods.decision import Branch, Constraint, Decision
+from hamu_ray.methods.hyperparameters import Hyperparameter, Hyperparameters, hyperparameter
+from hamu_ray.methods.method import ForgetObjective, Method
+from hamu_ray.methods.objectives import Objective, Predictions
 from hamu_ray.methods.registry import (
     FORGET_OBJECTIVES,
-    METHOD_NAMES,
     METHODS,
+    all_hyperparameters,
     check_installed,
+    forget_objective,
     forget_objectives_of,
     get_method,
+    hyperparameters_of,
     keys_of,
-    settings_of,
 )
-from hamu_ray.methods.settings import CONSTRAINTS, StepSettings
 
 if TYPE_CHECKING:
-    from hamu_ray.methods.decision import Branch, Constraint, Decision
     from hamu_ray.methods.equivalent import equivalent_gradients
     from hamu_ray.methods.gram import Blocks, clip_gram, combine, gram_matrix
-    from hamu_ray.methods.hamu.target import remaining_to_target
-    from hamu_ray.methods.hamu.trust_region import agreement, next_scale, promise_kept, promised_changes
-    from hamu_ray.methods.method import Method
-    from hamu_ray.methods.objectives import Objective, Predictions
-    from hamu_ray.methods.preference import forget_objective
 
 __all__ = [
     "CONSTRAINTS",
     "FORGET_OBJECTIVES",
     "METHODS",
-    "METHOD_NAMES",
     "Blocks",
     "Branch",
     "Constraint",
+    "Context",
     "Decision",
+    "ForgetObjective",
+    "Hyperparameter",
+    "Hyperparameters",
     "Method",
     "Objective",
     "Predictions",
-    "StepSettings",
     "agreement",
+    "all_hyperparameters",
     "check_installed",
     "clip_gram",
     "combine",
@@ -59,34 +65,24 @@ __all__ = [
     "forget_objectives_of",
     "get_method",
     "gram_matrix",
+    "hyperparameter",
+    "hyperparameters_of",
     "keys_of",
     "next_scale",
+    "plugins",
     "promise_kept",
     "promised_changes",
     "remaining_to_target",
-    "settings_of",
 ]
 
 _MODULES = {
     "Blocks": "gram",
-    "Branch": "decision",
-    "Constraint": "decision",
-    "Decision": "decision",
-    "Method": "method",
-    "Objective": "objectives",
-    "Predictions": "objectives",
     "clip_gram": "gram",
-    "agreement": "hamu.trust_region",
     "combine": "gram",
     "equivalent_gradients": "equivalent",
-    "forget_objective": "preference",
     "gram_matrix": "gram",
-    "remaining_to_target": "hamu.target",
-    "next_scale": "hamu.trust_region",
-    "promise_kept": "hamu.trust_region",
-    "promised_changes": "hamu.trust_region",
 }
-"""Names whose modules need torch. They are imported on first use, so that checking a configuration stays fast."""
+"""Names whose modules import torch. They are imported on first use, so that checking a configuration stays fast."""
 
 
 def __getattr__(name: str) -> Any:

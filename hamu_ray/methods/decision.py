@@ -1,11 +1,16 @@
 """The result of a weighting for one step, with the hardness diagnostics that come with it."""
 
-from dataclasses import dataclass, replace
-from enum import IntEnum
-from typing import Literal
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import TYPE_CHECKING, Literal
+
+from hamu_ray.methods.deferred import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Branch(IntEnum):
@@ -101,7 +106,7 @@ class Constraint:
         least = torch.maximum(_ROUNDING * self.total, _SUM_ROUNDING * self.available.sum())
         return (missing / self.total).masked_fill(missing <= least, 0.0)
 
-    def scaled(self, scale: Tensor) -> "Constraint":
+    def scaled(self, scale: Tensor) -> Constraint:
         """Return the constraint of the problem with radii and constraint multiplied by ``scale``, 0-d."""
         lengths = ("total", "needed", "radius", "available", "free", "stopping_terms", "gained")
         return replace(self, **{name: getattr(self, name) * scale for name in lengths})
@@ -124,6 +129,12 @@ class Decision:
     """`Branch` codes ``(blocks,)``, int64."""
     constraint: Constraint | None = None
     """Only for methods that have a constraint."""
+    state: Mapping[str, Tensor] = field(default_factory=dict)
+    """The method's state for the next step, 0-d float64 by name; the others keep their values."""
+    rate_scale: Tensor | None = None
+    """Factor of the learning rate in this step, 0-d; None: 1. Unlike a factor of the weights, it also scales the steps
+    of optimizers that normalise their gradient, such as AdamW. The caller applies it, and scales the decision.
+    """
 
     @property
     def retain_retain(self) -> Tensor:
@@ -183,7 +194,7 @@ class Decision:
             return None
         return (self.constraint.shortfall == 0) & ~self.constraint.outside_radius.any()
 
-    def scaled(self, scale: Tensor) -> "Decision":
+    def scaled(self, scale: Tensor) -> Decision:
         """Return the decision for the problem with radii and constraint multiplied by ``scale``, a 0-d tensor.
 
         Its step is the original step times the scale, for every split and every policy for infeasible blocks.

@@ -1,33 +1,21 @@
 """The public function of this package: from two lists of gradients to the gradients for the optimizer."""
 
 import math
-from collections.abc import Sequence
-from typing import Literal, TypedDict, Unpack
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from hamu_ray.methods.context import Context
 from hamu_ray.methods.decision import Decision
 from hamu_ray.methods.gram import Blocks, clip_gram, combine, gram_matrix
-from hamu_ray.methods.registry import get_method
-from hamu_ray.methods.settings import ConstraintSplit, Granularity, Infeasible, StepSettings
+from hamu_ray.methods.hyperparameters import Hyperparameters
+from hamu_ray.methods.method import Method
+from hamu_ray.methods.registry import all_hyperparameters, get_method
 
-
-class StepOptions(TypedDict, total=False):
-    """The options of `equivalent_gradients`: fields of `StepSettings`, with the same meanings and defaults.
-
-    Options with a state between steps, the trust region and the target, are not supported.
-    """
-
-    radius: float | Literal["lr"] | None
-    constraint: float | None
-    constraint_ratio: float | None
-    constraint_fraction: float | None
-    constraint_split: ConstraintSplit
-    normalise_split: bool
-    granularity: Granularity
-    infeasible: Infeasible
-    retain_weight: float
+_ACROSS_STEPS = ("trust_region", "target")
+"""Hyperparameters with a state between steps, which a single step does not support."""
 
 
 @torch.no_grad()
@@ -38,7 +26,7 @@ def equivalent_gradients(
     *,
     lr: float,
     clip_norm: float | None = None,
-    **options: Unpack[StepOptions],
+    **options: Any,
 ) -> tuple[list[Tensor], Decision]:
     """Apply a method's weighting to two gradients; return the gradients that plain SGD turns into its step.
 
@@ -53,15 +41,17 @@ def equivalent_gradients(
     and differ from it only in their losses: with gradients of the cross-entropy they equal gdiff. ``"ft"`` uses only
     the retain gradient, ``"ga"`` only the forget gradient.
 
+    Of a method with a state that it carries from step to step, this is the first step.
+
     Args:
         method: Name of the method whose weighting is applied, e.g. ``"hamu-q"``; see `METHODS`.
         retain: Gradients of ``METHODS[method].retain``, the loss on the retain set, one tensor per parameter.
         forget: Gradients of ``METHODS[method].forget``, the loss on the forget set, not negated, same shapes.
         lr: Learning rate of the step, above 0.
         clip_norm: Maximum total norm of each gradient, clipped first; None disables clipping.
-        options: See `StepOptions`. HAMU needs one of ``constraint``, ``constraint_ratio`` and
-            ``constraint_fraction``. Options that a method does not have (see ``Method.settings``) are checked and
-            then ignored. If ``infeasible`` is ``"stop"`` or ``"finish"``, an infeasible step is all 0.
+        options: The method's hyperparameters; see ``METHODS[method].hyperparameters``. Those that only other methods
+            have are ignored. Hyperparameters with a state between steps, ``trust_region`` and ``target``, are not
+            supported. If ``infeasible`` is ``"stop"`` or ``"finish"``, an infeasible step is all 0.
 
     Returns:
         The equivalent gradients, of the shapes, dtype and device of the inputs, and the step's `Decision`,
@@ -69,34 +59,31 @@ def equivalent_gradients(
 
     Raises:
         TypeError: If an option is unknown.
-        ValueError: If the method or an option's value is not valid, the sequences are empty or do not match
-            in shapes, dtype and device, or HAMU gets no constraint.
+        ValueError: If the method or an option's value is not valid, or the sequences are empty or do not match
+            in shapes, dtype and device.
     """
-    chosen, settings = get_method(method), _settings(lr, options)
+    chosen = get_method(method)
+    settings = _checked(chosen, lr, options)
     _check_pair(retain, forget)
     shapes = [gradient.shape for gradient in retain]
     blocks = Blocks.from_shapes(shapes, settings.granularity)
     r, f = (torch.cat([gradient.reshape(-1) for gradient in gradients]) for gradients in (retain, forget))
     gram, scales = clip_gram(gram_matrix(r, f, blocks), clip_norm)
-    decision = chosen.weighting(gram, lr, settings)
+    context = Context(lr=lr, hyperparameters=settings, state=chosen.initial_state(gram.device))
+    decision = chosen.weighting(gram, context)
     flat = combine(decision.weights * scales, r, f, blocks)
     parts = flat.split([shape.numel() for shape in shapes])
     return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)], decision
 
 
-def _settings(lr: float, options: StepOptions) -> StepSettings:
-    """Return the checked settings of a step, and check its learning rate."""
+def _checked(method: Method, lr: float, options: Mapping[str, Any]) -> Hyperparameters:
+    """Return the checked hyperparameters of a step, and check its learning rate."""
     if not (math.isfinite(lr) and lr > 0):
         raise ValueError(f"lr must be a finite number above 0, found {lr}")
-    unknown = [name for name in options if name not in StepOptions.__annotations__]
-    if unknown:
-        known = ", ".join(StepOptions.__annotations__)
-        raise TypeError(f"unknown option {', '.join(unknown)}: options are {known}")
-    radius = options.get("radius", "lr")
-    if isinstance(radius, str) and radius != "lr":
-        raise ValueError(f'radius must be "lr" or a number above 0, found {radius!r}')
-    values = {**options, "radius": None if radius == "lr" else radius}
-    return StepSettings(**values)  # type: ignore[arg-type]
+    known = dict.fromkeys(each.name for _, each in all_hyperparameters() if each.name not in _ACROSS_STEPS)
+    if unknown := [name for name in options if name not in known]:
+        raise TypeError(f"unknown option {', '.join(unknown)}: options are {', '.join(known)}")
+    return method.hyperparameters.of(options)
 
 
 def _check_pair(retain: Sequence[Tensor], forget: Sequence[Tensor]) -> None:

@@ -13,7 +13,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from hamu_ray.methods.settings import Granularity
+from hamu_ray.methods.hyperparameters import Granularity
 
 _CLIP_NORM_EPS = 1e-6
 """Added to the norm before division, as in `torch.nn.utils.clip_grad_norm_`."""

@@ -1,14 +1,18 @@
 """The losses behind the two gradients, with one value per item or per example."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from hamu_ray.methods.deferred import torch
 
-ItemLoss = Callable[[Tensor, Tensor], Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+ItemLoss = Callable[["Tensor", "Tensor"], "Tensor"]
 """A model's outputs ``(items, ...)`` and the labels ``(items, ...)`` to a loss per item ``(items,)``."""
 
 Unit = Literal["item", "example"]
@@ -40,7 +44,7 @@ class Predictions:
     and labels are whatever it takes, the items along the first dimension."""
 
     @property
-    def original(self) -> "Predictions":
+    def original(self) -> Predictions:
         """The original model's outputs for the same items; detached.
 
         Raises:
@@ -64,7 +68,7 @@ class Predictions:
                 "the objective compares the probabilities of classes, and the model's outputs have the shape "
                 f"{tuple(self.logits.shape)} with labels of the shape {tuple(self.labels.shape)}"
             )
-        return F.log_softmax(_precise(self.logits), dim=-1)
+        return torch.nn.functional.log_softmax(_precise(self.logits), dim=-1)
 
     @property
     def label_log_probabilities(self) -> Tensor:
@@ -74,7 +78,7 @@ class Predictions:
         """
         if self.item_loss is not None:
             return -self.item_loss(_precise(self.logits), self.labels)
-        return -F.cross_entropy(_precise(self.logits), self.labels, reduction="none")
+        return -torch.nn.functional.cross_entropy(_precise(self.logits), self.labels, reduction="none")
 
     @property
     def lengths(self) -> Tensor:
@@ -89,7 +93,7 @@ class Predictions:
         return torch.segment_reduce(values, "sum", lengths=self.lengths, unsafe=True)
 
 
-Loss = Callable[[Predictions], Tensor]
+Loss = Callable[[Predictions], "Tensor"]
 """Maps predictions to a loss per item or per example; see `Objective`."""
 
 
@@ -161,7 +165,7 @@ def _cross_entropy(predictions: Predictions) -> Tensor:
 
 def _kl_to_original(predictions: Predictions) -> Tensor:
     model, original = predictions.log_probabilities, predictions.original.log_probabilities
-    return F.kl_div(model, original, reduction="none", log_target=True).sum(-1)
+    return torch.nn.functional.kl_div(model, original, reduction="none", log_target=True).sum(-1)
 
 
 cross_entropy = Objective("cross_entropy", _cross_entropy)

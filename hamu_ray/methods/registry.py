@@ -1,106 +1,83 @@
-"""The registry of methods by name. A new method needs a file in this package, a line here, and a row in the tests.
+"""The methods and forget objectives by name: all that the modules in the folder `catalogue` define.
 
-The table alone is enough to check a configuration. It does not import torch, which takes seconds: a method's module is
-imported on first use.
+Reading them does not import torch, which takes seconds; see `hamu_ray.methods.deferred`.
 """
 
+import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from pkgutil import walk_packages
+from types import MappingProxyType
+from typing import Any
 
-from hamu_ray.methods.settings import ALL_SETTINGS
+import hamu_ray.methods.catalogue as catalogue
+from hamu_ray.methods.hyperparameters import Hyperparameter, described
+from hamu_ray.methods.method import INSTALL_OPTIONAL, ForgetObjective, Method
+from hamu_ray.methods.objectives import Objective
 
-if TYPE_CHECKING:
-    from hamu_ray.methods.method import Method
+_METHODS: dict[str, Method] = {}
+_FORGET_OBJECTIVES: dict[str, ForgetObjective] = {}
+
+METHODS: Mapping[str, Method] = MappingProxyType(_METHODS)
+"""All methods by name."""
+
+FORGET_OBJECTIVES: Mapping[str, ForgetObjective] = MappingProxyType(_FORGET_OBJECTIVES)
+"""The forget objectives that a configuration can select, by name."""
 
 
-FORGET_OBJECTIVES: Mapping[str, frozenset[str]] = {
-    "cross_entropy": frozenset(),
-    "npo": frozenset({"beta"}),
-    "simnpo": frozenset({"beta", "gamma"}),
-}
-"""Names of the forget objectives that a configuration can select, and the hyperparameters that each uses; see
-`hamu_ray.methods.preference`.
-"""
+def add(name: str, value: Method | ForgetObjective) -> None:
+    """Make a method or a forget objective known under a name.
 
-
-@dataclass(frozen=True)
-class _Entry:
-    """A method's module and hyperparameters."""
-
-    module: str
-    """Module within this package."""
-    variable: str
-    """Variable of the module that contains the `Method`."""
-    settings: frozenset[str] = frozenset()
-    """The value of `Method.settings`."""
-    forget: tuple[str, ...] = tuple(FORGET_OBJECTIVES)
-    """Names of the forget objectives that can be selected, the default first. Empty if the method has no forget
-    objective, or one that is part of its definition and has no name in configurations.
+    Raises:
+        ValueError: Another one has the name.
     """
-    packages: tuple[str, ...] = ()
-    """Optional packages that it requires."""
+    table: dict[str, Any] = _METHODS if isinstance(value, Method) else _FORGET_OBJECTIVES
+    if table.setdefault(name, value) is not value:
+        raise ValueError(f"the name {name!r} is already taken; choose another")
 
 
-_GRANULARITY = frozenset({"granularity"})
-_RETAIN_WEIGHT = frozenset({"retain_weight"})
-_HAMU = ALL_SETTINGS - _RETAIN_WEIGHT
-_TORCHJD = ("torchjd",)
-_QUADPROG = ("torchjd", "qpsolvers", "quadprog")
-_CVXPY = ("torchjd", "cvxpy", "clarabel")
+def register(module_name: str) -> int:
+    """Add all methods and forget objectives that a module defines; return how many it contains.
 
-INSTALL_TORCHJD = 'pip install "hamu-ray[torchjd]"'
-"""Command that installs all optional packages of methods."""
-
-_TABLE: Mapping[str, _Entry] = {
-    "hamu-q": _Entry("hamu.weighting", "HAMU_Q", _HAMU),
-    "hamu-u": _Entry("hamu.weighting", "HAMU_U", _HAMU),
-    "ft": _Entry("descent", "FT", forget=()),
-    "ga": _Entry("descent", "GA"),
-    "gdiff": _Entry("descent", "GDIFF", _RETAIN_WEIGHT),
-    "kl": _Entry("descent", "KL", _RETAIN_WEIGHT),
-    "scrub": _Entry("descent", "SCRUB", _RETAIN_WEIGHT, forget=()),
-    "npo": _Entry("preference", "NPO", _RETAIN_WEIGHT, forget=("npo",)),
-    "simnpo": _Entry("preference", "SIMNPO", _RETAIN_WEIGHT, forget=("simnpo",)),
-    "gru": _Entry("gru", "GRU", _GRANULARITY),
-    "pcgrad": _Entry("pcgrad", "PCGRAD", _GRANULARITY | _RETAIN_WEIGHT),
-    "jd-upgrad": _Entry("torchjd_weightings", "UPGRAD", _GRANULARITY, packages=_QUADPROG),
-    "jd-mgda": _Entry("torchjd_weightings", "MGDA", _GRANULARITY, packages=_TORCHJD),
-    "jd-cagrad": _Entry("torchjd_weightings", "CAGRAD", _GRANULARITY, packages=_CVXPY),
-    "jd-dualproj": _Entry("torchjd_weightings", "DUALPROJ", _GRANULARITY, packages=_QUADPROG),
-    "jd-alignedmtl": _Entry("torchjd_weightings", "ALIGNEDMTL", _GRANULARITY, packages=_TORCHJD),
-    "jd-imtlg": _Entry("torchjd_weightings", "IMTLG", _GRANULARITY, packages=_TORCHJD),
-}
-
-METHOD_NAMES: tuple[str, ...] = tuple(_TABLE)
-"""Names of all methods; available without importing one."""
+    Raises:
+        ValueError: Two have the same name.
+    """
+    values = vars(sys.modules[module_name]).values()
+    defined = [value for value in values if isinstance(value, Method | ForgetObjective)]
+    for value in defined:
+        try:
+            add(value.name, value)
+        except ValueError as error:
+            raise ValueError(f"{module_name}: {error}") from error
+    return len(defined)
 
 
-class _Methods(Mapping[str, "Method"]):
-    """The methods by name, each imported on first access."""
+def discover(package: Any) -> None:
+    """Import all modules of a package and register what they define.
 
-    def __getitem__(self, name: str) -> "Method":
-        entry = _TABLE[name]
-        return getattr(import_module(f"hamu_ray.methods.{entry.module}"), entry.variable)
+    Raises:
+        ValueError: A module or folder directly in the package defines nothing, or see `register`.
+    """
+    prefix = f"{package.__name__}."
+    found: dict[str, int] = {}
+    # Folders first: HAMU leads every list.
+    for module in sorted(
+        walk_packages(package.__path__, prefix),
+        key=lambda m: (m.name.count(".") == prefix.count("."), m.name),
+    ):
+        import_module(module.name)
+        child = module.name.removeprefix(prefix).partition(".")[0]
+        found[child] = found.get(child, 0) + register(module.name)
+    if empty := [child for child, number in found.items() if not number]:
+        raise ValueError(f"{prefix}{empty[0]} defines neither a method nor a forget objective")
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(_TABLE)
 
-    def __len__(self) -> int:
-        return len(_TABLE)
-
-    def __contains__(self, name: object) -> bool:
-        return name in _TABLE  # without importing the method
+discover(catalogue)
 
 
-METHODS: Mapping[str, "Method"] = _Methods()
-"""All methods."""
-
-
-def get_method(name: str) -> "Method":
+def get_method(name: str) -> Method:
     """Return the method with a name.
 
     Raises:
@@ -114,35 +91,63 @@ def get_method(name: str) -> "Method":
 
 
 def check_installed(name: str) -> None:
-    """Check that the optional packages of a registered method are installed, without importing them.
+    """Check that the optional packages of a method are installed, without importing them.
 
     Raises:
         ValueError: If one is missing; the message names it and the command to install it.
     """
-    missing = [package for package in _TABLE[name].packages if find_spec(package) is None]
+    missing = [package for package in METHODS[name].packages if find_spec(package) is None]
     if missing:
-        raise ValueError(f"{name} needs {', '.join(missing)}, not installed; install with {INSTALL_TORCHJD}")
-
-
-def settings_of(name: str) -> frozenset[str]:
-    """Return the names of the fields of `StepSettings` that a registered method uses, without importing it."""
-    return _TABLE[name].settings
+        raise ValueError(f"{name} needs {', '.join(missing)}, not installed; install with {INSTALL_OPTIONAL}")
 
 
 def forget_objectives_of(name: str) -> tuple[str, ...]:
-    """Return the names of the forget objectives that a registered method accepts, its default first."""
-    return _TABLE[name].forget
+    """Return the names of the forget objectives that a method accepts, its default first.
+
+    Empty if the method has none, or one without a name in configurations.
+    """
+    method = METHODS[name]
+    if method.forget is None or method.forget.name not in FORGET_OBJECTIVES:
+        return ()
+    default = method.forget.name
+    others = () if method.own_forget else tuple(other for other in FORGET_OBJECTIVES if other != default)
+    return (default, *others)
+
+
+def forget_objective(name: str, /, **values: Any) -> Objective:
+    """Return a forget objective by its name in configurations, with the hyperparameters that it uses.
+
+    Raises:
+        ValueError: If there is no forget objective with that name, or a hyperparameter is out of range.
+    """
+    if name not in FORGET_OBJECTIVES:
+        raise ValueError(f"forget_objective must be one of {', '.join(FORGET_OBJECTIVES)}, found {name!r}")
+    chosen = FORGET_OBJECTIVES[name]
+    return chosen.make(chosen.hyperparameters.of(values))
+
+
+def hyperparameters_of(name: str, forget_objective: str | None = None) -> dict[str, Hyperparameter]:
+    """Return the hyperparameters of a method and of its forget objective, its default unless one is given."""
+    found = dict(described(METHODS[name].hyperparameters))
+    if choices := forget_objectives_of(name):
+        taken = forget_objective if forget_objective in choices else choices[0]
+        found |= described(FORGET_OBJECTIVES[taken].hyperparameters)
+    return found
 
 
 def keys_of(name: str, forget_objective: str | None = None) -> frozenset[str]:
-    """Return the keys that a registered method uses in a configuration's `method` section, besides its name.
+    """Return the keys that a method uses in a configuration's `method` section, besides its name.
 
-    These are the hyperparameters of its weighting, those of its forget objective (its default unless
-    ``forget_objective`` is given), and the key that selects the forget objective, if it can be selected.
+    These are its hyperparameters, those of its forget objective (its default unless ``forget_objective`` is given), and
+    the key that selects the forget objective, if it can be selected.
     """
-    entry = _TABLE[name]
-    keys = entry.settings
-    if entry.forget:
-        taken = forget_objective if forget_objective in entry.forget else entry.forget[0]
-        keys |= FORGET_OBJECTIVES[taken]
-    return keys | {"forget_objective"} if len(entry.forget) > 1 else keys
+    keys = frozenset(hyperparameters_of(name, forget_objective))
+    return keys | {"forget_objective"} if len(forget_objectives_of(name)) > 1 else keys
+
+
+def all_hyperparameters() -> Iterator[tuple[str, Hyperparameter]]:
+    """Yield every hyperparameter with the name of its method or forget objective."""
+    owners: list[tuple[str, Method | ForgetObjective]] = [*METHODS.items(), *FORGET_OBJECTIVES.items()]
+    for name, owner in owners:
+        for known in described(owner.hyperparameters).values():
+            yield name, known

@@ -1,6 +1,7 @@
 """A single run without Tune: in this process with one worker, in a slot of Ray Train workers otherwise."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -83,8 +84,10 @@ def run_single(run: RunConfig, output: str | None = None, force: bool = False) -
 def folder_name(run: RunConfig) -> str:
     """Return the name of a run's folder: that of the run, its method, and a hash of what it computes."""
     where = {"workers", "storage", "tracking", "checkpoint"}
-    settings = json.dumps(run.model_dump(mode="json", exclude=where), sort_keys=True)
-    return f"{run.name}-{run.method.name}-{digest_of(settings.encode(), 3)}"
+    document = {**run.model_dump(mode="json", exclude=where), "method": run.method.used}
+    settings = json.dumps(document, sort_keys=True)
+    method = re.sub(r"[^\w.-]", "-", run.method.name)  # package.module:NAME
+    return f"{run.name}-{method}-{digest_of(settings.encode(), 3)}"
 
 
 def is_taken(folder: StoragePath) -> bool:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from hamu_ray.engine.loop import set_training_mode
 from hamu_ray.engine.plan import LOG_EVERY, ObjectiveBatches, Plan
 from hamu_ray.engine.step import PairedStep
-from hamu_ray.methods import StepSettings, get_method
+from hamu_ray.methods import get_method
 from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.group import Alone, Group
 from hamu_ray.pairing.roles import Role
@@ -61,11 +61,11 @@ def plan_of(
     """Return a plan of unlearning a task's forget set; of ``settings`` those that the method reads."""
     chosen = get_method(method)
     objectives = {Role.RETAIN: chosen.retain, Role.FORGET: chosen.forget}
-    read = {name: value for name, value in settings.items() if name in chosen.settings}
+    read = chosen.hyperparameters.of(settings)
     return Plan(
         phase="unlearning",
         method=chosen,
-        settings=StepSettings(**read),
+        settings=read,
         sides={
             role: ObjectiveBatches(objective, Batches(task.splits[role.value], batch, seed))
             for seed, (role, objective) in enumerate(objectives.items())
@@ -80,7 +80,7 @@ def plan_of(
         freeze_batchnorm=freeze_batchnorm,
         seed=41,
         workers=Workers(),  # type: ignore[arg-type]
-        promise_every=1 if read.get("trust_region") else LOG_EVERY,
+        promise_every=1 if read.trust_region else LOG_EVERY,
         evaluate_end=False,
     )
 

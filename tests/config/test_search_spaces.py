@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from hamu_ray.config.sources.files import load_run, load_sweep
-from hamu_ray.methods import METHOD_NAMES
+from hamu_ray.methods import METHODS
 
 SPACES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
 
@@ -27,7 +27,7 @@ def test_every_cell_is_a_valid_run(path: Path, tmp_path: Path) -> None:
     assert cells
     for cell in cells:
         run = config.resolve(config.example(cell))
-        assert run.method.name in METHOD_NAMES
+        assert run.method.name in METHODS
         file = tmp_path / "run.yaml"
         file.write_text(yaml.safe_dump(run.model_dump(mode="json", by_alias=True), sort_keys=False))
         assert load_run(file) == run

@@ -6,7 +6,7 @@ from gradient_pairs import catalogue, flat, normal, scaled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hamu_ray.methods import METHODS, Branch, StepSettings, equivalent_gradients
+from hamu_ray.methods import METHODS, Branch, Context, equivalent_gradients
 
 seeds = st.integers(0, 10_000)
 granularities = st.sampled_from(["tensor", "model"])
@@ -34,7 +34,8 @@ def test_fixed_weights(name):
 def update_of(name, r, f, weight):
     """The equivalent gradient ``(weights,)`` of one block of gradients, with a weight of the retain objective."""
     both = torch.stack((r, f))
-    decision = METHODS[name].weighting((both @ both.T)[None], 0.1, StepSettings(retain_weight=weight))
+    record = METHODS[name].hyperparameters.of({"retain_weight": weight})
+    decision = METHODS[name].weighting((both @ both.T)[None], Context(lr=0.1, hyperparameters=record))
     return decision.weights[0] @ both
 
 

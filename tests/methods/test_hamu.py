@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize, minimize_scalar
 from torch import Tensor
 
-from hamu_ray.methods import Branch, StepSettings, equivalent_gradients
+from hamu_ray.methods import Branch, Context, equivalent_gradients
+from hamu_ray.methods.catalogue.hamu.hyperparameters import HAMUHyperparameters
+from hamu_ray.methods.catalogue.hamu.shares import constraint_shares
+from hamu_ray.methods.catalogue.hamu.weighting import quality_weighting, utility_weighting
 from hamu_ray.methods.gram import Blocks, gram_matrix
-from hamu_ray.methods.hamu.shares import constraint_shares
-from hamu_ray.methods.hamu.weighting import quality_weighting, utility_weighting
 
 HAMU = ["hamu-q", "hamu-u"]
 FIXED = {"constraint_split": "grad_norm", "infeasible": "least_step"}
@@ -105,7 +106,7 @@ def test_no_solver_finds_a_better_step(seed, mix, needed, size):
 @settings(max_examples=50, deadline=None)
 def test_u_is_q_with_roles_swapped(seed, mix, ratio, split, normalise):
     r, f = mixed(seed, mix, 1.0, 2.0)
-    options = dict(lr=1e-2, constraint_ratio=ratio, constraint_split=split, normalise_split=normalise)
+    options = dict(lr=1e-2, constraint=1e-2 * ratio, constraint_split=split, normalise_split=normalise)
     u, _ = equivalent_gradients("hamu-u", r, f, **options)
     q, _ = equivalent_gradients("hamu-q", scaled(f, -1.0), scaled(r, -1.0), **options)
     torch.testing.assert_close(u, q, rtol=1e-12, atol=1e-12)
@@ -260,17 +261,26 @@ def test_a_block_with_a_tiny_gradient_is_not_sent_far_away(split):
 @pytest.mark.parametrize("weighting", [quality_weighting, utility_weighting])
 def test_learning_rate_may_be_a_tensor_and_may_be_zero(weighting):
     gram = gram_matrix(flat(normal(1)), flat(normal(2)), Blocks.from_shapes(SHAPES, "tensor"))
-    settings_ = StepSettings(constraint_ratio=0.5)
-    expected = weighting(gram, 1e-3, settings_)
-    tensor = weighting(gram, torch.tensor(1e-3, dtype=torch.float64), settings_)
+    settings_ = HAMUHyperparameters(constraint_ratio=0.5)
+    expected = weighting(gram, Context(lr=1e-3, hyperparameters=settings_))
+    tensor = weighting(gram, Context(lr=torch.tensor(1e-3, dtype=torch.float64), hyperparameters=settings_))
     torch.testing.assert_close(tensor.weights, expected.weights, rtol=1e-12, atol=0)
     torch.testing.assert_close(tensor.constraint.radius, expected.constraint.radius)
     # In units of the learning rate, nothing depends on it.
-    torch.testing.assert_close(weighting(gram, 0.0, settings_).weights, expected.weights)
-    absolute = weighting(gram, 0.0, StepSettings(constraint=1.0, radius=0.1))
+    torch.testing.assert_close(
+        weighting(gram, Context(lr=0.0, hyperparameters=settings_)).weights, expected.weights
+    )
+    absolute = weighting(
+        gram, Context(lr=0.0, hyperparameters=HAMUHyperparameters(constraint=1.0, radius=0.1))
+    )
     assert not absolute.weights.any()
-    ratio = StepSettings(constraint=0.5e-3)
-    torch.testing.assert_close(weighting(gram, 1e-3, ratio).weights, expected.weights, rtol=1e-12, atol=1e-15)
+    ratio = HAMUHyperparameters(constraint=0.5e-3)
+    torch.testing.assert_close(
+        weighting(gram, Context(lr=1e-3, hyperparameters=ratio)).weights,
+        expected.weights,
+        rtol=1e-12,
+        atol=1e-15,
+    )
 
 
 @pytest.mark.parametrize("method", HAMU)

@@ -12,8 +12,17 @@ from made_predictions import predictions_of
 from torch import Tensor
 
 from hamu_ray.methods import FORGET_OBJECTIVES, METHODS, Objective, Predictions, forget_objective
+from hamu_ray.methods.catalogue.preference import NPOHyperparameters, SimNPOHyperparameters
 from hamu_ray.methods.objectives import cross_entropy
-from hamu_ray.methods.preference import npo, simnpo
+
+
+def npo(beta: float = 0.1) -> Objective:
+    return forget_objective("npo", beta=beta)
+
+
+def simnpo(beta: float = 2.5, gamma: float = 0.0) -> Objective:
+    return forget_objective("simnpo", beta=beta, gamma=gamma)
+
 
 BOTH = [npo(), npo(2.0), simnpo(), simnpo(4.0, 0.5)]
 some_lengths = st.lists(st.integers(0, 4), min_size=1, max_size=5)
@@ -144,10 +153,10 @@ def test_what_the_objectives_say_of_themselves():
     assert {o.unit for o in BOTH} == {"example"}
     for objective in BOTH:
         assert pickle.loads(pickle.dumps(objective)) == objective
-    with pytest.raises(ValueError, match="beta must be above 0, found 0"):
-        npo(0.0)
-    with pytest.raises(ValueError, match=r"gamma must be at least 0, found -1.0"):
-        simnpo(gamma=-1.0)
+    with pytest.raises(ValueError, match="beta must be a finite number above 0, found 0"):
+        NPOHyperparameters(beta=0.0)
+    with pytest.raises(ValueError, match=r"gamma must be a finite number at least 0, found -1.0"):
+        SimNPOHyperparameters(gamma=-1.0)
 
 
 def test_forget_objectives_by_name():
@@ -158,5 +167,7 @@ def test_forget_objectives_by_name():
     assert forget_objective("npo", beta=0.5, gamma=9.0) == npo(0.5)
     assert forget_objective("simnpo", beta=0.5, gamma=1.0) == simnpo(0.5, 1.0)
     assert forget_objective("cross_entropy", beta=0.5) == cross_entropy
-    with pytest.raises(ValueError, match="must be one of cross_entropy, npo, simnpo, found 'dpo'"):
+    with pytest.raises(
+        ValueError, match="must be one of cross_entropy, logit_margin, npo, simnpo, found 'dpo'"
+    ):
         forget_objective("dpo")

@@ -15,8 +15,8 @@ from hamu_ray.methods import (
     FORGET_OBJECTIVES,
     METHODS,
     Blocks,
+    Context,
     Predictions,
-    StepSettings,
     agreement,
     clip_gram,
     combine,
@@ -27,7 +27,7 @@ from hamu_ray.methods import (
 )
 from hamu_ray.methods.objectives import kl_to_original
 
-FILES = sorted(Path(hamu_ray.methods.__file__).parent.glob("*.py"))
+FILES = sorted(Path(hamu_ray.methods.__file__).parent.rglob("*.py"))
 ADAPTER = "torchjd_weightings.py"
 PURE = [path for path in FILES if path.name != ADAPTER]
 WAITING_METHODS = {"item", "tolist", "cpu", "numpy", "nonzero", "synchronize"}
@@ -51,7 +51,7 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             module = node.module or ""
             names.add(module.split(".")[0])
-            assert not module.startswith("hamu_ray.") or module.startswith("hamu_ray.methods.")
+            assert not module.startswith("hamu_ray.") or f"{module}.".startswith("hamu_ray.methods.")
     return names - set(sys.stdlib_module_names)
 
 
@@ -91,11 +91,14 @@ def test_a_whole_step_never_synchronises_but_for_torchjd(name, split):
     retain, forget = flat(normal(1)).cuda(), flat(normal(2)).cuda()
     rate = torch.tensor(1e-3, device="cuda")
     scale = torch.ones((), dtype=torch.float64, device="cuda")
+    losses, state = torch.ones(2, device="cuda"), METHODS[name].initial_state(scale.device)
 
     def step() -> dict[str, torch.Tensor]:
         gram, scales = clip_gram(gram_matrix(retain, forget, blocks), 1.0)
-        options = StepSettings(constraint_ratio=0.5, constraint_split=split, infeasible="best_effort")
-        decision = METHODS[name].weighting(gram, rate, options).scaled(scale)
+        options = {"constraint_ratio": 0.5, "constraint_split": split, "infeasible": "best_effort"}
+        record = METHODS[name].hyperparameters.of(options)
+        context = Context(lr=rate, hyperparameters=record, losses=losses, state=state)
+        decision = METHODS[name].weighting(gram, context).scaled(scale)
         combine(decision.weights * scales, retain, forget, blocks)
         promised = promised_changes(gram, decision.weights, rate)
         found = {**decision.totals(), "finite": decision.finite, "blocks": decision.per_block}

@@ -6,7 +6,7 @@ from gradient_pairs import SHAPES, catalogue, flat, normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hamu_ray.methods import METHODS, Blocks, Decision, StepSettings, gram_matrix, remaining_to_target
+from hamu_ray.methods import METHODS, Blocks, Context, Decision, gram_matrix, remaining_to_target
 
 losses = st.floats(-100, 100)
 
@@ -34,7 +34,8 @@ def test_what_remains_in_numbers() -> None:
 def decided(name: str, pair: tuple, remaining: float | None = None, **values: object) -> Decision:
     gram = gram_matrix(*map(flat, pair), Blocks.from_shapes(SHAPES, "tensor"))
     left = None if remaining is None else torch.tensor(remaining, dtype=torch.float64)
-    return METHODS[name].weighting(gram, 0.01, StepSettings(remaining=left, **values))  # type: ignore[arg-type]
+    record = METHODS[name].hyperparameters.of(values)
+    return METHODS[name].weighting(gram, Context(lr=0.01, hyperparameters=record, remaining=left))
 
 
 @pytest.mark.parametrize("split", ["exact", "grad_norm"])

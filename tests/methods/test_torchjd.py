@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchjd import aggregation
 
-from hamu_ray.methods import METHODS, Branch, StepSettings, equivalent_gradients
+from hamu_ray.methods import METHODS, Branch, Context, equivalent_gradients
+from hamu_ray.methods.catalogue.torchjd_weightings import _load
 from hamu_ray.methods.registry import check_installed
-from hamu_ray.methods.torchjd_weightings import _load
 
 AGGREGATORS = {
     "jd-upgrad": aggregation.UPGrad,
@@ -39,13 +39,17 @@ def doubled(pair: Pair) -> Pair:
     return [part.double() for part in pair[0]], [part.double() for part in pair[1]]
 
 
+def context(name: str) -> Context:
+    return Context(lr=0.1, hyperparameters=METHODS[name].hyperparameters())
+
+
 def weights(name: str, gram: list[list[float]]) -> list[float]:
     matrix = torch.tensor([gram], dtype=torch.float64)
-    return METHODS[name].weighting(matrix, 0.1, StepSettings()).weights[0].tolist()
+    return METHODS[name].weighting(matrix, context(name)).weights[0].tolist()
 
 
 def test_all_are_here():
-    assert [name for name in METHODS if name.startswith("jd-")] == list(AGGREGATORS)
+    assert {name for name in METHODS if name.startswith("jd-")} == AGGREGATORS.keys()
 
 
 @pytest.mark.parametrize("name", AGGREGATORS)
@@ -134,7 +138,7 @@ def test_blocks_that_are_not_finite_leave_the_others_alone(name):
     gram = torch.tensor(
         [good, [[float("nan")] * 2] * 2, [[float("inf"), 0.0], [0.0, 1.0]]], dtype=torch.float64
     )
-    decision = METHODS[name].weighting(gram, 0.1, StepSettings())
+    decision = METHODS[name].weighting(gram, context(name))
     assert decision.weights[0].tolist() == weights(name, good)
     assert not decision.finite
 
@@ -144,7 +148,8 @@ def test_torchjd_is_imported_with_the_first_step_alone():
         "import sys, torch, hamu_ray.methods as methods;"
         "method = methods.METHODS['jd-mgda'];"
         "print('torchjd' in sys.modules);"
-        "method.weighting(torch.eye(2)[None].double(), 0.1, methods.StepSettings());"
+        "context = methods.Context(lr=0.1, hyperparameters=method.hyperparameters());"
+        "method.weighting(torch.eye(2)[None].double(), context);"
         "print('torchjd' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

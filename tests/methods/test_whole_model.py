@@ -13,8 +13,9 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hamu_ray.methods import Branch, StepSettings, equivalent_gradients
-from hamu_ray.methods.hamu.weighting import quality_weighting, utility_weighting
+from hamu_ray.methods import Branch, Context, equivalent_gradients
+from hamu_ray.methods.catalogue.hamu.hyperparameters import HAMUHyperparameters
+from hamu_ray.methods.catalogue.hamu.weighting import quality_weighting, utility_weighting
 
 FIXED_SPLITS = ["uniform", "grad_norm", "softmax_dot"]
 
@@ -106,8 +107,10 @@ def own_price(weights: Tensor) -> np.longdouble:
 
 def assert_best(problem: Problem, fraction: float, radius: float | None) -> None:
     gram = problem.gram
-    options = StepSettings(constraint_split="exact", constraint_fraction=fraction, radius=radius)
-    decision = quality_weighting(gram, 1.0, options)
+    options = HAMUHyperparameters(
+        constraint_split="exact", constraint_fraction=fraction, radius=radius or "lr"
+    )
+    decision = quality_weighting(gram, Context(lr=1.0, hyperparameters=options))
     limits = decision.constraint
     radii, needed = limits.radius.numpy().astype(np.longdouble), limits.total.item()
     step = Step(decision.weights, gram)
@@ -144,7 +147,11 @@ def test_no_fixed_split_that_is_feasible_costs_less(problem, fraction):
 
     def cost(split: str) -> tuple[float, bool]:
         decision = quality_weighting(
-            gram, 1.0, StepSettings(constraint_split=split, constraint_fraction=fraction)
+            gram,
+            Context(
+                lr=1.0,
+                hyperparameters=HAMUHyperparameters(constraint_split=split, constraint_fraction=fraction),
+            ),
         )
         return float(Step(decision.weights, gram).cost.sum()), bool(decision.constraint.feasible.all())
 
@@ -159,7 +166,12 @@ def test_no_fixed_split_that_is_feasible_costs_less(problem, fraction):
 def test_hardness_is_what_is_not_free(problem):
     """H from its dual, ``min over lambda >= 0 of sum of R |f - lambda r|``, on a grid refined around its optimum."""
     gram = problem.gram
-    decision = quality_weighting(gram, 1.0, StepSettings(constraint_split="uniform", constraint_ratio=0.1))
+    decision = quality_weighting(
+        gram,
+        Context(
+            lr=1.0, hyperparameters=HAMUHyperparameters(constraint_split="uniform", constraint_ratio=0.1)
+        ),
+    )
     radius = problem.retain.astype(np.longdouble)
     rr, rf, ff = extended(gram)
 
@@ -179,8 +191,8 @@ def test_hardness_is_what_is_not_free(problem):
     assert hardness == pytest.approx(float(1 - expected / available) if available else 1.0, abs=1e-7)
     # Above it in B, no step can serve both; below it, the guaranteed change costs nothing.
     for part, met in ((1.01, True), (0.99, False)):
-        wanted = StepSettings(constraint_split="exact", constraint=float(part * expected))
-        step = quality_weighting(gram, 1.0, wanted)
+        wanted = HAMUHyperparameters(constraint_split="exact", constraint=float(part * expected))
+        step = quality_weighting(gram, Context(lr=1.0, hyperparameters=wanted))
         if expected > 1e-6 * available:
             assert step.exact_criterion_met == met
             if not met:
@@ -241,10 +253,10 @@ def test_no_solver_finds_a_cheaper_step(seed, fraction, size, blocks):
 @given(problem=problems(st.sampled_from([1e-2, 1.0, 30.0])), fraction=st.floats(0.0, 1.0))
 @settings(max_examples=30, deadline=None)
 def test_u_is_q_with_roles_swapped(problem, fraction):
-    options = StepSettings(constraint_split="exact", constraint_fraction=fraction)
+    options = HAMUHyperparameters(constraint_split="exact", constraint_fraction=fraction)
     gram = problem.gram
-    u = utility_weighting(gram, 1e-2, options)
-    q = quality_weighting(gram.flip(-2, -1), 1e-2, options)
+    u = utility_weighting(gram, Context(lr=1e-2, hyperparameters=options))
+    q = quality_weighting(gram.flip(-2, -1), Context(lr=1e-2, hyperparameters=options))
     assert torch.equal(u.weights, -q.weights.flip(-1))
     assert (u.constraint.guaranteed, q.constraint.guaranteed) == ("retain", "forget")
     assert u.totals()["hardness"] == q.totals()["hardness"]
@@ -289,8 +301,10 @@ def test_the_exact_split_takes_fewer_operations_than_two_hundred():
 
     vectors = torch.randn(59, 2, 7, dtype=torch.float64)
     gram = vectors @ vectors.transpose(-1, -2)
-    options = StepSettings(constraint_split="exact", constraint_fraction=0.3)
-    quality_weighting(gram, 1e-3, options)  # copies its constants to the device once
+    options = HAMUHyperparameters(constraint_split="exact", constraint_fraction=0.3)
+    quality_weighting(
+        gram, Context(lr=1e-3, hyperparameters=options)
+    )  # copies its constants to the device once
     with Counter():
-        quality_weighting(gram, 1e-3, options)
+        quality_weighting(gram, Context(lr=1e-3, hyperparameters=options))
     assert counted <= 170

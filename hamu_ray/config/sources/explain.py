@@ -10,6 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from hamu_ray.config.schema import Section
 from hamu_ray.config.sources.nearest import near, nearest
 
 Location = Sequence[int | str]
@@ -200,7 +201,7 @@ def _keys(section: type[BaseModel]) -> dict[str, Any]:
 def _models(annotation: Any) -> list[type[BaseModel]]:
     """The sections in a key's type."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
+        return [annotation.current() if issubclass(annotation, Section) else annotation]
     return [model for argument in get_args(annotation) for model in _models(argument)]
 
 

@@ -1,13 +1,14 @@
 """The effect of `--set` on a search space: a key with a fixed value no longer varies. Works on unvalidated data."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
-from hamu_ray.config.run import MethodConfig
+from hamu_ray.config.method import MethodConfig, load_methods
 from hamu_ray.config.sources.document import SPACE, value_at
 from hamu_ray.config.sources.keys import keys_of_domain
 from hamu_ray.config.sweep import FORGET_OBJECTIVE, METHOD_NAME, METHOD_PREFIX
-from hamu_ray.methods import METHOD_NAMES, keys_of
+from hamu_ray.methods import METHODS, keys_of
 
 
 def fix(document: dict[str, Any], key: str, value: Any) -> list[str]:
@@ -42,9 +43,11 @@ def fix(document: dict[str, Any], key: str, value: Any) -> list[str]:
 
 def _unread(document: Mapping[str, Any], space: Mapping[str, Any]) -> list[str]:
     """Return the domains of method hyperparameters that none of the remaining methods uses."""
+    with suppress(ValueError):  # validation will report it
+        load_methods(document)
     methods = _choices(document, space, METHOD_NAME)
     objectives = _choices(document, space, FORGET_OBJECTIVE)
-    if not all(method in METHOD_NAMES for method in methods):
+    if not all(method in METHODS for method in methods):
         return []  # the name itself is invalid
     read = {METHOD_PREFIX + key for m in methods for o in objectives for key in keys_of(m, o)} | {METHOD_NAME}
     return [

@@ -54,7 +54,7 @@ class Checkpoints:
             return
         tensors = {f"model.{name}": tensor for name, tensor in changing_state(stepper.model).items()}
         tensors |= {f"optimizer.{key}": value for key, value in optimizer.items()}
-        tensors |= {f"state.{key}": value for key, value in stepper.state.items()}
+        tensors |= {f"state.{key}": value for key, value in stepper.carried_state().items()}
         tensors["history"] = torch.cat(history.past)
         tensors["reports"] = torch.frombuffer(bytearray(dump_reports(history.reports)), dtype=torch.uint8)
         metadata = {
@@ -98,5 +98,6 @@ class Checkpoints:
                 parts[kind][key] = tensor
         put_state(stepper.model, parts["model"])
         stepper.load_optimizer_state(parts["optimizer"])
+        carried = stepper.carried_state()
         for key, value in parts["state"].items():
-            stepper.state[key].copy_(value)
+            carried[key].copy_(value)

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from hamu_ray.engine.history import History
-from hamu_ray.methods import METHOD_NAMES, check_installed
+from hamu_ray.methods import METHODS, check_installed
 from scripts.gpu.images import RandomImages
 from scripts.gpu.machine import Machine
 from scripts.gpu.plans import HAMU, Optimizer, plan_of, stepper_of
@@ -32,7 +32,7 @@ OPTIMIZERS = (Optimizer("sgd", momentum=0.9), Optimizer("adamw", learning_rate=1
 def check(machine: Machine) -> Iterator[Record]:
     batch = machine.sized(cuda=64, cpu=8)
     images = RandomImages(4 * batch, machine.device)
-    for name in METHOD_NAMES:
+    for name in METHODS:
         try:
             check_installed(name)
         except ValueError as error:

@@ -20,22 +20,31 @@ tiny gradients. The weights are those of the equivalent gradient -d / lr, comput
 radius and a constraint in units of the learning rate also hold at rate zero.
 
 The split determines B in every block from the constraint of the whole model: by fixed shares
-(`hamu_ray.methods.hamu.shares`), or by the values of q with the least cost for the whole model
-(`hamu_ray.methods.hamu.whole_model`), which may be negative in blocks where others gain more cheaply.
+(`hamu_ray.methods.catalogue.hamu.shares`), or by the values of q with the least cost for the whole model
+(`hamu_ray.methods.catalogue.hamu.whole_model`), which may be negative in blocks where others gain more cheaply.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from hamu_ray.methods.catalogue.hamu import trust_region
+from hamu_ray.methods.catalogue.hamu.hyperparameters import (
+    HAMUHyperparameters,
+    QualityHyperparameters,
+    UtilityHyperparameters,
+)
+from hamu_ray.methods.catalogue.hamu.shares import constraint_shares
+from hamu_ray.methods.catalogue.hamu.whole_model import cost_of_quotas, least_cost_quotas, norm_ratio
+from hamu_ray.methods.context import Context
 from hamu_ray.methods.decision import Branch, Constraint, Decision, Guaranteed
-from hamu_ray.methods.hamu.shares import constraint_shares
-from hamu_ray.methods.hamu.whole_model import cost_of_quotas, least_cost_quotas, norm_ratio
+from hamu_ray.methods.deferred import torch
 from hamu_ray.methods.method import Method
 from hamu_ray.methods.objectives import cross_entropy
-from hamu_ray.methods.registry import settings_of
-from hamu_ray.methods.settings import CONSTRAINTS, StepSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _COLINEAR_SINE_SQUARED = 1e-12
 """Below an angle of 1e-6 rad, the component of r orthogonal to f is within the rounding of float32 gradients and has no
@@ -90,14 +99,14 @@ class _Split:
     """0-d: the largest gain of the whole model without a first-order cost, divided by lr."""
 
 
-def _plane(gram: Tensor, rate: Tensor, settings: StepSettings) -> _Problem:
+def _plane(gram: Tensor, rate: Tensor, settings: HAMUHyperparameters) -> _Problem:
     """Reduce the problem of HAMU-Q to the plane of the gradients. See `_Problem`."""
     retain_norm, forget_norm = gram.diagonal(dim1=-2, dim2=-1).sqrt().unbind(-1)
     both = retain_norm * forget_norm
     cosine = (gram[:, 0, 1] / both).masked_fill(both == 0, 0.0).clamp(-1.0, 1.0)
     sine_squared = 1 - cosine.square()
     reach = retain_norm
-    if settings.radius is not None:
+    if settings.radius != "lr":
         reach = _per_rate(gram.new_full((), settings.radius), rate).expand_as(retain_norm)
     return _Problem(
         retain_norm, forget_norm, cosine, sine_squared, sine_squared.sqrt(), reach, reach * forget_norm
@@ -109,17 +118,19 @@ def _per_rate(value: Tensor, rate: Tensor) -> Tensor:
     return (value / rate).masked_fill(rate == 0, 0.0)
 
 
-def _total(problem: _Problem, rate: Tensor, settings: StepSettings) -> tuple[Tensor, Tensor]:
+def _total(problem: _Problem, rate: Tensor, settings: HAMUHyperparameters) -> tuple[Tensor, Tensor]:
     """Return B of the whole model, 0-d, and B / lr."""
     if settings.constraint is not None:
         total = rate.new_full((), settings.constraint)
         return total, _per_rate(total, rate)
-    if settings.constraint_fraction is not None:
-        needed = settings.constraint_fraction * problem.available.sum()
-    elif settings.constraint_ratio is not None:
+    if settings.constraint_ratio is not None:
         needed = rate.new_full((), settings.constraint_ratio)
-    else:
-        raise ValueError(f"HAMU needs one of {', '.join(CONSTRAINTS)}, found none")
+        return needed * rate, needed
+    fraction = settings.constraint_fraction
+    if fraction is None:
+        fraction = settings.default_fraction
+    assert fraction is not None, "both variants have a default"
+    needed = fraction * problem.available.sum()
     return needed * rate, needed
 
 
@@ -131,7 +142,7 @@ def _towards_target(problem: _Problem, needed: Tensor, remaining: Tensor, guaran
     return everything + (needed - everything) * remaining
 
 
-def _share_out(gram: Tensor, problem: _Problem, needed: Tensor, settings: StepSettings) -> _Split:
+def _share_out(gram: Tensor, problem: _Problem, needed: Tensor, settings: HAMUHyperparameters) -> _Split:
     """Split the whole model's B / lr over the blocks."""
     available = problem.available
     if settings.constraint_split == "exact":
@@ -153,7 +164,7 @@ def _share_out(gram: Tensor, problem: _Problem, needed: Tensor, settings: StepSe
     return _Split(quota, asked, feasible, free)
 
 
-def _act(problem: _Problem, split: _Split, settings: StepSettings) -> tuple[Tensor, Tensor]:
+def _act(problem: _Problem, split: _Split, settings: HAMUHyperparameters) -> tuple[Tensor, Tensor]:
     """Return the `Branch` of every block ``(blocks,)``, int64, and its gain as a fraction of the available change."""
     infeasible, none = ~split.feasible, problem.available == 0
     colinear = (problem.sine_squared <= _COLINEAR_SINE_SQUARED) | (problem.retain_norm == 0)
@@ -195,31 +206,28 @@ def _weights(problem: _Problem, branch: Tensor, gained: Tensor) -> tuple[Tensor,
     return torch.stack((a, -b), dim=-1), length
 
 
-def quality_weighting(gram: Tensor, lr: float | Tensor, settings: StepSettings) -> Decision:
+def quality_weighting(gram: Tensor, context: Context[HAMUHyperparameters]) -> Decision:
     """HAMU-Q: the step that harms retaining least (or serves it most) among those that guarantee forgetting.
 
     Args:
         gram: float64 ``(blocks, 2, 2)``, of the gradients of the two losses.
-        lr: The schedule's current learning rate, a float or a 0-d tensor on the same device.
-        settings: All hyperparameters are used except for the trust region, which is the caller's responsibility. With
-            ``radius`` None, the radius is ``lr |r|``.
+        context: Of the step. All hyperparameters are used; for the trust region, the step is scaled by the caller, with
+            `Decision.rate_scale`. With ``radius`` lr, the radius is ``lr |r|``.
 
     Returns:
         The decision, with its `Constraint`. If all entries of ``gram`` are finite, so are the weights.
-
-    Raises:
-        ValueError: If none of ``constraint``, ``constraint_ratio``, ``constraint_fraction`` is given.
     """
-    return _decide(gram, lr, settings, "forget")
+    return _decide(gram, context, "forget")
 
 
-def _decide(gram: Tensor, lr: float | Tensor, settings: StepSettings, guaranteed: Guaranteed) -> Decision:
+def _decide(gram: Tensor, context: Context[HAMUHyperparameters], guaranteed: Guaranteed) -> Decision:
     """Solve HAMU-Q's problem, regardless of which loss f is the gradient of."""
-    rate = lr.double() if isinstance(lr, Tensor) else gram.new_full((), lr)
+    settings, lr = context.hyperparameters, context.lr
+    rate = gram.new_full((), lr) if isinstance(lr, float | int) else lr.double()
     problem = _plane(gram, rate, settings)
     total, needed = _total(problem, rate, settings)
-    if settings.remaining is not None:
-        needed = _towards_target(problem, needed, settings.remaining, guaranteed)
+    if context.remaining is not None:
+        needed = _towards_target(problem, needed, context.remaining, guaranteed)
         total = needed * rate
     split = _share_out(gram, problem, needed, settings)
     if not settings.normalise_split and settings.constraint_split != "exact":
@@ -239,18 +247,19 @@ def _decide(gram: Tensor, lr: float | Tensor, settings: StepSettings, guaranteed
         gained=gained * problem.available * rate,
         step_radii=length,
     )
-    return Decision(weights=weights, gram=gram, branch=branch, constraint=constraint)
+    scale = context.state["radius_scale"] if settings.trust_region else None
+    return Decision(weights=weights, gram=gram, branch=branch, constraint=constraint, rate_scale=scale)
 
 
-def utility_weighting(gram: Tensor, lr: float | Tensor, settings: StepSettings) -> Decision:
+def utility_weighting(gram: Tensor, context: Context[HAMUHyperparameters]) -> Decision:
     """HAMU-U: the step that forgets most among those that guarantee a gain in utility.
 
     This is HAMU-Q with the roles swapped: (r, f) is replaced by (-f, -r). The Gram matrix of (-f, -r) is that of (r, f)
     with rows and columns swapped, and a step ``a (-f) + b (-r)`` has the weights (-b, -a) on (r, f).
 
-    Arguments, return value and errors are those of `quality_weighting`; with ``radius`` None, the radius is ``lr |f|``.
+    Arguments and return value are those of `quality_weighting`; with ``radius`` lr, the radius is ``lr |f|``.
     """
-    swapped = _decide(gram.flip(-2, -1), lr, settings, "retain")
+    swapped = _decide(gram.flip(-2, -1), context, "retain")
     return replace(swapped, gram=gram, weights=-swapped.weights.flip(-1))
 
 
@@ -263,7 +272,9 @@ HAMU_Q = Method(
     weighting=quality_weighting,
     retain=cross_entropy,
     forget=cross_entropy,
-    settings=settings_of("hamu-q"),
+    hyperparameters=QualityHyperparameters,
+    state=trust_region.STATE,
+    review=trust_region.review,
 )
 
 HAMU_U = Method(
@@ -273,5 +284,7 @@ HAMU_U = Method(
     weighting=utility_weighting,
     retain=cross_entropy,
     forget=cross_entropy,
-    settings=settings_of("hamu-u"),
+    hyperparameters=UtilityHyperparameters,
+    state=trust_region.STATE,
+    review=trust_region.review,
 )

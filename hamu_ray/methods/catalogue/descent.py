@@ -1,8 +1,25 @@
 """Methods whose weights do not depend on the gradients: retain descent and forget ascent."""
 
-from hamu_ray.methods.method import FixedWeights, Method, weighted_difference
-from hamu_ray.methods.objectives import cross_entropy, kl_to_original, mixture
-from hamu_ray.methods.registry import settings_of
+from hamu_ray.methods.hyperparameters import Hyperparameters, WeightedSum
+from hamu_ray.methods.method import (
+    FixedWeights,
+    ForgetObjective,
+    Method,
+    weighted_difference,
+)
+from hamu_ray.methods.objectives import Objective, cross_entropy, kl_to_original, mixture
+
+
+def _cross_entropy(hyperparameters: Hyperparameters) -> Objective:
+    return cross_entropy
+
+
+CROSS_ENTROPY = ForgetObjective(
+    name="cross_entropy",
+    summary="-log p(token), of every image or answer token; unbounded",
+    source="Jang et al. 2023, arXiv 2210.01504",
+    make=_cross_entropy,
+)
 
 FT = Method(
     name="ft",
@@ -27,7 +44,7 @@ GDIFF = Method(
     weighting=weighted_difference,
     retain=cross_entropy,
     forget=cross_entropy,
-    settings=settings_of("gdiff"),
+    hyperparameters=WeightedSum,
 )
 
 KL = Method(
@@ -37,7 +54,7 @@ KL = Method(
     weighting=weighted_difference,
     retain=kl_to_original,
     forget=cross_entropy,
-    settings=settings_of("kl"),
+    hyperparameters=WeightedSum,
 )
 
 SCRUB = Method(
@@ -47,5 +64,6 @@ SCRUB = Method(
     weighting=weighted_difference,
     retain=mixture("scrub_retain", (0.001, kl_to_original), (0.99, cross_entropy)),
     forget=kl_to_original,
-    settings=settings_of("scrub"),
+    own_forget=True,
+    hyperparameters=WeightedSum,
 )

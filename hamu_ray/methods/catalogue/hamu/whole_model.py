@@ -11,18 +11,24 @@ gain as a fraction of its available gain is
     q(mu) = f.d / (R |f|) = (x - c) / sqrt((x - c)^2 + s^2)
 
 which is non-decreasing in mu, from -c (the descent of r alone) to 1 (the ascent of f alone). The problem is thus to
-find q for every block, its quota; HAMU's closed form (see `hamu_ray.methods.hamu.weighting`) then gives the block's
-step. mu is found by repeated sectioning: the sum of the gains is evaluated at many values of mu at once, and the search
-continues between the neighbours that enclose the required sum. Interpolation between the quotas at the ends of the
-last, narrow interval, with one ratio for all blocks, meets the required sum exactly. If nearly colinear blocks jump
-from -1 to 1 within the interval, the interpolation distributes the jump; elsewhere the two ends nearly coincide.
+find q for every block, its quota; HAMU's closed form (see `hamu_ray.methods.catalogue.hamu.weighting`) then gives the
+block's step. mu is found by repeated sectioning: the sum of the gains is evaluated at many values of mu at once, and
+the search continues between the neighbours that enclose the required sum. Interpolation between the quotas at the ends
+of the last, narrow interval, with one ratio for all blocks, meets the required sum exactly. If nearly colinear blocks
+jump from -1 to 1 within the interval, the interpolation distributes the jump; elsewhere the two ends nearly coincide.
 """
+
+from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from hamu_ray.methods.deferred import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 _SECTIONS = 128
 """Number of intervals that a search interval is divided into; all their ends are evaluated at once."""

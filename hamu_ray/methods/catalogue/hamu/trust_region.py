@@ -8,10 +8,17 @@ algorithm, a step without any predicted improvement is reverted. The guaranteed 
 because nothing can be guaranteed within a radius in which first-order predictions fail.
 """
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from hamu_ray.methods.decision import Constraint
+from hamu_ray.methods.deferred import torch
+from hamu_ray.methods.method import Taken
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _SHRINK_BELOW, _GROW_ABOVE = 0.25, 0.75
 _LEAST_SCALE = 2.0**-60
@@ -20,6 +27,20 @@ _LOSS_ROUNDING = 1e-6
 _LEAST_COST = 0.1
 """Relative to the largest change that the radii allow: smaller predicted changes of the other loss count as this much.
 """
+
+
+STATE: Mapping[str, float] = {"radius_scale": 1.0}
+"""The factor of all radii, carried from step to step."""
+
+
+def review(taken: Taken) -> tuple[Mapping[str, Tensor], Tensor]:
+    """Return the factor of the next step's radii, and whether the step is kept: whether any predicted change came true.
+
+    `Method.review` of both variants.
+    """
+    assert taken.decision.constraint is not None, "HAMU's decisions have a constraint"
+    agreed = agreement(taken.promised, taken.actual, taken.losses, taken.gram, taken.decision.constraint)
+    return {"radius_scale": next_scale(taken.context.state["radius_scale"], agreed)}, agreed > 0
 
 
 def promised_changes(gram: Tensor, weights: Tensor, lr: float | Tensor) -> Tensor:

@@ -11,23 +11,25 @@ more with conflict, those of MGDA and IMTL-G to 1, CAGrad's to 1 + 0.5 |g0| / |g
 and Aligned-MTL's to 1 or less. The same learning rate thus gives steps of different lengths.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from hamu_ray.methods.context import Context
 from hamu_ray.methods.decision import Branch, Decision
-from hamu_ray.methods.method import Method
+from hamu_ray.methods.deferred import torch
+from hamu_ray.methods.hyperparameters import Blockwise
+from hamu_ray.methods.method import INSTALL_OPTIONAL, Method
 from hamu_ray.methods.objectives import cross_entropy
-from hamu_ray.methods.registry import INSTALL_TORCHJD, settings_of
-from hamu_ray.methods.settings import StepSettings
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torchjd.aggregation import Weighting
 
 _Options = tuple[tuple[str, float], ...]
+_QUADPROG, _CVXPY = ("qpsolvers", "quadprog"), ("cvxpy", "clarabel")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class TorchjdWeighting:
     options: _Options = ()
     """Constructor arguments that differ from torchjd's defaults."""
 
-    def __call__(self, gram: Tensor, lr: float | Tensor, settings: StepSettings) -> Decision:
+    def __call__(self, gram: Tensor, context: Context[Blockwise]) -> Decision:
         """Return torchjd's weights for the rows r and -f of each block.
 
         The Gram matrix of (r, -f) is that of (r, f) with negated off-diagonal entries, and weights (a, c) of (r, -f)
@@ -48,8 +50,7 @@ class TorchjdWeighting:
 
         Args:
             gram: float64 ``(blocks, 2, 2)``, of the gradients of the two losses.
-            lr: Not used.
-            settings: Not used here; the granularity has determined the blocks.
+            context: Not used here; the granularity has determined the blocks.
 
         Returns:
             The decision; branch `Branch.SOLVED` everywhere. Synchronises with the device.
@@ -70,7 +71,7 @@ class TorchjdWeighting:
 
 
 @lru_cache
-def _load(name: str, options: _Options) -> "Weighting":
+def _load(name: str, options: _Options) -> Weighting:
     """Import torchjd and return its weighting."""
     try:
         from torchjd import aggregation
@@ -78,11 +79,13 @@ def _load(name: str, options: _Options) -> "Weighting":
         return getattr(aggregation, name)(**dict(options))
     except ImportError as error:
         raise ImportError(
-            f"torchjd's {name} needs packages that are not installed; install with {INSTALL_TORCHJD}"
+            f"torchjd's {name} needs packages that are not installed; install with {INSTALL_OPTIONAL}"
         ) from error
 
 
-def _method(name: str, summary: str, source: str, weighting: TorchjdWeighting) -> Method:
+def _method(
+    name: str, summary: str, source: str, weighting: TorchjdWeighting, solver: tuple[str, ...] = ()
+) -> Method:
     return Method(
         name=name,
         summary=summary,
@@ -90,7 +93,8 @@ def _method(name: str, summary: str, source: str, weighting: TorchjdWeighting) -
         weighting=weighting,
         retain=cross_entropy,
         forget=cross_entropy,
-        settings=settings_of(name),
+        hyperparameters=Blockwise,
+        packages=("torchjd", *solver),
     )
 
 
@@ -99,6 +103,7 @@ UPGRAD = _method(
     "the mean of retain descent and forget ascent, each projected onto the steps that harm neither",
     "Quinton and Rey 2024, arXiv 2406.16232",
     TorchjdWeighting("UPGradWeighting"),
+    _QUADPROG,
 )
 
 DUALPROJ = _method(
@@ -106,6 +111,7 @@ DUALPROJ = _method(
     "the mean of retain descent and forget ascent, projected onto the steps that harm neither",
     "Lopez-Paz and Ranzato 2017, arXiv 1706.08840, as in Quinton and Rey 2024, arXiv 2406.16232",
     TorchjdWeighting("DualProjWeighting"),
+    _QUADPROG,
 )
 
 MGDA = _method(
@@ -120,6 +126,7 @@ CAGRAD = _method(
     "near the mean of retain descent and forget ascent, the step that serves the worse off most",
     "Liu et al. 2021, arXiv 2110.14048, with c = 0.5",
     TorchjdWeighting("CAGradWeighting", (("c", 0.5),)),
+    _CVXPY,
 )
 
 ALIGNEDMTL = _method(

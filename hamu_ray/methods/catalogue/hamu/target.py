@@ -1,7 +1,13 @@
 """Progress of a run towards the forget loss at which it ends."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hamu_ray.methods.deferred import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def remaining_to_target(loss: Tensor, *, start: float, target: float) -> Tensor:

@@ -1,9 +1,14 @@
 """Splits of the whole model's constraint over its blocks by fixed rules."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
 
-from hamu_ray.methods.settings import ConstraintSplit
+from typing import TYPE_CHECKING
+
+from hamu_ray.methods.catalogue.hamu.hyperparameters import ConstraintSplit
+from hamu_ray.methods.deferred import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _LEAST_PART = 1e-3
 """Relative to an even part of the available change. Blocks with less get no share from rules that ignore availability.

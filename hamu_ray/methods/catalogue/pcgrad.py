@@ -1,16 +1,27 @@
 """PCGrad: projection of conflicting gradients."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hamu_ray.methods.context import Context
 from hamu_ray.methods.decision import Branch, Decision
+from hamu_ray.methods.deferred import torch
+from hamu_ray.methods.hyperparameters import Blockwise, WeightedSum
 from hamu_ray.methods.method import Method
 from hamu_ray.methods.objectives import cross_entropy
-from hamu_ray.methods.registry import settings_of
-from hamu_ray.methods.settings import StepSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def pcgrad_weighting(gram: Tensor, lr: float | Tensor, settings: StepSettings) -> Decision:
+@dataclass(frozen=True, kw_only=True)
+class PCGradHyperparameters(Blockwise, WeightedSum):
+    """The paper's are one half, and the whole model."""
+
+
+def pcgrad_weighting(gram: Tensor, context: Context[PCGradHyperparameters]) -> Decision:
     """Take the weighted mean of r and ``g = -f``, each projected off the other where they conflict.
 
     The two tasks: descend the retain loss, along r, and ascend the forget loss, along g. They conflict where ``r.g <
@@ -19,8 +30,7 @@ def pcgrad_weighting(gram: Tensor, lr: float | Tensor, settings: StepSettings) -
 
     Args:
         gram: float64 ``(blocks, 2, 2)``, of the gradients of the two losses.
-        lr: Not used.
-        settings: ``retain_weight`` is used. The granularity has determined the blocks (the paper's is ``"model"``).
+        context: ``retain_weight`` is used. The granularity has determined the blocks (the paper's is ``"model"``).
 
     Returns:
         The decision; branch `Branch.RECTIFIED` where the gradients conflict, else `Branch.DIRECT`.
@@ -30,7 +40,8 @@ def pcgrad_weighting(gram: Tensor, lr: float | Tensor, settings: StepSettings) -
     """
     retain_retain, retain_forget, forget_forget = gram[:, 0, 0], gram[:, 0, 1], gram[:, 1, 1]
     conflict = retain_forget > 0
-    retain_weight, forget_weight = settings.retain_weight, 1 - settings.retain_weight
+    retain_weight = context.hyperparameters.retain_weight
+    forget_weight = 1 - retain_weight
     weights = torch.stack(
         (
             retain_weight + forget_weight * torch.where(conflict, retain_forget / retain_retain, 0.0),
@@ -48,5 +59,5 @@ PCGRAD = Method(
     weighting=pcgrad_weighting,
     retain=cross_entropy,
     forget=cross_entropy,
-    settings=settings_of("pcgrad"),
+    hyperparameters=PCGradHyperparameters,
 )

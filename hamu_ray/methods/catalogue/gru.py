@@ -1,16 +1,21 @@
 """GRU: gradient rectified unlearning."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from hamu_ray.methods.context import Context
 from hamu_ray.methods.decision import Branch, Decision
+from hamu_ray.methods.deferred import torch
+from hamu_ray.methods.hyperparameters import Blockwise
 from hamu_ray.methods.method import Method
 from hamu_ray.methods.objectives import cross_entropy
-from hamu_ray.methods.registry import settings_of
-from hamu_ray.methods.settings import StepSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def gru_weighting(gram: Tensor, lr: float | Tensor, settings: StepSettings) -> Decision:
+def gru_weighting(gram: Tensor, context: Context[Blockwise]) -> Decision:
     """Ascend f without the component along r that would raise the retain loss.
 
     Closed form of the paper's problem: the gradient closest to ``-f`` whose descent does not raise the retain loss,
@@ -19,8 +24,7 @@ def gru_weighting(gram: Tensor, lr: float | Tensor, settings: StepSettings) -> D
 
     Args:
         gram: float64 ``(blocks, 2, 2)``, of the gradients of the two losses.
-        lr: Not used.
-        settings: Not used here; the granularity has determined the blocks.
+        context: Not used here; the granularity has determined the blocks.
 
     Returns:
         The decision; branch `Branch.RECTIFIED` where a component was removed, else `Branch.DIRECT`.
@@ -42,5 +46,5 @@ GRU = Method(
     weighting=gru_weighting,
     retain=cross_entropy,
     forget=cross_entropy,
-    settings=settings_of("gru"),
+    hyperparameters=Blockwise,
 )

@@ -1,0 +1,97 @@
+"""PDU: primal-dual unlearning, with the retain loss as a constraint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from hamu_ray.methods.context import Context
+from hamu_ray.methods.decision import Branch, Decision
+from hamu_ray.methods.deferred import torch
+from hamu_ray.methods.hyperparameters import Hyperparameters, hyperparameter
+from hamu_ray.methods.method import ForgetObjective, Method
+from hamu_ray.methods.objectives import Objective, Predictions, cross_entropy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_PAPER = "Entesari et al. 2025, arXiv 2506.05314"
+_MULTIPLIER = "multiplier"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PDUHyperparameters(Hyperparameters):
+    """The defaults are those of the code in open-unlearning."""
+
+    retain_loss_eps: float = hyperparameter(
+        0.0,
+        "the retain loss that the constraint allows; a little more than the original model's is sensible",
+        source=_PAPER,
+        search={"uniform": (0.0, 1.0)},
+        ge=0,
+    )
+    dual_step_size: float = hyperparameter(
+        1.0,
+        "step size of the multiplier",
+        source=_PAPER,
+        search={"loguniform": (0.01, 10.0)},
+        ge=0,
+    )
+
+
+def pdu_weighting(gram: Tensor, context: Context[PDUHyperparameters]) -> Decision:
+    """Minimise the negative forget objective subject to ``retain loss <= eps``: a step of the Lagrangian.
+
+    The primal step descends along ``m r - f`` with the multiplier m, which then takes its own step, ``m' = max(0, m +
+    s (retain loss - eps))``, with the retain loss of the step's batch. m starts at 1.
+
+    Args:
+        gram: float64 ``(blocks, 2, 2)``, of the gradients of the two objectives.
+        context: Both hyperparameters, the retain loss and the state are used.
+
+    Returns:
+        The decision; the same weights in all blocks, branch `Branch.FIXED`, and the next multiplier as its state.
+
+    Source: Entesari et al., "Constrained Entropic Unlearning: A Primal-Dual Framework for Large Language Models", arXiv
+    2506.05314, and its code in open-unlearning.
+    """
+    settings, multiplier = context.hyperparameters, context.state[_MULTIPLIER]
+    weights = torch.stack((multiplier, -torch.ones_like(multiplier))).expand(len(gram), 2)
+    decision = Decision(weights=weights, gram=gram, branch=gram.new_full((len(gram),), Branch.FIXED).long())
+    if context.losses is None:
+        return decision
+    excess = context.losses[0].double() - settings.retain_loss_eps
+    following = (multiplier + settings.dual_step_size * excess).clamp(min=0.0)
+    return replace(decision, state={_MULTIPLIER: following})
+
+
+def _confidence(predictions: Predictions) -> Tensor:
+    # Logits and log-probabilities differ by a constant per item, which cancels.
+    values = predictions.log_probabilities
+    return -(values.amax(-1) - values.mean(-1)).square()
+
+
+_LOGIT_MARGIN = Objective("logit_margin", _confidence)
+
+
+def _logit_margin(hyperparameters: Hyperparameters) -> Objective:
+    return _LOGIT_MARGIN
+
+
+LOGIT_MARGIN = ForgetObjective(
+    name="logit_margin",
+    summary="-(largest logit - mean logit)^2, of every image or answer token: at most 0, where all are equally likely",
+    source=_PAPER,
+    make=_logit_margin,
+)
+
+PDU = Method(
+    name="pdu",
+    summary="towards uniform predictions on the forget set, subject to a limit of the retain loss",
+    source=_PAPER,
+    weighting=pdu_weighting,
+    hyperparameters=PDUHyperparameters,
+    state={_MULTIPLIER: 1.0},
+    retain=cross_entropy,
+    forget=_LOGIT_MARGIN,
+)
