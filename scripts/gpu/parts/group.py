@@ -1,7 +1,7 @@
 """One process against two: the same losses and weights, and what their exchange sends, over NCCL or gloo.
 
 As a module it runs the two: ``python -m scripts.gpu.parts.group FOLDER DEVICE BACKEND PARAMETERS``. They find each
-other through a file, since a machine's host name need not resolve.
+other through a store of their parent on the loopback interface, since a machine's host name need not resolve.
 """
 
 import json
@@ -31,6 +31,8 @@ TOLERANCE = 1e-5
 """Largest difference of a loss or a weight."""
 
 BOTH = (Role.RETAIN, Role.FORGET)
+LOOPBACK = "127.0.0.1"
+
 TIMEOUT = 180
 """Seconds that two processes get."""
 
@@ -119,12 +121,13 @@ def _against_one(backend: str, machine: Machine) -> Iterator[Record]:
     yield measured(f"{title}, exchange", **numbers)
 
 
-def work(rank: int, folder: Path, kind: str, backend: str, parameters: int) -> None:
-    """Be one of the two processes."""
+def work(rank: int, port: int, folder: Path, kind: str, backend: str, parameters: int) -> None:
+    """Be one of the two processes, which meet at the store of a port."""
     device = torch.device(kind, (rank if backend == "nccl" else 0)) if kind == "cuda" else torch.device(kind)
     if kind == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group(backend, init_method=f"file://{folder / 'group'}", rank=rank, world_size=2)
+    store = dist.TCPStore(LOOPBACK, port, is_master=False)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=2)
     group = Distributed()
     for method in METHODS:
         found = results(method, device, group)
@@ -138,5 +141,6 @@ def work(rank: int, folder: Path, kind: str, backend: str, parameters: int) -> N
 
 
 if __name__ == "__main__":
-    arguments = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+    store = dist.TCPStore(LOOPBACK, 0, is_master=True, wait_for_workers=False)
+    arguments = store.port, Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
     torch.multiprocessing.spawn(work, arguments, nprocs=2)

@@ -1,6 +1,12 @@
-"""Peak memory of a step against the documented formula, at three sizes."""
+"""Peak memory of a step against the documented formula, at three sizes.
+
+Resident memory is measured in a process of its own, because other parts leave memory behind. As a module it is that
+process: ``python -m scripts.gpu.parts.memory WIDTH DEPTH OPTIMIZER``.
+"""
 
 import ctypes
+import json
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -8,7 +14,7 @@ from pathlib import Path
 import torch
 
 from scripts.gpu.images import RandomImages, layers
-from scripts.gpu.machine import Machine
+from scripts.gpu.machine import Machine, last_line, run_module
 from scripts.gpu.plans import Optimizer, plan_of, stepper_of
 from scripts.gpu.record import Record, judged, not_run
 
@@ -23,6 +29,9 @@ FIXED = {"cuda": 300e6, "cpu": 16e6}
 
 M_MMAP_THRESHOLD, SMALL, LARGEST = -3, 2**16, 2**25
 """glibc's name for a size in `mallopt`, that size while memory is measured, and the largest that it can be."""
+
+TIMEOUT = 180
+"""Seconds that a process for one of them gets."""
 
 ON_GPUS = {"2.7e5": "resident memory is too coarse", "1e9": "takes minutes on a CPU"}
 """Sizes that a CPU leaves out, and why."""
@@ -42,15 +51,28 @@ def check(machine: Machine) -> Iterator[Record]:
 
 
 def _checked(title: str, width: int, depth: int, name: str, machine: Machine) -> Record:
+    if machine.cuda:
+        found = peak_of(width, depth, name, machine)
+    else:
+        ended = run_module(__name__, str(width), str(depth), name, timeout=TIMEOUT)
+        if ended.returncode:
+            return judged(title, False, f"exit code {ended.returncode}: {last_line(ended.stderr)}")
+        found = json.loads(last_line(ended.stdout))
+    used, copy = found["bytes"], 4 * found["parameters"]
+    numbers = {"parameters": found["parameters"], "MB": used / 1e6, "copies": used / copy}
+    allowed = COPIES[name] * copy + FIXED[machine.device.type]
+    why_not = f"more than {allowed / 1e6:.0f} MB by the formula"
+    return judged(title, used <= allowed, why_not, **numbers, formula=COPIES[name])
+
+
+def peak_of(width: int, depth: int, name: str, machine: Machine) -> dict[str, int]:
+    """Return the number of ``parameters``, and the peak ``bytes`` of some steps in this process."""
     optimizer = Optimizer(name, learning_rate=1e-6)
     _steps(16, 1, optimizer, machine)  # what PyTorch loads on first use is none of the formula's
     machine.release()
     peak = Peak(machine)
     count = _steps(width, depth, optimizer, machine)
-    used, copy = peak.bytes(), 4 * count
-    numbers = {"parameters": count, "MB": used / 1e6, "copies": used / copy, "formula": COPIES[name]}
-    allowed = COPIES[name] * copy + FIXED[machine.device.type]
-    return judged(title, used <= allowed, f"more than {allowed / 1e6:.0f} MB by the formula", **numbers)
+    return {"parameters": count, "bytes": peak.bytes()}
 
 
 def _steps(width: int, depth: int, optimizer: Optimizer, machine: Machine) -> int:
@@ -100,3 +122,8 @@ def _resident(field: str) -> int:
         if line.startswith(f"{field}:"):
             return 1024 * int(line.split()[1])
     raise OSError(f"/proc/self/status has no {field}")
+
+
+if __name__ == "__main__":
+    here = Machine(torch.device("cpu"), Path())
+    print(json.dumps(peak_of(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], here)))
