@@ -110,6 +110,7 @@ def in_group(
             torch.save([recorder.history, recorder.reports[-1].measures], folder / name / "recorder.pt")
     torch.save(drawn_from, folder / f"drawn-from-{rank}.pt")
     dist.destroy_process_group()
+    os._exit(0)  # gloo's threads may abort the interpreter while it ends (pytorch/pytorch#179291)
 
 
 def runs_of_methods(corpus: Path, **sections: Any) -> dict[str, RunConfig]:

@@ -41,6 +41,7 @@ def in_groups(rank: int, ports: list[int], folder: Path) -> None:
             dist.init_process_group("gloo", rank=rank, world_size=size)
             in_group(rank, size, forget_workers, folder / f"{size}-{forget_workers}")
             dist.destroy_process_group()
+    os._exit(0)  # gloo's threads may abort the interpreter while it ends (pytorch/pytorch#179291)
 
 
 def in_group(rank: int, size: int, forget_workers: int | None, folder: Path) -> None:

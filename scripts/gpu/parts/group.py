@@ -5,6 +5,7 @@ other through a store of their parent on the loopback interface, since a machine
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -138,6 +139,8 @@ def work(rank: int, port: int, folder: Path, kind: str, backend: str, parameters
         (folder / "exchange.json").write_text(json.dumps(found))
     dist.barrier()
     dist.destroy_process_group()
+    sys.stdout.flush()
+    os._exit(0)  # gloo's threads may abort the interpreter while it ends (pytorch/pytorch#179291)
 
 
 if __name__ == "__main__":
