@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pickle import PicklingError, dumps
 from typing import TYPE_CHECKING, Any
 
 from hamu_ray.methods.context import Context
@@ -96,8 +96,8 @@ class Method:
         if not callable(self.weighting):
             raise ValueError(f"method {self.name!r} has no weighting")
         try:
-            pickle.dumps((self.weighting, self.review, self.retain, self.forget))
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            dumps((self.weighting, self.review, self.retain, self.forget))
+        except (PicklingError, AttributeError, TypeError) as error:
             raise ValueError(f"method {self.name!r} cannot be sent to workers: {error}") from error
 
     def initial_state(self, device: device) -> dict[str, Tensor]:

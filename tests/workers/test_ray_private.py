@@ -12,7 +12,7 @@ import hamu_ray
 
 PACKAGE = Path(hamu_ray.__file__).parent
 PRIVATE = re.compile(
-    r"\bray\.(\w+\.)*_\w|internal_kv|autoscaler\.v2|class_cache|ENV_VARS_TO_PROPAGATE|current_actor|__internal_head__"
+    r"\bray\.(\w+\.)*_(?!_version__)\w|internal_kv|autoscaler\.v2|class_cache|ENV_VARS_TO_PROPAGATE|current_actor|__internal_head__"
     r"|accelerator_type:|HEALTH_CHECK_TIMEOUT_S|__autoscaling"
 )
 
