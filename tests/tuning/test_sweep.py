@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -129,6 +130,17 @@ def test_an_undisturbed_sweep_leaves_its_front(undisturbed: Path) -> None:
     assert measured == set(on_front), "single examples are measured on the front alone"
     for path in folder.glob("trials/*/run.yaml"):
         load_run(path)  # runs as it is
+
+
+def test_printed_commands_run_as_printed(undisturbed: Path, tmp_path: Path) -> None:
+    lines = log_of(undisturbed).read_text().splitlines()
+    printed = dict(line.split(maxsplit=1) for line in lines if len(line.split()) > 1)
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    again = [*shlex.split(printed["knee"]), "--output", str(tmp_path / "again")]
+    user_interface = [shlex.split(printed["UI"])[0], "--version"]
+    for command in (again, user_interface):
+        subprocess.run(command, cwd=undisturbed.parent, env=environment, check=True, capture_output=True)
+    assert (tmp_path / "again" / MODEL_FILE).is_file()
 
 
 def test_results_are_the_same_whichever_process_dies(space: Path, undisturbed: Path) -> None:

@@ -9,7 +9,7 @@ from hamu_ray.results.durable.listing import list_files
 from hamu_ray.results.folder import RUN_FILE, rerun_command
 from hamu_ray.results.front_table import front_table
 from hamu_ray.results.summary import SweepSummary
-from hamu_ray.results.wording import shown
+from hamu_ray.results.wording import runnable, shown
 from hamu_ray.storage import storage_path
 from hamu_ray.terminal.console import Console
 from hamu_ray.terminal.front import rendered
@@ -43,7 +43,7 @@ def print_result(summary: SweepSummary, folder: Path, tracking: MlflowTracker, c
         lines["ref"] = "the reference " + "; or ".join(summary.reference_origins)
     if summary.knee is not None:
         run = shown(storage_path(summary.knee.model_path).with_name(RUN_FILE))
-        lines["knee"] = rerun_command(run, folder.name, summary.knee.trial_id)
+        lines["knee"] = runnable(rerun_command(run, folder.name, summary.knee.trial_id))
     lines["MLflow"] = store.shown(tracking.uri)
     lines["UI"] = tracking.ui_command()
     lines["charts"] = tracking.view_link(view_id(summary.objectives, folder.name))
