@@ -124,6 +124,9 @@ def labels_in(folder: StoragePath) -> dict[str, str]:
 
 def provenance_of(document: Mapping[str, Any]) -> Provenance:
     """Return a provenance from plain data."""
+    if "references" not in document:  # earlier versions knew one
+        rest = {name: value for name, value in document.items() if name != "reference"}
+        document = {**rest, "references": [document["reference"]] if document["reference"] else []}
     return Provenance(
         **{
             **document,

@@ -19,8 +19,10 @@ def test_a_name_is_found_unless_it_is_a_path(tmp_path: Path, monkeypatch: pytest
     assert space_path("cifar/job_grid") == str(shipped_spaces()["cifar/job_grid"])
     assert space_path("digits.yaml") == "digits.yaml"
     assert space_path("s3://bucket/digits") == "s3://bucket/digits"
-    (tmp_path / "digits").write_text("name: mine\n")
-    assert space_path("digits") == "digits"
+    (tmp_path / "digits").mkdir()
+    assert space_path("digits") == str(shipped_spaces()["digits"]), "a folder of data is no configuration"
+    (tmp_path / "cifar").write_text("name: mine\n")
+    assert space_path("cifar") == "cifar"
 
 
 @pytest.mark.parametrize(

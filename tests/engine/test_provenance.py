@@ -15,6 +15,7 @@ from hamu_ray.engine.files.card import CARD_FILE
 from hamu_ray.engine.files.store import StoredModel
 from hamu_ray.engine.provenance import PACKAGE, code, installed
 from hamu_ray.engine.resident import Resident
+from hamu_ray.results.durable.sealed import read_sealed, write_sealed
 from hamu_ray.results.folder import FORGET_FILE, MODEL_FILE, PROVENANCE_FILE
 from hamu_ray.results.provenance import read_provenance
 
@@ -73,3 +74,14 @@ def test_the_code_is_that_of_the_checkout() -> None:
     assert len(code().sha256) == 64
     assert installed("torch")
     assert installed("no-such-distribution") == ""
+
+
+def test_a_provenance_with_one_reference_is_read(resident: Resident, folder: Path, bases: object) -> None:
+    done(cheap_run(), resident, folder)
+    path = folder / PROVENANCE_FILE
+    document = dict(read_sealed(path))
+    (document["reference"],) = document.pop("references")
+    write_sealed(path, document)
+    known = read_provenance(folder)
+    assert known is not None
+    assert [reference.sha256 for reference in known.references] == [document["reference"]["sha256"]]

@@ -21,7 +21,7 @@ def shipped_spaces() -> dict[str, Path]:
 
 def space_path(given: str) -> str:
     """Return the path of a configuration that is given by its path or by the name of a shipped search space."""
-    if given.endswith(SUFFIXES) or "://" in given or Path(given).exists():
+    if given.endswith(SUFFIXES) or "://" in given or Path(given).is_file():
         return given
     return str(shipped_spaces().get(given, given))
 
