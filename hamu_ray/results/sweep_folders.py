@@ -16,7 +16,7 @@ from hamu_ray.results.folder import OUTBOX_FILE, RECORD_FILE, SWEEP_FILE, SWEEPS
 from hamu_ray.results.reader import read_outbox
 from hamu_ray.results.trial import Status
 from hamu_ray.results.wording import shown
-from hamu_ray.storage import DEFAULT_LOCAL, StoragePath, storage_path, write_atomically
+from hamu_ray.storage import DEFAULT_LOCAL, StoragePath, is_same, storage_path, write_atomically
 
 STARTED_FILE = "started.json"
 """When a sweep was started, and how many were started before it."""
@@ -37,7 +37,7 @@ def new_folder(config: SweepConfig, local: Path) -> Path:
 def mirror_of(config: SweepConfig, folder: Path) -> StoragePath | None:
     """Return where the files of a sweep's folder are copied: next to its trials; None if they are there already."""
     place = storage_path(config.storage.path) / SWEEPS / folder.name
-    return None if place == folder else place
+    return None if is_same(place, folder) else place
 
 
 def make_folder(folder: Path, config: SweepConfig) -> None:

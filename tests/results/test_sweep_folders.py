@@ -105,6 +105,15 @@ def test_another_store_is_no_other_sweep(tmp_path: Path) -> None:
     assert resumable_folder(config_of(tracking={"experiment": "two"}), tmp_path) == folder
 
 
+def test_a_folder_is_no_copy_of_itself(tmp_path: Path) -> None:
+    config = config_of(storage={"path": str(tmp_path / "runs")})
+    folder = started(config, tmp_path / "runs")
+    (tmp_path / "link").symlink_to(tmp_path)
+    for spelled in (tmp_path / "link" / "runs", tmp_path / "link" / ".." / tmp_path.name / "runs"):
+        given = resumable_folder(config, tmp_path / "runs", str(spelled / SWEEPS / folder.name))
+        assert mirror_of(config, given) is None, "a second lease would be refused"
+
+
 def elsewhere(config: SweepConfig, machine: Path, **progress: Any) -> Path:
     """Start a sweep on a machine whose folder is copied to the storage, and then lost."""
     folder = started(config, machine, **progress)
