@@ -10,7 +10,8 @@ import yaml
 
 from hamu_ray.config.sources.files import ConfigError, load_sweep
 from hamu_ray.config.sweep import SweepConfig, trials_of
-from hamu_ray.results.durable.mirror import entries, restore
+from hamu_ray.results.durable.mirror import restore
+from hamu_ray.results.durable.parts import entries
 from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.folder import OUTBOX_FILE, RECORD_FILE, SWEEP_FILE, SWEEPS, TRIALS, read_records
 from hamu_ray.results.reader import read_outbox
@@ -36,8 +37,12 @@ def new_folder(config: SweepConfig, local: Path) -> Path:
 
 def mirror_of(config: SweepConfig, folder: Path) -> StoragePath | None:
     """Return where the files of a sweep's folder are copied: next to its trials; None if they are there already."""
-    place = storage_path(config.storage.path) / SWEEPS / folder.name
+    place = _in_storage(config, folder)
     return None if is_same(place, folder) else place
+
+
+def _in_storage(config: SweepConfig, folder: Path) -> StoragePath:
+    return storage_path(config.storage.path) / SWEEPS / folder.name
 
 
 def make_folder(folder: Path, config: SweepConfig) -> None:
@@ -121,10 +126,8 @@ def has_something_left(folder: Path) -> bool:
 
 
 def restore_folder(config: SweepConfig, folder: Path) -> None:
-    """Write a sweep's folder from its copy in the storage if it is missing, or if the copy is ahead of it."""
-    mirror = mirror_of(config, folder)
-    if mirror is not None:
-        restore(mirror, folder)
+    """Write what a sweep's folder lacks of its copy in the storage; only the holder of the lease may do so."""
+    restore(_in_storage(config, folder), folder)
 
 
 def _of_name(config: SweepConfig, local: Path) -> Iterator[Path]:
