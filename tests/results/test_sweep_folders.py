@@ -2,13 +2,16 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hamu_ray.auditing.subjects import subjects_of
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.reports.targets import deliver
 from hamu_ray.results import sweep_folders
 from hamu_ray.results.durable.mirror import Mirror
 from hamu_ray.results.folder import OUTBOX_FILE, SWEEPS, read_records, write_record
@@ -25,6 +28,7 @@ from hamu_ray.results.sweep_folders import (
     resumable_folder,
 )
 from hamu_ray.results.trial import TrialRecord
+from hamu_ray.terminal.console import Console
 from hamu_ray.tracking.outbox import Outbox
 from tests.made_store import sweep_config
 
@@ -178,8 +182,14 @@ def test_a_copy_is_resumed_where_it_is(tmp_path: Path) -> None:
     config = config_of(storage={"path": str(shared)})
     name = elsewhere(config, tmp_path / "first", ended=1).name
     copy = shared / SWEEPS / name
-    with pytest.raises(ConfigError, match=rf"^{copy}: a copy of a sweep's folder; .* --resume {copy}$"):
-        given_or_newest(str(copy))
+    readers: list[Callable[[str], object]] = [
+        given_or_newest,
+        subjects_of,
+        lambda given: deliver(Path(given), Console(), page=False),
+    ]
+    for read in readers:
+        with pytest.raises(ConfigError, match=rf"^{copy}: a copy of a sweep's folder; .* --resume {copy}$"):
+            read(str(copy))
     assert newest_unfinished(config, shared, pytest.fail) == copy
     assert resumable_folder(config, shared, str(copy)) == copy
     restore_folder(config, copy)
