@@ -70,6 +70,13 @@ def storage_path(text: str | Path) -> StoragePath:
     return Path(path.path) if local else path
 
 
+def is_same(first: StoragePath, second: StoragePath) -> bool:
+    """Whether two paths lead to the same place, however they are spelled."""
+    if isinstance(first, Path) and isinstance(second, Path):
+        return first.resolve() == second.resolve()
+    return first == second
+
+
 def local_folder(config: "StorageConfig") -> Path:
     """Return the local folder for files that only the driver of a sweep writes."""
     if config.local is not None:

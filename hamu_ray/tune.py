@@ -19,7 +19,7 @@ def main() -> int:
         const="",
         metavar="FOLDER",
         help="resume the sweep in a folder; by default the newest with this name that has trials left to run. With "
-        "`auto`, start a new sweep if there is none",
+        "`auto`, start a new sweep if there is none with this configuration",
     )
     arguments = parser.parse_args()
     config = load_sweep(arguments.config, arguments.overrides)

@@ -7,6 +7,7 @@ from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.files import ConfigError, load_run
 from hamu_ray.results.folder import MODEL_FILE, RUN_FILE, SWEEP_FILE
 from hamu_ray.results.reader import read_sweep
+from hamu_ray.results.sweep_folders import check_not_copy
 from hamu_ray.results.wording import describe, shown
 from hamu_ray.storage import StoragePath, storage_path
 
@@ -34,9 +35,10 @@ def subjects_of(target: str, originals: int | None = None, references: int | Non
     ``originals`` and ``references`` replace `original.seeds` and `reference.seeds`.
 
     Raises:
-        ConfigError: The folder holds neither, a sweep has no front, or a number of seeds does not fit.
+        ConfigError: The folder holds neither or is a copy, a sweep has no front, or a number of seeds does not fit.
     """
     if is_sweep(target):
+        check_not_copy(Path(target).absolute())
         sweep = read_sweep(Path(target).absolute())
         if not sweep.summary.front:
             raise ConfigError(

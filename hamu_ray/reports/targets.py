@@ -11,6 +11,7 @@ from hamu_ray.reports.make import leave_report, write_report
 from hamu_ray.results.durable.lease import Held, Lease
 from hamu_ray.results.folder import OUTBOX_FILE, SWEEP_FILE
 from hamu_ray.results.reader import read_sweep
+from hamu_ray.results.sweep_folders import check_not_copy
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import DEFAULT_LOCAL
@@ -114,6 +115,7 @@ def deliver(folder: Path, console: Console, page: bool) -> tuple[int, SweepResul
     config = load_sweep(folder / SWEEP_FILE)
     local = folder.parent.parent
     # Check the local files first: opening the store would create it.
+    check_not_copy(folder)
     if not (folder / OUTBOX_FILE).is_file():
         raise ConfigError(
             f"{shown(folder)}: contains no {OUTBOX_FILE}, so there is nothing to send; name the folder that the "

@@ -1,22 +1,25 @@
 """The folders of sweeps: their names, the newest one, and which can be resumed."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
+from tempfile import TemporaryDirectory
 
 import yaml
 
 from hamu_ray.config.sources.files import ConfigError, load_sweep
 from hamu_ray.config.sweep import SweepConfig, trials_of
-from hamu_ray.results.durable.mirror import entries, restore
+from hamu_ray.results.durable.mirror import LOGS, is_behind, restore
+from hamu_ray.results.durable.parts import entries, parts_of
 from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.folder import OUTBOX_FILE, RECORD_FILE, SWEEP_FILE, SWEEPS, TRIALS, read_records
 from hamu_ray.results.reader import read_outbox
 from hamu_ray.results.trial import Status
 from hamu_ray.results.wording import shown
-from hamu_ray.storage import DEFAULT_LOCAL, StoragePath, storage_path, write_atomically
+from hamu_ray.storage import DEFAULT_LOCAL, StoragePath, is_same, storage_path, write_atomically
 
 STARTED_FILE = "started.json"
 """When a sweep was started, and how many were started before it."""
@@ -36,8 +39,12 @@ def new_folder(config: SweepConfig, local: Path) -> Path:
 
 def mirror_of(config: SweepConfig, folder: Path) -> StoragePath | None:
     """Return where the files of a sweep's folder are copied: next to its trials; None if they are there already."""
-    place = storage_path(config.storage.path) / SWEEPS / folder.name
-    return None if place == folder else place
+    place = _in_storage(config, folder)
+    return None if is_same(place, folder) else place
+
+
+def _in_storage(config: SweepConfig, folder: Path) -> StoragePath:
+    return storage_path(config.storage.path) / SWEEPS / folder.name
 
 
 def make_folder(folder: Path, config: SweepConfig) -> None:
@@ -54,60 +61,115 @@ def make_folder(folder: Path, config: SweepConfig) -> None:
 def newest_first(sweeps: Path) -> list[Path]:
     """Return the sweep folders in a folder, most recently started first, independent of clocks."""
     folders = [path.parent for path in sweeps.glob(f"*/{SWEEP_FILE}")]
-    return sorted(folders, key=lambda folder: (_started(folder), _written(folder), folder.name), reverse=True)
+    return sorted(folders, key=_order, reverse=True)
 
 
 def given_or_newest(given: str | None) -> Path:
     """Return the folder of a sweep, or of the newest one in `runs`.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: There is none, or it is a copy.
     """
     if given is not None:
         folder = Path(given).absolute()
         if not any((folder / name).is_file() for name in (SWEEP_FILE, OUTBOX_FILE)):
             raise ConfigError(f"{given}: not a sweep's folder: it has no {SWEEP_FILE}")
-        return folder
-    folders = newest_first((Path(DEFAULT_LOCAL) / SWEEPS).absolute())
-    if not folders:
-        raise ConfigError("no sweep in runs/sweeps; give the folder of a sweep")
-    return folders[0]
+    else:
+        folders = newest_first((Path(DEFAULT_LOCAL) / SWEEPS).absolute())
+        if not folders:
+            raise ConfigError("no sweep in runs/sweeps; give the folder of a sweep")
+        folder = folders[0]
+    check_not_copy(folder)
+    return folder
+
+
+def check_not_copy(folder: Path) -> None:
+    """Check that a folder is not the copy of a sweep's folder, whose logs are in segments.
+
+    Raises:
+        ConfigError: It is.
+    """
+    if any(parts_of(folder, name).is_dir() for name in LOGS):
+        raise ConfigError(
+            f"{shown(folder)}: a copy of a sweep's folder; name the folder in storage.local, or repeat the sweep's "
+            f"command with --resume {shown(folder)}"
+        )
 
 
 def resumable_folder(config: SweepConfig, local: Path, given: str | None = None) -> Path:
     """Return the folder of the sweep to resume: the given one, or the newest with this name that has trials left.
 
-    If it is missing or older than its copy in the storage, it is written from the copy.
+    It may be missing or older than its copy in the storage (`restore_folder`).
 
     Raises:
         ConfigError: There is none, or its configuration differs.
     """
-    if given is not None:
-        folder = Path(given).absolute()
-        restore_folder(config, folder)
-        if not (folder / SWEEP_FILE).is_file():
-            raise ConfigError(f"--resume {given}: not a sweep folder: it has no {SWEEP_FILE}")
-    else:
-        found = newest_unfinished(config, local)
+    if given is None:
+        found = next(_unfinished(config, local), None)
         if found is None:
             raise ConfigError(
                 f"--resume: no sweep with the name {config.name} in {shown(local)} has trials left to run; remove "
                 "--resume"
             )
-        folder = found
-    earlier, now = load_sweep(folder / SWEEP_FILE).whole, config.whole
-    for key in sorted(earlier.keys() | now.keys()):
-        if earlier.get(key) != now.get(key) and key not in ("tracking", "storage"):
-            raise ConfigError(
-                f"--resume: {key} differs from {shown(folder / SWEEP_FILE)}: "
-                "revert the configuration, or remove --resume"
-            )
+        folder, changed = found
+    else:
+        folder = Path(given).absolute()
+        with _as_copied(config, folder) as place:
+            if not (place / SWEEP_FILE).is_file():
+                raise ConfigError(f"--resume {given}: not a sweep folder: it has no {SWEEP_FILE}")
+            changed = changed_key(config, place)
+    if changed is not None:
+        there = folder if (folder / SWEEP_FILE).is_file() else _in_storage(config, folder)
+        raise ConfigError(
+            f"--resume: {changed} differs from {shown(there / SWEEP_FILE)}: "
+            "revert the configuration, or remove --resume"
+        )
     return folder
 
 
-def newest_unfinished(config: SweepConfig, local: Path) -> Path | None:
-    """Return the folder of the newest sweep with a configuration's name that has trials left; None without one."""
-    return next(filter(has_something_left, _of_name(config, local)), None)
+def newest_unfinished(config: SweepConfig, local: Path, log: Callable[[str], None]) -> Path | None:
+    """Return the folder of the newest sweep with a configuration that has trials left; None without one.
+
+    Logs which sweeps are left out because they have the name but another configuration.
+    """
+    for folder, changed in _unfinished(config, local):
+        if changed is None:
+            return folder
+        log(f"{shown(folder)} is not resumed: {changed} differs in its {SWEEP_FILE}")
+    return None
+
+
+def _unfinished(config: SweepConfig, local: Path) -> Iterator[tuple[Path, str | None]]:
+    """Yield the folders of the sweeps with a name that have trials left, newest first, and what differs in each."""
+    for folder in _of_name(config, local):
+        with _as_copied(config, folder) as place:
+            left = has_something_left(place)
+            changed = changed_key(config, place) if left else None
+        if left:
+            yield folder, changed
+
+
+def changed_key(config: SweepConfig, folder: Path) -> str | None:
+    """Return the first key in which a sweep's configuration differs from a given one; None if it can be resumed."""
+    earlier, now = load_sweep(folder / SWEEP_FILE).whole, config.whole
+    keys = (earlier.keys() | now.keys()) - {"tracking", "storage"}
+    return next((key for key in sorted(keys) if earlier.get(key) != now.get(key)), None)
+
+
+@contextmanager
+def _as_copied(config: SweepConfig, folder: Path) -> Iterator[Path]:
+    """Within, a sweep's files can be read as they will be once they are restored: from the folder, or a temporary one.
+
+    The folder itself is written by the holder of the lease only, who may be another driver.
+    """
+    target = _in_storage(config, folder)
+    if not is_behind(target, folder):
+        yield folder
+        return
+    with TemporaryDirectory(prefix="hamu_ray-") as temporary:
+        place = Path(temporary) / folder.name
+        restore(target, place)
+        yield place
 
 
 def has_something_left(folder: Path) -> bool:
@@ -121,10 +183,8 @@ def has_something_left(folder: Path) -> bool:
 
 
 def restore_folder(config: SweepConfig, folder: Path) -> None:
-    """Write a sweep's folder from its copy in the storage if it is missing, or if the copy is ahead of it."""
-    mirror = mirror_of(config, folder)
-    if mirror is not None:
-        restore(mirror, folder)
+    """Write what a sweep's folder lacks of its copy in the storage; only the holder of the lease may do so."""
+    restore(_in_storage(config, folder), folder)
 
 
 def _of_name(config: SweepConfig, local: Path) -> Iterator[Path]:
@@ -136,12 +196,11 @@ def _of_name(config: SweepConfig, local: Path) -> Iterator[Path]:
     names = {folder.name for folder in here}
     elsewhere = [mirror for mirror in _mirrors(config) if mirror.name not in names]
     newest = max(elsewhere, key=lambda mirror: (_started(mirror), mirror.name), default=None)
-    if newest is not None:
-        restore_folder(config, local / SWEEPS / newest.name)
-    for folder in newest_first(local / SWEEPS):
-        if _is_of_name(config.name, folder.name):
-            restore_folder(config, folder)
-            yield folder
+    places: list[StoragePath] = [*here]
+    if newest is not None and (newest / SWEEP_FILE).is_file():
+        places.append(newest)
+    for place in sorted(places, key=_order, reverse=True):
+        yield local / SWEEPS / place.name
 
 
 def _mirrors(config: SweepConfig) -> list[StoragePath]:
@@ -154,6 +213,10 @@ def _is_of_name(name: str, folder: str) -> bool:
     return re.fullmatch(re.escape(name) + TIME, folder) is not None
 
 
+def _order(folder: StoragePath) -> tuple[int, float, str]:
+    return _started(folder), _written(folder), folder.name
+
+
 def _started(folder: StoragePath) -> int:
     """Return the index of a sweep in the order of starts; 0 if unknown."""
     try:
@@ -162,8 +225,8 @@ def _started(folder: StoragePath) -> int:
         return 0
 
 
-def _written(folder: Path) -> float:
+def _written(folder: StoragePath) -> float:
     try:
-        return (folder / SWEEP_FILE).stat().st_mtime
+        return float((folder / SWEEP_FILE).stat().st_mtime)
     except OSError:
         return 0.0

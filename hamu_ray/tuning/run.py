@@ -56,7 +56,7 @@ RESUME = "the same command with --resume goes on"
 
 
 AUTO = "auto"
-"""Instead of a folder to resume: the newest sweep with trials left if there is one, otherwise a new sweep."""
+"""Instead of a folder to resume: the newest sweep with this configuration that has trials left, otherwise a new one."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
     Args:
         config: The sweep's configuration.
         resume: The folder of the sweep to resume, empty for the newest with trials left to run; `AUTO` starts a new
-            sweep if there is none. None starts a new sweep, whose folder is created once its first trial can start.
+            sweep if there is none with this configuration. None starts a new sweep, whose folder is created once its
+            first trial can start.
 
     Raises:
         ConfigError: There is nothing to resume, another driver runs it, tracking cannot be opened, or the cluster
@@ -94,11 +95,11 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
     console = Console()
     local = local_folder(config.storage)
     with ExitStack() as held:
-        resumed = folder_to_resume(config, local, resume)
+        resumed = folder_to_resume(config, local, resume, console.text)
         folder = resumed or new_folder(config, local)
         if resumed:
             hold(config, folder, held)
-            restore_folder(config, folder)  # again: another driver may have stopped only now
+            restore_folder(config, folder)
             for place in (folder, *(folder / TRIALS).glob("*/")):
                 remove_partial_files(place)
         plan = plan_sweep(config, folder)
@@ -159,11 +160,12 @@ def print_remarks(usage: Usage, delivery: Delivery, waiting: int, obstacle: str,
         )
 
 
-def folder_to_resume(config: SweepConfig, local: Path, resume: str | None) -> Path | None:
+def folder_to_resume(
+    config: SweepConfig, local: Path, resume: str | None, log: Callable[[str], None]
+) -> Path | None:
     """Return the folder of the sweep to resume, None to start a new one; see `run_sweep`."""
     if resume == AUTO:
-        newest = newest_unfinished(config, local)
-        resume = None if newest is None else str(newest)
+        return newest_unfinished(config, local, log)
     return None if resume is None else resumable_folder(config, local, resume or None)
 
 

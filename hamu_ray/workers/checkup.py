@@ -40,9 +40,10 @@ class Finding(NamedTuple):
 def check_up(storage: str) -> Iterator[Finding]:
     """Yield a finding for Ray, for each node and for the storage, as they are known. Starts no cluster."""
     address = os.environ.get("RAY_ADDRESS") or running_cluster()
-    if address is None:
-        remedy = "set RAY_ADDRESS, or submit this command with `ray job submit`"
-        yield Finding("ray", f"no cluster runs on this machine; {remedy}", True)
+    if address in (None, "local"):
+        missing = "RAY_ADDRESS=local starts a cluster" if address else "no cluster runs on this machine"
+        remedy = "set RAY_ADDRESS to the address of one, or submit this command with `ray job submit`"
+        yield Finding("ray", f"{missing}; {remedy}", True)
         return
     try:
         join_or_start(lambda _: None)

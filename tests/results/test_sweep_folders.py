@@ -2,26 +2,33 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hamu_ray.auditing.subjects import subjects_of
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.reports.targets import deliver
 from hamu_ray.results import sweep_folders
 from hamu_ray.results.durable.mirror import Mirror
-from hamu_ray.results.folder import SWEEPS, read_records, write_record
+from hamu_ray.results.folder import OUTBOX_FILE, SWEEPS, read_records, write_record
 from hamu_ray.results.outcome import Status
+from hamu_ray.results.reader import read_outbox
 from hamu_ray.results.sweep_folders import (
+    given_or_newest,
     make_folder,
     mirror_of,
     new_folder,
     newest_first,
     newest_unfinished,
+    restore_folder,
     resumable_folder,
 )
 from hamu_ray.results.trial import TrialRecord
+from hamu_ray.terminal.console import Console
 from hamu_ray.tracking.outbox import Outbox
 from tests.made_store import sweep_config
 
@@ -105,6 +112,15 @@ def test_another_store_is_no_other_sweep(tmp_path: Path) -> None:
     assert resumable_folder(config_of(tracking={"experiment": "two"}), tmp_path) == folder
 
 
+def test_a_folder_is_no_copy_of_itself(tmp_path: Path) -> None:
+    config = config_of(storage={"path": str(tmp_path / "runs")})
+    folder = started(config, tmp_path / "runs")
+    (tmp_path / "link").symlink_to(tmp_path)
+    for spelled in (tmp_path / "link" / "runs", tmp_path / "link" / ".." / tmp_path.name / "runs"):
+        given = resumable_folder(config, tmp_path / "runs", str(spelled / SWEEPS / folder.name))
+        assert mirror_of(config, given) is None, "a second lease would be refused"
+
+
 def elsewhere(config: SweepConfig, machine: Path, **progress: Any) -> Path:
     """Start a sweep on a machine whose folder is copied to the storage, and then lost."""
     folder = started(config, machine, **progress)
@@ -121,21 +137,75 @@ def test_a_sweep_of_a_lost_machine_is_resumed_from_the_storage(tmp_path: Path) -
     elsewhere(config, tmp_path / "first", ended=1)
     newest = elsewhere(config, tmp_path / "second", ended=1)
     found = resumable_folder(config, tmp_path / "third")
+    assert not found.exists(), "it is written by the holder of the lease"
+    restore_folder(config, found)
     assert found == tmp_path / "third" / SWEEPS / newest.name, "its number follows those in the storage"
     assert [record.trial_id for record in read_records(found)] == ["0000"]
     assert len(newest_first(found.parent)) == 1, "others are not copied"
-    assert newest_unfinished(config, tmp_path / "third") == found
+    assert newest_unfinished(config, tmp_path / "third", pytest.fail) == found
 
 
 def test_what_is_over_on_a_lost_machine_is_not_resumed(tmp_path: Path) -> None:
     config = config_of(storage={"path": str(tmp_path / "shared")})
-    assert newest_unfinished(config, tmp_path / "third") is None
+    assert newest_unfinished(config, tmp_path / "third", pytest.fail) is None
     elsewhere(config, tmp_path / "first", ended=2, finished=True)
-    assert newest_unfinished(config, tmp_path / "third") is None
+    assert newest_unfinished(config, tmp_path / "third", pytest.fail) is None
 
 
 def test_a_sweep_by_its_folder_is_restored(tmp_path: Path) -> None:
     config = config_of(storage={"path": str(tmp_path / "shared")})
     folder = elsewhere(config, tmp_path / "first", ended=1)
     assert resumable_folder(config, tmp_path / "third", str(folder)) == folder
+    restore_folder(config, folder)
     assert len(read_records(folder)) == 1
+
+
+def test_a_folder_that_another_driver_writes_is_not_restored(tmp_path: Path) -> None:
+    """Before the lease is held, a driver only reads: here, the folder lacks a log that its driver is about to write."""
+    config = config_of(storage={"path": str(tmp_path / "shared")})
+    folder = started(config, tmp_path / "first", ended=1)
+    mirror = mirror_of(config, folder)
+    assert mirror is not None
+    Mirror(folder, mirror).update()
+    (folder / OUTBOX_FILE).unlink()
+    assert resumable_folder(config, tmp_path / "first") == folder
+    assert resumable_folder(config, tmp_path / "first", str(folder)) == folder
+    assert newest_unfinished(config, tmp_path / "first", pytest.fail) == folder
+    assert not (folder / OUTBOX_FILE).exists()
+    restore_folder(config, folder)
+    assert (folder / OUTBOX_FILE).exists()
+
+
+def test_a_copy_is_resumed_where_it_is(tmp_path: Path) -> None:
+    """Without `storage.local`, a driver continues in the storage."""
+    shared = tmp_path / "shared"
+    config = config_of(storage={"path": str(shared)})
+    name = elsewhere(config, tmp_path / "first", ended=1).name
+    copy = shared / SWEEPS / name
+    readers: list[Callable[[str], object]] = [
+        given_or_newest,
+        subjects_of,
+        lambda given: deliver(Path(given), Console(), page=False),
+    ]
+    for read in readers:
+        with pytest.raises(ConfigError, match=rf"^{copy}: a copy of a sweep's folder; .* --resume {copy}$"):
+            read(str(copy))
+    assert newest_unfinished(config, shared, pytest.fail) == copy
+    assert resumable_folder(config, shared, str(copy)) == copy
+    restore_folder(config, copy)
+    assert given_or_newest(str(copy)) == copy
+    assert set(read_outbox(copy)) == {name, "0000"}
+    assert mirror_of(config, copy) is None
+
+
+def test_an_edited_configuration_starts_anew_on_request(tmp_path: Path) -> None:
+    earlier, edited = config_of(), config_of(search={"retries": 2})
+    folder = started(earlier, tmp_path)
+    said: list[str] = []
+    assert newest_unfinished(edited, tmp_path, said.append) is None
+    assert said == [f"{folder} is not resumed: search differs in its sweep.yaml"]
+    with pytest.raises(ConfigError, match=r"^--resume: search differs from "):
+        resumable_folder(edited, tmp_path)
+    second = started(edited, tmp_path)
+    assert newest_unfinished(edited, tmp_path, pytest.fail) == second
+    assert newest_unfinished(earlier, tmp_path, said.append) == folder

@@ -66,6 +66,16 @@ def test_without_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert finding.text.startswith("no cluster runs on this machine; set RAY_ADDRESS")
 
 
+def test_a_cluster_of_its_own_is_not_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    monkeypatch.setattr(checkup, "join_or_start", lambda _: pytest.fail("started a cluster"))
+    (finding,) = check_up(str(tmp_path))
+    assert finding.is_problem
+    assert finding.text.startswith(
+        "RAY_ADDRESS=local starts a cluster; set RAY_ADDRESS to the address of one"
+    )
+
+
 def test_a_cluster_that_does_not_respond(tmp_path: Path) -> None:
     (finding,) = check_up(str(tmp_path))  # tests without Ray have an address at which nothing listens
     assert finding.is_problem

@@ -1,20 +1,29 @@
 """A copy of a sweep's folder in the storage, from which a driver on another machine continues.
 
-Logs are copied in segments, because object stores cannot append to a file: a log's folder holds its parts, named by
-their offsets. Everything is copied in the order in which it was written: a trial's record follows what was logged
-before it.
+Logs are copied in segments (`parts`), because object stores cannot append to a file. Everything is copied in the order
+in which it was written: a trial's record follows what was logged before it.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from hamu_ray.config.sources.document import first_line
 from hamu_ray.results.durable.lease import LEASE_FILE, LOCK_FILE
+from hamu_ray.results.durable.parts import (
+    AT_ONCE,
+    Copied,
+    copied_of,
+    entries,
+    last_part,
+    parts_of,
+    read_copy,
+    segment_name,
+    size_of,
+)
 from hamu_ray.results.folder import (
     OUTBOX_FILE,
     RAY_LOG,
@@ -26,7 +35,7 @@ from hamu_ray.results.folder import (
     TRIALS,
 )
 from hamu_ray.results.wording import shown
-from hamu_ray.storage import StoragePath, remove_folder, storage_error, write_atomically
+from hamu_ray.storage import StoragePath, is_same, remove_folder, storage_error, write_atomically
 
 LOGS = (OUTBOX_FILE, STUDY_FILE)
 """Files that only grow."""
@@ -36,32 +45,10 @@ OF_ONE_MACHINE = {LEASE_FILE, LOCK_FILE, SENT_FILE, REFUSED_FILE, RAY_LOG}
 
 COPY_SECONDS = 2.0
 """Pause between two copies."""
-LARGEST_SEGMENT = 1 << 26
-TAIL = 4096
-"""Number of bytes by which the end of a copy is recognised in a log."""
-AT_ONCE = 16
-"""Number of files that are read at once, because each takes a round trip."""
+LARGEST_SEGMENT = 1 << 20
+"""Size in bytes up to which a log's last segment grows, so that a long sweep's copy is read in few requests."""
 
 logger = logging.getLogger(__name__)
-
-
-class Copied(NamedTuple):
-    """How far a log is copied."""
-
-    end: int = 0
-    tail: bytes = b""
-    """The last bytes before the end."""
-
-    def is_in(self, log: Path) -> bool:
-        """Whether a log contains what was copied: it was neither replaced nor written elsewhere since."""
-        if not self.end:
-            return True
-        try:
-            with log.open("rb") as file:
-                file.seek(self.end - len(self.tail))
-                return file.read(len(self.tail)) == self.tail
-        except FileNotFoundError:
-            return False
 
 
 class Mirror:
@@ -71,7 +58,7 @@ class Mirror:
         """Continue the copy in ``target``, which need not exist yet."""
         self._folder, self._target = folder, target
         self._lock = threading.Lock()
-        self._copied = {name: copied_of(target / name) for name in LOGS}
+        self._copied = {name: last_part(parts_of(target, name)) for name in LOGS}
         records = {name: state for name, state in self._states().items() if name.endswith(RECORD_FILE)}
         with ThreadPoolExecutor(AT_ONCE) as pool:
             sizes = pool.map(lambda name: size_of(target / name), records)
@@ -100,14 +87,16 @@ class Mirror:
 
     def _copy_log(self, name: str) -> None:
         """Copy the new lines of a log; all of them if it was replaced."""
-        log = self._folder / name
+        log, parts = self._folder / name, parts_of(self._target, name)
         if not self._copied[name].is_in(log):
-            remove_folder(self._target / name)
+            remove_folder(parts)
+            (self._target / name).unlink(missing_ok=True)
             self._copied[name] = Copied()
-        while content := new_lines(log, self._copied[name].end):
-            start = self._copied[name].end
-            write_atomically(self._target / name / segment_name(start), content)
-            self._copied[name] = Copied(start + len(content), content[-TAIL:])
+        while new := new_lines(log, (copied := self._copied[name]).end):
+            grows = len(copied.content) + len(new) <= LARGEST_SEGMENT
+            copied = Copied(copied.start, copied.content + new) if grows else Copied(copied.end, new)
+            write_atomically(parts / segment_name(copied.start), copied.content)
+            self._copied[name] = copied
 
 
 @contextmanager
@@ -155,64 +144,55 @@ def mirrored(folder: Path, target: StoragePath | None) -> Iterator[Callable[[], 
 
 
 def restore(target: StoragePath, folder: Path) -> None:
-    """Write a sweep's files from its copy, unless the folder already contains all that was copied.
+    """Write what a sweep's folder lacks of its copy; only the holder of the lease may do so.
 
-    The folder may be missing, or be older than the copy, because the sweep was continued on another machine.
+    The folder may be missing, or be older than the copy, because the sweep was continued on another machine. If it is
+    the copy itself, its logs are joined.
     """
-    copied = {name: copied_of(target / name) for name in LOGS}
-    is_current = all(state.is_in(folder / name) for name, state in copied.items())
-    if not any(state.end for state in copied.values()) or (is_current and (folder / SWEEP_FILE).is_file()):
-        return
-    (folder / SENT_FILE).unlink(missing_ok=True)  # offsets in another log
-    for name in LOGS:
-        content = b"".join((target / name / segment_name(at)).read_bytes() for at in segments(target / name))
-        write_atomically(folder / name, content)
-    others = {*LOGS, *OF_ONE_MACHINE, SWEEP_FILE}
+    lost = lost_logs(target, folder)
+    if is_same(target, folder):
+        for name in LOGS:
+            if name in lost:
+                write_atomically(folder / name, read_copy(target, name))
+            remove_folder(parts_of(folder, name))
+    elif is_behind(target, folder):
+        _restore_files(target, folder, lost)
+
+
+def is_behind(target: StoragePath, folder: Path) -> bool:
+    """Whether a sweep's folder lacks something of its copy."""
+    return bool(lost_logs(target, folder)) or (
+        not (folder / SWEEP_FILE).is_file() and any(copied_of(target, name).end for name in LOGS)
+    )
+
+
+def lost_logs(target: StoragePath, folder: Path) -> list[str]:
+    """Return the names of the logs of which a folder does not contain all that was copied."""
+    return [name for name in LOGS if not copied_of(target, name).is_in(folder / name)]
+
+
+def _restore_files(target: StoragePath, folder: Path, lost: Sequence[str]) -> None:
+    """Write the lost logs, and the other files: all if the calls to the tracking store are lost, else those missing.
+
+    The logs are written after the other files, and the configuration last, so that an interrupted restoration is
+    repeated: a folder without a configuration is no sweep.
+    """
+    replaces = OUTBOX_FILE in lost
+    if replaces:
+        (folder / SENT_FILE).unlink(missing_ok=True)  # offsets in another log
+    others = {*LOGS, *OF_ONE_MACHINE, SWEEP_FILE, *(parts_of(target, name).name for name in LOGS)}
     own = [path.name for path in entries(target) if path.name not in others and path.name[0] != "."]
     records = [f"{TRIALS}/{trial.name}/{RECORD_FILE}" for trial in entries(target / TRIALS)]
 
     def fetch(name: str) -> None:
-        if (target / name).is_file():
+        if (replaces or not (folder / name).exists()) and (target / name).is_file():
             write_atomically(folder / name, (target / name).read_bytes())
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(fetch, [*own, *records]))
-    fetch(SWEEP_FILE)  # last: a folder without it is no sweep
-
-
-def copied_of(copy: StoragePath) -> Copied:
-    """Return how far a log is copied."""
-    offsets = segments(copy)
-    if not offsets:
-        return Copied()
-    content = (copy / segment_name(offsets[-1])).read_bytes()
-    return Copied(offsets[-1] + len(content), content[-TAIL:])
-
-
-def size_of(path: StoragePath) -> int | None:
-    """Return the size of a file in bytes; None if it does not exist."""
-    try:
-        return int(path.stat().st_size)
-    except FileNotFoundError:
-        return None
-
-
-def segments(copy: StoragePath) -> list[int]:
-    """Return the offsets of a log's segments in order."""
-    return sorted(int(path.name) for path in entries(copy) if path.name.isdigit())
-
-
-def segment_name(offset: int) -> str:
-    """Return the name of the segment that starts at an offset."""
-    return f"{offset:015d}"
-
-
-def entries(folder: StoragePath) -> list[StoragePath]:
-    """Return what is in a folder; nothing if it does not exist."""
-    try:
-        return list(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):  # the latter in a bucket
-        return []
+    for name in reversed(lost):
+        write_atomically(folder / name, read_copy(target, name))
+    fetch(SWEEP_FILE)
 
 
 def new_lines(log: Path, start: int) -> bytes:

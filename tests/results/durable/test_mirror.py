@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
-from hamu_ray.results.durable import mirror
+from hamu_ray.results.durable import mirror, parts
 from hamu_ray.results.durable.append_log import AppendLog
 from hamu_ray.results.durable.lease import LEASE_FILE
-from hamu_ray.results.durable.mirror import Mirror, entries, mirrored, restore
+from hamu_ray.results.durable.mirror import Mirror, mirrored, restore
+from hamu_ray.results.durable.parts import entries, parts_of
 from hamu_ray.results.folder import OUTBOX_FILE, RECORD_FILE, SENT_FILE, STUDY_FILE, SWEEP_FILE, TRIALS
 from hamu_ray.storage import StoragePath, remove_folder, storage_path
 
@@ -61,7 +62,7 @@ def test_a_folder_comes_back_from_its_copy(folder: Path, target: StoragePath, tm
         log(folder, OUTBOX_FILE, start, start + 10)
         copy.update()
     copy.update()
-    assert len(entries(target / OUTBOX_FILE)) == 3, "what is new, once"
+    assert len(entries(parts_of(target, OUTBOX_FILE))) == 1, "the last segment grows"
     assert not (target / LEASE_FILE).exists()
     again = Mirror(folder, target)  # another driver on the same machine goes on
     log(folder, STUDY_FILE, 3, 4)
@@ -83,9 +84,9 @@ def test_large_logs_are_copied_in_parts(
     folder: Path, target: StoragePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mirror, "LARGEST_SEGMENT", 20)
-    monkeypatch.setattr(mirror, "TAIL", 7)
+    monkeypatch.setattr(parts, "TAIL", 7)
     Mirror(folder, target).update()
-    assert len(entries(target / OUTBOX_FILE)) == 10
+    assert len(entries(parts_of(target, OUTBOX_FILE))) == 10
     restore(target, tmp_path / "other")
     assert files(tmp_path / "other") == files(folder)
 
@@ -167,3 +168,53 @@ def test_an_outage_is_waited_out(
 def test_without_a_target_nothing_is_copied(tmp_path: Path) -> None:
     with mirrored(tmp_path / "missing", None) as copy:
         assert copy()
+
+
+def test_a_long_sweep_has_few_segments(
+    folder: Path, target: StoragePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / OUTBOX_FILE).unlink()
+    log(folder, OUTBOX_FILE, 0, 1)
+    monkeypatch.setattr(mirror, "LARGEST_SEGMENT", 40 * (folder / OUTBOX_FILE).stat().st_size)
+    copy = Mirror(folder, target)
+    for number in range(1, 100):
+        log(folder, OUTBOX_FILE, number, number + 1)
+        if number == 50:
+            copy = Mirror(folder, target)  # another driver grows the last segment as well
+        copy.update()
+        content = parts.read_copy(target, OUTBOX_FILE)
+        assert content == (folder / OUTBOX_FILE).read_bytes()
+    assert len(entries(parts_of(target, OUTBOX_FILE))) <= 4
+    restore(target, tmp_path / "other")
+    assert files(tmp_path / "other") == files(folder)
+
+
+def test_a_log_that_is_lost_comes_back_and_the_rest_stays(folder: Path, target: StoragePath) -> None:
+    """A repair has set one log aside, and the storage did not respond when the other was written."""
+    Mirror(folder, target).update()
+    log(folder, OUTBOX_FILE, 10, 11)
+    (folder / RECORD).write_text("written before the machine died")
+    before = files(folder)
+    (folder / STUDY_FILE).unlink()
+    restore(target, folder)
+    assert files(folder) == before
+    assert (folder / SENT_FILE).exists(), "its offsets are those of the log that stayed"
+
+
+def test_a_copy_becomes_the_folder_itself_and_a_copy_again(folder: Path, tmp_path: Path) -> None:
+    """A driver without `storage.local` continues where one with it copied to, and the other way round."""
+    target = tmp_path / "storage"
+    Mirror(folder, target).update()
+    before = files(folder)
+    restore(target, target)
+    assert files(target) == before
+    log(target, OUTBOX_FILE, 10, 20)
+    restore(target, target)
+    restore(target, folder)
+    assert files(folder) == files(target)
+    log(folder, OUTBOX_FILE, 20, 30)
+    Mirror(folder, target).update()
+    restore(target, tmp_path / "other")
+    assert files(tmp_path / "other") == files(folder)
+    restore(target, target)
+    assert files(target) == files(folder)
