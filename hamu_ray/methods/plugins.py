@@ -19,6 +19,8 @@ GROUPS: Mapping[str, tuple[type[Any], Mapping[str, Any]]] = {
 }
 """The groups of entry points, with the type of what they must contain, and the table that they extend."""
 
+_LOADED: Mapping[str, set[str]] = {group: set() for group in GROUPS}
+
 
 @lru_cache
 def found(group: str) -> Mapping[str, EntryPoint]:
@@ -73,6 +75,12 @@ def load(group: str, name: str) -> None:
     if not isinstance(value, kind):
         raise ValueError(f"{title} must be a hamu_ray.methods.{kind.__name__}, found {type(value).__name__}")
     add(name, value)
+    _LOADED[group].add(name)
+
+
+def loaded(group: str) -> frozenset[str]:
+    """Return the names that `load` made known in this process."""
+    return frozenset(_LOADED[group])
 
 
 def _package(entry: EntryPoint) -> str:
