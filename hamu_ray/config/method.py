@@ -66,6 +66,12 @@ class MethodConfig(Section):
         keys = keys_of(self.name, self.forget_objective) | {"name"}
         return {key: value for key, value in self if key in keys}
 
+    @property
+    def plugins(self) -> list[plugins.Plugin]:
+        """The plug-ins that the method and its forget objective come from."""
+        named = zip((self.name, self.forget_objective), _PLUG_INS.values(), strict=True)
+        return [plugin for name, group in named if (plugin := plugins.loaded(group).get(name or ""))]
+
     def __reduce__(self) -> tuple[Callable[..., "MethodConfig"], tuple[dict[str, Any]]]:
         """Pickle as plain data: the class does not exist by name."""
         return _of_document, (self.model_dump(exclude_unset=True),)
@@ -88,7 +94,7 @@ class MethodConfig(Section):
         key is written with its value only if the document's methods use it.
         """
         known = {self.name, self.forget_objective, *named}
-        others = [plugins.loaded(group) - known for group in _PLUG_INS.values()]
+        others = [plugins.loaded(group).keys() - known for group in _PLUG_INS.values()]
         if not any(others):
             return found
         section = _section(
