@@ -199,6 +199,7 @@ def _code(certificate: Mapping[str, Any]) -> Section:
         ("hamu_ray", code["version"] or "not installed as a package"),
         ("commit", f"{commit}{' with uncommitted changes' if code['dirty'] else ''}"),
         ("source code (SHA-256)", code["sha256"]),
+        *((f"{one['name']} (SHA-256)", _plugin(one)) for one in known.get("plugins", [])),
         ("data (SHA-256)", known["data"]),
         ("hardware", known["hardware"]),
         ("system", known["platform"]),
@@ -206,6 +207,10 @@ def _code(certificate: Mapping[str, Any]) -> Section:
         ("libraries", ", ".join(f"{name} {version}" for name, version in known["libraries"].items())),
     )
     return Section("With which code", table=Table((), rows))
+
+
+def _plugin(plugin: Mapping[str, Any]) -> str:
+    return f"{plugin['sha256']}, of {plugin['distribution'] or 'no installed package'}"
 
 
 def _checking(certificate: Mapping[str, Any], fingerprint: str | None) -> Section:

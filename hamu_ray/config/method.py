@@ -1,26 +1,41 @@
 """The unlearning method and its hyperparameters: a section whose keys are those of the registered methods."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal, Union, get_args
 
-from pydantic import Field, SerializeAsAny, WrapValidator, create_model, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializationInfo,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    WrapValidator,
+    create_model,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from hamu_ray.config.schema import Section
 from hamu_ray.config.sources.nearest import nearest
 from hamu_ray.methods import (
     FORGET_OBJECTIVES,
     METHODS,
+    ForgetObjective,
     Hyperparameter,
     Hyperparameters,
-    all_hyperparameters,
+    Method,
     forget_objectives_of,
     keys_of,
     plugins,
 )
+from hamu_ray.methods.hyperparameters import described
 
 _PLUG_INS = {"method.name": "hamu_ray.methods", "method.forget_objective": "hamu_ray.objectives"}
 """Keys that may name something of another package, and the groups of its entry points."""
+
+_TABLES: tuple[Mapping[str, Method | ForgetObjective], ...] = (METHODS, FORGET_OBJECTIVES)
+"""What these keys may name."""
 
 
 class MethodConfig(Section):
@@ -38,7 +53,7 @@ class MethodConfig(Section):
     @classmethod
     def current(cls) -> "type[MethodConfig]":
         """Return the section with the hyperparameters of all methods and forget objectives known now."""
-        return _section(tuple(METHODS), tuple(FORGET_OBJECTIVES))
+        return _section(*(tuple(table) for table in _TABLES))
 
     @property
     def hyperparameters(self) -> Hyperparameters:
@@ -51,9 +66,52 @@ class MethodConfig(Section):
         keys = keys_of(self.name, self.forget_objective) | {"name"}
         return {key: value for key, value in self if key in keys}
 
+    @property
+    def plugins(self) -> list[plugins.Plugin]:
+        """The plug-ins that the method and its forget objective come from."""
+        named = zip((self.name, self.forget_objective), _PLUG_INS.values(), strict=True)
+        return [plugin for name, group in named if (plugin := plugins.loaded(group).get(name or ""))]
+
     def __reduce__(self) -> tuple[Callable[..., "MethodConfig"], tuple[dict[str, Any]]]:
         """Pickle as plain data: the class does not exist by name."""
         return _of_document, (self.model_dump(exclude_unset=True),)
+
+    @model_serializer(mode="wrap")
+    def _written(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        return self._without_other_plugins((), handler(self), exclude_unset=bool(info.exclude_unset))
+
+    def document(self, named: Collection[str], *, exclude_unset: bool) -> dict[str, Any]:
+        """Return the section as plain data, for a document that also names these methods and forget objectives."""
+        found = {key: value for key, value in self if not exclude_unset or key in self.model_fields_set}
+        return self._without_other_plugins(named, found, exclude_unset=exclude_unset)
+
+    def _without_other_plugins(
+        self, named: Collection[str], found: dict[str, Any], *, exclude_unset: bool
+    ) -> dict[str, Any]:
+        """Return plain data that are valid where no other plug-ins are loaded than those that the document names.
+
+        Another plug-in loaded here may share a key, whose values and default are then those of the plug-in, too: such a
+        key is written with its value only if the document's methods use it.
+        """
+        known = {self.name, self.forget_objective, *named}
+        others = [plugins.loaded(group).keys() - known for group in _PLUG_INS.values()]
+        if not any(others):
+            return found
+        section = _section(
+            *(tuple(name for name in t if name not in o) for t, o in zip(_TABLES, others, strict=True))
+        )
+        theirs = _keys(table[name] for table, names in zip(_TABLES, others, strict=True) for name in names)
+        used = self.used.keys() | _keys(table[name] for table in _TABLES for name in named if name in table)
+        written = {}
+        for key, field in section.model_fields.items():
+            if key not in found:
+                continue
+            value, nullable = found[key], type(None) in get_args(field.annotation)
+            if key not in theirs or (key in used and (value is not None or nullable)):
+                written[key] = value
+            elif not exclude_unset:
+                written[key] = field.default
+        return written
 
     @field_validator("name")
     @classmethod
@@ -123,6 +181,10 @@ def _of_document(document: Any) -> MethodConfig:
     return MethodConfig.current().model_validate(document)
 
 
+def _keys(owners: Iterable[Method | ForgetObjective]) -> set[str]:
+    return {key for owner in owners for key in described(owner.hyperparameters)}
+
+
 AnyMethod = Annotated[
     SerializeAsAny[MethodConfig],
     WrapValidator(lambda given, _: given if isinstance(given, MethodConfig) else _of_document(given)),
@@ -132,10 +194,12 @@ AnyMethod = Annotated[
 
 @lru_cache
 def _section(methods: tuple[str, ...], forget_objectives: tuple[str, ...]) -> type[MethodConfig]:
-    """Return the section with the hyperparameters of these methods and forget objectives, which are all."""
+    """Return the section with the hyperparameters of these methods and forget objectives."""
     by_key: dict[str, dict[str, Hyperparameter]] = {}
-    for owner, each in all_hyperparameters():
-        by_key.setdefault(each.name, {})[owner] = each
+    for table, names in zip(_TABLES, (methods, forget_objectives), strict=True):
+        for name in names:
+            for key, each in described(table[name].hyperparameters).items():
+                by_key.setdefault(key, {})[name] = each
     keys: dict[str, Any] = {key: _field(owners) for key, owners in by_key.items()}
     chosen = MethodConfig.model_fields["forget_objective"]
     keys["forget_objective"] = (

@@ -1,12 +1,13 @@
 """The schema of a sweep: a run, the keys that vary, and how they are searched."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from typing import Any
 
-from pydantic import field_validator, model_validator
+from pydantic import FieldSerializationInfo, field_serializer, field_validator, model_validator
 
+from hamu_ray.config.method import MethodConfig
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.search import FORGET_QUALITY, SearchConfig
 from hamu_ray.config.sources.document import assign
@@ -40,6 +41,16 @@ class SweepConfig(RunConfig):
     `[{uniform: [0.1, 0.4], when: {method.name: hamu-q}}, {uniform: [0.6, 0.9], when: ...}]`.
     """
     search: SearchConfig = SearchConfig()
+
+    def __reduce__(self) -> tuple[Callable[..., "SweepConfig"], tuple[dict[str, Any]]]:
+        """Pickle as plain data: they name the plug-ins whose hyperparameters the method's section has."""
+        document = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        return SweepConfig.model_validate, ({**self.base, **document},)
+
+    @field_serializer("method")
+    def _with_all_plugins(self, method: MethodConfig, info: FieldSerializationInfo) -> dict[str, Any]:
+        named = [str(name) for path in (METHOD_NAME, FORGET_OBJECTIVE) for name in self._listed(path)]
+        return method.document(named, exclude_unset=bool(info.exclude_unset))
 
     @field_validator("space", mode="before")
     @classmethod

@@ -1,9 +1,9 @@
 """Gathering where a run's model comes from."""
 
-import hashlib
 import json
 import platform
 import subprocess
+from dataclasses import asdict
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +13,8 @@ import torch
 import hamu_ray
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.files.store import StoredModel
-from hamu_ray.results.provenance import Code, ModelIdentity, Provenance, forget_list, sha256_of
+from hamu_ray.methods.plugins import digest_of_package
+from hamu_ray.results.provenance import Code, ModelIdentity, PluginCode, Provenance, forget_list, sha256_of
 from hamu_ray.tasks.checkpoints import Checkpoint, file_digest
 from hamu_ray.tasks.task import Start, Task
 
@@ -49,6 +50,7 @@ def provenance_of_run(
         hardware=f"{run.workers.count} x {device_name(task.device)}",
         platform=f"{platform.platform()}, Python {platform.python_version()}",
         libraries={name: version for name in LIBRARIES if (version := installed(name))},
+        plugins=[PluginCode(**asdict(plugin)) for plugin in run.method.plugins],
     )
 
 
@@ -68,12 +70,8 @@ def identity_of_model(model: StoredModel) -> ModelIdentity:
 @cache
 def code() -> Code:
     """Return the version, commit and hash of the running code; read once per process."""
-    content = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        content.update(f"{path.relative_to(PACKAGE).as_posix()}\0".encode())
-        content.update(hashlib.sha256(path.read_bytes()).digest())
     commit, dirty = _checkout() or (_installed_commit(), False)
-    return Code(installed(DISTRIBUTION), content.hexdigest(), commit, dirty)
+    return Code(installed(DISTRIBUTION), digest_of_package(PACKAGE), commit, dirty)
 
 
 def installed(distribution: str) -> str:

@@ -64,7 +64,7 @@ class PairedStep:
         zeros = next(iter(self.gradients.values())).buffer[segment]
         self._held = hold(self.optimizer, self.segment, zeros)
         self.stop = torch.tensor(RUNNING, device=task.device)
-        self.state = plan.method.initial_state(task.device)
+        self.state = plan.method.initial_state(plan.settings, task.device)
         """The method's state, carried from step to step, 0-d by name; the same on every rank."""
         self.outside_guarantee = torch.zeros((), dtype=torch.int64, device=task.device)
         """Number of steps outside the method's guarantee, 0-d."""

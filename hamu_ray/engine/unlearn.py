@@ -1,6 +1,7 @@
 """One unlearning run, from its configuration to its result on disk, in one process of a group."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 from torch import nn
 
@@ -100,11 +101,13 @@ def with_references(outcome: Outcome, run: RunConfig, original: Measures) -> Out
 def weights_key(run: RunConfig, original: StoredModel, reference: StoredModel | None) -> str:
     """Return the hash of everything that determines a run's weights; checkpoints with another hash are not resumed.
 
-    It includes the reference if the run stops at the reference's forget loss.
+    It includes the reference if the run stops at the reference's forget loss, and the code of plug-ins.
     """
     elsewhere = {"name", "workers", "storage", "tracking", "checkpoint", "original", "reference", "training"}
-    bases = {"original": original.key}
+    bases: dict[str, Any] = {"original": original.key}
     if reference is not None and (run.stop.forget_level or run.method.hyperparameters.target):
         bases["reference"] = reference.key
+    if run.method.plugins:
+        bases["plugins"] = [asdict(plugin) for plugin in run.method.plugins]
     document = run.model_dump(mode="json", exclude=elsewhere)
     return key_of({**bases, "run": {**document, "method": run.method.used}})

@@ -27,7 +27,8 @@ class Context(Generic[Record]):
     outside a run.
     """
     state: Mapping[str, Tensor] = field(default_factory=dict)
-    """The state that the method left in its previous step, 0-d float64 by name; at first that of `Method.state`."""
+    """The state that the method left in its previous step, 0-d float64 by name; at first
+    `Hyperparameters.initial_state`."""
     step: int = 0
     """Number of steps taken before."""
     steps: int = 1

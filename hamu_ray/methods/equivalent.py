@@ -69,7 +69,7 @@ def equivalent_gradients(
     blocks = Blocks.from_shapes(shapes, settings.granularity)
     r, f = (torch.cat([gradient.reshape(-1) for gradient in gradients]) for gradients in (retain, forget))
     gram, scales = clip_gram(gram_matrix(r, f, blocks), clip_norm)
-    context = Context(lr=lr, hyperparameters=settings, state=chosen.initial_state(gram.device))
+    context = Context(lr=lr, hyperparameters=settings, state=chosen.initial_state(settings, gram.device))
     decision = chosen.weighting(gram, context)
     flat = combine(decision.weights * scales, r, f, blocks)
     parts = flat.split([shape.numel() for shape in shapes])

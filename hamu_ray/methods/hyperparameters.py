@@ -136,6 +136,13 @@ class Hyperparameters:
         """The model whose forget loss ends forgetting."""
         return None
 
+    @property
+    def initial_state(self) -> Mapping[str, float]:
+        """Names and initial values of the state that the weighting carries from step to step. It is kept on the device
+        as 0-d float64 tensors, the same on every worker, and saved with checkpoints.
+        """
+        return {}
+
     def __post_init__(self) -> None:
         for known in described(type(self)).values():
             known.check(getattr(self, known.name))

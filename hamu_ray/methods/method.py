@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pickle import PicklingError, dumps
 from typing import TYPE_CHECKING, Any
 
@@ -74,10 +74,6 @@ class Method:
     """The objective whose gradient is r; None if the method does not use the retain set."""
     forget: Objective | None = None
     """The objective whose gradient is f; None if the method does not use the forget set."""
-    state: Mapping[str, float] = field(default_factory=dict)
-    """Names and initial values of the state that the weighting carries from step to step. It is kept on the device as
-    0-d float64 tensors, the same on every worker, and saved with checkpoints.
-    """
     review: Review | None = None
     """A function of a step that was taken and its actual changes; see `Taken`. It is called after each step if the
     hyperparameter ``trust_region`` is true, which costs another forward pass.
@@ -100,11 +96,11 @@ class Method:
         except (PicklingError, AttributeError, TypeError) as error:
             raise ValueError(f"method {self.name!r} cannot be sent to workers: {error}") from error
 
-    def initial_state(self, device: device) -> dict[str, Tensor]:
-        """Return the state of the first step on a device, 0-d float64 by name."""
+    def initial_state(self, record: Hyperparameters, device: device) -> dict[str, Tensor]:
+        """Return the state of the first step with a record on a device, 0-d float64 by name."""
         return {
             name: torch.full((), value, dtype=torch.float64, device=device)
-            for name, value in self.state.items()
+            for name, value in record.initial_state.items()
         }
 
     @property

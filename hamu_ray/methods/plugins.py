@@ -4,10 +4,13 @@ They are imported when a configuration names them, in the driver and in every wo
 installed costs and breaks nothing.
 """
 
+import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, packages_distributions, version
+from pathlib import Path
 from typing import Any
 
 from hamu_ray.methods.method import ForgetObjective, Method
@@ -18,6 +21,23 @@ GROUPS: Mapping[str, tuple[type[Any], Mapping[str, Any]]] = {
     "hamu_ray.objectives": (ForgetObjective, FORGET_OBJECTIVES),
 }
 """The groups of entry points, with the type of what they must contain, and the table that they extend."""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """The code of a method or a forget objective of another package, as it was when it was imported."""
+
+    name: str
+    """Its name in configurations."""
+    distribution: str
+    """Name and version of the installed distribution; empty if it is in none."""
+    sha256: str
+    """SHA-256 of its module's file; of a package, over the names and contents of its Python files. Empty if they are no
+    files.
+    """
+
+
+_LOADED: Mapping[str, dict[str, Plugin]] = {group: {} for group in GROUPS}
 
 
 @lru_cache
@@ -73,6 +93,37 @@ def load(group: str, name: str) -> None:
     if not isinstance(value, kind):
         raise ValueError(f"{title} must be a hamu_ray.methods.{kind.__name__}, found {type(value).__name__}")
     add(name, value)
+    _LOADED[group][name] = Plugin(name, _distribution(group, name, module), _digest(module))
+
+
+def loaded(group: str) -> Mapping[str, Plugin]:
+    """Return what `load` made known in this process, by name."""
+    return _LOADED[group]
+
+
+def digest_of_package(folder: Path) -> str:
+    """Return the SHA-256 over the names and contents of the Python files in a package's folder."""
+    content = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        content.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+        content.update(hashlib.sha256(path.read_bytes()).digest())
+    return content.hexdigest()
+
+
+def _digest(module: str) -> str:
+    package = import_module(module.partition(".")[0])
+    if hasattr(package, "__path__") and package.__file__:
+        return digest_of_package(Path(package.__file__).parent)
+    path = Path(import_module(module).__file__ or "")
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def _distribution(group: str, name: str, module: str) -> str:
+    if entry := found(group).get(name):
+        return _package(entry) if entry.dist else ""
+    return ", ".join(
+        f"{each} {version(each)}" for each in packages_distributions().get(module.partition(".")[0], ())
+    )
 
 
 def _package(entry: EntryPoint) -> str:

@@ -39,6 +39,22 @@ class Code:
 
 
 @dataclass(frozen=True)
+class PluginCode:
+    """The code of a method or a forget objective of another package."""
+
+    name: str
+    """Its name in the configuration."""
+    distribution: str
+    """Name and version of the installed distribution; empty if it is in none."""
+    sha256: str
+    """SHA-256 of its module's file; of a package, over the names and contents of its Python files."""
+
+    def __str__(self) -> str:
+        """Return name, distribution and hash in a few words."""
+        return f"{self.name} of {self.distribution or 'no installed package'}, source {self.sha256[:SHORT]}"
+
+
+@dataclass(frozen=True)
 class ModelIdentity:
     """A base model: where it was, and the hash of its content."""
 
@@ -71,6 +87,8 @@ class Provenance:
     """Operating system and Python."""
     libraries: dict[str, str] = field(default_factory=dict)
     """Versions of installed libraries that take part in the numbers."""
+    plugins: list[PluginCode] = field(default_factory=list)
+    """Of the method and the forget objective, where they are of another package."""
 
     @property
     def result(self) -> str:
@@ -82,6 +100,7 @@ class Provenance:
         libraries = ", ".join(f"{name} {version}" for name, version in self.libraries.items())
         return {
             "code": str(self.code),
+            "plugins": "; ".join(str(plugin) for plugin in self.plugins),
             "commit": self.code.commit,
             "data": self.data,
             "forget_list": self.forget_list,
@@ -133,6 +152,7 @@ def provenance_of(document: Mapping[str, Any]) -> Provenance:
             "code": Code(**document["code"]),
             "original": ModelIdentity(**document["original"]),
             "references": [ModelIdentity(**reference) for reference in document["references"]],
+            "plugins": [PluginCode(**plugin) for plugin in document.get("plugins", [])],
         }
     )
 

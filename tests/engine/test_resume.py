@@ -21,7 +21,15 @@ CASES: dict[str, dict[str, Any]] = {
     "cosine": {"optimizer": {"schedule": "cosine"}},
     "kl": {"method": {"name": "kl"}},
     "scrub": {"method": {"name": "scrub"}, "optimizer": {"momentum": 0.9}},
-    "pdu": {"method": {"name": "pdu", "retain_loss_eps": 0.5, "dual_step_size": 0.3}},
+    "pdu": {
+        "method": {
+            "name": "pdu",
+            "retain_loss_eps": 0.5,
+            "dual_step_size": 0.3,
+            "initial_multiplier": 5.0,
+            "dual_warmup": 0.25,
+        }
+    },
     "batchnorm": {"model": {"freeze_batchnorm": False}},
     "trust region": {
         "method": {

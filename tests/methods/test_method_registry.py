@@ -55,7 +55,7 @@ TABLE = {
     "gru": (BLOCKS, (0.5, -1.0)),
     "ngdiff": (set(), (0.5, -(2**-0.5))),
     "pcgrad": (BLOCKS | SUM, (0.75, -1.0)),
-    "pdu": ({"retain_loss_eps", "dual_step_size"}, (1.0, -1.0)),
+    "pdu": ({"retain_loss_eps", "dual_step_size", "initial_multiplier", "dual_warmup"}, (1.0, -1.0)),
     "jd-upgrad": (BLOCKS, (0.75, -1.0)),
     "jd-dualproj": (BLOCKS, (0.5, -0.5)),
     "jd-mgda": (BLOCKS, (0.4, -0.6)),
@@ -81,8 +81,8 @@ def test_numbers_by_hand(name):
     method = METHODS[name]
     assert described(method.hyperparameters).keys() == expected
     both = torch.tensor([[2.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
-    state = method.initial_state(both.device)
-    context = Context(lr=0.1, hyperparameters=method.hyperparameters(), state=state)
+    record = method.hyperparameters()
+    context = Context(lr=0.1, hyperparameters=record, state=method.initial_state(record, both.device))
     decision = method.weighting((both @ both.T)[None], context)
     assert decision.weights[0].tolist() == pytest.approx(weights, abs=5e-4)
 
@@ -125,7 +125,8 @@ def test_decisions_are_complete(name):
     gram = gram_matrix(flat(normal(1)), flat(normal(2)), Blocks.from_shapes(SHAPES, "tensor"))
     before = gram.clone()
     method = METHODS[name]
-    record, state = method.hyperparameters.of({"constraint_ratio": 0.5}), method.initial_state(gram.device)
+    record = method.hyperparameters.of({"constraint_ratio": 0.5})
+    state = method.initial_state(record, gram.device)
     decision = method.weighting(gram, Context(lr=1e-3, hyperparameters=record, state=state))
     assert torch.equal(gram, before)
     assert decision.weights.shape == (len(SHAPES), 2)

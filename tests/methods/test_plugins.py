@@ -31,6 +31,59 @@ print("torch" in sys.modules)
 for cell in config.cells():
     print(cell["method.name"], config.applies("method.removed", cell), config.resolve(cell).method.hyperparameters)
 """
+WRITE = """
+import pickle, sys
+from pathlib import Path
+import yaml
+from hamu_ray.config.sources.files import load_sweep
+config, folder = load_sweep(sys.argv[1]), Path(sys.argv[2])
+again = pickle.loads(pickle.dumps(config))
+assert (again, again.base) == (config, config.base)
+(folder / "sweep.yaml").write_text(yaml.safe_dump(config.whole, sort_keys=False))
+assert load_sweep(folder / "sweep.yaml").whole == config.whole
+(folder / "sweep.pickle").write_bytes(pickle.dumps(config))
+for cell in load_sweep(folder / "sweep.yaml").cells():
+    run = config.resolve(cell)
+    print(run.method.used)
+    if cell["method.name"] in ("gru", "gdiff"):
+        (folder / "run.yaml").write_text(yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False))
+        (folder / "run.pickle").write_bytes(pickle.dumps(run))
+"""
+READ = """
+import pickle, sys
+from pathlib import Path
+import yaml
+from hamu_ray.config.run import RunConfig
+from hamu_ray.config.sources.files import load_run
+folder = Path(sys.argv[1])
+written, pickled = load_run(folder / "run.yaml"), pickle.loads((folder / "run.pickle").read_bytes())
+assert written.method == pickled.method
+assert yaml.safe_dump(written.model_dump(mode="json"), sort_keys=False) == (folder / "run.yaml").read_text()
+print(written.method.used)
+print(list(written.method.model_dump()) == list(RunConfig().method.model_dump()))
+"""
+READ_SWEEP = """
+import pickle, sys
+from pathlib import Path
+for cell in (config := pickle.loads(Path(sys.argv[1]).read_bytes())).cells():
+    print(config.resolve(cell).method.used)
+"""
+SHARING = """
+from dataclasses import dataclass, replace
+from hamu_ray.methods import Hyperparameters, hyperparameter
+from partial_gru import PARTIAL_GRU
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sharing(Hyperparameters):
+    retain_weight: float = hyperparameter(
+        2.0, "a weight of another range", source="this test", search={"uniform": (0.0, 4.0)}, ge=0
+    )
+    removed: float = hyperparameter(0.5, "as before", source="this test", search={"uniform": (0.0, 1.0)})
+
+
+SHARING = replace(PARTIAL_GRU, name="sharing", hyperparameters=Sharing)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +123,52 @@ def test_its_hyperparameters_are_sampled_for_it_alone(installed: Path, sweep: Pa
         "gru False Blockwise(granularity='tensor')",
         f"{name} True PartialGRU(removed=0.5)",
     ], result.stderr
+
+
+@pytest.mark.parametrize(
+    ("plugin", "base", "other", "plugins_own"),
+    [
+        (
+            "partial-gru",
+            "{name: gru, removed: 0.3}",
+            {"name": "gru", "forget_objective": None, "granularity": "tensor"},
+            {"removed": 0.3},
+        ),
+        (
+            "sharing:SHARING",
+            "{name: gdiff, removed: 0.3}",
+            {"name": "gdiff", "forget_objective": None, "retain_weight": None},
+            {"retain_weight": None, "removed": 0.3},
+        ),
+        (
+            "sharing:SHARING",
+            "{name: gru, retain_weight: 3.0}",
+            {"name": "gru", "forget_objective": None, "granularity": "tensor"},
+            {"retain_weight": 3.0, "removed": 0.5},
+        ),
+    ],
+)
+def test_configurations_of_other_methods_are_read_without_it(
+    installed: Path,
+    tmp_path: Path,
+    plugin: str,
+    base: str,
+    other: dict[str, object],
+    plugins_own: dict[str, object],
+) -> None:
+    (installed / "sharing.py").write_text(SHARING)
+    path = tmp_path / "x.yaml"
+    path.write_text(
+        f"name: x\nmethod: {base}\nspace: {{method.name: {{grid: [{other['name']}, '{plugin}']}}}}\n"
+    )
+    with_plugin = {"name": plugin, "forget_objective": None, **plugins_own}
+    expected = [str(other), str(with_plugin)]
+    for code, file in ((WRITE, path), (READ_SWEEP, tmp_path / "sweep.pickle")):
+        result = python("-c", code, str(file), str(tmp_path), path=installed)
+        assert result.stdout.splitlines() == expected, result.stderr
+    alone = python("-c", READ, str(tmp_path), path=tmp_path)
+    own_default = {**other, "retain_weight": 0.5} if "retain_weight" in other else other
+    assert alone.stdout.splitlines() == [str(own_default), "True"], alone.stderr
 
 
 def test_it_is_listed_with_its_package(installed: Path) -> None:

@@ -91,12 +91,12 @@ def test_a_whole_step_never_synchronises_but_for_torchjd(name, split):
     retain, forget = flat(normal(1)).cuda(), flat(normal(2)).cuda()
     rate = torch.tensor(1e-3, device="cuda")
     scale = torch.ones((), dtype=torch.float64, device="cuda")
-    losses, state = torch.ones(2, device="cuda"), METHODS[name].initial_state(scale.device)
+    losses, options = torch.ones(2, device="cuda"), {"constraint_ratio": 0.5, "constraint_split": split}
+    record = METHODS[name].hyperparameters.of({**options, "infeasible": "best_effort"})
+    state = METHODS[name].initial_state(record, scale.device)
 
     def step() -> dict[str, torch.Tensor]:
         gram, scales = clip_gram(gram_matrix(retain, forget, blocks), 1.0)
-        options = {"constraint_ratio": 0.5, "constraint_split": split, "infeasible": "best_effort"}
-        record = METHODS[name].hyperparameters.of(options)
         context = Context(lr=rate, hyperparameters=record, losses=losses, state=state)
         decision = METHODS[name].weighting(gram, context).scaled(scale)
         combine(decision.weights * scales, retain, forget, blocks)

@@ -41,15 +41,26 @@ def quadratic(parameters: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.
     return (parameters - shift[0]).square().sum(), -(parameters + shift[1]).square().sum()
 
 
-@pytest.mark.parametrize(("eps", "step_size"), [(0.0, 1.0), (0.5, 0.1), (1.0, 1.0)])
-def test_pdu_is_gradient_descent_on_the_lagrangian_with_dual_ascent(eps, step_size):
+@pytest.mark.parametrize(
+    ("eps", "step_size", "initial", "warmup"),
+    [
+        (0.0, 1.0, 1.0, 0.0),
+        (0.5, 0.1, 1.0, 0.0),
+        (1.0, 1.0, 1.0, 0.0),
+        (1.5, 1.0, 50.0, 0.3),
+        (0.3, 5.0, 100.0, 1.0),
+    ],
+)
+def test_pdu_is_gradient_descent_on_the_lagrangian_with_dual_ascent(eps, step_size, initial, warmup):
     """Autograd through the Lagrangian, and a multiplier on the host, as in the published code."""
-    method, lr = METHODS["pdu"], 0.01
-    record = method.hyperparameters(retain_loss_eps=eps, dual_step_size=step_size)
+    method, lr = METHODS["pdu"], 0.01 / max(1.0, initial)
+    record = method.hyperparameters(
+        retain_loss_eps=eps, dual_step_size=step_size, initial_multiplier=initial, dual_warmup=warmup
+    )
     mine = torch.zeros(3, dtype=torch.float64)
     theirs = torch.nn.Parameter(mine.clone())
-    optimizer, multiplier = torch.optim.SGD([theirs], lr=lr), 1.0
-    state = method.initial_state(mine.device)
+    optimizer, multiplier = torch.optim.SGD([theirs], lr=lr), initial
+    state = method.initial_state(record, mine.device)
     met = set()
     for step in range(50):
         leaf = mine.clone().requires_grad_()
@@ -60,17 +71,19 @@ def test_pdu_is_gradient_descent_on_the_lagrangian_with_dual_ascent(eps, step_si
         )
         decision = method.weighting((both @ both.T)[None], context)
         mine = mine - lr * decision.weights[0] @ both
-        state = decision.state
+        state = {**state, **decision.state}
 
         optimizer.zero_grad()
         retain, forget = quadratic(theirs, 1)
         (multiplier * (retain - eps) - forget).backward()
         optimizer.step()
-        multiplier = max(0.0, multiplier + step_size * (retain.item() - eps))
+        if step >= warmup * 50:
+            multiplier = max(0.0, multiplier + step_size * (retain.item() - eps))
 
         torch.testing.assert_close(mine, theirs.detach(), rtol=1e-12, atol=1e-12)
         assert state["multiplier"].item() == pytest.approx(multiplier, rel=1e-12, abs=1e-12)
         met.add(multiplier == 0)
+        assert (multiplier == initial) == (step < warmup * 50)
     assert met == ({True, False} if eps == 1.0 else {False}), "it is cut off at 0"
 
 
@@ -97,11 +110,11 @@ def test_a_method_changes_only_the_state_that_it_declares(name):
     both = torch.stack([flat(normal(seed)).double() for seed in (1, 2)])
     context = Context(
         lr=0.1,
-        hyperparameters=method.hyperparameters(),
+        hyperparameters=(record := method.hyperparameters()),
         losses=torch.tensor([2.0, 3.0]),
-        state=method.initial_state(both.device),
+        state=method.initial_state(record, both.device),
     )
     decision = method.weighting((both @ both.T)[None], context)
-    assert decision.state.keys() <= method.state.keys()
+    assert decision.state.keys() <= record.initial_state.keys()
     for value in decision.state.values():
         assert (value.ndim, value.dtype) == (0, torch.float64)

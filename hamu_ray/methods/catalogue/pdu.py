@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,11 @@ _MULTIPLIER = "multiplier"
 
 @dataclass(frozen=True, kw_only=True)
 class PDUHyperparameters(Hyperparameters):
-    """The defaults are those of the code in open-unlearning."""
+    """The defaults are those of the code in open-unlearning.
+
+    ``initial_multiplier`` is its ``alpha`` where ``gamma`` is 1, and ``dual_warmup`` its ``dual_warmup_epochs`` over
+    the number of epochs.
+    """
 
     retain_loss_eps: float = hyperparameter(
         0.0,
@@ -37,17 +42,47 @@ class PDUHyperparameters(Hyperparameters):
         search={"loguniform": (0.01, 10.0)},
         ge=0,
     )
+    initial_multiplier: float = hyperparameter(
+        1.0,
+        "the multiplier of the first step, the weight of the retain loss relative to the forget objective",
+        source=f"{_PAPER}; default: open-unlearning",
+        search={"loguniform": (1.0, 100.0)},
+        ge=0,
+    )
+    dual_warmup: float = hyperparameter(
+        0.0,
+        "fraction of the steps, from the first, during which the multiplier stays",
+        source=f"{_PAPER}; default: open-unlearning",
+        search={"uniform": (0.0, 0.5)},
+        ge=0,
+        le=1,
+    )
+
+    @property
+    def initial_state(self) -> Mapping[str, float]:
+        """The multiplier."""
+        return {_MULTIPLIER: self.initial_multiplier}
 
 
 def pdu_weighting(gram: Tensor, context: Context[PDUHyperparameters]) -> Decision:
     """Minimise the negative forget objective subject to ``retain loss <= eps``: a step of the Lagrangian.
 
     The primal step descends along ``m r - f`` with the multiplier m, which then takes its own step, ``m' = max(0, m +
-    s (retain loss - eps))``, with the retain loss of the step's batch. m starts at 1.
+    s (retain loss - eps))``, with the retain loss of the step's batch. m starts at ``initial_multiplier`` and stays
+    there during the warm-up.
+
+    Differences from the code in open-unlearning (``PDU`` with ``primal_dual`` and ``dual_update_upon: step``):
+
+    - The multiplier takes one step per step of the optimizer, with the mean retain loss of the global batch, and is the
+      same on all workers; there, each process has its own, which takes a step per micro-batch of its own.
+    - The warm-up is a fraction of the steps; there, a whole number of epochs.
+    - The forget objective is that of the images or answer tokens; there, of all tokens, with question and padding.
+    - ``dual_update_upon: epoch``, one step per epoch with the mean over the retain set, does not exist here; nor does
+      ``primal_dual: false``, which ``dual_step_size: 0`` replaces.
 
     Args:
         gram: float64 ``(blocks, 2, 2)``, of the gradients of the two objectives.
-        context: Both hyperparameters, the retain loss and the state are used.
+        context: The hyperparameters, the number of steps, the retain loss and the state are used.
 
     Returns:
         The decision; the same weights in all blocks, branch `Branch.FIXED`, and the next multiplier as its state.
@@ -58,7 +93,7 @@ def pdu_weighting(gram: Tensor, context: Context[PDUHyperparameters]) -> Decisio
     settings, multiplier = context.hyperparameters, context.state[_MULTIPLIER]
     weights = torch.stack((multiplier, -torch.ones_like(multiplier))).expand(len(gram), 2)
     decision = Decision(weights=weights, gram=gram, branch=gram.new_full((len(gram),), Branch.FIXED).long())
-    if context.losses is None:
+    if context.losses is None or context.step < round(settings.dual_warmup * context.steps):
         return decision
     excess = context.losses[0].double() - settings.retain_loss_eps
     following = (multiplier + settings.dual_step_size * excess).clamp(min=0.0)
@@ -91,7 +126,6 @@ PDU = Method(
     source=_PAPER,
     weighting=pdu_weighting,
     hyperparameters=PDUHyperparameters,
-    state={_MULTIPLIER: 1.0},
     retain=cross_entropy,
     forget=_LOGIT_MARGIN,
 )

@@ -219,6 +219,7 @@ class SweepRow:
 
 SHOWN_PROVENANCE = {
     "code": "code",
+    "plugins": "plug-ins",
     "data": "data (SHA-256)",
     "forget_list": "list of examples to forget (SHA-256)",
     "original": "original model (SHA-256)",

@@ -1,5 +1,6 @@
 """The hyperparameters of HAMU-Q and HAMU-U."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -84,6 +85,11 @@ class HAMUHyperparameters(Blockwise):
         source="hamu_ray",
         search={"choice": (None, "reference")},
     )
+
+    @property
+    def initial_state(self) -> Mapping[str, float]:
+        """The factor of all radii."""
+        return {"radius_scale": 1.0}
 
     def check_together(self) -> None:
         """Check that at most one constraint is given."""

@@ -29,10 +29,6 @@ _LEAST_COST = 0.1
 """
 
 
-STATE: Mapping[str, float] = {"radius_scale": 1.0}
-"""The factor of all radii, carried from step to step."""
-
-
 def review(taken: Taken) -> tuple[Mapping[str, Tensor], Tensor]:
     """Return the factor of the next step's radii, and whether the step is kept: whether any predicted change came true.
 

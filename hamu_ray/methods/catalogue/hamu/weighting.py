@@ -273,7 +273,6 @@ HAMU_Q = Method(
     retain=cross_entropy,
     forget=cross_entropy,
     hyperparameters=QualityHyperparameters,
-    state=trust_region.STATE,
     review=trust_region.review,
 )
 
@@ -285,6 +284,5 @@ HAMU_U = Method(
     retain=cross_entropy,
     forget=cross_entropy,
     hyperparameters=UtilityHyperparameters,
-    state=trust_region.STATE,
     review=trust_region.review,
 )
