@@ -169,9 +169,17 @@ class FakeCluster:
         try:
             self.head.terminate()
             self.head.wait(timeout=120)
-            return psutil.wait_procs(members, timeout=60)[1]
+            return [process for process in psutil.wait_procs(members, timeout=60)[1] if runs(process)]
         finally:
             for process in (self.head, *members):
                 with contextlib.suppress(psutil.Error):
                     process.kill()
             shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether a process runs: one that has ended stays until its parent, or init, has asked for its exit code."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
