@@ -1,5 +1,6 @@
 """``hamu-ray COMMAND ...`` and ``python -m hamu_ray COMMAND ...``: all commands, and an overview of them."""
 
+import os
 import runpy
 import sys
 from importlib import metadata
@@ -21,6 +22,16 @@ COMMANDS = {
 
 def main() -> None:
     """Run a command as its module does, or print the overview."""
+    try:
+        run()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of the output has closed it, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def run() -> None:
+    """See `main`."""
     match sys.argv[1:]:
         case [] | ["-h" | "--help"]:
             print(overview())

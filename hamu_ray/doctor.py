@@ -67,9 +67,9 @@ def verify_cluster(space: str) -> int:
     Raises:
         ConfigError: The search space is invalid.
     """
-    from hamu_ray.tracking.client import (
-        MlflowTracker,
-    )  # imported late: checking a sweep's files needs neither
+    # Imported late: checking a sweep's files needs none of them.
+    from hamu_ray.tracking import store
+    from hamu_ray.tracking.client import MlflowTracker
     from hamu_ray.workers.checkup import Finding, check_up
 
     config = load_sweep(space) if space else None
@@ -85,6 +85,10 @@ def verify_cluster(space: str) -> int:
 
     for finding in check_up(str(storage_path(storage.path))):
         say(finding)
+    uri = store.store_uri(tracking.uri, local_folder(storage))
+    if store.is_missing(uri):
+        say(Finding("mlflow", f"{uri}: does not exist yet; the first sweep creates it"))
+        return 1 if problems else 0
     try:
         tracker = MlflowTracker.open(tracking.uri, tracking.experiment, local_folder(storage))
         tracker.check_writable()

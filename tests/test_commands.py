@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -159,3 +160,10 @@ def test_options_are_these(
     assert [
         action.option_strings[0] if action.option_strings else action.dest for action in actions
     ] == options
+
+
+def test_a_reader_may_close_the_output(tmp_path: Path) -> None:
+    line = f"{shlex.quote(sys.executable)} -m hamu_ray methods | head -n 1"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(line, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (ended.stdout, ended.stderr) == ("Methods\n", "")

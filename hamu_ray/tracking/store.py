@@ -99,6 +99,11 @@ def sqlite_file(uri: str) -> Path:
     return Path(uri.removeprefix(SQLITE).partition("?")[0])
 
 
+def is_missing(uri: str) -> bool:
+    """Whether the store is a SQLite file that does not exist yet."""
+    return uri.startswith(SQLITE) and not sqlite_file(uri).exists()
+
+
 def _probe_server(uri: str) -> None:
     try:
         urlopen(f"{_without_user(uri)}/health", timeout=PROBE_SECONDS).close()

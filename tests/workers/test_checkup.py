@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.workers import checkup
 from hamu_ray.workers.checkup import check_up, describe_node, look
 
@@ -29,6 +30,7 @@ def test_a_cluster_that_works(cluster: None, tmp_path: Path) -> None:
     import ray
 
     address = ray.get_runtime_context().gcs_address
+    MlflowTracker.open(None, "hamu_ray", tmp_path / "runs")
     ended = doctor(tmp_path, RAY_ADDRESS=address, HAMU_RAY_STORAGE=str(tmp_path / "runs"))
     assert ended.returncode == 0, ended.stdout + ended.stderr
     lines = {line.split()[0]: line for line in ended.stdout.splitlines()}
@@ -56,6 +58,12 @@ def test_what_does_not_work_is_a_line_each(cluster: None, tmp_path: Path) -> Non
     problems = [line for line in ended.stdout.splitlines() if "problem: " in line]
     assert [line.split()[0] for line in problems] == ["storage", "mlflow"]
     assert "Traceback" not in ended.stderr
+
+
+def test_nothing_is_created(tmp_path: Path) -> None:
+    ended = doctor(tmp_path, RAY_ADDRESS="local")
+    assert "mlflow.db: does not exist yet; the first sweep creates it" in ended.stdout
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
