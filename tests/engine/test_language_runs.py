@@ -242,7 +242,9 @@ def test_micro_batches_of_like_lengths_add_up(
         model = task.build_model(run.seed)
         load_model(model, original.path)
         model = task.unlearner(model, run.seed)
-        stepper = PairedStep(task, model, unlearning_plan(run, task.splits), Alone(), task.teacher(model))
+        stepper = PairedStep(
+            task, model, unlearning_plan(run, task.splits), Alone(), {"original": task.teacher(model)}
+        )
         for step in range(3):
             stepper(step)
         found.append(stepper.flat.values.clone())

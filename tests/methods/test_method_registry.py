@@ -52,6 +52,9 @@ TABLE = {
     "scrub": (SUM, (0.5, -0.5)),
     "npo": (SUM, (0.5, -0.5)),
     "simnpo": (SUM, (0.5, -0.5)),
+    "salun": (SUM | {"saliency"}, (0.5, -0.5)),
+    "bad-teacher": (SUM, (0.5, -0.5)),
+    "jensun": (SUM, (0.5, -0.5)),
     "gru": (BLOCKS, (0.5, -1.0)),
     "ngdiff": (set(), (0.5, -(2**-0.5))),
     "pcgrad": (BLOCKS | SUM, (0.75, -1.0)),
@@ -195,6 +198,10 @@ def test_forget_objectives_are_those_of_the_table(name):
         ("npo", "simnpo", {"retain_weight", "beta"}),
         ("simnpo", None, {"retain_weight", "beta", "gamma"}),
         ("hamu-q", "npo", HAMU | {"forget_objective", "beta"}),
+        ("hamu-q", "jensun", HAMU | {"forget_objective", "target_class"}),
+        ("gdiff", "satimp", {"retain_weight", "forget_objective", "beta1", "beta2"}),
+        ("ga", "undial", {"forget_objective", "strength"}),
+        ("salun", None, {"retain_weight", "saliency"}),
     ],
 )
 def test_keys_are_those_of_the_weighting_and_the_forget_objective(name, objective, expected):
