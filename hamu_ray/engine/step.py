@@ -1,7 +1,6 @@
 """One step: both gradients, the method's decision, the optimizer. Nothing here synchronises with the device."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +19,10 @@ from hamu_ray.methods.method import Taken
 from hamu_ray.pairing.exchange import make_exchange
 from hamu_ray.pairing.flat import FlatParameters
 from hamu_ray.pairing.group import Group
+from hamu_ray.pairing.optimizer import hold, make_optimizer
 from hamu_ray.pairing.roles import Role, assign
 from hamu_ray.pairing.support import Masks, Support
 from hamu_ray.tasks.task import Task, Teacher
-
-if TYPE_CHECKING:
-    from hamu_ray.config.run import OptimizerConfig
 
 RUNNING, NON_FINITE, INFEASIBLE, CRITERION, OUT_OF_REACH = range(5)
 """Reason to stop; kept on the device, so that steps need not synchronise."""
@@ -285,27 +282,3 @@ class PairedStep:
         finite = torch.isfinite(losses).all() & decision.finite
         reason = torch.where(finite, reason, NON_FINITE)
         self.stop = torch.where(self.stop == RUNNING, reason, self.stop)
-
-
-def make_optimizer(values: nn.Parameter, config: "OptimizerConfig") -> torch.optim.Optimizer:
-    """Return the optimizer of the flat parameters; a fused one, which supports `hold`."""
-    rate, decay = config.learning_rate, config.weight_decay
-    if config.name == "adamw":
-        return torch.optim.AdamW([values], lr=rate, weight_decay=decay, fused=True)
-    return torch.optim.SGD([values], lr=rate, momentum=config.momentum, weight_decay=decay, fused=True)
-
-
-def hold(optimizer: torch.optim.Optimizer, values: nn.Parameter, gradient: Tensor) -> Tensor:
-    """Return the 0-d flag of a fused optimizer: while it is 1, a step changes neither weights nor state.
-
-    This is the flag with which `torch.amp.GradScaler` skips steps: it is read on the device, without synchronisation.
-    ``gradient`` becomes the gradient of ``values``, and the optimizer's state is created, with all zeros.
-    """
-    held = torch.ones((), device=values.device)
-    optimizer.found_inf = held  # type: ignore[attr-defined]
-    values.grad = gradient
-    optimizer.step()
-    for value in optimizer.state[values].values():
-        if value is not None:
-            value.zero_()  # a skipped first step leaves SGD's momentum as allocated
-    return held

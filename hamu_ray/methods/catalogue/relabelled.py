@@ -33,8 +33,8 @@ def other_labels(predictions: Predictions) -> Tensor:
 
 
 def _random_label(predictions: Predictions) -> Tensor:
-    labels = other_labels(predictions)
-    return predictions.log_probabilities.gather(-1, labels[:, None]).squeeze(-1)
+    found = predictions.log_probabilities  # first: it refuses outputs that are not of classes
+    return found.gather(-1, other_labels(predictions)[:, None]).squeeze(-1)
 
 
 _RANDOM_LABEL = Objective("random_label", _random_label, needs=frozenset({SEEDS}))
