@@ -1,6 +1,7 @@
 """The tables of the page: metrics compared with the reference, outcomes and costs of methods, and all trials."""
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ HEADLINES = (
 )
 """Metrics shown initially, after the objectives; the others are shown on demand."""
 
+NUMBER = re.compile(r"[-+]?\b\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?\b")
 ENDS = (*map(str, Status), "running")
 
 
@@ -165,9 +167,19 @@ def _costs(trials: Sequence[ReportTrial]) -> list[Cell]:
 
 
 def reason_rows(problem: Problem) -> list[tuple[str, str, int]]:
-    """Return statuses and reasons with their number of trials, most frequent first."""
-    counted = Counter((m.ended, " ".join(m.record.reason.split())[:160]) for m in problem.trials)
-    return [(ended, reason, count) for (ended, reason), count in counted.most_common()]
+    """Return statuses and reasons with their number of trials, most frequent first.
+
+    Reasons that differ only in their numbers are one reason; the numbers are left out then.
+    """
+    alike: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for m in problem.trials:
+        reason = " ".join(m.record.reason.split())[:160]
+        alike[m.ended, NUMBER.sub("\u2026", reason)][reason] += 1
+    rows = [
+        (ended, next(iter(reasons)) if len(reasons) == 1 else without, reasons.total())
+        for (ended, without), reasons in alike.items()
+    ]
+    return sorted(rows, key=lambda row: -row[2])
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,16 @@ def page(request: pytest.FixtureRequest, browser, file: Path) -> Iterator:
     context.close()
 
 
+def test_everything_is_unfolded_in_print(page) -> None:
+    folded = "document.querySelectorAll('details:not([open])').length"
+    before = page.evaluate(folded)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    printed = page.evaluate(folded)
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert before > 0
+    assert (printed, page.evaluate(folded)) == (0, before)
+
+
 def test_charts_are_drawn(page) -> None:
     charts = page.query_selector_all(".chart")
     assert len(charts) >= 10
