@@ -12,7 +12,7 @@ from hamu_ray.reports.analysis.problems import Problem, ReportTrial, SeedGroup
 from hamu_ray.results.summary import method_of, settings_of
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import Status
-from hamu_ray.results.wording import NONE, SHORT, defined, duration, number, settings, signed
+from hamu_ray.results.wording import NONE, SHORT, defined, duration, number, settings, signed, words
 
 HEADLINES = (
     "forget_quality_ceiling",
@@ -53,6 +53,13 @@ class Column:
     better: str
     headline: bool
 
+    @property
+    def defined(self) -> tuple[str, str] | None:
+        """The name in words, and the definition with what is better; None if there is no definition."""
+        parts = [self.definition] if self.definition else []
+        parts += [f"({self.better})"] if self.better else []
+        return (words(self.name), " ".join(parts)) if parts else None
+
 
 @dataclass(frozen=True)
 class MetricRow:
@@ -65,7 +72,7 @@ class MetricRow:
 
 
 def metric_table(problem: Problem) -> tuple[list[Column], list[MetricRow]]:
-    """Return all metrics of O, R and each method's knee, with their differences to R."""
+    """Return all metrics of O, R, the knee and the other methods' knees, with their differences to R."""
     task = str((problem.trials[0].record.configuration.get("model") or {}).get("task", ""))
     objectives = [objective.metric for objective in problem.objectives]
     sources = [problem.reference, problem.original, *(k.record.measures for k in problem.knees.values())]
@@ -83,7 +90,8 @@ def metric_table(problem: Problem) -> tuple[list[Column], list[MetricRow]]:
         )
         if measures
     ]
-    for method, knee in problem.knees.items():
+    best = problem.knee.method if problem.knee else ""
+    for method, knee in sorted(problem.knees.items(), key=lambda item: item[0] != best):
         cells = _metric_cells(knee.record.measures, names, problem.reference, knee)
         rows.append(MetricRow(method, knee_detail(knee), method, cells))
     return columns, rows

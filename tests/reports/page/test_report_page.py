@@ -16,7 +16,7 @@ from hamu_ray.reports.analysis.importance import EVERYTHING, importances
 from hamu_ray.reports.analysis.problems import problems_of
 from hamu_ray.reports.make import write_report
 from hamu_ray.reports.page.page import as_script, render
-from hamu_ray.reports.page.rows import reason_rows
+from hamu_ray.reports.page.rows import metric_table, reason_rows
 from hamu_ray.results.folder import SENT_FILE
 from hamu_ray.results.reader import read_sweep
 from hamu_ray.results.sweep_result import SweepResult
@@ -96,6 +96,26 @@ def test_the_answer_comes_first(page: Page, study: SweepResult) -> None:
     assert first < page.text.index("What to do next") < page.text.index("Each point is a configuration")
     assert number(problem.summary.hypervolume) in page.text
     assert len(page.of("h1")) == 1
+
+
+def test_the_metrics_of_o_r_and_the_knee_come_after_the_front_with_definitions_to_tap(
+    page: Page, study: SweepResult
+) -> None:
+    ids = [str(attributes.get("id")) for attributes in page.of("section")]
+    order = [
+        next(i for i, name in enumerate(ids) if name.endswith(end))
+        for end in ("-front", "-measures", "-volume")
+    ]
+    assert order == sorted(order)
+    (problem,) = problems_of([study])
+    assert problem.knee is not None
+    columns, rows = metric_table(problem)
+    assert [row.name for row in rows][:3] == ["O", "R", problem.knee.method]
+    assert not any(
+        "title" in attributes for attributes in page.of("th") if "num" in str(attributes.get("class"))
+    )
+    for column in columns:
+        assert column.definition in page.text
 
 
 def test_an_original_that_did_not_know_comes_before_the_answer_is_explained(study: SweepResult) -> None:
