@@ -196,7 +196,7 @@ class TrialRow:
 
     trial: str
     method: str
-    seed: int
+    seeds: str
     ended: str
     finished: bool
     objectives: list[Cell]
@@ -211,11 +211,11 @@ def trial_rows(problem: Problem) -> list[TrialRow]:
         TrialRow(
             trial=m.record.trial_id,
             method=method_of(m.record),
-            seed=m.seed,
+            seeds=m.seeds,
             ended=m.ended + ", not guaranteed" * (m.record.guaranteed is False),
             finished=m.record.status is Status.FINISHED,
             objectives=[Cell(number(value), value) for value in problem.summary.point(m.record.measures)],
-            settings=settings(settings_of(m.record, without_seed=True)),
+            settings=settings(settings_of(m.record, without_seeds=True)),
             reason=" ".join(m.record.reason.split())[:300],
             run_id=m.sweep.source.run_id(m.name_in_sweep),
         )
