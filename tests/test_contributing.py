@@ -45,6 +45,8 @@ def test_files_that_are_named_exist(document: Path):
     linked = [ROOT / document.parent / link for link in re.findall(r"\]\((?!https?:)([^)#]+)", text)]
     paths = [ROOT / name for name in named if name.isascii()]
     if document.parent == Path("docs/plugin"):  # a project of its own
-        paths = [ROOT / document.parent / path.relative_to(ROOT) for path in paths if path.parts[-2] == "tests"]
+        paths = [
+            ROOT / document.parent / path.relative_to(ROOT) for path in paths if path.parts[-2] == "tests"
+        ]
     missing = [str(path) for path in [*paths, *linked] if not path.exists()]
     assert not [path for path in missing if "NAME" not in path]
