@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hamu_ray.config.run import RunConfig
+from hamu_ray.config.sources.files import load_sweep
 from hamu_ray.config.sources.keys import key_paths
 from hamu_ray.methods import METHODS, all_hyperparameters
 from hamu_ray.metrics.table import BLOCK, OF_TRIALS, SWEEP
@@ -84,6 +85,24 @@ def test_every_key_method_hyperparameter_and_metric_is_there(site: Path) -> None
     }.items():
         text = (site / page).read_text()
         assert not [name for name in names if f"<code>{name}</code>" not in text], page
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+"""The pages about this package alone; plug-ins are not installed."""
+SPACES = [
+    pytest.param(block, id=f"{page.stem}-{number}")
+    for page in PAGES
+    for number, block in enumerate(
+        re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    )
+    if re.search(r"^space:", block, re.MULTILINE) and not re.search(r"^extends:", block, re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize("block", SPACES)
+def test_search_spaces_are_valid(block: str, tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text(block)
+    assert load_sweep(tmp_path / "space.yaml").space
 
 
 def test_a_link_to_nothing_fails(tmp_path: Path) -> None:
