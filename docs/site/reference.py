@@ -115,7 +115,7 @@ def values(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
     kind = schema.get("type", "any value")
     if kind == "array":
         items = schema.get("items") or {"anyOf": schema.get("prefixItems", [{}])}
-        return f"list of {values(items, whole)}"
+        return f"list of: {values(items, whole)}"
     bounds = [f"{word} {schema[key]:,}" for key, word in BOUNDS.items() if key in schema]
     return " ".join([{"object": "mapping", "null": "null"}.get(kind, kind), " and ".join(bounds)]).strip()
 
