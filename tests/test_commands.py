@@ -140,7 +140,10 @@ def test_dry_run(tmp_path: Path) -> None:
         (unlearn.main, ["config", "--set", "--output", "--force"]),
         (train.main, ["config", "--set"]),
         (report.main, ["targets", "--tracking", "--output"]),
-        (doctor.main, ["sweep", "--cluster", "--repair"]),
+        (
+            doctor.main,
+            ["target", "data", "--base", "--forget", "--forget-ids", "--output", "--cluster", "--repair"],
+        ),
     ],
 )
 def test_options_are_these(

@@ -91,6 +91,11 @@ TABLE: Mapping[str, Room] = {
         "ray optuna numpy yaml",
         f"cloudpickle pandas rich pyarrow torch safetensors plotly matplotlib {NUMBERS} {FILES}",
     ),
+    "inspection": Room(
+        "config metrics preflight results storage tasks",
+        "datasets numpy yaml",
+        f"pyarrow {NUMBERS} {FILES}",
+    ),
     "selection": Room("config preflight results storage terminal tuning", "", f"rich {NUMBERS} {FILES}"),
     "auditing": Room(
         "config engine methods metrics pairing reports results storage tasks terminal tracking workers",
@@ -107,7 +112,7 @@ TABLE: Mapping[str, Room] = {
     "unlearn": Room("command config preflight workers", "", FILES),
     "train": Room("command config preflight workers", "", FILES),
     "select": Room("command config results selection", "", f"numpy {FILES}"),
-    "doctor": Room("command config results storage tracking workers", "", f"numpy {FILES}"),
+    "doctor": Room("command config inspection results storage tracking workers", "", f"numpy {FILES}"),
     "report": Room("command config reports", "", FILES),
     "certify": Room("command config certificate storage", "", FILES),
     "__main__": Room("config", ""),
