@@ -12,7 +12,10 @@ COMMANDS = {
     "unlearn": ("RUN.yaml", "one run without Tune: model in, model out"),
     "train": ("FILE.yaml", "only the originals and the references"),
     "select": ("SWEEP", "a point of a sweep's front that meets a bound"),
-    "doctor": ("SWEEP | MODEL DATA", "verify a sweep, or --cluster; or write the search space for a model and data"),
+    "doctor": (
+        "SWEEP | MODEL DATA",
+        "verify a sweep, or --cluster; or write the search space for a model and data",
+    ),
     "audit": ("RUN_OR_SWEEP", "attacks on unlearned models, compared with models that never saw the data"),
     "report": ("TARGET ...", "the results of sweeps as an HTML page"),
     "certify": ("RUN", "a signed certificate of a run as page, PDF and JSON; --verify checks one"),
