@@ -96,7 +96,10 @@ TABLE: Mapping[str, Room] = {
         "datasets numpy yaml",
         f"pyarrow {NUMBERS} {FILES}",
     ),
-    "selection": Room("config preflight results storage terminal tuning", "", f"rich {NUMBERS} {FILES}"),
+    "publishing": Room("config metrics results storage tasks", "huggingface_hub", f"{NUMBERS} {FILES}"),
+    "selection": Room(
+        "config preflight publishing results storage terminal tuning", "", f"rich {NUMBERS} {FILES}"
+    ),
     "auditing": Room(
         "config engine methods metrics pairing reports results storage tasks terminal tracking workers",
         "torch numpy",
@@ -108,7 +111,7 @@ TABLE: Mapping[str, Room] = {
         f"ray pandas pyarrow optuna rich safetensors plotly matplotlib mlflow {NUMBERS} {FILES}",
     ),
     "command": Room("config storage", "", FILES),
-    "tune": Room("command config preflight tuning", "", FILES),
+    "tune": Room("command config preflight terminal tuning", "", FILES),
     "unlearn": Room("command config preflight workers", "", FILES),
     "train": Room("command config preflight workers", "", FILES),
     "select": Room("command config results selection", "", f"numpy {FILES}"),
