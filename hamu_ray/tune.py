@@ -27,17 +27,18 @@ def main() -> int:
 
     from hamu_ray.terminal.console import Console  # imported late: errors above are reported immediately
 
-    with Console().waiting("checking the data, the models and the storage"):
+    console = Console()
+    with console.waiting("checking the data, the models and the storage"):
         lines = forecast(config, arguments.config, brief=not arguments.dry_run)
     for line in lines:
-        print(line)
+        console.print(line, markup=False, soft_wrap=not console.is_terminal)
     if arguments.dry_run:
         from hamu_ray.tuning.preview import preview
 
         preview(config, fixed=read_source(arguments.config, arguments.overrides).fixed)
         return 0
 
-    with Console().waiting("loading Ray and MLflow"):
+    with console.waiting("loading Ray and MLflow"):
         from hamu_ray.tuning.run import run_sweep
 
     return run_sweep(config, arguments.resume).exit_code

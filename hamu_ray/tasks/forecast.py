@@ -39,7 +39,7 @@ class Forecast:
     def brief(self) -> Iterator[str]:
         """Yield sizes and hash in one line, and lines for what is truncated and for overlaps."""
         sizes = ", ".join(f"{name} {side.examples:,}" for name, side in self.splits.items())
-        yield f"{sizes} {self.unit}; sha256 {self.digest[:16]} of the forget set"
+        yield f"{sizes} {self.unit}; sha256 {self.digest[:12]} of the first"
         if dropped := sum(side.dropped_tokens for side in self.splits.values()):
             yield f"{dropped:,} answer tokens are truncated by data.max_length; set data.windows to use them"
         if self.overlaps:

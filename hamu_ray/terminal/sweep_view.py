@@ -112,7 +112,7 @@ class SweepView:
         self._phases.show(trial_id, describe(parameters), report)
 
     def end(self, record: TrialRecord) -> None:
-        """Print the outcome of a trial, and the reason of one that did not finish if it is the first with such a one."""
+        """Print the outcome of a trial, and its reason if it did not finish and is the first with such a reason."""
         self.records.append(record)
         self._steps.pop(record.trial_id, None)
         self._phases.end(record.trial_id)
