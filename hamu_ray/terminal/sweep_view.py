@@ -189,7 +189,7 @@ class SweepView:
 
     def _line_of_progress(self) -> str:
         if math.isnan(self._first_step) and self.ended == self._before:
-            waited = duration(time.monotonic() - self._began)
+            waited = _whole(time.monotonic() - self._began)
             return f"sweep        waiting for workers and for the original and the reference, {waited}"
         counts = Counter(record.status for record in self.records)
         others = [
@@ -204,7 +204,7 @@ class SweepView:
         elapsed = time.monotonic() - self._first_step
         if elapsed > 0:
             rate = f"{self._gradients / elapsed:.1f} gradients per second"
-            yield f"time         {duration(elapsed)}, {self._remaining(elapsed)} left, {rate}"
+            yield f"time         {_whole(elapsed)}, {self._remaining(elapsed)} left, {rate}"
         finished = [record for record in self.records if record.status is Status.FINISHED]
         for objective in self.objectives:
             known = [t for t in finished if math.isfinite(t.measures.get(objective.metric, math.nan))]
@@ -226,4 +226,9 @@ class SweepView:
         done = self.ended - self._before
         if not done:
             return "unknown time"
-        return "about " + duration(elapsed / done * (self.total - self.ended))
+        return "about " + _whole(elapsed / done * (self.total - self.ended))
+
+
+def _whole(seconds: float) -> str:
+    """Return a time in whole seconds or more, which does not flicker."""
+    return f"{seconds:.0f} s" if seconds < 120 else duration(seconds)
