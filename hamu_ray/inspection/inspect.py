@@ -55,7 +55,7 @@ class Inspection:
         except ConfigError:
             raise
         except ValueError as error:
-            yield Finding("problem", first_line(error), True)
+            yield Finding("input", first_line(error), True)
 
     def _proposed(self, data: Data, request: Request) -> Iterator[Finding]:
         proposal = propose(name_of(data), self.model, data, self.machine, request, self.base)

@@ -26,8 +26,8 @@ CURVE = 24
 DESCRIBED = 44
 """Width of a trial's description where no terminal limits it."""
 
-NARROWEST = 12
-"""Minimum width of a trial's description."""
+NARROWEST, WIDEST = 12, 60
+"""Minimum and maximum width of a trial's description on a terminal."""
 
 STATUS_WIDTH = max(len(status) for status in Status)
 
@@ -163,7 +163,7 @@ class SweepView:
         if not self.console.is_terminal:
             return DESCRIBED
         others = self._margin + sum(self._widths) + 2 * len(self._widths) + 2 + STATUS_WIDTH
-        return max(NARROWEST, min(2 * DESCRIBED, self.console.width - others - 1))
+        return max(NARROWEST, min(WIDEST, self.console.width - others - 1))
 
     def _header(self) -> Iterator[str]:
         """Yield the lines with the columns' titles, a word per line."""

@@ -164,9 +164,9 @@ def test_images_of_different_sizes_are_resized(made: Path, tmp_path: Path) -> No
     ("model", "data", "start"),
     [
         ("vit", "tofu", "model    problem: {0} is a model of images, {1} has texts;"),
-        ("vit", "nowhere", "problem  problem: data: {1}: no such folder; check it"),
-        ("nowhere", "tofu", "problem  problem: model: {0}: no such folder;"),
-        ("vit", "animals/train/ant/0.png", "problem  problem: data: {1}: a file; put it into a folder"),
+        ("vit", "nowhere", "input    problem: data: {1}: no such folder; check it"),
+        ("nowhere", "tofu", "input    problem: model: {0}: no such folder;"),
+        ("vit", "animals/train/ant/0.png", "input    problem: data: {1}: a file; put it into a folder"),
     ],
 )
 def test_what_cannot_be_read_is_one_problem(model: str, data: str, start: str, made: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_hub_that_is_not_reached_is_a_problem(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("hamu_ray.tasks.hub.hub_answers", lambda: False)
     _, findings = inspected("someone/gated-model", None)
     assert problems(findings) == [
-        "problem  problem: model: the hub has no config.json of someone/gated-model, or is unreachable; check the name"
+        "input    problem: model: the hub has no config.json of someone/gated-model, or is unreachable; check the name"
     ]
 
 
