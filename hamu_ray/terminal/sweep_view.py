@@ -81,7 +81,6 @@ class SweepView:
             get_renderable=self._drawn,
             refresh_per_second=4,
             transient=True,
-            redirect_stderr=False,
         )
 
     @property
