@@ -30,7 +30,7 @@ from hamu_ray.results.recorded_run import provenance_tags
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import describe
 from hamu_ray.storage import StoragePath
-from hamu_ray.terminal.progress import SweepView
+from hamu_ray.terminal.sweep_view import SweepView
 from hamu_ray.tracking.client import COLOUR, COMMIT
 from hamu_ray.tracking.labels import labels_of
 from hamu_ray.tracking.outbox import Outbox, SentState

@@ -28,10 +28,10 @@ from hamu_ray.results.sweep_folders import (
     resumable_folder,
 )
 from hamu_ray.results.trial import Status, TrialRecord
-from hamu_ray.results.wording import runnable, shown
+from hamu_ray.results.wording import counted, runnable, shown
 from hamu_ray.storage import local_folder, remove_partial_files
 from hamu_ray.terminal.console import Console
-from hamu_ray.terminal.progress import SweepView
+from hamu_ray.terminal.sweep_view import SweepView
 from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.delivery import Delivery, OutboxSender
 from hamu_ray.tracking.outbox import Outbox
@@ -103,15 +103,19 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
             for place in (folder, *(folder / TRIALS).glob("*/")):
                 remove_partial_files(place)
         plan = plan_sweep(config, folder)
-        rehearse_runs(distinct_runs(config), plan.storage)
-        tracker = open_tracker(config)
+        with console.waiting("building the model, and opening MLflow"):
+            rehearse_runs(distinct_runs(config), plan.storage)
+            tracker = open_tracker(config)
         leave_job_folder()
         held.enter_context(space_noted(plan))
         patience = plan.config.search.wait_for_nodes
+        starting = held.enter_context(ExitStack())
+        starting.enter_context(console.waiting("starting Ray, or connecting to it"))
         with (
             connected(plan.groups, str(plan.storage), console.text, patience, RESUME),
             ExitStack() as running,
         ):
+            starting.close()
             if not resumed:
                 make_folder(folder, config)
                 hold(config, folder, held)
@@ -122,12 +126,13 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
             sender = OutboxSender(delivery, tracker.send_seconds)
             records, usage = run_trials(plan, outbox, console, is_kept)
         status = Status.FINISHED if is_complete(plan, records) else Status.INTERRUPTED
-        summary = leave_result(plan, outbox, records, status)
         if usage.at_once:
             outbox.log_metrics(plan.name, {"sweep_seconds": usage.seconds, "busy_share": usage.share})
-        if status is Status.FINISHED:
-            leave_items(plan, outbox, summary)
-        waiting = sender.close()
+        with console.waiting("writing the front, measuring its examples, and sending records to MLflow"):
+            summary = leave_result(plan, outbox, records, status)
+            if status is Status.FINISHED:
+                leave_items(plan, outbox, summary)
+            waiting = sender.close()
         print_result(summary, plan.folder, tracker, console)
         print_remarks(usage, delivery, waiting, sender.obstacle, console)
         report = None if waiting else try_report(plan.folder, tracker, delivery.runs[plan.name], console)
@@ -228,15 +233,15 @@ def run_trials(
     Returns the records of all trials, interrupted ones last, and how the time was used.
     """
     limit = ConcurrencyLimit(plan.groups, plan.concurrent)
-    console.print(
-        f"sweep {plan.config.name}: {plan.trials} trials, {limit()} at a time with {plan.config.workers.count} workers "
-        f"each; results in {shown(plan.folder)}"
-        + ("" if plan.results == plan.folder else f", models in {plan.results}")
+    size = f"{counted(plan.trials, 'trial')}, {limit()} at a time with {counted(plan.config.workers.count, 'worker')}"
+    places = {"results": shown(plan.folder)} | (
+        {} if plan.results == plan.folder else {"models": str(plan.results)}
     )
+    console.fields({"sweep": f"{plan.config.name}: {size} each", **places})
     if plan.records:
         console.print(f"resumed: {len(plan.records)} trials have already ended")
     pool = start_pool(str(plan.storage), plan.name, plan.concurrent, plan.remaining, plan.largest_group)
-    with SweepView(console, plan.trials, len(plan.records), plan.objectives) as view, gpu_time() as gpus:
+    with SweepView(console, plan.trials, plan.records, plan.objectives) as view, gpu_time() as gpus:
         view.several_nodes = len(usable_nodes()) > 1
         listener = SweepListener(plan, outbox, pool, view)
         if plan.remaining:
