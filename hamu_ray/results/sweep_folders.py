@@ -140,7 +140,10 @@ def newest_unfinished(config: SweepConfig, local: Path, log: Callable[[str], Non
 
 
 def _unfinished(config: SweepConfig, local: Path) -> Iterator[tuple[Path, str | None]]:
-    """Yield the folders of the sweeps with a name that have trials left, newest first, and what differs in each."""
+    """Yield the folders of the sweeps with a name that have trials left, newest first, and what differs in each.
+
+    Those in the storage alone are copied to be read, one by one until the caller has found one.
+    """
     for folder in _of_name(config, local):
         with _as_copied(config, folder) as place:
             left = has_something_left(place)
@@ -188,17 +191,14 @@ def restore_folder(config: SweepConfig, folder: Path) -> None:
 
 
 def _of_name(config: SweepConfig, local: Path) -> Iterator[Path]:
-    """Yield the folders of the sweeps with a configuration's name, newest first.
-
-    Of those that are in the storage alone, only the newest is considered, because it has to be copied.
-    """
-    here = [folder for folder in newest_first(local / SWEEPS) if _is_of_name(config.name, folder.name)]
-    names = {folder.name for folder in here}
-    elsewhere = [mirror for mirror in _mirrors(config) if mirror.name not in names]
-    newest = max(elsewhere, key=lambda mirror: (_started(mirror), mirror.name), default=None)
-    places: list[StoragePath] = [*here]
-    if newest is not None and (newest / SWEEP_FILE).is_file():
-        places.append(newest)
+    """Yield the folders of the sweeps with a configuration's name, newest first, also of those in the storage alone."""
+    places: list[StoragePath] = [
+        folder for folder in newest_first(local / SWEEPS) if _is_of_name(config.name, folder.name)
+    ]
+    names = {folder.name for folder in places}
+    places += [
+        mirror for mirror in _mirrors(config) if mirror.name not in names and (mirror / SWEEP_FILE).is_file()
+    ]
     for place in sorted(places, key=_order, reverse=True):
         yield local / SWEEPS / place.name
 
