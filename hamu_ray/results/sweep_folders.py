@@ -1,12 +1,13 @@
 """The folders of sweeps: their names, the newest one, and which can be resumed."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import yaml
 
@@ -154,9 +155,18 @@ def _unfinished(config: SweepConfig, local: Path) -> Iterator[tuple[Path, str | 
 
 def changed_key(config: SweepConfig, folder: Path) -> str | None:
     """Return the first key in which a sweep's configuration differs from a given one; None if it can be resumed."""
-    earlier, now = load_sweep(folder / SWEEP_FILE).whole, config.whole
-    keys = (earlier.keys() | now.keys()) - {"tracking", "storage"}
+    earlier, now = (resumed_keys(whole) for whole in (load_sweep(folder / SWEEP_FILE).whole, config.whole))
+    keys = earlier.keys() | now.keys()
     return next((key for key in sorted(keys) if earlier.get(key) != now.get(key)), None)
+
+
+def resumed_keys(whole: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a sweep's configuration without what may change when it is resumed."""
+    search = {key: value for key, value in whole["search"].items() if key != "gpu_hours"}
+    return {
+        **{key: value for key, value in whole.items() if key not in ("tracking", "storage")},
+        "search": search,
+    }
 
 
 @contextmanager

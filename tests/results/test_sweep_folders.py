@@ -221,6 +221,8 @@ def test_an_edited_configuration_starts_anew_on_request(tmp_path: Path) -> None:
     assert said == [f"{folder} is not resumed: search differs in its sweep.yaml"]
     with pytest.raises(ConfigError, match=r"^--resume: search differs from "):
         resumable_folder(edited, tmp_path)
+    more = config_of(search={"gpu_hours": 5})
+    assert resumable_folder(more, tmp_path) == folder, "a budget may be raised"
     second = started(edited, tmp_path)
     assert newest_unfinished(edited, tmp_path, pytest.fail) == second
     assert newest_unfinished(earlier, tmp_path, said.append) == folder
