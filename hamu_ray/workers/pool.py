@@ -200,7 +200,8 @@ class Pool:
     def _close_surplus(self) -> None:
         """Close idle slots that no remaining trial needs, so that their nodes can be released."""
         surplus = max(len(self._entries) - self._trials, 0)
-        for entry in [entry for entry in self._entries if entry.trial is None][:surplus]:
+        idle = [entry for entry in self._entries if entry.trial is None]
+        for entry in sorted(idle, key=lambda entry: trials_beside(entry, self._entries))[:surplus]:
             entry.slot.close.remote()
             self._entries.remove(entry)
 
@@ -234,7 +235,12 @@ class Pool:
         return self._idle(workers) or self._new(workers) if self._queue[0] is ticket else None
 
     def _idle(self, workers: WorkersConfig) -> Entry | None:
-        return next((e for e in reversed(self._entries) if e.workers == workers and e.trial is None), None)
+        """Return the idle slot with the most trials on its nodes, so that the last trials share few nodes.
+
+        Of several, the most recently used.
+        """
+        idle = [e for e in reversed(self._entries) if e.workers == workers and e.trial is None]
+        return max(idle, key=lambda entry: trials_beside(entry, self._entries), default=None)
 
     def _held(self, trial: str) -> Entry | None:
         return next((e for e in self._entries if e.trial == trial), None)
@@ -256,6 +262,12 @@ class Pool:
         slot = start_slot(workers, self._storage, f"{self._name}-slot-{self._started}")
         self._entries = [*kept, Entry(slot, workers)]
         return self._entries[-1]
+
+
+def trials_beside(entry: Entry, entries: Sequence[Entry]) -> int:
+    """Return how many trials other slots run on the nodes of a slot."""
+    others = (other for other in entries if other is not entry and other.trial is not None)
+    return sum(not set(other.nodes).isdisjoint(entry.nodes) for other in others)
 
 
 async def leave(slot: ActorHandle, deadline: float) -> None:
