@@ -20,7 +20,7 @@ from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
 from ray.actor import ActorHandle
 from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.autoscaler.v2.utils import is_autoscaler_v2
-from ray.core.generated import autoscaler_pb2
+from ray.core.generated.autoscaler_pb2 import DrainNodeReason  # type: ignore[attr-defined]  # made by protoc
 from ray.experimental.internal_kv import _internal_kv_get
 
 HEAD_NODE: Mapping[str, float] = {HEAD_NODE_RESOURCE_NAME: 0.0001}
@@ -120,10 +120,10 @@ def drain_this_node(message: str, deadline: float) -> bool:
 
     Returns whether that was accepted. The command `ray drain-node` does the same; there is no public function.
     """
-    client = ray._private.worker.global_worker.gcs_client
+    worker: Any = ray._private.worker.global_worker
     node = ray.get_runtime_context().get_node_id()
-    reason = autoscaler_pb2.DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
-    accepted, _ = client.drain_node(node, reason, message, int(deadline * 1000))
+    reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+    accepted, _ = worker.gcs_client.drain_node(node, reason, message, int(deadline * 1000))
     return bool(accepted)
 
 
