@@ -60,7 +60,7 @@ def check_run(run: RunConfig, source: str) -> None:
 
 
 def check_sweep(config: SweepConfig, source: str) -> None:
-    """Check a sweep's objectives and environment, and every forget set and given model of its space.
+    """Check a sweep's objectives, budget and environment, and every forget set and given model of its space.
 
     Raises:
         ConfigError: One line with the file, the key and the remedy.
@@ -72,6 +72,11 @@ def check_sweep(config: SweepConfig, source: str) -> None:
                 f"{source}: search.objectives.{number}.metric: the {config.data.task} task has no metric "
                 f"{objective.metric}; {nearest(objective.metric, known)}"
             )
+    if config.search.gpu_hours and not any(run.workers.gpus for run in config.variants("workers.")):
+        raise ConfigError(
+            f"{source}: search.gpu_hours: {config.search.gpu_hours:g}, but no worker has a GPU; give workers.gpus, or "
+            "limit search.time_budget"
+        )
     _check(distinct_runs(config), config.methods, source)
 
 

@@ -12,6 +12,7 @@ from tempfile import gettempdir
 
 import ray
 
+from hamu_ray.config.run import WorkersConfig
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.preflight import RAY_JOB, distinct_runs
@@ -36,6 +37,7 @@ from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.delivery import Delivery, OutboxSender
 from hamu_ray.tracking.outbox import Outbox
 from hamu_ray.tracking.ui_views import view_of
+from hamu_ray.tuning.budget import GpuBudget
 from hamu_ray.tuning.finish import leave_items, leave_result
 from hamu_ray.tuning.listener import SweepListener, Usage
 from hamu_ray.tuning.plan import SweepPlan, plan_sweep
@@ -112,7 +114,7 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
         starting = held.enter_context(ExitStack())
         starting.enter_context(console.waiting("starting Ray, or connecting to it"))
         with (
-            connected(plan.groups, str(plan.storage), console.text, patience, RESUME),
+            connected(groups_to_start(plan), str(plan.storage), console.text, patience, RESUME),
             ExitStack() as running,
         ):
             starting.close()
@@ -135,6 +137,8 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
             waiting = sender.close()
         print_result(summary, plan.folder, tracker, console)
         print_remarks(usage, delivery, waiting, sender.obstacle, console)
+        if status is Status.FINISHED and len(records) < plan.trials:
+            print_budget(plan, records, console)
         report = None if waiting else try_report(plan.folder, tracker, delivery.runs[plan.name], console)
         if status is Status.INTERRUPTED:
             console.print("interrupted; to resume, repeat the command with --resume")
@@ -163,6 +167,29 @@ def print_remarks(usage: Usage, delivery: Delivery, waiting: int, obstacle: str,
             + runnable(f"python -m hamu_ray.report {shown(delivery.folder)}"),
             markup=False,
         )
+
+
+def print_budget(plan: SweepPlan, records: Sequence[TrialRecord], console: Console) -> None:
+    """Print why a sweep ended before its last trial, and how it continues."""
+    search, left = (
+        plan.config.search,
+        f"{plan.trials - len(records)} of {plan.trials} trials have not started",
+    )
+    budget = GpuBudget(search.gpu_hours, records)
+    if search.gpu_hours is not None and budget.affordable() < 1:
+        console.print(
+            f"budget   {budget.hours:.3g} of search.gpu_hours {search.gpu_hours:g} are used, and another trial may "
+            f"exceed it: {left}; a larger search.gpu_hours and --resume continue"
+        )
+    else:
+        console.print(
+            f"budget   search.time_budget of {search.time_budget} s is over: {left}; --resume continues"
+        )
+
+
+def groups_to_start(plan: SweepPlan) -> Sequence[WorkersConfig]:
+    """Return the worker groups for which the cluster needs room: none if no trial may start."""
+    return plan.groups if GpuBudget(plan.config.search.gpu_hours, plan.records).affordable() >= 1 else ()
 
 
 def folder_to_resume(
@@ -244,8 +271,11 @@ def run_trials(
     with SweepView(console, plan.trials, plan.records, plan.objectives) as view, gpu_time() as gpus:
         view.several_nodes = len(usable_nodes()) > 1
         listener = SweepListener(plan, outbox, pool, view)
-        if plan.remaining:
-            tune_trials(plan, UnlearningSearch(plan, limit, is_kept), listener, pool)
+        if remaining := listener.remaining():
+            ray.get(pool.set_remaining.remote(remaining))
+            tune_trials(
+                plan, UnlearningSearch(plan, limit, is_kept, listener.budget.affordable), listener, pool
+            )
         interrupted = listener.interrupt()
     listener.usage.gpu_seconds_held = gpus.seconds
     ray.wait([pool.close.remote()], timeout=CLOSE_SECONDS)
@@ -254,9 +284,11 @@ def run_trials(
 
 
 def is_complete(plan: SweepPlan, records: Sequence[TrialRecord]) -> bool:
-    """Return whether a sweep is complete: no trial was interrupted, and all have run or the time budget is spent."""
+    """Return whether a sweep is complete: no trial was interrupted, and all have run or a budget is spent."""
     interrupted = any(record.status is Status.INTERRUPTED for record in records)
-    return not interrupted and (len(records) == plan.trials or plan.config.search.time_budget is not None)
+    search = plan.config.search
+    limited = search.time_budget is not None or search.gpu_hours is not None
+    return not interrupted and (len(records) == plan.trials or limited)
 
 
 def try_report(folder: Path, tracker: MlflowTracker, run_id: str, console: Console) -> Path | None:
