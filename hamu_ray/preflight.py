@@ -60,7 +60,7 @@ def check_run(run: RunConfig, source: str) -> None:
 
 
 def check_sweep(config: SweepConfig, source: str) -> None:
-    """Check a sweep's objectives and environment, and every forget set and given model of its space.
+    """Check a sweep's objectives, constraints and environment, and every forget set and given model of its space.
 
     Raises:
         ConfigError: One line with the file, the key and the remedy.
@@ -71,6 +71,12 @@ def check_sweep(config: SweepConfig, source: str) -> None:
             raise ConfigError(
                 f"{source}: search.objectives.{number}.metric: the {config.data.task} task has no metric "
                 f"{objective.metric}; {nearest(objective.metric, known)}"
+            )
+    for metric in config.search.constraints:
+        if metric not in known:
+            raise ConfigError(
+                f"{source}: search.constraints.{metric}: the {config.data.task} task has no such metric; "
+                f"{nearest(metric, known)}"
             )
     _check(distinct_runs(config), config.methods, source)
 

@@ -1,8 +1,10 @@
 """The search of a space: algorithm, number of trials, objectives, and pruning."""
 
+import math
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from hamu_ray.config.schema import Section
 
@@ -17,6 +19,47 @@ class Objective(Section):
     def maximise(self) -> bool:
         """Whether higher values are better."""
         return self.mode == "max"
+
+
+class MetricBounds(Section):
+    """The range in which a metric of the unlearned model must be."""
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _some_range(self) -> "MetricBounds":
+        if self.min is None and self.max is None:
+            raise ValueError("give min, max, or both")
+        if self.min is not None and self.max is not None and not self.min <= self.max:
+            raise ValueError(f"min must not be above max, found {self.min:g} and {self.max:g}")
+        return self
+
+    def violations(self, value: float) -> dict[str, float]:
+        """Return by how much a value misses each bound, relative to the bound; zero or less if it meets it.
+
+        NaN misses every bound by 1, as 0 misses a minimum.
+        """
+        bounds = ((">=", self.min, 1.0), ("<=", self.max, -1.0))
+        return {
+            f"{sign} {bound:g}": 1.0 if math.isnan(value) else side * (bound - value) / (abs(bound) or 1.0)
+            for sign, bound, side in bounds
+            if bound is not None
+        }
+
+
+def violations(constraints: Mapping[str, MetricBounds], metrics: Mapping[str, float]) -> dict[str, float]:
+    """By how much a model misses each constraint, such as `retain_utility >= 0.9`; not above 0 if it meets it."""
+    return {
+        f"{metric} {bound}": missing
+        for metric, bounds in constraints.items()
+        for bound, missing in bounds.violations(metrics.get(metric, math.nan)).items()
+    }
+
+
+def missed(constraints: Mapping[str, MetricBounds], metrics: Mapping[str, float]) -> list[str]:
+    """Return the constraints that a model does not meet."""
+    return [text for text, missing in violations(constraints, metrics).items() if missing > 0]
 
 
 FORGET_QUALITY = "forget_quality"
@@ -61,6 +104,10 @@ class SearchConfig(Section):
     """
     pruning: PruningConfig | None = None
     """Null runs every trial to its end."""
+    constraints: dict[str, MetricBounds] = Field(default_factory=dict)
+    """Ranges of metrics in which a trial must end to be on the front: `{retain_utility: {min: 0.9}, mia_auc: {max:
+    0.55}}`. The search algorithm prefers trials that meet them.
+    """
     objectives: Annotated[tuple[Objective, Objective], Field(strict=False)] = DEFAULT_OBJECTIVES
 
     @field_validator("objectives")

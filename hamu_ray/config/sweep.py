@@ -83,9 +83,15 @@ class SweepConfig(RunConfig):
                     f"space.{path}: none of the sweep's methods ({', '.join(self.methods)}) uses it; remove it"
                     + self._other_remedy(path)
                 )
-        if self.lacks_forget_losses and any(o.metric == FORGET_QUALITY for o in self.search.objectives):
+        using = {
+            "constraints": [*self.search.constraints],
+            "objectives": [o.metric for o in self.search.objectives],
+        }
+        for key in (
+            key for key, metrics in using.items() if FORGET_QUALITY in metrics and self.lacks_forget_losses
+        ):
             raise ValueError(
-                f"search.objectives: {FORGET_QUALITY} needs a reference, and there is none; use "
+                f"search.{key}: {FORGET_QUALITY} needs a reference, and there is none; use "
                 "forget_accuracy_quality, which assumes a forget accuracy of 0 for it, or "
                 "reference.source train or path"
             )

@@ -122,7 +122,7 @@ class Hyperparameters:
         return "tensor"
 
     @property
-    def infeasible(self) -> Infeasible:
+    def outside_constraints(self) -> Infeasible:
         """What happens in a block whose constraint cannot be met."""
         return "best_effort"
 

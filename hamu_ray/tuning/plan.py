@@ -64,6 +64,11 @@ class SweepPlan:
         return first.metric, second.metric
 
     @property
+    def watched(self) -> tuple[str, ...]:
+        """The names of the metrics that the search uses: of the objectives and of the constraints."""
+        return tuple(dict.fromkeys((*self.metrics, *self.config.search.constraints)))
+
+    @property
     def concurrent(self) -> int | None:
         """Maximum number of concurrent trials; None for as many as fit the cluster."""
         return self.config.search.concurrent

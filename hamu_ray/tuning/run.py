@@ -28,7 +28,7 @@ from hamu_ray.results.sweep_folders import (
     resumable_folder,
 )
 from hamu_ray.results.trial import Status, TrialRecord
-from hamu_ray.results.wording import runnable, shown
+from hamu_ray.results.wording import counted, runnable, shown
 from hamu_ray.storage import local_folder, remove_partial_files
 from hamu_ray.terminal.console import Console
 from hamu_ray.terminal.progress import SweepView
@@ -120,9 +120,9 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
             outbox, delivery = Outbox(plan.folder), Delivery(plan.folder, tracker, tracker.store)
             start_tracking(plan, outbox)
             sender = OutboxSender(delivery, tracker.send_seconds)
-            records, usage = run_trials(plan, outbox, console, is_kept)
-        status = Status.FINISHED if is_complete(plan, records) else Status.INTERRUPTED
-        summary = leave_result(plan, outbox, records, status)
+            records, usage, is_budget_spent = run_trials(plan, outbox, console, is_kept)
+        status, reason = ending(plan, records, is_budget_spent)
+        summary = leave_result(plan, outbox, records, status, reason)
         if usage.at_once:
             outbox.log_metrics(plan.name, {"sweep_seconds": usage.seconds, "busy_share": usage.share})
         if status is Status.FINISHED:
@@ -133,6 +133,8 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
         report = None if waiting else try_report(plan.folder, tracker, delivery.runs[plan.name], console)
         if status is Status.INTERRUPTED:
             console.print("interrupted; to resume, repeat the command with --resume")
+        elif reason:
+            console.print(f"{reason}; to run the others, repeat the command with --resume")
     finished = sum(record.status is Status.FINISHED for record in records)
     return SweepEnd(plan.folder, status, finished, report)
 
@@ -222,10 +224,11 @@ def start_tracking(plan: SweepPlan, outbox: Outbox) -> None:
 
 def run_trials(
     plan: SweepPlan, outbox: Outbox, console: Console, is_kept: Callable[[], bool]
-) -> tuple[list[TrialRecord], Usage]:
+) -> tuple[list[TrialRecord], Usage, bool]:
     """Run the trials that have no record yet; ``is_kept`` returns whether the folder is copied to the storage.
 
-    Returns the records of all trials, interrupted ones last, and how the time was used.
+    Returns the records of all trials, interrupted ones last, how the time was used, and whether the time budget ended
+    the search.
     """
     limit = ConcurrencyLimit(plan.groups, plan.concurrent)
     console.print(
@@ -239,19 +242,29 @@ def run_trials(
     with SweepView(console, plan.trials, len(plan.records), plan.objectives) as view, gpu_time() as gpus:
         view.several_nodes = len(usable_nodes()) > 1
         listener = SweepListener(plan, outbox, pool, view)
+        search = UnlearningSearch(plan, limit, is_kept)
         if plan.remaining:
-            tune_trials(plan, UnlearningSearch(plan, limit, is_kept), listener, pool)
+            tune_trials(plan, search, listener, pool)
         interrupted = listener.interrupt()
     listener.usage.gpu_seconds_held = gpus.seconds
     ray.wait([pool.close.remote()], timeout=CLOSE_SECONDS)
     ray.kill(pool)
-    return [*read_records(plan.folder), *interrupted], listener.usage
+    return [*read_records(plan.folder), *interrupted], listener.usage, search.is_budget_spent
 
 
-def is_complete(plan: SweepPlan, records: Sequence[TrialRecord]) -> bool:
-    """Return whether a sweep is complete: no trial was interrupted, and all have run or the time budget is spent."""
-    interrupted = any(record.status is Status.INTERRUPTED for record in records)
-    return not interrupted and (len(records) == plan.trials or plan.config.search.time_budget is not None)
+def ending(plan: SweepPlan, records: Sequence[TrialRecord], is_budget_spent: bool) -> tuple[Status, str]:
+    """Return how a sweep has ended, and why where trials are left to run.
+
+    A sweep whose time budget is spent has finished, unless one of its running trials was interrupted.
+    """
+    if any(record.status is Status.INTERRUPTED for record in records):
+        return Status.INTERRUPTED, ""
+    if len(records) == plan.trials:
+        return Status.FINISHED, ""
+    if not is_budget_spent:
+        return Status.INTERRUPTED, ""
+    ran = f"{len(records)} of {counted(plan.trials, 'trial')} have run"
+    return Status.FINISHED, f"search.time_budget of {plan.config.search.time_budget:g} s is spent: {ran}"
 
 
 def try_report(folder: Path, tracker: MlflowTracker, run_id: str, console: Console) -> Path | None:

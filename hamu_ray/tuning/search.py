@@ -15,7 +15,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from hamu_ray.config.search import SearchConfig
+from hamu_ray.config.search import SearchConfig, violations
 from hamu_ray.config.space import Domain, Scalar
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.durable.sealed import Damaged
@@ -66,6 +66,8 @@ class UnlearningSearch(Searcher):
         self._plan = plan
         self._limit = limit
         self._is_kept = is_kept
+        self.is_budget_spent = False
+        """Whether the time budget ended the search before all trials were started."""
         self._deadline = time.monotonic() + (plan.config.search.time_budget or math.inf)
         self._peers = cells_but_for_the_seed(plan.cells)
         self._log, self._known = open_log(plan)
@@ -74,8 +76,7 @@ class UnlearningSearch(Searcher):
         self._running: dict[str, int] = {}
         self._ends: dict[int, tuple[Status, list[float]]] = {}
         for record in plan.records:
-            values = [record.measures.get(metric, math.nan) for metric in plan.metrics]
-            self._end(int(record.trial_id), record.status, values)
+            self._end(int(record.trial_id), record.status, record.measures)
         self._waiting = deque(number for number in range(plan.trials) if number not in self._ends)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -89,6 +90,7 @@ class UnlearningSearch(Searcher):
         running trials go on.
         """
         if time.monotonic() > self._deadline:
+            self.is_budget_spent = True
             return cast("dict[str, Any]", Searcher.FINISHED)  # Tune's annotation leaves it out
         if len(self._running) >= self._limit():
             return None
@@ -103,8 +105,7 @@ class UnlearningSearch(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """Record a trial's end."""
         found = {} if error or result is None else result
-        values = [found.get(metric, math.nan) for metric in self._plan.metrics]
-        self._end(self._running.pop(trial_id), found.get(STATUS, Status.FAILED), values)
+        self._end(self._running.pop(trial_id), found.get(STATUS, Status.FAILED), found)
 
     def save(self, checkpoint_path: str) -> None:
         """No-op: the studies and the records contain the state."""
@@ -116,7 +117,7 @@ class UnlearningSearch(Searcher):
         """Return the values of a trial, sampled now unless another trial has the same sample."""
         sample, cell = divmod(number, len(self._plan.cells))
         study = self._with_sample(cell, sample)
-        sampled = study.trials[sample].params
+        sampled = study.get_trials(deepcopy=False)[sample].params
         values = dict(self._plan.cells[cell]) | {
             path: sampled[name]
             for path, domains in self._plan.config.space.items()
@@ -128,7 +129,7 @@ class UnlearningSearch(Searcher):
     def _with_sample(self, cell: int, sample: int) -> optuna.Study:
         """Return a cell's study, in which this sample and those before it are drawn."""
         study = self._study(self._peers[cell][0])
-        for number in range(len(study.trials), sample + 1):
+        for number in range(len(study.get_trials(deepcopy=False)), sample + 1):
             self._draw(study, cell, number)
         return study
 
@@ -143,21 +144,30 @@ class UnlearningSearch(Searcher):
                 study.enqueue_trial(sampled_names(config, parameters))
             suggest(study.ask(), config, cells[cell])
 
-    def _end(self, number: int, status: Status, values: list[float]) -> None:
+    def _end(self, number: int, status: Status, measures: Mapping[str, float]) -> None:
         """Record a trial's end, and report the sample to its study once all of its trials have ended."""
-        self._ends[number] = status, values
+        watched = self._plan.watched
+        self._ends[number] = status, [measures.get(metric, math.nan) for metric in watched]
         sample, cell = divmod(number, len(self._plan.cells))
         ends = [self._ends.get(sample * len(self._plan.cells) + other) for other in self._peers[cell]]
         over = [end for end in ends if end is not None]
         if len(over) < len(ends):
             return
-        means = np.mean([values for _, values in over], axis=0)
-        good = bool(np.isfinite(means).all())
+        means = dict(zip(watched, np.mean([values for _, values in over], axis=0).tolist(), strict=True))
+        values = [means[metric] for metric in self._plan.metrics]
+        good = bool(np.isfinite(values).all())
         failed = any(status == Status.FAILED for status, _ in over)
         # Samplers avoid regions with pruned trials and ignore failures. A collapse is due to the hyperparameters.
         state = TrialState.COMPLETE if good else TrialState.FAIL if failed else TrialState.PRUNED
         study = self._with_sample(cell, sample)
-        study.tell(sample, means.tolist() if good else None, state, skip_if_finished=True)
+        trial = study.get_trials(deepcopy=False)[sample]
+        if trial.state.is_finished():
+            return
+        with self._log.transaction():
+            # Without metrics, too: TPE would otherwise prefer a collapsed trial to one that is just below the floor.
+            for constraint, missing in violations(self._plan.config.search.constraints, means).items():
+                optuna.Trial(study, trial._trial_id).set_constraint(constraint, missing)
+            study.tell(sample, values if good else None, state)
 
     def _study(self, cell: int) -> optuna.Study:
         """Return the study of a cell, which it shares with cells that differ only in the seed."""

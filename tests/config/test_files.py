@@ -155,6 +155,14 @@ from hamu_ray.config.sources.files import ConfigError, load_run, load_sweep
             "search.objectives: expected 2 values, found [{'metric': 'a'}]",
         ),
         (
+            "search: {constraints: {retain_utility: {}}}",
+            "search.constraints.retain_utility: give min, max, or both",
+        ),
+        (
+            "search: {constraints: {retain_utility: {min: 0.9, max: 0.5}}}",
+            "search.constraints.retain_utility: min must not be above max, found 0.9 and 0.5",
+        ),
+        (
             "search: {objectives: [{metric: a}, {metric: a}]}",
             "search.objectives: need two different metrics, found a twice",
         ),
