@@ -84,7 +84,8 @@ WAIT_FOR_NODES = 600.0
 class SearchConfig(Section):
     """How the space is searched."""
 
-    algorithm: Literal["random", "grid", "tpe", "nsga2", "gp"] = "tpe"
+    algorithm: Literal["auto", "random", "grid", "tpe", "nsga2", "gp"] = "tpe"
+    """`auto` chooses by the number of samples, the kinds of keys and the concurrency, and says which and why."""
     samples: Annotated[int, Field(ge=1)] = 1
     """Trials per grid cell (one cell without grids); each cell is searched independently.
 
@@ -116,3 +117,8 @@ class SearchConfig(Section):
         if objectives[0].metric == objectives[1].metric:
             raise ValueError(f"need two different metrics, found {objectives[0].metric} twice")
         return objectives
+
+    def keys_with(self, metric: str) -> list[str]:
+        """Return the keys that name a metric."""
+        named = {"objectives": [one.metric for one in self.objectives], "constraints": [*self.constraints]}
+        return [key for key, metrics in named.items() if metric in metrics]

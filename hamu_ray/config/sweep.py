@@ -83,17 +83,10 @@ class SweepConfig(RunConfig):
                     f"space.{path}: none of the sweep's methods ({', '.join(self.methods)}) uses it; remove it"
                     + self._other_remedy(path)
                 )
-        using = {
-            "constraints": [*self.search.constraints],
-            "objectives": [o.metric for o in self.search.objectives],
-        }
-        for key in (
-            key for key, metrics in using.items() if FORGET_QUALITY in metrics and self.lacks_forget_losses
-        ):
+        for key in self.search.keys_with(FORGET_QUALITY) if self.lacks_forget_losses else ():
             raise ValueError(
-                f"search.{key}: {FORGET_QUALITY} needs a reference, and there is none; use "
-                "forget_accuracy_quality, which assumes a forget accuracy of 0 for it, or "
-                "reference.source train or path"
+                f"search.{key}: {FORGET_QUALITY} needs a reference, and there is none; use forget_accuracy_quality, "
+                "which assumes a forget accuracy of 0 for it, or reference.source train or path"
             )
         cells = math.prod(len(values) for values in self._grids.values())
         if cells > MAX_CELLS:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from hamu_ray.config.run import WorkersConfig
@@ -12,6 +13,7 @@ from hamu_ray.results.folder import SWEEPS, read_records
 from hamu_ray.results.pruning import ReferenceCurves
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.storage import StoragePath, storage_path
+from hamu_ray.tuning.algorithm import Choice, choose
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,11 @@ class SweepPlan:
     def watched(self) -> tuple[str, ...]:
         """The names of the metrics that the search uses: of the objectives and of the constraints."""
         return tuple(dict.fromkeys((*self.metrics, *self.config.search.constraints)))
+
+    @cached_property
+    def choice(self) -> Choice:
+        """The search algorithm, and why `auto` chose it."""
+        return choose(self.config, self.cells)
 
     @property
     def concurrent(self) -> int | None:

@@ -36,8 +36,10 @@ def preview(
     console.print(f"sweep      {config.name}")
     console.print(
         f"trials     {plan.trials} ({len(plan.cells)} cells of the grids x "
-        f"{config.search.samples} samples, {config.search.algorithm})"
+        f"{config.search.samples} samples, {plan.choice.algorithm})"
     )
+    if plan.choice.reason:
+        console.print(f"search     {plan.choice.algorithm}: {plan.choice.reason}", markup=False)
     console.print(f"objectives {', '.join(f'{o.mode} {o.metric}' for o in plan.objectives)}")
     console.print(f"workers    {workers.count} a trial, {workers.cpus:g} CPU{gpus} each")
     console.print("space")

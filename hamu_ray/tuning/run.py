@@ -215,7 +215,7 @@ def leave_job_folder() -> None:
 
 def start_tracking(plan: SweepPlan, outbox: Outbox) -> None:
     """Start the sweep's run, with its configuration and the views of its front."""
-    tags = {"algorithm": plan.config.search.algorithm, "began": time.time()}
+    tags = {"algorithm": plan.choice.algorithm, "began": time.time()}
     outbox.start_sweep(plan.name, plan.config.whole, tags)
     outbox.log_files(plan.name, [plan.folder / SWEEP_FILE])
     for sweep in (plan.name, None):
@@ -236,6 +236,8 @@ def run_trials(
         f"each; results in {shown(plan.folder)}"
         + ("" if plan.results == plan.folder else f", models in {plan.results}")
     )
+    if plan.choice.reason:
+        console.print(f"search {plan.choice.algorithm}: {plan.choice.reason}", markup=False)
     if plan.records:
         console.print(f"resumed: {len(plan.records)} trials have already ended")
     pool = start_pool(str(plan.storage), plan.name, plan.concurrent, plan.remaining, plan.largest_group)

@@ -15,13 +15,14 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from hamu_ray.config.search import SearchConfig, violations
+from hamu_ray.config.search import violations
 from hamu_ray.config.space import Domain, Scalar
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.durable.sealed import Damaged
 from hamu_ray.results.folder import STUDY_FILE
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.reader import read_sweep
+from hamu_ray.tuning.algorithm import make_sampler
 from hamu_ray.tuning.plan import SweepPlan
 from hamu_ray.tuning.study_log import StudyLog
 from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, STATUS
@@ -32,9 +33,6 @@ SEED = "seed"
 logger = logging.getLogger(__name__)
 
 DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
-
-MOST_RANDOM = 10
-"""Maximum number of initial random samples of a model-based algorithm; never more than half of all."""
 
 
 class UnlearningSearch(Searcher):
@@ -68,6 +66,7 @@ class UnlearningSearch(Searcher):
         self._is_kept = is_kept
         self.is_budget_spent = False
         """Whether the time budget ended the search before all trials were started."""
+        self._algorithm = plan.choice.algorithm
         self._deadline = time.monotonic() + (plan.config.search.time_budget or math.inf)
         self._peers = cells_but_for_the_seed(plan.cells)
         self._log, self._known = open_log(plan)
@@ -138,7 +137,8 @@ class UnlearningSearch(Searcher):
         config, cells = self._plan.config, self._plan.cells
         known = [self._known.get(sample * len(cells) + peer) for peer in self._peers[cell]]
         entropy = (config.search.seed, self._peers[cell][0], sample)
-        study.sampler = make_sampler(config.search, int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+        study.sampler = make_sampler(self._algorithm, config.search.samples, seed)
         with self._log.transaction():
             if parameters := next(filter(None, known), None):
                 study.enqueue_trial(sampled_names(config, parameters))
@@ -219,26 +219,6 @@ def cells_but_for_the_seed(cells: Sequence[Mapping[str, Scalar]]) -> list[list[i
     for i, key in enumerate(keys):
         peers.setdefault(key, []).append(i)
     return [peers[key] for key in keys]
-
-
-def make_sampler(search: SearchConfig, seed: int) -> optuna.samplers.BaseSampler:
-    """Return the Optuna sampler of a search algorithm."""
-    match search.algorithm:
-        case "tpe":
-            # Grouped: if the method is sampled too, each combination of hyperparameters has its own model.
-            return optuna.samplers.TPESampler(
-                seed=seed,
-                multivariate=True,
-                group=True,
-                constant_liar=True,
-                n_startup_trials=max(1, min(MOST_RANDOM, search.samples // 2)),
-            )
-        case "nsga2":
-            return optuna.samplers.NSGAIISampler(seed=seed)
-        case "gp":
-            return optuna.samplers.GPSampler(seed=seed)
-        case "random" | "grid":
-            return optuna.samplers.RandomSampler(seed=seed)
 
 
 def suggest(trial: optuna.Trial, config: SweepConfig, cell: Mapping[str, Scalar]) -> None:
