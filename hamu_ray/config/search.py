@@ -105,6 +105,8 @@ class SearchConfig(Section):
     """
     pruning: PruningConfig | None = None
     """Null runs every trial to its end."""
+    warm_start: str | None = None
+    """Folder of an earlier sweep whose trials the search algorithm knows from the start: those of the same problem."""
     constraints: dict[str, MetricBounds] = Field(default_factory=dict)
     """Ranges of metrics in which a trial must end to be on the front: `{retain_utility: {min: 0.9}, mia_auc: {max:
     0.55}}`. The search algorithm prefers trials that meet them.

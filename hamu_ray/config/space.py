@@ -58,6 +58,16 @@ class Domain(Section):
         listed = self.grid or self.choice
         return list(listed) if listed else list(self.uniform or self.loguniform or self.integers or ())
 
+    def contains(self, value: object) -> bool:
+        """Whether a value is one of the domain's."""
+        bounds = self.uniform or self.loguniform or self.integers
+        if bounds is None:
+            return value in self.examples
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return (
+            is_number and bounds[0] <= value <= bounds[1] and (self.integers is None or value == int(value))
+        )
+
     @property
     def kind(self) -> str:
         """The one field that is given, as in a file."""

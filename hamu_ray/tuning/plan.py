@@ -9,11 +9,12 @@ from hamu_ray.config.run import WorkersConfig
 from hamu_ray.config.search import Objective
 from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.results.folder import SWEEPS, read_records
+from hamu_ray.results.folder import STUDY_FILE, SWEEPS, read_records
 from hamu_ray.results.pruning import ReferenceCurves
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.storage import StoragePath, storage_path
 from hamu_ray.tuning.algorithm import Choice, choose
+from hamu_ray.tuning.warm_start import WarmStart, warm_start
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class SweepPlan:
     """Records of the trials that have already ended, if the sweep is resumed."""
     reference: ReferenceCurves | None
     """Initial curves with which running trials are compared for pruning; None without pruning."""
+
+    warm_start: WarmStart | None = None
+    """Trials of an earlier sweep that the search starts with; None without any, and if it has started before."""
 
     @property
     def name(self) -> str:
@@ -88,15 +92,17 @@ class SweepPlan:
 
 def plan_sweep(config: SweepConfig, folder: Path) -> SweepPlan:
     """Return the plan of a sweep in a folder, which need not exist yet."""
-    records = read_records(folder)
+    records, cells = read_records(folder), tuple(config.cells())
+    is_new = not (folder / STUDY_FILE).exists()  # a study keeps what it started with
     return SweepPlan(
         config=config,
         folder=folder,
         storage=storage_path(config.storage.path),
-        cells=tuple(config.cells()),
+        cells=cells,
         groups=worker_groups(config),
         records=tuple(records),
         reference=reference_curves(config, records),
+        warm_start=warm_start(config, cells) if config.search.warm_start and is_new else None,
     )
 
 

@@ -40,6 +40,8 @@ def preview(
     )
     if plan.choice.reason:
         console.print(f"search     {plan.choice.algorithm}: {plan.choice.reason}", markup=False)
+    if plan.warm_start:
+        console.print(f"warm start {plan.warm_start}", markup=False)
     console.print(f"objectives {', '.join(f'{o.mode} {o.metric}' for o in plan.objectives)}")
     console.print(f"workers    {workers.count} a trial, {workers.cpus:g} CPU{gpus} each")
     console.print("space")

@@ -238,6 +238,8 @@ def run_trials(
     )
     if plan.choice.reason:
         console.print(f"search {plan.choice.algorithm}: {plan.choice.reason}", markup=False)
+    if plan.warm_start:
+        console.print(f"warm start: {plan.warm_start}", markup=False)
     if plan.records:
         console.print(f"resumed: {len(plan.records)} trials have already ended")
     pool = start_pool(str(plan.storage), plan.name, plan.concurrent, plan.remaining, plan.largest_group)

@@ -22,13 +22,15 @@ from hamu_ray.results.durable.sealed import Damaged
 from hamu_ray.results.folder import STUDY_FILE
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.reader import read_sweep
+from hamu_ray.results.summary import SEED
 from hamu_ray.tuning.algorithm import make_sampler
 from hamu_ray.tuning.plan import SweepPlan
 from hamu_ray.tuning.study_log import StudyLog
 from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, STATUS
+from hamu_ray.tuning.warm_start import EarlierSample
 
-SEED = "seed"
-"""A grid of seeds repeats each sample; it has no studies of its own."""
+EARLIER = "earlier_trials"
+"""Attribute of a study's trials that are of an earlier sweep (`search.warm_start`): the names of its trials."""
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +74,13 @@ class UnlearningSearch(Searcher):
         self._log, self._known = open_log(plan)
         self._storage = JournalStorage(self._log)
         self._studies: dict[int, optuna.Study] = {}
+        self._warm: dict[int, int] = {}
         self._running: dict[str, int] = {}
+        self._earlier = by_study(plan, self._peers)
+        if self._earlier:
+            with self._log.transaction():  # a study file says that all studies have theirs
+                for cell in {peers[0] for peers in self._peers}:
+                    self._study(cell)
         self._ends: dict[int, tuple[Status, list[float]]] = {}
         for record in plan.records:
             self._end(int(record.trial_id), record.status, record.measures)
@@ -115,8 +123,7 @@ class UnlearningSearch(Searcher):
     def _parameters(self, number: int) -> dict[str, Scalar]:
         """Return the values of a trial, sampled now unless another trial has the same sample."""
         sample, cell = divmod(number, len(self._plan.cells))
-        study = self._with_sample(cell, sample)
-        sampled = study.get_trials(deepcopy=False)[sample].params
+        sampled = self._with_sample(cell, sample).params
         values = dict(self._plan.cells[cell]) | {
             path: sampled[name]
             for path, domains in self._plan.config.space.items()
@@ -125,12 +132,12 @@ class UnlearningSearch(Searcher):
         }
         return {path: values[path] for path in self._plan.config.in_order if path in values}
 
-    def _with_sample(self, cell: int, sample: int) -> optuna.Study:
-        """Return a cell's study, in which this sample and those before it are drawn."""
-        study = self._study(self._peers[cell][0])
-        for number in range(len(study.get_trials(deepcopy=False)), sample + 1):
+    def _with_sample(self, cell: int, sample: int) -> optuna.trial.FrozenTrial:
+        """Return a sample of a cell's study, in which it and those before it are drawn."""
+        study, first = self._study(self._peers[cell][0]), self._warm[self._peers[cell][0]]
+        for number in range(len(study.get_trials(deepcopy=False)) - first, sample + 1):
             self._draw(study, cell, number)
-        return study
+        return study.get_trials(deepcopy=False)[first + sample]
 
     def _draw(self, study: optuna.Study, cell: int, sample: int) -> None:
         """Draw a sample, or take its values from one of its trials if these are known."""
@@ -154,35 +161,55 @@ class UnlearningSearch(Searcher):
         if len(over) < len(ends):
             return
         means = dict(zip(watched, np.mean([values for _, values in over], axis=0).tolist(), strict=True))
-        values = [means[metric] for metric in self._plan.metrics]
-        good = bool(np.isfinite(values).all())
+        good = all(math.isfinite(means[metric]) for metric in self._plan.metrics)
         failed = any(status == Status.FAILED for status, _ in over)
         # Samplers avoid regions with pruned trials and ignore failures. A collapse is due to the hyperparameters.
         state = TrialState.COMPLETE if good else TrialState.FAIL if failed else TrialState.PRUNED
-        study = self._with_sample(cell, sample)
-        trial = study.get_trials(deepcopy=False)[sample]
-        if trial.state.is_finished():
-            return
-        with self._log.transaction():
-            # Without metrics, too: TPE would otherwise prefer a collapsed trial to one that is just below the floor.
-            for constraint, missing in violations(self._plan.config.search.constraints, means).items():
-                optuna.Trial(study, trial._trial_id).set_constraint(constraint, missing)
-            study.tell(sample, values if good else None, state)
+        trial, study = self._with_sample(cell, sample), self._studies[self._peers[cell][0]]
+        if not trial.state.is_finished():
+            with self._log.transaction():
+                self._tell(study, optuna.Trial(study, trial._trial_id), state, means)
+
+    def _tell(
+        self, study: optuna.Study, trial: optuna.Trial, state: TrialState, metrics: Mapping[str, float]
+    ) -> None:
+        """Report a sample's end and by how much it misses the constraints."""
+        # Without metrics, too: TPE would otherwise prefer a collapsed trial to one that is just below the floor.
+        for constraint, missing in violations(self._plan.config.search.constraints, metrics).items():
+            trial.set_constraint(constraint, missing)
+        values = [metrics[metric] for metric in self._plan.metrics] if state is TrialState.COMPLETE else None
+        study.tell(trial.number, values, state)
 
     def _study(self, cell: int) -> optuna.Study:
         """Return the study of a cell, which it shares with cells that differ only in the seed."""
         if cell not in self._studies:
-            self._studies[cell] = self._open_study(cell)
+            study = self._studies[cell] = self._open_study(cell)
+            self._warm[cell] = sum(EARLIER in trial.user_attrs for trial in study.get_trials(deepcopy=False))
         return self._studies[cell]
 
     def _open_study(self, cell: int) -> optuna.Study:
         name = f"{self._plan.config.name}/{cell}"
-        return optuna.create_study(
-            storage=self._storage,
-            study_name=name,
-            directions=[DIRECTIONS[objective.mode] for objective in self._plan.config.search.objectives],
-            load_if_exists=True,
-        )
+        is_new = name not in optuna.get_all_study_names(self._storage)
+        with self._log.transaction():
+            study = optuna.create_study(
+                storage=self._storage,
+                study_name=name,
+                directions=[DIRECTIONS[objective.mode] for objective in self._plan.objectives],
+                load_if_exists=True,
+            )
+            study.sampler = make_sampler("random", self._plan.config.search.samples, seed=0)
+            for sample in self._earlier.get(cell, ()) if is_new else ():
+                self._add(study, cell, sample)
+        return study
+
+    def _add(self, study: optuna.Study, cell: int, sample: EarlierSample) -> None:
+        """Add a sample of an earlier sweep to a study."""
+        study.enqueue_trial(sampled_names(self._plan.config, sample.parameters))
+        trial = study.ask()
+        suggest(trial, self._plan.config, self._plan.cells[cell])
+        trial.set_user_attr(EARLIER, list(sample.trials))
+        good = all(math.isfinite(sample.metrics.get(metric, math.nan)) for metric in self._plan.metrics)
+        self._tell(study, trial, TrialState.COMPLETE if good else TrialState.PRUNED, sample.metrics)
 
 
 def open_log(plan: SweepPlan) -> tuple[StudyLog, Mapping[int, Mapping[str, Scalar]]]:
@@ -200,6 +227,14 @@ def open_log(plan: SweepPlan) -> tuple[StudyLog, Mapping[int, Mapping[str, Scala
         logger.warning("%s; made again from the trials, the old one is %s", error, aside.name)
     started = read_sweep(plan.folder).trials
     return StudyLog(path), {int(trial.trial_id): trial.parameters for trial in started}
+
+
+def by_study(plan: SweepPlan, peers: Sequence[Sequence[int]]) -> dict[int, list[EarlierSample]]:
+    """Return the samples of an earlier sweep by the first of the cells that share a study."""
+    found: dict[int, list[EarlierSample]] = {}
+    for cell, samples in (plan.warm_start.samples if plan.warm_start else {}).items():
+        found.setdefault(peers[cell][0], []).extend(samples)
+    return found
 
 
 def sampled_names(config: SweepConfig, parameters: Mapping[str, Scalar]) -> dict[str, Scalar]:

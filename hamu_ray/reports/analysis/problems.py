@@ -14,13 +14,10 @@ from hamu_ray.config.sources.key_paths import flatten
 from hamu_ray.results.front import Interval, mean_interval
 from hamu_ray.results.summary import SweepSummary, mean_measures, method_of, settings_of, summarise
 from hamu_ray.results.sweep_result import SweepResult, shared_constraints
-from hamu_ray.results.trial import Status, TrialRecord
+from hamu_ray.results.trial import BOOKKEEPING, Status, TrialRecord
 
 PROBLEM_SECTIONS = ("data", "forget", "model", "training", "original", "reference")
 """Config sections that define the unlearning problem. Trials that differ in them are not compared."""
-
-BOOKKEEPING = frozenset({"name", "seed", "workers", "storage", "tracking", "checkpoint"})
-"""Config sections that do not distinguish configurations."""
 
 
 @dataclass(frozen=True)
