@@ -15,6 +15,7 @@ from hamu_ray.config.run import LOCAL_VARIABLE, STORAGE_VARIABLE, RunConfig, Sto
 from hamu_ray.config.sources.document import ConfigError, first_line
 from hamu_ray.config.sources.nearest import nearest
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.config.trials import trials_of
 from hamu_ray.methods import check_installed
 from hamu_ray.metrics.table import own_metrics
 from hamu_ray.storage import DEFAULT_LOCAL, local_folder, storage_path, write_atomically
@@ -78,6 +79,10 @@ def check_sweep(config: SweepConfig, source: str) -> None:
                 f"{source}: search.constraints.{metric}: the {config.data.task} task has no such metric; "
                 f"{nearest(metric, known)}"
             )
+    try:
+        trials_of(config)
+    except ValueError as error:
+        raise ConfigError(f"{source}: {error}") from error
     _check(distinct_runs(config), config.methods, source)
 
 

@@ -77,6 +77,13 @@ class PruningConfig(Section):
     """Number of steps before a trial can be pruned."""
 
 
+class Budget(Section):
+    """What each method may compute, whatever its number of hyperparameters."""
+
+    gradients: Annotated[int, Field(ge=1)]
+    """Gradients of each method, over all of its grid cells; a step of a method with two objectives computes two."""
+
+
 WAIT_FOR_NODES = 600.0
 """Default of `search.wait_for_nodes`, also for single runs."""
 
@@ -91,6 +98,8 @@ class SearchConfig(Section):
 
     A grid of `seed` only repeats trials: every sample is run with each seed, and the search algorithm sees the means.
     """
+    budget: Budget | None = None
+    """Instead of samples: as many trials as it pays for. The first, random draws are then the same for all methods."""
     seed: int = Field(default=0, ge=0)
     """Seed of the search algorithm."""
     concurrent: Annotated[int, Field(ge=1)] | None = None
@@ -119,6 +128,12 @@ class SearchConfig(Section):
         if objectives[0].metric == objectives[1].metric:
             raise ValueError(f"need two different metrics, found {objectives[0].metric} twice")
         return objectives
+
+    @model_validator(mode="after")
+    def _samples_or_budget(self) -> "SearchConfig":
+        if self.budget is not None and self.samples != 1:
+            raise ValueError("give samples or budget, not both: the budget determines the number of samples")
+        return self
 
     def keys_with(self, metric: str) -> list[str]:
         """Return the keys that name a metric."""

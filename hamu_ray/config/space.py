@@ -68,6 +68,17 @@ class Domain(Section):
             is_number and bounds[0] <= value <= bounds[1] and (self.integers is None or value == int(value))
         )
 
+    def at(self, place: float) -> Scalar:
+        """Return the value at a place of the domain, from 0 at its beginning to 1 at its end."""
+        if self.loguniform is not None:
+            low, high = self.loguniform
+            return min(high, low * (high / low) ** place)
+        if self.uniform is not None:
+            low, high = self.uniform
+            return low + (high - low) * place
+        values = range(self.integers[0], self.integers[1] + 1) if self.integers else self.examples
+        return values[min(int(place * len(values)), len(values) - 1)]
+
     @property
     def kind(self) -> str:
         """The one field that is given, as in a file."""

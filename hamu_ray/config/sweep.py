@@ -297,8 +297,3 @@ class SweepConfig(RunConfig):
                 if (key := tuple(kept.items())) not in seen:
                     seen.add(key)
                     yield kept
-
-
-def trials_of(config: SweepConfig) -> int:
-    """Return the number of trials: grid cells times samples."""
-    return len(list(config.cells())) * config.search.samples

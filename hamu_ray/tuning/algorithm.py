@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import optuna
+from optuna.distributions import FloatDistribution
 
 from hamu_ray.config.space import Scalar, deciding
 from hamu_ray.config.sweep import SweepConfig
@@ -32,8 +33,8 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose(config: SweepConfig, cells: Sequence[Mapping[str, Scalar]]) -> Choice:
-    """Return the search algorithm of a sweep with these grid cells: the given one, or for `auto` the best suited.
+def choose(config: SweepConfig, cells: Sequence[Mapping[str, Scalar]], most: int) -> Choice:
+    """Return the search algorithm of a sweep with these cells of at most so many samples: the given one, or of `auto`.
 
     The reason is empty for a given one.
     """
@@ -42,14 +43,14 @@ def choose(config: SweepConfig, cells: Sequence[Mapping[str, Scalar]]) -> Choice
         return Choice(search.algorithm, "")
     sampled = {path: [d for d in domains if d.grid is None] for path, domains in space.items()}
     sampled = {path: domains for path, domains in sampled.items() if domains}
-    samples = counted(search.samples, "sample")
+    samples = counted(most, "sample")
     if not sampled:
         return Choice("grid", "no key is sampled")
-    if search.samples < LEAST_TO_LEARN:
+    if most < LEAST_TO_LEARN:
         return Choice("random", f"{samples} of a cell are too few to learn from")
-    if search.concurrent is not None and search.concurrent >= search.samples * len(cells):
+    if search.concurrent is not None and search.concurrent >= most * len(cells):
         return Choice("random", f"all {samples} of a cell run at once, so that none can learn from another")
-    if search.samples > MOST_FOR_TPE:
+    if most > MOST_FOR_TPE:
         return Choice("nsga2", f"{samples} of a cell, where a model of all earlier ones would be slow")
     for path in sampled:
         if above := next((other for other in deciding(space, path) if other in sampled), None):
@@ -60,19 +61,41 @@ def choose(config: SweepConfig, cells: Sequence[Mapping[str, Scalar]]) -> Choice
     keys = max(sum(config.applies(path, cell) for path in sampled) for cell in cells)
     if keys > MOST_DIMENSIONS_FOR_GP:
         return Choice("tpe", f"{keys} keys are sampled")
-    if search.samples > MOST_FOR_GP:
+    if most > MOST_FOR_GP:
         return Choice("tpe", f"{samples} of a cell, where a Gaussian process would be slow")
     return Choice("gp", f"{counted(keys, 'key')} without choices or conditions, {samples} of a cell")
 
 
+def startup_of(samples: int) -> int:
+    """Return the number of initial random samples of a study of so many samples."""
+    return max(1, min(MOST_RANDOM, samples // 2))
+
+
+def common_draws(config: SweepConfig, number: int) -> list[dict[str, float]]:
+    """Return the first points of a scrambled Sobol sequence in a sweep's space: by path, the place 0..1 in its domain.
+
+    Every cell takes the same points, so that methods share the values of the keys that they share.
+    """
+    cube = {path: FloatDistribution(0, 1) for path in sorted(config.space)}
+    sampler = optuna.samplers.QMCSampler(
+        scramble=True, seed=config.search.seed, warn_asynchronous_seeding=False
+    )
+    study = optuna.create_study(sampler=sampler)
+    trials = [study.ask() for _ in range(number)]
+    return [sampler.sample_relative(study, study.trials[trial.number], cube) for trial in trials]
+
+
 def make_sampler(algorithm: str, samples: int, seed: int) -> optuna.samplers.BaseSampler:
     """Return the Optuna sampler of a search algorithm for a study of so many samples."""
-    startup = max(1, min(MOST_RANDOM, samples // 2))
     match algorithm:
         case "tpe":
             # Grouped: if the method is sampled too, each combination of hyperparameters has its own model.
             return optuna.samplers.TPESampler(
-                seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=startup
+                seed=seed,
+                multivariate=True,
+                group=True,
+                constant_liar=True,
+                n_startup_trials=startup_of(samples),
             )
         case "nsga2":
             population = max(2, min(POPULATION, samples // GENERATIONS))

@@ -9,6 +9,7 @@ from hamu_ray.config.run import WorkersConfig
 from hamu_ray.config.search import Objective
 from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.config.trials import positions, samples_of
 from hamu_ray.results.folder import STUDY_FILE, SWEEPS, read_records
 from hamu_ray.results.pruning import ReferenceCurves
 from hamu_ray.results.trial import Status, TrialRecord
@@ -27,7 +28,7 @@ class SweepPlan:
     storage: StoragePath
     """The storage that all nodes share."""
     cells: Sequence[Mapping[str, Scalar]]
-    """The cells of the grids. Trial n is sample ``n // len(cells)`` of cell ``n % len(cells)``."""
+    """The cells of the grids."""
     groups: Sequence[WorkersConfig]
     """The different worker groups that trials run on."""
     records: Sequence[TrialRecord]
@@ -51,7 +52,22 @@ class SweepPlan:
     @property
     def trials(self) -> int:
         """The number of trials."""
-        return len(self.cells) * self.config.search.samples
+        return len(self.positions)
+
+    @cached_property
+    def samples(self) -> list[int]:
+        """The number of samples of each cell."""
+        return samples_of(self.config, self.cells)
+
+    @cached_property
+    def positions(self) -> list[tuple[int, int]]:
+        """Sample and cell of each trial, by its number."""
+        return positions(self.samples)
+
+    @cached_property
+    def numbers(self) -> dict[tuple[int, int], int]:
+        """The number of the trial of a sample and a cell."""
+        return {position: number for number, position in enumerate(self.positions)}
 
     @property
     def remaining(self) -> int:
@@ -77,7 +93,7 @@ class SweepPlan:
     @cached_property
     def choice(self) -> Choice:
         """The search algorithm, and why `auto` chose it."""
-        return choose(self.config, self.cells)
+        return choose(self.config, self.cells, max(self.samples))
 
     @property
     def concurrent(self) -> int | None:

@@ -36,7 +36,7 @@ def preview(
     console.print(f"sweep      {config.name}")
     console.print(
         f"trials     {plan.trials} ({len(plan.cells)} cells of the grids x "
-        f"{config.search.samples} samples, {plan.choice.algorithm})"
+        f"{_among(list(dict.fromkeys(plan.samples)))} samples, {plan.choice.algorithm})"
     )
     if plan.choice.reason:
         console.print(f"search     {plan.choice.algorithm}: {plan.choice.reason}", markup=False)

@@ -23,7 +23,7 @@ from hamu_ray.results.folder import STUDY_FILE
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.reader import read_sweep
 from hamu_ray.results.summary import SEED
-from hamu_ray.tuning.algorithm import make_sampler
+from hamu_ray.tuning.algorithm import MOST_RANDOM, common_draws, make_sampler, startup_of
 from hamu_ray.tuning.plan import SweepPlan
 from hamu_ray.tuning.study_log import StudyLog
 from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, STATUS
@@ -76,6 +76,7 @@ class UnlearningSearch(Searcher):
         self._studies: dict[int, optuna.Study] = {}
         self._warm: dict[int, int] = {}
         self._running: dict[str, int] = {}
+        self._draws = common_draws(plan.config, MOST_RANDOM) if plan.config.search.budget else []
         self._earlier = by_study(plan, self._peers)
         if self._earlier:
             with self._log.transaction():  # a study file says that all studies have theirs
@@ -122,7 +123,7 @@ class UnlearningSearch(Searcher):
 
     def _parameters(self, number: int) -> dict[str, Scalar]:
         """Return the values of a trial, sampled now unless another trial has the same sample."""
-        sample, cell = divmod(number, len(self._plan.cells))
+        sample, cell = self._plan.positions[number]
         sampled = self._with_sample(cell, sample).params
         values = dict(self._plan.cells[cell]) | {
             path: sampled[name]
@@ -142,21 +143,32 @@ class UnlearningSearch(Searcher):
     def _draw(self, study: optuna.Study, cell: int, sample: int) -> None:
         """Draw a sample, or take its values from one of its trials if these are known."""
         config, cells = self._plan.config, self._plan.cells
-        known = [self._known.get(sample * len(cells) + peer) for peer in self._peers[cell]]
+        known = [self._known.get(self._plan.numbers[sample, peer]) for peer in self._peers[cell]]
         entropy = (config.search.seed, self._peers[cell][0], sample)
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-        study.sampler = make_sampler(self._algorithm, config.search.samples, seed)
+        study.sampler = make_sampler(self._algorithm, self._plan.samples[cell], seed)
         with self._log.transaction():
-            if parameters := next(filter(None, known), None):
+            if parameters := next(filter(None, known), None) or self._common(cell, sample):
                 study.enqueue_trial(sampled_names(config, parameters))
             suggest(study.ask(), config, cells[cell])
+
+    def _common(self, cell: int, sample: int) -> Mapping[str, Scalar] | None:
+        """Return the values of one of the first samples of a sweep with a budget, which all cells share."""
+        if sample >= len(self._draws) or sample >= startup_of(self._plan.samples[cell]):
+            return None
+        values = dict(self._plan.cells[cell])
+        for path in self._plan.config.in_order:
+            domain = None if path in values else self._plan.config.domain(path, values)
+            if domain is not None:
+                values[path] = domain.at(self._draws[sample][path])
+        return values
 
     def _end(self, number: int, status: Status, measures: Mapping[str, float]) -> None:
         """Record a trial's end, and report the sample to its study once all of its trials have ended."""
         watched = self._plan.watched
         self._ends[number] = status, [measures.get(metric, math.nan) for metric in watched]
-        sample, cell = divmod(number, len(self._plan.cells))
-        ends = [self._ends.get(sample * len(self._plan.cells) + other) for other in self._peers[cell]]
+        sample, cell = self._plan.positions[number]
+        ends = [self._ends.get(self._plan.numbers[sample, other]) for other in self._peers[cell]]
         over = [end for end in ends if end is not None]
         if len(over) < len(ends):
             return
@@ -197,7 +209,7 @@ class UnlearningSearch(Searcher):
                 directions=[DIRECTIONS[objective.mode] for objective in self._plan.objectives],
                 load_if_exists=True,
             )
-            study.sampler = make_sampler("random", self._plan.config.search.samples, seed=0)
+            study.sampler = make_sampler("random", self._plan.samples[cell], seed=0)
             for sample in self._earlier.get(cell, ()) if is_new else ():
                 self._add(study, cell, sample)
         return study

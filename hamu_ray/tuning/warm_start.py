@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.sources.key_paths import flatten
@@ -109,7 +107,7 @@ def _as_run(record: TrialRecord) -> dict[str, Any] | None:
     """Return a trial's configuration with the defaults of keys that it was recorded without; None if it is invalid."""
     try:
         return RunConfig.model_validate(record.configuration).model_dump(mode="json")
-    except ValidationError:
+    except ValueError:  # written by another version
         return None
 
 

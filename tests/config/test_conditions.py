@@ -7,7 +7,8 @@ import yaml
 from mistakes import error_of, load
 
 from hamu_ray.config.sources.files import ConfigError, load_sweep
-from hamu_ray.config.sweep import SweepConfig, trials_of
+from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.config.trials import trials_of
 
 VARIANTS = """
 space:

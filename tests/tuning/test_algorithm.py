@@ -42,7 +42,7 @@ def sweep_of(space: dict, **search: object) -> SweepConfig:
 )
 def test_auto_chooses_and_says_why(space: dict, search: dict, algorithm: str, reason: str) -> None:
     config = sweep_of(space, **search)
-    choice = choose(config, list(config.cells()))
+    choice = choose(config, list(config.cells()), config.search.samples)
     assert choice.algorithm == algorithm
     assert reason in choice.reason
 
@@ -51,12 +51,12 @@ def test_keys_that_no_cell_has_together_do_not_count_together() -> None:
     own = {"method.retain_weight": "gdiff", "method.beta": "npo"}
     keys = {key: {"uniform": [0.1, 0.9], "when": {"method.name": name}} for key, name in own.items()}
     config = sweep_of(RATE | keys | {"method.name": {"grid": [*own.values()]}}, samples=40)
-    assert choose(config, list(config.cells())).reason.startswith("2 keys")
+    assert choose(config, list(config.cells()), config.search.samples).reason.startswith("2 keys")
 
 
 def test_a_given_algorithm_stays(capsys: pytest.CaptureFixture[str]) -> None:
     config = sweep_of(RATE, algorithm="tpe", samples=40)
-    assert choose(config, [{}]) == ("tpe", "")
+    assert choose(config, [{}], 40) == ("tpe", "")
     preview(config, Console())
     assert "search     " not in capsys.readouterr().out
 

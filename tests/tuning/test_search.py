@@ -319,6 +319,46 @@ def test_each_domain_of_a_key_is_a_separate_parameter(tmp_path: Path, algorithm:
     assert again.suggest("0") == {NUMBER: 0, PARAMETERS: handed[0]}, "after a restart it is what it was"
 
 
+def test_with_a_budget_the_first_draws_are_common(tmp_path: Path) -> None:
+    config = SweepConfig.model_validate(
+        {
+            "duration": {"steps": 10},
+            "space": {
+                "method.name": {"grid": ["hamu-q", "ft", "gdiff"]},
+                "optimizer.learning_rate": [
+                    {"loguniform": [1e-2, 1.0], "when": {"method.name": "ft"}},
+                    {"loguniform": [1e-3, 1e-1]},
+                ],
+                "method.constraint_ratio": {"uniform": [0.1, 0.9]},
+                "batch.{retain,forget}": {"choice": [8, 16, 32, 64]},
+                "optimizer.momentum": {"uniform": [0.0, 0.9]},
+            },
+            "search": {"budget": {"gradients": 200}},
+        }
+    )
+    plan = plan_sweep(config, tmp_path)
+    assert plan.samples == [10, 20, 10]
+    search, handed = UnlearningSearch(plan, lambda: 1), {}
+    for i in range(plan.trials):
+        given = search.suggest(str(i))
+        assert given is not None
+        handed[plan.positions[given[NUMBER]]] = given[PARAMETERS]
+        measured = {"forget_quality": given[PARAMETERS]["optimizer.momentum"], "retain_utility": 0.5}
+        search.on_trial_complete(str(i), {**measured, STATUS: Status.FINISHED})
+    assert len(handed) == 40
+    for sample in range(5):
+        first, second, third = (handed[sample, cell] for cell in range(3))
+        for key in ("optimizer.momentum", "batch.{retain,forget}"):
+            assert first[key] == second[key] == third[key]
+        assert first["optimizer.learning_rate"] == third["optimizer.learning_rate"]
+        assert second["optimizer.learning_rate"] == pytest.approx(10 * first["optimizer.learning_rate"])
+    momenta = [handed[sample, 1]["optimizer.momentum"] for sample in range(8)]
+    assert sorted(int(8 * momentum / 0.9) for momentum in momenta) == list(range(8)), "spread evenly"
+    assert handed[9, 0]["optimizer.momentum"] != handed[9, 1]["optimizer.momentum"], (
+        "then each searches alone"
+    )
+
+
 def test_no_trial_starts_after_the_time_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = SweepConfig.model_validate({"space": GRIDS, "search": {"samples": 2, "time_budget": 60}})
     search = UnlearningSearch(plan_sweep(config, tmp_path), lambda: 2)
