@@ -14,7 +14,7 @@ def samples_of(config: SweepConfig, cells: Sequence[Mapping[str, Scalar]]) -> li
     """Return the number of samples of each cell: the same, or what the method's share of the budget pays for.
 
     Raises:
-        ValueError: It is unknown what a trial computes, or the budget does not pay for a trial in each cell of a method.
+        ValueError: It is unknown what a trial computes, or the budget pays for no trial in each cell of a method.
             The message begins with the key.
     """
     budget = config.search.budget
