@@ -63,10 +63,9 @@ class Domain(Section):
         bounds = self.uniform or self.loguniform or self.integers
         if bounds is None:
             return value in self.examples
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return (
-            is_number and bounds[0] <= value <= bounds[1] and (self.integers is None or value == int(value))
-        )
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return bounds[0] <= value <= bounds[1] and (self.integers is None or value == int(value))
 
     def at(self, place: float) -> Scalar:
         """Return the value at a place of the domain, from 0 at its beginning to 1 at its end."""

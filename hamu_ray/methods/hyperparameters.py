@@ -122,7 +122,7 @@ class Hyperparameters:
         return "tensor"
 
     @property
-    def outside_constraints(self) -> Infeasible:
+    def infeasible(self) -> Infeasible:
         """What happens in a block whose constraint cannot be met."""
         return "best_effort"
 

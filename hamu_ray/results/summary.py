@@ -49,6 +49,10 @@ class SweepSummary:
     constraints: Mapping[str, MetricBounds] = field(default_factory=dict)
     """The search's constraints, by metric."""
 
+    def may_be_on_front(self, trial: TrialRecord) -> bool:
+        """Whether a trial finished and meets the constraints."""
+        return trial.status is Status.FINISHED and not self.missed(trial)
+
     def missed(self, trial: TrialRecord) -> list[str]:
         """Return the constraints that a finished trial does not meet; empty for other trials."""
         return missed(self.constraints, trial.measures) if trial.status is Status.FINISHED else []

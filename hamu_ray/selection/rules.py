@@ -32,12 +32,13 @@ class Bound:
 
 def floor_of(summary: SweepSummary) -> list[Bound]:
     """Return the search's constraints as bounds."""
-    return [
-        Bound(Objective(metric=metric, mode=mode), value)
-        for metric, bounds in summary.constraints.items()
-        for mode, value in (("max", bounds.min), ("min", bounds.max))
-        if value is not None
-    ]
+    found = []
+    for metric, bounds in summary.constraints.items():
+        if bounds.min is not None:
+            found.append(Bound(Objective(metric=metric, mode="max"), bounds.min))
+        if bounds.max is not None:
+            found.append(Bound(Objective(metric=metric, mode="min"), bounds.max))
+    return found
 
 
 def in_force(summary: SweepSummary, asked: Sequence[Bound]) -> list[Bound]:
