@@ -10,12 +10,12 @@ from typing import Any
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.files import ConfigError
-from hamu_ray.config.sources.key_paths import flatten
+from hamu_ray.config.sources.key_paths import SEED, flatten
 from hamu_ray.config.sources.keys import keys_of_domain
 from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.folder import SWEEP_FILE, read_records
-from hamu_ray.results.summary import SEED, mean_measures
+from hamu_ray.results.summary import mean_measures
 from hamu_ray.results.trial import BOOKKEEPING, Status, TrialRecord
 from hamu_ray.results.wording import counted, shown
 

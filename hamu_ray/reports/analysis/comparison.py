@@ -98,10 +98,10 @@ def volume_curves(problem: Problem) -> list[VolumeCurve]:
     worst = (0.0 if first.maximise else 1.0, 0.0 if second.maximise else 1.0)
     found = []
     for method in problem.methods:
-        by_seed: dict[int, list[TrialRecord]] = defaultdict(list)
+        by_seed: dict[str, list[TrialRecord]] = defaultdict(list)
         for trial in problem.trials:
             if method_of(trial.record) == method and not math.isnan(trial.record.gradient_computations):
-                by_seed[trial.seed].append(trial.record)
+                by_seed[trial.seeds].append(trial.record)
         every = 1 + min(map(len, by_seed.values()), default=0) // MOST_POINTS
         points = []
         for number in range(1, 1 + min(map(len, by_seed.values()), default=0), every):
