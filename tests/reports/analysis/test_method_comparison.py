@@ -103,7 +103,7 @@ def test_a_curve_is_the_volume_after_each_trial_of_the_seeds(study: SweepResult)
     assert [one.method for one in curves] == [m for m in problem.methods if m != "ft"], "ft's are unknown"
     for one in curves:
         trials = [m for m in problem.trials if method_of(m.record) == one.method]
-        seeds = {m.seed: [t for t in trials if t.seed == m.seed] for m in trials}
+        seeds = {m.seeds: [t for t in trials if t.seeds == m.seeds] for m in trials}
         shortest = min(map(len, seeds.values()))
         assert len(one.points) == shortest
         for number, (gradients, area) in enumerate(one.points, start=1):
