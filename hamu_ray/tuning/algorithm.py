@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import optuna
-from optuna.distributions import FloatDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 
 from hamu_ray.config.space import Scalar, deciding
 from hamu_ray.config.sweep import SweepConfig
@@ -76,7 +76,7 @@ def common_draws(config: SweepConfig, number: int) -> list[dict[str, float]]:
 
     Every cell takes the same points, so that methods share the values of the keys that they share.
     """
-    cube = {path: FloatDistribution(0, 1) for path in sorted(config.space)}
+    cube: dict[str, BaseDistribution] = {path: FloatDistribution(0, 1) for path in sorted(config.space)}
     sampler = optuna.samplers.QMCSampler(
         scramble=True, seed=config.search.seed, warn_asynchronous_seeding=False
     )
