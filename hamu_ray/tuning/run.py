@@ -12,6 +12,7 @@ from tempfile import gettempdir
 
 import ray
 
+from hamu_ray.config.run import WorkersConfig
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.preflight import RAY_JOB, distinct_runs
@@ -31,11 +32,12 @@ from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import counted, runnable, shown
 from hamu_ray.storage import local_folder, remove_partial_files
 from hamu_ray.terminal.console import Console
-from hamu_ray.terminal.progress import SweepView
+from hamu_ray.terminal.sweep_view import SweepView
 from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.delivery import Delivery, OutboxSender
 from hamu_ray.tracking.outbox import Outbox
 from hamu_ray.tracking.ui_views import view_of
+from hamu_ray.tuning.budget import GpuBudget, ending
 from hamu_ray.tuning.finish import leave_items, leave_result
 from hamu_ray.tuning.listener import SweepListener, Usage
 from hamu_ray.tuning.plan import SweepPlan, plan_sweep
@@ -103,15 +105,19 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
             for place in (folder, *(folder / TRIALS).glob("*/")):
                 remove_partial_files(place)
         plan = plan_sweep(config, folder)
-        rehearse_runs(distinct_runs(config), plan.storage)
-        tracker = open_tracker(config)
+        with console.waiting("building the model, and opening MLflow"):
+            rehearse_runs(distinct_runs(config), plan.storage)
+            tracker = open_tracker(config)
         leave_job_folder()
         held.enter_context(space_noted(plan))
         patience = plan.config.search.wait_for_nodes
+        starting = held.enter_context(ExitStack())
+        starting.enter_context(console.waiting("starting Ray, or connecting to it"))
         with (
-            connected(plan.groups, str(plan.storage), console.text, patience, RESUME),
+            connected(groups_to_start(plan), str(plan.storage), console.text, patience, RESUME),
             ExitStack() as running,
         ):
+            starting.close()
             if not resumed:
                 make_folder(folder, config)
                 hold(config, folder, held)
@@ -122,19 +128,21 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
             sender = OutboxSender(delivery, tracker.send_seconds)
             records, usage, is_budget_spent = run_trials(plan, outbox, console, is_kept)
         status, reason = ending(plan, records, is_budget_spent)
-        summary = leave_result(plan, outbox, records, status, reason)
         if usage.at_once:
             outbox.log_metrics(plan.name, {"sweep_seconds": usage.seconds, "busy_share": usage.share})
-        if status is Status.FINISHED:
-            leave_items(plan, outbox, summary)
-        waiting = sender.close()
+        with console.waiting("writing the front, measuring its examples, and sending records to MLflow"):
+            summary = leave_result(plan, outbox, records, status, reason)
+            if status is Status.FINISHED:
+                leave_items(plan, outbox, summary)
+            waiting = sender.close()
         print_result(summary, plan.folder, tracker, console)
         print_remarks(usage, delivery, waiting, sender.obstacle, console)
+        if reason:
+            larger = "a larger search.gpu_hours and " * ("search.gpu_hours" in reason)
+            console.print(f"budget   {reason}; continue with {larger}--resume")
         report = None if waiting else try_report(plan.folder, tracker, delivery.runs[plan.name], console)
         if status is Status.INTERRUPTED:
             console.print("interrupted; to resume, repeat the command with --resume")
-        elif reason:
-            console.print(f"{reason}; to run the others, repeat the command with --resume")
     finished = sum(record.status is Status.FINISHED for record in records)
     return SweepEnd(plan.folder, status, finished, report)
 
@@ -160,6 +168,11 @@ def print_remarks(usage: Usage, delivery: Delivery, waiting: int, obstacle: str,
             + runnable(f"python -m hamu_ray.report {shown(delivery.folder)}"),
             markup=False,
         )
+
+
+def groups_to_start(plan: SweepPlan) -> Sequence[WorkersConfig]:
+    """Return the worker groups for which the cluster needs room: none if no trial may start."""
+    return plan.groups if GpuBudget(plan.config.search.gpu_hours, plan.records).affordable() >= 1 else ()
 
 
 def folder_to_resume(
@@ -227,48 +240,35 @@ def run_trials(
 ) -> tuple[list[TrialRecord], Usage, bool]:
     """Run the trials that have no record yet; ``is_kept`` returns whether the folder is copied to the storage.
 
-    Returns the records of all trials, interrupted ones last, how the time was used, and whether the time budget ended
+    Returns the records of all trials, interrupted ones last, how the time was used, and whether a budget ended
     the search.
     """
     limit = ConcurrencyLimit(plan.groups, plan.concurrent)
-    console.print(
-        f"sweep {plan.config.name}: {plan.trials} trials, {limit()} at a time with {plan.config.workers.count} workers "
-        f"each; results in {shown(plan.folder)}"
-        + ("" if plan.results == plan.folder else f", models in {plan.results}")
+    size = f"{counted(plan.trials, 'trial')}, {limit()} at a time with {counted(plan.config.workers.count, 'worker')}"
+    places = {"results": shown(plan.folder)} | (
+        {} if plan.results == plan.folder else {"models": str(plan.results)}
     )
+    console.fields({"sweep": f"{plan.config.name}: {size} each", **places})
     if plan.choice.reason:
-        console.print(f"search {plan.choice.algorithm}: {plan.choice.reason}", markup=False)
+        console.fields({"search": f"{plan.choice.algorithm}: {plan.choice.reason}"})
     if plan.warm_start:
-        console.print(f"warm start: {plan.warm_start}", markup=False)
+        console.fields({"known": str(plan.warm_start)})
     if plan.records:
         console.print(f"resumed: {len(plan.records)} trials have already ended")
     pool = start_pool(str(plan.storage), plan.name, plan.concurrent, plan.remaining, plan.largest_group)
-    with SweepView(console, plan.trials, len(plan.records), plan.objectives) as view, gpu_time() as gpus:
+    with SweepView(console, plan.trials, plan.records, plan.objectives) as view, gpu_time() as gpus:
         view.several_nodes = len(usable_nodes()) > 1
         listener = SweepListener(plan, outbox, pool, view)
-        search = UnlearningSearch(plan, limit, is_kept)
-        if plan.remaining:
+        search = UnlearningSearch(plan, limit, is_kept, listener.budget.affordable)
+        remaining = listener.remaining()
+        if remaining:
+            ray.get(pool.set_remaining.remote(remaining))
             tune_trials(plan, search, listener, pool)
         interrupted = listener.interrupt()
     listener.usage.gpu_seconds_held = gpus.seconds
     ray.wait([pool.close.remote()], timeout=CLOSE_SECONDS)
     ray.kill(pool)
-    return [*read_records(plan.folder), *interrupted], listener.usage, search.is_budget_spent
-
-
-def ending(plan: SweepPlan, records: Sequence[TrialRecord], is_budget_spent: bool) -> tuple[Status, str]:
-    """Return how a sweep has ended, and why where trials are left to run.
-
-    A sweep whose time budget is spent has finished, unless one of its running trials was interrupted.
-    """
-    if any(record.status is Status.INTERRUPTED for record in records):
-        return Status.INTERRUPTED, ""
-    if len(records) == plan.trials:
-        return Status.FINISHED, ""
-    if not is_budget_spent:
-        return Status.INTERRUPTED, ""
-    ran = f"{len(records)} of {counted(plan.trials, 'trial')} have run"
-    return Status.FINISHED, f"search.time_budget of {plan.config.search.time_budget:g} s is spent: {ran}"
+    return [*read_records(plan.folder), *interrupted], listener.usage, search.is_budget_spent or not remaining
 
 
 def try_report(folder: Path, tracker: MlflowTracker, run_id: str, console: Console) -> Path | None:

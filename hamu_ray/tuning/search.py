@@ -50,7 +50,11 @@ class UnlearningSearch(Searcher):
     """
 
     def __init__(
-        self, plan: SweepPlan, limit: Callable[[], int], is_kept: Callable[[], bool] = lambda: True
+        self,
+        plan: SweepPlan,
+        limit: Callable[[], int],
+        is_kept: Callable[[], bool] = lambda: True,
+        affordable: Callable[[], float] = lambda: math.inf,
     ) -> None:
         """Open the studies in the sweep's folder, or create them.
 
@@ -59,6 +63,7 @@ class UnlearningSearch(Searcher):
             limit: returns how many trials may run at once.
             is_kept: copies the folder to the storage, and returns whether it is there. A trial starts only then, so
                 that what it writes and what was drawn for it are not lost separately.
+            affordable: returns how many more trials the budget of GPU hours allows.
         """
         super().__init__()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -67,8 +72,9 @@ class UnlearningSearch(Searcher):
         self._limit = limit
         self._is_kept = is_kept
         self.is_budget_spent = False
-        """Whether the time budget ended the search before all trials were started."""
+        """Whether a budget ended the search before all trials were started."""
         self._algorithm = plan.choice.algorithm
+        self._affordable = affordable
         self._deadline = time.monotonic() + (plan.config.search.time_budget or math.inf)
         self._peers = cells_but_for_the_seeds(plan.cells)
         self._log, self._known = open_log(plan)
@@ -77,7 +83,7 @@ class UnlearningSearch(Searcher):
         self._warm: dict[int, int] = {}
         self._running: dict[str, int] = {}
         self._draws = common_draws(plan.config, MOST_RANDOM) if plan.config.search.budget else []
-        self._earlier = by_study(plan, self._peers)
+        self._earlier = plan.warm_start.by_study(self._peers) if plan.warm_start else {}
         if self._earlier:
             with self._log.transaction():  # a study file says that all studies have theirs
                 for cell in {peers[0] for peers in self._peers}:
@@ -89,15 +95,18 @@ class UnlearningSearch(Searcher):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what cannot be pickled: Tune pickles the searcher into its own checkpoint, which is never read."""
-        return {**self.__dict__, "_is_kept": None}
+        return {**self.__dict__, "_is_kept": None, "_affordable": None}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next trial's number and hyperparameters.
 
-        None while the limit is reached or the storage does not respond; `FINISHED` once the time budget is spent, when
-        running trials go on.
+        None while the limit is reached, the storage does not respond, or the running trials may use up the GPU hours;
+        `FINISHED` once the budget of time, when running trials go on, or of GPU hours is spent.
         """
-        if time.monotonic() > self._deadline:
+        affordable = self._affordable() >= 1
+        if not affordable and self._running:
+            return None
+        if not affordable or time.monotonic() > self._deadline:
             self.is_budget_spent = True
             return cast("dict[str, Any]", Searcher.FINISHED)  # Tune's annotation leaves it out
         if len(self._running) >= self._limit():
@@ -239,14 +248,6 @@ def open_log(plan: SweepPlan) -> tuple[StudyLog, Mapping[int, Mapping[str, Scala
         logger.warning("%s; made again from the trials, the old one is %s", error, aside.name)
     started = read_sweep(plan.folder).trials
     return StudyLog(path), {int(trial.trial_id): trial.parameters for trial in started}
-
-
-def by_study(plan: SweepPlan, peers: Sequence[Sequence[int]]) -> dict[int, list[EarlierSample]]:
-    """Return the samples of an earlier sweep by the first of the cells that share a study."""
-    found: dict[int, list[EarlierSample]] = {}
-    for cell, samples in (plan.warm_start.samples if plan.warm_start else {}).items():
-        found.setdefault(peers[cell][0], []).extend(samples)
-    return found
 
 
 def sampled_names(config: SweepConfig, parameters: Mapping[str, Scalar]) -> dict[str, Scalar]:

@@ -45,6 +45,13 @@ class WarmStart:
     left_out: int
     """The number of its trials that are of another problem, out of range, or did not end by themselves."""
 
+    def by_study(self, peers: Sequence[Sequence[int]]) -> dict[int, list[EarlierSample]]:
+        """Return the samples by the first of the cells that share a study, given those of each cell."""
+        found: dict[int, list[EarlierSample]] = defaultdict(list)
+        for cell, samples in self.samples.items():
+            found[peers[cell][0]].extend(samples)
+        return found
+
     def __str__(self) -> str:
         used = sum(len(sample.trials) for samples in self.samples.values() for sample in samples)
         others = f"; {self.left_out} others are not of this problem and space" * bool(self.left_out)

@@ -10,9 +10,9 @@ from hamu_ray.results.folder import SWEEPS, write_record
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.sweep_folders import make_folder, new_folder, resumable_folder
 from hamu_ray.results.trial import TrialRecord
+from hamu_ray.tuning.budget import ending
 from hamu_ray.tuning.plan import plan_sweep
 from hamu_ray.tuning.preview import preview
-from hamu_ray.tuning.run import ending
 
 DOCUMENT = {
     "name": "planned",
