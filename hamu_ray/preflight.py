@@ -17,6 +17,7 @@ from hamu_ray.config.sources.nearest import nearest
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.config.trials import trials_of
 from hamu_ray.methods import check_installed
+from hamu_ray.metrics.names import ENGINE
 from hamu_ray.metrics.table import own_metrics
 from hamu_ray.storage import DEFAULT_LOCAL, local_folder, storage_path, write_atomically
 from hamu_ray.tasks import check_data, forecast_data, metric_names
@@ -74,10 +75,11 @@ def check_sweep(config: SweepConfig, source: str) -> None:
                 f"{objective.metric}; {nearest(objective.metric, known)}"
             )
     for metric in config.search.constraints:
-        if metric not in known:
+        if metric not in known or metric in ENGINE:  # models have no costs
+            models = [name for name in known if name not in ENGINE]
             raise ConfigError(
-                f"{source}: search.constraints.{metric}: the {config.data.task} task has no such metric; "
-                f"{nearest(metric, known)}"
+                f"{source}: search.constraints.{metric}: the {config.data.task} task has no such metric of models; "
+                f"{nearest(metric, models)}"
             )
     try:
         trials_of(config)

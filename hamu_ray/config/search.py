@@ -121,8 +121,8 @@ class SearchConfig(Section):
     warm_start: str | None = None
     """Folder of an earlier sweep whose trials the search algorithm knows from the start: those of the same problem."""
     constraints: dict[str, MetricBounds] = Field(default_factory=dict)
-    """Ranges of metrics in which a trial must end to be on the front: `{retain_utility: {min: 0.9}, mia_auc: {max:
-    0.55}}`. The search algorithm prefers trials that meet them.
+    """Ranges of the task's metrics in which a trial must end to be on the front: `{retain_utility: {min: 0.9},
+    mia_confidence: {max: 0.55}}`. The search algorithm prefers trials that meet them.
     """
     objectives: Annotated[tuple[Objective, Objective], Field(strict=False)] = DEFAULT_OBJECTIVES
 
