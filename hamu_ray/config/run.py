@@ -11,6 +11,7 @@ from hamu_ray.config.method import AnyMethod, MethodConfig, load_methods
 from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.model_source import ModelSource, ReferenceSource
 from hamu_ray.config.schema import Section
+from hamu_ray.config.support import SupportConfig
 from hamu_ray.config.vision import DigitsData, ForgetClass
 
 MODEL_FILE = "model.safetensors"
@@ -231,6 +232,7 @@ class RunConfig(Section):
     original: ModelSource = ModelSource()
     reference: ReferenceSource = ReferenceSource()
     method: AnyMethod = Field(default_factory=lambda: MethodConfig.current()())
+    support: SupportConfig = SupportConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     batch: BatchConfig = BatchConfig()
     duration: DurationConfig = DurationConfig(epochs=25)
