@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hamu_ray.config.run import WorkersConfig
 from hamu_ray.config.search import Objective
 from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.results.folder import SWEEPS, read_records
 from hamu_ray.results.pruning import ReferenceCurves
 from hamu_ray.results.trial import Status, TrialRecord
