@@ -4,9 +4,11 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 from hamu_ray.config.search import DEFAULT_OBJECTIVES, Objective
+from hamu_ray.config.sources.key_paths import SEED, SEEDS, TRAINING_SEED
 from hamu_ray.config.space import METHOD_NAME
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.metrics.table import metric_of
@@ -21,8 +23,6 @@ from hamu_ray.results.front import (
 )
 from hamu_ray.results.outcome import NO_REFERENCE
 from hamu_ray.results.trial import Status, TrialRecord
-
-SEED = "seed"
 
 
 @dataclass(frozen=True)
@@ -135,25 +135,50 @@ def method_of(trial: TrialRecord) -> str:
     return str(trial.parameters.get(METHOD_NAME, configured.get("name", "unknown")))
 
 
-def settings_of(trial: TrialRecord, without_seed: bool = False) -> dict[str, Any]:
-    """Return the sampled hyperparameters other than the method (and the seed)."""
-    left_out = {METHOD_NAME, SEED} if without_seed else {METHOD_NAME}
+def settings_of(trial: TrialRecord, without_seeds: bool = False) -> dict[str, Any]:
+    """Return the sampled hyperparameters other than the method (and the seeds)."""
+    left_out = {METHOD_NAME, *(SEEDS if without_seeds else ())}
     return {key: value for key, value in trial.parameters.items() if key not in left_out}
+
+
+def units(trials: Sequence[TrialRecord]) -> list[int]:
+    """Return the seed of each trial's independent unit: intervals are over units.
+
+    It is the training seed where trials have several, because unlearnings of one training share its models; otherwise
+    it is the seed.
+    """
+    trainings = [
+        trial.parameters.get(TRAINING_SEED, (trial.configuration.get("training") or {}).get("seed"))
+        for trial in trials
+    ]
+    seeds = [trial.parameters.get(SEED, trial.configuration.get(SEED, 0)) for trial in trials]
+    nested = len({one for one in trainings if one is not None}) > 1
+    return [
+        int(training if nested and training is not None else seed)
+        for training, seed in zip(trainings, seeds, strict=True)
+    ]
 
 
 def over_seeds(summary: SweepSummary) -> list[SeedGroup]:
     """Return means of the objectives over seeds, for each configuration that finished with at least two seeds."""
     groups: dict[tuple[str, str], list[TrialRecord]] = defaultdict(list)
     for trial in summary.trials:
-        if trial.status is Status.FINISHED and SEED in trial.parameters:
-            settings = sorted(settings_of(trial, without_seed=True).items())
+        if trial.status is Status.FINISHED and not trial.parameters.keys().isdisjoint(SEEDS):
+            settings = sorted(settings_of(trial, without_seeds=True).items())
             groups[method_of(trial), repr(settings)].append(trial)
     found = []
     for (method, _), trials in groups.items():
         if len(trials) > 1:
-            firsts, seconds = zip(*(summary.point(trial.measures) for trial in trials), strict=True)
+            of_units: dict[int, list[Point]] = defaultdict(list)
+            for unit, trial in zip(units(trials), trials, strict=True):
+                of_units[unit].append(summary.point(trial.measures))
+            firsts, seconds = zip(
+                *(map(fmean, zip(*points, strict=True)) for points in of_units.values()), strict=True
+            )
             intervals = mean_interval(firsts), mean_interval(seconds)
-            found.append(SeedGroup(method, settings_of(trials[0], without_seed=True), len(trials), intervals))
+            found.append(
+                SeedGroup(method, settings_of(trials[0], without_seeds=True), len(trials), intervals)
+            )
     return found
 
 

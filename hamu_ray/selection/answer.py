@@ -116,7 +116,7 @@ def bounds_of(summary: SweepSummary, asked: Sequence[tuple[str, str, float]]) ->
 
 def group_of(summary: SweepSummary, trial: TrialRecord) -> SeedGroup | None:
     """Return the trials that differ from this one only in their seeds, if there are any."""
-    settings = settings_of(trial, without_seed=True)
+    settings = settings_of(trial, without_seeds=True)
     for group in over_seeds(summary):
         if (group.method, group.parameters) == (method_of(trial), settings):
             return group

@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from hamu_ray.config.search import SearchConfig
+from hamu_ray.config.sources.key_paths import SEEDS
 from hamu_ray.config.space import Domain, Scalar
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.durable.sealed import Damaged
@@ -25,9 +26,6 @@ from hamu_ray.results.reader import read_sweep
 from hamu_ray.tuning.plan import SweepPlan
 from hamu_ray.tuning.study_log import StudyLog
 from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, STATUS
-
-SEED = "seed"
-"""A grid of seeds repeats each sample; it has no studies of its own."""
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +38,7 @@ MOST_RANDOM = 10
 class UnlearningSearch(Searcher):
     """A separate study for each cell of the grids, so that one method's trials do not influence another's.
 
-    Cells that differ in the seed alone share a study: every sample is run with each of the seeds, and its values are
+    Cells that differ in seeds alone share a study: every sample is run with each of the seeds, and its values are
     the means of the objectives over them. A trial's number says which sample of which cell it is, so that after a
     restart the trials without a record are run with the parameters that they had. A sample without finite objectives
     counts as failed if one of its trials failed, and as pruned otherwise: it never looks good.
@@ -67,7 +65,7 @@ class UnlearningSearch(Searcher):
         self._limit = limit
         self._is_kept = is_kept
         self._deadline = time.monotonic() + (plan.config.search.time_budget or math.inf)
-        self._peers = cells_but_for_the_seed(plan.cells)
+        self._peers = cells_but_for_the_seeds(plan.cells)
         self._log, self._known = open_log(plan)
         self._storage = JournalStorage(self._log)
         self._studies: dict[int, optuna.Study] = {}
@@ -202,9 +200,9 @@ def sampled_names(config: SweepConfig, parameters: Mapping[str, Scalar]) -> dict
     return names
 
 
-def cells_but_for_the_seed(cells: Sequence[Mapping[str, Scalar]]) -> list[list[int]]:
-    """Return, for each cell, the indices of the cells that equal it except for the seed, including itself."""
-    keys = [tuple((path, value) for path, value in cell.items() if path != SEED) for cell in cells]
+def cells_but_for_the_seeds(cells: Sequence[Mapping[str, Scalar]]) -> list[list[int]]:
+    """Return, for each cell, the indices of the cells that equal it except for the seeds, including itself."""
+    keys = [tuple((path, value) for path, value in cell.items() if path not in SEEDS) for cell in cells]
     peers: dict[tuple[tuple[str, Scalar], ...], list[int]] = {}
     for i, key in enumerate(keys):
         peers.setdefault(key, []).append(i)

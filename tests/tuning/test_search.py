@@ -95,6 +95,17 @@ def test_seeds_repeat_what_was_sampled(tmp_path: Path) -> None:
     assert all(("method.constraint_ratio" in p) == (p["method.name"] == "hamu-q") for p in handed)
 
 
+def test_training_seeds_repeat_what_was_sampled(tmp_path: Path) -> None:
+    config = SweepConfig.model_validate(
+        {"space": {**GRIDS, "training.seed": {"grid": [1, 2]}}, "search": {"samples": 2, "algorithm": "tpe"}}
+    )
+    handed = run_all(config, tmp_path, lambda parameters: parameters["optimizer.learning_rate"])
+    seeds = ("seed", "training.seed")
+    others = Counter(tuple(v for path, v in sorted(p.items()) if path not in seeds) for p in handed)
+    assert set(others.values()) == {6}
+    assert len(others) == 4
+
+
 def test_a_sample_counts_with_the_means_over_its_seeds(tmp_path: Path) -> None:
     def value(parameters: dict) -> float:
         bad = parameters["method.name"] == "gdiff" and parameters["seed"] == 42

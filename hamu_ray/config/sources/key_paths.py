@@ -5,6 +5,10 @@ from typing import Any
 
 METHOD_PREFIX = "method."
 METHOD_NAME = "method.name"
+SEED = "seed"
+TRAINING_SEED = "training.seed"
+SEEDS = (SEED, TRAINING_SEED)
+"""Keys that repeat a configuration rather than change it: a sweep's samples are the same for all their values."""
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

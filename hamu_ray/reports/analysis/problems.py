@@ -10,14 +10,12 @@ from string import ascii_uppercase
 from typing import Any
 
 from hamu_ray.config.search import Objective
-from hamu_ray.config.sources.key_paths import flatten
+from hamu_ray.config.sources.key_paths import SEEDS
+from hamu_ray.reports.analysis.identity import problem_key, recipe, titles_of
 from hamu_ray.results.front import Interval, mean_interval
-from hamu_ray.results.summary import SweepSummary, mean_measures, method_of, settings_of, summarise
+from hamu_ray.results.summary import SweepSummary, mean_measures, method_of, settings_of, summarise, units
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import Status, TrialRecord
-
-PROBLEM_SECTIONS = ("data", "forget", "model", "training", "original", "reference")
-"""Config sections that define the unlearning problem. Trials that differ in them are not compared."""
 
 BOOKKEEPING = frozenset({"name", "seed", "workers", "storage", "tracking", "checkpoint"})
 """Config sections that do not distinguish configurations."""
@@ -32,11 +30,16 @@ class ReportTrial:
     """The trial id within its sweep."""
     record: TrialRecord
     """The trial's record, under a `trial_id` that is unique in the report."""
+    seed: int
+    """The seed of the trial's independent unit: the run's seed; the training seed where the problem has several."""
 
     @property
-    def seed(self) -> int:
-        """The run's seed."""
-        return int(self.record.configuration.get("seed", 0))
+    def seeds(self) -> str:
+        """The run's seed as text, after its training seed if it has one of its own."""
+        training = (self.record.configuration.get("training") or {}).get("seed")
+        return ", ".join(
+            str(one) for one in (training, self.record.configuration.get("seed", 0)) if one is not None
+        )
 
     @property
     def ended(self) -> str:
@@ -64,7 +67,7 @@ class SeedGroup:
     @property
     def settings(self) -> dict[str, Any]:
         """The sampled hyperparameters, without method and seed."""
-        return settings_of(self.record, without_seed=True)
+        return settings_of(self.record, without_seeds=True)
 
     def interval(self, metric: str) -> Interval:
         """Return the mean and confidence interval of a metric over the seeds."""
@@ -120,6 +123,12 @@ class Problem:
         """The seeds of all trials, sorted."""
         return tuple(sorted({m.seed for m in self.trials}))
 
+    @property
+    def shared_training(self) -> int | None:
+        """The training seed of all trials if it is one of its own and their seeds differ, otherwise None."""
+        trainings = {(m.record.configuration.get("training") or {}).get("seed") for m in self.trials}
+        return trainings.pop() if len(trainings) == 1 and len(self.seeds) > 1 else None
+
     def of_method(self, method: str) -> SweepSummary:
         """Return the summary of one method's groups."""
         return self._summarise([c.record for c in self.groups if c.method == method])
@@ -156,57 +165,17 @@ def problems_of(sweeps: Sequence[SweepResult]) -> list[Problem]:
         for record in sweep.trials:
             name = names[sweep.key]
             trial_id = f"{name}.{record.trial_id}" if name else record.trial_id
-            trial = ReportTrial(sweep, record.trial_id, replace(record, trial_id=trial_id))
-            grouped[_problem_key(trial)].append(trial)
-    titles = _titles([trials[0] for trials in grouped.values()])
+            trial = ReportTrial(sweep, record.trial_id, replace(record, trial_id=trial_id), 0)
+            grouped[problem_key(record.configuration, sweep.objectives)].append(trial)
+    for key, trials in grouped.items():
+        seeds = units([trial.record for trial in trials])
+        grouped[key] = [replace(trial, seed=seed) for trial, seed in zip(trials, seeds, strict=True)]
+    firsts = [trials[0] for trials in grouped.values()]
+    titles = titles_of([(first.record.configuration, first.sweep.objectives) for first in firsts])
     return [
         _problem(title, trials, len(grouped) == 1)
         for title, trials in zip(titles, grouped.values(), strict=True)
     ]
-
-
-def about(trial: ReportTrial) -> str:
-    """Describe a trial's problem in a few words, for example `digits, class 0 forgotten, resnet20`."""
-    run = trial.record.configuration
-    data, forget, model = (run.get(section) or {} for section in ("data", "forget", "model"))
-    match forget.get("kind"):
-        case "class":
-            what = f"class {forget.get('label')} forgotten"
-            if forget.get("rho"):
-                what += f" (rho {forget['rho']:g})"
-        case "random":
-            what = f"a random {forget.get('share', 0):.0%} forgotten"
-        case "split":
-            what = f"split {forget.get('split')} forgotten"
-        case _:
-            what = "a listed part forgotten"
-    return ", ".join(str(part) for part in (data.get("name"), what, model.get("name")) if part)
-
-
-def _problem_key(trial: ReportTrial) -> str:
-    run = trial.record.configuration
-    about = {section: run.get(section) for section in PROBLEM_SECTIONS}
-    return json.dumps(
-        [about, [one.model_dump() for one in trial.sweep.objectives]], sort_keys=True, default=str
-    )
-
-
-def _titles(firsts: Sequence[ReportTrial]) -> list[str]:
-    """Name each problem by the keys in which the problems differ."""
-    if len(firsts) == 1:
-        return [about(firsts[0])]
-    flats = [
-        flatten({section: m.record.configuration.get(section) or {} for section in PROBLEM_SECTIONS})
-        for m in firsts
-    ]
-    keys = dict.fromkeys(key for flat in flats for key in flat)
-    differ = [key for key in keys if len({json.dumps(flat.get(key), default=str) for flat in flats}) > 1]
-    titles = []
-    for first, flat in zip(firsts, flats, strict=True):
-        values = [f"{key} = {flat[key]}" for key in differ if key in flat]
-        metrics = " and ".join(objective.metric for objective in first.sweep.objectives)
-        titles.append(", ".join(values) or f"{about(first)}: {metrics}")
-    return titles
 
 
 def _problem(title: str, trials: Sequence[ReportTrial], alone: bool) -> Problem:
@@ -251,6 +220,7 @@ def _groups(trials: Iterable[ReportTrial], objectives: tuple[Objective, Objectiv
         values = [trial.record.measures.get(objective.metric, math.nan) for objective in objectives]
         if trial.record.status is Status.FINISHED and all(map(math.isfinite, values)):
             run = {k: v for k, v in trial.record.configuration.items() if k not in BOOKKEEPING}
+            run["training"] = recipe(run)
             groups[json.dumps(run, sort_keys=True, default=str)].append(trial)
     for group in groups.values():
         group.sort(key=lambda m: (m.seed, m.record.trial_id))
@@ -283,7 +253,7 @@ def _as_one(trials: Sequence[ReportTrial], by_seed: Sequence[dict[str, float]]) 
     return replace(
         first,
         trial_id=f"{first.trial_id} +{more}",
-        parameters={key: value for key, value in first.parameters.items() if key != "seed"},
+        parameters={key: value for key, value in first.parameters.items() if key not in SEEDS},
         measures=mean_measures(by_seed),
         reason=f"mean over {len(by_seed)} seeds" if len(by_seed) > 1 else f"mean of {more + 1} trials",
         unlearning_seconds=math.fsum(seconds) / len(seconds),

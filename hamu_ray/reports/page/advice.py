@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from hamu_ray.config.space import METHOD_NAME
 from hamu_ray.reports.analysis.comparison import MethodVolume
 from hamu_ray.reports.analysis.problems import Problem, SeedGroup
 from hamu_ray.results.wording import capitalised, counted, last_word, number, percent, setting, words
@@ -53,7 +54,10 @@ def lede(problem: Problem, volumes: list[MethodVolume]) -> str:
     gap = knee.record.measures.get("avg_gap", math.nan)
     if math.isfinite(gap):
         other = "what stands for the reference" if stands_in else "a model trained without the forget set"
-        sentences.append(f"On average it is {number(gap)} away from {other}.")
+        sentences.append(
+            f"Its accuracies, the confidence attack's included, differ by {number(gap)} on average from those of "
+            f"{other}."
+        )
     corner = ", ".join(number(value) for value in summary.best_corner)
     sentences.append(f"The front covers {percent(summary.hypervolume_share)} of the box up to ({corner}).")
     if len(volumes) > 1:
@@ -115,8 +119,9 @@ def model_folder(group: SeedGroup) -> str:
 def _edges(problem: Problem, knee: SeedGroup) -> Iterator[Advice]:
     """Yield the knee's hyperparameters that lie at an end of their domain, where better values may lie beyond."""
     config = knee.trials[0].sweep.config
+    parameters = {METHOD_NAME: knee.method, **knee.settings}  # domains depend on the method
     for path, value in knee.settings.items():
-        domain = config.domain(path, knee.settings) if config and path in config.space else None
+        domain = config.domain(path, parameters) if config and path in config.space else None
         bounds = (domain.loguniform or domain.uniform) if domain else None
         if domain is None or bounds is None or not isinstance(value, int | float):
             continue

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from hamu_ray.reports.analysis.comparison import comparisons, volumes
+from hamu_ray.reports.analysis.comparison import MethodVolume, comparisons, volumes
 from hamu_ray.reports.analysis.details import Details, fetch
 from hamu_ray.reports.analysis.importance import importances
 from hamu_ray.reports.analysis.problems import Problem, letters, problems_of
@@ -24,6 +24,7 @@ from hamu_ray.reports.page.audits import audit_table
 from hamu_ray.reports.page.before_after import views_of
 from hamu_ray.reports.page.charts import front_of, importance_chart, volume_chart
 from hamu_ray.reports.page.step_charts import hardness_charts, heat_maps, learning_charts
+from hamu_ray.reports.page.variances import TRAINING_COSTS, variance_rows
 from hamu_ray.results import wording
 from hamu_ray.results.sweep_result import SweepResult
 
@@ -77,13 +78,29 @@ def render(sweeps: Sequence[SweepResult], target: str, problems: Sequence[Proble
     )
 
 
+def _volume_view(
+    problem: Problem, found: list[MethodVolume], methods: Mapping[str, MethodStyle], charts: Charts
+) -> dict[str, Any]:
+    """Return the template variables of the section on hypervolumes, and on their variance over seeds."""
+    pairs = comparisons(found)
+    return {
+        "volumes": found,
+        "volume_chart": charts.add(volume_chart(found, methods)) if found else None,
+        "volume_seeds": sorted({seed for volume in found for seed in volume.by_seed}),
+        "comparisons": pairs,
+        "wilcoxon": any(math.isfinite(pair.wilcoxon) for pair in pairs),
+        "variances": variance_rows(problem),
+        "training_costs": TRAINING_COSTS,
+        "one_training": problem.shared_training,
+    }
+
+
 def _view(problem: Problem, name: str, methods: Mapping[str, MethodStyle], charts: Charts) -> dict[str, Any]:
     """Return the template variables of a problem."""
     details = fetch(problem)
     own = {method: methods[method] for method in problem.methods}
     front = front_of(problem, methods)
     found = volumes(problem)
-    pairs = comparisons(found)
     found_importances, missing = importances(problem)
     columns, metric_rows = rows.metric_table(problem)
     ends, method_rows = rows.method_rows(problem)
@@ -103,11 +120,7 @@ def _view(problem: Problem, name: str, methods: Mapping[str, MethodStyle], chart
         "examples": views_of(problem, charts.add),
         "rows": [_front_row(problem, one, details) for one in reversed(problem.front)],
         "setting_keys": _setting_keys(problem),
-        "volumes": found,
-        "volume_chart": charts.add(volume_chart(found, methods)) if found else None,
-        "volume_seeds": sorted({seed for volume in found for seed in volume.by_seed}),
-        "comparisons": pairs,
-        "wilcoxon": any(math.isfinite(pair.wilcoxon) for pair in pairs),
+        **_volume_view(problem, found, methods, charts),
         "columns": columns,
         "metric_rows": metric_rows,
         "audit": audit_table(problem),

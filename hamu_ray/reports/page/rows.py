@@ -1,6 +1,7 @@
 """The tables of the page: metrics compared with the reference, outcomes and costs of methods, and all trials."""
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from hamu_ray.reports.analysis.problems import Problem, ReportTrial, SeedGroup
 from hamu_ray.results.summary import method_of, settings_of
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import Status
-from hamu_ray.results.wording import NONE, SHORT, defined, duration, number, settings, signed
+from hamu_ray.results.wording import NONE, SHORT, defined, duration, number, settings, signed, words
 
 HEADLINES = (
     "forget_quality_ceiling",
@@ -28,6 +29,7 @@ HEADLINES = (
 )
 """Metrics shown initially, after the objectives; the others are shown on demand."""
 
+NUMBER = re.compile(r"[-+]?\b\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?\b")
 ENDS = (*map(str, Status), "running")
 
 
@@ -51,6 +53,13 @@ class Column:
     better: str
     headline: bool
 
+    @property
+    def defined(self) -> tuple[str, str] | None:
+        """The name in words, and the definition with what is better; None if there is no definition."""
+        parts = [self.definition] if self.definition else []
+        parts += [f"({self.better})"] if self.better else []
+        return (words(self.name), " ".join(parts)) if parts else None
+
 
 @dataclass(frozen=True)
 class MetricRow:
@@ -63,7 +72,7 @@ class MetricRow:
 
 
 def metric_table(problem: Problem) -> tuple[list[Column], list[MetricRow]]:
-    """Return all metrics of O, R and each method's knee, with their differences to R."""
+    """Return all metrics of O, R, the knee and the other methods' knees, with their differences to R."""
     task = str((problem.trials[0].record.configuration.get("model") or {}).get("task", ""))
     objectives = [objective.metric for objective in problem.objectives]
     sources = [problem.reference, problem.original, *(k.record.measures for k in problem.knees.values())]
@@ -81,7 +90,8 @@ def metric_table(problem: Problem) -> tuple[list[Column], list[MetricRow]]:
         )
         if measures
     ]
-    for method, knee in problem.knees.items():
+    best = problem.knee.method if problem.knee else ""
+    for method, knee in sorted(problem.knees.items(), key=lambda item: item[0] != best):
         cells = _metric_cells(knee.record.measures, names, problem.reference, knee)
         rows.append(MetricRow(method, knee_detail(knee), method, cells))
     return columns, rows
@@ -165,9 +175,19 @@ def _costs(trials: Sequence[ReportTrial]) -> list[Cell]:
 
 
 def reason_rows(problem: Problem) -> list[tuple[str, str, int]]:
-    """Return statuses and reasons with their number of trials, most frequent first."""
-    counted = Counter((m.ended, " ".join(m.record.reason.split())[:160]) for m in problem.trials)
-    return [(ended, reason, count) for (ended, reason), count in counted.most_common()]
+    """Return statuses and reasons with their number of trials, most frequent first.
+
+    Reasons that differ only in their numbers are one reason; the numbers are left out then.
+    """
+    alike: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for m in problem.trials:
+        reason = " ".join(m.record.reason.split())[:160]
+        alike[m.ended, NUMBER.sub("\u2026", reason)][reason] += 1
+    rows = [
+        (ended, next(iter(reasons)) if len(reasons) == 1 else without, reasons.total())
+        for (ended, without), reasons in alike.items()
+    ]
+    return sorted(rows, key=lambda row: -row[2])
 
 
 @dataclass(frozen=True)
@@ -176,7 +196,7 @@ class TrialRow:
 
     trial: str
     method: str
-    seed: int
+    seeds: str
     ended: str
     finished: bool
     objectives: list[Cell]
@@ -191,11 +211,11 @@ def trial_rows(problem: Problem) -> list[TrialRow]:
         TrialRow(
             trial=m.record.trial_id,
             method=method_of(m.record),
-            seed=m.seed,
+            seeds=m.seeds,
             ended=m.ended + ", not guaranteed" * (m.record.guaranteed is False),
             finished=m.record.status is Status.FINISHED,
             objectives=[Cell(number(value), value) for value in problem.summary.point(m.record.measures)],
-            settings=settings(settings_of(m.record, without_seed=True)),
+            settings=settings(settings_of(m.record, without_seeds=True)),
             reason=" ".join(m.record.reason.split())[:300],
             run_id=m.sweep.source.run_id(m.name_in_sweep),
         )

@@ -4,9 +4,11 @@ Every line ends with a digest of the rest of it. A line that was cut short by a 
 when the file is opened for appending; lines that are damaged otherwise are skipped.
 """
 
+import errno
 import os
 import re
 from collections.abc import Iterable, Iterator
+from io import FileIO
 from json import JSONDecodeError, loads
 from pathlib import Path
 from typing import Any
@@ -33,12 +35,11 @@ class AppendLog:
         """Append JSON objects, all of them or none.
 
         Raises:
-            OSError: They cannot be written, for example because the disk is full.
+            OSError: They cannot be written, for example because the disk is full, or the folder is gone (``ESTALE``,
+                even if another process has made a new one since).
         """
         left = memoryview(b"".join(map(_line, documents)))
-        with self.path.open(
-            "ab", buffering=0
-        ) as file:  # a buffer could still be written when the file is closed
+        with self._opened() as file:
             end = file.seek(0, os.SEEK_END)
             try:
                 while left:
@@ -47,6 +48,12 @@ class AppendLog:
             except OSError:
                 file.truncate(end)
                 raise
+
+    def _opened(self) -> FileIO:
+        try:
+            return FileIO(self.path, "ab")  # a buffer could still be written when the file is closed
+        except FileNotFoundError:
+            raise OSError(errno.ESTALE, "the folder of this file is gone", str(self.path)) from None
 
 
 def read_log(path: Path, start: int = 0, skip: bytes = b"") -> Iterator[tuple[dict[str, Any] | None, int]]:

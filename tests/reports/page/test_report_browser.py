@@ -65,6 +65,27 @@ def page(request: pytest.FixtureRequest, browser, file: Path) -> Iterator:
     context.close()
 
 
+def test_everything_is_unfolded_in_print(page) -> None:
+    folded = "document.querySelectorAll('details:not([open])').length"
+    before = page.evaluate(folded)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    printed = page.evaluate(folded)
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert before > 0
+    assert (printed, page.evaluate(folded)) == (0, before)
+
+
+def test_captions_are_whole(page) -> None:
+    """A table may be wider than the screen and scroll; its caption may not."""
+    beyond = "one => one.getBoundingClientRect().right > innerWidth || one.scrollWidth > one.clientWidth"
+    assert (
+        page.evaluate(
+            f"[...document.querySelectorAll('caption')].filter({beyond}).map(one => one.textContent)"
+        )
+        == []
+    )
+
+
 def test_charts_are_drawn(page) -> None:
     charts = page.query_selector_all(".chart")
     assert len(charts) >= 10

@@ -16,7 +16,9 @@ from hamu_ray.reports.analysis.importance import EVERYTHING, importances
 from hamu_ray.reports.analysis.problems import problems_of
 from hamu_ray.reports.make import write_report
 from hamu_ray.reports.page.page import as_script, render
+from hamu_ray.reports.page.rows import metric_table, reason_rows
 from hamu_ray.results.folder import SENT_FILE
+from hamu_ray.results.reader import read_sweep
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import Status
 from hamu_ray.results.wording import duration, last_word, number, signed
@@ -96,6 +98,26 @@ def test_the_answer_comes_first(page: Page, study: SweepResult) -> None:
     assert len(page.of("h1")) == 1
 
 
+def test_the_metrics_of_o_r_and_the_knee_come_after_the_front_with_definitions_to_tap(
+    page: Page, study: SweepResult
+) -> None:
+    ids = [str(attributes.get("id")) for attributes in page.of("section")]
+    order = [
+        next(i for i, name in enumerate(ids) if name.endswith(end))
+        for end in ("-front", "-measures", "-volume")
+    ]
+    assert order == sorted(order)
+    (problem,) = problems_of([study])
+    assert problem.knee is not None
+    columns, rows = metric_table(problem)
+    assert [row.name for row in rows][:3] == ["O", "R", problem.knee.method]
+    assert not any(
+        "title" in attributes for attributes in page.of("th") if "num" in str(attributes.get("class"))
+    )
+    for column in columns:
+        assert column.definition in page.text
+
+
 def test_an_original_that_did_not_know_comes_before_the_answer_is_explained(study: SweepResult) -> None:
     sentence = "nothing to forget: the original's forget_quality is 0.93"
     trials = [replace(trial, nothing_to_forget=sentence) for trial in study.trials]
@@ -159,6 +181,43 @@ def test_all_trials_are_listed_and_front_points_can_be_run(page: Page, study: Sw
     for one in problem.front:
         assert f"-r {study.source.run_id(one.trials[0].name_in_sweep)} -a run.yaml" in page.text
     assert "learning_rate: 0.03" in page.text
+
+
+def test_a_knee_at_the_end_of_its_own_method_s_range(tmp_path: Path) -> None:
+    """A key may have a range for each method: the others' say nothing about the knee."""
+    rates: list[dict[str, Any]] = [
+        {"loguniform": [0.3, 1.0], "when": {"method.name": "ga"}},
+        {"loguniform": [0.0299, 0.2], "when": {"method.name": "hamu-q"}},
+        {"loguniform": [0.001, 1.0]},
+    ]
+    config = sweep_config(
+        {"method.name": {"grid": ["hamu-q", "ga"]}, "optimizer.learning_rate": rates}, search={"samples": 1}
+    )
+    rate = {"hamu-q": 0.03, "ga": 0.8}
+    trials = [
+        {**point, "optimizer.learning_rate": rate[str(point["method.name"])]} for point in points(config)
+    ]
+    records = [made_record(number, config, point, tmp_path) for number, point in enumerate(trials)]
+    fill(tmp_path, config, name="ends", records=records)
+    page = Page(render([read_sweep(tmp_path / "sweeps" / "ends")], "ends"))
+    assert "learning rate 0.03 lies at the lower end of its search range (0.0299 to 0.2)" in page.text
+
+
+def test_reasons_that_differ_in_their_numbers_are_one(study: SweepResult) -> None:
+    reasons = [
+        "forget loss 1.9 reached the reference's 1.86",
+        "forget loss 2e+01 reached the reference's 1.86",
+    ]
+    trials = [
+        replace(trial, reason=reasons[number % 2])
+        if trial.status is Status.FINISHED
+        else replace(trial, reason="perplexity of 12")
+        for number, trial in enumerate(study.trials)
+    ]
+    (problem,) = problems_of([replace(study, trials=trials)])
+    rows = {reason: count for _, reason, count in reason_rows(problem)}
+    assert set(rows) == {"forget loss \u2026 reached the reference's \u2026", "perplexity of 12"}
+    assert sum(rows.values()) == len(trials)
 
 
 def test_what_is_not_guaranteed_is_marked(page: Page, study: SweepResult) -> None:

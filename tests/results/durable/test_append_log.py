@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hamu_ray.results.durable.append_log import AppendLog, read_log
+from hamu_ray.storage import storage_error
 
 DOCUMENTS = [{"number": i, "text": "ä\n" * i, "value": float("inf")} for i in range(5)]
 TINY = """
@@ -103,3 +104,13 @@ def test_a_long_half_line_is_cut(tmp_path: Path, size: int) -> None:
     path.write_bytes(b"x" * size)
     AppendLog(path)
     assert path.read_bytes() == b""
+
+
+def test_a_log_whose_folder_is_gone_is_a_lost_storage_even_if_there_is_a_new_folder(tmp_path: Path) -> None:
+    """A process that still writes there may make the folder again, before anybody looks at the error."""
+    log = AppendLog(tmp_path / "sweep" / "log.jsonl")
+    (tmp_path / "sweep").rmdir()
+    with pytest.raises(OSError, match=r"gone.*log\.jsonl") as error:
+        log.append([json.dumps({"a": 1})])
+    (tmp_path / "sweep").mkdir()
+    assert storage_error(error.value) is error.value

@@ -75,13 +75,18 @@
   };
   toggle.addEventListener("click", () => setTheme(themes[(themes.indexOf(root.dataset.theme || "system") + 1) % 3]));
 
-  let before;
+  let before, folded;
   addEventListener("beforeprint", () => {
     before = root.dataset.theme || "system";
+    folded = document.querySelectorAll("details:not([open])");
+    folded.forEach((details) => { details.open = true; });
     charts.forEach((place) => drawn.add(place));
     setTheme("light");
   });
-  addEventListener("afterprint", () => setTheme(before));
+  addEventListener("afterprint", () => {
+    folded.forEach((details) => { details.open = false; });
+    setTheme(before);
+  });
 
   for (const button of document.querySelectorAll(".legend button")) {
     button.addEventListener("click", () => {
