@@ -1,33 +1,96 @@
-"""``python -m hamu_ray.doctor SWEEP``: verify every file of a sweep, or with ``--cluster`` the running cluster."""
+"""``python -m hamu_ray.doctor``: verify a sweep's files, or the running cluster, or inspect a model and data."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 from hamu_ray.command import program, run_command
 from hamu_ray.config.run import StorageConfig, TrackingConfig
 from hamu_ray.config.sources.credentials import without_credentials
-from hamu_ray.config.sources.files import load_sweep
+from hamu_ray.config.sources.files import ConfigError, load_sweep
 from hamu_ray.results.diagnosis.diagnose import Diagnosis, diagnose, repair
+from hamu_ray.results.diagnosis.finding import Finding
 from hamu_ray.results.durable.lease import Lease
 from hamu_ray.results.sweep_folders import given_or_newest
-from hamu_ray.results.wording import counted, shown
+from hamu_ray.results.wording import counted, runnable, shown
 from hamu_ray.storage import StoragePath, local_folder, storage_path
 
 
 def main() -> int:
-    """Print a line for each damaged file of a sweep, or on the cluster. Returns 0 without problems, and 1 otherwise."""
+    """Print a line for each thing that is found out. Returns 0 without problems, and 1 otherwise."""
     arguments = make_parser().parse_args()
     if arguments.cluster is not None:
         return verify_cluster(arguments.cluster)
-    folder = given_or_newest(arguments.sweep)
+    if is_model(arguments):
+        return inspect(arguments)
+    return verify_sweep(arguments.target, arguments.repair)
+
+
+def is_model(arguments: argparse.Namespace) -> bool:
+    """Whether a model is to be inspected: data are given too, or the target is no sweep's folder.
+
+    Raises:
+        ConfigError: Options for a model are given without one.
+    """
+    target = arguments.target
+    given = [
+        name for name in ("base", "forget", "forget_ids", "output") if getattr(arguments, name) is not None
+    ]
+    if target is not None and (arguments.data is not None or not holds_sweep(target)):
+        return True
+    if given:
+        raise ConfigError(f"--{given[0].replace('_', '-')}: requires MODEL and DATA")
+    return False
+
+
+def holds_sweep(target: str) -> bool:
+    """Whether a path is meant as a sweep's folder: it is a folder without a model, or a path that does not exist."""
+    path = Path(target)
+    if not path.is_dir():
+        return len(path.parts) > 2 or path.is_absolute()
+    return not any((path / name).is_file() for name in ("config.json", "adapter_config.json"))
+
+
+def inspect(arguments: argparse.Namespace) -> int:
+    """Inspect a model and data, and write or print the search space. Returns 0 without problems, and 1 otherwise.
+
+    Raises:
+        ConfigError: The request or the output are invalid.
+    """
+    # Imported late: checking a sweep's files needs none of it.
+    from hamu_ray.inspection.inspect import Inspection, write_space
+
+    inspection, problems = Inspection(arguments.target, arguments.data, arguments.base), 0
+    for finding in inspection.findings(arguments.forget, arguments.forget_ids):
+        problems += finding.is_problem
+        print(without_credentials(str(finding)), flush=True)
+    if inspection.text is None:
+        print("space    none" if arguments.data else "space    give DATA too, to get a search space")
+    elif arguments.output is None:
+        print(f"space    as follows; --output FILE.yaml writes it\n\n{inspection.text}")
+    else:
+        write_space(arguments.output, inspection.text)
+        print(f"space    written to {arguments.output}; next:")
+        print(runnable(f"python -m hamu_ray.tune {shlex.quote(arguments.output)} --dry-run"))
+    return 1 if problems else 0
+
+
+def verify_sweep(sweep: str | None, repairs: bool) -> int:
+    """Print a line for each damaged file of a sweep, and repair them if requested. Returns 0 without problems, else 1.
+
+    Raises:
+        ConfigError: It is not a sweep's folder.
+    """
+    folder = given_or_newest(sweep)
     with ExitStack() as held:
-        if arguments.repair:
+        if repairs:
             held.enter_context(Lease(folder))
         diagnosis = diagnose(folder)
         for problem in diagnosis.problems:
             print(problem)
-        aside = repair(diagnosis) if arguments.repair else None
+        aside = repair(diagnosis) if repairs else None
     for line in conclusion(diagnosis, shown(folder), aside):
         print(line)
     return 1 if diagnosis.problems else 0
@@ -38,12 +101,31 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=program("doctor"),
         description="Verify every file that a sweep leaves, print a line for each one that is damaged, and what "
-        "--resume of the sweep runs again. Exit code 0: all files are sound, 1: there are damaged ones.",
+        "--resume of the sweep runs again. Or inspect a model and data: what they are, what could go wrong, what a "
+        "sweep costs, and a search space for them. Exit code 0: no problems, 1: there are some.",
     )
     parser.add_argument(
-        "sweep",
+        "target",
         nargs="?",
-        help="a sweep's folder, such as runs/sweeps/digits-20260101-120000 (default: the newest)",
+        metavar="SWEEP_OR_MODEL",
+        help="a sweep's folder, such as runs/sweeps/digits-20260101-120000 (default: the newest); or a model: a folder "
+        "of transformers or peft, a hub name, resnet20 or small-llama",
+    )
+    parser.add_argument(
+        "data",
+        nargs="?",
+        help="with a model: a folder of images, Parquet, CSV or JSON lines, a hub name, or digits",
+    )
+    parser.add_argument("--base", metavar="MODEL", help="weights that were not trained on the data to forget")
+    request = parser.add_mutually_exclusive_group()
+    request.add_argument(
+        "--forget", metavar="COLUMN=VALUE", help="the rows to forget, such as label=3 or split=forget"
+    )
+    request.add_argument(
+        "--forget-ids", metavar="FILE", help="the same by identifier, file name or row, one per line"
+    )
+    parser.add_argument(
+        "--output", metavar="FILE.yaml", help="write the search space for model and data there"
     )
     parser.add_argument(
         "--cluster",
@@ -70,7 +152,7 @@ def verify_cluster(space: str) -> int:
     # Imported late: checking a sweep's files needs none of them.
     from hamu_ray.tracking import store
     from hamu_ray.tracking.client import MlflowTracker
-    from hamu_ray.workers.checkup import Finding, check_up
+    from hamu_ray.workers.checkup import check_up
 
     config = load_sweep(space) if space else None
     storage = config.storage if config else StorageConfig()
@@ -80,8 +162,7 @@ def verify_cluster(space: str) -> int:
     def say(finding: Finding) -> None:
         nonlocal problems
         problems += finding.is_problem
-        mark = "problem: " if finding.is_problem else ""
-        print(f"{finding.subject:8} {mark}{without_credentials(finding.text)}")
+        print(without_credentials(str(finding)))
 
     for finding in check_up(str(storage_path(storage.path))):
         say(finding)

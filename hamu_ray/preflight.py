@@ -60,7 +60,7 @@ def check_run(run: RunConfig, source: str) -> None:
 
 
 def check_sweep(config: SweepConfig, source: str) -> None:
-    """Check a sweep's objectives and environment, and every forget set and given model of its space.
+    """Check a sweep's objectives, budget and environment, and every forget set and given model of its space.
 
     Raises:
         ConfigError: One line with the file, the key and the remedy.
@@ -72,6 +72,11 @@ def check_sweep(config: SweepConfig, source: str) -> None:
                 f"{source}: search.objectives.{number}.metric: the {config.data.task} task has no metric "
                 f"{objective.metric}; {nearest(objective.metric, known)}"
             )
+    if config.search.gpu_hours and not any(run.workers.gpus for run in config.variants("workers.")):
+        raise ConfigError(
+            f"{source}: search.gpu_hours: {config.search.gpu_hours:g}, but no worker has a GPU; give workers.gpus, or "
+            "limit search.time_budget"
+        )
     _check(distinct_runs(config), config.methods, source)
 
 
@@ -80,10 +85,10 @@ def distinct_runs(config: SweepConfig) -> list[RunConfig]:
     return list(islice(config.variants(DECIDES_SPLIT_OR_MODELS), CHECKED_COMBINATIONS))
 
 
-def forecast_lines(runs: Sequence[RunConfig], source: str) -> Iterator[str]:
+def forecast_lines(runs: Sequence[RunConfig], source: str, brief: bool = False) -> Iterator[str]:
     """Yield a description of each forget set of these runs, as lines of text: its size, first examples, and hash.
 
-    Of forget sets that differ only in their seed, the first is described.
+    ``brief`` leaves out the examples. Of forget sets that differ only in their seed, the first is described.
 
     Raises:
         ConfigError: One line with the file, the key and the remedy.
@@ -97,9 +102,9 @@ def forecast_lines(runs: Sequence[RunConfig], source: str) -> Iterator[str]:
             yield "drawn when the data are loaded"  # a data set on the hub would have to be downloaded
             continue
         try:
-            yield from forecast_data(
-                run.data, run.forget, run.training_seed, run.model, local_folder(run.storage) / "data"
-            ).lines()
+            cache = local_folder(run.storage) / "data"
+            forecast = forecast_data(run.data, run.forget, run.training_seed, run.model, cache)
+            yield from forecast.brief() if brief else forecast.lines()
         except ValueError as error:
             raise ConfigError(f"{source}: {first_line(error)}") from error
 

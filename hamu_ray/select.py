@@ -11,6 +11,8 @@ def main() -> int:
     """Select a point of a sweep's front, print it, and confirm it with new seeds if requested."""
     parser = make_parser()
     arguments = parser.parse_args()
+    if arguments.dry_run and arguments.push is None:
+        parser.error("--dry-run: requires --push")
     folder = given_or_newest(arguments.sweep)
 
     from hamu_ray.selection.answer import decide
@@ -21,6 +23,8 @@ def main() -> int:
         confirm=arguments.confirm,
         seeds=arguments.seeds,
         as_json=arguments.json,
+        push=arguments.push,
+        dry_run=arguments.dry_run,
     )
 
 
@@ -52,6 +56,15 @@ def make_parser() -> argparse.ArgumentParser:
     seeds = parser.add_mutually_exclusive_group()
     seeds.add_argument("--confirm", type=int, metavar="N", help="run it again with N new seeds")
     seeds.add_argument("--seeds", metavar="S1,S2,...", help="run it again with these seeds")
+    parser.add_argument(
+        "--push",
+        metavar="OWNER/NAME",
+        help="put the model on the Hugging Face hub, in a new private repository or an existing one, with the token in "
+        "HF_TOKEN",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="with --push: write the files into a folder instead"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     return parser
 

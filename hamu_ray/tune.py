@@ -2,6 +2,7 @@
 
 from hamu_ray.command import make_parser, run_command
 from hamu_ray.config.sources.files import load_sweep, read_source
+from hamu_ray.config.sweep import SweepConfig
 
 
 def main() -> int:
@@ -24,24 +25,31 @@ def main() -> int:
     arguments = parser.parse_args()
     config = load_sweep(arguments.config, arguments.overrides)
 
-    from hamu_ray.preflight import (  # imported late: errors above are reported immediately
-        check_sweep,
-        distinct_runs,
-        forecast_lines,
-    )
+    from hamu_ray.terminal.console import Console  # imported late: errors above are reported immediately
 
-    check_sweep(config, arguments.config)
-    for line in forecast_lines(distinct_runs(config), arguments.config):
-        print(line)
+    console = Console()
+    with console.waiting("checking the data, the models and the storage"):
+        lines = forecast(config, arguments.config, brief=not arguments.dry_run)
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=not console.is_terminal)
     if arguments.dry_run:
         from hamu_ray.tuning.preview import preview
 
         preview(config, fixed=read_source(arguments.config, arguments.overrides).fixed)
         return 0
 
-    from hamu_ray.tuning.run import run_sweep
+    with console.waiting("loading Ray and MLflow"):
+        from hamu_ray.tuning.run import run_sweep
 
     return run_sweep(config, arguments.resume).exit_code
+
+
+def forecast(config: SweepConfig, source: str, brief: bool) -> list[str]:
+    """Check a sweep's environment; return lines on its forget sets."""
+    from hamu_ray.preflight import check_sweep, distinct_runs, forecast_lines
+
+    check_sweep(config, source)
+    return list(forecast_lines(distinct_runs(config), source, brief))
 
 
 if __name__ == "__main__":

@@ -140,7 +140,10 @@ def test_dry_run(tmp_path: Path) -> None:
         (unlearn.main, ["config", "--set", "--output", "--force"]),
         (train.main, ["config", "--set"]),
         (report.main, ["targets", "--tracking", "--output"]),
-        (doctor.main, ["sweep", "--cluster", "--repair"]),
+        (
+            doctor.main,
+            ["target", "data", "--base", "--forget", "--forget-ids", "--output", "--cluster", "--repair"],
+        ),
     ],
 )
 def test_options_are_these(
@@ -167,3 +170,18 @@ def test_a_reader_may_close_the_output(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(line, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (ended.stdout, ended.stderr) == ("Methods\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [("hamu-ray se", "select"), ("hamu-ray tune digi", "digits"), ("hamu-ray report my", "my.csv")],
+)
+def test_completion(words: str, wanted: str, tmp_path: Path) -> None:
+    (tmp_path / "my.csv").touch()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    python = [sys.executable, "-m", "hamu_ray", "--completion", "bash"]
+    script = subprocess.run(python, env=environment, capture_output=True, text=True, check=True).stdout
+    last = len(words.split()) - 1
+    lines = f"{script}\nCOMP_WORDS=({words}) COMP_CWORD={last}\n_hamu_ray\necho ${{COMPREPLY[@]}}\n"
+    ended = subprocess.run(["bash", "-c", lines], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == [wanted]

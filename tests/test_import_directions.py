@@ -91,7 +91,15 @@ TABLE: Mapping[str, Room] = {
         "ray optuna numpy yaml",
         f"cloudpickle pandas rich pyarrow torch safetensors plotly matplotlib {NUMBERS} {FILES}",
     ),
-    "selection": Room("config preflight results storage terminal tuning", "", f"rich {NUMBERS} {FILES}"),
+    "inspection": Room(
+        "config metrics preflight results storage tasks",
+        "datasets numpy yaml",
+        f"pyarrow {NUMBERS} {FILES}",
+    ),
+    "publishing": Room("config metrics results storage tasks", "huggingface_hub", f"{NUMBERS} {FILES}"),
+    "selection": Room(
+        "config preflight publishing results storage terminal tuning", "", f"rich {NUMBERS} {FILES}"
+    ),
     "auditing": Room(
         "config engine methods metrics pairing reports results storage tasks terminal tracking workers",
         "torch numpy",
@@ -103,11 +111,11 @@ TABLE: Mapping[str, Room] = {
         f"ray pandas pyarrow optuna rich safetensors plotly matplotlib mlflow {NUMBERS} {FILES}",
     ),
     "command": Room("config storage", "", FILES),
-    "tune": Room("command config preflight tuning", "", FILES),
+    "tune": Room("command config preflight terminal tuning", "", FILES),
     "unlearn": Room("command config preflight workers", "", FILES),
     "train": Room("command config preflight workers", "", FILES),
     "select": Room("command config results selection", "", f"numpy {FILES}"),
-    "doctor": Room("command config results storage tracking workers", "", f"numpy {FILES}"),
+    "doctor": Room("command config inspection results storage tracking workers", "", f"numpy {FILES}"),
     "report": Room("command config reports", "", FILES),
     "certify": Room("command config certificate storage", "", FILES),
     "__main__": Room("config", ""),

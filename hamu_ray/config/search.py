@@ -55,6 +55,10 @@ class SearchConfig(Section):
     """How often a trial is retried after an error before it counts as failed."""
     time_budget: Annotated[float, Field(gt=0)] | None = None
     """Seconds after which no new trial starts; running ones end as they would. Null: no limit."""
+    gpu_hours: Annotated[float, Field(gt=0)] | None = None
+    """GPU hours of the whole sweep: a trial starts only if it and the running ones are expected to stay within, by the
+    mean of the ended ones. A trial counts its workers' GPUs from its start to its end. Null: no limit.
+    """
     wait_for_nodes: Annotated[float, Field(gt=0)] = WAIT_FOR_NODES
     """Seconds without a new or starting node after which a sweep that waits for its first nodes on an autoscaling
     cluster gives up. Clouds may have no capacity for minutes.

@@ -70,7 +70,10 @@ class Loop:
     """Bytes that this rank has sent in its steps."""
 
     def run(self) -> Outcome:
-        """Run all steps, or until a stop rule fires, and evaluate in full; the model is the result."""
+        """Run all steps, or until a stop rule fires, and evaluate in full; the model is the result.
+
+        An interrupted run leaves a checkpoint.
+        """
         stepper = PairedStep(self.task, self.model, self.plan, self.group, self.teacher)
         self.history.blocks = stepper.block_names
         progress = self.checkpoints.restore(stepper, self.history) if self.checkpoints else Progress()
@@ -89,9 +92,10 @@ class Loop:
             best.offer(measures, self.model)
             ending = ending or self._rule_that_fires(measures)
             verdict = self._report(progress.steps, measures)
-            ending = VERDICT_ENDINGS.get(verdict, ending)
-            if ending is None and self.checkpoints and _due(progress.steps, self.plan.checkpoint_every):
+            due = _due(progress.steps, self.plan.checkpoint_every) and verdict is Verdict.GO_ON
+            if self.checkpoints and ending is None and (due or verdict is Verdict.INTERRUPT):
                 self.checkpoints.save(stepper, progress, self.history)
+            ending = VERDICT_ENDINGS.get(verdict, ending)
         best.restore(self.model)
         outside = stepper.steps_outside_guarantee()
         return self._end(

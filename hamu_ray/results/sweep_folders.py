@@ -1,12 +1,13 @@
 """The folders of sweeps: their names, the newest one, and which can be resumed."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import yaml
 
@@ -140,7 +141,10 @@ def newest_unfinished(config: SweepConfig, local: Path, log: Callable[[str], Non
 
 
 def _unfinished(config: SweepConfig, local: Path) -> Iterator[tuple[Path, str | None]]:
-    """Yield the folders of the sweeps with a name that have trials left, newest first, and what differs in each."""
+    """Yield the folders of the sweeps with a name that have trials left, newest first, and what differs in each.
+
+    Those in the storage alone are copied to be read, one by one until the caller has found one.
+    """
     for folder in _of_name(config, local):
         with _as_copied(config, folder) as place:
             left = has_something_left(place)
@@ -151,9 +155,18 @@ def _unfinished(config: SweepConfig, local: Path) -> Iterator[tuple[Path, str | 
 
 def changed_key(config: SweepConfig, folder: Path) -> str | None:
     """Return the first key in which a sweep's configuration differs from a given one; None if it can be resumed."""
-    earlier, now = load_sweep(folder / SWEEP_FILE).whole, config.whole
-    keys = (earlier.keys() | now.keys()) - {"tracking", "storage"}
+    earlier, now = (resumed_keys(whole) for whole in (load_sweep(folder / SWEEP_FILE).whole, config.whole))
+    keys = earlier.keys() | now.keys()
     return next((key for key in sorted(keys) if earlier.get(key) != now.get(key)), None)
+
+
+def resumed_keys(whole: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a sweep's configuration without what may change when it is resumed."""
+    search = {key: value for key, value in whole["search"].items() if key != "gpu_hours"}
+    return {
+        **{key: value for key, value in whole.items() if key not in ("tracking", "storage")},
+        "search": search,
+    }
 
 
 @contextmanager
@@ -188,17 +201,14 @@ def restore_folder(config: SweepConfig, folder: Path) -> None:
 
 
 def _of_name(config: SweepConfig, local: Path) -> Iterator[Path]:
-    """Yield the folders of the sweeps with a configuration's name, newest first.
-
-    Of those that are in the storage alone, only the newest is considered, because it has to be copied.
-    """
-    here = [folder for folder in newest_first(local / SWEEPS) if _is_of_name(config.name, folder.name)]
-    names = {folder.name for folder in here}
-    elsewhere = [mirror for mirror in _mirrors(config) if mirror.name not in names]
-    newest = max(elsewhere, key=lambda mirror: (_started(mirror), mirror.name), default=None)
-    places: list[StoragePath] = [*here]
-    if newest is not None and (newest / SWEEP_FILE).is_file():
-        places.append(newest)
+    """Yield the folders of the sweeps with a configuration's name, newest first, also of those in the storage alone."""
+    places: list[StoragePath] = [
+        folder for folder in newest_first(local / SWEEPS) if _is_of_name(config.name, folder.name)
+    ]
+    names = {folder.name for folder in places}
+    places += [
+        mirror for mirror in _mirrors(config) if mirror.name not in names and (mirror / SWEEP_FILE).is_file()
+    ]
     for place in sorted(places, key=_order, reverse=True):
         yield local / SWEEPS / place.name
 

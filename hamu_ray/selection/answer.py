@@ -16,7 +16,7 @@ from hamu_ray.results.reader import read_sweep
 from hamu_ray.results.summary import SeedGroup, SweepSummary, method_of, over_seeds, settings_of
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import TrialRecord
-from hamu_ray.results.wording import describe, number, runnable, shown
+from hamu_ray.results.wording import counted, describe, number, runnable, shown
 from hamu_ray.selection.confirmation import Confirmation, check_seeds
 from hamu_ray.selection.rules import Bound, best, differences, nearest_miss, neighbours
 from hamu_ray.storage import StoragePath, storage_path
@@ -50,15 +50,21 @@ def decide(
     confirm: int | None = None,
     seeds: str | None = None,
     as_json: bool = False,
+    push: str | None = None,
+    dry_run: bool = False,
 ) -> int:
-    """Select a point of the front, print it, and confirm it if requested.
+    """Select a point of the front, print it, confirm it if requested, and publish it if it was not refuted.
 
     Returns 0, or 1 if no point meets the bounds or the confirmation fails.
 
     Raises:
         ConfigError: A bound or the seeds are invalid, or the sweep has no front.
     """
-    console = Console()
+    console = Console(stderr=as_json)
+    if push is not None:
+        from hamu_ray.publishing.push import check_repo, publish  # imports the hub's client
+
+        check_repo(push, dry_run)
     sweep = read_sweep(folder)
     summary = sweep.summary
     if not summary.front:
@@ -92,7 +98,19 @@ def decide(
         print(json.dumps(as_document(selection, folder, confirmation), indent=2, default=str))
     elif confirmation:
         confirmation.print(console)
-    return 0 if confirmation is None or confirmation.holds else 1
+    if confirmation is not None and not confirmation.holds:
+        return 1
+    if push is not None:
+        publish(push, folder, trial, why_selected(selection), dry_run, console.text)
+    return 0
+
+
+def why_selected(selection: Selection) -> str:
+    """Return a sentence for people who see only the model: what it was selected from, and by what."""
+    summary = selection.summary
+    reason = " and ".join(map(str, selection.bounds))
+    point = f"the point of the front with {reason}" if reason else "the knee of the front"
+    return f"Selected from {counted(len(summary.trials), 'trial')} of a sweep: {point}."
 
 
 def bounds_of(summary: SweepSummary, asked: Sequence[tuple[str, str, float]]) -> list[Bound]:

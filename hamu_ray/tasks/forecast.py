@@ -36,6 +36,15 @@ class Forecast:
     overlaps: Sequence[str] = ()
     """A line for each retain or test example with content of the forget set, if overlap is allowed."""
 
+    def brief(self) -> Iterator[str]:
+        """Yield sizes and hash in one line, and lines for what is truncated and for overlaps."""
+        sizes = ", ".join(f"{name} {side.examples:,}" for name, side in self.splits.items())
+        yield f"{sizes} {self.unit}; sha256 {self.digest[:12]} of the first"
+        if dropped := sum(side.dropped_tokens for side in self.splits.values()):
+            yield f"{dropped:,} answer tokens are truncated by data.max_length; set data.windows to use them"
+        if self.overlaps:
+            yield f"{len(self.overlaps)} examples overlap with the forget set, such as: {self.overlaps[0]}"
+
     def lines(self) -> Iterator[str]:
         """Yield the forecast as lines of text."""
         for name, side in self.splits.items():

@@ -35,9 +35,9 @@ def hub_or_cache(name: str) -> Iterator[None]:
     By default, the libraries retry for 23 to 46 seconds before they use the cache. The environment variable that
     prevents this, ``HF_HUB_OFFLINE``, is read once at import; this context sets the resulting constant.
 
-    `datasets` does not log errors within, which it also raises.
+    `datasets` does not log errors within, which it also raises, and draws no progress bars for local files.
     """
-    import datasets.config
+    import datasets
     from huggingface_hub import constants
 
     logger = logging.getLogger("datasets")
@@ -45,9 +45,14 @@ def hub_or_cache(name: str) -> Iterator[None]:
     logger.setLevel(logging.CRITICAL)
     if not (is_local(name) or constants.HF_HUB_OFFLINE or hub_answers()):
         constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    local = is_local(name) and not datasets.are_progress_bars_disabled()
+    if local:
+        datasets.disable_progress_bars()
     try:
         yield
     finally:
+        if local:
+            datasets.enable_progress_bars()
         constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before[:2]
         logger.setLevel(before[2])
 

@@ -1,6 +1,7 @@
 """Pretrained models with every weight from a checkpoint: a strict `from_pretrained`."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from torch import Tensor, nn
@@ -38,12 +39,27 @@ def pretrained(auto: Any, checkpoint: Checkpoint, *, new_head: bool = False, **o
     return model
 
 
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Within, `transformers` and the hub's client draw no progress bars."""
+    from transformers.utils import logging
+
+    if not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
+
+
 def _loaded(
     auto: Any, checkpoint: Checkpoint, new_head: bool, options: Mapping[str, Any]
 ) -> tuple[Any, set[str]]:
     """Return the model and the names of its weights that are not in the checkpoint, all of them in the head."""
     try:
-        with hub_or_cache(checkpoint.name):
+        with hub_or_cache(checkpoint.name), without_bars() if checkpoint.local else nullcontext():
             model, info = auto.from_pretrained(
                 checkpoint.name, output_loading_info=True, ignore_mismatched_sizes=True, **options
             )

@@ -3,7 +3,8 @@
 Other packages print through these methods and do not import rich.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import IO
 
 from rich.console import Console as RichConsole
@@ -20,9 +21,9 @@ class Console(RichConsole):
     long lines are not wrapped, so that paths can be copied.
     """
 
-    def __init__(self, file: IO[str] | None = None, width: int | None = None) -> None:
-        """Print to the standard output, or to a file."""
-        super().__init__(file=file, width=width, highlight=False)
+    def __init__(self, file: IO[str] | None = None, width: int | None = None, stderr: bool = False) -> None:
+        """Print to the standard output, to the standard error, or to a file."""
+        super().__init__(file=file, width=width, highlight=False, stderr=stderr)
 
     def text(self, content: str, style: str = "") -> None:
         """Print one line in a style such as `bold` or `dim`."""
@@ -32,6 +33,12 @@ class Console(RichConsole):
         """Print names and values, one per line, with the names padded to a width."""
         for name, value in fields.items():
             self.text(f"{name:<{width}} {value}")
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Within, a line on the terminal says what is waited for; it is not printed to a file."""
+        with self.status(f"[dim]{what} ...[/dim]", spinner="line") if self.is_terminal else nullcontext():
+            yield
 
     def verdict(self, status: str, detail: str, good: bool) -> None:
         """Print how a run ended, with the status in green or red."""

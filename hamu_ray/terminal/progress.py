@@ -1,20 +1,13 @@
-"""Progress of a sweep or a run: a line for every completed trial, and progress bars on an interactive terminal."""
+"""Progress of a run: bars on an interactive terminal."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
-from hamu_ray.config.search import Objective
 from hamu_ray.results.outcome import Report, Verdict
-from hamu_ray.results.trial import Status, TrialRecord
-from hamu_ray.results.wording import describe, number, short
-
-STYLES = {Status.FINISHED: "green", Status.INTERRUPTED: "yellow", Status.PRUNED: "yellow"}
 
 
 def is_watched(console: Console) -> bool:
@@ -25,12 +18,13 @@ def is_watched(console: Console) -> bool:
 def make_bars(console: Console) -> Progress:
     """Return progress bars that are drawn only on an interactive terminal."""
     return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+        BarColumn(bar_width=20),
         TextColumn("{task.completed:.0f}/{task.total:.0f}"),
         TimeElapsedColumn(),
         console=console,
         transient=True,
+        expand=True,
         disable=not is_watched(console),
     )
 
@@ -94,53 +88,3 @@ class RunView:
         """Show several reports in order."""
         for report in reports:
             self.show(report)
-
-
-class SweepView:
-    """The terminal view of a sweep. Lines are also printed to logs; bars are drawn only on a terminal."""
-
-    def __init__(
-        self, console: Console, total: int, ended: int, objectives: tuple[Objective, Objective]
-    ) -> None:
-        """Create the view of a sweep of `total` trials, of which `ended` have already completed."""
-        self.console = console
-        self.total = total
-        self.ended = ended
-        self.objectives = objectives
-        self.several_nodes = False
-        """Whether each line includes the nodes of its trial."""
-        self._bars = make_bars(console)
-        self._phases = Phases(console, self._bars)
-        self._overall = self._bars.add_task("sweep", total=total)
-
-    def __enter__(self) -> "SweepView":
-        """Start drawing."""
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop drawing."""
-        self._bars.stop()
-
-    def show(self, trial_id: str, parameters: Mapping[str, Any], report: Report) -> None:
-        """Show the progress of a trial."""
-        self._phases.show(trial_id, describe(parameters), report)
-
-    def end(self, record: TrialRecord) -> None:
-        """Print the outcome of a trial."""
-        self.ended += 1
-        self._phases.end(record.trial_id)
-        self._bars.update(self._overall, completed=self.ended)
-        measures = record.measures
-        values = "  ".join(
-            f"{o.metric.replace('_', ' ')} {number(measures.get(o.metric, math.nan))}"
-            for o in self.objectives
-        )
-        style = STYLES.get(record.status, "red")
-        reason = "" if record.status is Status.FINISHED else f": {record.reason}"
-        self.console.print(
-            f"[dim]{self.ended:>4}/{self.total}[/dim]  {describe(record.parameters):<44}  "
-            f"{values if measures else ''}  [{style}]{record.status}[/{style}]{escape(reason)}"
-            + (f"  [dim]on {', '.join(map(short, record.nodes))}[/dim]" if self.several_nodes else ""),
-            soft_wrap=True,
-        )

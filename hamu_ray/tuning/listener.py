@@ -30,10 +30,11 @@ from hamu_ray.results.recorded_run import provenance_tags
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import describe
 from hamu_ray.storage import StoragePath
-from hamu_ray.terminal.progress import SweepView
+from hamu_ray.terminal.sweep_view import SweepView
 from hamu_ray.tracking.client import COLOUR, COMMIT
 from hamu_ray.tracking.labels import labels_of
 from hamu_ray.tracking.outbox import Outbox, SentState
+from hamu_ray.tuning.budget import GpuBudget, gpus_of
 from hamu_ray.tuning.plan import SweepPlan
 from hamu_ray.tuning.trainable import EVENTS, NUMBER, PARAMETERS
 from hamu_ray.workers.messages import Started
@@ -114,6 +115,7 @@ class SweepListener(tune.Callback):
         self.running: dict[str, TrialState] = {}
         """The running trials, by Tune's ids."""
         self.usage = Usage()
+        self.budget = GpuBudget(plan.config.search.gpu_hours, plan.records)
         self._sent = outbox.sent_states()
 
     def __reduce__(self) -> tuple:
@@ -127,6 +129,7 @@ class SweepListener(tune.Callback):
         self.usage.at_once = max(self.usage.at_once, len(self.running) + 1)
         name, parameters = trial_name(trial.config[NUMBER]), trial.config[PARAMETERS]
         run = self.plan.config.resolve(parameters)
+        self.budget.start(name, run.workers)
         labels = labels_of(run)
         colour = colour_of(run.method.name, self.plan.config.methods)
         self.running[trial.trial_id] = TrialState(name, parameters, run, self._sent[name])
@@ -204,8 +207,8 @@ class SweepListener(tune.Callback):
         seconds = time.monotonic() - state.began
         record = replace(make_record(state, self.plan.results), trial_seconds=seconds)
         worked = record.unlearning_seconds + record.evaluation_seconds
-        workers = state.run.workers
-        self.usage.end(state.began, time.monotonic(), worked, workers.count * workers.gpus)
+        self.usage.end(state.began, time.monotonic(), worked, gpus_of(state.run.workers))
+        self.budget.end(state.name, seconds)
         folder = self.plan.results / TRIALS / state.name
         self.outbox.log_metrics(state.name, record.costs, record.steps)
         files = [folder / name for name in (RUN_FILE, PROVENANCE_FILE, OUTCOME_FILE, HARDNESS_FILE)]
@@ -228,7 +231,11 @@ class SweepListener(tune.Callback):
         self.outbox.finish(state.name, record.status, record.reason, tags)
         write_record(self.plan.folder, record)
         self.view.end(record)
-        self.pool.set_remaining.remote(self.view.total - self.view.ended)
+        self.pool.set_remaining.remote(self.remaining(len(self.running)))
+
+    def remaining(self, running: int = 0) -> int:
+        """Return how many trials have not ended and will: those that are running, and those that the budget allows."""
+        return int(min(self.view.total - self.view.ended, running + self.budget.affordable()))
 
 
 def make_record(state: TrialState, results: StoragePath) -> TrialRecord:

@@ -14,6 +14,7 @@ import ray
 
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.preflight import RAY_JOB, distinct_runs
 from hamu_ray.reports.front.files import print_result
 from hamu_ray.results.durable.lease import Lease
@@ -28,14 +29,15 @@ from hamu_ray.results.sweep_folders import (
     resumable_folder,
 )
 from hamu_ray.results.trial import Status, TrialRecord
-from hamu_ray.results.wording import runnable, shown
+from hamu_ray.results.wording import counted, runnable, shown
 from hamu_ray.storage import local_folder, remove_partial_files
 from hamu_ray.terminal.console import Console
-from hamu_ray.terminal.progress import SweepView
+from hamu_ray.terminal.sweep_view import SweepView
 from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.delivery import Delivery, OutboxSender
 from hamu_ray.tracking.outbox import Outbox
 from hamu_ray.tracking.ui_views import view_of
+from hamu_ray.tuning.budget import GpuBudget
 from hamu_ray.tuning.finish import leave_items, leave_result
 from hamu_ray.tuning.listener import SweepListener, Usage
 from hamu_ray.tuning.plan import SweepPlan, plan_sweep
@@ -103,15 +105,19 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
             for place in (folder, *(folder / TRIALS).glob("*/")):
                 remove_partial_files(place)
         plan = plan_sweep(config, folder)
-        rehearse_runs(distinct_runs(config), plan.storage)
-        tracker = open_tracker(config)
+        with console.waiting("building the model, and opening MLflow"):
+            rehearse_runs(distinct_runs(config), plan.storage)
+            tracker = open_tracker(config)
         leave_job_folder()
         held.enter_context(space_noted(plan))
         patience = plan.config.search.wait_for_nodes
+        starting = held.enter_context(ExitStack())
+        starting.enter_context(console.waiting("starting Ray, or connecting to it"))
         with (
-            connected(plan.groups, str(plan.storage), console.text, patience, RESUME),
+            connected(groups_to_start(plan), str(plan.storage), console.text, patience, RESUME),
             ExitStack() as running,
         ):
+            starting.close()
             if not resumed:
                 make_folder(folder, config)
                 hold(config, folder, held)
@@ -122,14 +128,17 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
             sender = OutboxSender(delivery, tracker.send_seconds)
             records, usage = run_trials(plan, outbox, console, is_kept)
         status = Status.FINISHED if is_complete(plan, records) else Status.INTERRUPTED
-        summary = leave_result(plan, outbox, records, status)
         if usage.at_once:
             outbox.log_metrics(plan.name, {"sweep_seconds": usage.seconds, "busy_share": usage.share})
-        if status is Status.FINISHED:
-            leave_items(plan, outbox, summary)
-        waiting = sender.close()
+        with console.waiting("writing the front, measuring its examples, and sending records to MLflow"):
+            summary = leave_result(plan, outbox, records, status)
+            if status is Status.FINISHED:
+                leave_items(plan, outbox, summary)
+            waiting = sender.close()
         print_result(summary, plan.folder, tracker, console)
         print_remarks(usage, delivery, waiting, sender.obstacle, console)
+        if status is Status.FINISHED and len(records) < plan.trials:
+            print_budget(plan, records, console)
         report = None if waiting else try_report(plan.folder, tracker, delivery.runs[plan.name], console)
         if status is Status.INTERRUPTED:
             console.print("interrupted; to resume, repeat the command with --resume")
@@ -158,6 +167,29 @@ def print_remarks(usage: Usage, delivery: Delivery, waiting: int, obstacle: str,
             + runnable(f"python -m hamu_ray.report {shown(delivery.folder)}"),
             markup=False,
         )
+
+
+def print_budget(plan: SweepPlan, records: Sequence[TrialRecord], console: Console) -> None:
+    """Print why a sweep ended before its last trial, and how it continues."""
+    search, left = (
+        plan.config.search,
+        f"{plan.trials - len(records)} of {plan.trials} trials have not started",
+    )
+    budget = GpuBudget(search.gpu_hours, records)
+    if search.gpu_hours is not None and budget.affordable() < 1:
+        console.print(
+            f"budget   {budget.hours:.3g} of search.gpu_hours {search.gpu_hours:g} are used, and another trial may "
+            f"exceed it: {left}; a larger search.gpu_hours and --resume continue"
+        )
+    else:
+        console.print(
+            f"budget   search.time_budget of {search.time_budget} s is over: {left}; --resume continues"
+        )
+
+
+def groups_to_start(plan: SweepPlan) -> Sequence[WorkersConfig]:
+    """Return the worker groups for which the cluster needs room: none if no trial may start."""
+    return plan.groups if GpuBudget(plan.config.search.gpu_hours, plan.records).affordable() >= 1 else ()
 
 
 def folder_to_resume(
@@ -228,19 +260,22 @@ def run_trials(
     Returns the records of all trials, interrupted ones last, and how the time was used.
     """
     limit = ConcurrencyLimit(plan.groups, plan.concurrent)
-    console.print(
-        f"sweep {plan.config.name}: {plan.trials} trials, {limit()} at a time with {plan.config.workers.count} workers "
-        f"each; results in {shown(plan.folder)}"
-        + ("" if plan.results == plan.folder else f", models in {plan.results}")
+    size = f"{counted(plan.trials, 'trial')}, {limit()} at a time with {counted(plan.config.workers.count, 'worker')}"
+    places = {"results": shown(plan.folder)} | (
+        {} if plan.results == plan.folder else {"models": str(plan.results)}
     )
+    console.fields({"sweep": f"{plan.config.name}: {size} each", **places})
     if plan.records:
         console.print(f"resumed: {len(plan.records)} trials have already ended")
     pool = start_pool(str(plan.storage), plan.name, plan.concurrent, plan.remaining, plan.largest_group)
-    with SweepView(console, plan.trials, len(plan.records), plan.objectives) as view, gpu_time() as gpus:
+    with SweepView(console, plan.trials, plan.records, plan.objectives) as view, gpu_time() as gpus:
         view.several_nodes = len(usable_nodes()) > 1
         listener = SweepListener(plan, outbox, pool, view)
-        if plan.remaining:
-            tune_trials(plan, UnlearningSearch(plan, limit, is_kept), listener, pool)
+        if remaining := listener.remaining():
+            ray.get(pool.set_remaining.remote(remaining))
+            tune_trials(
+                plan, UnlearningSearch(plan, limit, is_kept, listener.budget.affordable), listener, pool
+            )
         interrupted = listener.interrupt()
     listener.usage.gpu_seconds_held = gpus.seconds
     ray.wait([pool.close.remote()], timeout=CLOSE_SECONDS)
@@ -249,9 +284,11 @@ def run_trials(
 
 
 def is_complete(plan: SweepPlan, records: Sequence[TrialRecord]) -> bool:
-    """Return whether a sweep is complete: no trial was interrupted, and all have run or the time budget is spent."""
+    """Return whether a sweep is complete: no trial was interrupted, and all have run or a budget is spent."""
     interrupted = any(record.status is Status.INTERRUPTED for record in records)
-    return not interrupted and (len(records) == plan.trials or plan.config.search.time_budget is not None)
+    search = plan.config.search
+    limited = search.time_budget is not None or search.gpu_hours is not None
+    return not interrupted and (len(records) == plan.trials or limited)
 
 
 def try_report(folder: Path, tracker: MlflowTracker, run_id: str, console: Console) -> Path | None:

@@ -48,7 +48,11 @@ class UnlearningSearch(Searcher):
     """
 
     def __init__(
-        self, plan: SweepPlan, limit: Callable[[], int], is_kept: Callable[[], bool] = lambda: True
+        self,
+        plan: SweepPlan,
+        limit: Callable[[], int],
+        is_kept: Callable[[], bool] = lambda: True,
+        affordable: Callable[[], float] = lambda: math.inf,
     ) -> None:
         """Open the studies in the sweep's folder, or create them.
 
@@ -57,6 +61,7 @@ class UnlearningSearch(Searcher):
             limit: returns how many trials may run at once.
             is_kept: copies the folder to the storage, and returns whether it is there. A trial starts only then, so
                 that what it writes and what was drawn for it are not lost separately.
+            affordable: returns how many more trials the budget of GPU hours allows.
         """
         super().__init__()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -64,6 +69,7 @@ class UnlearningSearch(Searcher):
         self._plan = plan
         self._limit = limit
         self._is_kept = is_kept
+        self._affordable = affordable
         self._deadline = time.monotonic() + (plan.config.search.time_budget or math.inf)
         self._peers = cells_but_for_the_seeds(plan.cells)
         self._log, self._known = open_log(plan)
@@ -78,15 +84,18 @@ class UnlearningSearch(Searcher):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what cannot be pickled: Tune pickles the searcher into its own checkpoint, which is never read."""
-        return {**self.__dict__, "_is_kept": None}
+        return {**self.__dict__, "_is_kept": None, "_affordable": None}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next trial's number and hyperparameters.
 
-        None while the limit is reached or the storage does not respond; `FINISHED` once the time budget is spent, when
-        running trials go on.
+        None while the limit is reached, the storage does not respond, or the running trials may use up the GPU hours;
+        `FINISHED` once the budget of time, when running trials go on, or of GPU hours is spent.
         """
-        if time.monotonic() > self._deadline:
+        affordable = self._affordable() >= 1
+        if not affordable and self._running:
+            return None
+        if not affordable or time.monotonic() > self._deadline:
             return cast("dict[str, Any]", Searcher.FINISHED)  # Tune's annotation leaves it out
         if len(self._running) >= self._limit():
             return None

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 class SlotLost(Failure):
-    """The slot died before the job ended; the job continues in another one."""
+    """The slot died or was closed before the job ended; the job continues in another one."""
 
 
 def run_trial(config: dict[str, Any], plan: SweepPlan, pool: ActorHandle) -> None:
@@ -90,5 +90,6 @@ def run_in_pool(job: Job, pool: Any) -> Outcome | Failure:
     except ray.exceptions.RayActorError as error:
         ray.get(pool.release.remote(job.trial, usable=False))
         return SlotLost(f"its slot died: {str(error).splitlines()[0]}")
-    ray.get(pool.release.remote(job.trial))
-    return end
+    leaves = isinstance(end, Outcome) and end.status is Status.INTERRUPTED
+    ray.get(pool.release.remote(job.trial, usable=not leaves))
+    return SlotLost("its slot was closed because a node leaves") if leaves else end

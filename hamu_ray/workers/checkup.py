@@ -7,13 +7,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hamu_ray.config.sources.document import first_line
 from hamu_ray.config.sources.files import ConfigError
+from hamu_ray.results.diagnosis.finding import Finding
 from hamu_ray.storage import storage_path
 from hamu_ray.workers.capacity import usable_nodes
 from hamu_ray.workers.cluster import join_or_start
@@ -27,14 +28,6 @@ TORCH = """
 import json, torch
 print(json.dumps({"torch": torch.__version__, "cuda": torch.version.cuda, "gpus": torch.cuda.device_count()}))
 """
-
-
-class Finding(NamedTuple):
-    """A line of the command's output."""
-
-    subject: str
-    text: str
-    is_problem: bool = False
 
 
 def check_up(storage: str) -> Iterator[Finding]:

@@ -16,8 +16,8 @@ from hamu_ray.config.run import RunConfig
 from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.results.outcome import Verdict
 from hamu_ray.workers.autoscaler import is_ready, request_room
-from hamu_ray.workers.capacity import POLL_SECONDS, fit_together, node_resources, usable_nodes
-from hamu_ray.workers.ray_private import HEAD_NODE, pending_nodes
+from hamu_ray.workers.capacity import POLL_SECONDS, fit_together, node_resources
+from hamu_ray.workers.ray_private import HEAD_NODE, draining_nodes, pending_nodes
 from hamu_ray.workers.slot import CLOSE_SECONDS, start_slot
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,12 @@ MOST_REQUESTS = 100
 
 LOST_SECONDS = 300.0
 """A slot whose process does not respond for this long is considered lost."""
+
+LEAVE_SECONDS = 60.0
+"""Time limit for a trial to write a checkpoint before its node leaves, if the node has no deadline."""
+
+LEAVE_MARGIN_SECONDS = 2.0
+"""How long before a node's deadline a slot with workers there is dropped."""
 
 
 @dataclass(eq=False)
@@ -70,8 +76,8 @@ def start_pool(
 class Pool:
     """The actor that assigns slots to trials. If the cluster is full, it closes idle slots with other resources.
 
-    On an autoscaling cluster, it requests resources for pending trials, closes slots that no trial needs, and drops
-    slots whose nodes leave; their trials continue in other slots.
+    On an autoscaling cluster, it requests resources for pending trials and closes slots that no trial needs. Slots with
+    workers on a draining node are closed, which makes their trials write a checkpoint and continue in other slots.
     """
 
     def __init__(
@@ -103,6 +109,7 @@ class Pool:
         self._entries: list[Entry] = []
         self._started = 0
         self._maintenance: asyncio.Task | None = None
+        self._leaving: set[asyncio.Task] = set()
         self._queue: list[object] = []
         self._changed = asyncio.Condition()
 
@@ -172,23 +179,30 @@ class Pool:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _drop_lost(self) -> None:
-        """Drop slots that are dead or do not respond, and those with a worker on a leaving node."""
+        """Drop slots that are dead or do not respond, and close those with a worker on a draining node."""
         entries = list(self._entries)
         answers = await asyncio.gather(
             *(entry.read_nodes(POLL_SECONDS) for entry in entries), return_exceptions=True
         )
-        usable = {node["NodeID"] for node in usable_nodes()}
+        alive, draining = {node["NodeID"] for node in ray.nodes() if node["Alive"]}, draining_nodes()
         for entry, answer in zip(entries, answers, strict=True):
             silent = time.monotonic() - entry.answered > self._lost_seconds
-            if isinstance(answer, BaseException) or silent or not usable.issuperset(entry.nodes):
+            lost = isinstance(answer, BaseException) or silent or not alive.issuperset(entry.nodes)
+            deadlines = [draining[node] for node in entry.nodes if node in draining]
+            if lost:
                 ray.kill(entry.slot)
-                if entry in self._entries:
-                    self._entries.remove(entry)
+            elif deadlines:
+                leaving = asyncio.create_task(leave(entry.slot, min(deadlines)))
+                self._leaving.add(leaving)
+                leaving.add_done_callback(self._leaving.discard)
+            if (lost or deadlines) and entry in self._entries:
+                self._entries.remove(entry)
 
     def _close_surplus(self) -> None:
         """Close idle slots that no remaining trial needs, so that their nodes can be released."""
         surplus = max(len(self._entries) - self._trials, 0)
-        for entry in [entry for entry in self._entries if entry.trial is None][:surplus]:
+        idle = [entry for entry in self._entries if entry.trial is None]
+        for entry in sorted(idle, key=lambda entry: trials_beside(entry, self._entries))[:surplus]:
             entry.slot.close.remote()
             self._entries.remove(entry)
 
@@ -222,7 +236,12 @@ class Pool:
         return self._idle(workers) or self._new(workers) if self._queue[0] is ticket else None
 
     def _idle(self, workers: WorkersConfig) -> Entry | None:
-        return next((e for e in reversed(self._entries) if e.workers == workers and e.trial is None), None)
+        """Return the idle slot with the most trials on its nodes, so that the last trials share few nodes.
+
+        Of several, the most recently used.
+        """
+        idle = [e for e in reversed(self._entries) if e.workers == workers and e.trial is None]
+        return max(idle, key=lambda entry: trials_beside(entry, self._entries), default=None)
 
     def _held(self, trial: str) -> Entry | None:
         return next((e for e in self._entries if e.trial == trial), None)
@@ -244,3 +263,21 @@ class Pool:
         slot = start_slot(workers, self._storage, f"{self._name}-slot-{self._started}")
         self._entries = [*kept, Entry(slot, workers)]
         return self._entries[-1]
+
+
+def trials_beside(entry: Entry, entries: Sequence[Entry]) -> int:
+    """Return how many trials other slots run on the nodes of a slot."""
+    others = (other for other in entries if other is not entry and other.trial is not None)
+    return sum(not set(other.nodes).isdisjoint(entry.nodes) for other in others)
+
+
+async def leave(slot: ActorHandle, deadline: float) -> None:
+    """Close a slot before a node of it ends at ``deadline`` (Unix time, 0 if unknown), or kill it.
+
+    Closing interrupts its job, which writes a checkpoint; the trial then continues in another slot.
+    """
+    seconds = deadline - time.time() - LEAVE_MARGIN_SECONDS if deadline else LEAVE_SECONDS
+    try:
+        await asyncio.wait_for(slot.close.remote(), max(seconds, 0))
+    except (TimeoutError, ray.exceptions.RayError):
+        ray.kill(slot)

@@ -20,6 +20,7 @@ from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
 from ray.actor import ActorHandle
 from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.autoscaler.v2.utils import is_autoscaler_v2
+from ray.core.generated.autoscaler_pb2 import DrainNodeReason  # type: ignore[attr-defined]  # made by protoc
 from ray.experimental.internal_kv import _internal_kv_get
 
 HEAD_NODE: Mapping[str, float] = {HEAD_NODE_RESOURCE_NAME: 0.0001}
@@ -104,13 +105,26 @@ def log_printed_errors(logger: logging.Logger) -> None:
     ray._private.worker.print_to_stdstream = log
 
 
-def draining_nodes() -> set[str]:
-    """Return the ids of the draining nodes, which accept no new workers.
+def draining_nodes() -> dict[str, float]:
+    """Return the ids of the draining nodes, which accept no new workers, and when they end: as Unix time, 0 if unknown.
 
     `ray.nodes()` has no such field, and the underlying call has no public form:
     https://github.com/ray-project/ray/pull/42982.
     """
-    return set(ray._private.state.state.get_draining_nodes())
+    deadlines = ray._private.state.state.get_draining_nodes()
+    return {node: milliseconds / 1000 for node, milliseconds in deadlines.items()}
+
+
+def drain_this_node(message: str, deadline: float) -> bool:
+    """Ask for the node of this process to be drained, because it ends at ``deadline`` (Unix time).
+
+    Returns whether that was accepted. The command `ray drain-node` does the same; there is no public function.
+    """
+    worker: Any = ray._private.worker.global_worker
+    node = ray.get_runtime_context().get_node_id()
+    reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+    accepted, _ = worker.gcs_client.drain_node(node, reason, message, int(deadline * 1000))
+    return bool(accepted)
 
 
 def pending_nodes() -> int | None:

@@ -16,7 +16,7 @@ import ray
 from ray.actor import ActorHandle
 
 from hamu_ray.config.workers import WorkersConfig
-from hamu_ray.results.outcome import Failure, Outcome, Report, Verdict
+from hamu_ray.results.outcome import Failure, Outcome, Report, Status, Verdict
 from hamu_ray.workers.capacity import usable_nodes
 from hamu_ray.workers.heartbeat import HANG_SECONDS, HEALTH_CHECK_SECONDS, HangDetector, heartbeat_interval
 from hamu_ray.workers.messages import Event, Job, Started
@@ -90,7 +90,15 @@ class Slot:
 
     async def _end(self) -> None:
         self._ended = True
+        await self._interrupt_jobs()
         await self._notify()
+
+    async def _interrupt_jobs(self) -> None:
+        """End the jobs that no worker will run any more."""
+        for queued in list(self._queue):
+            await self.post(
+                queued.job.trial, Outcome(Status.INTERRUPTED, "its slot was closed", 0, {}, 0.0, 0)
+            )
 
     async def _end_hung_groups(self, interval: float) -> None:
         """Kill the workers whenever all of them are silent for too long; Ray Train then restarts the group."""
@@ -137,6 +145,8 @@ class Slot:
             self._by_trial[job.trial] = QueuedJob(job)
             self._queue.append(self._by_trial[job.trial])
             self._detector.begin()
+        if self._ended:
+            await self._interrupt_jobs()
         await self._notify()
 
     async def events(self, trial: str, after: int) -> list[Event]:
@@ -155,7 +165,7 @@ class Slot:
         return ids_of(self._nodes)
 
     async def close(self) -> None:
-        """Shut the workers down after their job; returns when Ray has released their resources."""
+        """Interrupt the jobs and shut the workers down; returns when Ray has released their resources."""
         self._closed = True
         await self._notify()
         await self._wait_for(lambda: self._ended)

@@ -6,6 +6,7 @@ from typing import Any
 
 import ray
 import torch
+from ray.train import get_context
 from ray.train.torch import get_device
 
 from hamu_ray.config.sources.document import first_line
@@ -18,6 +19,7 @@ from hamu_ray.workers.heartbeat import Heartbeat
 from hamu_ray.workers.messages import Job
 from hamu_ray.workers.ray_private import this_actor
 from hamu_ray.workers.shared_storage import not_shared, sees_marker
+from hamu_ray.workers.spot import source_here, spot_notices_watched
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +29,11 @@ def serve(config: dict[str, Any]) -> None:
     slot = config["slot"]
     group: Group = Distributed() if torch.distributed.is_initialized() else Alone()
     ray.get(slot.enroll.remote(group.rank, this_actor()))
-    with Heartbeat(lambda: slot.beat.remote(), config["heartbeat_seconds"]) as heartbeat:
+    first_here = get_context().get_local_rank() == 0
+    with (
+        Heartbeat(lambda: slot.beat.remote(), config["heartbeat_seconds"]) as heartbeat,
+        spot_notices_watched(source_here() if first_here else None),
+    ):
         resident = Resident(storage_path(config["storage"]), get_device())
         shared = sees_marker(storage_path(config["place"]), config["marker"])
         node = f"{ray.util.get_node_ip_address()}/{ray.get_runtime_context().get_node_id()}"

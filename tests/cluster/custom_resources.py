@@ -1,6 +1,7 @@
-"""The fields of KubeRay's resources that this project uses, from its API reference (ray.io/v1).
+"""The fields of KubeRay's resources (ray.io/v1) and of SkyPilot's tasks that this project uses, from their references.
 
-No package contains the operator's own schema; a field that is not listed here is a typo, or must be looked up first.
+No package contains the operator's own schema, and SkyPilot's is large; a field that is not listed here is a typo, or
+must be looked up first.
 """
 
 from typing import Any, Literal
@@ -70,3 +71,28 @@ class RayJob(Fields):
     kind: Literal["RayJob"]
     metadata: Metadata
     spec: JobSpec
+
+
+class Autostop(Fields):
+    idle_minutes: int
+    down: bool
+
+
+class SkyResources(Fields):
+    accelerators: dict[str, int]
+    cpus: str
+    disk_size: int
+    use_spot: bool
+    autostop: Autostop
+
+
+class SkyTask(Fields):
+    name: str
+    num_nodes: int
+    resources: SkyResources
+    workdir: str
+    envs: dict[str, str]
+    secrets: dict[str, None]
+    """Given when the task is launched."""
+    setup: str
+    run: str

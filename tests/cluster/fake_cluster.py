@@ -17,27 +17,38 @@ from urllib.request import Request, urlopen
 import psutil
 import yaml
 
+from tests.metadata_service import MetadataService
 from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
+HEAD = {"RAY_CLOUD_INSTANCE_ID": "f" * 51 + "00000", "RAY_NODE_TYPE_NAME": "ray.head.default"}
+"""Who the head is to version 2 of the autoscaler; KubeRay sets the same variables."""
+PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
+"""The provider `fake_multinode` by its class: by its name, version 2 needs a file that Ray's wheel lacks."""
 MAX_NODES = 6
 """More than sweeps need: the node provider keeps counting nodes whose process died."""
 
 
 class FakeCluster:
-    """The cluster of `cluster/local.yaml`, with its own ports and folder; starts with only the head."""
+    """The cluster of `cluster/local.yaml`, with its own ports and folder; starts with only the head.
 
-    def __init__(self, folder: Path) -> None:
+    `cluster/local.yaml` runs version 1 of Ray's autoscaler, KubeRay runs version 2.
+    """
+
+    def __init__(self, folder: Path, autoscaler: int = 2) -> None:
         self.folder = folder
         self.port, self.dashboard, agent, client = free_ports(4)
         config = yaml.safe_load((ROOT / "cluster" / "local.yaml").read_text())
         config |= {"idle_timeout_minutes": 0.2, "max_workers": MAX_NODES}
         config["provider"]["gcs_address"] = f"127.0.0.1:{self.port}"
+        if autoscaler == 2:
+            config["provider"] |= {"type": "external", "module": PROVIDER}
         config["available_node_types"]["worker"]["max_workers"] = MAX_NODES
         file = folder / "cluster.yaml"
         file.write_text(yaml.safe_dump(config))
         self.temporary = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # socket paths have at most 107 bytes
+        self.cloud = MetadataService()
         self.token = secrets.token_hex(32)
         (folder / "token").write_text(self.token)
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHONPATH"))}
@@ -50,6 +61,8 @@ class FakeCluster:
             "AUTOSCALER_UPDATE_INTERVAL_S": "1",
             "RAY_memory_monitor_refresh_ms": "0",  # other processes may fill this machine's memory
             "OMP_NUM_THREADS": "1",
+            "HAMU_RAY_SPOT_NOTICES": f"aws={self.cloud.address}",
+            "RAY_enable_autoscaler_v2": str(autoscaler - 1),
             "HAMU_RAY_STORAGE": str(folder / "runs"),
             "RAY_JOB_STOP_WAIT_TIME_S": "120",
         }
@@ -61,7 +74,7 @@ class FakeCluster:
             self.head = subprocess.Popen(
                 command.split(),
                 cwd=ROOT,  # the folder of jobs without an upload
-                env={**self.environment, "RAY_FAKE_CLUSTER": "1"},
+                env={**self.environment, "RAY_FAKE_CLUSTER": "1", **HEAD},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -155,14 +168,6 @@ class FakeCluster:
                     found.append(process)
         return found
 
-    def drain(self, node: str) -> None:
-        """Announce that a node will be removed in two minutes, as a cloud does."""
-        command = ["ray", "drain-node", f"--address=127.0.0.1:{self.port}", f"--node-id={node}"]
-        command += ["--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot"]
-        command += ["--deadline-remaining-seconds=120"]
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-
     def close(self) -> list[psutil.Process]:
         """Stop the head as with Ctrl-C; return the processes that were left over, which are killed."""
         members = self.processes()
@@ -174,6 +179,7 @@ class FakeCluster:
             for process in (self.head, *members):
                 with contextlib.suppress(psutil.Error):
                     process.kill()
+            self.cloud.close()
             shutil.rmtree(self.temporary, ignore_errors=True)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from custom_resources import RayCluster, RayJob
+from custom_resources import RayCluster, RayJob, SkyTask
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.runtime_env import RuntimeEnv
 
@@ -184,6 +184,96 @@ def test_kubernetes_runs_no_trial_on_the_head_and_nothing_as_root() -> None:
     assert job["spec"]["clusterSelector"]["ray.io/cluster"] == cluster["metadata"]["name"]
 
 
+def test_skypilot_takes_the_file() -> None:
+    """By SkyPilot's own schema and parser, with version 0.14; they are not among the tests' dependencies."""
+    sky = pytest.importorskip("sky", reason="not installed: pip install skypilot==0.14.1")
+    document = read("skypilot.yaml")
+    task = sky.Task.from_yaml_config({**document, "secrets": {"RAY_AUTH_TOKEN": "given"}})
+    assert task.num_nodes == document["num_nodes"]
+    with pytest.raises(ValueError, match="num_node"):
+        sky.Task.from_yaml_config({**document, "num_node": 2})
+
+
+def test_a_skypilot_task_has_a_token_and_a_storage_for_all_nodes() -> None:
+    task = SkyTask.model_validate(read("skypilot.yaml"))
+    assert task.secrets == {"RAY_AUTH_TOKEN": None}, "given when the task is launched"
+    assert "RAY_AUTH_MODE=token" in task.run
+    assert "--dashboard-host 127.0.0.1" in task.run
+    assert "0.0.0.0" not in task.run
+    assert task.envs["HAMU_RAY_STORAGE"].startswith("s3://")
+    assert "s3fs" in task.setup
+    assert (ROOT / task.envs["SPACE"]).is_file()
+
+
+RAY_STUB = """#!/bin/bash
+case $1 in
+health-check) test -e ~/up ;;
+start)
+    echo "$*" >> ~/started
+    if [[ $* == *--head* ]]; then touch ~/up; fi
+    trap 'rm -f ~/up; echo "$*" >> ~/ended; exit 0' TERM
+    while true; do /bin/sleep 0.05; done ;;
+*) echo "$*" >> ~/unexpected ;;
+esac
+"""
+PYTHON_STUB = """#!/bin/bash
+until [[ $(wc -l < ~/started) == 2 ]]; do /bin/sleep 0.05; done
+echo "$RAY_ADDRESS $RAY_AUTH_MODE $HAMU_RAY_LOCAL $*" > ~/sweep
+exit 3
+"""
+
+
+def test_the_nodes_of_a_skypilot_task_end_with_the_sweep(tmp_path: Path) -> None:
+    """The head with the sweep's exit code, the others with success, and Ray with both: SkyPilot's own Ray stays."""
+    stubs = tmp_path / "hamu-ray-venv" / "bin"
+    stubs.mkdir(parents=True)
+    sleep = "#!/bin/bash\nexec /bin/sleep 0.05\n"
+    for name, text in {"ray": RAY_STUB, "python": PYTHON_STUB, "sleep": sleep}.items():
+        (stubs / name).write_text(text)
+        (stubs / name).chmod(0o755)
+    task = SkyTask.model_validate(read("skypilot.yaml"))
+    environment = {
+        "HOME": str(tmp_path),
+        "PATH": "/usr/bin:/bin",
+        "SKYPILOT_NODE_IPS": "10.0.0.1\n10.0.0.2",
+        "SKYPILOT_NUM_GPUS_PER_NODE": "4",
+        **task.envs,
+        "OPTIONS": "--set search.gpu_hours=10",
+    }
+    nodes = [
+        subprocess.Popen(["bash", "-c", task.run], env={**environment, "SKYPILOT_NODE_RANK": str(rank)})
+        for rank in (1, 0)
+    ]
+    assert [node.wait(60) for node in nodes] == [0, 3]
+    deadline = time.monotonic() + 30
+    while not (ended := tmp_path / "ended").exists() or len(ended.read_text().splitlines()) < 2:
+        assert time.monotonic() < deadline, "Ray ends on both nodes"
+        time.sleep(0.05)
+    started = (tmp_path / "started").read_text().splitlines()
+    assert all("--block --dashboard-agent-listen-port 52366 --num-gpus 4" in line for line in started)
+    assert (tmp_path / "sweep").read_text().split() == [
+        *("10.0.0.1:6379", "token", f"{tmp_path}/runs", "-m", "hamu_ray.tune", task.envs["SPACE"]),
+        *("--resume", "auto", "--set", "search.gpu_hours=10"),
+    ]
+    assert not (tmp_path / "unexpected").exists()
+
+
+def test_a_skypilot_node_with_an_old_driver_is_refused(tmp_path: Path) -> None:
+    """Before anything is installed."""
+    for version, code in (("570.86.10", 1), ("580.65.06", 0)):
+        for name, text in {"nvidia-smi": f"echo {version}", "uv": "true"}.items():
+            (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+            (tmp_path / name).chmod(0o755)
+        done = subprocess.run(
+            ["bash", "-c", read("skypilot.yaml")["setup"]],
+            env={"HOME": str(tmp_path), "PATH": f"{tmp_path}:/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == code, done.stderr
+        assert (f"NVIDIA driver {version}" in done.stderr) == bool(code)
+
+
 def test_the_runtime_environment_is_one() -> None:
     environment = RuntimeEnv(**read("runtime_env.yaml"))
     assert environment.has_pip()
@@ -221,8 +311,12 @@ def shell_scripts() -> list[Path]:
     return sorted(p for p in files if p.is_file() and re.match(rb"#!.*\b(ba)?sh\b", p.read_bytes()[:40]))
 
 
-def test_shell_scripts_are_clean() -> None:
+def test_shell_scripts_are_clean(tmp_path: Path) -> None:
     scripts = shell_scripts()
+    for part in ("setup", "run"):
+        script = tmp_path / f"{part}.sh"
+        script.write_text(f"#!/bin/bash\n{read('skypilot.yaml')[part]}")
+        scripts.append(script)
     assert {"slurm.sh", "setup", "sweep", "test", "run"} <= {path.name for path in scripts}
     shellcheck = Path(sys.executable).with_name("shellcheck")
     done = subprocess.run([shellcheck, *scripts], capture_output=True, text=True)

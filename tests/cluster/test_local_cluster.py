@@ -1,5 +1,5 @@
-"""A real cluster from `cluster/local.yaml`: a head that requires a token, jobs submitted as documented, and sweeps
-whose nodes join, die and are removed while every trial runs exactly once.
+"""A real cluster from `cluster/local.yaml`, with both versions of Ray's autoscaler: a head that requires a token, jobs
+submitted as documented, and sweeps whose nodes join, die and are removed while every trial runs exactly once.
 """
 
 import os
@@ -7,6 +7,7 @@ import re
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -36,14 +37,27 @@ PAIR = {"count": 2, "cpus": 1.0}
 """Fills one node."""
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeCluster]:
-    cluster = FakeCluster(tmp_path_factory.mktemp("cluster"))
+@contextmanager
+def running(folder: Path, autoscaler: int) -> Iterator[FakeCluster]:
+    cluster = FakeCluster(folder, autoscaler)
     try:
         yield cluster
     finally:
         left = cluster.close()
     assert not left, "the head takes all its processes along"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeCluster]:
+    with running(tmp_path_factory.mktemp("cluster"), autoscaler=2) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def first_autoscaler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeCluster]:
+    """As `cluster/local.yaml` starts it; `ray up` too."""
+    with running(tmp_path_factory.mktemp("first"), autoscaler=1) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +177,7 @@ def test_what_no_node_can_hold_is_refused(cluster: FakeCluster, impossible: str)
 def test_nodes_join_for_trials_and_trials_survive_lost_nodes(
     cluster: FakeCluster, shared: Path, tmp_path: Path
 ) -> None:
-    """One of the working nodes is killed, then another one is drained."""
+    """One of the working nodes is killed, then the cloud announces that it takes another one."""
     space = sweep(tmp_path, shared, 3)
     cluster.sweep("vanishing", space)
     most = 0
@@ -185,9 +199,12 @@ def test_nodes_join_for_trials_and_trials_survive_lost_nodes(
     killed = cluster.until(node_at_work, "a node to be killed")
     os.kill(cluster.raylets()[killed].pid, signal.SIGKILL)
     disturbed[killed] = under_way(space, shared)
-    drained = cluster.until(node_at_work, "a node to be drained")
-    cluster.drain(drained)
-    disturbed[drained] = under_way(space, shared)
+    cluster.until(node_at_work, "a node to be taken")
+    at_work = {node for node, raylet in cluster.raylets().items() if has_workers(raylet)}
+    running = under_way(space, shared)
+    cluster.cloud.take(instances=1)
+    (taken,) = cluster.until(lambda: at_work - cluster.raylets().keys(), "the node is drained, and ends")
+    disturbed[taken] = running
     log = cluster.wait_for("vanishing", "SUCCEEDED")
     records = assert_all_done_once(space, 6)
     assert most >= 2, "two trials at a time ask for two nodes"
@@ -200,9 +217,9 @@ def test_nodes_join_for_trials_and_trials_survive_lost_nodes(
 
 
 def test_a_stopped_job_is_resumed_and_nodes_go_after_the_last_trial(
-    cluster: FakeCluster, shared: Path, tmp_path: Path
+    first_autoscaler: FakeCluster, shared: Path, tmp_path: Path
 ) -> None:
-    space = sweep(tmp_path, shared, 1)
+    cluster, space = first_autoscaler, sweep(tmp_path, shared, 1)
     cluster.sweep("stopped", space)
     cluster.until(lambda: under_way(space, shared), "checkpoints")
     cluster.job("stop", "stopped")

@@ -11,12 +11,11 @@ from sklearn.datasets import load_digits
 
 from hamu_ray.certificate.make import certify
 from hamu_ray.certificate.verify import verify
-from hamu_ray.engine.files.card import CARD_FILE
 from hamu_ray.engine.files.store import StoredModel
 from hamu_ray.engine.provenance import PACKAGE, code, installed
 from hamu_ray.engine.resident import Resident
 from hamu_ray.results.durable.sealed import read_sealed, write_sealed
-from hamu_ray.results.folder import FORGET_FILE, MODEL_FILE, PROVENANCE_FILE
+from hamu_ray.results.folder import CARD_FILE, FORGET_FILE, MODEL_FILE, PROVENANCE_FILE
 from hamu_ray.results.provenance import read_provenance
 
 

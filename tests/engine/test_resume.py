@@ -9,7 +9,7 @@ import pytest
 import torch
 from cheap_runs import Done, ReportList, cheap_run, done, same_bits
 
-from hamu_ray.config.run import CheckpointConfig, RunConfig
+from hamu_ray.config.run import CheckpointConfig, DurationConfig, RunConfig
 from hamu_ray.engine.resident import Resident
 from hamu_ray.results.folder import HARDNESS_FILE
 from hamu_ray.results.outcome import Status
@@ -106,6 +106,18 @@ def test_stopped_from_outside_and_started_again(resident: Resident, folder: Path
     assert stopped.outcome.status is Status.INTERRUPTED
     assert stopped.outcome.measures == {}
     assert_same_end(done(run, resident, folder), done(run, resident, folder.with_name("undisturbed")))
+
+
+def test_an_interrupted_run_leaves_a_checkpoint(resident: Resident, folder: Path) -> None:
+    """At the report at which it was interrupted, whether or not checkpoints are configured."""
+    run = run_of("trust region").model_copy(
+        update={"checkpoint": CheckpointConfig(), "duration": DurationConfig(steps=16)}
+    )
+    assert done(run, resident, folder, ReportList(enough_at=10)).outcome.status is Status.INTERRUPTED
+    resumed = done(run, another_process(resident), folder)
+    assert resumed.outcome.resumed_at == 10
+    assert_same_end(resumed, done(run, resident, folder.with_name("undisturbed")))
+    assert not checkpoints(folder)
 
 
 def flipped(content: bytes) -> bytes:

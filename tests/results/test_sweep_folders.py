@@ -152,6 +152,21 @@ def test_what_is_over_on_a_lost_machine_is_not_resumed(tmp_path: Path) -> None:
     assert newest_unfinished(config, tmp_path / "third", pytest.fail) is None
 
 
+def test_an_older_sweep_of_a_lost_machine_is_resumed_if_the_newer_ones_are_over(tmp_path: Path) -> None:
+    config = config_of(storage={"path": str(tmp_path / "shared")})
+    edited = config_of(storage={"path": str(tmp_path / "shared")}, search={"retries": 2})
+    older = elsewhere(config, tmp_path / "first", ended=1)
+    elsewhere(edited, tmp_path / "second", ended=1)
+    elsewhere(config, tmp_path / "third", ended=2, finished=True)
+    said: list[str] = []
+    found = newest_unfinished(config, tmp_path / "fourth", said.append)
+    assert found == tmp_path / "fourth" / SWEEPS / older.name
+    assert len(said) == 1
+    assert "search differs" in said[0]
+    restore_folder(config, found)
+    assert len(read_records(found)) == 1
+
+
 def test_a_sweep_by_its_folder_is_restored(tmp_path: Path) -> None:
     config = config_of(storage={"path": str(tmp_path / "shared")})
     folder = elsewhere(config, tmp_path / "first", ended=1)
@@ -206,6 +221,8 @@ def test_an_edited_configuration_starts_anew_on_request(tmp_path: Path) -> None:
     assert said == [f"{folder} is not resumed: search differs in its sweep.yaml"]
     with pytest.raises(ConfigError, match=r"^--resume: search differs from "):
         resumable_folder(edited, tmp_path)
+    more = config_of(search={"gpu_hours": 5})
+    assert resumable_folder(more, tmp_path) == folder, "a budget may be raised"
     second = started(edited, tmp_path)
     assert newest_unfinished(edited, tmp_path, pytest.fail) == second
     assert newest_unfinished(earlier, tmp_path, said.append) == folder

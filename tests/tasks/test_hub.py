@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import datasets.config
 import pytest
 from huggingface_hub import constants
@@ -29,3 +31,18 @@ def test_only_hub_names_probe_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_what_is_a_path(name: str, local: bool) -> None:
     assert is_local(name) is local
+
+
+def test_local_files_are_loaded_without_progress_bars(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal, `datasets` draws several before anything else is seen."""
+    import datasets
+
+    datasets.enable_progress_bars()
+    with hub_or_cache(str(tmp_path)):
+        assert datasets.are_progress_bars_disabled()
+    assert not datasets.are_progress_bars_disabled()
+    monkeypatch.setattr("hamu_ray.tasks.hub.hub_answers", lambda: True)
+    with hub_or_cache("owner/name"):
+        assert not datasets.are_progress_bars_disabled()

@@ -19,7 +19,7 @@ from hamu_ray.tasks.language.corpus import Corpus, load_corpus, split_corpus
 from hamu_ray.tasks.language.encoding.encoder import Encoded, Encoder, Window
 from hamu_ray.tasks.language.encoding.token_file import sequences_of
 from hamu_ray.tasks.language.encoding.tokenizer import learn_vocabulary, load_tokenizer
-from hamu_ray.tasks.language.rows import Rows
+from hamu_ray.tasks.language.rows import Rows, load_rows
 from hamu_ray.tasks.language.texts import ChosenTexts, Texts
 from tests.made_texts import FORGET, LORA, RETAIN, tofu
 
@@ -304,3 +304,17 @@ def test_batches_hold_what_the_texts_do(
         prompt = texts[at][0]
         assert tokens[row].tolist() == [0] * (widest - len(prompt)) + prompt
         assert mask[row].tolist() == [0] * (widest - len(prompt)) + [1] * len(prompt)
+
+
+def test_a_file_of_its_own_name_is_a_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside `train` and `test`, the only names of files that `datasets` takes for splits."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "prepared")
+    (folder := tmp_path / "answers").mkdir()
+    for split, count in (("train", 3), ("forget", 2), ("test", 1)):
+        lines = [json.dumps({"question": f"{split} {row}?", "answer": split}) for row in range(count)]
+        (folder / f"{split}.json").write_text("\n".join(lines))
+    config = TextData(path=str(folder))
+    for split, count in (("train", 3), ("forget", 2), ("test", 1)):
+        assert list(load_rows(config, None, split, "forget.split").answers) == [split] * count
+    with pytest.raises(ValueError, match=r"^forget.split: .* \(absent\) cannot be loaded: Unknown split"):
+        load_rows(config, None, "absent", "forget.split")

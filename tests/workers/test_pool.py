@@ -4,13 +4,14 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.workers.pool import start_pool
+from hamu_ray.workers.pool import Entry, Pool, start_pool
 from tests.runs import small_run
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
@@ -63,3 +64,25 @@ def test_a_frozen_slot_is_dropped_and_others_are_served(pool: Any, run: RunConfi
     assert ray.get(kept.nodes.remote(), timeout=60) is not None, "a short silence loses no slot"
     again, _ = new_slot(pool, "lost", run)
     assert again != lost
+
+
+def test_the_last_trials_share_nodes(storage: Path, run: RunConfig) -> None:
+    """Of four slots on two nodes, a trial gets the one beside another trial, and surplus ones close elsewhere."""
+    closed: list[str] = []
+
+    class Slot:
+        def __init__(self, name: str) -> None:
+            self.close = SimpleNamespace(remote=lambda: closed.append(name))
+
+    pool = Pool(str(storage), "tail", None, 4, run.workers)
+    first, second, third, fourth = (
+        Entry(Slot(name), run.workers, nodes=[name[0]])  # type: ignore[arg-type]
+        for name in ("a1", "a2", "b1", "b2")
+    )
+    first.trial = "0001"
+    pool._entries = [first, second, third, fourth]
+    assert pool._idle(run.workers) is second
+    pool._trials = 2
+    pool._close_surplus()
+    assert closed == ["b1", "b2"]
+    assert pool._entries == [first, second]

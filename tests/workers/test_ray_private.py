@@ -3,6 +3,8 @@
 import ast
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +77,37 @@ def test_ray_train_reads_the_variable_of_its_health_check(monkeypatch: pytest.Mo
 def test_no_node_drains_and_no_autoscaler_runs_in_a_cluster_of_one_machine(cluster: None) -> None:
     from hamu_ray.workers.ray_private import draining_nodes, pending_nodes
 
-    assert draining_nodes() == set()
+    assert draining_nodes() == {}
     assert pending_nodes() is None
+
+
+DRAIN = """
+import ray, time
+from hamu_ray.workers.ray_private import drain_this_node, draining_nodes, start_on_loopback
+
+class Busy:
+    def drain(self, deadline):
+        return drain_this_node("taken", deadline), draining_nodes(), ray.get_runtime_context().get_node_id()
+
+start_on_loopback(num_cpus=1, include_dashboard=False)
+deadline = time.time() + 60
+accepted, draining, node = ray.get(ray.remote(num_cpus=1)(Busy).remote().drain.remote(deadline))
+assert accepted
+assert draining.keys() == {node}
+assert abs(draining[node] - deadline) < 0.01
+print("drained")
+"""
+
+
+@pytest.mark.ray
+def test_a_node_drains_itself_with_a_deadline(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", DRAIN],
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.stdout.endswith("drained\n"), ended.stderr
 
 
 @pytest.mark.ray

@@ -243,6 +243,31 @@ def test_a_cancelled_job_ends_at_its_next_report(
     assert workers_of(slots) == pids
 
 
+def test_a_closed_slot_interrupts_its_jobs_which_continue_in_another_one(
+    slots: Any, undisturbed: Ended, storage: Path, tmp_path: Path
+) -> None:
+    """As on a draining node. The run has no checkpoints but the one that it leaves."""
+    run = configure(storage, 2, **{**LONG, "checkpoint": {}})
+    slot = slots(2)
+
+    def close(reports: list[Report]) -> None:
+        if reports[-1].phase == "unlearning" and reports[-1].step >= 20:
+            slot.close.remote()
+
+    stopped = follow(Job("moves", run, str(tmp_path), 1), slot, close)
+    assert isinstance(stopped, Outcome), stopped
+    assert stopped.status is Status.INTERRUPTED
+    late, _ = do(slot, run, tmp_path / "late")
+    assert isinstance(late, Outcome), "a job that comes too late is interrupted, too"
+    assert late.status is Status.INTERRUPTED
+    slots.close()
+    end = follow(Job("moves", run, str(tmp_path), 1), slots(2), lambda reports: None)
+    assert isinstance(end, Outcome), end
+    assert end.status is Status.FINISHED
+    assert end.resumed_at == stopped.steps >= 20
+    assert torch.equal(weights(tmp_path), weights(undisturbed.folder))
+
+
 def test_cancelling_a_job_that_is_not_there_does_nothing(slots: Any) -> None:
     import ray
 

@@ -11,8 +11,6 @@ from hamu_ray.results.outcome import NO_REFERENCE, Outcome
 from hamu_ray.results.provenance import Provenance
 from hamu_ray.results.wording import capitalised, words
 
-CARD_FILE = "README.md"
-
 
 def model_card(
     run: RunConfig,

@@ -10,12 +10,13 @@ import yaml
 from torch import Tensor
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.engine.files.card import CARD_FILE, model_card
+from hamu_ray.engine.files.card import model_card
 from hamu_ray.engine.files.tensors import tensor_file
 from hamu_ray.engine.history import History
 from hamu_ray.results.durable.listing import write_listed
 from hamu_ray.results.durable.sealed import write_sealed
 from hamu_ray.results.folder import (
+    CARD_FILE,
     FORGET_FILE,
     HARDNESS_FILE,
     MODEL_FILE,

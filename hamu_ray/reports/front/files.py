@@ -34,8 +34,10 @@ def print_result(summary: SweepSummary, folder: Path, tracking: MlflowTracker, c
     """Print the front, the paths of its files, and the suggested next commands."""
     console.print(rendered(front_table(summary)))
     lines = {
-        "picture": f"{shown(folder / 'front.png')}, interactive: {shown(folder / 'front.html')}",
-        "tables": f"{shown(folder / 'front.csv')}, {shown(folder / 'trials.csv')}",
+        "picture": shown(folder / "front.png"),
+        "figure": shown(folder / "front.html"),
+        "front": shown(folder / "front.csv"),
+        "trials": shown(folder / "trials.csv"),
     }
     if summary.nothing_to_forget:
         lines["note"] = "; ".join(summary.nothing_to_forget)

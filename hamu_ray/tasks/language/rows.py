@@ -68,16 +68,12 @@ def load_rows(config: TextSection, subset: str | None, split: str, key: str) -> 
 def load_split(config: TextSection, subset: str | None, split: str, key: str) -> "Dataset":
     """Load one split, and check that it has rows."""
     check_path(config)
-    # Imported here: configurations of other tasks do not need it.
-    from datasets import disable_progress_bars, load_dataset
-
-    disable_progress_bars()
     blame = {"Unknown split": key, "BuilderConfig": "subset", "Config name is missing": "subset"}
     if isinstance(config, TofuData):
         blame |= {"BuilderConfig": "layout"}
     try:
         with reached(config) as path:
-            dataset = load_dataset(path, subset, split=split)
+            dataset = _loaded(path, subset, split)
     except Exception as error:  # builders, Arrow and the hub's client raise many unrelated types
         text = one_line(error)
         blamed = next((key for start, key in blame.items() if text.startswith(start)), "path")
@@ -87,6 +83,23 @@ def load_split(config: TextSection, subset: str | None, split: str, key: str) ->
     if len(dataset) == 0:
         raise ValueError(f"data.path: {config.path} ({split}) has no rows")
     return dataset
+
+
+def _loaded(path: str, subset: str | None, split: str) -> "Dataset":
+    """Load a split as `datasets` does, which knows only train, validation and test by the names of a folder's files.
+
+    For other splits that the folder does not declare, the files of the split's name are loaded: `forget.json`.
+    """
+    # Imported here: configurations of other tasks do not need it.
+    from datasets import disable_progress_bars, load_dataset
+
+    disable_progress_bars()
+    try:
+        return load_dataset(path, subset, split=split)
+    except ValueError:
+        if not Path(path).is_dir() or not any(Path(path).glob(f"{split}.*")):
+            raise
+    return load_dataset(path, subset, split=split, data_files={split: f"{split}.*"})
 
 
 @contextmanager

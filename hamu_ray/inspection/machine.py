@@ -1,0 +1,52 @@
+"""The cores, memory and GPUs of this machine."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from hamu_ray.results.diagnosis.finding import Finding
+from hamu_ray.results.wording import counted
+
+GIB = 2**30
+QUERY = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU with its memory in bytes."""
+
+    name: str
+    memory: int
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a sweep on this machine can use; ``memory`` is in bytes."""
+
+    cores: int
+    memory: int
+    gpus: Sequence[Gpu]
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield a line for the processor and one for the GPUs."""
+        yield Finding("machine", f"{counted(self.cores, 'core')}, {self.memory / GIB:.0f} GiB of memory")
+        names = ", ".join(f"{gpu.name} ({gpu.memory / GIB:.0f} GiB)" for gpu in self.gpus)
+        yield Finding("gpu", names or "none")
+
+
+def this_machine() -> Machine:
+    """Return the cores that this process may use, the memory, and the GPUs of the NVIDIA driver."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Machine(len(os.sched_getaffinity(0)), memory, list(_gpus()))
+
+
+def _gpus() -> Iterator[Gpu]:
+    if shutil.which(QUERY[0]) is None:
+        return
+    ended = subprocess.run(QUERY, capture_output=True, text=True, check=False)
+    for line in ended.stdout.splitlines() if ended.returncode == 0 else ():
+        name, _, mebibytes = line.rpartition(",")
+        if mebibytes.strip().isdigit():
+            yield Gpu(name.strip(), int(mebibytes) * 2**20)

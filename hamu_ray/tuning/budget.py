@@ -1,0 +1,70 @@
+"""The GPU hours of a sweep: what its trials have used, and how many more may start."""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from hamu_ray.config.workers import WorkersConfig
+from hamu_ray.results.trial import TrialRecord
+
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class RunningTrial:
+    """A trial that uses GPUs."""
+
+    began: float
+    gpus: float
+
+
+class GpuBudget:
+    """The limit `search.gpu_hours`: a trial may start if the expected GPU time stays within.
+
+    The running trials and the next ones are expected to take the mean of those that have ended. Until one has ended,
+    trials start as long as less than the limit is used. Trials of earlier drivers count by their records.
+    """
+
+    def __init__(
+        self, hours: float | None, records: Iterable[TrialRecord], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Create the budget of a sweep with the records of the trials that have ended. None: no limit."""
+        self._limit = math.inf if hours is None else hours * HOUR
+        self._clock = clock
+        self._ended: list[float] = []
+        self._running: dict[str, RunningTrial] = {}
+        for record in records:
+            workers = WorkersConfig.model_validate(record.configuration.get("workers", {}))
+            if math.isfinite(record.trial_seconds):
+                self._ended.append(record.trial_seconds * gpus_of(workers))
+
+    def start(self, trial: str, workers: WorkersConfig) -> None:
+        """Count a trial from now on."""
+        self._running[trial] = RunningTrial(self._clock(), gpus_of(workers))
+
+    def end(self, trial: str, seconds: float) -> None:
+        """Count a trial that has ended after so many seconds."""
+        self._ended.append(seconds * self._running.pop(trial).gpus)
+
+    @property
+    def hours(self) -> float:
+        """GPU hours that trials have used."""
+        return math.fsum([*self._ended, *map(self._used_by, self._running.values())]) / HOUR
+
+    def affordable(self) -> float:
+        """Return how many more trials may start; infinite without a limit, or while no trial has ended."""
+        ended = math.fsum(self._ended)
+        expected = ended / len(self._ended) if self._ended else 0.0
+        left = self._limit - ended - sum(max(self._used_by(r), expected) for r in self._running.values())
+        if left <= 0:
+            return 0
+        return left // expected if expected and left < math.inf else math.inf
+
+    def _used_by(self, trial: RunningTrial) -> float:
+        return (self._clock() - trial.began) * trial.gpus
+
+
+def gpus_of(workers: WorkersConfig) -> float:
+    """Return the GPUs of a worker group."""
+    return workers.count * workers.gpus
