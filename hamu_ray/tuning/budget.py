@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from hamu_ray.config.run import WorkersConfig
+from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import counted
 from hamu_ray.tuning.plan import SweepPlan

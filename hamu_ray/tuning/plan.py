@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from hamu_ray.config.run import WorkersConfig
 from hamu_ray.config.search import Objective
 from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.config.trials import positions, samples_of
+from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.results.folder import STUDY_FILE, SWEEPS, read_records
 from hamu_ray.results.pruning import ReferenceCurves
 from hamu_ray.results.trial import Status, TrialRecord

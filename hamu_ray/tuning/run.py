@@ -12,9 +12,9 @@ from tempfile import gettempdir
 
 import ray
 
-from hamu_ray.config.run import WorkersConfig
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.preflight import RAY_JOB, distinct_runs
 from hamu_ray.reports.front.files import print_result
 from hamu_ray.results.durable.lease import Lease
