@@ -120,7 +120,7 @@ def unlearned_again(
             "seed": run.seed + number,
             "training": run.training.model_copy(update={"seed": run.training_seed}),
             "original": ModelSource(source="path", path=str(original.path)),
-            "workers": run.workers.model_copy(update={"count": 1, "forget_workers": None}),
+            "workers": run.workers.model_copy(update={"count": 1, "shards": 1, "forget_workers": None}),
         }
     )
     place = folder / AUDIT / f"seed-{number}-{original.key}"

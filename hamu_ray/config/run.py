@@ -13,6 +13,7 @@ from hamu_ray.config.model_source import ModelSource, ReferenceSource
 from hamu_ray.config.schema import Section
 from hamu_ray.config.support import SupportConfig
 from hamu_ray.config.vision import DigitsData, ForgetClass
+from hamu_ray.config.workers import WorkersConfig
 
 MODEL_FILE = "model.safetensors"
 """File name of a model's weights, for runs and for checkpoints in the Hugging Face format."""
@@ -124,38 +125,6 @@ class StopConfig(Section):
     """
     collapse_ratio: PositiveFloat | None = 10.0
     """Stop as collapsed when the retain perplexity (exp of the loss) exceeds the original's by this factor."""
-
-
-class WorkersConfig(Section):
-    """The Ray Train workers of one run."""
-
-    count: PositiveInt = 2
-    """1: both objectives in turn; even: half the workers for each objective."""
-    cpus: PositiveFloat = 1.0
-    """CPUs per worker."""
-    gpus: float = Field(default=0.0, ge=0)
-    """GPUs per worker; a fraction lets several workers share one."""
-    accelerator: str | None = Field(default=None, min_length=1)
-    """Kind of GPU that the workers' nodes must have, by Ray's name, such as `A100`; null: any."""
-    forget_workers: PositiveInt | None = None
-    """Number of workers that compute the forget gradient; null: half of them."""
-    exchange: Literal["all_gather", "segments"] | None = None
-    """How gradients are exchanged; null: `all_gather` for two workers, `segments` for more."""
-    wire: Literal["float32", "bfloat16"] = "float32"
-    """Dtype of gradients sent between workers; bfloat16 halves the traffic and rounds the gradients."""
-
-    @model_validator(mode="after")
-    def _pairs(self) -> "WorkersConfig":
-        if self.forget_workers is None and self.count > 1 and self.count % 2:
-            raise ValueError(
-                f"count: must be 1 or even (half of the workers compute each objective), found {self.count}; "
-                f"use {self.count - 1} or {self.count + 1}, or set forget_workers"
-            )
-        if self.forget_workers is not None and not self.forget_workers < self.count:
-            raise ValueError(
-                f"forget_workers: must be fewer than count ({self.count}), found {self.forget_workers}"
-            )
-        return self
 
 
 STORAGE_VARIABLE, LOCAL_VARIABLE = "HAMU_RAY_STORAGE", "HAMU_RAY_LOCAL"
@@ -273,6 +242,7 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _sections_agree(self) -> "RunConfig":
         check_task(self.data, self.forget, self.model, self.training.parameters, self.training.select)
+        self._check_shards()
         if self.original.source == "none":
             raise ValueError("original.source: unlearning needs an original model; use train or path")
         if self.duration.epochs is None and self.duration.steps is None:
@@ -280,6 +250,17 @@ class RunConfig(Section):
         self._check_forget_level()
         self._check_target()
         return self
+
+    def _check_shards(self) -> None:
+        """Check that the model and the weights that may change can be in shards."""
+        if self.workers.shards == 1:
+            return
+        if self.data.task != "language":
+            raise ValueError("workers.shards: only language models can be sharded; set it to 1")
+        if self.support.kind != "all" or self.method.hyperparameters.saliency is not None:
+            raise ValueError(
+                "workers.shards: the weights that may change (support, saliency) cannot be selected in shards; set it to 1"
+            )
 
     def _check_target(self) -> None:
         """Check that a run with a target has a reference."""

@@ -12,7 +12,9 @@ from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.files.store import ModelStore, StoredModel, key_of
 from hamu_ray.engine.files.tensors import load_model
 from hamu_ray.engine.loop import Loop, OnReport
+from hamu_ray.engine.placement import build_device, placed
 from hamu_ray.engine.planning import training_plan
+from hamu_ray.engine.state import whole_state
 from hamu_ray.metrics import names
 from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.pairing.group import Alone, Group
@@ -29,9 +31,9 @@ def base_models(
 ) -> tuple[StoredModel, StoredModel | None]:
     """Return the original model and the reference (None if disabled), after training missing ones.
 
-    Each is trained by a single worker, so that the result does not depend on the size of the group; a group of two
-    workers trains two concurrently. If there are several references, the first is returned, with the losses on the
-    forget set of all of them.
+    Each is trained by a single worker, or by the shards of a single replica, so that the result does not depend on the
+    number of replicas; two of them train two concurrently. If there are several references, the first is returned, with
+    the losses on the forget set of all of them.
 
     Raises:
         Interrupted: The callback asked to stop.
@@ -52,13 +54,15 @@ def base_models(
         for number in range(count)
     ]
     recipes = {base: training_recipe(run, task, base) for base in trained}
+    replicas, shards = group.split(run.workers.shards)
     # The assignment does not depend on which models are missing, which groups sharing the store may change.
     for recipe in recipes.values():
         measure_again(run, task, group, key_of(recipe), models)
     failed = torch.zeros(len(Status), dtype=torch.int64, device=task.device)
     for place, (base, recipe) in enumerate(recipes.items()):
-        if place % group.size == group.rank and models.find(key_of(recipe)) is None:
-            status = train_base(run, task, base, on_report, models).status
+        # The shards of a replica agree, since another group may store a model between their looks.
+        if place % replicas.size == replicas.rank and shards.agree(int(models.find(key_of(recipe)) is None)):
+            status = train_base(run, task, base, shards, on_report, models).status
             failed[list(Status).index(status)] += status is not Status.FINISHED
     counts = group.all_gather(failed).sum(0).tolist()
     raise_if_failed([status for status, count in zip(Status, counts, strict=True) if count])
@@ -108,33 +112,54 @@ def measure_again(run: RunConfig, task: Task, group: Group, key: str, models: Mo
     path = models.outdated(key)
     if not group.agree(int(path is not None)):
         return
-    measures = task.evaluate(built(task, run.training_seed, path or models.root / key / MODEL_FILE), group)
+    measures = evaluated(run, task, group, path or models.root / key / MODEL_FILE)[1]
     if group.rank == 0:
         models.note(key, measures)
     group.agree(1)  # barrier: no rank reads before rank 0 has written
 
 
+def evaluated(
+    run: RunConfig, task: Task, group: Group, source: "Given", key: str = ""
+) -> tuple[nn.Module, Measures]:
+    """Return a given or stored model, sharded as configured, with its metrics."""
+    replicas, shards = group.split(run.workers.shards)
+    model = placed(
+        built(task, run.training_seed, source, key, device=build_device(task, shards)), task, shards
+    )
+    return model, task.evaluate(model, replicas)
+
+
 def train_base(
-    run: RunConfig, task: Task, base: BaseModel, on_report: OnReport, models: ModelStore
+    run: RunConfig, task: Task, base: BaseModel, shards: Group, on_report: OnReport, models: ModelStore
 ) -> Outcome:
-    """Train the original model or a reference, in this process only, and store it if training
+    """Train the original model or a reference, in this process or one replica's shards, and store it if training
     completes."""
-    alone = Alone()
+    alone, device = Alone(), build_device(task, shards)
     if base.phase == "reference" and run.reference.start is not None:
         key = "reference.start"
-        model = built(task, base.seed, given(run, key, run.reference.start), key)
+        model = built(task, base.seed, given(run, key, run.reference.start), key, device=device)
     else:
-        model = task.build_model(base.seed)
+        model = task.build_model(base.seed, device=device)
+    model = placed(model, task, shards)
     plan = training_plan(run, base.phase, examples_of(task, base.phase), SELECT_BY[base.phase], base.seed)
 
     def measure(current: nn.Module, full: bool) -> Measures:
         return task.evaluate(current, alone, subset=None if full else CHEAP)
 
-    outcome = Loop(task, model, plan, alone, measure, on_report).run()
+    outcome = Loop(task, model, plan, shards, measure, on_report).run()
     if outcome.status is Status.FINISHED:
         recipe = training_recipe(run, task, base)
-        models.add(key_of(recipe), model, outcome.measures, recipe, task.export(model, None))
+        add_model(models, task, model, outcome.measures, recipe, shards)
     return outcome
+
+
+def add_model(
+    models: ModelStore, task: Task, model: nn.Module, measures: Measures, recipe: dict, shards: Group
+) -> None:
+    """Store a model. The shards of a replica must all call it; the first writes."""
+    weights = whole_state(model, shards, keep=shards.rank == 0)
+    if shards.rank == 0:
+        models.add(key_of(recipe), weights, measures, recipe, task.export(model, None, weights))
 
 
 def examples_of(task: Task, phase: str) -> Tensor:
@@ -183,14 +208,16 @@ def given(run: RunConfig, key: str, name: str) -> Given:
     return path
 
 
-def built(task: Task, seed: int, source: Given, key: str = "") -> nn.Module:
-    """Return a model with the weights of a given or stored one.
+def built(
+    task: Task, seed: int, source: Given, key: str = "", *, device: torch.device | None = None
+) -> nn.Module:
+    """Return a model with the weights of a given or stored one, by default on the task's device.
 
     Raises `ValueError` if they do not fit, with the configuration's ``key`` of a given file.
     """
     if isinstance(source, Start):
-        return task.build_model(seed, source)
-    model = task.build_model(seed)
+        return task.build_model(seed, source, device)
+    model = task.build_model(seed, device=device)
     try:
         load_model(model, source)
     except ValueError as error:
@@ -232,11 +259,11 @@ def measured_from_path(
         return None if measures is None else StoredModel(stored, source, measures)
 
     if not group.agree(int(known() is not None)):
-        model = built(task, run.training_seed, source, key)
-        measures = task.evaluate(model, group)
-        if group.rank == 0 and merged:
-            models.add(stored, model, measures, recipe, task.export(model, None))
-        elif group.rank == 0:
+        model, measures = evaluated(run, task, group, source, key)
+        replicas, shards = group.split(run.workers.shards)
+        if merged and replicas.rank == 0:
+            add_model(models, task, model, measures, recipe, shards)
+        elif not merged and group.rank == 0:
             models.note(stored, measures)
         group.agree(1)  # barrier: no rank reads before rank 0 has written
     found = known()

@@ -23,7 +23,8 @@ from hamu_ray.pairing.roles import Role
 from hamu_ray.tasks.task import Outputs, Teacher
 
 if TYPE_CHECKING:
-    from hamu_ray.config.run import OptimizerConfig, StopConfig, WorkersConfig
+    from hamu_ray.config.run import OptimizerConfig, StopConfig
+    from hamu_ray.config.workers import WorkersConfig
 
 LOG_EVERY = 10
 """Steps between the host's reads of the diagnostics, one transfer from the device each."""

@@ -6,7 +6,8 @@ from dataclasses import replace
 from torch import Tensor
 
 from hamu_ray.config.method import MethodConfig
-from hamu_ray.config.run import RunConfig, StopConfig, WorkersConfig
+from hamu_ray.config.run import RunConfig, StopConfig
+from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.engine.plan import ObjectiveBatches, Plan
 from hamu_ray.methods import Hyperparameters, Method, forget_objective, forget_objectives_of, get_method
 from hamu_ray.pairing.batches import Batches
@@ -92,7 +93,7 @@ def training_plan(
         stop=StopConfig(collapse_ratio=None),
         freeze_batchnorm=False,
         seed=seed,
-        workers=WorkersConfig(count=1),
+        workers=WorkersConfig(count=run.workers.shards, shards=run.workers.shards),
         select_by=select_by if best else (),
     )
 

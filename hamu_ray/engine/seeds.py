@@ -50,7 +50,7 @@ def trained_base(
     key = key_of(training_recipe(run, task, base))
     measure_again(run, task, Alone(), key, models)
     if models.find(key) is None:
-        raise_if_failed([train_base(run, task, base, on_report, models).status])
+        raise_if_failed([train_base(run, task, base, Alone(), on_report, models).status])
     found = models.find(key)
     assert found is not None, "it has been trained"
     return found

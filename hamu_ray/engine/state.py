@@ -6,6 +6,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from hamu_ray.pairing.group import Group
+from hamu_ray.pairing.sharding import copy_into, whole
+
 ADAPTER_NAME = re.compile(r"(\.lora_\w+)\.default\b")
 """`peft` includes an adapter's name in its parameters' names but not in its files; so does this module."""
 
@@ -26,9 +29,22 @@ def changing_state(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
+def whole_state(model: nn.Module, shards: Group, *, keep: bool = True) -> dict[str, Tensor]:
+    """Return `changing_state` with tensors that are sharded over a group as a whole, on the CPU.
+
+    All ranks of the group must call it; without ``keep`` the result is empty. One tensor at a time is gathered.
+    """
+    state = {}
+    for name, tensor in changing_state(model).items():
+        value = whole(tensor, shards)
+        if keep:
+            state[name] = value
+    return state
+
+
 @torch.no_grad()
 def put_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load the output of `changing_state` in place; parameters keep their memory format and device.
+    """Load the output of `changing_state` or `whole_state` in place; parameters keep memory format and device.
 
     Raises:
         ValueError: The tensors do not match the model; the message names the first difference.
@@ -41,4 +57,4 @@ def put_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         if tensor.shape != own[name].shape:
             raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {tuple(own[name].shape)}")
     for name, tensor in state.items():
-        own[name].copy_(tensor)
+        copy_into(own[name], tensor)

@@ -1,6 +1,6 @@
 """One step: both gradients, the method's decision, the optimizer. Nothing here synchronises with the device."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,8 @@ from hamu_ray.methods import (
     promised_changes,
 )
 from hamu_ray.methods.method import Taken
-from hamu_ray.pairing.exchange import make_exchange
+from hamu_ray.pairing.batches import micro_batches
+from hamu_ray.pairing.exchange import make_exchange, summed
 from hamu_ray.pairing.flat import FlatParameters
 from hamu_ray.pairing.group import Group
 from hamu_ray.pairing.optimizer import hold, make_optimizer
@@ -44,23 +45,26 @@ class PairedStep:
         teachers: Mapping[str, Teacher],
         masks: Masks | None = None,
     ) -> None:
-        """Take over the model: its parameters become views of one flat buffer.
+        """Take over the model: its parameters, or its shards, become views of one flat buffer.
 
         With masks of the parameters, only the weights that they name change.
         """
         self.task, self.model, self.plan, self.group, self.teachers = task, model, plan, group, teachers
         workers = plan.workers
-        self.flat = FlatParameters(model, segments=group.size)
+        self.replicas, self.shards = group.split(workers.shards)
+        self.flat = FlatParameters(model, segments=self.replicas.size)
         self.support = Support(self.flat, masks) if masks is not None else None
-        self.part = assign(group.rank, group.size, plan.needed, workers.forget_workers)
+        forget_replicas = workers.forget_workers and workers.forget_workers // workers.shards
+        part = assign(self.replicas.rank, self.replicas.size, plan.needed, forget_replicas)
+        self.part = part.divided(self.shards.rank, self.shards.size)
         self.gradients = {role: self.flat.gradient() for role in self.part.roles}
         self.exchange = make_exchange(
-            group,
+            self.replicas,
             plan.needed,
             self.flat.padded,
             strategy=workers.exchange,
             wire=workers.wire,
-            forget_workers=workers.forget_workers,
+            forget_workers=forget_replicas,
         )
         segment = self.exchange.segment
         whole = Blocks.from_shapes(self.flat.shapes, plan.settings.granularity)
@@ -110,14 +114,15 @@ class PairedStep:
         """
         side = self.plan.sides[role]
         batch = side.batches(step)
-        share = self.part.shard(batch)
         scale = 1.0 / (self.task.count(batch) if side.objective.unit == "item" else len(batch))
-        for examples in self.task.parts(share, self.plan.micro_batch_size or max(len(share), 1)):
-            if len(examples) == 0:
-                continue
+        for examples, weight in micro_batches(batch, self.part, self.shards, self._parts):
             outputs = self.task.forward(self.model, examples)
             predictions = side.predictions(outputs, examples, self.teachers, self.plan.seed)
-            yield side.objective.loss(predictions).sum(dtype=torch.float64) * scale
+            yield side.objective.loss(predictions).sum(dtype=torch.float64) * (scale * weight)
+
+    def _parts(self, share: Tensor) -> Sequence[Tensor]:
+        """Split a worker's examples into micro-batches."""
+        return self.task.parts(share, self.plan.micro_batch_size or max(len(share), 1))
 
     def _apply(self, local: dict[Role, Tensor], step: int) -> tuple[dict[str, Tensor], Decision]:
         """Compute the weights of the two gradients, and apply the optimizer to the combined gradient."""
@@ -125,7 +130,8 @@ class PairedStep:
         met = self.exchange.meet(local)
         count = self.blocks.total  # the segment without its padding
         retain, forget = met.retain[:count], met.forget[:count]
-        gram, losses = self.exchange.total(gram_matrix(retain, forget, self.blocks), met.losses)
+        total = self.exchange.total(gram_matrix(retain, forget, self.blocks), met.losses)
+        gram, losses = summed(self.shards, *total)
         norms = gram.sum(0).diagonal().sqrt()
         clipped, scales = clip_gram(gram, self.plan.optimizer.clip_norm)
         context = self.plan.context(step, losses, dict(self.state))
@@ -144,8 +150,7 @@ class PairedStep:
         diagnostics = {f"step_{role}_loss": by_role[role][0] for role in self.plan.needed}
         diagnostics |= {f"{role}_norm_before_clipping": by_role[role][1] for role in self.plan.needed}
         diagnostics |= decision.totals()
-        taken = self.stop == RUNNING
-        kept = taken
+        kept = taken = self.stop == RUNNING
         if self.plan.promise_every is not None:
             promised = promised_changes(gram, decision.weights * scales, rate)
             actual = torch.full_like(promised, torch.nan)
@@ -248,7 +253,7 @@ class PairedStep:
         }
 
     def optimizer_state(self) -> dict[str, Tensor]:
-        """Return the optimizer's state of all parameters, independent of the number of workers that share it.
+        """Return the optimizer's state of all parameters, independent of the numbers of workers and of shards.
 
         Every rank must call it.
         """
@@ -259,15 +264,11 @@ class PairedStep:
         """Load this worker's part of the output of `optimizer_state` from a group of any size."""
         for key, own in self._optimizer_tensors().items():
             value = state[key]
-            if value.ndim:
-                padded = value.new_zeros(self.flat.padded)
-                padded[: self.flat.count] = value
-                value = padded[self.exchange.segment]
-            own.copy_(value)
+            own.copy_(self.flat.part(value, self.shards)[self.exchange.segment] if value.ndim else value)
 
     def _whole(self, value: Tensor) -> Tensor:
-        rows = self.group.gather_rows(value) if len(value) < self.flat.padded else value
-        return rows[: self.flat.count]
+        rows = self.replicas.gather_rows(value) if len(value) < self.flat.padded else value
+        return self.flat.whole(rows, self.shards)
 
     def _update_stop(self, decision: Decision, losses: Tensor) -> None:
         """Keep the first reason to stop."""

@@ -12,10 +12,12 @@ from hamu_ray.engine.files.checkpoint import Checkpoints
 from hamu_ray.engine.files.run_folder import RunResult, write_result
 from hamu_ray.engine.files.store import StoredModel, key_of
 from hamu_ray.engine.loop import Loop, OnReport
+from hamu_ray.engine.placement import build_device, placed
 from hamu_ray.engine.plan import ObjectiveBatches
 from hamu_ray.engine.planning import unlearning_plan
 from hamu_ray.engine.provenance import provenance_of_run
 from hamu_ray.engine.resident import Resident
+from hamu_ray.engine.state import whole_state
 from hamu_ray.methods.objectives import cross_entropy
 from hamu_ray.metrics.comparison import nothing_to_forget
 from hamu_ray.metrics.measured import Measures
@@ -42,12 +44,14 @@ def unlearn(
         ValueError: The data or a model cannot be used as configured; one line with the key and the remedy.
     """
     task = resident.task(run)
+    replicas, shards = group.split(run.workers.shards)
     try:
         original, reference = base_models(run, task, group, on_report, resident.models)
     except Interrupted:
         return Outcome(Status.INTERRUPTED, "stopped from outside", 0, {}, 0.0, 0)
     plan = unlearning_plan(run, task.splits, original.measures, reference.measures if reference else None)
-    model = task.unlearner(built(task, run.seed, original.source), run.seed)
+    model = built(task, run.seed, original.source, device=build_device(task, shards))
+    model = placed(task.unlearner(model, run.seed), task, shards)
 
     def compared(measures: Measures) -> Measures:
         known = reference.measures if reference else None
@@ -55,7 +59,7 @@ def unlearn(
 
     def measure(current: nn.Module, full: bool) -> Measures:
         subset = None if full else run.evaluation.subset or CHEAP
-        return compared(task.evaluate(current, group, subset=subset))
+        return compared(task.evaluate(current, replicas, subset=subset))
 
     found = {"original": original, **({"reference": reference} if reference else {})}
     bases = [Report(phase, 0, 0, compared(base.measures)) for phase, base in found.items()]
@@ -78,6 +82,7 @@ def unlearn(
         checkpoints=checkpoints,
     )
     outcome = with_references(loop.run(), run, bases[0].measures)
+    state = whole_state(model, shards, keep=group.rank == 0)
     if group.rank == 0:
         forgotten = resident.forgotten(task)
         result = RunResult(
@@ -88,7 +93,8 @@ def unlearn(
             forgotten=forgotten,
             provenance=provenance_of_run(run, task, original, reference, forgotten),
         )
-        write_result(folder, result, model, task.export(model, original.folder), task.loading(model))
+        files = task.export(model, original.folder, state)
+        write_result(folder, result, state, files, task.loading(model))
         if outcome.status is not Status.INTERRUPTED and not run.checkpoint.keep:
             checkpoints.remove()
     return outcome

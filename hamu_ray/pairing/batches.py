@@ -1,9 +1,13 @@
 """The order of the examples: a pure function of the seed, identical on every worker and after a restart."""
 
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 import torch
 from torch import Tensor
+
+from hamu_ray.pairing.group import Group
+from hamu_ray.pairing.roles import Part
 
 
 class Batches:
@@ -37,3 +41,20 @@ class Batches:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         order = torch.randperm(len(self.examples), generator=generator)
         return self.examples[order].tensor_split(self.per_pass)
+
+
+def micro_batches(
+    batch: Tensor, part: Part, shards: Group, split: Callable[[Tensor], Sequence[Tensor]]
+) -> Iterator[tuple[Tensor, float]]:
+    """Yield a worker's micro-batches of a global batch, each with its weight; ``split`` divides a worker's examples.
+
+    The shards of a replica compute together, so that all of them get the same number: those with fewer repeat an
+    example with weight 0.
+    """
+    first = part.index - shards.rank
+    shares = batch.tensor_split(part.size)[first : first + shards.size]
+    parts = [[examples for examples in split(share) if len(examples)] for share in shares]
+    mine = parts[shards.rank]
+    yield from ((examples, 1.0) for examples in mine)
+    for _ in range(max(map(len, parts)) - len(mine)):
+        yield batch[:1], 0.0

@@ -114,9 +114,7 @@ class Segments:
 
     def total(self, gram: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
         """Sum over the ranks: a few values per block."""
-        flat = torch.cat((gram.flatten(), losses.to(gram.dtype)))
-        total = self.group.all_gather(flat).sum(0)
-        return total[:-2].view_as(gram), total[-2:].to(losses.dtype)
+        return summed(self.group, gram, losses)
 
     def publish(self, values: Tensor) -> None:
         """Gather the updated segments."""
@@ -138,6 +136,15 @@ def make_exchange(
     roles = [(role,) for role in roles_by_rank(group.size, needed, forget_workers)]
     chosen = strategy or default_strategy(group.size)
     return (AllGather if chosen == "all_gather" else Segments)(group, roles, size, wire)
+
+
+def summed(group: Group, gram: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sums of Gram matrices and losses over the ranks of a group."""
+    if group.size == 1:
+        return gram, losses
+    flat = torch.cat((gram.flatten(), losses.to(gram.dtype)))
+    total = group.all_gather(flat).sum(0)
+    return total[:-2].view_as(gram), total[-2:].to(losses.dtype)
 
 
 def default_strategy(workers: int) -> Strategy:

@@ -5,13 +5,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from hamu_ray.pairing.group import Group
+from hamu_ray.pairing.sharding import like, local_memory, move
+
 
 class FlatParameters:
-    """All trainable parameters of a model in one float32 buffer.
+    """What this process holds of all trainable parameters of a model, in one float32 buffer.
 
     The model's parameters become views of the buffer and keep their memory formats, so that optimizer updates need no
     copy per tensor. Non-dense parameters, such as a slice of a larger tensor, become contiguous. The buffer is padded
-    with zeros to a whole number of equal segments, one per worker that updates its own segment.
+    with zeros to a whole number of equal segments, one per worker that updates its own segment. Of sharded parameters
+    it holds the shards, each padded with zeros to the size of the largest.
     """
 
     def __init__(self, model: nn.Module, segments: int = 1) -> None:
@@ -26,14 +30,15 @@ class FlatParameters:
             raise ValueError("the model has no trainable parameters")
         self.names = [name for name, _ in named]
         self.parameters = [parameter for _, parameter in named]
-        self.shapes = [parameter.shape for parameter in self.parameters]
-        self._strides = [_dense_strides(name, parameter) for name, parameter in named]
-        self.count = sum(parameter.numel() for parameter in self.parameters)
+        memory = [local_memory(parameter) for parameter in self.parameters]
+        self.shapes = [tensor.shape for tensor in memory]
+        self._strides = [
+            _dense_strides(name, tensor) for name, tensor in zip(self.names, memory, strict=True)
+        ]
+        self.count = sum(shape.numel() for shape in self.shapes)
         self.padded = -(-self.count // segments) * segments
         self.values = torch.zeros(self.padded, device=self.parameters[0].device)
-        for parameter, view in zip(self.parameters, self.views(self.values), strict=True):
-            view.copy_(parameter.detach())
-            parameter.data = view
+        move(model, dict(zip(self.parameters, self.views(self.values), strict=True)))
 
     def views(self, buffer: Tensor) -> Sequence[Tensor]:
         """Split a flat buffer into views with the parameters' shapes and memory formats."""
@@ -42,6 +47,29 @@ class FlatParameters:
             views.append(buffer.as_strided(shape, strides, offset))
             offset += shape.numel()
         return views
+
+    def whole(self, values: Tensor, shards: Group) -> Tensor:
+        """Return values of the whole parameters, given a buffer of each shard's, without paddings.
+
+        The result does not depend on the number of shards; of more than one it is on the CPU. Every rank of ``shards``
+        must call it.
+        """
+        if shards.size == 1:
+            return values[: self.count]
+        rows = zip(self.parameters, self.views(values), strict=True)
+        return torch.cat([shards.all_gather(row).view(-1)[: of.numel()].cpu() for of, row in rows])
+
+    def part(self, values: Tensor, shards: Group) -> Tensor:
+        """Return this rank's buffer, with all its paddings, of the output of `whole` for any number of shards."""
+        part = values.new_zeros(self.padded)
+        if shards.size == 1:
+            part[: self.count] = values
+            return part
+        sizes = [parameter.numel() for parameter in self.parameters]
+        for row, view in zip(values.split(sizes), self.views(part), strict=True):
+            mine = row[shards.rank * view.numel() :][: view.numel()]
+            view.view(-1)[: len(mine)] = mine
+        return part
 
     def gradient(self) -> "FlatGradient":
         """Return a new gradient buffer for these parameters."""
@@ -69,13 +97,14 @@ class FlatGradient:
         """Allocate a zero gradient."""
         self.buffer = torch.zeros(flat.padded + 1, device=flat.values.device)
         self._parameters = flat.parameters
-        self._views = flat.views(self.buffer)
+        views = zip(flat.parameters, flat.views(self.buffer), strict=True)
+        self._gradients = [like(parameter, view) for parameter, view in views]
 
     def reset(self) -> None:
         """Zero the buffer and make it the destination of backward passes."""
         self.buffer.zero_()
-        for parameter, view in zip(self._parameters, self._views, strict=True):
-            parameter.grad = view
+        for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
+            parameter.grad = gradient
 
     def add_loss(self, loss: Tensor) -> None:
         """Add a 0-d loss to the last element of the buffer."""

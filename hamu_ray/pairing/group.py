@@ -2,14 +2,21 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
-"""The collective's new name, or its name before torch 2.14."""
+all_gather_single = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+reduce_scatter_single = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+"""The collectives' new names, or their names before torch 2.14."""
+
+COLLECTIVE_TIMEOUT_SECONDS = 7 * 24 * 3600
+"""Timeout of PyTorch's collectives. It does not serve to detect hangs (see `workers.heartbeat`): a worker may wait in a
+collective for as long as another one trains a base model or writes a file.
+"""
 
 
 class PeerLost(RuntimeError):
@@ -17,7 +24,8 @@ class PeerLost(RuntimeError):
 
 
 @contextmanager
-def _peers_needed() -> Iterator[None]:
+def peers_needed() -> Iterator[None]:
+    """Within, errors are those of a collective; raises `PeerLost`."""
     try:
         yield
     except RuntimeError as error:  # type of the errors of gloo and NCCL
@@ -59,6 +67,13 @@ class Group(Protocol):
         """Return rank 0's value on every rank."""
         ...
 
+    def split(self, shards: int) -> tuple["Group", "Group"]:
+        """Return the group of the workers with the same shard as this one, and that of its replica's shards.
+
+        ``shards`` adjacent ranks hold one replica of the model together; the size of the group is a multiple of it.
+        """
+        ...
+
 
 class Alone:
     """A group of one process."""
@@ -86,27 +101,37 @@ class Alone:
         """Return the value unchanged."""
         return value
 
+    def split(self, shards: int) -> tuple[Group, Group]:
+        """Return this group twice: a single process holds the whole model."""
+        return self, self
+
 
 class Distributed:
-    """The default process group of `torch.distributed`, already initialised by Ray Train or torchrun.
+    """A process group of `torch.distributed`: the default one, initialised by Ray Train or torchrun, or a part of it.
 
     With gloo, GPU tensors are copied through host memory. It is used where workers share a GPU, which NCCL does not
     support.
     """
 
-    def __init__(self) -> None:
-        """Use the initialised default process group."""
-        self.rank = dist.get_rank()
-        self.size = dist.get_world_size()
-        self.traffic = Traffic()
-        self._device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+    def __init__(
+        self, process_group: dist.ProcessGroup | None = None, traffic: Traffic | None = None
+    ) -> None:
+        """Use the initialised default process group, or a part of it that counts the same ``traffic``."""
+        default = dist.group.WORLD
+        assert default is not None, "torch.distributed is initialised"
+        self.process_group = process_group or default
+        self.rank = dist.get_rank(self.process_group)
+        self.size = dist.get_world_size(self.process_group)
+        self.traffic = traffic or Traffic()
+        self._device = torch.device("cuda" if dist.get_backend(self.process_group) == "nccl" else "cpu")
+        self._splits: dict[int, tuple[Group, Group]] = {1: (self, Alone()), self.size: (Alone(), self)}
 
     def all_gather(self, values: Tensor) -> Tensor:
         """Stack the equally shaped tensors of all ranks: ``(size, *shape)``."""
         sent = values.contiguous().view(-1).to(self._device)
         gathered = sent.new_empty(self.size * sent.numel())
-        with _peers_needed():
-            _all_gather(gathered, sent)
+        with peers_needed():
+            all_gather_single(gathered, sent, group=self.process_group)
         self.traffic.add((self.size - 1) * values.nbytes)
         return gathered.to(values.device).view(self.size, *values.shape)
 
@@ -114,8 +139,8 @@ class Distributed:
         """Send row i to rank i; return the received rows in order of rank. Both are ``(size, n)``."""
         sent = rows.contiguous().to(self._device)
         received = torch.empty_like(sent)
-        with _peers_needed():
-            dist.all_to_all_single(received, sent)
+        with peers_needed():
+            dist.all_to_all_single(received, sent, group=self.process_group)
         self.traffic.add((self.size - 1) * rows[0].nbytes)
         return received.to(rows.device)
 
@@ -130,6 +155,23 @@ class Distributed:
     def agree(self, value: int) -> int:
         """Return rank 0's value on every rank."""
         agreed = torch.tensor([value], device=self._device)
-        with _peers_needed():
-            dist.broadcast(agreed, src=0)
+        with peers_needed():
+            dist.broadcast(agreed, group=self.process_group, group_src=0)
         return int(agreed.item())
+
+    def split(self, shards: int) -> tuple[Group, Group]:
+        """Return the group of the workers with the same shard as this one, and that of its replica's shards.
+
+        Every rank must call it. Process groups are created once.
+        """
+        if shards not in self._splits:
+            replicas = torch.arange(self.size).view(-1, shards)
+            self._splits[shards] = self._part_of(replicas.T), self._part_of(replicas)
+        return self._splits[shards]
+
+    def _part_of(self, groups: Tensor) -> "Distributed":
+        """Create disjoint groups of ranks, one per row; return this rank's."""
+        timeout = timedelta(seconds=COLLECTIVE_TIMEOUT_SECONDS)
+        own, _ = dist.new_subgroups_by_enumeration(groups.tolist(), timeout=timeout)
+        assert isinstance(own, dist.ProcessGroup), "every rank is in one of the groups"
+        return Distributed(own, self.traffic)

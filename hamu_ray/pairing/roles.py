@@ -27,6 +27,10 @@ class Part:
         """Return this worker's shard of a global batch; the shards of all workers are a partition of it."""
         return batch.tensor_split(self.size)[self.index]
 
+    def divided(self, index: int, size: int) -> "Part":
+        """Return one of ``size`` equal parts of this part: those of the workers that hold a replica in shards."""
+        return Part(self.roles, self.index * size + index, self.size * size)
+
 
 def roles_by_rank(size: int, needed: Sequence[Role], forget_workers: int | None = None) -> tuple[Role, ...]:
     """Return the role of each rank in a group of two workers or more.

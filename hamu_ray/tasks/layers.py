@@ -17,11 +17,8 @@ Pool = Callable[[Tensor], Tensor]
 """Maps a layer's output to float ``(examples, features)``."""
 
 
-def layers_of(model: nn.Module) -> dict[str, nn.Module]:
-    """Return the model's blocks by name, in order: the members of its outermost lists and sequences of modules.
-
-    For a model without any, the modules that have parameters of their own.
-    """
+def blocks_of(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the model's blocks by name, in order: the members of its outermost lists and sequences of modules."""
     found: dict[str, nn.Module] = {}
 
     def walk(module: nn.Module, path: str) -> None:
@@ -34,6 +31,15 @@ def layers_of(model: nn.Module) -> dict[str, nn.Module]:
                 walk(child, inner)
 
     walk(model, "")
+    return found
+
+
+def layers_of(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the model's blocks by name, evenly spaced ones of many.
+
+    For a model without blocks, the modules that have parameters of their own.
+    """
+    found = blocks_of(model)
     if len(found) < 2:
         found = {
             name: module

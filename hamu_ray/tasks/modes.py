@@ -1,9 +1,10 @@
-"""Temporary changes of a model's mode."""
+"""The mode of a model: training or not, sharded or not."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 
 @contextmanager
@@ -16,3 +17,8 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether the model's parameters are sharded over several processes."""
+    return isinstance(next(model.parameters(), None), DTensor)

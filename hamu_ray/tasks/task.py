@@ -14,6 +14,10 @@ Teacher = Callable[[Tensor], Tensor]
 """Maps training examples (int64, CPU) to a frozen model's logits for them, float ``(items, classes)``."""
 
 
+Device = torch.device | None
+"""Where a model is built; None: on the task's own device."""
+
+
 @dataclass(frozen=True)
 class Outputs:
     """Outputs of a model for some examples, one row per loss item (an image, or an answer token).
@@ -94,8 +98,9 @@ class Task(Protocol):
         """Return the identity of training examples (indices, int64, CPU), in their order."""
         ...
 
-    def build_model(self, seed: int, start: Start | None = None) -> nn.Module:
+    def build_model(self, seed: int, start: Start | None = None, device: Device = None) -> nn.Module:
         """Return a newly initialised (or pretrained) model on the device; the seed determines its weights.
+
 
         With ``start``, the weights are those of another checkpoint. Parameters that require a gradient are trained. The
         previously built model must not be used any more, because a task may reuse it. Raises `ValueError`, in one line,
@@ -147,8 +152,10 @@ class Task(Protocol):
         """Return the Python code that loads this model from its folder, for users."""
         ...
 
-    def export(self, model: nn.Module, base: str | None) -> Mapping[str, bytes]:
+    def export(self, model: nn.Module, base: str | None, state: Mapping[str, Tensor]) -> Mapping[str, bytes]:
         """Return the files, by name, that other programs need in addition to the model's weights; may be empty.
+
+        ``state`` are the weights that can change, whole, by their name in files of `transformers` and `peft`.
 
         ``base`` is the folder of the original model, which may be the base of an adapter.
         """

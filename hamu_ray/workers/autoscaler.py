@@ -10,7 +10,7 @@ from ray.util.placement_group import (
     remove_placement_group,
 )
 
-from hamu_ray.config.run import WorkersConfig
+from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.workers.capacity import POLL_SECONDS, bundle_of, describe_workers, usable_nodes
 from hamu_ray.workers.ray_private import pending_nodes
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import ray
 
-from hamu_ray.config.run import WorkersConfig
+from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.workers.ray_private import ACCELERATOR, ACCELERATOR_AMOUNT, draining_nodes
 
 Resources = Mapping[str, float]

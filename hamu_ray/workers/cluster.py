@@ -13,10 +13,10 @@ from typing import Any
 import ray
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-from hamu_ray.config.run import WorkersConfig
 from hamu_ray.config.search import WAIT_FOR_NODES
 from hamu_ray.config.sources.document import first_line
 from hamu_ray.config.sources.files import ConfigError
+from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.workers.autoscaler import wait_for_room
 from hamu_ray.workers.capacity import describe_workers, groups_that_fit, node_resources
 from hamu_ray.workers.ray_private import ended_processes, pending_nodes, running_cluster, start_on_loopback

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import ray
 import torch
 
-from hamu_ray.config.run import WorkersConfig
 from hamu_ray.config.sources.document import first_line
 from hamu_ray.config.sources.files import load_run
+from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.engine.items import write_items
 from hamu_ray.engine.resident import Resident
 from hamu_ray.results.folder import RUN_FILE

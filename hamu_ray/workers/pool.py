@@ -12,7 +12,8 @@ import ray
 from ray.actor import ActorHandle
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-from hamu_ray.config.run import RunConfig, WorkersConfig
+from hamu_ray.config.run import RunConfig
+from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.results.outcome import Verdict
 from hamu_ray.workers.autoscaler import is_ready, request_room
 from hamu_ray.workers.capacity import POLL_SECONDS, fit_together, node_resources

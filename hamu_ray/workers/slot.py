@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.actor import ActorHandle
 
-from hamu_ray.config.run import WorkersConfig
+from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.results.outcome import Failure, Outcome, Report, Status, Verdict
 from hamu_ray.workers.capacity import usable_nodes
 from hamu_ray.workers.heartbeat import HANG_SECONDS, HEALTH_CHECK_SECONDS, HangDetector, heartbeat_interval

@@ -7,15 +7,11 @@ from ray.actor import ActorHandle
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from hamu_ray.config.run import WorkersConfig
+from hamu_ray.config.workers import WorkersConfig
+from hamu_ray.pairing.group import COLLECTIVE_TIMEOUT_SECONDS
 from hamu_ray.storage import storage_path
 from hamu_ray.workers.shared_storage import write_marker
 from hamu_ray.workers.worker import serve
-
-COLLECTIVE_TIMEOUT_SECONDS = 7 * 24 * 3600
-"""Timeout of PyTorch's collectives. It does not serve to detect hangs (see `heartbeat`): a worker may wait in a
-collective for as long as another one trains a base model.
-"""
 
 
 def make_trainer(

@@ -41,6 +41,7 @@ class Stop:
 @dataclass(frozen=True)
 class Workers:
     count: int = 1
+    shards: int = 1
     forget_workers: int | None = None
     exchange: str | None = None
     wire: str = "float32"

@@ -106,6 +106,33 @@ from hamu_ray.config.sources.files import ConfigError, load_run, load_sweep
             "workers: {count: 2, forget_workers: 2}",
             "workers.forget_workers: must be fewer than count (2), found 2",
         ),
+        (
+            "workers: {count: 4, shards: 3}",
+            "workers.count: must be a multiple of shards (3), found 4; use 6, or set shards to 1",
+        ),
+        (
+            "workers: {count: 6, shards: 2}",
+            "workers.count: must be shards (2) or an even multiple of it (half of the workers compute each objective), "
+            "found 6; use 4 or 8, or set forget_workers",
+        ),
+        (
+            "workers: {count: 6, shards: 2, forget_workers: 3}",
+            "workers.forget_workers: must be a multiple of shards (2), found 3; use 4, or set shards to 1",
+        ),
+        (
+            "data: {name: texts, path: x}\nforget: {kind: random}\nmodel: {name: small-llama}\n"
+            "support: {kind: saliency}\nworkers: {count: 2, shards: 2}",
+            "workers.shards: the weights that may change (support, saliency) cannot be selected in shards; set it to 1",
+        ),
+        (
+            "workers: {count: 2, shards: 2, gpus: 0.5}",
+            "workers.shards: workers that share a GPU cannot share a model (NCCL), found gpus 0.5; set gpus to 1, or "
+            "shards to 1",
+        ),
+        (
+            "workers: {count: 2, shards: 2}",
+            "workers.shards: only language models can be sharded; set it to 1",
+        ),
         ("workers: {count: 2.0}", "workers.count: expected a whole number, found 2.0"),
         (
             "duration: {epochs: 1, steps: 2}",
@@ -152,6 +179,14 @@ from hamu_ray.config.sources.files import ConfigError, load_run, load_sweep
         (
             "search: {objectives: [{metric: a}]}",
             "search.objectives: expected 2 values, found [{'metric': 'a'}]",
+        ),
+        (
+            "search: {constraints: {retain_utility: {}}}",
+            "search.constraints.retain_utility: give min, max, or both",
+        ),
+        (
+            "search: {constraints: {retain_utility: {min: 0.9, max: 0.5}}}",
+            "search.constraints.retain_utility: min must not be above max, found 0.9 and 0.5",
         ),
         (
             "search: {objectives: [{metric: a}, {metric: a}]}",

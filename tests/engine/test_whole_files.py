@@ -13,6 +13,7 @@ from torch import nn
 
 from hamu_ray.engine.files.store import ModelStore
 from hamu_ray.engine.files.tensors import load_model, load_tensors, save_tensors
+from hamu_ray.engine.state import changing_state
 from hamu_ray.results.folder import MEASURES_FILE, MODEL_FILE
 from hamu_ray.storage import write_atomically
 
@@ -48,7 +49,7 @@ def test_tensors_come_back_in_any_memory_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["model gone", "model cut", "measures gone", "measures cut"])
 def test_a_stored_model_counts_only_whole(damage: str, tmp_path: Path) -> None:
     store = ModelStore(tmp_path)
-    added = store.add("key", nn.Linear(2, 2), {"retain_accuracy": float("nan")}, {"seed": 1})
+    added = store.add("key", changing_state(nn.Linear(2, 2)), {"retain_accuracy": float("nan")}, {"seed": 1})
     found = store.find("key")
     assert found is not None
     assert found.path == added.path
@@ -94,7 +95,7 @@ def test_a_damaged_model_is_set_aside_and_named_once(
 ) -> None:
     store = ModelStore(tmp_path)
     model = nn.Linear(50, 50)
-    added = store.add("key", model, {"retain_accuracy": 0.5}, {"seed": 1})
+    added = store.add("key", changing_state(model), {"retain_accuracy": 0.5}, {"seed": 1})
     assert store.find("key") is not None
     content = added.path.read_bytes()
     added.path.write_bytes(DAMAGE[damage](content))
@@ -104,7 +105,7 @@ def test_a_damaged_model_is_set_aside_and_named_once(
     assert str(added.path) in message
     assert "\n" not in message
     assert added.path.with_name(f"{MODEL_FILE}.damaged").read_bytes() != content
-    store.add("key", model, {"retain_accuracy": 0.5}, {"seed": 1})
+    store.add("key", changing_state(model), {"retain_accuracy": 0.5}, {"seed": 1})
     found = store.find("key")
     assert found is not None
     assert found.path.read_bytes() == content

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hamu_ray.config.run import WorkersConfig
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.preflight import check_sweep
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.trial import TrialRecord

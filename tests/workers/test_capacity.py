@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hamu_ray.config.run import WorkersConfig
+from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.workers.capacity import fit_together, gpu_time, groups_that_fit
 
 

@@ -17,7 +17,7 @@ import json, os, stat, sys
 from pathlib import Path
 import psutil, ray
 from hamu_ray.workers.cluster import connected
-from hamu_ray.config.run import WorkersConfig
+from hamu_ray.config.workers import WorkersConfig
 
 def mode(path):
     return oct(stat.S_IMODE(os.stat(path).st_mode))

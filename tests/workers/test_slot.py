@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hamu_ray.config.run import RunConfig, WorkersConfig
+from hamu_ray.config.run import RunConfig
+from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.methods import METHODS

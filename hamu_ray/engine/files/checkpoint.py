@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hamu_ray.engine.files.tensors import load_tensors, save_tensors
 from hamu_ray.engine.history import History
-from hamu_ray.engine.state import changing_state, put_state
+from hamu_ray.engine.state import put_state, whole_state
 from hamu_ray.engine.step import PairedStep
 from hamu_ray.pairing.group import Group
 from hamu_ray.results.outcome import dump_reports, load_reports
@@ -50,9 +50,10 @@ class Checkpoints:
         Keeps the previous checkpoint. Later checkpoints, which could not be read on resuming, are deleted.
         """
         optimizer = stepper.optimizer_state()
+        state = whole_state(stepper.model, stepper.shards, keep=self.group.rank == 0)
         if self.group.rank != 0:
             return
-        tensors = {f"model.{name}": tensor for name, tensor in changing_state(stepper.model).items()}
+        tensors = {f"model.{name}": tensor for name, tensor in state.items()}
         tensors |= {f"optimizer.{key}": value for key, value in optimizer.items()}
         tensors |= {f"state.{key}": value for key, value in stepper.carried_state().items()}
         tensors["history"] = torch.cat(history.past)

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import yaml
-from torch import nn
+from torch import Tensor
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.files.card import model_card
 from hamu_ray.engine.files.tensors import tensor_file
 from hamu_ray.engine.history import History
-from hamu_ray.engine.state import changing_state
 from hamu_ray.results.durable.listing import write_listed
 from hamu_ray.results.durable.sealed import write_sealed
 from hamu_ray.results.folder import (
@@ -47,19 +46,23 @@ class RunResult:
 
 
 def write_result(
-    folder: StoragePath, result: RunResult, model: nn.Module, files: Mapping[str, bytes], loading: str
+    folder: StoragePath,
+    result: RunResult,
+    state: Mapping[str, Tensor],
+    files: Mapping[str, bytes],
+    loading: str,
 ) -> None:
     """Write the model, its provenance and everything about the run; the outcome is written last.
 
-    ``files`` are those that other programs need in addition to the weights; ``loading`` is Python code for the model
-    card that loads the model.
+    ``state`` is the model's `whole_state`; ``files`` are those that other programs need in addition to the weights;
+    ``loading`` is Python code for the model card that loads the model.
     """
     run, outcome, history = result.run, result.outcome, result.history
     (folder / OUTCOME_FILE).unlink(missing_ok=True)
     remove_partial_files(folder)
     reports = [*result.bases, *history.reports]
     write_atomically(folder / REPORTS_FILE, dump_reports(reports))
-    weights = tensor_file(changing_state(model), {"steps": str(outcome.steps)})
+    weights = tensor_file(state, {"steps": str(outcome.steps)})
     parts = {MODEL_FILE: weights, **files}
     write_atomically(folder / MODEL_FILE, weights)
     hashes = {name: sha256_of(content) for name, content in parts.items()}

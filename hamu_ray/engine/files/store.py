@@ -8,10 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor
 
 from hamu_ray.engine.files.tensors import save_tensors
-from hamu_ray.engine.state import changing_state
 from hamu_ray.metrics.measured import DEFINITIONS, Measured, Measures
 from hamu_ray.results.durable.listing import write_listed
 from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
@@ -106,17 +105,17 @@ class ModelStore:
     def add(
         self,
         key: str,
-        model: nn.Module,
+        weights: Mapping[str, Tensor],
         measures: Measures,
         recipe: Mapping[str, Any],
         files: Mapping[str, bytes] | None = None,
     ) -> StoredModel:
         """Write a model with its metrics and, for information, the recipe that the key is the hash of.
 
-        ``files`` are the files that other programs need in addition to the weights.
+        ``weights`` are the output of `whole_state`; ``files`` those that other programs need in addition.
         """
         folder = self.root / key
-        save_tensors(folder / MODEL_FILE, changing_state(model))
+        save_tensors(folder / MODEL_FILE, weights)
         write_listed(folder, {**(files or {}), RECIPE_FILE: json.dumps(recipe, indent=2).encode()})
         self.note(key, measures)
         return StoredModel(key, folder / MODEL_FILE, measures)

@@ -14,7 +14,7 @@ from hamu_ray.metrics.undefined import Undefined
 from hamu_ray.tasks.custom.data import CustomTaskData, built_model, outputs_of
 from hamu_ray.tasks.custom.items import ExampleItems
 from hamu_ray.tasks.modes import eval_mode
-from hamu_ray.tasks.task import ExampleIdentity, Outputs, Share, Start, Teacher, from_first_rank
+from hamu_ray.tasks.task import Device, ExampleIdentity, Outputs, Share, Start, Teacher, from_first_rank
 
 
 class CustomTask:
@@ -49,10 +49,10 @@ class CustomTask:
         numbers = (examples - first).tolist()
         return [ExampleIdentity(f"example {number}", known[number]) for number in numbers]
 
-    def build_model(self, seed: int, start: Start | None = None) -> nn.Module:
+    def build_model(self, seed: int, start: Start | None = None, device: Device = None) -> nn.Module:
         """Return a new model on the device; its weights depend on the seed as the builder has it."""
         assert start is None, "the configuration lets checkpoints through for other tasks alone"
-        return built_model(self.data.model, seed).to(self.device)
+        return built_model(self.data.model, seed).to(device or self.device)
 
     def unlearner(self, model: nn.Module, seed: int) -> nn.Module:
         """Return the model itself."""
@@ -142,7 +142,7 @@ class CustomTask:
             f'load_model(model := build(), "model.safetensors"{rest}'
         )
 
-    def export(self, model: nn.Module, base: str | None) -> Mapping[str, bytes]:
+    def export(self, model: nn.Module, base: str | None, state: Mapping[str, Tensor]) -> Mapping[str, bytes]:
         """Return no files: the weights alone are what the model's own code loads."""
         return {}
 

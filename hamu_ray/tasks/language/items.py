@@ -43,7 +43,7 @@ class TextItems:
     splits: Mapping[str, Tensor]
     """Indices of each split's texts, int64 on the CPU."""
     batch_size: int
-    autocast: Callable[[], AbstractContextManager]
+    autocast: Callable[[nn.Module], AbstractContextManager]
     new_tokens: int
     """Maximum length of a generated answer."""
     class_names: Sequence[str] = ()
@@ -59,7 +59,7 @@ class TextItems:
         indices = self._indices(split, places)
         if not len(indices):
             return {}
-        with eval_mode(model), torch.no_grad(), self.autocast():
+        with eval_mode(model), torch.no_grad(), self.autocast(model):
             scores = answer_scores(
                 lambda batch: answer_logits(model, batch),
                 self.encodings.texts,
@@ -88,7 +88,12 @@ class TextItems:
 
         order = grouped(texts, indices, self.batch_size)
         head = model.get_output_embeddings()  # type: ignore[operator]
-        with recorded(model, head, of_answers) as seen, eval_mode(model), torch.no_grad(), self.autocast():
+        with (
+            recorded(model, head, of_answers) as seen,
+            eval_mode(model),
+            torch.no_grad(),
+            self.autocast(model),
+        ):
             for chosen in order:
                 batches.append(texts.batch(indices[chosen]))
                 answer_logits(model, batches[-1])
@@ -108,7 +113,7 @@ class TextItems:
         indices, encoder = self._indices(split, places), self.encodings.encoder
         if not len(indices):
             return {}
-        with eval_mode(model), torch.no_grad(), self.autocast():
+        with eval_mode(model), torch.no_grad(), self.autocast(model):
             tokens = greedy_answers(
                 model, self.encodings.texts, indices, self.batch_size, self.new_tokens, encoder.end, WHOLE
             )

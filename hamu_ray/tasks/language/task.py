@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from hamu_ray.config.language import LanguageModelConfig, LoraConfig, TofuData
 from hamu_ray.metrics import comparison, language_names, names
@@ -23,8 +22,9 @@ from hamu_ray.tasks.language.items import TextItems
 from hamu_ray.tasks.language.measures import TRUTH_RATIOS, compare_items, compare_measures
 from hamu_ray.tasks.language.models import build_language_model
 from hamu_ray.tasks.language.scores import answer_logits, grouped
-from hamu_ray.tasks.modes import eval_mode
-from hamu_ray.tasks.task import ExampleIdentity, Outputs, Share, Start, Teacher
+from hamu_ray.tasks.language.teacher import with_weights
+from hamu_ray.tasks.modes import eval_mode, is_sharded
+from hamu_ray.tasks.task import Device, ExampleIdentity, Outputs, Share, Start, Teacher
 
 logger = logging.getLogger(__name__)
 
@@ -94,20 +94,22 @@ class LanguageTask:
             found.append(ExampleIdentity(corpus.place(row), hashlib.sha256(content.encode()).hexdigest()))
         return found
 
-    def build_model(self, seed: int, start: Start | None = None) -> nn.Module:
+    def build_model(self, seed: int, start: Start | None = None, device: Device = None) -> nn.Module:
         """Return a model for training: a new or pretrained one as a whole, or with an adapter.
 
-        A pretrained base of adapters is loaded once per worker, so that the previously built model must not be used any
-        more. If adapters are trained throughout, ``start`` is an adapter, or the base itself for a new adapter.
+        A pretrained base of adapters is loaded once per worker (again after it was sharded), so that the previously
+        built model must not be used any more. If adapters are trained throughout, ``start`` is an adapter, or the base
+        itself for a new adapter.
         """
+        device = device or self.device
         if self._parameters == "all":
-            return self._built(seed, start)
+            return self._built(seed, device, start)
         lora, key_of_adapter = self._adapter(start)
         content = Checkpoint("model.name", self._model_config.name).identity
-        key = ("base", self._model_config.model_dump_json(exclude={"lora"}), content)
+        key = ("base", self._model_config.model_dump_json(exclude={"lora"}), content, device)
         base = self.data.resident.get(key)
-        if base is None:
-            base = self._built(seed, frozen=True)
+        if base is None or is_sharded(base):
+            base = self._built(seed, device, frozen=True)
         self.data.resident[key] = with_adapter(base, lora, seed, key_of_adapter)
         return self.data.resident[key]
 
@@ -150,7 +152,7 @@ class LanguageTask:
         ``examples`` is int64 ``(k,)``, on the CPU. Does not synchronise.
         """
         batch = self._texts.batch(examples)
-        with self._autocast():
+        with self._autocast(model):
             return Outputs(answer_logits(model, batch), batch.labels, batch.texts)
 
     def teacher(self, model: nn.Module) -> Teacher:
@@ -164,11 +166,15 @@ class LanguageTask:
             for name, parameter in model.named_parameters()
             if parameter.requires_grad
         }
-        original = _WithWeights(model, frozen)
 
         def answers(examples: Tensor) -> Tensor:
             batch = self._texts.batch(examples)
-            with eval_mode(model), torch.no_grad(), self._autocast():
+            with (
+                eval_mode(model),
+                torch.no_grad(),
+                self._autocast(model),
+                with_weights(model, frozen) as original,
+            ):
                 return answer_logits(original, batch)
 
         return answers
@@ -179,7 +185,7 @@ class LanguageTask:
         With ``subset``, only metrics of the answers' probabilities are computed, on the same random texts of each split
         every time. Each rank runs its part of the texts; rank 0 computes the metrics for all.
         """
-        with eval_mode(model), torch.no_grad(), self._autocast():
+        with eval_mode(model), torch.no_grad(), self._autocast(model):
             measures = self._evaluation.measure(model, share, subset)
         if share.rank == 0:
             self._log_reasons(measures)
@@ -218,13 +224,13 @@ class LanguageTask:
         """Return the Python code that loads this model from its folder."""
         return LOADING
 
-    def export(self, model: nn.Module, base: str | None) -> Mapping[str, bytes]:
+    def export(self, model: nn.Module, base: str | None, state: Mapping[str, Tensor]) -> Mapping[str, bytes]:
         """Return the files that `transformers` or `peft` need in addition to the weights to load this model.
 
         The base of an adapter is the original if that was fully trained, and otherwise the pretrained model.
         """
         base = base if self._parameters == "all" else None
-        return exported(model, self._encodings.encoder.tokenizer, base)
+        return exported(model, self._encodings.encoder.tokenizer, base, state)
 
     @property
     def items(self) -> TextItems:
@@ -236,10 +242,12 @@ class LanguageTask:
             self._encodings, splits, evaluation.batch_size, self._autocast, evaluation.new_tokens
         )
 
-    def _built(self, seed: int, start: Start | None = None, *, frozen: bool = False) -> nn.Module:
+    def _built(
+        self, seed: int, device: torch.device, start: Start | None = None, *, frozen: bool = False
+    ) -> nn.Module:
         encoder = self._encodings.encoder
         model: Any = build_language_model(
-            self._model_config, encoder, seed, self.device, frozen=frozen, start=start
+            self._model_config, encoder, seed, device, frozen=frozen, start=start
         )
         known, highest = model.get_input_embeddings().num_embeddings, int(self._texts.tokens.max())
         if highest >= known:
@@ -250,9 +258,11 @@ class LanguageTask:
             )
         return model
 
-    def _autocast(self) -> torch.autocast:
+    def _autocast(self, model: nn.Module) -> torch.autocast:
         low_precision = self._model_config.precision == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=low_precision)
+        # Autocast's cache would keep what a sharded model has gathered.
+        cached = not is_sharded(model)
+        return torch.autocast(self.device.type, torch.bfloat16, low_precision, cached)
 
     def _log_reasons(self, measures: Measures) -> None:
         """Log once per task why metrics are undefined, one line per reason."""
@@ -278,16 +288,3 @@ class LanguageTask:
         if lines and message not in self._reported:
             self._reported.add(message)
             logger.warning(message)
-
-
-class _WithWeights:
-    """A model that computes with other weights than its own."""
-
-    def __init__(self, model: Any, weights: dict[str, Tensor]) -> None:
-        self._model, self._weights = model, weights
-
-    def __call__(self, **inputs: Any) -> Any:
-        return functional_call(self._model, self._weights, (), inputs)
-
-    def get_output_embeddings(self) -> nn.Module:
-        return self._model.get_output_embeddings()

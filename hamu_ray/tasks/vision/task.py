@@ -17,7 +17,7 @@ from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.metrics.undefined import Undefined, reasons
 from hamu_ray.tasks.modes import eval_mode
 from hamu_ray.tasks.request import stored_images
-from hamu_ray.tasks.task import ExampleIdentity, Outputs, Share, Start, Teacher, from_first_rank
+from hamu_ray.tasks.task import Device, ExampleIdentity, Outputs, Share, Start, Teacher, from_first_rank
 from hamu_ray.tasks.validation import VALIDATION, validation_mask
 from hamu_ray.tasks.vision.classes import output_order
 from hamu_ray.tasks.vision.data import HASHED_AT_ONCE, Examples, VisionData, indices_on
@@ -103,11 +103,11 @@ class VisionTask:
                 found.append(ExampleIdentity(f"row {place}", hashlib.sha256(image.data).hexdigest()))
         return found
 
-    def build_model(self, seed: int, start: Start | None = None) -> nn.Module:
+    def build_model(self, seed: int, start: Start | None = None, device: Device = None) -> nn.Module:
         """Return a new or pretrained model on the device; its weights depend on the seed, not on the device."""
         data = self.data
         model = build_vision_model(self._model_config, data.image_shape, data.class_names, seed, start)
-        return model.to(self.device)
+        return model.to(device or self.device)
 
     def unlearner(self, model: nn.Module, seed: int) -> nn.Module:
         """Return the model itself: unlearning changes all of its weights."""
@@ -233,7 +233,7 @@ class VisionTask:
         """Return the Python code that loads this model from its folder."""
         return loading_code(model, self.data, self._model_config)
 
-    def export(self, model: nn.Module, base: str | None) -> Mapping[str, bytes]:
+    def export(self, model: nn.Module, base: str | None, state: Mapping[str, Tensor]) -> Mapping[str, bytes]:
         """Return a transformers model's configuration and image processor; empty for built-in models."""
         return {} if self._model_config.embedded else exported(model, self.data, self._model_config)
 

@@ -1,0 +1,61 @@
+"""The schema of a run's workers."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from hamu_ray.config.schema import Section
+
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+
+
+class WorkersConfig(Section):
+    """The Ray Train workers of one run."""
+
+    count: PositiveInt = 2
+    """1: both objectives in turn; even: half the workers for each objective."""
+    shards: PositiveInt = 1
+    """Number of workers that hold one copy of a language model together, each a shard of every weight, gradient and
+    optimizer state. `count` / `shards` copies share the objectives as workers do; with one copy (`count` = `shards`),
+    its workers compute both objectives in turn. Base models are sharded, too."""
+    cpus: PositiveFloat = 1.0
+    """CPUs per worker."""
+    gpus: float = Field(default=0.0, ge=0)
+    """GPUs per worker; a fraction lets several workers share one."""
+    accelerator: str | None = Field(default=None, min_length=1)
+    """Kind of GPU that the workers' nodes must have, by Ray's name, such as `A100`; null: any."""
+    forget_workers: PositiveInt | None = None
+    """Number of workers that compute the forget gradient; null: half of them."""
+    exchange: Literal["all_gather", "segments"] | None = None
+    """How gradients are exchanged; null: `all_gather` for two workers, `segments` for more."""
+    wire: Literal["float32", "bfloat16"] = "float32"
+    """Dtype of gradients sent between workers; bfloat16 halves the traffic and rounds the gradients."""
+
+    @model_validator(mode="after")
+    def _pairs(self) -> "WorkersConfig":
+        for name, number in (("count", self.count), ("forget_workers", self.forget_workers)):
+            if number is not None and number % self.shards:
+                raise ValueError(
+                    f"{name}: must be a multiple of shards ({self.shards}), found {number}; use "
+                    f"{number + -number % self.shards}, or set shards to 1"
+                )
+        copies = self.count // self.shards
+        if self.forget_workers is None and copies > 1 and copies % 2:
+            possible = (
+                "1 or even" if self.shards == 1 else f"shards ({self.shards}) or an even multiple of it"
+            )
+            raise ValueError(
+                f"count: must be {possible} (half of the workers compute each objective), found {self.count}; "
+                f"use {self.count - self.shards} or {self.count + self.shards}, or set forget_workers"
+            )
+        if self.forget_workers is not None and not self.forget_workers < self.count:
+            raise ValueError(
+                f"forget_workers: must be fewer than count ({self.count}), found {self.forget_workers}"
+            )
+        if self.shards > 1 and 0 < self.gpus < 1:
+            raise ValueError(
+                "shards: workers that share a GPU cannot share a model (NCCL), found gpus "
+                f"{self.gpus:g}; set gpus to 1, or shards to 1"
+            )
+        return self

@@ -1,0 +1,156 @@
+"""Models whose parameters are sharded over a group of workers, by FSDP2.
+
+Between steps a worker holds one shard of each parameter, a `DTensor`. The forward and the backward pass gather the
+parameters of one layer at a time; the gradient of a shard is the sum over the group.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from hamu_ray.pairing.group import (
+    Distributed,
+    Group,
+    Traffic,
+    all_gather_single,
+    peers_needed,
+    reduce_scatter_single,
+)
+
+
+def shard(model: nn.Module, layers: Sequence[nn.Module], group: Distributed, device: torch.device) -> None:
+    """Shard all parameters of a model over a group, in place, and move them to the device.
+
+    Every worker passes the same model, which may be on the CPU: one layer at a time is moved to the device. ``layers``
+    are gathered one by one; the other parameters for a whole pass. Afterwards `forward` and `generate` are collective:
+    all ranks must call them the same number of times, also without gradients.
+
+    Raises:
+        ValueError: A parameter cannot be sharded.
+    """
+    mesh = DeviceMesh.from_group(group.process_group, device.type)
+    for module in (*layers, model):
+        try:
+            # Also the root: parameters that stayed gathered would be outdated after a step.
+            sharded: Any = fully_shard(module, mesh=mesh, reshard_after_forward=True)
+        except (NotImplementedError, ValueError) as error:
+            raise ValueError(str(error).splitlines()[0]) from error
+        sharded.set_gradient_divide_factor(1.0)
+        sharded.set_force_sum_reduction_for_comms(True)  # gloo cannot multiply while it sums
+        sharded.set_custom_all_gather(_AllGather(group.traffic))
+        sharded.set_custom_reduce_scatter(_ReduceScatter(group.traffic))
+    if hasattr(model, "generate"):
+        register_fsdp_forward_method(model, "generate")  # peft's calls the model inside
+
+
+def local_memory(tensor: Tensor) -> Tensor:
+    """Return a tensor with the shape and the strides of the memory that this process needs for a tensor.
+
+    Of a sharded tensor this is the memory of the largest shard; the last ranks' may be smaller or empty.
+    """
+    if not isinstance(tensor, DTensor):
+        return tensor
+    rows = -(-tensor.shape[0] // tensor.device_mesh.size())
+    return torch.empty((rows, *tensor.shape[1:]), device="meta")
+
+
+def whole(tensor: Tensor, shards: Group) -> Tensor:
+    """Return a tensor that is sharded over a group as a whole on the CPU, and any other unchanged.
+
+    All ranks must call it.
+    """
+    if not isinstance(tensor, DTensor):
+        return tensor
+    local = tensor.to_local()
+    padded = local.new_zeros((-(-len(tensor) // shards.size), *tensor.shape[1:]))
+    padded[: len(local)] = local
+    return shards.all_gather(padded).flatten(0, 1)[: len(tensor)].cpu()
+
+
+def copy_into(target: Tensor, value: Tensor) -> None:
+    """Copy a tensor into another of the same shape: into a sharded one, this rank's part. Not collective."""
+    if isinstance(target, DTensor) and not isinstance(value, DTensor):
+        value = distribute_tensor(
+            value.to(target.device), target.device_mesh, target.placements, src_data_rank=None
+        )
+    target.copy_(value)
+
+
+def like(tensor: Tensor, memory: Tensor) -> Tensor:
+    """Return ``memory``, of the tensor's `local_memory`, as a tensor with the same shape and sharding."""
+    if not isinstance(tensor, DTensor):
+        return memory
+    return DTensor.from_local(
+        memory.narrow(0, 0, len(tensor.to_local())),
+        tensor.device_mesh,
+        tensor.placements,
+        run_check=False,
+        shape=tensor.shape,
+        stride=tensor.stride(),
+    )
+
+
+def move(model: nn.Module, memory: Mapping[nn.Parameter, Tensor]) -> None:
+    """Move parameters to other memory, each of its `local_memory`, including their values."""
+    for parameter, view in memory.items():
+        if isinstance(parameter, DTensor):
+            local = parameter.to_local().detach()
+            view.narrow(0, 0, len(local)).copy_(local)
+        else:
+            view.copy_(parameter.detach())
+            parameter.data = view
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            _move_shards(module, memory)
+
+
+def _move_shards(module: FSDPModule, memory: Mapping[nn.Parameter, Tensor]) -> None:
+    """Move the shards that a module manages. FSDP gathers from padded memory, which it has no public name for."""
+    state: Any = module._get_fsdp_state()
+    groups = getattr(state, "_fsdp_param_groups", None)
+    if groups is None:  # before torch 2.12
+        groups = [state._fsdp_param_group] if state._fsdp_param_group else []
+    for held in (held for group in groups for held in group.fsdp_params):
+        if held.sharded_param in memory:
+            view = memory[held.sharded_param]
+            held._sharded_param_data = view.view(-1)
+            held.sharded_param._local_tensor = view.narrow(0, 0, len(held.sharded_param._local_tensor))
+
+
+class _Allocation:
+    """Collectives of FSDP that count their traffic and recognise the loss of a worker."""
+
+    def __init__(self, traffic: Traffic) -> None:
+        self.traffic = traffic
+
+    def allocate(self, size: Sequence[int], *, dtype: torch.dtype, device: torch.device) -> Tensor:
+        return torch.empty(*size, dtype=dtype, device=device)
+
+
+class _AllGather(_Allocation):
+    def __call__(
+        self, output_tensor: Tensor, input_tensor: Tensor, group: dist.ProcessGroup, async_op: bool = False
+    ) -> dist.Work | None:
+        self.traffic.add(output_tensor.nbytes - input_tensor.nbytes)
+        with peers_needed():
+            return all_gather_single(output_tensor, input_tensor, group=group, async_op=async_op)
+
+
+class _ReduceScatter(_Allocation):
+    def __call__(
+        self,
+        output_tensor: Tensor,
+        input_tensor: Tensor,
+        group: dist.ProcessGroup,
+        op: Any,
+        async_op: bool = False,
+    ) -> dist.Work | None:
+        self.traffic.add(input_tensor.nbytes - output_tensor.nbytes)
+        with peers_needed():
+            return reduce_scatter_single(output_tensor, input_tensor, op=op, group=group, async_op=async_op)
