@@ -20,7 +20,7 @@ from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.step import PairedStep
 from hamu_ray.engine.unlearn import support_masks
 from hamu_ray.pairing.flat import FlatParameters
-from hamu_ray.pairing.group import Group, Traffic
+from hamu_ray.pairing.group import Alone, Group, Traffic
 
 Bases = tuple[StoredModel, StoredModel]
 
@@ -56,6 +56,10 @@ class Thread:
 
     def gather_rows(self, rows: Tensor) -> Tensor:
         return self.all_gather(rows).flatten(0, 1)
+
+    def split(self, shards: int) -> tuple[Group, Group]:
+        assert shards == 1
+        return self, Alone()
 
     def agree(self, value: int) -> int:
         return int(self.all_gather(torch.tensor(value))[0])
