@@ -15,7 +15,9 @@ from hamu_ray.config.run import LOCAL_VARIABLE, STORAGE_VARIABLE, RunConfig, Sto
 from hamu_ray.config.sources.document import ConfigError, first_line
 from hamu_ray.config.sources.nearest import nearest
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.config.trials import trials_of
 from hamu_ray.methods import check_installed
+from hamu_ray.metrics.names import ENGINE
 from hamu_ray.metrics.table import own_metrics
 from hamu_ray.storage import DEFAULT_LOCAL, local_folder, storage_path, write_atomically
 from hamu_ray.tasks import check_data, forecast_data, metric_names
@@ -60,7 +62,7 @@ def check_run(run: RunConfig, source: str) -> None:
 
 
 def check_sweep(config: SweepConfig, source: str) -> None:
-    """Check a sweep's objectives, budget and environment, and every forget set and given model of its space.
+    """Check a sweep's objectives, constraints, budgets and environment, and the forget sets and models of its space.
 
     Raises:
         ConfigError: One line with the file, the key and the remedy.
@@ -72,6 +74,17 @@ def check_sweep(config: SweepConfig, source: str) -> None:
                 f"{source}: search.objectives.{number}.metric: the {config.data.task} task has no metric "
                 f"{objective.metric}; {nearest(objective.metric, known)}"
             )
+    for metric in config.search.constraints:
+        if metric not in known or metric in ENGINE:  # models have no costs
+            models = [name for name in known if name not in ENGINE]
+            raise ConfigError(
+                f"{source}: search.constraints.{metric}: the {config.data.task} task has no such metric of models; "
+                f"{nearest(metric, models)}"
+            )
+    try:
+        trials_of(config)
+    except ValueError as error:
+        raise ConfigError(f"{source}: {error}") from error
     if config.search.gpu_hours and not any(run.workers.gpus for run in config.variants("workers.")):
         raise ConfigError(
             f"{source}: search.gpu_hours: {config.search.gpu_hours:g}, but no worker has a GPU; give workers.gpus, or "

@@ -33,7 +33,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=program("select"),
         description="Select the point of a sweep's front that is best in one objective among those that meet a bound "
-        "on the other; without a bound, the knee.",
+        "on the other; without a bound, the knee. The search's constraints hold, too, except those on "
+        "metrics that have a bound.",
     )
     parser.add_argument(
         "sweep",

@@ -17,7 +17,8 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from hamu_ray.config.sources.files import ConfigError, load, load_run, load_sweep
-from hamu_ray.config.sweep import SweepConfig, trials_of
+from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.config.trials import trials_of
 from hamu_ray.config.vision import Cifar10Data
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.unlearn import unlearn

@@ -257,6 +257,11 @@ def test_metrics_that_the_task_lacks(tmp_path: Path) -> None:
     assert error_of(config) == (
         "search.objectives.1.metric: the vision task has no metric forget_qualty; did you mean forget_quality?"
     )
+    for metric in ("mia_confidense", "steps"):
+        config = sweep_of(tmp_path, {"seed": {"grid": [1]}}, search={"constraints": {metric: {"max": 0.5}}})
+        assert error_of(config).startswith(
+            f"search.constraints.{metric}: the vision task has no such metric of models; "
+        )
 
 
 @pytest.mark.parametrize("kind", ["grid", "choice"])

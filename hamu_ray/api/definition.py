@@ -14,6 +14,7 @@ from hamu_ray.api.pickling import behaviour, pickled
 from hamu_ray.engine.files.tensors import save_tensors
 from hamu_ray.engine.state import changing_state
 from hamu_ray.methods import Predictions, get_method
+from hamu_ray.methods.objectives import TEACHERS
 from hamu_ray.metrics import names
 from hamu_ray.storage import StoragePath, write_atomically
 from hamu_ray.tasks.custom.data import built_model, items_of, outputs_of
@@ -105,7 +106,13 @@ class Definition:
         probe = self._probed(model, {})
         rows = torch.arange(len(probe.outputs))
         predictions = Predictions(
-            probe.outputs, probe.targets, rows, len(rows), probe.outputs, item_loss=self.loss
+            logits=probe.outputs,
+            labels=probe.targets,
+            examples=rows,
+            count=len(rows),
+            teachers=dict.fromkeys(TEACHERS, probe.outputs),
+            item_loss=self.loss,
+            seeds=rows,
         )
         for name in methods:
             method = get_method(name)

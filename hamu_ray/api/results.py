@@ -25,7 +25,7 @@ from hamu_ray.results.summary import SweepSummary, method_of
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import number
-from hamu_ray.selection.rules import Bound, best, nearest_miss
+from hamu_ray.selection.rules import Bound, best, floor_of, in_force, nearest_miss, relaxed
 from hamu_ray.storage import StoragePath, storage_path, write_atomically
 
 ABOUT_THE_RUN = {OUTCOME_FILE, HARDNESS_FILE, REPORTS_FILE, RECORD_FILE}
@@ -109,7 +109,7 @@ class Front(Sequence[UnlearnedModel]):
         Args:
             bounds: ``min_`` (of an objective to minimise: ``max_``) and an objective's name, such as
                 ``min_retain_utility=0.9``. With one bound the best in the other objective is taken, without a bound
-                the knee.
+                the knee. The search's constraints hold unless another bound on the same metric is given.
 
         Raises:
             ValueError: A bound names no objective, or no point of the front keeps the bounds: in one line.
@@ -119,15 +119,16 @@ class Front(Sequence[UnlearnedModel]):
             if name not in known:
                 raise ValueError(f"{name}: is no bound on an objective; take {' or '.join(known)}")
         given = [Bound(known[name], value) for name, value in bounds.items()]
-        chosen = best(self._summary, given)
+        kept = in_force(self._summary, given)
+        chosen = best(relaxed(self._summary, given), kept)
         if chosen is None:
-            nearest = nearest_miss(self._summary, given)
+            nearest = nearest_miss(relaxed(self._summary, floor_of(self._summary)), kept)
             if nearest is None:
                 raise ValueError("the front is empty: no trial finished; see the statuses of result.trials")
-            metrics = {bound.objective.metric for bound in given}
+            metrics = {bound.objective.metric for bound in kept}
             values = ", ".join(f"{metric} {number(nearest.measures[metric])}" for metric in sorted(metrics))
             raise ValueError(
-                f"no point of the front keeps {' and '.join(map(str, given))}; the nearest has {values}"
+                f"no point of the front keeps {' and '.join(map(str, kept))}; the nearest has {values}"
             )
         return model_of(chosen)
 

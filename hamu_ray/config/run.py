@@ -11,6 +11,7 @@ from hamu_ray.config.method import AnyMethod, MethodConfig, load_methods
 from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.model_source import ModelSource, ReferenceSource
 from hamu_ray.config.schema import Section
+from hamu_ray.config.support import SupportConfig
 from hamu_ray.config.vision import DigitsData, ForgetClass
 from hamu_ray.config.workers import WorkersConfig
 
@@ -200,6 +201,7 @@ class RunConfig(Section):
     original: ModelSource = ModelSource()
     reference: ReferenceSource = ReferenceSource()
     method: AnyMethod = Field(default_factory=lambda: MethodConfig.current()())
+    support: SupportConfig = SupportConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     batch: BatchConfig = BatchConfig()
     duration: DurationConfig = DurationConfig(epochs=25)
@@ -240,8 +242,7 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _sections_agree(self) -> "RunConfig":
         check_task(self.data, self.forget, self.model, self.training.parameters, self.training.select)
-        if self.workers.shards > 1 and self.data.task != "language":
-            raise ValueError("workers.shards: only language models can be sharded; set it to 1")
+        self._check_shards()
         if self.original.source == "none":
             raise ValueError("original.source: unlearning needs an original model; use train or path")
         if self.duration.epochs is None and self.duration.steps is None:
@@ -249,6 +250,17 @@ class RunConfig(Section):
         self._check_forget_level()
         self._check_target()
         return self
+
+    def _check_shards(self) -> None:
+        """Check that the model and the weights that may change can be in shards."""
+        if self.workers.shards == 1:
+            return
+        if self.data.task != "language":
+            raise ValueError("workers.shards: only language models can be sharded; set it to 1")
+        if self.support.kind != "all" or self.method.hyperparameters.saliency is not None:
+            raise ValueError(
+                "workers.shards: the weights that may change (support, saliency) cannot be selected in shards; set it to 1"
+            )
 
     def _check_target(self) -> None:
         """Check that a run with a target has a reference."""

@@ -1,8 +1,10 @@
 """The search of a space: algorithm, number of trials, objectives, and pruning."""
 
+import math
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from hamu_ray.config.schema import Section
 
@@ -17,6 +19,47 @@ class Objective(Section):
     def maximise(self) -> bool:
         """Whether higher values are better."""
         return self.mode == "max"
+
+
+class MetricBounds(Section):
+    """The range in which a metric of the unlearned model must be."""
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _some_range(self) -> "MetricBounds":
+        if self.min is None and self.max is None:
+            raise ValueError("give min, max, or both")
+        if self.min is not None and self.max is not None and not self.min <= self.max:
+            raise ValueError(f"min must not be above max, found {self.min:g} and {self.max:g}")
+        return self
+
+    def violations(self, value: float) -> dict[str, float]:
+        """Return by how much a value misses each bound, relative to the bound; zero or less if it meets it.
+
+        NaN misses every bound by 1, as 0 misses a minimum.
+        """
+        bounds = ((">=", self.min, 1.0), ("<=", self.max, -1.0))
+        return {
+            f"{sign} {bound:g}": 1.0 if math.isnan(value) else side * (bound - value) / (abs(bound) or 1.0)
+            for sign, bound, side in bounds
+            if bound is not None
+        }
+
+
+def violations(constraints: Mapping[str, MetricBounds], metrics: Mapping[str, float]) -> dict[str, float]:
+    """By how much a model misses each constraint, such as `retain_utility >= 0.9`; not above 0 if it meets it."""
+    return {
+        f"{metric} {bound}": missing
+        for metric, bounds in constraints.items()
+        for bound, missing in bounds.violations(metrics.get(metric, math.nan)).items()
+    }
+
+
+def missed(constraints: Mapping[str, MetricBounds], metrics: Mapping[str, float]) -> list[str]:
+    """Return the constraints that a model does not meet."""
+    return [text for text, missing in violations(constraints, metrics).items() if missing > 0]
 
 
 FORGET_QUALITY = "forget_quality"
@@ -34,6 +77,13 @@ class PruningConfig(Section):
     """Number of steps before a trial can be pruned."""
 
 
+class Budget(Section):
+    """What each method may compute, whatever its number of hyperparameters."""
+
+    gradients: Annotated[int, Field(ge=1)]
+    """Gradients of each method, over all of its grid cells; a step of a method with two objectives computes two."""
+
+
 WAIT_FOR_NODES = 600.0
 """Default of `search.wait_for_nodes`, also for single runs."""
 
@@ -41,12 +91,15 @@ WAIT_FOR_NODES = 600.0
 class SearchConfig(Section):
     """How the space is searched."""
 
-    algorithm: Literal["random", "grid", "tpe", "nsga2", "gp"] = "tpe"
+    algorithm: Literal["auto", "random", "grid", "tpe", "nsga2", "gp"] = "tpe"
+    """`auto` chooses by the number of samples, the kinds of keys and the concurrency, and says which and why."""
     samples: Annotated[int, Field(ge=1)] = 1
     """Trials per grid cell (one cell without grids); each cell is searched independently.
 
     A grid of `seed` only repeats trials: every sample is run with each seed, and the search algorithm sees the means.
     """
+    budget: Budget | None = None
+    """Instead of samples: as many trials as it pays for. The first, random draws are then the same for all methods."""
     seed: int = Field(default=0, ge=0)
     """Seed of the search algorithm."""
     concurrent: Annotated[int, Field(ge=1)] | None = None
@@ -65,6 +118,12 @@ class SearchConfig(Section):
     """
     pruning: PruningConfig | None = None
     """Null runs every trial to its end."""
+    warm_start: str | None = None
+    """Folder of an earlier sweep whose trials the search algorithm knows from the start: those of the same problem."""
+    constraints: dict[str, MetricBounds] = Field(default_factory=dict)
+    """Ranges of the task's metrics in which a trial must end to be on the front: `{retain_utility: {min: 0.9},
+    mia_confidence: {max: 0.55}}`. The search algorithm prefers trials that meet them.
+    """
     objectives: Annotated[tuple[Objective, Objective], Field(strict=False)] = DEFAULT_OBJECTIVES
 
     @field_validator("objectives")
@@ -73,3 +132,14 @@ class SearchConfig(Section):
         if objectives[0].metric == objectives[1].metric:
             raise ValueError(f"need two different metrics, found {objectives[0].metric} twice")
         return objectives
+
+    @model_validator(mode="after")
+    def _samples_or_budget(self) -> "SearchConfig":
+        if self.budget is not None and self.samples != 1:
+            raise ValueError("give samples or budget, not both: the budget determines the number of samples")
+        return self
+
+    def keys_with(self, metric: str) -> list[str]:
+        """Return the keys that name a metric."""
+        named = {"objectives": [one.metric for one in self.objectives], "constraints": [*self.constraints]}
+        return [key for key, metrics in named.items() if metric in metrics]

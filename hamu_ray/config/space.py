@@ -58,6 +58,26 @@ class Domain(Section):
         listed = self.grid or self.choice
         return list(listed) if listed else list(self.uniform or self.loguniform or self.integers or ())
 
+    def contains(self, value: object) -> bool:
+        """Whether a value is one of the domain's."""
+        bounds = self.uniform or self.loguniform or self.integers
+        if bounds is None:
+            return value in self.examples
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return bounds[0] <= value <= bounds[1] and (self.integers is None or value == int(value))
+
+    def at(self, place: float) -> Scalar:
+        """Return the value at a place of the domain, from 0 at its beginning to 1 at its end."""
+        if self.loguniform is not None:
+            low, high = self.loguniform
+            return min(high, low * (high / low) ** place)
+        if self.uniform is not None:
+            low, high = self.uniform
+            return low + (high - low) * place
+        values = range(self.integers[0], self.integers[1] + 1) if self.integers else self.examples
+        return values[min(int(place * len(values)), len(values) - 1)]
+
     @property
     def kind(self) -> str:
         """The one field that is given, as in a file."""
@@ -109,8 +129,18 @@ def deciding(space: Mapping[str, list[Domain]], path: str) -> list[str]:
     return [other for other in space if other != path and keys & {*keys_of_domain(other)}]
 
 
+def above(space: Mapping[str, list[Domain]], path: str) -> set[str]:
+    """Return the paths that decide about a path, those that decide about these, and so on."""
+    found: set[str] = set()
+    new = {path}
+    while new:
+        new = {other for one in new for other in deciding(space, one)} - found
+        found |= new
+    return found
+
+
 def check_conditions(space: Mapping[str, list[Domain]], run: Section) -> None:
-    """Check that conditions are not circular, and that each path can vary.
+    """Check that conditions are on keys that can decide, and not circular.
 
     Raises `ValueError` that names the path.
     """
@@ -125,8 +155,6 @@ def check_conditions(space: Mapping[str, list[Domain]], run: Section) -> None:
             raise ValueError(
                 f"space.{path}: domains after the one without when are never used; move it to the end"
             )
-        if not any(can_hold(space, run, domain) for domain in domains):
-            raise ValueError(f"space.{path}: its conditions never hold in this sweep; remove it")
     try:
         TopologicalSorter({path: deciding(space, path) for path in space}).prepare()
     except CycleError as error:
@@ -161,14 +189,3 @@ def _check_condition(
 
 def _varying(space: Mapping[str, list[Domain]], key: str) -> Iterator[Domain]:
     return (domain for path, domains in space.items() if key in keys_of_domain(path) for domain in domains)
-
-
-def can_hold(space: Mapping[str, list[Domain]], run: Section, domain: Domain) -> bool:
-    """Whether each key in a domain's condition can have one of the required values in some run of the sweep."""
-    return all(possible(space, run, key, values) for key, values in domain.conditions.items())
-
-
-def possible(space: Mapping[str, list[Domain]], run: Section, key: str, values: list[Scalar]) -> list[Scalar]:
-    """Return which of the values a key can have in a sweep over this run, whether it varies or not."""
-    varied = [value for domain in _varying(space, key) for value in domain.examples]
-    return [value for value in values if value in (varied or [value_at(run, key)])]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from itertools import product
+from itertools import islice, product
 from typing import Any
 
 from pydantic import FieldSerializationInfo, field_serializer, field_validator, model_validator
@@ -20,10 +20,10 @@ from hamu_ray.config.space import (
     Domain,
     Domains,
     Scalar,
+    above,
     check_conditions,
     check_methods,
     deciding,
-    possible,
     value_at,
 )
 from hamu_ray.methods import FORGET_OBJECTIVES, METHODS, keys_of
@@ -75,17 +75,18 @@ class SweepConfig(RunConfig):
             raise ValueError(f"space.{METHOD_NAME}: {error}") from error
         self._check_keys()
         check_conditions(self.space, self)
-        for path in self.space:
+        for path, domains in self.space.items():
+            if not any(self._holds(domain, values) for values in self._deciding(path) for domain in domains):
+                raise ValueError(f"space.{path}: its conditions never hold in this sweep; remove it")
             if not any(self._reads(path, choice) for choice in self._choices()):
                 raise ValueError(
                     f"space.{path}: none of the sweep's methods ({', '.join(self.methods)}) uses it; remove it"
                     + self._other_remedy(path)
                 )
-        if self.lacks_forget_losses and any(o.metric == FORGET_QUALITY for o in self.search.objectives):
+        for key in self.search.keys_with(FORGET_QUALITY) if self.lacks_forget_losses else ():
             raise ValueError(
-                f"search.objectives: {FORGET_QUALITY} needs a reference, and there is none; use "
-                "forget_accuracy_quality, which assumes a forget accuracy of 0 for it, or "
-                "reference.source train or path"
+                f"search.{key}: {FORGET_QUALITY} needs a reference, and there is none; use forget_accuracy_quality, "
+                "which assumes a forget accuracy of 0 for it, or reference.source train or path"
             )
         cells = math.prod(len(values) for values in self._grids.values())
         if cells > MAX_CELLS:
@@ -226,16 +227,14 @@ class SweepConfig(RunConfig):
         """Yield each path together with a run's values, for each value of its domains that must be valid."""
         for path, domains in self.space.items():
             for domain in domains:
-                allowed = {
-                    key: possible(self.space, self, key, values) for key, values in domain.conditions.items()
-                }
-                if not all(allowed.values()):
-                    continue
-                varied = {
-                    p: allowed[key][0] for p in self.space for key in keys_of_domain(p) if key in allowed
-                }
-                for value in domain.examples:
-                    yield path, self.example({**varied, path: value})
+                holding = (values for values in self._deciding(path) if self.domain(path, values) is domain)
+                for values in islice(holding, 1):
+                    yield from ((path, self.example({**values, path: value})) for value in domain.examples)
+
+    def _deciding(self, path: str) -> Iterator[dict[str, Scalar]]:
+        """Yield the combinations of values of the paths that determine whether and how a path varies."""
+        paths = above(self.space, path)
+        return self._combinations({p: self._options(p) for p in self.space if p in paths}, {})
 
     def example(self, cell: Mapping[str, Scalar]) -> dict[str, Scalar]:
         """Complete a cell with the first value of every other key that applies to it.
@@ -258,13 +257,12 @@ class SweepConfig(RunConfig):
         paths |= {other for path in paths for other in deciding(self.space, path)}
         first = self.example(next(self.cells()))
         others = {path: value for path, value in first.items() if path not in paths}
-        options = {
-            path: [(domain, value) for domain in domains for value in dict.fromkeys(domain.examples)]
-            for path, domains in self.space.items()
-            if path in paths
-        }
+        options = {path: self._options(path) for path in self.space if path in paths}
         for point in self._combinations(options, others):
             yield self.resolve({**others, **point})
+
+    def _options(self, path: str) -> list[tuple[Domain, Scalar]]:
+        return [(domain, value) for domain in self.space[path] for value in dict.fromkeys(domain.examples)]
 
     def cells(self) -> Iterator[dict[str, Scalar]]:
         """The cross product of the grids, without repeating runs in which one of the keys does not vary."""
@@ -299,8 +297,3 @@ class SweepConfig(RunConfig):
                 if (key := tuple(kept.items())) not in seen:
                     seen.add(key)
                     yield kept
-
-
-def trials_of(config: SweepConfig) -> int:
-    """Return the number of trials: grid cells times samples."""
-    return len(list(config.cells())) * config.search.samples

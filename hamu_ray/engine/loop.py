@@ -22,6 +22,7 @@ from hamu_ray.engine.step import (
 )
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.pairing.group import Group
+from hamu_ray.pairing.support import Masks
 from hamu_ray.results.outcome import Outcome, Report, Status, Verdict
 from hamu_ray.tasks.task import Task, Teacher
 
@@ -57,7 +58,10 @@ class Loop:
     group: Group
     measure: Measure
     on_report: OnReport
-    teacher: Teacher | None = None
+    teachers: Mapping[str, Teacher] = field(default_factory=dict)
+    """The frozen models that the plan's objectives need, by name."""
+    masks: Masks | None = None
+    """The weights that may change, a mask for each parameter; None: all."""
     original: Measures = field(default_factory=dict)
     """Metrics of the initial model; a collapse is detected by comparison with them."""
     checkpoints: Checkpoints | None = None
@@ -74,7 +78,7 @@ class Loop:
 
         An interrupted run leaves a checkpoint.
         """
-        stepper = PairedStep(self.task, self.model, self.plan, self.group, self.teacher)
+        stepper = PairedStep(self.task, self.model, self.plan, self.group, self.teachers, self.masks)
         self.history.blocks = stepper.block_names
         progress = self.checkpoints.restore(stepper, self.history) if self.checkpoints else Progress()
         best = Best(self.plan.select_by)

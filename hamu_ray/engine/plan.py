@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from hamu_ray.methods import Context, Hyperparameters, Method, Objective, remaining_to_target
+from hamu_ray.methods import (
+    Context,
+    Hyperparameters,
+    Method,
+    Objective,
+    Predictions,
+    remaining_to_target,
+)
+from hamu_ray.methods.draws import seeds_of
 from hamu_ray.methods.method import Review
+from hamu_ray.methods.objectives import SEEDS
 from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.roles import Role
+from hamu_ray.tasks.task import Outputs, Teacher
 
 if TYPE_CHECKING:
     from hamu_ray.config.run import OptimizerConfig, StopConfig
@@ -26,6 +36,24 @@ class ObjectiveBatches:
 
     objective: Objective
     batches: Batches
+
+    def predictions(
+        self, outputs: Outputs, examples: Tensor, teachers: Mapping[str, Teacher], seed: int
+    ) -> Predictions:
+        """Return what the objective sees of a micro-batch: a model's outputs, and what else it needs.
+
+        ``examples`` are the indices behind the outputs, and ``seed`` is the run's.
+        """
+        needs = self.objective.needs
+        return Predictions(
+            logits=outputs.logits,
+            labels=outputs.labels,
+            examples=outputs.examples,
+            count=len(examples),
+            teachers={name: teacher(examples) for name, teacher in teachers.items() if name in needs},
+            item_loss=outputs.item_loss,
+            seeds=seeds_of(examples, seed, outputs.logits.device) if SEEDS in needs else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -62,6 +90,11 @@ class Plan:
     def needed(self) -> tuple[Role, ...]:
         """The roles that the method needs, retain first."""
         return tuple(role for role in Role if role in self.sides)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the objectives need besides the model's outputs; see `hamu_ray.methods.objectives.NEEDS`."""
+        return frozenset[str]().union(*(side.objective.needs for side in self.sides.values()))
 
     @property
     def review(self) -> Review | None:

@@ -1,18 +1,21 @@
 """Data kept by a process between runs: data on the device, splits, base models, the original's outputs."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.files.store import ModelStore
 from hamu_ray.engine.provenance import forgotten_by
+from hamu_ray.methods.objectives import TEACHERS
 from hamu_ray.results.folder import MODELS
 from hamu_ray.storage import StoragePath
 from hamu_ray.tasks.checkpoints import Checkpoint
+from hamu_ray.tasks.pretrained import untrained
 from hamu_ray.tasks.registry import TaskData, build_task, data_key, load_data
 from hamu_ray.tasks.task import Task, Teacher
 
@@ -23,6 +26,9 @@ DEFAULT_CACHE = Path("~/.cache/hamu_ray").expanduser()
 
 KEPT = 4
 """Maximum number of cached items of each kind; the least recently used one is evicted."""
+
+RANDOM_STREAM = 6
+"""Separates the random teacher's weights from the original's initial ones, which may have the same seed."""
 
 
 class LruCache:
@@ -90,8 +96,23 @@ class Resident:
         """Return the list of a task's examples to forget, as the content of a run's `FORGET_FILE`."""
         return self._forgotten.get((task,), lambda: forgotten_by(task))
 
-    def teacher(self, task: Task, original: str, make: Callable[[], Teacher]) -> Teacher:
-        """Return the teacher for an original model on a task's data; the original is given by its key in the store."""
+    def teachers(
+        self, task: Task, model: nn.Module, original: str, needs: frozenset[str], seed: int
+    ) -> Mapping[str, Teacher]:
+        """Return the teachers that objectives need by name, given the model, whose outputs are still the original's.
+
+        ``original`` is the original's key in the store. The random teacher is the same for every run with this seed.
+        Raises `ValueError`, in one line, if the model's weights cannot be initialised anew.
+        """
+        weights = seed * 1_000_003 + RANDOM_STREAM
+        make: Mapping[str, tuple[str, Callable[[], Teacher]]] = {
+            "original": (original, lambda: task.teacher(model)),
+            "random": (f"random {weights}", lambda: task.teacher(untrained(model, weights))),
+        }
+        return {name: self._teacher(task, *make[name]) for name in TEACHERS if name in needs}
+
+    def _teacher(self, task: Task, key: str, make: Callable[[], Teacher]) -> Teacher:
+        """Return a teacher on a task's data; the key identifies its weights, such as an original's in the store."""
         if not task.teacher_outlives_model:
             return make()
-        return self._teachers.get((task, original), make)
+        return self._teachers.get((task, key), make)

@@ -1,7 +1,6 @@
 """One step: both gradients, the method's decision, the optimizer. Nothing here synchronises with the device."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +9,6 @@ from hamu_ray.engine.plan import Plan
 from hamu_ray.methods import (
     Blocks,
     Decision,
-    Predictions,
     clip_gram,
     combine,
     gram_matrix,
@@ -22,11 +20,10 @@ from hamu_ray.pairing.batches import micro_batches
 from hamu_ray.pairing.exchange import make_exchange, summed
 from hamu_ray.pairing.flat import FlatParameters
 from hamu_ray.pairing.group import Group
+from hamu_ray.pairing.optimizer import hold, make_optimizer
 from hamu_ray.pairing.roles import Role, assign
+from hamu_ray.pairing.support import Masks, Support
 from hamu_ray.tasks.task import Task, Teacher
-
-if TYPE_CHECKING:
-    from hamu_ray.config.run import OptimizerConfig
 
 RUNNING, NON_FINITE, INFEASIBLE, CRITERION, OUT_OF_REACH = range(5)
 """Reason to stop; kept on the device, so that steps need not synchronise."""
@@ -40,13 +37,23 @@ class PairedStep:
     """
 
     def __init__(
-        self, task: Task, model: nn.Module, plan: Plan, group: Group, teacher: Teacher | None
+        self,
+        task: Task,
+        model: nn.Module,
+        plan: Plan,
+        group: Group,
+        teachers: Mapping[str, Teacher],
+        masks: Masks | None = None,
     ) -> None:
-        """Take over the model: its parameters, or its shards, become views of one flat buffer."""
-        self.task, self.model, self.plan, self.group, self.teacher = task, model, plan, group, teacher
+        """Take over the model: its parameters, or its shards, become views of one flat buffer.
+
+        With masks of the parameters, only the weights that they name change.
+        """
+        self.task, self.model, self.plan, self.group, self.teachers = task, model, plan, group, teachers
         workers = plan.workers
         self.replicas, self.shards = group.split(workers.shards)
         self.flat = FlatParameters(model, segments=self.replicas.size)
+        self.support = Support(self.flat, masks) if masks is not None else None
         forget_replicas = workers.forget_workers and workers.forget_workers // workers.shards
         part = assign(self.replicas.rank, self.replicas.size, plan.needed, forget_replicas)
         self.part = part.divided(self.shards.rank, self.shards.size)
@@ -97,6 +104,8 @@ class PairedStep:
             loss.backward()
             gradient.add_loss(loss)
             total += loss.detach()
+        if self.support is not None:
+            self.support.restrict(gradient.buffer)
 
     def _losses(self, role: Role, step: int) -> Iterator[Tensor]:
         """Yield the losses of this worker's micro-batches, 0-d float64, which sum to its part of the role's loss.
@@ -108,9 +117,7 @@ class PairedStep:
         scale = 1.0 / (self.task.count(batch) if side.objective.unit == "item" else len(batch))
         for examples, weight in micro_batches(batch, self.part, self.shards, self._parts):
             outputs = self.task.forward(self.model, examples)
-            teacher = self.teacher(examples) if side.objective.needs_original and self.teacher else None
-            logits, labels, of, loss = outputs.logits, outputs.labels, outputs.examples, outputs.item_loss
-            predictions = Predictions(logits, labels, of, len(examples), teacher, loss)
+            predictions = side.predictions(outputs, examples, self.teachers, self.plan.seed)
             yield side.objective.loss(predictions).sum(dtype=torch.float64) * (scale * weight)
 
     def _parts(self, share: Tensor) -> Sequence[Tensor]:
@@ -221,6 +228,8 @@ class PairedStep:
         self.optimizer.param_groups[0]["lr"] = rate if scale is None else (rate * scale).float()
         self.segment.grad = update
         self.optimizer.step()
+        if self.support is not None:
+            self.support.restore(self.segment, self.exchange.segment)
 
     def _changing(self) -> list[Tensor]:
         """Return what a review may have to revert: all weights, and this worker's optimizer state."""
@@ -274,27 +283,3 @@ class PairedStep:
         finite = torch.isfinite(losses).all() & decision.finite
         reason = torch.where(finite, reason, NON_FINITE)
         self.stop = torch.where(self.stop == RUNNING, reason, self.stop)
-
-
-def make_optimizer(values: nn.Parameter, config: "OptimizerConfig") -> torch.optim.Optimizer:
-    """Return the optimizer of the flat parameters; a fused one, which supports `hold`."""
-    rate, decay = config.learning_rate, config.weight_decay
-    if config.name == "adamw":
-        return torch.optim.AdamW([values], lr=rate, weight_decay=decay, fused=True)
-    return torch.optim.SGD([values], lr=rate, momentum=config.momentum, weight_decay=decay, fused=True)
-
-
-def hold(optimizer: torch.optim.Optimizer, values: nn.Parameter, gradient: Tensor) -> Tensor:
-    """Return the 0-d flag of a fused optimizer: while it is 1, a step changes neither weights nor state.
-
-    This is the flag with which `torch.amp.GradScaler` skips steps: it is read on the device, without synchronisation.
-    ``gradient`` becomes the gradient of ``values``, and the optimizer's state is created, with all zeros.
-    """
-    held = torch.ones((), device=values.device)
-    optimizer.found_inf = held  # type: ignore[attr-defined]
-    values.grad = gradient
-    optimizer.step()
-    for value in optimizer.state[values].values():
-        if value is not None:
-            value.zero_()  # a skipped first step leaves SGD's momentum as allocated
-    return held

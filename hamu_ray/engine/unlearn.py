@@ -1,9 +1,10 @@
 """One unlearning run, from its configuration to its result on disk, in one process of a group."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import CHEAP, Interrupted, base_models, built
@@ -12,17 +13,23 @@ from hamu_ray.engine.files.run_folder import RunResult, write_result
 from hamu_ray.engine.files.store import StoredModel, key_of
 from hamu_ray.engine.loop import Loop, OnReport
 from hamu_ray.engine.placement import build_device, placed
+from hamu_ray.engine.plan import ObjectiveBatches
 from hamu_ray.engine.planning import unlearning_plan
 from hamu_ray.engine.provenance import provenance_of_run
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.state import whole_state
+from hamu_ray.methods.objectives import cross_entropy
 from hamu_ray.metrics.comparison import nothing_to_forget
 from hamu_ray.metrics.measured import Measures
+from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.group import Group
+from hamu_ray.pairing.support import Masks, named_masks, salient_masks
 from hamu_ray.results.folder import CHECKPOINTS
 from hamu_ray.results.outcome import Outcome, Report, Status
 from hamu_ray.storage import StoragePath
+from hamu_ray.tasks.modes import eval_mode
 from hamu_ray.tasks.start import reference_origin
+from hamu_ray.tasks.task import Task
 
 
 def unlearn(
@@ -61,7 +68,6 @@ def unlearn(
     if group.rank == 0:
         for report in bases:
             on_report(report)
-    needs_original = any(side.objective.needs_original for side in plan.sides.values())
     checkpoints = Checkpoints(folder / CHECKPOINTS / weights_key(run, original, reference), group)
     loop = Loop(
         task=task,
@@ -70,7 +76,8 @@ def unlearn(
         group=group,
         measure=measure,
         on_report=on_report,
-        teacher=resident.teacher(task, original.key, lambda: task.teacher(model)) if needs_original else None,
+        teachers=resident.teachers(task, model, original.key, plan.needs, plan.seed),
+        masks=support_masks(run, task, model),
         original=original.measures,
         checkpoints=checkpoints,
     )
@@ -91,6 +98,32 @@ def unlearn(
         if outcome.status is not Status.INTERRUPTED and not run.checkpoint.keep:
             checkpoints.remove()
     return outcome
+
+
+def support_masks(run: RunConfig, task: Task, model: nn.Module) -> Masks | None:
+    """Return which weights may change, by the section `support` and the method; None: all.
+
+    The model's weights are still the original's. Every worker computes the same masks: saliency is that of the whole
+    forget set, in eval mode. Raises `ValueError`, in one line, for names of layers that the model does not have.
+    """
+    support, masks = run.support, None
+    if support.kind == "layers":
+        masks = named_masks(model, support.names)
+    fraction = support.fraction if support.kind == "saliency" else run.method.hyperparameters.saliency
+    if fraction is None:
+        return masks
+    with eval_mode(model):
+        return salient_masks(model, forget_losses(run, task, model), fraction, masks)
+
+
+def forget_losses(run: RunConfig, task: Task, model: nn.Module) -> Iterator[Tensor]:
+    """Yield the parts of the cross-entropy on the forget set, 0-d, which sum to its mean."""
+    forget = task.splits["forget"]
+    size = run.batch.micro or min(run.batch.forget, len(forget))
+    for examples in task.parts(forget, size):
+        outputs = task.forward(model, examples)
+        seen = ObjectiveBatches(cross_entropy, Batches(forget, size, 0)).predictions(outputs, examples, {}, 0)
+        yield cross_entropy.loss(seen).sum() / task.count(forget)
 
 
 def with_references(outcome: Outcome, run: RunConfig, original: Measures) -> Outcome:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hamu_ray.config.sweep import SweepConfig, trials_of
+from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.config.trials import trials_of
 from hamu_ray.inspection.machine import GIB, Machine
 from hamu_ray.inspection.model import Model
 from hamu_ray.results.diagnosis.finding import Finding

@@ -11,7 +11,7 @@ from hamu_ray.methods.hyperparameters import Hyperparameters
 if TYPE_CHECKING:
     from torch import Tensor
 
-Record = TypeVar("Record", bound=Hyperparameters)
+Record = TypeVar("Record", bound=Hyperparameters, covariant=True)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -137,6 +137,11 @@ class Hyperparameters:
         return None
 
     @property
+    def saliency(self) -> float | None:
+        """The fraction of the weights that may change, those most salient to the forget set; None: all."""
+        return None
+
+    @property
     def initial_state(self) -> Mapping[str, float]:
         """Names and initial values of the state that the weighting carries from step to step. It is kept on the device
         as 0-d float64 tensors, the same on every worker, and saved with checkpoints.

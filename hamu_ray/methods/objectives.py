@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from hamu_ray.methods.deferred import torch
@@ -20,10 +20,19 @@ Unit = Literal["item", "example"]
 answer).
 """
 
+TEACHERS = ("original", "random")
+"""Frozen models that an objective may need: the original model, and a model with newly initialised weights."""
+
+SEEDS = "seeds"
+"""What an objective needs that draws random numbers: `Predictions.seeds`."""
+
+NEEDS = (*TEACHERS, SEEDS)
+"""All that an objective may need."""
+
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """The outputs of a model, and of the original model, for the items of some examples.
+    """The outputs of a model, and of its teachers, for the items of some examples.
 
     The items of an example are adjacent. An image is an example with one item; an answer is an example with one item
     per token. An example may have no items.
@@ -37,24 +46,32 @@ class Predictions:
     """``(items,)`` int64, not decreasing from 0: the index of the example that each item belongs to."""
     count: int
     """Number of examples, kept on the host so that reading it needs no synchronisation."""
-    original_logits: Tensor | None = None
-    """The original model's ``(items, classes)``, where the objective needs them. No gradient reaches them."""
+    teachers: Mapping[str, Tensor] = field(default_factory=dict)
+    """The logits ``(items, classes)`` of the teachers that the objective needs, by name. No gradient reaches them."""
     item_loss: ItemLoss | None = None
     """The task's own loss, which takes the place of ``-log p(label)``; None for the cross-entropy. With one, logits
     and labels are whatever it takes, the items along the first dimension."""
+    seeds: Tensor | None = None
+    """``(count,)`` int64, where the objective needs them: a seed of each example, which depends on the run's seed and
+    the example alone, so that it is the same in every step, on any number of workers, and after a restart."""
 
     @property
     def original(self) -> Predictions:
-        """The original model's outputs for the same items; detached.
+        """The original model's outputs for the same items; see `teacher`."""
+        return self.teacher("original")
+
+    def teacher(self, name: str) -> Predictions:
+        """Return a teacher's outputs for the same items; detached.
 
         Raises:
             ValueError: If its logits are missing.
         """
-        if self.original_logits is None:
+        if name not in self.teachers:
             raise ValueError(
-                "the objective needs original_logits (the original model's logits for the same items), found None"
+                f"the objective needs teachers[{name!r}] (its logits for the same items), found "
+                f"{', '.join(self.teachers) or 'none'}"
             )
-        return replace(self, logits=self.original_logits.detach(), original_logits=None)
+        return replace(self, logits=self.teachers[name].detach(), teachers={})
 
     @property
     def log_probabilities(self) -> Tensor:
@@ -87,6 +104,13 @@ class Predictions:
         borders = torch.arange(self.count + 1, device=self.examples.device)
         return torch.searchsorted(self.examples, borders).diff()
 
+    @property
+    def places(self) -> Tensor:
+        """The place of each item within its example, from 0: ``(items,)`` int64."""
+        lengths = self.lengths
+        starts = lengths.cumsum(0) - lengths
+        return torch.arange(len(self.examples), device=self.examples.device) - starts[self.examples]
+
     def sum_per_example(self, values: Tensor) -> Tensor:
         """Sum a value per item ``(items,)`` over each example's items: ``(count,)``, 0 for an example without items."""
         # Not index_add, which is not deterministic on CUDA. `unsafe` keeps the lengths on the device.
@@ -109,12 +133,18 @@ class Objective:
     float64 for float64 logits. It must be a module-level function or an instance of a module-level class, so that it
     can be pickled.
     """
-    needs_original: bool = False
-    """Whether the loss uses the original model's logits."""
+    needs: frozenset[str] = frozenset()
+    """What the loss uses besides the model's outputs, of `NEEDS`: teachers by name, and `SEEDS`."""
     unit: Unit = "item"
     """What the loss has one value for, and thus what the mean over the global batch is taken over: all items, or all
     examples.
     """
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(self.needs.difference(NEEDS)):
+            raise ValueError(
+                f"objective {self.name!r} needs {', '.join(unknown)}; an objective can need {', '.join(NEEDS)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -150,8 +180,8 @@ def mixture(name: str, *terms: tuple[float, Objective]) -> Objective:
         raise ValueError(
             f"terms of the mixture {name!r} must have the same unit, found {' and '.join(units)}"
         )
-    needs_original = any(objective.needs_original for _, objective in terms)
-    return Objective(name, _Mixture(terms), needs_original, terms[0][1].unit)
+    needs = frozenset[str]().union(*(objective.needs for _, objective in terms))
+    return Objective(name, _Mixture(terms), needs, terms[0][1].unit)
 
 
 def _precise(logits: Tensor) -> Tensor:
@@ -163,15 +193,20 @@ def _cross_entropy(predictions: Predictions) -> Tensor:
     return -predictions.label_log_probabilities
 
 
+def kl_to(predictions: Predictions, teacher: str) -> Tensor:
+    """Return ``KL(teacher || model)`` of each item ``(items,)``, in the precision of the log-probabilities."""
+    model, target = predictions.log_probabilities, predictions.teacher(teacher).log_probabilities
+    return torch.nn.functional.kl_div(model, target, reduction="none", log_target=True).sum(-1)
+
+
 def _kl_to_original(predictions: Predictions) -> Tensor:
-    model, original = predictions.log_probabilities, predictions.original.log_probabilities
-    return torch.nn.functional.kl_div(model, original, reduction="none", log_target=True).sum(-1)
+    return kl_to(predictions, "original")
 
 
 cross_entropy = Objective("cross_entropy", _cross_entropy)
 """``-log p(label)``."""
 
-kl_to_original = Objective("kl_to_original", _kl_to_original, needs_original=True)
+kl_to_original = Objective("kl_to_original", _kl_to_original, needs=frozenset({"original"}))
 """``KL(original || model) = sum over classes of p_original (log p_original - log p_model)``, as in distillation. The
 original's logits receive no gradient.
 """

@@ -64,8 +64,11 @@ def front_table(summary: SweepSummary) -> FrontTable:
 
 def counts_line(summary: SweepSummary) -> str:
     """Return a summary such as `45 trials: 40 finished, 3 collapsed, 2 failed`."""
+    short = f"; {summary.outside_constraints} of the finished do not meet {summary.bounds}" * bool(
+        summary.constraints
+    )
     counts = ", ".join(f"{count} {status.value}" for status, count in summary.counts.items() if count)
-    return counted(len(summary.trials), "trial") + (f": {counts}" if counts else "")
+    return counted(len(summary.trials), "trial") + (f": {counts}" if counts else "") + short
 
 
 def _distinct(summary: SweepSummary) -> Iterator[tuple[TrialRecord, int]]:
@@ -77,7 +80,11 @@ def _distinct(summary: SweepSummary) -> Iterator[tuple[TrialRecord, int]]:
 
 def _title(summary: SweepSummary) -> str:
     if not summary.front:
-        return NO_FRONT
+        return (
+            f"No finished trial meets {summary.bounds}: the front is empty."
+            if summary.outside_constraints
+            else NO_FRONT
+        )
     corner = ", ".join(f"{value:.4g}" for value in summary.best_corner)
     return (
         f"Front: {len(summary.front)} of {counted(len(summary.trials), 'trial')}, "

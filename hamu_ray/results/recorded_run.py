@@ -109,6 +109,7 @@ def result_of(
         reference=of_bases["reference"],
         metrics={name: value for name, value in run.metrics.items() if name in SWEEP},
         running=run.running,
+        reason="" if run.running else run.tags.get("reason", ""),
         began=_time(run.tags, "began", run.began),
         ended=math.nan if run.running else _time(run.tags, "ended", run.ended),
         source=source,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from hamu_ray.config.search import DEFAULT_OBJECTIVES, Objective
+from hamu_ray.config.search import DEFAULT_OBJECTIVES, MetricBounds, Objective, missed
 from hamu_ray.config.sources.key_paths import SEED, SEEDS, TRAINING_SEED
 from hamu_ray.config.space import METHOD_NAME
 from hamu_ray.config.sweep import SweepConfig
@@ -27,7 +27,10 @@ from hamu_ray.results.trial import Status, TrialRecord
 
 @dataclass(frozen=True)
 class SweepSummary:
-    """A sweep's trials and their Pareto front. Only finished trials with finite objectives can be on it."""
+    """A sweep's trials and their Pareto front.
+
+    Only finished trials with finite objectives that meet the search's constraints can be on it.
+    """
 
     objectives: tuple[Objective, Objective]
     trials: tuple[TrialRecord, ...]
@@ -43,6 +46,28 @@ class SweepSummary:
     """The original model's metrics; empty without one."""
     reference: Mapping[str, float] = field(default_factory=dict)
     """The retain-only reference's metrics; empty without one."""
+    constraints: Mapping[str, MetricBounds] = field(default_factory=dict)
+    """The search's constraints, by metric."""
+
+    def may_be_on_front(self, trial: TrialRecord) -> bool:
+        """Whether a trial finished and meets the constraints."""
+        return trial.status is Status.FINISHED and not self.missed(trial)
+
+    def missed(self, trial: TrialRecord) -> list[str]:
+        """Return the constraints that a finished trial does not meet; empty for other trials."""
+        return missed(self.constraints, trial.measures) if trial.status is Status.FINISHED else []
+
+    @property
+    def outside_constraints(self) -> int:
+        """The number of finished trials that do not meet the constraints."""
+        return sum(bool(self.missed(trial)) for trial in self.trials)
+
+    @property
+    def bounds(self) -> str:
+        """The constraints as text, such as `retain_utility >= 0.9`; empty without any."""
+        return " and ".join(
+            f"{metric} {bound}" for metric, each in self.constraints.items() for bound in each.violations(0.0)
+        )
 
     @property
     def counts(self) -> dict[Status, int]:
@@ -94,6 +119,7 @@ def summarise(
     objectives: tuple[Objective, Objective] = DEFAULT_OBJECTIVES,
     original: Mapping[str, float] | None = None,
     reference: Mapping[str, float] | None = None,
+    constraints: Mapping[str, MetricBounds] | None = None,
 ) -> SweepSummary:
     """Return the summary of a sweep, which may still be running and need not have a finished trial.
 
@@ -105,10 +131,11 @@ def summarise(
         objectives: the sweep's objectives.
         original: metrics of the original model.
         reference: metrics of the retain-only reference.
+        constraints: the search's constraints.
     """
     first, second = objectives
-    trials, original = tuple(records), dict(original or {})
-    finished = [trial for trial in trials if trial.status is Status.FINISHED]
+    trials, original, constraints = tuple(records), dict(original or {}), dict(constraints or {})
+    finished = [t for t in trials if t.status is Status.FINISHED and not missed(constraints, t.measures)]
     measures = [[float(t.measures.get(o.metric, math.nan)) for o in (first, second)] for t in finished]
     maximise = (first.maximise, second.maximise)
     on_front = [i for i, marked in enumerate(non_dominated(measures, maximise)) if marked]
@@ -126,6 +153,7 @@ def summarise(
         best_corner=best,
         original=original,
         reference=dict(reference or {}),
+        constraints=constraints,
     )
 
 
@@ -196,6 +224,7 @@ def summary_of(config: SweepConfig, records: Sequence[TrialRecord]) -> SweepSumm
         config.search.objectives,
         mean_measures([record.original for record in records]),
         mean_measures([record.reference for record in records]),
+        config.search.constraints,
     )
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from hamu_ray.config.sources.files import ConfigError, load_sweep
-from hamu_ray.config.sweep import SweepConfig, trials_of
+from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.config.trials import trials_of
 from hamu_ray.results.durable.mirror import LOGS, is_behind, restore
 from hamu_ray.results.durable.parts import entries, parts_of
 from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed

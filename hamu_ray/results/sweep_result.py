@@ -1,15 +1,16 @@
 """The result of a sweep as plain data: the same object from a sweep's folder and from MLflow."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from hamu_ray.config.search import DEFAULT_OBJECTIVES, Objective
-from hamu_ray.config.sweep import SweepConfig, trials_of
+from hamu_ray.config.search import DEFAULT_OBJECTIVES, MetricBounds, Objective
+from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.config.trials import trials_of
 from hamu_ray.results.front import Point
 from hamu_ray.results.summary import SweepSummary, summarise
 from hamu_ray.results.trial import TrialRecord
@@ -67,6 +68,8 @@ class SweepResult:
     """The sweep's own numbers, of `hamu_ray.metrics.table.SWEEP`."""
     running: bool
     """Whether it has not ended."""
+    reason: str
+    """Why it ended with trials left to run; empty if it has none."""
     began: float
     """Seconds since the epoch; NaN if unknown."""
     ended: float
@@ -91,6 +94,12 @@ class SweepResult:
         return first, second
 
     @property
+    def constraints(self) -> dict[str, MetricBounds]:
+        """The constraints of the search, by metric."""
+        given = (self.document.get("search") or {}).get("constraints") or {}
+        return {metric: MetricBounds.model_validate(bounds) for metric, bounds in given.items()}
+
+    @property
     def key(self) -> tuple[str, str]:
         """Its identity among sweeps: experiment and name."""
         return self.experiment, self.name
@@ -103,7 +112,17 @@ class SweepResult:
     @cached_property
     def summary(self) -> SweepSummary:
         """The Pareto front of the trials, and everything that tables of it show."""
-        return summarise(self.trials, self.objectives, self.original, self.reference)
+        return summarise(self.trials, self.objectives, self.original, self.reference, self.constraints)
+
+
+def shared_constraints(sweeps: Iterable[SweepResult]) -> dict[str, MetricBounds]:
+    """Return the constraints that all of these sweeps have; there must be at least one sweep."""
+    first, *others = {sweep.key: sweep.constraints for sweep in sweeps}.values()
+    return {
+        metric: bounds
+        for metric, bounds in first.items()
+        if all(other.get(metric) == bounds for other in others)
+    }
 
 
 def objective_curve(source: SweepSource, trial: str, objectives: Sequence[Objective]) -> dict[int, Point]:

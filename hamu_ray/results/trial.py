@@ -10,6 +10,9 @@ from hamu_ray.results.outcome import Status
 
 __all__ = ["Status", "TrialRecord"]
 
+BOOKKEEPING = frozenset({"name", "seed", "workers", "storage", "tracking", "checkpoint"})
+"""Config sections that do not distinguish configurations."""
+
 
 @dataclass(frozen=True)
 class TrialRecord:

@@ -18,7 +18,16 @@ from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import counted, describe, number, runnable, shown
 from hamu_ray.selection.confirmation import Confirmation, check_seeds
-from hamu_ray.selection.rules import Bound, best, differences, nearest_miss, neighbours
+from hamu_ray.selection.rules import (
+    Bound,
+    best,
+    differences,
+    floor_of,
+    in_force,
+    nearest_miss,
+    neighbours,
+    relaxed,
+)
 from hamu_ray.storage import StoragePath, storage_path
 from hamu_ray.terminal.console import Console
 from hamu_ray.terminal.metrics import metrics_table
@@ -66,21 +75,23 @@ def decide(
 
         check_repo(push, dry_run)
     sweep = read_sweep(folder)
-    summary = sweep.summary
-    if not summary.front:
+    unconstrained = relaxed(sweep.summary, floor_of(sweep.summary))
+    if not unconstrained.front:
         raise ConfigError(
             f"{shown(folder)}: none of its {len(sweep.trials)} trials is on a front; give another sweep"
         )
-    bounds = bounds_of(summary, asked)
+    requested = bounds_of(sweep.summary, asked)
+    bounds = in_force(sweep.summary, requested)
+    summary = relaxed(sweep.summary, requested)
     used = {int(trial.configuration["seed"]) for trial in sweep.trials}
     fresh = check_seeds(confirm, seeds, used)
     found = best(summary, bounds)
     if found is None:
-        closest = nearest_miss(summary, bounds)
+        closest = nearest_miss(unconstrained, bounds)
         assert closest is not None
         print(
             f"no point of the front meets {' and '.join(map(str, bounds))}; the nearest is trial {closest.trial_id} "
-            f"({describe(closest.parameters)}): {objectives_line(summary, closest.measures)}",
+            f"({describe(closest.parameters)}): {metrics_line(summary, closest.measures, bounds)}",
             file=sys.stderr if as_json else sys.stdout,
         )
         return 1
@@ -147,12 +158,11 @@ def hardness_of(sweep: SweepResult, trial: TrialRecord) -> dict[str, float]:
     return {name: history[max(history)] for name, history in histories.items() if history}
 
 
-def objectives_line(summary: SweepSummary, measures: Mapping[str, float]) -> str:
-    """Return the objectives with their values."""
-    return ", ".join(
-        f"{objective.metric} {number(measures.get(objective.metric, math.nan))}"
-        for objective in summary.objectives
-    )
+def metrics_line(summary: SweepSummary, measures: Mapping[str, float], bounds: Sequence[Bound]) -> str:
+    """Return the objectives, and other metrics that have a bound, with their values."""
+    objectives = [*summary.objectives, *(bound.objective for bound in bounds)]
+    names = dict.fromkeys(objective.metric for objective in objectives)
+    return ", ".join(f"{name} {number(measures.get(name, math.nan))}" for name in names)
 
 
 def print_selection(selection: Selection, folder: Path, console: Console) -> None:

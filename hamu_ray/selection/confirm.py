@@ -1,5 +1,6 @@
 """Confirmation of a selected trial: a sweep with new seeds."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,6 +38,10 @@ def confirm_trial(
         selected=[trial.measures[o.metric] for o in objectives],
         intervals=[mean_interval([record.measures[o.metric] for record in records]) for o in objectives],
         bounds=bounds,
+        bounded=[
+            mean_interval([record.measures.get(bound.objective.metric, math.nan) for record in records])
+            for bound in bounds
+        ],
     )
 
 

@@ -29,12 +29,14 @@ class Confirmation:
     intervals: Sequence[Interval]
     """The objectives over the finished runs."""
     bounds: Sequence[Bound]
+    bounded: Sequence[Interval]
+    """The metrics of the bounds over the finished runs."""
 
     @property
     def verdicts(self) -> dict[str, str]:
         """Whether each bound holds, by the bound's text."""
-        found = dict(zip((o.metric for o in self.objectives), self.intervals, strict=True))
-        return {str(bound): verdict(bound, found[bound.objective.metric]) for bound in self.bounds}
+        pairs = zip(self.bounds, self.bounded, strict=True)
+        return {str(bound): verdict(bound, interval) for bound, interval in pairs}
 
     @property
     def holds(self) -> bool:

@@ -7,7 +7,7 @@ from itertools import chain, count, islice
 
 from hamu_ray.config.search import Objective
 from hamu_ray.results.front import Interval, knee
-from hamu_ray.results.summary import SweepSummary
+from hamu_ray.results.summary import SweepSummary, summarise
 from hamu_ray.results.trial import TrialRecord
 
 LARGEST_SEED = 2**32 - 1
@@ -15,7 +15,7 @@ LARGEST_SEED = 2**32 - 1
 
 @dataclass(frozen=True)
 class Bound:
-    """A bound on an objective: a minimum if higher is better, a maximum if lower is better."""
+    """A bound on a metric: a minimum if higher is better, a maximum if lower is better."""
 
     objective: Objective
     value: float
@@ -30,11 +30,35 @@ class Bound:
         return f"{self.objective.metric} {sign} {self.value:g}"
 
 
+def floor_of(summary: SweepSummary) -> list[Bound]:
+    """Return the search's constraints as bounds."""
+    found = []
+    for metric, bounds in summary.constraints.items():
+        if bounds.min is not None:
+            found.append(Bound(Objective(metric=metric, mode="max"), bounds.min))
+        if bounds.max is not None:
+            found.append(Bound(Objective(metric=metric, mode="min"), bounds.max))
+    return found
+
+
+def in_force(summary: SweepSummary, asked: Sequence[Bound]) -> list[Bound]:
+    """Return the requested bounds, and the search's constraints on other metrics."""
+    given = {bound.objective.metric for bound in asked}
+    return [*asked, *(bound for bound in floor_of(summary) if bound.objective.metric not in given)]
+
+
+def relaxed(summary: SweepSummary, bounds: Iterable[Bound]) -> SweepSummary:
+    """Return the summary without the search's constraints on metrics that have other bounds now."""
+    given = {bound.objective.metric for bound in bounds}
+    kept = {metric: each for metric, each in summary.constraints.items() if metric not in given}
+    return summarise(summary.trials, summary.objectives, summary.original, summary.reference, kept)
+
+
 def best(summary: SweepSummary, bounds: Sequence[Bound]) -> TrialRecord | None:
     """Return the selected trial of the front, or None if no point meets the bounds.
 
-    With a bound on one objective, this is the best point in the other. Without bounds, or with bounds on both, it is
-    the knee of the remaining points.
+    With a bound on one objective, this is the best point in the other. Without bounds, or with bounds on both or
+    neither, it is the knee of the remaining points.
     """
     kept = [trial for trial in summary.front if shortfall(trial, bounds) <= 0]
     if not kept:
@@ -43,7 +67,7 @@ def best(summary: SweepSummary, bounds: Sequence[Bound]) -> TrialRecord | None:
         return summary.knee
     bounded = {bound.objective.metric for bound in bounds}
     free = [objective for objective in summary.objectives if objective.metric not in bounded]
-    if free:
+    if len(free) == 1:
         return max(kept, key=lambda trial: better(free[0], trial.measures[free[0].metric]))
     first, second = summary.objectives
     points = [summary.point(trial.measures) for trial in kept]

@@ -1,9 +1,11 @@
-"""Pretrained models with every weight from a checkpoint: a strict `from_pretrained`."""
+"""Pretrained models with every weight from a checkpoint: a strict `from_pretrained`; and models without training."""
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hamu_ray.tasks.checkpoints import CONFIG, Checkpoint
@@ -129,3 +131,36 @@ def check_weights(checkpoint: Checkpoint, model: Any, weights: Mapping[str, Tens
 
 def _shape(shape: Any) -> str:
     return "missing" if shape is None else "x".join(map(str, shape))
+
+
+def untrained(model: Any, seed: int) -> nn.Module:
+    """Return a model of the same architecture with newly initialised weights, on the same device, frozen.
+
+    The weights depend on the seed, not on the device; global random states do not change. A model with an adapter gives
+    one without.
+
+    Raises:
+        ValueError: A module has parameters, but no way to initialise them.
+    """
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if hasattr(base, "from_pretrained"):
+            fresh = type(base)(deepcopy(base.config))
+        else:
+            fresh = deepcopy(base).cpu()
+            for name, module in fresh.named_modules():
+                _initialise(name, module)
+    device = next(model.parameters()).device
+    return fresh.requires_grad_(False).to(device).eval()
+
+
+def _initialise(name: str, module: Any) -> None:
+    if hasattr(module, "reset_parameters"):
+        module.reset_parameters()
+    elif own := [key for key, _ in module.named_parameters(recurse=False)]:
+        place = f"{name}.{own[0]}" if name else own[0]
+        raise ValueError(
+            f"method.name: its random teacher needs the model's weights initialised anew, and {type(module).__name__}, "
+            f"which has {place}, has no reset_parameters(); add it, or use another method"
+        )

@@ -1,12 +1,14 @@
-"""The GPU hours of a sweep: what its trials have used, and how many more may start."""
+"""The budgets of a sweep: the GPU hours that its trials have used, how many more may start, and how it ended."""
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from hamu_ray.config.workers import WorkersConfig
-from hamu_ray.results.trial import TrialRecord
+from hamu_ray.results.trial import Status, TrialRecord
+from hamu_ray.results.wording import counted
+from hamu_ray.tuning.plan import SweepPlan
 
 HOUR = 3600.0
 
@@ -68,3 +70,23 @@ class GpuBudget:
 def gpus_of(workers: WorkersConfig) -> float:
     """Return the GPUs of a worker group."""
     return workers.count * workers.gpus
+
+
+def ending(plan: SweepPlan, records: Sequence[TrialRecord], is_budget_spent: bool) -> tuple[Status, str]:
+    """Return how a sweep has ended, and why where trials are left to run.
+
+    A sweep whose budget of time or GPU hours is spent has finished, unless one of its running trials was interrupted.
+    """
+    if any(record.status is Status.INTERRUPTED for record in records):
+        return Status.INTERRUPTED, ""
+    if len(records) == plan.trials:
+        return Status.FINISHED, ""
+    if not is_budget_spent:
+        return Status.INTERRUPTED, ""
+    ran = f"{len(records)} of {counted(plan.trials, 'trial')} have run"
+    hours, seconds = plan.config.search.gpu_hours, plan.config.search.time_budget
+    budget = GpuBudget(hours, records)
+    if hours is not None and budget.affordable() < 1:
+        used = f"{budget.hours:.3g} of search.gpu_hours {hours:g} are used, and another trial may exceed it"
+        return Status.FINISHED, f"{used}: {ran}"
+    return Status.FINISHED, f"search.time_budget of {seconds:g} s is spent: {ran}"

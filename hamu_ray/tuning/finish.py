@@ -39,9 +39,9 @@ MEASURED_POINTS = 12
 
 
 def leave_result(
-    plan: SweepPlan, tracker: Tracker, records: Sequence[TrialRecord], status: Status
+    plan: SweepPlan, tracker: Tracker, records: Sequence[TrialRecord], status: Status, reason: str = ""
 ) -> SweepSummary:
-    """Write the front's files and log the result; ``status`` is that of the sweep."""
+    """Write the front's files and log the result; ``status`` and ``reason`` are those of the sweep's end."""
     sweep, folder = plan.name, plan.folder
     summary = summary_of(plan.config, records)
     files = write_files(summary, folder)
@@ -67,7 +67,7 @@ def leave_result(
     if registered is not None and status is Status.FINISHED:
         register_front(registered, summary, tracker, sweep)
     tracker.describe(sweep, describe(summary, picture_in_ui(summary, sweep)))
-    tracker.finish(sweep, status, tags={"ended": time.time()})
+    tracker.finish(sweep, status, reason, tags={"ended": time.time()})
     return summary
 
 

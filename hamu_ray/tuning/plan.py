@@ -2,16 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from hamu_ray.config.search import Objective
 from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.config.trials import positions, samples_of
 from hamu_ray.config.workers import WorkersConfig
-from hamu_ray.results.folder import SWEEPS, read_records
+from hamu_ray.results.folder import STUDY_FILE, SWEEPS, read_records
 from hamu_ray.results.pruning import ReferenceCurves
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.storage import StoragePath, storage_path
+from hamu_ray.tuning.algorithm import Choice, choose
+from hamu_ray.tuning.warm_start import WarmStart, warm_start
 
 
 @dataclass(frozen=True)
@@ -24,13 +28,16 @@ class SweepPlan:
     storage: StoragePath
     """The storage that all nodes share."""
     cells: Sequence[Mapping[str, Scalar]]
-    """The cells of the grids. Trial n is sample ``n // len(cells)`` of cell ``n % len(cells)``."""
+    """The cells of the grids."""
     groups: Sequence[WorkersConfig]
     """The different worker groups that trials run on."""
     records: Sequence[TrialRecord]
     """Records of the trials that have already ended, if the sweep is resumed."""
     reference: ReferenceCurves | None
     """Initial curves with which running trials are compared for pruning; None without pruning."""
+
+    warm_start: WarmStart | None = None
+    """Trials of an earlier sweep that the search starts with; None without any, and if it has started before."""
 
     @property
     def name(self) -> str:
@@ -45,7 +52,22 @@ class SweepPlan:
     @property
     def trials(self) -> int:
         """The number of trials."""
-        return len(self.cells) * self.config.search.samples
+        return len(self.positions)
+
+    @cached_property
+    def samples(self) -> list[int]:
+        """The number of samples of each cell."""
+        return samples_of(self.config, self.cells)
+
+    @cached_property
+    def positions(self) -> list[tuple[int, int]]:
+        """Sample and cell of each trial, by its number."""
+        return positions(self.samples)
+
+    @cached_property
+    def numbers(self) -> dict[tuple[int, int], int]:
+        """The number of the trial of a sample and a cell."""
+        return {position: number for number, position in enumerate(self.positions)}
 
     @property
     def remaining(self) -> int:
@@ -64,6 +86,16 @@ class SweepPlan:
         return first.metric, second.metric
 
     @property
+    def watched(self) -> tuple[str, ...]:
+        """The names of the metrics that the search uses: of the objectives and of the constraints."""
+        return tuple(dict.fromkeys((*self.metrics, *self.config.search.constraints)))
+
+    @cached_property
+    def choice(self) -> Choice:
+        """The search algorithm, and why `auto` chose it."""
+        return choose(self.config, self.cells, max(self.samples))
+
+    @property
     def concurrent(self) -> int | None:
         """Maximum number of concurrent trials; None for as many as fit the cluster."""
         return self.config.search.concurrent
@@ -76,15 +108,17 @@ class SweepPlan:
 
 def plan_sweep(config: SweepConfig, folder: Path) -> SweepPlan:
     """Return the plan of a sweep in a folder, which need not exist yet."""
-    records = read_records(folder)
+    records, cells = read_records(folder), tuple(config.cells())
+    is_new = not (folder / STUDY_FILE).exists()  # a study keeps what it started with
     return SweepPlan(
         config=config,
         folder=folder,
         storage=storage_path(config.storage.path),
-        cells=tuple(config.cells()),
+        cells=cells,
         groups=worker_groups(config),
         records=tuple(records),
         reference=reference_curves(config, records),
+        warm_start=warm_start(config, cells) if config.search.warm_start and is_new else None,
     )
 
 

@@ -37,8 +37,12 @@ def preview(
     console.print(f"sweep      {config.name}")
     console.print(
         f"trials     {plan.trials} ({len(plan.cells)} cells of the grids x "
-        f"{config.search.samples} samples, {config.search.algorithm})"
+        f"{_among(list(dict.fromkeys(plan.samples)))} samples, {plan.choice.algorithm})"
     )
+    if plan.choice.reason:
+        console.print(f"search     {plan.choice.algorithm}: {plan.choice.reason}", markup=False)
+    if plan.warm_start:
+        console.print(f"warm start {plan.warm_start}", markup=False)
     console.print(f"objectives {', '.join(f'{o.mode} {o.metric}' for o in plan.objectives)}")
     console.print(f"workers    {workers.count} a trial, {workers.cpus:g} CPU{gpus} each{shards}")
     console.print("space")

@@ -37,7 +37,7 @@ from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.delivery import Delivery, OutboxSender
 from hamu_ray.tracking.outbox import Outbox
 from hamu_ray.tracking.ui_views import view_of
-from hamu_ray.tuning.budget import GpuBudget
+from hamu_ray.tuning.budget import GpuBudget, ending
 from hamu_ray.tuning.finish import leave_items, leave_result
 from hamu_ray.tuning.listener import SweepListener, Usage
 from hamu_ray.tuning.plan import SweepPlan, plan_sweep
@@ -126,19 +126,20 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
             outbox, delivery = Outbox(plan.folder), Delivery(plan.folder, tracker, tracker.store)
             start_tracking(plan, outbox)
             sender = OutboxSender(delivery, tracker.send_seconds)
-            records, usage = run_trials(plan, outbox, console, is_kept)
-        status = Status.FINISHED if is_complete(plan, records) else Status.INTERRUPTED
+            records, usage, is_budget_spent = run_trials(plan, outbox, console, is_kept)
+        status, reason = ending(plan, records, is_budget_spent)
         if usage.at_once:
             outbox.log_metrics(plan.name, {"sweep_seconds": usage.seconds, "busy_share": usage.share})
         with console.waiting("writing the front, measuring its examples, and sending records to MLflow"):
-            summary = leave_result(plan, outbox, records, status)
+            summary = leave_result(plan, outbox, records, status, reason)
             if status is Status.FINISHED:
                 leave_items(plan, outbox, summary)
             waiting = sender.close()
         print_result(summary, plan.folder, tracker, console)
         print_remarks(usage, delivery, waiting, sender.obstacle, console)
-        if status is Status.FINISHED and len(records) < plan.trials:
-            print_budget(plan, records, console)
+        if reason:
+            larger = "a larger search.gpu_hours and " * ("search.gpu_hours" in reason)
+            console.print(f"budget   {reason}; continue with {larger}--resume")
         report = None if waiting else try_report(plan.folder, tracker, delivery.runs[plan.name], console)
         if status is Status.INTERRUPTED:
             console.print("interrupted; to resume, repeat the command with --resume")
@@ -166,24 +167,6 @@ def print_remarks(usage: Usage, delivery: Delivery, waiting: int, obstacle: str,
             f"{obstacle}: {waiting} records are waiting; send them with "
             + runnable(f"python -m hamu_ray.report {shown(delivery.folder)}"),
             markup=False,
-        )
-
-
-def print_budget(plan: SweepPlan, records: Sequence[TrialRecord], console: Console) -> None:
-    """Print why a sweep ended before its last trial, and how it continues."""
-    search, left = (
-        plan.config.search,
-        f"{plan.trials - len(records)} of {plan.trials} trials have not started",
-    )
-    budget = GpuBudget(search.gpu_hours, records)
-    if search.gpu_hours is not None and budget.affordable() < 1:
-        console.print(
-            f"budget   {budget.hours:.3g} of search.gpu_hours {search.gpu_hours:g} are used, and another trial may "
-            f"exceed it: {left}; a larger search.gpu_hours and --resume continue"
-        )
-    else:
-        console.print(
-            f"budget   search.time_budget of {search.time_budget} s is over: {left}; --resume continues"
         )
 
 
@@ -245,7 +228,7 @@ def leave_job_folder() -> None:
 
 def start_tracking(plan: SweepPlan, outbox: Outbox) -> None:
     """Start the sweep's run, with its configuration and the views of its front."""
-    tags = {"algorithm": plan.config.search.algorithm, "began": time.time()}
+    tags = {"algorithm": plan.choice.algorithm, "began": time.time()}
     outbox.start_sweep(plan.name, plan.config.whole, tags)
     outbox.log_files(plan.name, [plan.folder / SWEEP_FILE])
     for sweep in (plan.name, None):
@@ -254,10 +237,11 @@ def start_tracking(plan: SweepPlan, outbox: Outbox) -> None:
 
 def run_trials(
     plan: SweepPlan, outbox: Outbox, console: Console, is_kept: Callable[[], bool]
-) -> tuple[list[TrialRecord], Usage]:
+) -> tuple[list[TrialRecord], Usage, bool]:
     """Run the trials that have no record yet; ``is_kept`` returns whether the folder is copied to the storage.
 
-    Returns the records of all trials, interrupted ones last, and how the time was used.
+    Returns the records of all trials, interrupted ones last, how the time was used, and whether a budget ended
+    the search.
     """
     limit = ConcurrencyLimit(plan.groups, plan.concurrent)
     size = f"{counted(plan.trials, 'trial')}, {limit()} at a time with {counted(plan.config.workers.count, 'worker')}"
@@ -265,30 +249,26 @@ def run_trials(
         {} if plan.results == plan.folder else {"models": str(plan.results)}
     )
     console.fields({"sweep": f"{plan.config.name}: {size} each", **places})
+    if plan.choice.reason:
+        console.fields({"search": f"{plan.choice.algorithm}: {plan.choice.reason}"})
+    if plan.warm_start:
+        console.fields({"known": str(plan.warm_start)})
     if plan.records:
         console.print(f"resumed: {len(plan.records)} trials have already ended")
     pool = start_pool(str(plan.storage), plan.name, plan.concurrent, plan.remaining, plan.largest_group)
     with SweepView(console, plan.trials, plan.records, plan.objectives) as view, gpu_time() as gpus:
         view.several_nodes = len(usable_nodes()) > 1
         listener = SweepListener(plan, outbox, pool, view)
-        if remaining := listener.remaining():
+        search = UnlearningSearch(plan, limit, is_kept, listener.budget.affordable)
+        remaining = listener.remaining()
+        if remaining:
             ray.get(pool.set_remaining.remote(remaining))
-            tune_trials(
-                plan, UnlearningSearch(plan, limit, is_kept, listener.budget.affordable), listener, pool
-            )
+            tune_trials(plan, search, listener, pool)
         interrupted = listener.interrupt()
     listener.usage.gpu_seconds_held = gpus.seconds
     ray.wait([pool.close.remote()], timeout=CLOSE_SECONDS)
     ray.kill(pool)
-    return [*read_records(plan.folder), *interrupted], listener.usage
-
-
-def is_complete(plan: SweepPlan, records: Sequence[TrialRecord]) -> bool:
-    """Return whether a sweep is complete: no trial was interrupted, and all have run or a budget is spent."""
-    interrupted = any(record.status is Status.INTERRUPTED for record in records)
-    search = plan.config.search
-    limited = search.time_budget is not None or search.gpu_hours is not None
-    return not interrupted and (len(records) == plan.trials or limited)
+    return [*read_records(plan.folder), *interrupted], listener.usage, search.is_budget_spent or not remaining
 
 
 def try_report(folder: Path, tracker: MlflowTracker, run_id: str, console: Console) -> Path | None:

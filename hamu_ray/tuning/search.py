@@ -15,7 +15,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from hamu_ray.config.search import SearchConfig
+from hamu_ray.config.search import violations
 from hamu_ray.config.sources.key_paths import SEEDS
 from hamu_ray.config.space import Domain, Scalar
 from hamu_ray.config.sweep import SweepConfig
@@ -23,16 +23,18 @@ from hamu_ray.results.durable.sealed import Damaged
 from hamu_ray.results.folder import STUDY_FILE
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.reader import read_sweep
+from hamu_ray.tuning.algorithm import MOST_RANDOM, common_draws, make_sampler, startup_of
 from hamu_ray.tuning.plan import SweepPlan
 from hamu_ray.tuning.study_log import StudyLog
 from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, STATUS
+from hamu_ray.tuning.warm_start import EarlierSample
+
+EARLIER = "earlier_trials"
+"""Attribute of a study's trials that are of an earlier sweep (`search.warm_start`): the names of its trials."""
 
 logger = logging.getLogger(__name__)
 
 DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
-
-MOST_RANDOM = 10
-"""Maximum number of initial random samples of a model-based algorithm; never more than half of all."""
 
 
 class UnlearningSearch(Searcher):
@@ -69,17 +71,26 @@ class UnlearningSearch(Searcher):
         self._plan = plan
         self._limit = limit
         self._is_kept = is_kept
+        self.is_budget_spent = False
+        """Whether a budget ended the search before all trials were started."""
+        self._algorithm = plan.choice.algorithm
         self._affordable = affordable
         self._deadline = time.monotonic() + (plan.config.search.time_budget or math.inf)
         self._peers = cells_but_for_the_seeds(plan.cells)
         self._log, self._known = open_log(plan)
         self._storage = JournalStorage(self._log)
         self._studies: dict[int, optuna.Study] = {}
+        self._warm: dict[int, int] = {}
         self._running: dict[str, int] = {}
+        self._draws = common_draws(plan.config, MOST_RANDOM) if plan.config.search.budget else []
+        self._earlier = plan.warm_start.by_study(self._peers) if plan.warm_start else {}
+        if self._earlier:
+            with self._log.transaction():  # a study file says that all studies have theirs
+                for cell in {peers[0] for peers in self._peers}:
+                    self._study(cell)
         self._ends: dict[int, tuple[Status, list[float]]] = {}
         for record in plan.records:
-            values = [record.measures.get(metric, math.nan) for metric in plan.metrics]
-            self._end(int(record.trial_id), record.status, values)
+            self._end(int(record.trial_id), record.status, record.measures)
         self._waiting = deque(number for number in range(plan.trials) if number not in self._ends)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -96,6 +107,7 @@ class UnlearningSearch(Searcher):
         if not affordable and self._running:
             return None
         if not affordable or time.monotonic() > self._deadline:
+            self.is_budget_spent = True
             return cast("dict[str, Any]", Searcher.FINISHED)  # Tune's annotation leaves it out
         if len(self._running) >= self._limit():
             return None
@@ -110,8 +122,7 @@ class UnlearningSearch(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """Record a trial's end."""
         found = {} if error or result is None else result
-        values = [found.get(metric, math.nan) for metric in self._plan.metrics]
-        self._end(self._running.pop(trial_id), found.get(STATUS, Status.FAILED), values)
+        self._end(self._running.pop(trial_id), found.get(STATUS, Status.FAILED), found)
 
     def save(self, checkpoint_path: str) -> None:
         """No-op: the studies and the records contain the state."""
@@ -121,9 +132,8 @@ class UnlearningSearch(Searcher):
 
     def _parameters(self, number: int) -> dict[str, Scalar]:
         """Return the values of a trial, sampled now unless another trial has the same sample."""
-        sample, cell = divmod(number, len(self._plan.cells))
-        study = self._with_sample(cell, sample)
-        sampled = study.trials[sample].params
+        sample, cell = self._plan.positions[number]
+        sampled = self._with_sample(cell, sample).params
         values = dict(self._plan.cells[cell]) | {
             path: sampled[name]
             for path, domains in self._plan.config.space.items()
@@ -132,54 +142,95 @@ class UnlearningSearch(Searcher):
         }
         return {path: values[path] for path in self._plan.config.in_order if path in values}
 
-    def _with_sample(self, cell: int, sample: int) -> optuna.Study:
-        """Return a cell's study, in which this sample and those before it are drawn."""
-        study = self._study(self._peers[cell][0])
-        for number in range(len(study.trials), sample + 1):
+    def _with_sample(self, cell: int, sample: int) -> optuna.trial.FrozenTrial:
+        """Return a sample of a cell's study, in which it and those before it are drawn."""
+        study, first = self._study(self._peers[cell][0]), self._warm[self._peers[cell][0]]
+        for number in range(len(study.get_trials(deepcopy=False)) - first, sample + 1):
             self._draw(study, cell, number)
-        return study
+        return study.get_trials(deepcopy=False)[first + sample]
 
     def _draw(self, study: optuna.Study, cell: int, sample: int) -> None:
         """Draw a sample, or take its values from one of its trials if these are known."""
         config, cells = self._plan.config, self._plan.cells
-        known = [self._known.get(sample * len(cells) + peer) for peer in self._peers[cell]]
+        known = [self._known.get(self._plan.numbers[sample, peer]) for peer in self._peers[cell]]
         entropy = (config.search.seed, self._peers[cell][0], sample)
-        study.sampler = make_sampler(config.search, int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+        study.sampler = make_sampler(self._algorithm, self._plan.samples[cell], seed)
         with self._log.transaction():
-            if parameters := next(filter(None, known), None):
+            if parameters := next(filter(None, known), None) or self._common(cell, sample):
                 study.enqueue_trial(sampled_names(config, parameters))
             suggest(study.ask(), config, cells[cell])
 
-    def _end(self, number: int, status: Status, values: list[float]) -> None:
+    def _common(self, cell: int, sample: int) -> Mapping[str, Scalar] | None:
+        """Return the values of one of the first samples of a sweep with a budget, which all cells share."""
+        if sample >= len(self._draws) or sample >= startup_of(self._plan.samples[cell]):
+            return None
+        values = dict(self._plan.cells[cell])
+        for path in self._plan.config.in_order:
+            domain = None if path in values else self._plan.config.domain(path, values)
+            if domain is not None:
+                values[path] = domain.at(self._draws[sample][path])
+        return values
+
+    def _end(self, number: int, status: Status, measures: Mapping[str, float]) -> None:
         """Record a trial's end, and report the sample to its study once all of its trials have ended."""
-        self._ends[number] = status, values
-        sample, cell = divmod(number, len(self._plan.cells))
-        ends = [self._ends.get(sample * len(self._plan.cells) + other) for other in self._peers[cell]]
+        watched = self._plan.watched
+        self._ends[number] = status, [measures.get(metric, math.nan) for metric in watched]
+        sample, cell = self._plan.positions[number]
+        ends = [self._ends.get(self._plan.numbers[sample, other]) for other in self._peers[cell]]
         over = [end for end in ends if end is not None]
         if len(over) < len(ends):
             return
-        means = np.mean([values for _, values in over], axis=0)
-        good = bool(np.isfinite(means).all())
+        means = dict(zip(watched, np.mean([values for _, values in over], axis=0).tolist(), strict=True))
+        good = all(math.isfinite(means[metric]) for metric in self._plan.metrics)
         failed = any(status == Status.FAILED for status, _ in over)
         # Samplers avoid regions with pruned trials and ignore failures. A collapse is due to the hyperparameters.
         state = TrialState.COMPLETE if good else TrialState.FAIL if failed else TrialState.PRUNED
-        study = self._with_sample(cell, sample)
-        study.tell(sample, means.tolist() if good else None, state, skip_if_finished=True)
+        trial, study = self._with_sample(cell, sample), self._studies[self._peers[cell][0]]
+        if not trial.state.is_finished():
+            with self._log.transaction():
+                self._tell(study, optuna.Trial(study, trial._trial_id), state, means)
+
+    def _tell(
+        self, study: optuna.Study, trial: optuna.Trial, state: TrialState, metrics: Mapping[str, float]
+    ) -> None:
+        """Report a sample's end and by how much it misses the constraints."""
+        # Without metrics, too: TPE would otherwise prefer a collapsed trial to one that is just below the floor.
+        for constraint, missing in violations(self._plan.config.search.constraints, metrics).items():
+            trial.set_constraint(constraint, missing)
+        values = [metrics[metric] for metric in self._plan.metrics] if state is TrialState.COMPLETE else None
+        study.tell(trial.number, values, state)
 
     def _study(self, cell: int) -> optuna.Study:
         """Return the study of a cell, which it shares with cells that differ only in the seed."""
         if cell not in self._studies:
-            self._studies[cell] = self._open_study(cell)
+            study = self._studies[cell] = self._open_study(cell)
+            self._warm[cell] = sum(EARLIER in trial.user_attrs for trial in study.get_trials(deepcopy=False))
         return self._studies[cell]
 
     def _open_study(self, cell: int) -> optuna.Study:
         name = f"{self._plan.config.name}/{cell}"
-        return optuna.create_study(
-            storage=self._storage,
-            study_name=name,
-            directions=[DIRECTIONS[objective.mode] for objective in self._plan.config.search.objectives],
-            load_if_exists=True,
-        )
+        is_new = name not in optuna.get_all_study_names(self._storage)
+        with self._log.transaction():
+            study = optuna.create_study(
+                storage=self._storage,
+                study_name=name,
+                directions=[DIRECTIONS[objective.mode] for objective in self._plan.objectives],
+                load_if_exists=True,
+            )
+            study.sampler = make_sampler("random", self._plan.samples[cell], seed=0)
+            for sample in self._earlier.get(cell, ()) if is_new else ():
+                self._add(study, cell, sample)
+        return study
+
+    def _add(self, study: optuna.Study, cell: int, sample: EarlierSample) -> None:
+        """Add a sample of an earlier sweep to a study."""
+        study.enqueue_trial(sampled_names(self._plan.config, sample.parameters))
+        trial = study.ask()
+        suggest(trial, self._plan.config, self._plan.cells[cell])
+        trial.set_user_attr(EARLIER, list(sample.trials))
+        good = all(math.isfinite(sample.metrics.get(metric, math.nan)) for metric in self._plan.metrics)
+        self._tell(study, trial, TrialState.COMPLETE if good else TrialState.PRUNED, sample.metrics)
 
 
 def open_log(plan: SweepPlan) -> tuple[StudyLog, Mapping[int, Mapping[str, Scalar]]]:
@@ -216,26 +267,6 @@ def cells_but_for_the_seeds(cells: Sequence[Mapping[str, Scalar]]) -> list[list[
     for i, key in enumerate(keys):
         peers.setdefault(key, []).append(i)
     return [peers[key] for key in keys]
-
-
-def make_sampler(search: SearchConfig, seed: int) -> optuna.samplers.BaseSampler:
-    """Return the Optuna sampler of a search algorithm."""
-    match search.algorithm:
-        case "tpe":
-            # Grouped: if the method is sampled too, each combination of hyperparameters has its own model.
-            return optuna.samplers.TPESampler(
-                seed=seed,
-                multivariate=True,
-                group=True,
-                constant_liar=True,
-                n_startup_trials=max(1, min(MOST_RANDOM, search.samples // 2)),
-            )
-        case "nsga2":
-            return optuna.samplers.NSGAIISampler(seed=seed)
-        case "gp":
-            return optuna.samplers.GPSampler(seed=seed)
-        case "random" | "grid":
-            return optuna.samplers.RandomSampler(seed=seed)
 
 
 def suggest(trial: optuna.Trial, config: SweepConfig, cell: Mapping[str, Scalar]) -> None:

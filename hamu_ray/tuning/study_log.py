@@ -43,7 +43,13 @@ class StudyLog(BaseJournalBackend):
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Within, operations are kept; they are written together at the end, and not at all after an error."""
+        """Within, operations are kept; they are written together at the end, and not at all after an error.
+
+        A transaction within another is a part of it.
+        """
+        if self._open:
+            yield
+            return
         self._open = True
         try:
             yield

@@ -49,7 +49,7 @@ def run_trial(config: dict[str, Any], plan: SweepPlan, pool: ActorHandle) -> Non
         losses += isinstance(end, SlotLost)
     status = end.status if isinstance(end, Outcome) else Status.FAILED
     measures = end.measures if isinstance(end, Outcome) and status is Status.FINISHED else {}
-    values = {metric: measures.get(metric, math.nan) for metric in plan.metrics}
+    values = {metric: measures.get(metric, math.nan) for metric in plan.watched}
     tune.report({**values, STATUS: status, EVENTS: [end]})
 
 

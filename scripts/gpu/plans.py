@@ -89,9 +89,8 @@ def plan_of(
 def stepper_of(task: Any, model: nn.Module, plan: Plan, group: Group | None = None) -> PairedStep:
     """Return what advances a model, set to train, by a step of a plan."""
     set_training_mode(model, freeze_batchnorm=plan.freeze_batchnorm)
-    needs_original = any(side.objective.needs_original for side in plan.sides.values())
-    teacher = task.teacher(model) if needs_original else None
-    return PairedStep(task, model, plan, group or Alone(), teacher)
+    teachers = {"original": task.teacher(model)} if "original" in plan.needs else {}
+    return PairedStep(task, model, plan, group or Alone(), teachers)
 
 
 def gradients_of(task: Any, model: nn.Module, batches: list[Tensor]) -> None:

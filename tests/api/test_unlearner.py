@@ -202,6 +202,8 @@ def test_no_classifier_without_a_metric(tmp_path: Path) -> None:
     ("method", "settings", "line"),
     [
         ("kl", {}, "methods: kl cannot be used: .*compares the probabilities of classes"),
+        ("salun", {}, "methods: salun cannot be used: .*compares the probabilities of classes"),
+        ("bad-teacher", {}, "methods: bad-teacher cannot be used: .*compares the probabilities of classes"),
         ("hamu", {}, "Unlearner: method.name: unknown method 'hamu'"),
         ("ft", {"duration.step": 3}, "Unlearner: duration.step: unknown key; did you mean steps"),
         ("ft", {"training.epochs": 0}, "Unlearner: training.epochs: "),

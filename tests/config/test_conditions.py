@@ -6,8 +6,9 @@ import pytest
 import yaml
 from mistakes import error_of, load
 
-from hamu_ray.config.sources.files import load_sweep
-from hamu_ray.config.sweep import SweepConfig, trials_of
+from hamu_ray.config.sources.files import ConfigError, load_sweep
+from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.config.trials import trials_of
 
 VARIANTS = """
 space:
@@ -115,6 +116,66 @@ space:
     )
     runs = [(run.batch.retain, run.workers.count) for run in config.variants("workers.")]
     assert sorted(runs) == [(8, 1), (8, 2), (16, 4)]
+
+
+CHAIN = """
+optimizer: {name: sgd}
+space:
+  method.name: {choice: [gdiff, ft]}
+  optimizer.name:
+    - {choice: [adamw, sgd], when: {method.name: gdiff}}
+  optimizer.learning_rate:
+    - {loguniform: [1.0e-5, 1.0e-4], when: {optimizer.name: adamw}}
+    - {loguniform: [0.01, 0.1], when: {optimizer.name: sgd}}
+  optimizer.momentum:
+    - {uniform: [0.5, 0.9], when: {optimizer.name: sgd, method.name: ft}}
+"""
+
+
+def test_a_condition_on_a_key_that_has_conditions(tmp_path: Path) -> None:
+    """Where the key does not vary, the condition is on the run's own value."""
+    config = load(tmp_path, CHAIN)
+    rate = "optimizer.learning_rate"
+    assert config.in_order.index("optimizer.name") < config.in_order.index(rate)
+    found = {}
+    for method, name in (("gdiff", "adamw"), ("gdiff", "sgd"), ("ft", None)):
+        values = {"method.name": method, **({"optimizer.name": name} if name else {})}
+        domain = config.domain(rate, values)  # type: ignore[arg-type]
+        found[method, name] = domain and domain.loguniform
+    assert found == {
+        ("gdiff", "adamw"): (1e-5, 1e-4),
+        ("gdiff", "sgd"): (0.01, 0.1),
+        ("ft", None): (0.01, 0.1),
+    }
+    points = [point for path, point in config.points() if path in (rate, "optimizer.momentum")]
+    assert {tuple(point.get(path) for path in config.space) for point in points} == {
+        ("gdiff", "adamw", 1e-5, None),
+        ("gdiff", "adamw", 1e-4, None),
+        ("gdiff", "sgd", 0.01, None),
+        ("gdiff", "sgd", 0.1, None),
+        ("ft", None, 0.01, 0.5),
+        ("ft", None, 0.01, 0.9),
+    }, "each domain is tried where it applies, with the keys that its conditions depend on"
+
+
+def test_conditions_of_a_chain_that_contradict_each_other(tmp_path: Path) -> None:
+    contradicting = CHAIN.replace(
+        "optimizer.name: sgd, method.name: ft", "optimizer.name: adamw, method.name: ft"
+    )
+    with pytest.raises(ConfigError, match=r"space\.optimizer\.momentum: its conditions never hold"):
+        load(tmp_path, contradicting)
+
+
+def test_a_condition_on_the_value_that_a_key_has_where_it_does_not_vary(tmp_path: Path) -> None:
+    text = """
+optimizer: {name: sgd}
+space:
+  method.name: {choice: [gdiff, ft]}
+  optimizer.name: {choice: [adamw], when: {method.name: gdiff}}
+  optimizer.momentum: {uniform: [0.5, 0.9], when: {optimizer.name: sgd}}
+"""
+    momenta = [point for path, point in load(tmp_path, text).points() if path == "optimizer.momentum"]
+    assert [point["method.name"] for point in momenta] == ["ft", "ft"]
 
 
 RATIO = "method.constraint_ratio"

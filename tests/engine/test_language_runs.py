@@ -242,7 +242,9 @@ def test_micro_batches_of_like_lengths_add_up(
         model = task.build_model(run.seed)
         load_model(model, original.path)
         model = task.unlearner(model, run.seed)
-        stepper = PairedStep(task, model, unlearning_plan(run, task.splits), Alone(), task.teacher(model))
+        stepper = PairedStep(
+            task, model, unlearning_plan(run, task.splits), Alone(), {"original": task.teacher(model)}
+        )
         for step in range(3):
             stepper(step)
         found.append(stepper.flat.values.clone())
@@ -261,3 +263,17 @@ def test_the_recipe_of_an_original_knows_an_adapter_only_if_it_is_trained(
     assert key("lora throughout") != key("lora throughout", **wider)
     longer: dict[str, Any] = {"data": {"prompt": "{question} Answer:"}}
     assert key("all") != key("all", **longer)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_random_teacher_is_a_whole_untrained_model(
+    way: str, texts: Resident, text_corpus: Path, text_checkpoint: Path, tmp_path: Path
+) -> None:
+    """Also beside an adapter, whose base is pretrained."""
+    method = {"name": "ga", "forget_objective": "bad_teacher"}
+    run = run_of(way, text_corpus, text_checkpoint, method=method)
+    ended = done(run, texts, tmp_path / "run")
+    assert ended.outcome.status is Status.FINISHED
+    history = ended.recorder.history
+    assert all(np.isfinite(value) and value < 0 for value in history["step_forget_loss"])
+    assert history["actual_forget_change"][0] > 0, "it comes closer to the teacher"

@@ -28,7 +28,7 @@ def stepper_of(resident: Resident, original: StoredModel, **sections: Any) -> Pa
     model = task.build_model(run.seed)
     load_model(model, original.path)
     set_training_mode(model, freeze_batchnorm=True)
-    return PairedStep(task, model, unlearning_plan(run, task.splits), Alone(), teacher=None)
+    return PairedStep(task, model, unlearning_plan(run, task.splits), Alone(), teachers={})
 
 
 def kept(stepper: PairedStep) -> dict[str, Tensor]:

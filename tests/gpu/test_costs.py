@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hamu_ray.config.sources.files import load_sweep
-from hamu_ray.config.sweep import trials_of
+from hamu_ray.config.trials import trials_of
 from hamu_ray.engine.loop import set_training_mode
 from hamu_ray.tasks.vision.networks.projection_resnet import ProjectionResNet20
 from scripts.gpu.costs import costs_of

@@ -9,11 +9,12 @@ def predictions_of(lengths: list[int], seed: int = 0, classes: int = 4) -> Predi
     """Random predictions for examples with these numbers of items, in float64."""
     generator = torch.Generator().manual_seed(seed)
     items = sum(lengths)
-    logits, original = torch.randn(2, items, classes, dtype=torch.float64, generator=generator)
+    logits, original, random = torch.randn(3, items, classes, dtype=torch.float64, generator=generator)
     return Predictions(
         logits,
         labels=torch.randint(classes, (items,), generator=generator),
         examples=torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths, dtype=torch.int64)),
         count=len(lengths),
-        original_logits=original,
+        teachers={"original": original, "random": random},
+        seeds=torch.randint(1 << 40, (len(lengths),), generator=generator),
     )

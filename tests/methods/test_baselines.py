@@ -47,6 +47,20 @@ def test_the_retain_objective_is_weighed(name, seed, weight):
     torch.testing.assert_close(update_of(name, r, f, weight), weight * r - (1 - weight) * f)
 
 
+def test_scrub_alternates_between_its_objectives_and_ends_with_retaining():
+    record = METHODS["scrub"].hyperparameters(phase_steps=2, forget_until=0.6)
+    gram = torch.eye(2, dtype=torch.float64)[None]
+
+    def weights_at(step):
+        context = Context(lr=0.1, hyperparameters=record, step=step, steps=10)
+        return METHODS["scrub"].weighting(gram, context).weights[0].tolist()
+
+    forget, retain = [0.0, -1.0], [1.0, 0.0]
+    assert [weights_at(step) for step in range(10)] == [forget, forget, retain, retain] + [forget, forget] + [
+        retain
+    ] * 4
+
+
 @given(seed=seeds, weight=st.floats(0, 1))
 @settings(max_examples=40, deadline=None)
 def test_pcgrad_weighs_the_projected_gradients(seed, weight):

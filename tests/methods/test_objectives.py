@@ -10,14 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_predictions import predictions_of
 
-from hamu_ray.methods import METHODS, Predictions
+from hamu_ray.methods import FORGET_OBJECTIVES, METHODS, Predictions, forget_objective
 from hamu_ray.methods.objectives import Objective, cross_entropy, kl_to_original, mixture
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 0.0]])
 ORIGINAL = torch.tensor([[0.0, 1.0, 0.0], [0.5, 0.5, 0.0]])
 LABELS = torch.tensor([0, 2])
 ITEMS = Predictions(LOGITS, LABELS, examples=torch.arange(2), count=2)
-BOTH = replace(ITEMS, original_logits=ORIGINAL)
+BOTH = replace(ITEMS, teachers={"original": ORIGINAL, "random": ORIGINAL.flip(0)}, seeds=torch.tensor([5, 6]))
+
+OF_METHODS = [each for method in METHODS.values() for each in (method.retain, method.forget) if each]
+OBJECTIVES = list(dict.fromkeys([*OF_METHODS, *map(forget_objective, FORGET_OBJECTIVES)]))
 
 lengths = st.lists(st.integers(0, 4), max_size=6)
 
@@ -38,7 +41,7 @@ def test_values_are_summed_over_each_examples_items(lengths):
 def test_cross_entropy_is_minus_the_log_probability_of_the_label():
     expected = -torch.log_softmax(LOGITS, -1)[torch.arange(2), LABELS]
     torch.testing.assert_close(cross_entropy.loss(ITEMS), expected)
-    assert not cross_entropy.needs_original
+    assert not cross_entropy.needs
     assert cross_entropy.unit == "item"
 
 
@@ -49,12 +52,12 @@ def test_kl_is_from_the_original_to_the_model():
     torch.testing.assert_close(actual, expected)
     assert actual[0] > 0
     assert actual[1].abs() < 1e-7
-    assert kl_to_original.needs_original
+    assert kl_to_original.needs == {"original"}
 
 
 def test_kl_sends_no_gradient_to_the_original():
     logits, original = LOGITS.clone().requires_grad_(), ORIGINAL.clone().requires_grad_()
-    kl_to_original.loss(replace(ITEMS, logits=logits, original_logits=original)).sum().backward()
+    kl_to_original.loss(replace(ITEMS, logits=logits, teachers={"original": original})).sum().backward()
     assert original.grad is None
     torch.testing.assert_close(logits.grad, LOGITS.softmax(-1) - ORIGINAL.softmax(-1))
 
@@ -62,25 +65,27 @@ def test_kl_sends_no_gradient_to_the_original():
 def test_scrub_retains_by_both():
     retain = METHODS["scrub"].retain
     assert retain is not None
-    assert retain.needs_original
+    assert retain.needs == {"original"}
     expected = 0.001 * kl_to_original.loss(BOTH) + 0.99 * cross_entropy.loss(ITEMS)
     torch.testing.assert_close(retain.loss(BOTH), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
-@pytest.mark.parametrize("name", METHODS)
-def test_losses_are_precise_and_finite_with_a_value_per_unit(name, dtype):
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda objective: objective.name)
+def test_losses_are_precise_and_finite_with_a_value_per_unit(objective, dtype):
     logits, original = (1e4 * LOGITS).to(dtype), (-1e4 * ORIGINAL).to(dtype)
-    together = Predictions(logits, LABELS, torch.zeros(2, dtype=torch.int64), 1, original)
+    teachers = {"original": original, "random": original.flip(0)}
+    together = Predictions(
+        logits, LABELS, torch.zeros(2, dtype=torch.int64), 1, teachers, seeds=torch.tensor([5])
+    )
     # No items, no loss: a worker's part of a batch can be empty.
-    none = Predictions(logits[:0], LABELS[:0], torch.arange(0), 0, original[:0])
-    for objective in (METHODS[name].retain, METHODS[name].forget):
-        if objective is not None:
-            loss = objective.loss(together)
-            assert loss.dtype == (dtype if dtype == torch.float64 else torch.float32)
-            assert loss.shape == (2 if objective.unit == "item" else 1,)
-            assert loss.isfinite().all()
-            assert objective.loss(none).shape == (0,)
+    nobody = {name: values[:0] for name, values in teachers.items()}
+    none = Predictions(logits[:0], LABELS[:0], torch.arange(0), 0, nobody, seeds=torch.arange(0))
+    loss = objective.loss(together)
+    assert loss.dtype == (dtype if dtype == torch.float64 else torch.float32)
+    assert loss.shape == (2 if objective.unit == "item" else 1,)
+    assert loss.isfinite().all()
+    assert objective.loss(none).shape == (0,)
 
 
 def test_bfloat16_logits_lose_nothing_further():
@@ -90,13 +95,13 @@ def test_bfloat16_logits_lose_nothing_further():
 
 
 def test_missing_original_is_named():
-    with pytest.raises(ValueError, match="original_logits"):
+    with pytest.raises(ValueError, match="needs teachers"):
         kl_to_original.loss(ITEMS)
 
 
 def test_mixture():
     mixed = mixture("half", (0.5, cross_entropy))
-    assert not mixed.needs_original
+    assert not mixed.needs
     assert mixed.unit == "item"
     assert torch.equal(mixed.loss(ITEMS), 0.5 * cross_entropy.loss(ITEMS))
     assert pickle.loads(pickle.dumps(mixed)) == mixed
@@ -106,3 +111,10 @@ def test_mixture():
     assert mixture("examples", (0.5, per_example)).unit == "example"
     with pytest.raises(ValueError, match="'two' must have the same unit, found example and item"):
         mixture("two", (0.5, cross_entropy), (0.5, per_example))
+
+
+def test_an_objective_that_needs_what_nobody_gives_is_refused():
+    with pytest.raises(
+        ValueError, match="objective 'x' needs orignal; an objective can need original, random, "
+    ):
+        Objective("x", cross_entropy.loss, needs=frozenset({"orignal"}))

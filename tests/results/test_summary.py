@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from hamu_ray.config.search import Objective
+from hamu_ray.config.search import MetricBounds, Objective
 from hamu_ray.results.summary import method_of, over_seeds, summarise
 from hamu_ray.results.trial import Status
 from tests.made_records import ORIGINAL, record, small_summary
@@ -38,6 +38,32 @@ class TestSummarise:
     def test_a_front_may_be_empty(self, trials):
         summary = summarise(trials)
         assert (summary.front, summary.knee, summary.hypervolume) == ((), None, 0)
+
+    def test_the_front_of_the_trials_that_meet_the_constraints(self):
+        """A point may be on it that one which misses a constraint on another metric would dominate."""
+        trials = [
+            record("a", 0.9, 0.9, measures={"mia_auc": 0.7}),
+            record("b", 0.8, 0.85, measures={"mia_auc": 0.5}),
+            record("c", 1.0, 0.5, measures={"mia_auc": 0.5}),
+            record("d", 0.7, 0.9),
+            record("e", 0.1, 0.1, status=Status.COLLAPSED),
+        ]
+        constraints = {"retain_utility": MetricBounds(min=0.85), "mia_auc": MetricBounds(max=0.55)}
+        summary = summarise(trials, constraints=constraints)
+        assert [trial.trial_id for trial in summary.front] == ["b"]
+        assert summary.hypervolume == pytest.approx(0.8 * 0.85)
+        missed = {trial.trial_id: summary.missed(trial) for trial in trials}
+        assert missed == {
+            "a": ["mia_auc <= 0.55"],
+            "b": [],
+            "c": ["retain_utility >= 0.85"],
+            "d": ["mia_auc <= 0.55"],
+            "e": [],
+        }, (
+            "a metric that was not measured is not in its range; how a trial ended comes before its constraints"
+        )
+        assert summary.outside_constraints == 3
+        assert summary.bounds == "retain_utility >= 0.85 and mia_auc <= 0.55"
 
     def test_objectives_to_minimise(self):
         trials = [

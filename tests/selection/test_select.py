@@ -101,6 +101,37 @@ def test_what_a_person_reads(sweep, monkeypatch, capsys):
     assert "gap to it" in text
 
 
+def constrain(sweep: Path, constraints: dict) -> None:
+    path = sweep / "sweep.yaml"
+    document = yaml.safe_load(path.read_text())
+    document["search"] = {**document.get("search", {}), "constraints": constraints}
+    path.write_text(yaml.safe_dump(document))
+
+
+@pytest.mark.parametrize(
+    ("constraints", "bounds", "trial"),
+    [
+        ({"retain_utility": {"min": 0.9}}, [], "0001"),
+        ({"retain_utility": {"max": 0.9}}, [], "0003"),
+        ({"retain_utility": {"min": 0.9}}, ["--min-forget-quality", "0.1"], "0001"),
+        ({"retain_utility": {"min": 0.9}}, ["--min-retain-utility", "0.4"], "0003"),
+        ({"retain_utility": {"min": 0.9}}, ["--min-forget-quality", "0.9"], None),
+        ({"retain_utility": {"min": 0.995}}, [], None),
+        ({"mia_auc": {"max": 0.5}}, [], None),
+    ],
+)
+def test_the_constraints_of_the_search_are_the_floor(sweep, constraints, bounds, trial, monkeypatch, capsys):
+    """A bound on the same metric replaces them."""
+    constrain(sweep, constraints)
+    assert run(monkeypatch, str(sweep), "--json", *bounds) == (trial is None)
+    captured = capsys.readouterr()
+    if trial is None:
+        assert "no point of the front meets" in captured.err
+        assert next(iter(constraints)) in captured.err
+    else:
+        assert json.loads(captured.out)["trial"] == trial
+
+
 def test_no_point_meets_the_bound(sweep, monkeypatch, capsys):
     assert run(monkeypatch, str(sweep), "--min-retain-utility", "0.995") == 1
     (line,) = capsys.readouterr().out.splitlines()

@@ -10,6 +10,7 @@ from hamu_ray.results.folder import SWEEPS, write_record
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.sweep_folders import make_folder, new_folder, resumable_folder
 from hamu_ray.results.trial import TrialRecord
+from hamu_ray.tuning.budget import ending
 from hamu_ray.tuning.plan import plan_sweep
 from hamu_ray.tuning.preview import preview
 
@@ -32,6 +33,29 @@ DOCUMENT = {
 def config_in(folder: Path, **search: object) -> SweepConfig:
     document = {**DOCUMENT, "search": {**DOCUMENT["search"], **search}, "storage": {"path": str(folder)}}
     return SweepConfig.model_validate(document)
+
+
+@pytest.mark.parametrize(
+    ("records", "is_budget_spent", "expected"),
+    [
+        (30, False, (Status.FINISHED, "")),
+        (30, True, (Status.FINISHED, "")),
+        (2, False, (Status.INTERRUPTED, "")),
+        (2, True, (Status.FINISHED, "search.time_budget of 60 s is spent: 2 of 30 trials have run")),
+    ],
+)
+def test_how_a_sweep_ends(
+    tmp_path: Path, records: int, is_budget_spent: bool, expected: tuple[Status, str]
+) -> None:
+    """With a time budget, too, Ctrl-C between two trials is an interrupt."""
+    plan = plan_sweep(config_in(tmp_path, time_budget=60), tmp_path / "sweep")
+    assert ending(plan, [record_of(number) for number in range(records)], is_budget_spent) == expected
+
+
+def test_a_sweep_with_an_interrupted_trial_is_interrupted(tmp_path: Path) -> None:
+    plan = plan_sweep(config_in(tmp_path, time_budget=60), tmp_path / "sweep")
+    records = [record_of(0), record_of(1, Status.INTERRUPTED)]
+    assert ending(plan, records, is_budget_spent=True) == (Status.INTERRUPTED, "")
 
 
 def record_of(number: int, status: Status = Status.FINISHED) -> TrialRecord:

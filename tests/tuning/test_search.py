@@ -142,6 +142,42 @@ def test_the_searcher_shuns_where_trials_collapse(tmp_path: Path) -> None:
     )  # all but two collapse if the search does not learn from collapsed trials
 
 
+CONSTRAINED = {
+    "space": {"optimizer.learning_rate": {"uniform": [0.01, 1.0]}},
+    "search": {"samples": 30, "constraints": {"retain_utility": {"min": 0.8}, "forget_loss": {"max": 2.0}}},
+}
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "gp", "nsga2"])
+def test_the_searcher_looks_for_trials_that_meet_the_constraints(tmp_path: Path, algorithm: str) -> None:
+    """The objectives alone are best where the floor is missed: every rate is on the front."""
+    config = SweepConfig.model_validate(
+        {**CONSTRAINED, "search": {**CONSTRAINED["search"], "algorithm": algorithm, "samples": 16}}
+    )
+    plan = plan_sweep(config, tmp_path)
+    search = UnlearningSearch(plan, lambda: 1)
+    rates = []
+    for i in range(plan.trials):
+        given = search.suggest(str(i))
+        assert given is not None
+        rates.append(given[PARAMETERS]["optimizer.learning_rate"])
+        utility = 1 - rates[-1]
+        measured = {"forget_quality": rates[-1], "retain_utility": utility, "forget_loss": 1 + rates[-1]}
+        end = {**measured, STATUS: Status.FINISHED} if i != 3 else {STATUS: Status.COLLAPSED}
+        search.on_trial_complete(str(i), end)
+    if algorithm != "nsga2":  # its population is larger
+        assert sum(rate < 0.3 for rate in rates[10:]) >= 4, rates
+    storage = JournalStorage(StudyLog(tmp_path / STUDY_FILE))
+    (name,) = optuna.get_all_study_names(storage)
+    trials = optuna.load_study(study_name=name, storage=storage).trials
+    found = trials[0].constraints
+    assert found == pytest.approx(
+        {"retain_utility >= 0.8": (rates[0] - 0.2) / 0.8, "forget_loss <= 2": (rates[0] - 1) / 2}
+    )
+    assert trials[3].state.name == "PRUNED"
+    assert trials[3].constraints == {"retain_utility >= 0.8": 1.0, "forget_loss <= 2": 1.0}
+
+
 @pytest.mark.parametrize("algorithm", ["tpe", "random", "nsga2", "gp"])
 def test_one_method_does_not_decide_what_another_tries(tmp_path: Path, algorithm: str) -> None:
     def gdiff_of(sign: float) -> list[dict]:
@@ -294,15 +330,57 @@ def test_each_domain_of_a_key_is_a_separate_parameter(tmp_path: Path, algorithm:
     assert again.suggest("0") == {NUMBER: 0, PARAMETERS: handed[0]}, "after a restart it is what it was"
 
 
+def test_with_a_budget_the_first_draws_are_common(tmp_path: Path) -> None:
+    config = SweepConfig.model_validate(
+        {
+            "duration": {"steps": 10},
+            "space": {
+                "method.name": {"grid": ["hamu-q", "ft", "gdiff"]},
+                "optimizer.learning_rate": [
+                    {"loguniform": [1e-2, 1.0], "when": {"method.name": "ft"}},
+                    {"loguniform": [1e-3, 1e-1]},
+                ],
+                "method.constraint_ratio": {"uniform": [0.1, 0.9]},
+                "batch.{retain,forget}": {"choice": [8, 16, 32, 64]},
+                "optimizer.momentum": {"uniform": [0.0, 0.9]},
+            },
+            "search": {"budget": {"gradients": 200}},
+        }
+    )
+    plan = plan_sweep(config, tmp_path)
+    assert plan.samples == [10, 20, 10]
+    search, handed = UnlearningSearch(plan, lambda: 1), {}
+    for i in range(plan.trials):
+        given = search.suggest(str(i))
+        assert given is not None
+        handed[plan.positions[given[NUMBER]]] = given[PARAMETERS]
+        measured = {"forget_quality": given[PARAMETERS]["optimizer.momentum"], "retain_utility": 0.5}
+        search.on_trial_complete(str(i), {**measured, STATUS: Status.FINISHED})
+    assert len(handed) == 40
+    for sample in range(5):
+        first, second, third = (handed[sample, cell] for cell in range(3))
+        for key in ("optimizer.momentum", "batch.{retain,forget}"):
+            assert first[key] == second[key] == third[key]
+        assert first["optimizer.learning_rate"] == third["optimizer.learning_rate"]
+        assert second["optimizer.learning_rate"] == pytest.approx(10 * first["optimizer.learning_rate"])
+    momenta = [handed[sample, 1]["optimizer.momentum"] for sample in range(8)]
+    assert sorted(int(8 * momentum / 0.9) for momentum in momenta) == list(range(8)), "spread evenly"
+    assert handed[9, 0]["optimizer.momentum"] != handed[9, 1]["optimizer.momentum"], (
+        "then each searches alone"
+    )
+
+
 def test_no_trial_starts_after_the_time_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = SweepConfig.model_validate({"space": GRIDS, "search": {"samples": 2, "time_budget": 60}})
     search = UnlearningSearch(plan_sweep(config, tmp_path), lambda: 2)
     given = search.suggest("first")
     assert isinstance(given, dict)
     assert given[NUMBER] == 0
+    assert not search.is_budget_spent
     late = time.monotonic() + 61
     monkeypatch.setattr(time, "monotonic", lambda: late)
     assert search.suggest("second") == UnlearningSearch.FINISHED
+    assert search.is_budget_spent
     search.on_trial_complete("first", {"forget_quality": 0.5, "retain_utility": 0.5, STATUS: Status.FINISHED})
 
 

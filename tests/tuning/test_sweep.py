@@ -182,6 +182,20 @@ def test_interrupted_killed_and_resumed_nothing_is_there_twice(space: Path, undi
     assert after["0000"].measures == pytest.approx(expected.measures, abs=0, rel=0, nan_ok=True)
 
 
+def test_a_spent_time_budget_ends_the_search_and_no_trial(tmp_path: Path) -> None:
+    space = write_space(tmp_path, str(tmp_path / "runs"), {**SEARCH, "time_budget": 1}, **LENGTH)
+    assert start(space).wait(timeout=900) == 0, log_of(space).read_text()
+    (record,) = records_of(space).values()
+    assert record.trial_id == "0000"
+    assert record.status is not Status.INTERRUPTED
+    assert record.steps == STEPS
+    tags = tracked(space)[0].data.tags
+    reason = f"search.time_budget of 1 s is spent: 1 of {TRIALS} trials have run"
+    assert (tags["status"], tags["reason"]) == ("finished", reason)
+    assert reason in log_of(space).read_text()
+    assert read_sweep(folder_of(space)).reason == reason
+
+
 def test_its_folder_and_mlflow_give_the_same_result(undisturbed: Path) -> None:
     folder = read_sweep(folder_of(undisturbed))
     reader = MlflowReader.open(f"sqlite:///{undisturbed.parent}/runs/mlflow.db", undisturbed.parent)

@@ -1,6 +1,13 @@
 """Methods whose weights do not depend on the gradients: retain descent and forget ascent."""
 
-from hamu_ray.methods.hyperparameters import Hyperparameters, WeightedSum
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hamu_ray.methods.context import Context
+from hamu_ray.methods.decision import Decision
+from hamu_ray.methods.hyperparameters import Hyperparameters, WeightedSum, hyperparameter
 from hamu_ray.methods.method import (
     FixedWeights,
     ForgetObjective,
@@ -8,6 +15,11 @@ from hamu_ray.methods.method import (
     weighted_difference,
 )
 from hamu_ray.methods.objectives import Objective, cross_entropy, kl_to_original, mixture
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_SCRUB_PAPER = "Kurmanji et al. 2023, arXiv 2302.09880"
 
 
 def _cross_entropy(hyperparameters: Hyperparameters) -> Objective:
@@ -57,13 +69,54 @@ KL = Method(
     hyperparameters=WeightedSum,
 )
 
+
+@dataclass(frozen=True, kw_only=True)
+class SCRUBHyperparameters(WeightedSum):
+    """SCRUB's; by default both objectives in every step, as in Chen et al. 2026."""
+
+    phase_steps: int = hyperparameter(
+        0,
+        "steps of a phase, where phases of the forget and of the retain objective alternate; 0: both in every step",
+        source=f"{_SCRUB_PAPER}, whose phases are epochs",
+        search={"choice": (0, 1, 5, 20)},
+        ge=0,
+    )
+    forget_until: float = hyperparameter(
+        0.3,
+        "fraction of the steps, from the first, with phases of the forget objective; then the retain objective alone",
+        source=f"{_SCRUB_PAPER}; default: 3 of 10 epochs, as in its code",
+        search={"uniform": (0.1, 1.0)},
+        ge=0,
+        le=1,
+    )
+
+
+def scrub_weighting(gram: Tensor, context: Context[SCRUBHyperparameters]) -> Decision:
+    """Alternate between ascent of the forget and descent of the retain objective, or take both in every step.
+
+    With ``phase_steps`` of n, the first n steps ascend the forget objective, the next n descend the retain objective,
+    and so on; from ``forget_until`` of the run, all descend the retain objective. ``retain_weight`` has no effect then.
+    Both gradients are computed in every step, although one has the weight 0.
+
+    Source: Kurmanji et al., "Towards Unbounded Machine Unlearning", NeurIPS 2023, arXiv 2302.09880: algorithm 1 without
+    rewinding; there, a phase is an epoch of its own set.
+    """
+    settings = context.hyperparameters
+    if not settings.phase_steps:
+        return weighted_difference(gram, context)
+    in_time = context.step < settings.forget_until * context.steps
+    if in_time and context.step // settings.phase_steps % 2 == 0:
+        return FixedWeights(retain=0.0, forget=-1.0)(gram, context)
+    return FixedWeights(retain=1.0, forget=0.0)(gram, context)
+
+
 SCRUB = Method(
     name="scrub",
-    summary="as gdiff, towards the original model on the retain set and away from it on the forget set",
+    summary="as gdiff, towards the original model on the retain set and away from it on the forget set; or in phases",
     source="Kurmanji et al. 2023, arXiv 2302.09880; weights as in Chen et al. 2026, arXiv 2606.02119",
-    weighting=weighted_difference,
+    weighting=scrub_weighting,
     retain=mixture("scrub_retain", (0.001, kl_to_original), (0.99, cross_entropy)),
     forget=kl_to_original,
     own_forget=True,
-    hyperparameters=WeightedSum,
+    hyperparameters=SCRUBHyperparameters,
 )

@@ -83,7 +83,7 @@ def npo(hyperparameters: NPOHyperparameters) -> Objective:
     Source: Zhang et al., "Negative Preference Optimization: From Catastrophic Collapse to Effective Unlearning", COLM
     2024, arXiv 2404.05868: the NPO loss (negated), and the proposition on its limit.
     """
-    return Objective("npo", _NPO(hyperparameters.beta), needs_original=True, unit="example")
+    return Objective("npo", _NPO(hyperparameters.beta), needs=frozenset({"original"}), unit="example")
 
 
 def simnpo(hyperparameters: SimNPOHyperparameters) -> Objective:

@@ -1,19 +1,24 @@
 """Statistics of the differences between methods: hypervolume per seed, confidence intervals and paired tests."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 
 import numpy as np
 from scipy import stats
 
 from hamu_ray.reports.analysis.problems import Problem
-from hamu_ray.results.front import Interval, mean_interval
+from hamu_ray.results.front import Interval, Point, hypervolume, mean_interval
 from hamu_ray.results.summary import method_of
-from hamu_ray.results.trial import Status
+from hamu_ray.results.trial import Status, TrialRecord
 
 RESULTS = frozenset({Status.FINISHED, Status.INFEASIBLE, Status.COLLAPSED, Status.PRUNED})
 """Statuses that count as a result of the method; failed and interrupted trials do not."""
+
+MOST_POINTS = 200
+"""Maximum number of points of a curve."""
 
 LEAST_FOR_WILCOXON = 6
 """Minimum number of pairs at which a signed-rank test can reach 0.05: its smallest two-sided p-value is 2 / 2^n."""
@@ -34,6 +39,15 @@ class MethodVolume:
     interval: Interval
     trials: int
     """Number of trials behind the hypervolume."""
+
+
+@dataclass(frozen=True)
+class VolumeCurve:
+    """The hypervolume of a method's front during its search, as means over the seeds."""
+
+    method: str
+    points: tuple[Point, ...]
+    """Gradients computed so far, and the hypervolume, after each trial of a seed."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +87,42 @@ def volumes(problem: Problem) -> list[MethodVolume]:
         fraction = interval.mean / box if box > 0 else math.nan
         found.append(MethodVolume(method, by_seed, fraction, interval, len(ended)))
     return sorted(found, key=lambda volume: (-volume.interval.mean, volume.method))
+
+
+def volume_curves(problem: Problem) -> list[VolumeCurve]:
+    """Return the hypervolume by gradients computed, for each method whose trials know their number.
+
+    Trials are in the order of their numbers. The curve ends with the seed of the fewest trials.
+    """
+    first, second = problem.objectives
+    worst = (0.0 if first.maximise else 1.0, 0.0 if second.maximise else 1.0)
+    found = []
+    for method in problem.methods:
+        by_seed: dict[str, list[TrialRecord]] = defaultdict(list)
+        for trial in problem.trials:
+            if method_of(trial.record) == method and not math.isnan(trial.record.gradient_computations):
+                by_seed[trial.seeds].append(trial.record)
+        every = 1 + min(map(len, by_seed.values()), default=0) // MOST_POINTS
+        points = []
+        for number in range(1, 1 + min(map(len, by_seed.values()), default=0), every):
+            trials = [records[:number] for records in by_seed.values()]
+            gradients = [math.fsum(t.gradient_computations for t in of_seed) for of_seed in trials]
+            volumes = [
+                hypervolume(
+                    [
+                        problem.summary.point(t.measures)
+                        for t in of_seed
+                        if problem.summary.may_be_on_front(t)
+                    ],
+                    worst,
+                    (first.maximise, second.maximise),
+                )
+                for of_seed in trials
+            ]
+            points.append((fmean(gradients), fmean(volumes)))
+        if points:
+            found.append(VolumeCurve(method, tuple(points)))
+    return found
 
 
 def _box(problem: Problem) -> float:

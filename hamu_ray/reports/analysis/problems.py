@@ -9,16 +9,13 @@ from functools import cached_property
 from string import ascii_uppercase
 from typing import Any
 
-from hamu_ray.config.search import Objective
+from hamu_ray.config.search import MetricBounds, Objective
 from hamu_ray.config.sources.key_paths import SEEDS
 from hamu_ray.reports.analysis.identity import problem_key, recipe, titles_of
 from hamu_ray.results.front import Interval, mean_interval
 from hamu_ray.results.summary import SweepSummary, mean_measures, method_of, settings_of, summarise, units
-from hamu_ray.results.sweep_result import SweepResult
-from hamu_ray.results.trial import Status, TrialRecord
-
-BOOKKEEPING = frozenset({"name", "seed", "workers", "storage", "tracking", "checkpoint"})
-"""Config sections that do not distinguish configurations."""
+from hamu_ray.results.sweep_result import SweepResult, shared_constraints
+from hamu_ray.results.trial import BOOKKEEPING, Status, TrialRecord
 
 
 @dataclass(frozen=True)
@@ -85,6 +82,8 @@ class Problem:
     groups: tuple[SeedGroup, ...]
     original: Mapping[str, float]
     reference: Mapping[str, float]
+    constraints: Mapping[str, MetricBounds]
+    """The constraints of the search that all of its sweeps share."""
 
     @cached_property
     def summary(self) -> SweepSummary:
@@ -138,7 +137,7 @@ class Problem:
         return self._summarise([m.record for m in trials])
 
     def _summarise(self, records: Sequence[TrialRecord]) -> SweepSummary:
-        return summarise(records, self.objectives, self.original, self.reference)
+        return summarise(records, self.objectives, self.original, self.reference, self.constraints)
 
     @cached_property
     def _named(self) -> dict[str, SeedGroup]:
@@ -188,6 +187,7 @@ def _problem(title: str, trials: Sequence[ReportTrial], alone: bool) -> Problem:
         groups=tuple(_groups(trials, objectives)),
         original=original,
         reference=reference,
+        constraints=shared_constraints([trial.sweep for trial in trials]),
     )
 
 

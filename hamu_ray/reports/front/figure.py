@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from hamu_ray.reports.front.palette import LIGHT
 from hamu_ray.reports.front.scene import (
+    FAINT,
     GUARANTEED_FRONT,
     NOT_GUARANTEED,
     FrontPlot,
@@ -80,6 +81,8 @@ def hover_text(plot: FrontPlot, one: PlottedTrial) -> str:
         lines.append(_ended(trial))
     if one.hollow:
         lines.append(f"{NOT_GUARANTEED}: {counted(trial.steps_outside_guarantee or 0, 'step')} outside")
+    if one.missed:
+        lines.append(f"does not meet {escape(' and '.join(one.missed))}")
     return "<br>".join(lines)
 
 
@@ -115,7 +118,7 @@ def _method_points(plot: FrontPlot, one: Series) -> Figure:
         "symbol": symbols if any(plotted.hollow for plotted in kept) else one.style.marker,
         "color": one.style.css,
         "size": [13 if plotted.on_front else 8 for plotted in kept],
-        "opacity": [1.0 if plotted.on_front else 0.55 for plotted in kept],
+        "opacity": [1.0 if one.on_front else FAINT if one.missed else 0.55 for one in kept],
         "line": {"color": INK, "width": [_edge(plotted) for plotted in kept]},
     }
     texts = [hover_text(plot, plotted) for plotted in kept]

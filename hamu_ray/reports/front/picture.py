@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from hamu_ray.reports.front.palette import LIGHT
-from hamu_ray.reports.front.scene import GUARANTEED_FRONT, NOT_GUARANTEED, FrontPlot, compose, inside
+from hamu_ray.reports.front.scene import FAINT, GUARANTEED_FRONT, NOT_GUARANTEED, FrontPlot, compose, inside
 from hamu_ray.results.summary import SweepSummary
 from hamu_ray.results.wording import DEFINITIONS
 
@@ -70,6 +70,8 @@ def _draw_points(axes: Axes, scene: FrontPlot) -> None:
         axes.scatter([], [], s=60, linewidths=0.6, label=one.method, **style)
         for plotted in one.trials:
             size: dict[str, Any] = {"s": 42, "linewidths": 0.3, "alpha": 0.6, "zorder": 3}
+            if plotted.missed:
+                size["alpha"] = FAINT
             if plotted.on_front:
                 size = {"s": 90, "linewidths": 1.1, "zorder": 5}
             face = {"color": "white", "edgecolors": one.style.colour} if plotted.hollow else {}

@@ -16,6 +16,9 @@ CLOSE_UP_BELOW = 0.4
 MARGIN = 0.12
 LEAST_SPAN = 0.02
 
+FAINT = 0.2
+"""Opacity of trials that do not meet the search's constraints."""
+
 NOT_GUARANTEED = "not guaranteed"
 GUARANTEED_FRONT = "front without them"
 NOT_GUARANTEED_NOTE = "Hollow: not guaranteed, some steps were outside the method's guarantee."
@@ -42,6 +45,8 @@ class PlottedTrial:
     trial: TrialRecord
     point: Point
     on_front: bool
+    missed: tuple[str, ...] = ()
+    """The search's constraints that it does not meet."""
     means: SeedMeans | None = None
 
     @property
@@ -143,9 +148,15 @@ def compose(
         anchors=anchors,
         notes=(
             *_notes(names, limits, others, anchors),
+            *([infeasible_note(summary)] if any(one.missed for one in drawn) else []),
             *([NOT_GUARANTEED_NOTE] if any(one.hollow for one in drawn) else []),
         ),
     )
+
+
+def infeasible_note(summary: SweepSummary) -> str:
+    """Return how many trials are off the front because they do not meet the search's constraints."""
+    return f"Faint: {counted(summary.outside_constraints, 'trial')} that did not meet {summary.bounds}."
 
 
 def _plotted(summary: SweepSummary, means: Mapping[str, SeedMeans]) -> dict[str, list[PlottedTrial]]:
@@ -155,7 +166,8 @@ def _plotted(summary: SweepSummary, means: Mapping[str, SeedMeans]) -> dict[str,
     for trial in summary.trials:
         point = summary.point(trial.measures)
         if trial.status is Status.FINISHED and _finite(point):
-            one = PlottedTrial(trial, point, trial.trial_id in front, means.get(trial.trial_id))
+            missed = tuple(summary.missed(trial))
+            one = PlottedTrial(trial, point, trial.trial_id in front, missed, means.get(trial.trial_id))
             found.setdefault(method_of(trial), []).append(one)
     return found
 
@@ -167,7 +179,7 @@ def _guaranteed_stairs(
     if not any(one.trial.guaranteed for one in trials) or not any(o.hollow and o.on_front for o in trials):
         return ()
     directions = summary.objectives[0].maximise, summary.objectives[1].maximise
-    points = [one.point for one in trials if not one.hollow]
+    points = [one.point for one in trials if not one.hollow and not one.missed]
     front = [p for p, marked in zip(points, non_dominated(points, directions), strict=True) if marked]
     return stairs_of(front, summary.objectives, limits)
 
@@ -183,7 +195,7 @@ def _series(
     for method, style in styles_of(methods or sorted({method_of(t) for t in summary.trials})).items():
         trials = plotted.get(method)
         if trials:
-            points = [one.point for one in trials]
+            points = [one.point for one in trials if not one.missed]
             own = [p for p, marked in zip(points, non_dominated(points, directions), strict=True) if marked]
             several = len(own) > 1 and len(plotted) > 1
             stairs = stairs_of(own, summary.objectives, limits) if several else ()
@@ -246,6 +258,8 @@ def inside(point: Point, limits: Limits) -> bool:
 
 
 def _title(summary: SweepSummary) -> str:
+    if summary.outside_constraints and not summary.front:
+        return f"No finished trial meets {summary.bounds}: the Pareto front is empty"
     if not summary.front:
         return "No trial finished: the Pareto front is empty"
     corner = ", ".join(f"{value:.4g}" for value in summary.best_corner)

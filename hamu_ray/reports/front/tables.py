@@ -17,6 +17,8 @@ REASON_LENGTH = 160
 def write_csv(path: Path | str, summary: SweepSummary, trials: Sequence[TrialRecord]) -> Path:
     """Write one row per trial (`summary.front` or `summary.trials`) with its hyperparameters and metrics.
 
+    With constraints, `misses` names those that a finished trial does not meet.
+
     Numbers have full precision; a cell is empty if a trial lacks the hyperparameter or metric. The file is replaced
     atomically.
     """
@@ -34,7 +36,8 @@ def write_csv(path: Path | str, summary: SweepSummary, trials: Sequence[TrialRec
         "reason",
         "model_path",
     ]
-    header = ["trial_id", "method", "status", "place", *metrics, *parameters, *others, *after]
+    constrained = ["misses"] * bool(summary.constraints)
+    header = ["trial_id", "method", "status", "place", *constrained, *metrics, *parameters, *others, *after]
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     with unfinished.open("w", newline="", encoding="utf-8") as file:
@@ -44,6 +47,7 @@ def write_csv(path: Path | str, summary: SweepSummary, trials: Sequence[TrialRec
             row: dict[str, Any] = {key: getattr(trial, key) for key in after}
             row |= {key: value for key, value in trial.measures.items() if key not in after}
             row |= {**settings_of(trial), "trial_id": trial.trial_id, "method": method_of(trial)}
+            row |= {key: " and ".join(summary.missed(trial)) for key in constrained}
             writer.writerow(row | {"status": trial.status.value, "place": summary.place(trial)})
     unfinished.replace(path)
     return path

@@ -30,6 +30,8 @@ def headline(problem: Problem) -> str:
         running = sum(m.record.running for m in problem.trials)
         if running:
             return f"No result yet: {counted(running, 'trial')} still running"
+        if problem.summary.outside_constraints:
+            return f"No finished trial meets {problem.summary.bounds}: there is no front"
         return "No trial finished: there is no front"
     first, second = (
         f"{words(o.metric)} {number(interval.mean)}"
@@ -51,6 +53,8 @@ def lede(problem: Problem, volumes: list[MethodVolume]) -> str:
         return " ".join([*gate, f"{counted(len(problem.trials), 'trial')}: {counts}."])
     points = "the only point" if len(problem.front) == 1 else f"the knee of {len(problem.front)} points"
     sentences = [*gate, f"It is {points} on the front of {counted(len(problem.trials), 'trial')}."]
+    if summary.constraints:
+        sentences.append(f"{summary.outside_constraints} of the finished do not meet {summary.bounds}.")
     gap = knee.record.measures.get("avg_gap", math.nan)
     if math.isfinite(gap):
         other = "what stands for the reference" if stands_in else "a model trained without the forget set"
@@ -90,7 +94,11 @@ def next_steps(problem: Problem) -> Iterator[Advice]:
         yield Advice(
             f"{counted(len(failed), 'trial')} failed; the most common reason ({times} times): {reason}"
         )
-    if knee is None and not failed and not any(m.record.running for m in problem.trials):
+    if knee is None and problem.summary.outside_constraints:
+        yield Advice(
+            f"No finished trial meets {problem.summary.bounds}. Try more samples, or relax the bound."
+        )
+    elif knee is None and not failed and not any(m.record.running for m in problem.trials):
         yield Advice(
             "Every trial ended early. Lower optimizer.learning_rate or take fewer steps so that the model keeps its "
             "performance, and check the reasons below."

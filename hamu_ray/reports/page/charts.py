@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from hamu_ray.config.space import METHOD_NAME
-from hamu_ray.reports.analysis.comparison import MethodVolume
+from hamu_ray.reports.analysis.comparison import MethodVolume, VolumeCurve
 from hamu_ray.reports.analysis.importance import Importance
 from hamu_ray.reports.analysis.problems import Problem
 from hamu_ray.reports.front.palette import MethodStyle
 from hamu_ray.reports.front.scene import FrontPlot, SeedMeans, compose
-from hamu_ray.reports.front.traces import INK, PAPER, Figure, axis, figure, markers
+from hamu_ray.reports.front.traces import INK, PAPER, Figure, axis, figure, line, markers
 from hamu_ray.results.wording import last_word, number, words
 
 
@@ -58,6 +58,18 @@ def volume_chart(found: Sequence[MethodVolume], methods: Mapping[str, MethodStyl
         "yaxis": {"type": "category", "automargin": True, "ticks": "", **rows},
     }
     return figure(data, 90 + 34 * len(found), hovermode="closest", **axes)
+
+
+def anytime_chart(curves: Sequence[VolumeCurve], methods: Mapping[str, MethodStyle]) -> Figure:
+    """Plot the hypervolume of each method's front by the gradients computed so far."""
+    data = []
+    for curve in curves:
+        style, corners = methods[curve.method], [(0.0, 0.0), *curve.points]
+        steps = line(corners, style.css, 2, curve.method, style.dash)
+        steps["line"]["shape"] = "hv"
+        data.append(steps)
+    axes = {"xaxis": axis("gradients computed"), "yaxis": axis("hypervolume", rangemode="tozero")}
+    return figure(data, 340, showlegend=True, **axes)
 
 
 def importance_chart(importance: Importance) -> Figure:

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from hamu_ray.reports.analysis.comparison import MethodVolume, comparisons, volumes
+from hamu_ray.reports.analysis.comparison import MethodVolume, comparisons, volume_curves, volumes
 from hamu_ray.reports.analysis.details import Details, fetch
 from hamu_ray.reports.analysis.importance import importances
 from hamu_ray.reports.analysis.problems import Problem, letters, problems_of
@@ -22,7 +22,7 @@ from hamu_ray.reports.front.traces import Figure
 from hamu_ray.reports.page import advice, rows
 from hamu_ray.reports.page.audits import audit_table
 from hamu_ray.reports.page.before_after import views_of
-from hamu_ray.reports.page.charts import front_of, importance_chart, volume_chart
+from hamu_ray.reports.page.charts import anytime_chart, front_of, importance_chart, volume_chart
 from hamu_ray.reports.page.step_charts import hardness_charts, heat_maps, learning_charts
 from hamu_ray.reports.page.variances import TRAINING_COSTS, variance_rows
 from hamu_ray.results import wording
@@ -86,6 +86,7 @@ def _volume_view(
     return {
         "volumes": found,
         "volume_chart": charts.add(volume_chart(found, methods)) if found else None,
+        "anytime": charts.add(anytime_chart(curves, methods)) if (curves := volume_curves(problem)) else None,
         "volume_seeds": sorted({seed for volume in found for seed in volume.by_seed}),
         "comparisons": pairs,
         "wilcoxon": any(math.isfinite(pair.wilcoxon) for pair in pairs),

@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import fmean
@@ -205,6 +205,15 @@ class TrialRow:
     run_id: str
 
 
+def _ends(problem: Problem, trial: ReportTrial) -> Iterator[str]:
+    """Yield how a trial ended, and what it did not keep."""
+    yield trial.ended
+    if trial.record.guaranteed is False:
+        yield "not guaranteed"
+    if missed := problem.summary.missed(trial.record):
+        yield f"without {' and '.join(missed)}"
+
+
 def trial_rows(problem: Problem) -> list[TrialRow]:
     """Return a row for every trial, regardless of its status."""
     return [
@@ -212,7 +221,7 @@ def trial_rows(problem: Problem) -> list[TrialRow]:
             trial=m.record.trial_id,
             method=method_of(m.record),
             seeds=m.seeds,
-            ended=m.ended + ", not guaranteed" * (m.record.guaranteed is False),
+            ended=", ".join(_ends(problem, m)),
             finished=m.record.status is Status.FINISHED,
             objectives=[Cell(number(value), value) for value in problem.summary.point(m.record.measures)],
             settings=settings(settings_of(m.record, without_seeds=True)),
@@ -267,7 +276,7 @@ def sweep_rows(sweeps: Sequence[SweepResult], letters: Mapping[tuple[str, str], 
     rows = []
     for sweep in sweeps:
         over = sum(not trial.running for trial in sweep.trials)
-        state = "running, or interrupted" if sweep.running else "ended"
+        state = "running, or interrupted" if sweep.running else f"ended: {sweep.reason}".removesuffix(": ")
         began = math.isfinite(sweep.began)
         rows.append(
             SweepRow(

@@ -6,7 +6,8 @@ from itertools import chain
 from pathlib import Path
 
 from hamu_ray.config.sources.files import ConfigError, load_sweep
-from hamu_ray.config.sweep import SweepConfig, trials_of
+from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.config.trials import trials_of
 from hamu_ray.results.diagnosis.problem import Problem, set_aside
 from hamu_ray.results.diagnosis.sweep_files import driver_problems, started_with, store_problems
 from hamu_ray.results.diagnosis.trial_files import has_ended, model_problems, trial_problems

@@ -2,14 +2,22 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hamu_ray.reports.analysis.comparison import Comparison, MethodVolume, comparisons, holm, volumes
-from hamu_ray.reports.analysis.problems import problems_of
+from hamu_ray.reports.analysis.comparison import (
+    Comparison,
+    MethodVolume,
+    comparisons,
+    holm,
+    volume_curves,
+    volumes,
+)
+from hamu_ray.reports.analysis.problems import Problem, problems_of
 from hamu_ray.results.front import Interval, hypervolume
 from hamu_ray.results.summary import method_of
 from hamu_ray.results.sweep_result import SweepResult
@@ -87,3 +95,28 @@ def test_volumes_are_of_each_seeds_own_trials(study: SweepResult) -> None:
                 if (method_of(m.record), m.seed, m.ended) == (one.method, seed, "finished")
             ]
             assert value == pytest.approx(hypervolume(points))
+
+
+def test_a_curve_is_the_volume_after_each_trial_of_the_seeds(study: SweepResult) -> None:
+    problem = with_gradients(study)
+    curves = volume_curves(problem)
+    assert [one.method for one in curves] == [m for m in problem.methods if m != "ft"], "ft's are unknown"
+    for one in curves:
+        trials = [m for m in problem.trials if method_of(m.record) == one.method]
+        seeds = {m.seeds: [t for t in trials if t.seeds == m.seeds] for m in trials}
+        shortest = min(map(len, seeds.values()))
+        assert len(one.points) == shortest
+        for number, (gradients, area) in enumerate(one.points, start=1):
+            assert gradients == 10 * number
+            expected = [problem.of_trials(of_seed[:number]).hypervolume for of_seed in seeds.values()]
+            assert area == pytest.approx(np.mean(expected))
+
+
+def with_gradients(study: SweepResult) -> Problem:
+    """The study's problem, in which every trial but those of ft computed ten gradients."""
+    trials = tuple(
+        replace(trial, gradient_computations=math.nan if method_of(trial) == "ft" else 10.0)
+        for trial in study.trials
+    )
+    (problem,) = problems_of([replace(study, trials=trials)])
+    return problem

@@ -1,12 +1,24 @@
 import itertools
 import math
 
+from hamu_ray.config.search import MetricBounds
 from hamu_ray.reports.front.scene import SeedMeans, compose, inside
 from hamu_ray.results.front import Interval
 from hamu_ray.results.summary import summarise
 from hamu_ray.results.trial import Status
 from tests.made_records import METHODS, record, sweep
 from tests.reports.front.summaries import COLLAPSED, SUMMARIES
+
+
+def test_points_that_miss_a_constraint_are_faint_and_bound_no_front() -> None:
+    trials = [record("a", 0.2, 0.9), record("b", 0.8, 0.5), record("c", 0.1, 0.95, "npo")]
+    scene = compose(summarise(trials, constraints={"retain_utility": MetricBounds(min=0.8)}))
+    drawn = {
+        one.trial.trial_id: (one.missed, one.on_front) for series in scene.series for one in series.trials
+    }
+    assert drawn == {"a": ((), True), "b": (("retain_utility >= 0.8",), False), "c": ((), True)}
+    assert all(series.stairs == () for series in scene.series), "the others have one point each"
+    assert "Faint: 1 trial that did not meet retain_utility >= 0.8." in scene.notes
 
 
 def test_the_front_is_a_staircase():

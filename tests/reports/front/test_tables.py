@@ -3,6 +3,7 @@ import math
 
 import pytest
 
+from hamu_ray.config.search import MetricBounds
 from hamu_ray.reports.front.tables import describe, write_csv
 from hamu_ray.results.summary import summarise
 from hamu_ray.results.trial import Status
@@ -42,6 +43,21 @@ class TestCsv:
         assert [row["place"] for row in written] == ["front", "front", "knee", "", "", "", ""]
         assert written[5]["reason"] == "boom | bang\nmore"
         assert math.isnan(float(written[6]["forget_quality"]))
+
+    def test_what_a_trial_misses(self, tmp_path):
+        trials = [
+            record("a", 0.9, 0.5),
+            record("b", 0.5, 0.9),
+            record("c", 0.1, 0.1, status=Status.COLLAPSED),
+        ]
+        summary = summarise(trials, constraints={"retain_utility": MetricBounds(min=0.8)})
+        written = rows(write_csv(tmp_path / "trials.csv", summary, summary.trials))
+        assert [(row["place"], row["misses"]) for row in written] == [
+            ("", "retain_utility >= 0.8"),
+            ("knee", ""),
+            ("", ""),
+        ]
+        assert "1 of the finished do not meet retain_utility >= 0.8" in describe(summary)
 
     def test_full_precision(self, tmp_path):
         summary = summarise([record("a", 1 / 3, 0.1 + 0.2)])

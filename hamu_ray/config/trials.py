@@ -1,0 +1,58 @@
+"""The trials of a sweep: how many samples each cell of the grids has, and the numbers of the trials."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from hamu_ray.config.search import Budget
+from hamu_ray.config.sources.keys import keys_of_domain
+from hamu_ray.config.space import METHOD_NAME, Scalar
+from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.methods import METHODS
+
+
+def samples_of(config: SweepConfig, cells: Sequence[Mapping[str, Scalar]]) -> list[int]:
+    """Return the number of samples of each cell: the same, or what the method's share of the budget pays for.
+
+    Raises:
+        ValueError: It is unknown what a trial computes, or the budget pays for no trial in each cell of a method.
+            The message begins with the key.
+    """
+    budget = config.search.budget
+    if budget is None:
+        return [config.search.samples] * len(cells)
+    varied = [key for path in config.space for key in keys_of_domain(path) if key.startswith("duration.")]
+    sampled = any(domain.grid is None for domain in config.space.get(METHOD_NAME, ()))
+    if config.duration.steps is None or varied or sampled:
+        raise ValueError(
+            "search.budget: needs duration.steps, the same in all trials, and methods that are fixed or in a grid"
+        )
+    methods = [str(cell.get(METHOD_NAME, config.method.name)) for cell in cells]
+    counts = Counter(methods)
+    return [_paid(budget, name, counts[name], config.duration.steps) for name in methods]
+
+
+def _paid(budget: Budget, method: str, cells: int, steps: int) -> int:
+    """Return the number of samples of a method in each of its cells."""
+    known = METHODS[method]
+    cost = steps * ((known.retain is not None) + (known.forget is not None))
+    samples = budget.gradients // max(1, cost * cells)
+    if not samples:
+        raise ValueError(
+            f"search.budget.gradients: {budget.gradients:,} do not pay for a trial of {method} in each of its "
+            f"{cells} cells: {cells} x {cost:,}"
+        )
+    return samples
+
+
+def positions(samples: Sequence[int]) -> list[tuple[int, int]]:
+    """Return sample and cell of each trial by its number, from the number of samples of each cell.
+
+    All cells have their first sample before one has its second.
+    """
+    rounds = range(max(samples, default=0))
+    return [(sample, cell) for sample in rounds for cell, most in enumerate(samples) if sample < most]
+
+
+def trials_of(config: SweepConfig) -> int:
+    """Return the number of trials: the samples of all grid cells."""
+    return sum(samples_of(config, list(config.cells())))

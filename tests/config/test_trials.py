@@ -1,0 +1,64 @@
+"""The trials of a sweep: samples of cells, also by a budget of gradients."""
+
+import pytest
+
+from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.config.trials import positions, samples_of, trials_of
+
+SPACE = {
+    "method.name": {"grid": ["hamu-q", "ft"]},
+    "forget.rho": {"grid": [0.0, 0.5]},
+    "optimizer.learning_rate": {"loguniform": [1e-3, 0.1]},
+}
+
+
+def sweep_of(gradients: int = 400, space: dict | None = None, **sections: object) -> SweepConfig:
+    document = {"space": {**SPACE, **(space or {})}, "search": {"budget": {"gradients": gradients}}}
+    return SweepConfig.model_validate({"duration": {"steps": 10}, **document, **sections})
+
+
+def test_methods_get_equal_gradients() -> None:
+    """A step of `hamu-q` computes two, one of `ft` one; a method's cells share its budget."""
+    config = sweep_of()
+    cells = list(config.cells())
+    samples = dict(
+        zip([(c["method.name"], c["forget.rho"]) for c in cells], samples_of(config, cells), strict=True)
+    )
+    assert samples == {("hamu-q", 0.0): 10, ("hamu-q", 0.5): 10, ("ft", 0.0): 20, ("ft", 0.5): 20}
+    assert trials_of(config) == 60
+
+
+def test_a_grid_over_its_own_key_does_not_give_a_method_more() -> None:
+    config = sweep_of(space={"method.constraint_fraction": {"grid": [0.2, 0.4, 0.6, 0.8]}})
+    cells = list(config.cells())
+    found = [
+        n for n, cell in zip(samples_of(config, cells), cells, strict=True) if cell["method.name"] == "hamu-q"
+    ]
+    assert found == [2] * 8
+
+
+def test_the_numbers_of_trials() -> None:
+    assert positions([2, 2, 2]) == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+    assert positions([1, 3]) == [(0, 0), (0, 1), (1, 1), (2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (sweep_of(39), "39 do not pay for a trial of hamu-q in each of its 2 cells: 2 x 20"),
+        (sweep_of(duration={"epochs": 1}), "search.budget: needs duration.steps, the same in all trials"),
+        (sweep_of(space={"duration.steps": {"int": [5, 10]}}), "search.budget: needs duration.steps"),
+        (
+            sweep_of(space={"method.name": {"choice": ["hamu-q", "ft"]}}),
+            "methods that are fixed or in a grid",
+        ),
+    ],
+)
+def test_budgets_that_buy_nothing_known(config: SweepConfig, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        trials_of(config)
+
+
+def test_samples_or_a_budget() -> None:
+    with pytest.raises(ValueError, match="give samples or budget, not both"):
+        sweep_of(search={"samples": 4, "budget": {"gradients": 400}})
