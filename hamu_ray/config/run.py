@@ -259,7 +259,8 @@ class RunConfig(Section):
             raise ValueError("workers.shards: only language models can be sharded; set it to 1")
         if self.support.kind != "all" or self.method.hyperparameters.saliency is not None:
             raise ValueError(
-                "workers.shards: support and saliency cannot select weights of a model in shards; set it to 1"
+                "workers.shards: the weights that may change (support, saliency) cannot be selected in shards; "
+                "set it to 1"
             )
 
     def _check_target(self) -> None:

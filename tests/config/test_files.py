@@ -120,7 +120,7 @@ from hamu_ray.config.sources.files import ConfigError, load_run, load_sweep
             "workers.forget_workers: must be a multiple of shards (2), found 3; use 4, or set shards to 1",
         ),
         (
-            "data: {name: texts, path: x}\nforget: {kind: random}\nmodel: {name: small-llama}\n"
+            "data: {name: text, path: x}\nforget: {kind: random}\nmodel: {name: small-llama}\n"
             "support: {kind: saliency}\nworkers: {count: 2, shards: 2}",
             "workers.shards: the weights that may change (support, saliency) cannot be selected in shards; set it to 1",
         ),
