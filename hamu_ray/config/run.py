@@ -14,6 +14,7 @@ from hamu_ray.config.schema import Section
 from hamu_ray.config.support import SupportConfig
 from hamu_ray.config.vision import DigitsData, ForgetClass
 from hamu_ray.config.workers import WorkersConfig
+from hamu_ray.methods import forget_objective, get_method
 
 MODEL_FILE = "model.safetensors"
 """File name of a model's weights, for runs and for checkpoints in the Hugging Face format."""
@@ -258,9 +259,14 @@ class RunConfig(Section):
         if self.data.task != "language":
             raise ValueError("workers.shards: only language models can be sharded; set it to 1")
         if self.support.kind != "all" or self.method.hyperparameters.saliency is not None:
+            raise ValueError("workers.shards: support and saliency cannot be selected in shards; set it to 1")
+        chosen = self.method.forget_objective
+        forget = (
+            forget_objective(chosen, **dict(self.method)) if chosen else get_method(self.method.name).forget
+        )
+        if forget is not None and "random" in forget.needs:
             raise ValueError(
-                "workers.shards: the weights that may change (support, saliency) cannot be selected in shards; "
-                "set it to 1"
+                f"workers.shards: {forget.name} needs an untrained model as a whole; set it to 1"
             )
 
     def _check_target(self) -> None:

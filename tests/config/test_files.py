@@ -120,9 +120,12 @@ from hamu_ray.config.sources.files import ConfigError, load_run, load_sweep
             "workers.forget_workers: must be a multiple of shards (2), found 3; use 4, or set shards to 1",
         ),
         (
-            "data: {name: text, path: x}\nforget: {kind: random}\nmodel: {name: small-llama}\n"
-            "support: {kind: saliency}\nworkers: {count: 2, shards: 2}",
-            "workers.shards: the weights that may change (support, saliency) cannot be selected in shards; set it to 1",
+            "data: {name: tofu}\nsupport: {kind: saliency}\nworkers: {count: 2, shards: 2}",
+            "workers.shards: support and saliency cannot be selected in shards; set it to 1",
+        ),
+        (
+            "data: {name: tofu}\nmethod: {name: gdiff, forget_objective: bad_teacher}\nworkers: {count: 2, shards: 2}",
+            "workers.shards: bad_teacher needs an untrained model as a whole; set it to 1",
         ),
         (
             "workers: {count: 2, shards: 2, gpus: 0.5}",
