@@ -163,7 +163,7 @@ def test_satimp_does_not_cancel_in_float32(beta2):
     single = objective.loss(replace(given, logits=given.logits.float()))
     assert single.dtype == torch.float32
     torch.testing.assert_close(single.double(), objective.loss(given), rtol=1e-3, atol=0)
-    with pytest.raises(ValueError, match="beta2 must be .* at most 10"):
+    with pytest.raises(ValueError, match=r"beta2 must be .* at most 10"):
         forget_objective("satimp", beta2=40.0)
 
 
