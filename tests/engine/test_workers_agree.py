@@ -20,7 +20,7 @@ from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.step import PairedStep
 from hamu_ray.engine.unlearn import support_masks
 from hamu_ray.pairing.flat import FlatParameters
-from hamu_ray.pairing.group import Group, Traffic
+from hamu_ray.pairing.group import Alone, Group, Traffic
 
 Bases = tuple[StoredModel, StoredModel]
 
@@ -59,6 +59,10 @@ class Thread:
 
     def agree(self, value: int) -> int:
         return int(self.all_gather(torch.tensor(value))[0])
+
+    def split(self, shards: int) -> tuple[Group, Group]:
+        assert shards == 1
+        return self, Alone()
 
 
 def group_of(size: int) -> list[Group]:
