@@ -22,6 +22,13 @@ class SupportConfig(Section):
     """Of `layers`: names of parameters or of modules around them, with the wildcards `*`, `?` and `[...]`."""
 
     @model_validator(mode="after")
+    def _has_a_kind(self) -> "SupportConfig":
+        for key, kind in (("fraction", "saliency"), ("names", "layers")):
+            if key in self.model_fields_set and "kind" not in self.model_fields_set:
+                raise ValueError(f"{key}: has no effect without a kind; set support.kind to {kind}")
+        return self
+
+    @model_validator(mode="after")
     def _layers_have_names(self) -> "SupportConfig":
         if self.kind == "layers" and not self.names:
             raise ValueError("names: layers needs names of parameters or modules; set support.names")

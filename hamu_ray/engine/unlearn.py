@@ -1,5 +1,6 @@
 """One unlearning run, from its configuration to its result on disk, in one process of a group."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
@@ -103,17 +104,19 @@ def unlearn(
 def support_masks(run: RunConfig, task: Task, model: nn.Module) -> Masks | None:
     """Return which weights may change, by the section `support` and the method; None: all.
 
-    The model's weights are still the original's. Every worker computes the same masks: saliency is that of the whole
-    forget set, in eval mode. Raises `ValueError`, in one line, for names of layers that the model does not have.
+    A method's own fraction is of the weights that the section selects. The model's weights are still the original's.
+    Every worker computes the same masks: saliency is that of the whole forget set, in eval mode. Raises `ValueError`,
+    in one line, for names of layers that the model does not have.
     """
     support, masks = run.support, None
     if support.kind == "layers":
         masks = named_masks(model, support.names)
-    fraction = support.fraction if support.kind == "saliency" else run.method.hyperparameters.saliency
-    if fraction is None:
+    given = support.fraction if support.kind == "saliency" else None
+    fractions = [each for each in (given, run.method.hyperparameters.saliency) if each is not None]
+    if not fractions:
         return masks
     with eval_mode(model):
-        return salient_masks(model, forget_losses(run, task, model), fraction, masks)
+        return salient_masks(model, forget_losses(run, task, model), math.prod(fractions), masks)
 
 
 def forget_losses(run: RunConfig, task: Task, model: nn.Module) -> Iterator[Tensor]:

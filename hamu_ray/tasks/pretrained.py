@@ -156,8 +156,10 @@ def untrained(model: Any, seed: int) -> nn.Module:
 
 
 def _initialise(name: str, module: Any) -> None:
-    if hasattr(module, "reset_parameters"):
-        module.reset_parameters()
+    # torch's attention and transformers have it under a name of their own.
+    reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+    if reset is not None:
+        reset()
     elif own := [key for key, _ in module.named_parameters(recurse=False)]:
         place = f"{name}.{own[0]}" if name else own[0]
         raise ValueError(

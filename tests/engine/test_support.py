@@ -133,6 +133,18 @@ def test_salun_is_random_labels_on_the_salient_weights(
     assert sum(inside.values()) == round(0.5 * sum(masks[n].numel() for n in ("head.weight", "head.bias")))
 
 
+def test_salun_takes_its_fraction_of_the_salient_weights(resident: Resident, bases: Bases) -> None:
+    """Neither of the two fractions is without effect."""
+    run = cheap_run(method={"name": "salun", "saliency": 0.25}, support={"kind": "saliency", "fraction": 0.4})
+    masks = support_masks(run, resident.task(run), original(resident, bases, run))
+    assert masks is not None
+    inside, size = (
+        sum(int(count) for count in counts)
+        for counts in zip(*((m.sum(), m.numel()) for m in masks.values()), strict=True)
+    )
+    assert inside == round(0.1 * size)
+
+
 @pytest.mark.parametrize("values", [[3.0, 1.0, 2.0, 2.0, 0.0], [0.0] * 5, [1.0, 1.0, 1.0, 0.0, 2.0]])
 def test_the_largest_are_as_many_as_asked_for(values: list[float]) -> None:
     given = torch.tensor(values)
@@ -156,6 +168,8 @@ def test_parameters_without_a_gradient_are_not_salient() -> None:
     ("support", "message"),
     [
         ({"kind": "layers"}, "support.names: layers needs names of parameters or modules"),
+        ({"names": ["head"]}, "support.names: has no effect without a kind; set support.kind to layers"),
+        ({"fraction": 0.1}, "support.fraction: has no effect without a kind; set support.kind to saliency"),
         ({"kind": "salient"}, "support.kind: expected all, saliency or layers, found 'salient'"),
         ({"kind": "saliency", "fraction": 0.0}, "support.fraction: expected a number above 0"),
     ],

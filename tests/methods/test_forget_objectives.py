@@ -156,6 +156,23 @@ def test_satimp_is_the_integral_of_its_weight(beta1, beta2):
         assert value == pytest.approx(expected, rel=1e-9, abs=0 if beta2 == int(beta2) else 1e-3)
 
 
+@pytest.mark.parametrize("beta2", [2.0, 5.0, 10.0])
+def test_satimp_does_not_cancel_in_float32(beta2):
+    given = predictions_of([6], seed=1)
+    objective = forget_objective("satimp", beta2=beta2)
+    single = objective.loss(replace(given, logits=given.logits.float()))
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), objective.loss(given), rtol=1e-3, atol=0)
+    with pytest.raises(ValueError, match=r"beta2 must be .* at most 10"):
+        forget_objective("satimp", beta2=40.0)
+
+
+def test_a_target_class_that_does_not_exist_is_one_line():
+    given = predictions_of([2])
+    with pytest.raises(ValueError, match=r"method\.target_class: there is no class 4, only 0 to 3; give one"):
+        forget_objective("jensun", target_class=4).loss(given)
+
+
 def test_jensun_is_the_divergence_of_scipy():
     given = predictions_of([5], seed=2)
     p = given.logits.softmax(-1).numpy()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _WGA_PAPER = "Wang et al. 2025, arXiv 2502.19301"
 _SATIMP_PAPER = "Yang et al. 2025, arXiv 2505.11953"
 _TERMS = 64
-"""Terms of the binomial series of SatImp's value, which is exact where beta2 is a whole number below."""
+"""Terms of the binomial series of SatImp's value, which ends where beta2 is a whole number."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class _SatImp:
 
     def __call__(self, predictions: Predictions) -> Tensor:
         log_p = predictions.label_log_probabilities
-        fixed = log_p.detach()
+        fixed = log_p.detach().double()  # the series' terms have both signs
         weight = torch.exp(self.beta1 * fixed) * (-torch.expm1(fixed)).pow(self.beta2)
         value = torch.zeros_like(fixed)
         coefficient = 1.0  # (-1)^k times the binomial coefficient of beta2 and k
@@ -50,7 +50,7 @@ class _SatImp:
             coefficient *= (k - self.beta2) / (k + 1)
             if math.isclose(coefficient, 0.0, abs_tol=1e-300):
                 break
-        return value - weight * (log_p - fixed)
+        return value.to(log_p.dtype) - weight.to(log_p.dtype) * (log_p - log_p.detach())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +83,7 @@ class SatImpHyperparameters(Hyperparameters):
         source=f"{_SATIMP_PAPER}; default: open-unlearning",
         search={"uniform": (0.1, 2.0)},
         ge=0,
+        le=10,
     )
 
 
@@ -101,7 +102,7 @@ def satimp(hyperparameters: SatImpHyperparameters) -> Objective:
     """Return the gradient of ``-p^beta1 (1 - p)^beta2 log p`` with constant weights, as an objective.
 
     Its value is the incomplete beta integral of ``t^(beta1 - 1) (1 - t)^beta2`` from p to 1, by its binomial series:
-    exact for whole beta2 up to 63. Its gradient is exact always.
+    exact for whole beta2. Its gradient is exact always.
 
     Source: Yang et al., "Exploring Criteria of Loss Reweighting to Enhance LLM Unlearning", ICML 2025, arXiv
     2505.11953: SatImp. The code in open-unlearning takes the same mean over answer tokens.

@@ -45,6 +45,11 @@ class _JensUn:
         found = predictions.log_probabilities
         if self.target_class is None:
             return -_jensen_shannon(found, torch.full_like(found, -math.log(found.shape[-1])))
+        if self.target_class >= found.shape[-1]:
+            raise ValueError(
+                f"method.target_class: there is no class {self.target_class}, only 0 to {found.shape[-1] - 1}; "
+                "give one of them, or null"
+            )
         log_p = found[:, self.target_class]
         p = log_p.exp()
         return -math.log(2) - 0.5 * (p * log_p - (1 + p) * p.log1p())
