@@ -150,3 +150,16 @@ def test_intervals_over_unlearnings_of_one_training_say_so(tmp_path: Path) -> No
     fill(tmp_path, config, name="shared")
     page = render([read_sweep(tmp_path / "sweeps" / "shared")], "shared")
     assert "All trials share the models of training seed 7" in page
+
+
+@pytest.mark.parametrize("training", [None, 7])
+def test_repetitions_of_a_seed_are_not_other_unlearnings(training: int | None, tmp_path: Path) -> None:
+    """A configuration that was drawn twice, or is in two sweeps, says nothing about either component."""
+    config = sweep_config(
+        {"method.name": {"grid": ["gdiff"]}, "seed": {"grid": [41, 42]}}, training={"seed": training}
+    )
+    for name in ("first", "second"):
+        fill(tmp_path, config, name=name)
+    (found,) = problems_of([read_sweep(tmp_path / "sweeps" / name) for name in ("first", "second")])
+    assert [len(group.trials) for group in found.groups] == [4]
+    assert variances(found) == []
