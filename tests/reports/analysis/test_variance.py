@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from hamu_ray.reports.analysis.comparison import volume_curves, volumes
 from hamu_ray.reports.analysis.problems import Problem, problems_of
 from hamu_ray.reports.analysis.variance import Components, components, variances
 from hamu_ray.reports.page.page import render
 from hamu_ray.results.front import Interval, mean_interval
 from hamu_ray.results.reader import read_sweep
+from hamu_ray.results.summary import method_of
 from tests.made_store import fill, made_record, points, sweep_config
 
 
@@ -127,6 +129,23 @@ def test_trainings_are_the_units_of_a_nested_design(problem: Problem) -> None:
             np.mean([m.record.measures[name] for m in group.trials if m.seed == seed]) for seed in group.seeds
         ]
         assert group.intervals[0] == pytest.approx(mean_interval(means))
+
+
+def test_the_volume_of_a_training_is_the_mean_over_its_unlearnings(problem: Problem) -> None:
+    """Not of the best of them, which would grow with their number."""
+    curves = {curve.method: curve.points[-1][1] for curve in volume_curves(problem)}
+    for volume in volumes(problem):
+        for training, found in volume.by_seed.items():
+            of_runs = [
+                problem.of_trials(
+                    m
+                    for m in problem.trials
+                    if method_of(m.record) == volume.method and m.seeds == f"{training}, {seed}"
+                ).hypervolume
+                for seed in (41, 42)
+            ]
+            assert found == pytest.approx(np.mean(of_runs))
+        assert volume.interval.mean == pytest.approx(curves[volume.method]), "the curve ends there"
 
 
 def test_every_method_and_objective_has_its_components(problem: Problem) -> None:
