@@ -70,7 +70,7 @@ class Comparison:
 def volumes(problem: Problem) -> list[MethodVolume]:
     """Return the hypervolume of each method by seed, sorted by mean in descending order.
 
-    That of a training with several unlearning seeds is the mean over them: the front of all would take the best of each.
+    That of a training with several unlearning seeds is the mean over them: the front of all takes the best.
     """
     found = []
     for method in problem.methods:
