@@ -130,7 +130,7 @@ def test_dry_run(tmp_path: Path) -> None:
         0.2,
         0.06,
     )
-    assert not list(tmp_path.glob("runs/sweeps"))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize(

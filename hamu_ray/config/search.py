@@ -139,6 +139,15 @@ class SearchConfig(Section):
             raise ValueError("give samples or budget, not both: the budget determines the number of samples")
         return self
 
+    @model_validator(mode="after")
+    def _learns_from_a_warm_start(self) -> "SearchConfig":
+        if self.warm_start is not None and self.algorithm in ("random", "grid"):
+            raise ValueError(
+                f"warm_start: algorithm {self.algorithm} does not learn from trials; remove it, or use another "
+                "algorithm, such as tpe"
+            )
+        return self
+
     def keys_with(self, metric: str) -> list[str]:
         """Return the keys that name a metric."""
         named = {"objectives": [one.metric for one in self.objectives], "constraints": [*self.constraints]}

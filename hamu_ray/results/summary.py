@@ -189,23 +189,23 @@ def units(trials: Sequence[TrialRecord]) -> list[int]:
 
 def over_seeds(summary: SweepSummary) -> list[SeedGroup]:
     """Return means of the objectives over seeds, for each configuration that finished with at least two seeds."""
-    groups: dict[tuple[str, str], list[TrialRecord]] = defaultdict(list)
-    for trial in summary.trials:
+    groups: dict[tuple[str, str], list[tuple[int, TrialRecord]]] = defaultdict(list)
+    for unit, trial in zip(units(summary.trials), summary.trials, strict=True):
         if trial.status is Status.FINISHED and not trial.parameters.keys().isdisjoint(SEEDS):
             settings = sorted(settings_of(trial, without_seeds=True).items())
-            groups[method_of(trial), repr(settings)].append(trial)
+            groups[method_of(trial), repr(settings)].append((unit, trial))
     found = []
     for (method, _), trials in groups.items():
         if len(trials) > 1:
             of_units: dict[int, list[Point]] = defaultdict(list)
-            for unit, trial in zip(units(trials), trials, strict=True):
+            for unit, trial in trials:
                 of_units[unit].append(summary.point(trial.measures))
             firsts, seconds = zip(
                 *(map(fmean, zip(*points, strict=True)) for points in of_units.values()), strict=True
             )
             intervals = mean_interval(firsts), mean_interval(seconds)
             found.append(
-                SeedGroup(method, settings_of(trials[0], without_seeds=True), len(trials), intervals)
+                SeedGroup(method, settings_of(trials[0][1], without_seeds=True), len(trials), intervals)
             )
     return found
 

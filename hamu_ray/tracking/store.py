@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import urlopen
+from uuid import uuid4
 
 from filelock import FileLock
 
@@ -113,7 +114,19 @@ def _probe_server(uri: str) -> None:
 
 
 def _probe_sqlite(file: Path) -> None:
+    """Lock a SQLite file; if there is none, another one in its folder, which is removed again."""
     file.parent.mkdir(parents=True, exist_ok=True)
+    if not file.exists():
+        other = file.with_name(f".{file.name}.{uuid4().hex}")
+        try:
+            _lock(other)
+        finally:
+            other.unlink(missing_ok=True)
+        return
+    _lock(file)
+
+
+def _lock(file: Path) -> None:
     connection = sqlite3.connect(file, timeout=PROBE_SECONDS)
     try:
         connection.execute("BEGIN IMMEDIATE")

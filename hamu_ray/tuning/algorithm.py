@@ -46,9 +46,10 @@ def choose(config: SweepConfig, cells: Sequence[Mapping[str, Scalar]], most: int
     samples = counted(most, "sample")
     if not sampled:
         return Choice("grid", "no key is sampled")
-    if most < LEAST_TO_LEARN:
+    is_cold = search.warm_start is None
+    if is_cold and most < LEAST_TO_LEARN:
         return Choice("random", f"{samples} of a cell are too few to learn from")
-    if search.concurrent is not None and search.concurrent >= most * len(cells):
+    if is_cold and search.concurrent is not None and search.concurrent >= most * len(cells):
         return Choice("random", f"all {samples} of a cell run at once, so that none can learn from another")
     if most > MOST_FOR_TPE:
         return Choice("nsga2", f"{samples} of a cell, where a model of all earlier ones would be slow")
@@ -101,6 +102,17 @@ def make_sampler(algorithm: str, samples: int, seed: int) -> optuna.samplers.Bas
             population = max(2, min(POPULATION, samples // GENERATIONS))
             return optuna.samplers.NSGAIISampler(seed=seed, population_size=population)
         case "gp":
-            return optuna.samplers.GPSampler(seed=seed)
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup_of(samples))
         case _:
             return optuna.samplers.RandomSampler(seed=seed)
+
+
+def ask_for(study: optuna.Study, values: Mapping[str, Scalar]) -> optuna.Trial:
+    """Return a new trial of a study that will have these values."""
+    study.enqueue_trial(dict(values))
+    trial = study.ask()
+    if isinstance(study.sampler, optuna.samplers.NSGAIISampler):
+        _ = (
+            trial.relative_params
+        )  # drawn on demand; NSGA-II ignores trials that it has not drawn for a generation
+    return trial

@@ -23,7 +23,7 @@ from hamu_ray.results.durable.sealed import Damaged
 from hamu_ray.results.folder import STUDY_FILE
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.reader import read_sweep
-from hamu_ray.tuning.algorithm import MOST_RANDOM, common_draws, make_sampler, startup_of
+from hamu_ray.tuning.algorithm import MOST_RANDOM, ask_for, common_draws, make_sampler, startup_of
 from hamu_ray.tuning.plan import SweepPlan
 from hamu_ray.tuning.study_log import StudyLog
 from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, STATUS
@@ -157,9 +157,9 @@ class UnlearningSearch(Searcher):
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
         study.sampler = make_sampler(self._algorithm, self._plan.samples[cell], seed)
         with self._log.transaction():
-            if parameters := next(filter(None, known), None) or self._common(cell, sample):
-                study.enqueue_trial(sampled_names(config, parameters))
-            suggest(study.ask(), config, cells[cell])
+            parameters = next(filter(None, known), None) or self._common(cell, sample)
+            trial = ask_for(study, sampled_names(config, parameters)) if parameters else study.ask()
+            suggest(trial, config, cells[cell])
 
     def _common(self, cell: int, sample: int) -> Mapping[str, Scalar] | None:
         """Return the values of one of the first samples of a sweep with a budget, which all cells share."""
@@ -218,15 +218,15 @@ class UnlearningSearch(Searcher):
                 directions=[DIRECTIONS[objective.mode] for objective in self._plan.objectives],
                 load_if_exists=True,
             )
-            study.sampler = make_sampler("random", self._plan.samples[cell], seed=0)
+            drawing = "nsga2" if self._algorithm == "nsga2" else "random"
+            study.sampler = make_sampler(drawing, self._plan.samples[cell], seed=0)
             for sample in self._earlier.get(cell, ()) if is_new else ():
                 self._add(study, cell, sample)
         return study
 
     def _add(self, study: optuna.Study, cell: int, sample: EarlierSample) -> None:
         """Add a sample of an earlier sweep to a study."""
-        study.enqueue_trial(sampled_names(self._plan.config, sample.parameters))
-        trial = study.ask()
+        trial = ask_for(study, sampled_names(self._plan.config, sample.parameters))
         suggest(trial, self._plan.config, self._plan.cells[cell])
         trial.set_user_attr(EARLIER, list(sample.trials))
         good = all(math.isfinite(sample.metrics.get(metric, math.nan)) for metric in self._plan.metrics)

@@ -114,3 +114,21 @@ class TestOverSeeds:
 
     def test_no_seeds_no_groups(self, summary):
         assert over_seeds(summary) == []
+
+    def test_units_are_those_of_the_whole_sweep(self):
+        """A configuration that finished with one of the trainings alone has no interval over trainings."""
+        runs = [(0.01, 1, 41), (0.01, 1, 42), (0.02, 1, 41), (0.02, 2, 41)]
+        trials = [
+            record(
+                f"{number}",
+                0.5 + 0.1 * number,
+                0.5,
+                parameters={"optimizer.learning_rate": rate, "training.seed": training, "seed": seed},
+            )
+            for number, (rate, training, seed) in enumerate(runs)
+        ]
+        one, both = over_seeds(summarise(trials))
+        assert (one.trials, both.trials) == (2, 2)
+        assert one.intervals[0].mean == pytest.approx(0.55)
+        assert math.isnan(one.intervals[0].low)
+        assert math.isfinite(both.intervals[0].low)

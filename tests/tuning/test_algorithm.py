@@ -21,6 +21,7 @@ def sweep_of(space: dict, **search: object) -> SweepConfig:
     [
         (RATE | METHODS, {"samples": 40}, "gp", "1 key without choices or conditions, 40 samples of a cell"),
         (RATE | METHODS, {"samples": 4}, "random", "4 samples of a cell are too few to learn from"),
+        (RATE, {"samples": 4, "concurrent": 4, "warm_start": "earlier"}, "gp", "4 samples of a cell"),
         (RATE, {"samples": 40, "concurrent": 40}, "random", "all 40 samples of a cell run at once"),
         (RATE | METHODS, {"samples": 40, "concurrent": 40}, "gp", "1 key"),
         (RATE, {"samples": 500}, "tpe", "where a Gaussian process would be slow"),
@@ -68,15 +69,15 @@ def test_the_dry_run_says_which_and_why(capsys: pytest.CaptureFixture[str]) -> N
     assert "search     gp: 1 key without choices or conditions" in text
 
 
-@pytest.mark.parametrize("samples", [10, 20, 60])
-def test_nsga2_is_not_random_search(samples: int) -> None:
-    """Its children depend on the values of their parents."""
+@pytest.mark.parametrize(("algorithm", "samples"), [("nsga2", 10), ("nsga2", 20), ("nsga2", 60), ("gp", 6)])
+def test_samples_depend_on_the_results_of_earlier_ones(algorithm: str, samples: int) -> None:
+    """Also where there are fewer samples than Optuna's own number of random ones."""
 
     def drawn(sign: float) -> list[dict[str, float]]:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(directions=["maximize", "maximize"])
         for number in range(samples):
-            study.sampler = make_sampler("nsga2", samples, number)
+            study.sampler = make_sampler(algorithm, samples, number)
             trial = study.ask()
             values = [trial.suggest_float(name, 0, 1) for name in "abcd"]
             study.tell(trial, (sign * values[0], sign * values[1]))

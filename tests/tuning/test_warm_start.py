@@ -115,3 +115,25 @@ def test_trials_outside_the_space_are_left_out(earlier: Path, tmp_path: Path) ->
 def test_a_warm_start_from_nowhere(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"search\.warm_start: .* is not a sweep's folder"):
         plan_sweep(sweep_of(tmp_path, search={"warm_start": str(tmp_path)}), tmp_path / "new")
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "nsga2", "gp"])
+def test_every_algorithm_that_learns_learns_from_the_earlier_trials(
+    algorithm: str, earlier: Path, tmp_path: Path
+) -> None:
+    """Its first sample is another one with them, however few samples it has of its own."""
+    space = {key: domain for key, domain in SPACE.items() if key != "seed"}
+    found = []
+    for name, given in (("cold", None), ("warm", str(earlier))):
+        (tmp_path / name).mkdir()
+        config = sweep_of(tmp_path, space, {"algorithm": algorithm, "warm_start": given, "samples": 2})
+        suggested = UnlearningSearch(plan_sweep(config, tmp_path / name), lambda: 1).suggest("0")
+        assert suggested is not None
+        found.append(suggested[PARAMETERS])
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize("algorithm", ["random", "grid"])
+def test_what_learns_from_no_trial_takes_no_warm_start(algorithm: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"warm_start: algorithm {algorithm} does not learn from trials"):
+        sweep_of(tmp_path, search={"algorithm": algorithm, "warm_start": "earlier"})

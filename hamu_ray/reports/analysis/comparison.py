@@ -9,7 +9,7 @@ from statistics import fmean
 import numpy as np
 from scipy import stats
 
-from hamu_ray.reports.analysis.problems import Problem
+from hamu_ray.reports.analysis.problems import Problem, ReportTrial
 from hamu_ray.results.front import Interval, Point, hypervolume, mean_interval
 from hamu_ray.results.summary import method_of
 from hamu_ray.results.trial import Status, TrialRecord
@@ -68,7 +68,10 @@ class Comparison:
 
 
 def volumes(problem: Problem) -> list[MethodVolume]:
-    """Return the hypervolume of each method by seed, sorted by mean in descending order."""
+    """Return the hypervolume of each method by seed, sorted by mean in descending order.
+
+    That of a training with several unlearning seeds is the mean over them: the front of all takes the best.
+    """
     found = []
     for method in problem.methods:
         ended = [
@@ -78,9 +81,12 @@ def volumes(problem: Problem) -> list[MethodVolume]:
         ]
         if not ended:
             continue
+        runs: dict[int, dict[int, list[ReportTrial]]] = defaultdict(lambda: defaultdict(list))
+        for m in ended:
+            runs[m.seed][m.record.configuration.get("seed", 0)].append(m)
         by_seed = {
-            seed: problem.of_trials(m for m in ended if m.seed == seed).hypervolume
-            for seed in sorted({m.seed for m in ended})
+            seed: fmean(problem.of_trials(trials).hypervolume for trials in runs[seed].values())
+            for seed in sorted(runs)
         }
         interval = mean_interval(list(by_seed.values()))
         box = _box(problem)
@@ -102,9 +108,10 @@ def volume_curves(problem: Problem) -> list[VolumeCurve]:
         for trial in problem.trials:
             if method_of(trial.record) == method and not math.isnan(trial.record.gradient_computations):
                 by_seed[trial.seeds].append(trial.record)
-        every = 1 + min(map(len, by_seed.values()), default=0) // MOST_POINTS
+        shared = min(map(len, by_seed.values()), default=0)
+        every = 1 + shared // MOST_POINTS
         points = []
-        for number in range(1, 1 + min(map(len, by_seed.values()), default=0), every):
+        for number in reversed(range(shared, 0, -every)):
             trials = [records[:number] for records in by_seed.values()]
             gradients = [math.fsum(t.gradient_computations for t in of_seed) for of_seed in trials]
             volumes = [

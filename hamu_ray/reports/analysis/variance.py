@@ -12,6 +12,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 from scipy import stats
@@ -124,7 +125,10 @@ def variances(problem: Problem) -> list[MethodVariance]:
 
 
 def _by_training(group: SeedGroup, metric: str) -> dict[int, list[float]]:
-    values: dict[int, list[float]] = defaultdict(list)
+    """Return a metric by training seed: one value for each seed, whose trials are repetitions, not other runs."""
+    values: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for trial in group.trials:
-        values[trial.seed].append(float(trial.record.measures[metric]))
-    return values
+        run = trial.record.configuration
+        seed, training = run.get("seed", 0), (run.get("training") or {}).get("seed")
+        values[seed if training is None else training][seed].append(float(trial.record.measures[metric]))
+    return {training: [fmean(found) for found in of_seed.values()] for training, of_seed in values.items()}

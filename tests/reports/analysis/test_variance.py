@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from hamu_ray.reports.analysis.comparison import volume_curves, volumes
 from hamu_ray.reports.analysis.problems import Problem, problems_of
 from hamu_ray.reports.analysis.variance import Components, components, variances
 from hamu_ray.reports.page.page import render
 from hamu_ray.results.front import Interval, mean_interval
 from hamu_ray.results.reader import read_sweep
+from hamu_ray.results.summary import method_of
 from tests.made_store import fill, made_record, points, sweep_config
 
 
@@ -129,6 +131,23 @@ def test_trainings_are_the_units_of_a_nested_design(problem: Problem) -> None:
         assert group.intervals[0] == pytest.approx(mean_interval(means))
 
 
+def test_the_volume_of_a_training_is_the_mean_over_its_unlearnings(problem: Problem) -> None:
+    """Not of the best of them, which would grow with their number."""
+    curves = {curve.method: curve.points[-1][1] for curve in volume_curves(problem)}
+    for volume in volumes(problem):
+        for training, found in volume.by_seed.items():
+            of_runs = [
+                problem.of_trials(
+                    m
+                    for m in problem.trials
+                    if method_of(m.record) == volume.method and m.seeds == f"{training}, {seed}"
+                ).hypervolume
+                for seed in (41, 42)
+            ]
+            assert found == pytest.approx(np.mean(of_runs))
+        assert volume.interval.mean == pytest.approx(curves[volume.method]), "the curve ends there"
+
+
 def test_every_method_and_objective_has_its_components(problem: Problem) -> None:
     found = variances(problem)
     assert [(one.method, one.metric) for one in found] == [
@@ -150,3 +169,16 @@ def test_intervals_over_unlearnings_of_one_training_say_so(tmp_path: Path) -> No
     fill(tmp_path, config, name="shared")
     page = render([read_sweep(tmp_path / "sweeps" / "shared")], "shared")
     assert "All trials share the models of training seed 7" in page
+
+
+@pytest.mark.parametrize("training", [None, 7])
+def test_repetitions_of_a_seed_are_not_other_unlearnings(training: int | None, tmp_path: Path) -> None:
+    """A configuration that was drawn twice, or is in two sweeps, says nothing about either component."""
+    config = sweep_config(
+        {"method.name": {"grid": ["gdiff"]}, "seed": {"grid": [41, 42]}}, training={"seed": training}
+    )
+    for name in ("first", "second"):
+        fill(tmp_path, config, name=name)
+    (found,) = problems_of([read_sweep(tmp_path / "sweeps" / name) for name in ("first", "second")])
+    assert [len(group.trials) for group in found.groups] == [4]
+    assert variances(found) == []
