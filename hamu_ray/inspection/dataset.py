@@ -136,6 +136,8 @@ class Data:
     @property
     def labels(self) -> str | None:
         """The column of the labels."""
+        if self.embedded:
+            return LABELS[0]
         from datasets import ClassLabel
 
         named = [name for name, kind in self.features.items() if isinstance(kind, ClassLabel)]

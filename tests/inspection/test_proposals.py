@@ -194,6 +194,14 @@ def test_a_request_that_selects_nothing_is_a_problem_with_a_space_to_correct(mad
         inspected(made / "vit", made / "animals", forget="label")
 
 
+def test_a_class_of_the_built_in_digits_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hamu_ray.tasks.hub.hub_answers", lambda: False)
+    inspection, findings = inspected("resnet20", "digits", forget="label=3")
+    assert problems(findings) == []
+    config = written(inspection)
+    assert (config.forget.kind, config.forget.label) == ("class", "3")  # type: ignore[union-attr]
+
+
 def test_a_gpu_is_shared_by_both_objectives(made: Path) -> None:
     inspection = Inspection(str(made / "vit"), str(made / "animals"))
     inspection.machine = Machine(8, 2**35, [Gpu("H100", 80 * 2**30)])
