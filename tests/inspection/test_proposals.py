@@ -139,6 +139,20 @@ def test_questions_and_answers_in_columns(suffix: str, made: Path, tmp_path: Pat
     assert "         forget     2 texts" in " ".join(map(str, findings))
 
 
+@pytest.mark.parametrize("kept", ["train", "retain"])
+def test_a_file_of_what_is_to_be_forgotten_is_the_forget_set(kept: str, made: Path, tmp_path: Path) -> None:
+    data = write_table(tmp_path / "mine", pairs(30, "Ada"))
+    (data / "train.jsonl").rename(data / f"{kept}.jsonl")
+    pd.DataFrame(pairs(4, "Bob")).to_json(data / "forget.jsonl", orient="records", lines=True)
+    inspection, findings = inspected(made / "llama", data)
+    lines = "\n".join(map(str, findings))
+    assert f"{kept} 30" in lines
+    assert "forget 4" in lines
+    assert "         forget     4 texts" in lines
+    config = written(inspection)
+    assert (config.forget.kind, config.data.train_split) == ("split", kept)  # type: ignore[union-attr]
+
+
 def test_classes_that_disagree_ask_for_a_new_head(made: Path) -> None:
     inspection, findings = inspected(made / "base", made / "animals")
     (line,) = problems(findings)
