@@ -215,14 +215,27 @@ class Data:
     @cached_property
     def image_sizes(self) -> list[tuple[int, int]]:
         """The distinct (width, height) of the first training images."""
-        rows = self.splits[self.train].select_columns([self.images])
-        return sorted({rows[i][self.images].size for i in range(min(SAMPLED, len(rows)))})
+        return sorted({size for size, _ in self._sampled})
 
     @cached_property
     def is_grey(self) -> bool:
         """Whether the first training images have one channel."""
-        rows = self.splits[self.train].select_columns([self.images])
-        return all(rows[i][self.images].mode in ("1", "L") for i in range(min(SAMPLED, len(rows))))
+        return all(mode in ("1", "L") for _, mode in self._sampled)
+
+    @cached_property
+    def _sampled(self) -> list[tuple[tuple[int, int], str]]:
+        """Sizes and modes of the first training images; raises `ValueError` for one that is none."""
+        rows, found = self.splits[self.train].select_columns([self.images]), []
+        for number in range(min(SAMPLED, len(rows))):
+            try:
+                image = rows[number][self.images]
+            except (OSError, SyntaxError) as error:  # Pillow raises both for damaged files
+                text = f"data: image {number} of {self.path} ({self.train}) cannot be read"
+                raise ValueError(f"{text}: {one_line(error)}; replace or remove it") from error
+            if image is None:
+                raise ValueError(f"data: row {number} of {self.path} ({self.train}) has no image; remove it")
+            found.append((image.size, image.mode))
+        return found
 
     def findings(self) -> Iterator[Finding]:
         """Yield a line for each part of it.

@@ -191,6 +191,22 @@ def test_what_cannot_be_read_is_one_problem(model: str, data: str, start: str, m
     assert inspection.text is None
 
 
+def test_a_damaged_image_is_one_problem(made: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(made / "animals", tmp_path / "damaged")
+    (data / "train" / "ant" / "1.png").write_bytes(b"no image")
+    _, findings = inspected("resnet20", data)
+    (line,) = problems(findings)
+    assert line.startswith(f"input    problem: data: image 1 of {data} (train) cannot be read: ")
+
+
+def test_requests_that_are_no_yaml_or_no_text(made: Path, tmp_path: Path) -> None:
+    inspection, _ = inspected(made / "vit", made / "animals", forget="file=[1")
+    assert "equals: '[1'" in str(inspection.text)
+    (tmp_path / "ids").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"--forget-ids ids: not a text file; write one identifier per line"):
+        inspected(made / "vit", made / "animals", ids="ids")
+
+
 def test_a_hub_that_is_not_reached_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hamu_ray.tasks.hub.hub_answers", lambda: False)
     _, findings = inspected("someone/gated-model", None)
