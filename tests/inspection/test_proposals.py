@@ -203,7 +203,9 @@ def test_requests_that_are_no_yaml_or_no_text(made: Path, tmp_path: Path) -> Non
     inspection, _ = inspected(made / "vit", made / "animals", forget="file=[1")
     assert "equals: '[1'" in str(inspection.text)
     (tmp_path / "ids").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match=r"--forget-ids ids: not a text file; write one identifier per line"):
+    with pytest.raises(
+        ConfigError, match=r"--forget-ids ids: not a text file; write one identifier per line"
+    ):
         inspected(made / "vit", made / "animals", ids="ids")
 
 
