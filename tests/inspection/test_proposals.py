@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.config.sources.files import load_sweep
@@ -113,6 +114,23 @@ def test_a_vit_and_a_folder_of_images(made: Path, tmp_path: Path) -> None:
     ended = one_trial(config, tmp_path / "storage")
     assert ended.status is Status.FINISHED
     assert (tmp_path / "storage" / "run" / "preprocessor_config.json").is_file()
+
+
+def test_the_space_has_absolute_paths(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(made)
+    (made / "rows.txt").write_text("0\n1\n")
+    inspection, findings = inspected("vit", "animals", ids="rows.txt", base="base")
+    assert problems(findings) == []
+    space = yaml.safe_load(str(inspection.text))
+    found = (space["model"]["name"], space["original"]["path"], space["reference"]["start"])
+    assert found == (str(made / "vit"), str(made / "vit"), str(made / "base"))
+    assert space["forget"]["path"] == str(made / "rows.txt")
+
+
+def test_a_base_of_a_built_in_model_is_a_problem(made: Path) -> None:
+    _, findings = inspected("resnet20", made / "animals", base="base")
+    (line,) = problems(findings)
+    assert line.startswith("base     problem: base is not used: resnet20 is trained from random weights;")
 
 
 def test_an_adapter_and_tofu(made: Path, tmp_path: Path) -> None:
