@@ -13,6 +13,7 @@ from hamu_ray.config.vision import DataConfig, DigitsData, ImagesData
 from hamu_ray.results.diagnosis.finding import Finding
 from hamu_ray.tasks.hub import hub_or_cache, is_local, one_line
 from hamu_ray.tasks.language.corpus import LOCUSLAB
+from hamu_ray.tasks.language.rows import named_split
 from hamu_ray.tasks.vision.labels import Numbers, training_labels
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ DIGITS = "digits"
 
 TEST_NAMES = ("test", "validation", "valid", "val", "eval")
 """Usual names of a test split, the most usual one first."""
+REQUESTED = ("forget", "retain")
+"""Splits that a run finds by the names of files, and `datasets` does not."""
+
 LABELS = ("label", "labels", "class", "target", "category", "fine_label")
 QUESTIONS = ("question", "prompt", "instruction", "input", "query", "q")
 ANSWERS = ("answer", "response", "completion", "output", "text", "content", "document", "a")
@@ -98,18 +102,24 @@ class Data:
 
     @cached_property
     def splits(self) -> "DatasetDict":
-        """Its splits; on the hub, they are downloaded."""
+        """Its splits, among them the files `forget` and `retain` of a folder; on the hub, they are downloaded."""
         from datasets import disable_progress_bars, load_dataset
 
         disable_progress_bars()
         _ = self.subsets
         with _loading(self):
-            return load_dataset(self.place, self.subset)
+            splits = load_dataset(self.place, self.subset)
+            for name in REQUESTED if is_local(self.path) else ():
+                if name not in splits and any(Path(self.place).glob(f"{name}.*")):
+                    splits[name] = named_split(self.place, self.subset, name)
+        if "retain" in splits and not any(Path(self.place).rglob("*train*")):
+            splits.pop("train", None)  # files of all names, which `datasets` takes for one split
+        return splits
 
     @property
     def train(self) -> str:
         """The name of the training split."""
-        return "train" if "train" in self.splits else next(iter(self.splits))
+        return next((name for name in ("train", "retain") if name in self.splits), next(iter(self.splits)))
 
     @property
     def test(self) -> str | None:
@@ -136,6 +146,8 @@ class Data:
     @property
     def labels(self) -> str | None:
         """The column of the labels."""
+        if self.embedded:
+            return LABELS[0]
         from datasets import ClassLabel
 
         named = [name for name, kind in self.features.items() if isinstance(kind, ClassLabel)]
@@ -203,14 +215,27 @@ class Data:
     @cached_property
     def image_sizes(self) -> list[tuple[int, int]]:
         """The distinct (width, height) of the first training images."""
-        rows = self.splits[self.train].select_columns([self.images])
-        return sorted({rows[i][self.images].size for i in range(min(SAMPLED, len(rows)))})
+        return sorted({size for size, _ in self._sampled})
 
     @cached_property
     def is_grey(self) -> bool:
         """Whether the first training images have one channel."""
-        rows = self.splits[self.train].select_columns([self.images])
-        return all(rows[i][self.images].mode in ("1", "L") for i in range(min(SAMPLED, len(rows))))
+        return all(mode in ("1", "L") for _, mode in self._sampled)
+
+    @cached_property
+    def _sampled(self) -> list[tuple[tuple[int, int], str]]:
+        """Sizes and modes of the first training images; raises `ValueError` for one that is none."""
+        rows, found = self.splits[self.train].select_columns([self.images]), []
+        for number in range(min(SAMPLED, len(rows))):
+            try:
+                image = rows[number][self.images]
+            except (OSError, SyntaxError) as error:  # Pillow raises both for damaged files
+                text = f"data: image {number} of {self.path} ({self.train}) cannot be read"
+                raise ValueError(f"{text}: {one_line(error)}; replace or remove it") from error
+            if image is None:
+                raise ValueError(f"data: row {number} of {self.path} ({self.train}) has no image; remove it")
+            found.append((image.size, image.mode))
+        return found
 
     def findings(self) -> Iterator[Finding]:
         """Yield a line for each part of it.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from hamu_ray.config.sources.document import ConfigError, first_line
+from hamu_ray.config.sources.document import ConfigError, first_line, with_absolute_paths
 from hamu_ray.config.sources.files import check_sweep_document
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.inspection.cost import costs
@@ -60,6 +60,10 @@ class Inspection:
     def _proposed(self, data: Data, request: Request) -> Iterator[Finding]:
         proposal = propose(name_of(data), self.model, data, self.machine, request, self.base)
         yield from proposal.findings
+        if self.base is not None and self.model.embedded:
+            text = f"{self.base} is not used: {self.model.name} is trained from random weights; omit --base"
+            yield Finding("base", text, True)
+        with_absolute_paths(proposal.sections)
         title = f"{self.model.name} forgets a part of {data.path}; written by `doctor`, change what you like"
         self.text, origin = proposal.text(title), "the search space"
         try:

@@ -37,7 +37,7 @@ LEARNING_RATES = {"vision": [1e-3, 0.1], "language": [3e-3, 0.3]}
 class Proposal:
     """A search space, and what its reader should know."""
 
-    sections: Mapping[str, Any]
+    sections: dict[str, Any]
     comments: Mapping[str, str]
     """A comment for a section, by its key."""
     findings: Sequence[Finding]

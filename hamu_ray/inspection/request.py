@@ -48,7 +48,11 @@ def _condition(data: Data, text: str) -> dict[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.strip() or not value.strip():
         raise ConfigError(f"--forget {text}: give COLUMN=VALUE, such as label=3")
-    name, found = name.strip(), yaml.safe_load(value)
+    name = name.strip()
+    try:
+        found = yaml.safe_load(value)
+    except yaml.YAMLError:
+        found = value.strip()
     if data.task == "vision" and name in ("label", data.labels):
         known = data.class_names
         return {"kind": "class", "label": str(found) if str(found) in known else found}
@@ -62,7 +66,10 @@ def _listed(data: Data, path: str) -> dict[str, Any]:
         raise ConfigError(f"--forget-ids {path}: no such file; give a text file with one identifier per line")
     if not data.embedded and data.ids is not None:
         return {"kind": "ids", "column": data.ids, "path": path}
-    lines = list(filter(None, map(str.strip, Path(path).read_text().splitlines())))
+    try:
+        lines = list(filter(None, map(str.strip, Path(path).read_text().splitlines())))
+    except UnicodeDecodeError:
+        raise ConfigError(f"--forget-ids {path}: not a text file; write one identifier per line") from None
     if not all(line.isdigit() for line in lines) and data.task == "vision":
         return {"kind": "files", "names": lines}
     return {"kind": "indices", "path": path}

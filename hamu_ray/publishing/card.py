@@ -7,6 +7,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from hamu_ray.config.sources.document import PATHS, value_at
 from hamu_ray.metrics.table import metric_of
 from hamu_ray.results.folder import PROVENANCE_FILE
 from hamu_ray.results.trial import TrialRecord
@@ -15,17 +16,6 @@ from hamu_ray.results.wording import words
 PICTURE = "front.png"
 PIPELINES = {"vision": "image-classification", "language": "text-generation"}
 """The hub's names of the tasks."""
-
-LOCAL = (
-    "data.path",
-    "forget.path",
-    "model.name",
-    "model.lora.adapter",
-    "original.path",
-    "reference.path",
-    "reference.start",
-)
-"""Keys that may contain a local path, which a card does not show."""
 
 
 def hub_card(repo: str, trial: TrialRecord, library: str | None, own: str, why: str) -> str:
@@ -75,10 +65,8 @@ def eval_results(trial: TrialRecord, task: str) -> list[EvalResult]:
 def body_of(repo: str, run: Mapping[str, Any], own: str, why: str) -> str:
     """Return the text of the run's own card without its metadata and local paths, with the front's picture."""
     text = own.split("---\n", 2)[-1]
-    for key in LOCAL:
-        value: Any = run
-        for word in key.split("."):
-            value = value.get(word) if isinstance(value, Mapping) else None
+    for key in PATHS:
+        value = value_at(run, key)
         if isinstance(value, str) and Path(value).is_absolute():
             text = text.replace(value, Path(value).name)
     text = text.replace('from_pretrained(".")', f'from_pretrained("{repo}")')

@@ -1,6 +1,7 @@
 """Put a selected model on the Hugging Face hub, or into a folder with the same files."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,8 +43,18 @@ def check_repo(repo: str, dry_run: bool) -> None:
         raise ConfigError(f"--push {repo}: {one_line(error)}") from error
     if repo.count("/") != 1:
         raise ConfigError(f"--push {repo}: give OWNER/NAME")
-    if not dry_run and not os.environ.get(TOKEN):
+    if dry_run:
+        return
+    token = hub_token()
+    if not token:
         raise ConfigError(f"--push {repo}: set {TOKEN} to a token with write access; --dry-run needs none")
+    if not re.fullmatch(r"[!-~]+", token):  # the client's error would show it
+        raise ConfigError(f"--push {repo}: {TOKEN} has characters that no token has; copy it again")
+
+
+def hub_token() -> str:
+    """Return the environment's token without the line ends and spaces around it that files of secrets have."""
+    return os.environ.get(TOKEN, "").strip()
 
 
 def publish(
@@ -78,7 +89,7 @@ def publish(
 
 def upload(repo: str, place: Path, trial: str) -> str:
     """Push a folder's files in one commit; returns the repository's address."""
-    api = HfApi(token=os.environ[TOKEN])
+    api = HfApi(token=hub_token())
     try:
         created = api.create_repo(repo, private=True, exist_ok=True)
         api.upload_folder(

@@ -108,9 +108,14 @@ def firmware_text(file: Path) -> str:
 
 
 def drain(deadline: float) -> None:
-    """Drain this node: its trials write a checkpoint and continue on other nodes."""
+    """Drain this node: its trials write a checkpoint and continue on other nodes.
+
+    Raises:
+        OSError: Ray refuses.
+    """
     logger.warning("the cloud takes this node in %.0f s: it is drained", deadline - time.time())
-    drain_this_node("spot notice", deadline)
+    if not drain_this_node("spot notice", deadline):
+        raise OSError("Ray does not drain the node")
 
 
 @contextmanager
@@ -119,9 +124,9 @@ def spot_notices_watched(
     on_notice: Callable[[float], object] = drain,
     interval: float = POLL_SECONDS,
 ) -> Iterator[None]:
-    """Within, call ``on_notice`` once with the time at which this node ends, as soon as the cloud has announced it.
+    """Within, call ``on_notice`` with the time at which this node ends, as soon as the cloud has announced it.
 
-    By default, the node is drained. Nothing is watched without a source.
+    If that fails, it is called again. By default, the node is drained. Nothing is watched without a source.
     """
     over = threading.Event()
     if source is not None:
@@ -142,11 +147,10 @@ def _watch(
     while not over.wait(interval):
         try:
             deadline = source.read(source.address)
-        except (OSError, ValueError, KeyError) as error:
+            if deadline is not None:
+                on_notice(deadline)
+                return
+        except Exception as error:  # of the HTTP client, of answers of any form, and of Ray's
             if not silent:
                 logger.warning("spot notices: %s: %s; asking again", source.address, error)
             silent = True
-            continue
-        if deadline is not None:
-            on_notice(deadline)
-            return

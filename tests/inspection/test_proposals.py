@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.config.sources.files import load_sweep
@@ -115,6 +116,23 @@ def test_a_vit_and_a_folder_of_images(made: Path, tmp_path: Path) -> None:
     assert (tmp_path / "storage" / "run" / "preprocessor_config.json").is_file()
 
 
+def test_the_space_has_absolute_paths(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(made)
+    (made / "rows.txt").write_text("0\n1\n")
+    inspection, findings = inspected("vit", "animals", ids="rows.txt", base="base")
+    assert problems(findings) == []
+    space = yaml.safe_load(str(inspection.text))
+    found = (space["model"]["name"], space["original"]["path"], space["reference"]["start"])
+    assert found == (str(made / "vit"), str(made / "vit"), str(made / "base"))
+    assert space["forget"]["path"] == str(made / "rows.txt")
+
+
+def test_a_base_of_a_built_in_model_is_a_problem(made: Path) -> None:
+    _, findings = inspected("resnet20", made / "animals", base="base")
+    (line,) = problems(findings)
+    assert line.startswith("base     problem: base is not used: resnet20 is trained from random weights;")
+
+
 def test_an_adapter_and_tofu(made: Path, tmp_path: Path) -> None:
     inspection, findings = inspected(made / "adapter", made / "tofu")
     assert [line.partition(":")[0] for line in problems(findings)] == ["lengths  problem"]
@@ -137,6 +155,20 @@ def test_questions_and_answers_in_columns(suffix: str, made: Path, tmp_path: Pat
     assert (config.data.question_column, config.data.answer_column) == ("question", "answer")  # type: ignore[union-attr]
     assert (config.forget.kind, config.forget.column) == ("ids", "uid")  # type: ignore[union-attr]
     assert "         forget     2 texts" in " ".join(map(str, findings))
+
+
+@pytest.mark.parametrize("kept", ["train", "retain"])
+def test_a_file_of_what_is_to_be_forgotten_is_the_forget_set(kept: str, made: Path, tmp_path: Path) -> None:
+    data = write_table(tmp_path / "mine", pairs(30, "Ada"))
+    (data / "train.jsonl").rename(data / f"{kept}.jsonl")
+    pd.DataFrame(pairs(4, "Bob")).to_json(data / "forget.jsonl", orient="records", lines=True)
+    inspection, findings = inspected(made / "llama", data)
+    lines = "\n".join(map(str, findings))
+    assert f"{kept} 30" in lines
+    assert "forget 4" in lines
+    assert "         forget     4 texts" in lines
+    config = written(inspection)
+    assert (config.forget.kind, config.data.train_split) == ("split", kept)  # type: ignore[union-attr]
 
 
 def test_classes_that_disagree_ask_for_a_new_head(made: Path) -> None:
@@ -177,6 +209,24 @@ def test_what_cannot_be_read_is_one_problem(model: str, data: str, start: str, m
     assert inspection.text is None
 
 
+def test_a_damaged_image_is_one_problem(made: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(made / "animals", tmp_path / "damaged")
+    (data / "train" / "ant" / "1.png").write_bytes(b"no image")
+    _, findings = inspected("resnet20", data)
+    (line,) = problems(findings)
+    assert line.startswith(f"input    problem: data: image 1 of {data} (train) cannot be read: ")
+
+
+def test_requests_that_are_no_yaml_or_no_text(made: Path, tmp_path: Path) -> None:
+    inspection, _ = inspected(made / "vit", made / "animals", forget="file=[1")
+    assert "equals: '[1'" in str(inspection.text)
+    (tmp_path / "ids").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(
+        ConfigError, match=r"--forget-ids ids: not a text file; write one identifier per line"
+    ):
+        inspected(made / "vit", made / "animals", ids="ids")
+
+
 def test_a_hub_that_is_not_reached_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hamu_ray.tasks.hub.hub_answers", lambda: False)
     _, findings = inspected("someone/gated-model", None)
@@ -192,6 +242,14 @@ def test_a_request_that_selects_nothing_is_a_problem_with_a_space_to_correct(mad
     assert inspection.text is not None
     with pytest.raises(ConfigError, match=r"--forget label: give COLUMN=VALUE"):
         inspected(made / "vit", made / "animals", forget="label")
+
+
+def test_a_class_of_the_built_in_digits_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hamu_ray.tasks.hub.hub_answers", lambda: False)
+    inspection, findings = inspected("resnet20", "digits", forget="label=3")
+    assert problems(findings) == []
+    config = written(inspection)
+    assert (config.forget.kind, config.forget.label) == ("class", "3")  # type: ignore[union-attr]
 
 
 def test_a_gpu_is_shared_by_both_objectives(made: Path) -> None:

@@ -130,7 +130,7 @@ def test_a_dry_run_writes_what_would_be_pushed(images: Path) -> None:
 
 def test_a_push_is_one_commit_in_a_private_repository(texts: Path) -> None:
     with Hub() as hub:
-        ended = select(texts, "--push", "acme/forgotten", endpoint=hub.url, token="hf_secret")
+        ended = select(texts, "--push", "acme/forgotten", endpoint=hub.url, token=" hf_secret\n")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.splitlines()[-1] == f"pushed   {hub.url}/acme/forgotten"
     (asked,) = hub.repositories
@@ -155,6 +155,7 @@ def test_a_push_is_one_commit_in_a_private_repository(texts: Path) -> None:
             "the hub refuses (403): You don't have the rights to create a model in acme; check",
         ),
         ("acme/x", 0, "", "set HF_TOKEN to a token with write access; --dry-run needs none"),
+        ("acme/x", 0, "hf_x\r\nhf_y", "HF_TOKEN has characters that no token has; copy it again"),
         ("acme", 0, "hf_x", "give OWNER/NAME"),
         ("a/b/c", 0, "hf_x", "Repo id must be in the form"),
     ],
@@ -164,6 +165,7 @@ def test_a_refusal_is_one_line(repo: str, refuses: int, token: str, line: str, i
         ended = select(images, "--push", repo, endpoint=hub.url, token=token)
     assert ended.stderr.startswith(f"error: --push {repo}: {line}")
     assert (ended.stderr.count("\n"), ended.returncode) == (1, 2)
+    assert "hf_" not in ended.stderr
     assert hub.commits == []
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from http.client import IncompleteRead
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,29 @@ def test_a_notice_is_passed_on_once_and_outages_are_waited_out(cloud: str, metad
         assert noticed.wait(10)
         time.sleep(0.2)
     assert len(received) == 1
+
+
+def test_what_fails_is_tried_again() -> None:
+    """The answer is cut off, then none of the right form, and Ray refuses to drain once."""
+    answers: list[Exception | float] = [IncompleteRead(b""), TypeError("null"), 1.0, 2.0]
+    noticed, received = threading.Event(), []
+
+    def read(_: str) -> float:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def on_notice(deadline: float) -> None:
+        received.append(deadline)
+        if len(received) == 1:
+            raise RuntimeError("the head does not answer")
+        noticed.set()
+
+    with spot_notices_watched(Source(read, "nowhere"), on_notice, 0.02):
+        assert noticed.wait(10)
+        time.sleep(0.1)
+    assert received == [1.0, 2.0]
 
 
 def test_the_watch_ends_with_the_worker(metadata: MetadataService) -> None:

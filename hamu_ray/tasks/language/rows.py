@@ -73,7 +73,7 @@ def load_split(config: TextSection, subset: str | None, split: str, key: str) ->
         blame |= {"BuilderConfig": "layout"}
     try:
         with reached(config) as path:
-            dataset = _loaded(path, subset, split)
+            dataset = named_split(path, subset, split)
     except Exception as error:  # builders, Arrow and the hub's client raise many unrelated types
         text = one_line(error)
         blamed = next((key for start, key in blame.items() if text.startswith(start)), "path")
@@ -85,7 +85,7 @@ def load_split(config: TextSection, subset: str | None, split: str, key: str) ->
     return dataset
 
 
-def _loaded(path: str, subset: str | None, split: str) -> "Dataset":
+def named_split(path: str, subset: str | None, split: str) -> "Dataset":
     """Load a split as `datasets` does, which knows only train, validation and test by the names of a folder's files.
 
     For other splits that the folder does not declare, the files of the split's name are loaded: `forget.json`.
