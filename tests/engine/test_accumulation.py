@@ -27,8 +27,9 @@ def steps(
     task = resident.task(run)
     model = task.build_model(run.seed)
     load_model(model, original.path)
-    teacher = resident.teachers(task, model, original.key, frozenset({"original"}), run.seed)
-    stepper = PairedStep(task, model, unlearning_plan(run, task.splits), Alone(), teacher)
+    plan = unlearning_plan(run, task.splits)
+    teachers = resident.teachers(task, model, original.key, plan.needs, run.seed)
+    stepper = PairedStep(task, model, plan, Alone(), teachers)
     before = stepper.flat.values.clone()
     set_training_mode(model, freeze_batchnorm=True)
     losses = []

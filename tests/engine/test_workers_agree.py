@@ -64,10 +64,6 @@ class Thread:
     def agree(self, value: int) -> int:
         return int(self.all_gather(torch.tensor(value))[0])
 
-    def split(self, shards: int) -> tuple[Group, Group]:
-        assert shards == 1
-        return self, Alone()
-
 
 def group_of(size: int) -> list[Group]:
     barrier, given = Barrier(size, timeout=60), [torch.empty(0)] * size
