@@ -4,6 +4,7 @@
 """
 
 import math
+import re
 import shlex
 import shutil
 import sys
@@ -21,6 +22,8 @@ DEFINITIONS = {name: metric.definition for name, metric in OBJECTIVES.items()}
 
 SHORT_KEYS = {"learning_rate": "lr", "constraint_ratio": "ratio", "constraint_fraction": "fraction"}
 """Abbreviations of the last words of key paths."""
+
+NUMBER = re.compile(r"[-+]?\b\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?\b")
 
 NONE = "\N{EN DASH}"
 """Text of an undefined number."""
@@ -82,6 +85,11 @@ def signed(value: float) -> str:
         return NONE
     text = number(abs(value))
     return text if float(text.replace(",", "")) == 0 else ("+" if value > 0 else "\N{MINUS SIGN}") + text
+
+
+def without_numbers(text: str) -> str:
+    """Return a text with an ellipsis for each number: reasons that differ in their numbers alone are equal then."""
+    return NUMBER.sub("\u2026", text)
 
 
 def spread(interval: Interval) -> str:

@@ -1,7 +1,6 @@
 """The terminal view of a sweep: a line for every trial that ends, and below them one live view of the whole."""
 
 import math
-import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from hamu_ray.config.search import Objective
 from hamu_ray.results.outcome import Report
 from hamu_ray.results.summary import SweepSummary, method_of, summarise
 from hamu_ray.results.trial import Status, TrialRecord
-from hamu_ray.results.wording import counted, describe, duration, number, short, words
+from hamu_ray.results.wording import counted, describe, duration, number, short, without_numbers, words
 from hamu_ray.terminal.progress import Phases, is_watched, make_bars
 
 STYLES = {Status.FINISHED: "green", Status.INTERRUPTED: "yellow", Status.PRUNED: "yellow"}
@@ -41,11 +40,6 @@ def sparkline(values: Sequence[float], width: int = CURVE) -> str:
     low, span = min(values), max(values) - min(values)
     steps = len(HEIGHTS) - 1
     return "".join(HEIGHTS[round((value - low) / span * steps) if span else 0] for value in values)
-
-
-def pattern_of(reason: str) -> str:
-    """Return a reason without its numbers: those with the same pattern are counted together."""
-    return re.sub(r"[-+]?\d[\d.,e+-]*", "#", reason)
 
 
 class SweepView:
@@ -122,7 +116,7 @@ class SweepView:
                 self._print(line, style="dim")
         self._print_row(record)
         if record.status is not Status.FINISHED and record.reason:
-            key = (record.status, pattern_of(record.reason))
+            key = (record.status, without_numbers(record.reason))
             self._reasons[key] += 1
             if key not in self._examples:
                 self._examples[key] = record.reason

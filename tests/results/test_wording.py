@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hamu_ray.results.wording import runnable
+from hamu_ray.results.wording import runnable, without_numbers
 
 LINE = "python -m hamu_ray --version"
 
@@ -26,3 +26,8 @@ def test_the_interpreter_of_a_checkout_is_relative(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(sys, "executable", str(python))
     monkeypatch.chdir(tmp_path)
     assert runnable(LINE) == "'a folder/bin/python' -m hamu_ray --version"
+
+
+def test_reasons_differ_only_in_words() -> None:
+    assert without_numbers("loss 1.5e-3 above 10") == without_numbers("loss 2 above -7.25")
+    assert without_numbers("a loss") != without_numbers("a gradient")

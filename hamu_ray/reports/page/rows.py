@@ -1,7 +1,6 @@
 """The tables of the page: metrics compared with the reference, outcomes and costs of methods, and all trials."""
 
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,17 @@ from hamu_ray.reports.analysis.problems import Problem, ReportTrial, SeedGroup
 from hamu_ray.results.summary import method_of, settings_of
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import Status
-from hamu_ray.results.wording import NONE, SHORT, defined, duration, number, settings, signed, words
+from hamu_ray.results.wording import (
+    NONE,
+    SHORT,
+    defined,
+    duration,
+    number,
+    settings,
+    signed,
+    without_numbers,
+    words,
+)
 
 HEADLINES = (
     "forget_quality_ceiling",
@@ -29,7 +38,6 @@ HEADLINES = (
 )
 """Metrics shown initially, after the objectives; the others are shown on demand."""
 
-NUMBER = re.compile(r"[-+]?\b\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?\b")
 ENDS = (*map(str, Status), "running")
 
 
@@ -182,7 +190,7 @@ def reason_rows(problem: Problem) -> list[tuple[str, str, int]]:
     alike: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for m in problem.trials:
         reason = " ".join(m.record.reason.split())[:160]
-        alike[m.ended, NUMBER.sub("\u2026", reason)][reason] += 1
+        alike[m.ended, without_numbers(reason)][reason] += 1
     rows = [
         (ended, next(iter(reasons)) if len(reasons) == 1 else without, reasons.total())
         for (ended, without), reasons in alike.items()
