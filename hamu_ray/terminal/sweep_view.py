@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from hamu_ray.config.search import Objective
+from hamu_ray.config.search import MetricBounds, Objective, missed
 from hamu_ray.results.outcome import Report
 from hamu_ray.results.summary import SweepSummary, method_of, summarise
 from hamu_ray.results.trial import Status, TrialRecord
@@ -51,12 +51,17 @@ class SweepView:
         total: int,
         records: Sequence[TrialRecord],
         objectives: tuple[Objective, Objective],
+        constraints: Mapping[str, MetricBounds] | None = None,
     ) -> None:
-        """Create the view of a sweep of `total` trials, of which those with `records` have already ended."""
+        """Create the view of a sweep of `total` trials, of which those with `records` have already ended.
+
+        Only trials that meet the search's constraints count as its best, and for the hypervolume.
+        """
         self.console = console
         self.total = total
         self.records = list(records)
         self.objectives = objectives
+        self.constraints = constraints or {}
         self.several_nodes = False
         """Whether each line includes the nodes of its trial."""
         self._bars = make_bars(console)
@@ -172,7 +177,7 @@ class SweepView:
 
     @property
     def _summary(self) -> SweepSummary:
-        return summarise(self.records, self.objectives)
+        return summarise(self.records, self.objectives, constraints=self.constraints)
 
     def _drawn(self) -> RenderableType:
         """Return the live view."""
@@ -198,7 +203,11 @@ class SweepView:
         if elapsed > 0:
             rate = f"{self._gradients / elapsed:.1f} gradients per second"
             yield f"time         {_whole(elapsed)}, {self._remaining(elapsed)} left, {rate}"
-        finished = [record for record in self.records if record.status is Status.FINISHED]
+        finished = [
+            record
+            for record in self.records
+            if record.status is Status.FINISHED and not missed(self.constraints, record.measures)
+        ]
         for objective in self.objectives:
             known = [t for t in finished if math.isfinite(t.measures.get(objective.metric, math.nan))]
             if known:

@@ -256,7 +256,11 @@ def run_trials(
     if plan.records:
         console.print(f"resumed: {len(plan.records)} trials have already ended")
     pool = start_pool(str(plan.storage), plan.name, plan.concurrent, plan.remaining, plan.largest_group)
-    with SweepView(console, plan.trials, plan.records, plan.objectives) as view, gpu_time() as gpus:
+    constraints = plan.config.search.constraints
+    with (
+        SweepView(console, plan.trials, plan.records, plan.objectives, constraints) as view,
+        gpu_time() as gpus,
+    ):
         view.several_nodes = len(usable_nodes()) > 1
         listener = SweepListener(plan, outbox, pool, view)
         search = UnlearningSearch(plan, limit, is_kept, listener.budget.affordable)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from hamu_ray.config.search import DEFAULT_OBJECTIVES
+from hamu_ray.config.search import DEFAULT_OBJECTIVES, MetricBounds
 from hamu_ray.results.outcome import Report
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.terminal.console import Console
@@ -117,3 +117,15 @@ def test_a_curve() -> None:
     assert sparkline([0.0, 0.5, 1.0]) == "▁▅█"
     long = sparkline(list(range(1000)), width=10)
     assert (len(long), long[0], long[-1]) == (10, HEIGHTS[0], HEIGHTS[-1])
+
+
+def test_what_misses_a_constraint_is_neither_best_nor_on_the_front() -> None:
+    console = terminal(80, watched=True)
+    bounds = {"retain_utility": MetricBounds(min=0.7)}
+    view = SweepView(console, 12, (), DEFAULT_OBJECTIVES, bounds)
+    view.show("a", LONG, Report("unlearning", 1, 2, {}))
+    view.end(replace(record("a", 0.5, 0.75), parameters=LONG))
+    view.end(replace(record("b", 0.9, 0.25), parameters=LONG))
+    lines = drawn(view, 80)
+    assert any(line.startswith("best         forget quality 0.5000") for line in lines), lines
+    assert any(line.startswith("hypervolume  0.3750") for line in lines), lines
