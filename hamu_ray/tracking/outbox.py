@@ -33,12 +33,14 @@ Call = Literal[
 
 @dataclass
 class SentState:
-    """The steps and evaluations of a run that are in the outbox. After a restart, trials report them again."""
+    """What the outbox already has of a run. After a restart, trials report their steps and evaluations again."""
 
     last_step: int = 0
     """The last step whose diagnostics were logged."""
     evaluations: set[tuple[int, int]] = field(default_factory=set)
     """Step and number of metrics of each evaluation: a step may first be evaluated in part, and later in full."""
+    nodes: list[str] = field(default_factory=list)
+    """The nodes on which its workers have run."""
 
 
 class Outbox(Tracker):
@@ -119,7 +121,7 @@ class Outbox(Tracker):
         self._append("finish", run, status=status, reason=reason, tags=tags)
 
     def sent_states(self) -> dict[str, SentState]:
-        """Return the steps and evaluations in the file, by the names of the runs."""
+        """Return what the file has, by the names of the runs."""
         states: dict[str, SentState] = defaultdict(SentState)
         for record, _ in read_log(self.path):
             if record is None:
@@ -129,6 +131,8 @@ class Outbox(Tracker):
                 state.last_step = arguments["steps"][-1]
             elif record["call"] == "log_metrics" and "step" in arguments:
                 state.evaluations.add((arguments["step"], len(arguments["metrics"])))
+            elif record["call"] == "set_tags" and "node" in arguments["tags"]:
+                state.nodes = arguments["tags"]["node"].split(", ")
         return states
 
     def _places(self, paths: Sequence[Path | str]) -> list[str]:

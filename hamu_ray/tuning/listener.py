@@ -3,6 +3,7 @@
 import errno
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -54,8 +55,6 @@ class TrialState:
     began: float = field(default_factory=time.monotonic)
     bases: dict[str, dict[str, float]] = field(default_factory=dict)
     """Metrics of the original model and of the reference."""
-    nodes: list[str] = field(default_factory=list)
-    """The nodes on which its workers have run."""
     end: Outcome | Failure | None = None
 
 
@@ -153,11 +152,17 @@ class SweepListener(tune.Callback):
                 case Report():
                     self._forward(state, event)
                 case Started(nodes):
-                    state.nodes += [node for node in nodes if node not in state.nodes]
+                    self._place(state, nodes)
                 case Failure(storage_lost=True):
                     raise OSError(errno.ENOSPC, event.reason)
                 case Outcome() | Failure():
                     state.end = event
+
+    def _place(self, state: TrialState, nodes: Sequence[str]) -> None:
+        """Record nodes of a trial at once: it may end while no driver follows it."""
+        if fresh := [node for node in nodes if node not in state.sent.nodes]:
+            state.sent.nodes += fresh
+            self.outbox.set_tags(state.name, {"node": ", ".join(state.sent.nodes)})
 
     def _forward(self, state: TrialState, report: Report) -> None:
         self.view.show(state.name, state.parameters, report)
@@ -217,7 +222,6 @@ class SweepListener(tune.Callback):
             "model_path": record.model_path,
             "on_front": "false",
             "knee": "false",
-            "node": ", ".join(record.nodes),
             "reference": record.reference_kind,
             "reference_origin": record.reference_origin,
         }
@@ -248,7 +252,7 @@ def make_record(state: TrialState, results: StoragePath) -> TrialRecord:
         original=state.bases.get("original", {}),
         reference=state.bases.get("reference", {}),
         curve=state.curve,
-        nodes=state.nodes,
+        nodes=state.sent.nodes,
         reason="the sweep ended before the trial",
     )
     match state.end:

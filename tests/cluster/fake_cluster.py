@@ -26,6 +26,8 @@ HEAD = {"RAY_CLOUD_INSTANCE_ID": "f" * 51 + "00000", "RAY_NODE_TYPE_NAME": "ray.
 """Who the head is to version 2 of the autoscaler; KubeRay sets the same variables."""
 PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
 """The provider `fake_multinode` by its class: by its name, version 2 needs a file that Ray's wheel lacks."""
+OURS = ("ray::ImplicitFunc", "ray::Slot", "ray::Pool", "ray::TrainController", "ray::RayTrainWorker")
+"""Titles of the processes of trials, slots and worker groups."""
 MAX_NODES = 6
 """More than sweeps need: the node provider keeps counting nodes whose process died."""
 
@@ -160,27 +162,39 @@ class FakeCluster:
 
     def trial_processes(self) -> list[psutil.Process]:
         """Return the processes of trials, slots and worker groups."""
-        names = ("ray::ImplicitFunc", "ray::Slot", "ray::Pool", "ray::TrainController", "ray::RayTrainWorker")
-        found = []
-        for process in self.processes():
-            with contextlib.suppress(psutil.Error):
-                if process.cmdline()[:1] and process.cmdline()[0].startswith(names):
-                    found.append(process)
-        return found
+        return [process for process in self.processes() if has_title(process, *OURS)]
+
+    def lose(self, node: str) -> None:
+        """Kill a node's raylet and workers at once, as if its machine were gone."""
+        raylet = self.raylets()[node]
+        for process in (raylet, *(child for child in raylet.children() if has_title(child, "ray::"))):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def close(self) -> list[psutil.Process]:
-        """Stop the head as with Ctrl-C; return the processes that were left over, which are killed."""
-        members = self.processes()
+        """Stop the head as with Ctrl-C; return the processes of trials that were left over.
+
+        All are killed. Ray leaves log monitors and agents of lost nodes behind.
+        """
+        members, of_trials = self.processes(), self.trial_processes()
         try:
             self.head.terminate()
             self.head.wait(timeout=120)
-            return [process for process in psutil.wait_procs(members, timeout=60)[1] if runs(process)]
+            return [process for process in psutil.wait_procs(of_trials, timeout=60)[1] if runs(process)]
         finally:
             for process in (self.head, *members):
                 with contextlib.suppress(psutil.Error):
                     process.kill()
             self.cloud.close()
             shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+def has_title(process: psutil.Process, *titles: str) -> bool:
+    """Whether a process has one of these titles, as Ray sets them."""
+    try:
+        return " ".join(process.cmdline()).startswith(titles)
+    except psutil.Error:
+        return False
 
 
 def runs(process: psutil.Process) -> bool:

@@ -2,9 +2,7 @@
 submitted as documented, and sweeps whose nodes join, die and are removed while every trial runs exactly once.
 """
 
-import os
 import re
-import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +42,7 @@ def running(folder: Path, autoscaler: int) -> Iterator[FakeCluster]:
         yield cluster
     finally:
         left = cluster.close()
-    assert not left, "the head takes all its processes along"
+    assert not left, "trials, slots and workers end with the head"
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +175,7 @@ def test_what_no_node_can_hold_is_refused(cluster: FakeCluster, impossible: str)
 def test_nodes_join_for_trials_and_trials_survive_lost_nodes(
     cluster: FakeCluster, shared: Path, tmp_path: Path
 ) -> None:
-    """One of the working nodes is killed, then the cloud announces that it takes another one."""
+    """One of the working nodes is lost, then the cloud announces that it takes another one."""
     space = sweep(tmp_path, shared, 3)
     cluster.sweep("vanishing", space)
     most = 0
@@ -185,7 +183,7 @@ def test_nodes_join_for_trials_and_trials_survive_lost_nodes(
     """Nodes, and which trials were at which steps then."""
 
     def node_at_work() -> str | None:
-        """A node with a running trial: every node with workers has one."""
+        """A node with a running trial that is far from its end: every node with workers has one."""
         nonlocal most
         assert cluster.status("vanishing") in ("PENDING", "RUNNING"), cluster.ask("vanishing/logs")["logs"]
         raylets = cluster.raylets()
@@ -193,21 +191,21 @@ def test_nodes_join_for_trials_and_trials_survive_lost_nodes(
         nodes = [node for node in raylets if has_workers(raylets[node]) and node not in disturbed]
         before = next(reversed(disturbed.values()), {})
         trials = under_way(space, shared)
-        moving = [trial for trial, step in trials.items() if step > before.get(trial, 0)]
+        moving = [trial for trial, step in trials.items() if before.get(trial, 0) < step < STEPS / 2]
         return nodes[0] if nodes and len(nodes) == len(moving) else None
 
-    killed = cluster.until(node_at_work, "a node to be killed")
-    os.kill(cluster.raylets()[killed].pid, signal.SIGKILL)
-    disturbed[killed] = under_way(space, shared)
+    lost = cluster.until(node_at_work, "a node to be lost")
+    disturbed[lost] = under_way(space, shared)
+    cluster.lose(lost)
     cluster.until(node_at_work, "a node to be taken")
     at_work = {node for node, raylet in cluster.raylets().items() if has_workers(raylet)}
     cluster.cloud.take(instances=1)
-    cluster.until(lambda: at_work - cluster.raylets().keys(), "the node is drained, and ends")
+    (taken,) = cluster.until(lambda: at_work - cluster.raylets().keys(), "the node is drained, and ends")
     log = cluster.wait_for("vanishing", "SUCCEEDED")
     records = assert_all_done_once(space, 6)
     assert most >= 2, "two trials at a time ask for two nodes"
-    # A trial may end before its taken node does; a killed node leaves it no time.
-    assert any(on.endswith(killed) for record in records for on in record.nodes[:-1]), "it went on elsewhere"
+    left = {node.rpartition("/")[2] for record in records for node in record.nodes[:-1]}
+    assert {lost, taken} <= left, "their trials went on elsewhere"
     assert all(f"/{node[-6:]}" in log for record in records for node in record.nodes)
     cluster.until(lambda: not cluster.raylets(), "the nodes go")
 

@@ -1,0 +1,43 @@
+"""The driver's callback: what it recorded of a trial is known to the next driver of the sweep."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from rich.console import Console
+
+from hamu_ray.results.outcome import Report
+from hamu_ray.results.sweep_folders import make_folder
+from hamu_ray.terminal.sweep_view import SweepView
+from hamu_ray.tracking.outbox import Outbox
+from hamu_ray.tuning.listener import SweepListener
+from hamu_ray.tuning.plan import SweepPlan, plan_sweep
+from hamu_ray.tuning.trainable import EVENTS, NUMBER, PARAMETERS
+from hamu_ray.workers.messages import Started
+from tests.faults.made_sweep import sweep_config
+
+TRIAL = SimpleNamespace(trial_id="a", config={NUMBER: 0, PARAMETERS: {"optimizer.learning_rate": 0.01}})
+"""A Tune trial, as far as callbacks read it."""
+
+
+def listener(plan: SweepPlan, *events: Any) -> SweepListener:
+    """A new driver's callback, after these events of the trial."""
+    view = SweepView(Console(quiet=True), plan.trials, [], plan.objectives)
+    pool: Any = None  # asked only when trials end
+    found = SweepListener(plan, Outbox(plan.folder), pool, view)
+    found.on_trial_start(0, [], TRIAL)
+    for event in events:
+        found.on_trial_result(0, [], TRIAL, {EVENTS: [event]})
+    return found
+
+
+def test_a_trial_that_ended_without_a_driver_has_its_nodes(tmp_path: Path) -> None:
+    config = sweep_config(tmp_path)
+    plan = plan_sweep(config, tmp_path / "sweep")
+    make_folder(plan.folder, config)
+    nodes = ("10.0.0.3/4f2a", "10.0.0.4/77aa")
+    listener(plan, Started(nodes), Started(nodes[:1]))
+    (record,) = listener(plan, Report("unlearning", 1, 4)).interrupt()
+    assert record.nodes == list(nodes)
+    (record,) = listener(plan, Started(("10.0.0.5/0001",))).interrupt()
+    assert record.nodes == [*nodes, "10.0.0.5/0001"]
