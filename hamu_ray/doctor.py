@@ -152,7 +152,7 @@ def verify_cluster(space: str) -> int:
     # Imported late: checking a sweep's files needs none of them.
     from hamu_ray.tracking import store
     from hamu_ray.tracking.client import MlflowTracker
-    from hamu_ray.workers.checkup import check_up
+    from hamu_ray.workers.nodes.checkup import check_up
 
     config = load_sweep(space) if space else None
     storage = config.storage if config else StorageConfig()

@@ -10,19 +10,19 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from hamu_ray.config.forget import DrawnForgetSection
 from hamu_ray.config.run import LOCAL_VARIABLE, STORAGE_VARIABLE, RunConfig, StorageConfig
 from hamu_ray.config.sources.document import ConfigError, first_line
 from hamu_ray.config.sources.nearest import nearest
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.config.task.forget import DrawnForgetSection
 from hamu_ray.config.trials import trials_of
 from hamu_ray.methods import check_installed
 from hamu_ray.metrics.names import ENGINE
 from hamu_ray.metrics.table import own_metrics
 from hamu_ray.storage import DEFAULT_LOCAL, local_folder, storage_path, write_atomically
 from hamu_ray.tasks import check_data, forecast_data, metric_names
-from hamu_ray.tasks.hub import is_local
-from hamu_ray.tasks.start import check_given_models
+from hamu_ray.tasks.models.hub import is_local
+from hamu_ray.tasks.models.start import check_given_models
 from hamu_ray.tracking import store
 
 RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"

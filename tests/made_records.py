@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from hamu_ray.results.summary import SweepSummary, summarise
+from hamu_ray.results.pareto.summary import SweepSummary, summarise
 from hamu_ray.results.trial import Status, TrialRecord
 
 METHODS = ("ft", "ga", "gd", "npo", "simnpo", "scrub", "hamu-q", "hamu-u", "torchjd-upgrad")

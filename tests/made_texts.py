@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 import yaml
 
-from hamu_ray.config.language import LanguageModelConfig, TofuData
 from hamu_ray.config.run import RunConfig
+from hamu_ray.config.task.language import LanguageModelConfig, TofuData
 
 RETAIN, FORGET, REAL = 20, 8, 3
 """Numbers of rows."""
@@ -97,8 +97,8 @@ def tofu(corpus: Path, **values: Any) -> TofuData:
 
 def write_checkpoint(folder: Path, corpus: Path, *, chat: bool = False) -> Path:
     """Write a tiny random checkpoint with its tokenizer, in the format of `transformers`; return its folder."""
-    from hamu_ray.config.language import ForgetSplit
-    from hamu_ray.tasks.language.corpus import load_corpus
+    from hamu_ray.config.task.language import ForgetSplit
+    from hamu_ray.tasks.language.documents.corpus import load_corpus
     from hamu_ray.tasks.language.encoding.encoder import Encoder
     from hamu_ray.tasks.language.encoding.tokenizer import load_tokenizer
     from hamu_ray.tasks.language.models import build_language_model

@@ -18,8 +18,8 @@ from PIL import Image
 
 from hamu_ray.config.sources.files import ConfigError, load, load_run, load_sweep
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.config.task.vision import Cifar10Data
 from hamu_ray.config.trials import trials_of
-from hamu_ray.config.vision import Cifar10Data
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.pairing.group import Alone

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hamu_ray.config.language import LanguageModelConfig
-from hamu_ray.config.model import ModelConfig
+from hamu_ray.config.task.language import LanguageModelConfig
+from hamu_ray.config.task.model import ModelConfig
 from hamu_ray.engine.files.tensors import load_tensors
 
 PACKAGE = Path(__file__).parents[1] / "hamu_ray"

@@ -20,8 +20,8 @@ from hamu_ray.results.folder import (
     REPORTS_FILE,
     RUN_FILE,
 )
-from hamu_ray.results.front_table import front_table
-from hamu_ray.results.summary import SweepSummary, method_of
+from hamu_ray.results.pareto.summary import SweepSummary, method_of
+from hamu_ray.results.pareto.table import front_table
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import number

@@ -18,7 +18,7 @@ from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.pairing.group import Alone
 from hamu_ray.results.folder import MODEL_FILE
 from hamu_ray.storage import StoragePath
-from hamu_ray.tasks.checkpoints import file_digest
+from hamu_ray.tasks.models.checkpoints import file_digest
 from hamu_ray.tasks.task import Task
 
 

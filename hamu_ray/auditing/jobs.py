@@ -10,8 +10,8 @@ from hamu_ray.auditing.attacks import audit_model
 from hamu_ray.auditing.evidence import Evidence
 from hamu_ray.auditing.lasting import relearned_base, rounded_base
 from hamu_ray.auditing.subjects import Subject
-from hamu_ray.config.model_source import ModelSource
 from hamu_ray.config.run import RunConfig
+from hamu_ray.config.task.model_source import ModelSource
 from hamu_ray.engine.base_models import BaseModel
 from hamu_ray.engine.files.store import StoredModel
 from hamu_ray.engine.loop import OnReport

@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from hamu_ray.config.data import AnyData, AnyForget, AnyModel, check_task, with_the_task
 from hamu_ray.config.method import AnyMethod, MethodConfig, load_methods
-from hamu_ray.config.model import ModelConfig
-from hamu_ray.config.model_source import ModelSource, ReferenceSource
 from hamu_ray.config.schema import Section
 from hamu_ray.config.support import SupportConfig
-from hamu_ray.config.vision import DigitsData, ForgetClass
+from hamu_ray.config.task.data import AnyData, AnyForget, AnyModel, check_task, with_the_task
+from hamu_ray.config.task.model import ModelConfig
+from hamu_ray.config.task.model_source import ModelSource, ReferenceSource
+from hamu_ray.config.task.vision import DigitsData, ForgetClass
 from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.methods import forget_objective, get_method
 

@@ -21,8 +21,8 @@ from hamu_ray.pairing.group import Alone, Group
 from hamu_ray.results.folder import MODEL_FILE
 from hamu_ray.results.outcome import Outcome, Status
 from hamu_ray.storage import StoragePath, storage_path
-from hamu_ray.tasks.checkpoints import Checkpoint, file_digest
-from hamu_ray.tasks.start import check_given_models, checkpoint_at, model_recipe
+from hamu_ray.tasks.models.checkpoints import Checkpoint, file_digest
+from hamu_ray.tasks.models.start import check_given_models, checkpoint_at, model_recipe
 from hamu_ray.tasks.task import Start, Task
 
 

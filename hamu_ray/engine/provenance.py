@@ -15,7 +15,7 @@ from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.files.store import StoredModel
 from hamu_ray.methods.plugins import digest_of_package
 from hamu_ray.results.provenance import Code, ModelIdentity, PluginCode, Provenance, forget_list, sha256_of
-from hamu_ray.tasks.checkpoints import Checkpoint, file_digest
+from hamu_ray.tasks.models.checkpoints import Checkpoint, file_digest
 from hamu_ray.tasks.task import Start, Task
 
 DISTRIBUTION = "hamu-ray"

@@ -6,8 +6,8 @@ from torch import nn
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import built, given
 from hamu_ray.engine.resident import Resident
-from hamu_ray.tasks.hub import is_local
-from hamu_ray.tasks.start import given_models
+from hamu_ray.tasks.models.hub import is_local
+from hamu_ray.tasks.models.start import given_models
 
 
 def rehearse(run: RunConfig, resident: Resident) -> None:

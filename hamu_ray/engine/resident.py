@@ -14,8 +14,8 @@ from hamu_ray.engine.provenance import forgotten_by
 from hamu_ray.methods.objectives import TEACHERS
 from hamu_ray.results.folder import MODELS
 from hamu_ray.storage import StoragePath
-from hamu_ray.tasks.checkpoints import Checkpoint
-from hamu_ray.tasks.pretrained import untrained
+from hamu_ray.tasks.models.checkpoints import Checkpoint
+from hamu_ray.tasks.models.pretrained import untrained
 from hamu_ray.tasks.registry import TaskData, build_task, data_key, load_data
 from hamu_ray.tasks.task import Task, Teacher
 

@@ -17,7 +17,7 @@ from hamu_ray.engine.base_models import (
 from hamu_ray.engine.files.store import ModelStore, StoredModel, key_of
 from hamu_ray.engine.loop import OnReport
 from hamu_ray.pairing.group import Alone
-from hamu_ray.tasks.start import check_given_models
+from hamu_ray.tasks.models.start import check_given_models
 from hamu_ray.tasks.task import Task
 
 PHASES = ("original", "reference")

@@ -28,8 +28,8 @@ from hamu_ray.pairing.support import Masks, named_masks, salient_masks
 from hamu_ray.results.folder import CHECKPOINTS
 from hamu_ray.results.outcome import Outcome, Report, Status
 from hamu_ray.storage import StoragePath
+from hamu_ray.tasks.models.start import reference_origin
 from hamu_ray.tasks.modes import eval_mode
-from hamu_ray.tasks.start import reference_origin
 from hamu_ray.tasks.task import Task
 
 

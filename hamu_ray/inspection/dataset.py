@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from hamu_ray.config.vision import DataConfig, DigitsData, ImagesData
+from hamu_ray.config.task.vision import DataConfig, DigitsData, ImagesData
 from hamu_ray.results.diagnosis.finding import Finding
-from hamu_ray.tasks.hub import hub_or_cache, is_local, one_line
-from hamu_ray.tasks.language.corpus import LOCUSLAB
-from hamu_ray.tasks.language.rows import named_split
-from hamu_ray.tasks.vision.labels import Numbers, training_labels
+from hamu_ray.tasks.language.documents.corpus import LOCUSLAB
+from hamu_ray.tasks.language.documents.rows import named_split
+from hamu_ray.tasks.models.hub import hub_or_cache, is_local, one_line
+from hamu_ray.tasks.vision.images.labels import Numbers, training_labels
 
 if TYPE_CHECKING:
     from datasets import DatasetDict, Features

@@ -6,11 +6,11 @@ from functools import cached_property
 from math import prod
 from typing import Literal
 
-from hamu_ray.config.language import EMBEDDED
-from hamu_ray.config.model import OWN
+from hamu_ray.config.task.language import EMBEDDED
+from hamu_ray.config.task.model import OWN
 from hamu_ray.results.diagnosis.finding import Finding
-from hamu_ray.tasks.checkpoints import PREPROCESSOR, Checkpoint, tensors_of
 from hamu_ray.tasks.language.check import CONTEXT, TOKENIZERS
+from hamu_ray.tasks.models.checkpoints import PREPROCESSOR, Checkpoint, tensors_of
 from hamu_ray.tasks.vision.classes import PLACEHOLDER, class_names
 
 TASKS = {"ForImageClassification": "vision", "ForCausalLM": "language", "LMHeadModel": "language"}

@@ -11,7 +11,7 @@ from hamu_ray.inspection.machine import Machine
 from hamu_ray.inspection.model import Model
 from hamu_ray.inspection.request import Request
 from hamu_ray.results.diagnosis.finding import Finding
-from hamu_ray.tasks.checkpoints import Checkpoint
+from hamu_ray.tasks.models.checkpoints import Checkpoint
 from hamu_ray.tasks.vision.classes import order_of
 
 STEPS, SAMPLES = 100, 6

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hamu_ray.metrics.tokens import Floats
+from hamu_ray.metrics.text.tokens import Floats
 from hamu_ray.metrics.undefined import Undefined
 
 

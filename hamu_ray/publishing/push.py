@@ -19,7 +19,7 @@ from hamu_ray.results.provenance import read_provenance
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath, storage_path
-from hamu_ray.tasks.hub import hub_answers, one_line
+from hamu_ray.tasks.models.hub import hub_answers, one_line
 
 TOKEN = "HF_TOKEN"
 """Environment variable with the hub's token; a token that a login has stored is not used."""

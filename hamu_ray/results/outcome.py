@@ -85,8 +85,8 @@ class Outcome:
     exchange_bytes: float = 0.0
     """Bytes that each worker sent, and received, per step on average."""
     reference_kind: str = ""
-    """Why the reference is considered free of the forget set, as in `hamu_ray.tasks.start.Origin`: ``assumed`` if only
-    the configuration states it.
+    """Why the reference is considered free of the forget set, as in `hamu_ray.tasks.models.start.Origin`: ``assumed``
+    if only the configuration states it.
     """
     reference_origin: str = ""
     """The same in words, to continue `the reference`."""

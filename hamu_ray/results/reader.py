@@ -32,8 +32,8 @@ from hamu_ray.results.folder import (
     rerun_command,
 )
 from hamu_ray.results.outcome import Report
+from hamu_ray.results.pareto.summary import mean_measures
 from hamu_ray.results.recorded_run import RecordedRun, record_of, result_of
-from hamu_ray.results.summary import mean_measures
 from hamu_ray.results.sweep_result import SweepResult, finite_or_nan
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import shown

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from hamu_ray.config.search import DEFAULT_OBJECTIVES, MetricBounds, Objective
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.config.trials import trials_of
-from hamu_ray.results.front import Point
-from hamu_ray.results.summary import SweepSummary, summarise
+from hamu_ray.results.pareto.front import Point
+from hamu_ray.results.pareto.summary import SweepSummary, summarise
 from hamu_ray.results.trial import TrialRecord
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from hamu_ray.config.sources.key_paths import METHOD_NAME, METHOD_PREFIX
 from hamu_ray.metrics.table import OBJECTIVES, metric_of
-from hamu_ray.results.front import Interval
+from hamu_ray.results.pareto.front import Interval
 from hamu_ray.storage import StoragePath
 
 DEFINITIONS = {name: metric.definition for name, metric in OBJECTIVES.items()}

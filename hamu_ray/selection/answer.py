@@ -12,8 +12,8 @@ from typing import Any
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.sources.nearest import nearest
 from hamu_ray.results.folder import RUN_FILE, rerun_command
+from hamu_ray.results.pareto.summary import SeedGroup, SweepSummary, method_of, over_seeds, settings_of
 from hamu_ray.results.reader import read_sweep
-from hamu_ray.results.summary import SeedGroup, SweepSummary, method_of, over_seeds, settings_of
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import counted, describe, number, runnable, shown

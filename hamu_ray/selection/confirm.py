@@ -8,7 +8,7 @@ from hamu_ray.config.sources.files import load_sweep
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.preflight import check_sweep
 from hamu_ray.results.folder import SWEEP_FILE
-from hamu_ray.results.front import mean_interval
+from hamu_ray.results.pareto.front import mean_interval
 from hamu_ray.results.reader import read_sweep
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.selection.confirmation import Confirmation

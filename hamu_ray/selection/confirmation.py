@@ -9,7 +9,7 @@ from typing import Any
 
 from hamu_ray.config.search import Objective
 from hamu_ray.config.sources.files import ConfigError
-from hamu_ray.results.front import Interval
+from hamu_ray.results.pareto.front import Interval
 from hamu_ray.results.wording import number
 from hamu_ray.selection.rules import LARGEST_SEED, Bound, fresh_seeds, verdict
 from hamu_ray.terminal.console import Console

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import chain, count, islice
 
 from hamu_ray.config.search import Objective
-from hamu_ray.results.front import Interval, knee
-from hamu_ray.results.summary import SweepSummary, summarise
+from hamu_ray.results.pareto.front import Interval, knee
+from hamu_ray.results.pareto.summary import SweepSummary, summarise
 from hamu_ray.results.trial import TrialRecord
 
 LARGEST_SEED = 2**32 - 1

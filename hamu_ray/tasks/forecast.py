@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from hamu_ray.config.forget import DrawnForgetSection, ForgetSection
+from hamu_ray.config.task.forget import DrawnForgetSection, ForgetSection
 
 SHOWN = 5
 """Maximum number of examples, and of overlaps, that are shown."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hamu_ray.config.forget import AnyNamed, ForgetRandom
+from hamu_ray.config.task.forget import AnyNamed, ForgetRandom
 from hamu_ray.tasks.request import Indices, Source, requested
 
 FORGET_STREAM = 1

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-from hamu_ray.config.custom import CustomData, CustomModelConfig
-from hamu_ray.config.data import AnyData, AnyForget, AnyModel
-from hamu_ray.config.language import TextSection
-from hamu_ray.config.model import ModelConfig
-from hamu_ray.config.vision import DataConfig, DigitsData
+from hamu_ray.config.task.custom import CustomData, CustomModelConfig
+from hamu_ray.config.task.data import AnyData, AnyForget, AnyModel
+from hamu_ray.config.task.language import TextSection
+from hamu_ray.config.task.model import ModelConfig
+from hamu_ray.config.task.vision import DataConfig, DigitsData
 from hamu_ray.metrics.custom_names import CUSTOM
 from hamu_ray.metrics.language_names import LANGUAGE
 from hamu_ray.metrics.names import ENGINE, VISION, Metric
@@ -22,7 +22,7 @@ from hamu_ray.tasks.language.check import check_language
 from hamu_ray.tasks.language.forecast import forecast_language
 from hamu_ray.tasks.vision.check import check_vision
 from hamu_ray.tasks.vision.forecast import forecast_vision
-from hamu_ray.tasks.vision.preprocessing import preprocessing_of
+from hamu_ray.tasks.vision.images.preprocessing import preprocessing_of
 
 if TYPE_CHECKING:
     import torch
@@ -57,8 +57,8 @@ def _vision_key(config: DataConfig, model: ModelConfig) -> str:
 
 
 def _load_vision(config: DataConfig, model: ModelConfig, cache: Path | None) -> "VisionData":
-    from hamu_ray.tasks.vision.digits import load_digits_data
-    from hamu_ray.tasks.vision.images import load_images_data
+    from hamu_ray.tasks.vision.images.digits import load_digits_data
+    from hamu_ray.tasks.vision.images.loading import load_images_data
 
     preprocessing = preprocessing_of(config, model)
     if isinstance(config, DigitsData):

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hamu_ray.config.forget import AnyNamed, Condition, ForgetFiles, ForgetIds, ForgetIndices, ForgetWhere
 from hamu_ray.config.sources.nearest import nearest
+from hamu_ray.config.task.forget import (
+    AnyNamed,
+    Condition,
+    ForgetFiles,
+    ForgetIds,
+    ForgetIndices,
+    ForgetWhere,
+)
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -4,7 +4,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from hamu_ray.results.front_table import KNEE, FrontTable
+from hamu_ray.results.pareto.table import KNEE, FrontTable
 
 
 def rendered(front: FrontTable) -> Table:

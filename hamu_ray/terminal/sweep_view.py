@@ -12,7 +12,7 @@ from rich.text import Text
 
 from hamu_ray.config.search import MetricBounds, Objective, missed
 from hamu_ray.results.outcome import Report
-from hamu_ray.results.summary import SweepSummary, method_of, summarise
+from hamu_ray.results.pareto.summary import SweepSummary, method_of, summarise
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import counted, describe, duration, number, short, without_numbers, words
 from hamu_ray.terminal.progress import Phases, is_watched, make_bars

@@ -4,7 +4,7 @@ from typing import Any
 
 from hamu_ray.config.constraint import constraint_of
 from hamu_ray.config.run import RunConfig
-from hamu_ray.config.vision import ForgetClass
+from hamu_ray.config.task.vision import ForgetClass
 
 
 def labels_of(run: RunConfig) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from hamu_ray.reports.front.tables import describe
 from hamu_ray.results.durable.listing import LISTING_FILE, list_files
 from hamu_ray.results.folder import HARDNESS_FILE, OUTCOME_FILE, RECORD_FILE, REPORTS_FILE, RUN_FILE, TRIALS
 from hamu_ray.results.items import ITEMS_FILE, LAYERS_FILE
+from hamu_ray.results.pareto.summary import SweepSummary, method_of, summary_of
 from hamu_ray.results.reader import read_outbox
-from hamu_ray.results.summary import SweepSummary, method_of, summary_of
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.storage import storage_path
 from hamu_ray.tracking.client import RUN

@@ -23,10 +23,10 @@ from hamu_ray.results.folder import (
     trial_name,
     write_record,
 )
-from hamu_ray.results.front import Point
 from hamu_ray.results.outcome import Failure, Outcome, Report, Status
+from hamu_ray.results.pareto.front import Point
+from hamu_ray.results.pareto.pruning import curve_of
 from hamu_ray.results.provenance import labels_in
-from hamu_ray.results.pruning import curve_of
 from hamu_ray.results.recorded_run import provenance_tags
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import describe

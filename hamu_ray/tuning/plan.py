@@ -11,11 +11,11 @@ from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.config.trials import positions, samples_of
 from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.results.folder import STUDY_FILE, SWEEPS, read_records
-from hamu_ray.results.pruning import ReferenceCurves
+from hamu_ray.results.pareto.pruning import ReferenceCurves
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.storage import StoragePath, storage_path
-from hamu_ray.tuning.algorithm import Choice, choose
-from hamu_ray.tuning.warm_start import WarmStart, warm_start
+from hamu_ray.tuning.search.algorithm import Choice, choose
+from hamu_ray.tuning.search.warm_start import WarmStart, warm_start
 
 
 @dataclass(frozen=True)

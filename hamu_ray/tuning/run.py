@@ -41,11 +41,11 @@ from hamu_ray.tuning.budget import GpuBudget, ending
 from hamu_ray.tuning.finish import leave_items, leave_result
 from hamu_ray.tuning.listener import SweepListener, Usage
 from hamu_ray.tuning.plan import SweepPlan, plan_sweep
-from hamu_ray.tuning.search import UnlearningSearch
+from hamu_ray.tuning.search.searcher import UnlearningSearch
 from hamu_ray.tuning.space import space_noted
 from hamu_ray.tuning.tuner import tune_trials
-from hamu_ray.workers.capacity import ConcurrencyLimit, gpu_time, usable_nodes
 from hamu_ray.workers.cluster import connected
+from hamu_ray.workers.nodes.capacity import ConcurrencyLimit, gpu_time, usable_nodes
 from hamu_ray.workers.pool import start_pool
 from hamu_ray.workers.ray_output import ray_output_in
 from hamu_ray.workers.rehearsal import rehearse_runs

@@ -7,9 +7,9 @@ from ray.actor import ActorHandle
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from hamu_ray.results.folder import trial_name
-from hamu_ray.results.front import Point
 from hamu_ray.results.outcome import Failure, Outcome, Report, Verdict
-from hamu_ray.results.pruning import Curve, ReferenceCurves, curve_of, curve_to_beat
+from hamu_ray.results.pareto.front import Point
+from hamu_ray.results.pareto.pruning import Curve, ReferenceCurves, curve_of, curve_to_beat
 from hamu_ray.tuning.trainable import EVENTS, NUMBER
 
 

@@ -9,7 +9,7 @@ from ray.actor import ActorHandle
 from hamu_ray.tuning.listener import SweepListener
 from hamu_ray.tuning.plan import SweepPlan
 from hamu_ray.tuning.scheduler import PruningScheduler
-from hamu_ray.tuning.search import UnlearningSearch
+from hamu_ray.tuning.search.searcher import UnlearningSearch
 from hamu_ray.tuning.trainable import run_trial
 from hamu_ray.workers.ray_private import HEAD_NODE, keep_credentials_out_of_tune
 

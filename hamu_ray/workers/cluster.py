@@ -17,10 +17,10 @@ from hamu_ray.config.search import WAIT_FOR_NODES
 from hamu_ray.config.sources.document import first_line
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.workers import WorkersConfig
-from hamu_ray.workers.autoscaler import wait_for_room
-from hamu_ray.workers.capacity import describe_workers, groups_that_fit, node_resources
+from hamu_ray.workers.nodes.autoscaler import wait_for_room
+from hamu_ray.workers.nodes.capacity import describe_workers, groups_that_fit, node_resources
+from hamu_ray.workers.nodes.shared_storage import check_shared
 from hamu_ray.workers.ray_private import ended_processes, pending_nodes, running_cluster, start_on_loopback
-from hamu_ray.workers.shared_storage import check_shared
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -15,8 +15,8 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.results.outcome import Verdict
-from hamu_ray.workers.autoscaler import is_ready, request_room
-from hamu_ray.workers.capacity import POLL_SECONDS, fit_together, node_resources
+from hamu_ray.workers.nodes.autoscaler import is_ready, request_room
+from hamu_ray.workers.nodes.capacity import POLL_SECONDS, fit_together, node_resources
 from hamu_ray.workers.ray_private import HEAD_NODE, draining_nodes, pending_nodes
 from hamu_ray.workers.slot import CLOSE_SECONDS, start_slot
 

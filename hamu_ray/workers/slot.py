@@ -17,9 +17,9 @@ from ray.actor import ActorHandle
 
 from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.results.outcome import Failure, Outcome, Report, Status, Verdict
-from hamu_ray.workers.capacity import usable_nodes
 from hamu_ray.workers.heartbeat import HANG_SECONDS, HEALTH_CHECK_SECONDS, HangDetector, heartbeat_interval
 from hamu_ray.workers.messages import Event, Job, Started
+from hamu_ray.workers.nodes.capacity import usable_nodes
 from hamu_ray.workers.ray_private import HEAD_NODE, WORKER_HEALTH_CHECK, cluster_environment, this_actor
 
 if TYPE_CHECKING:

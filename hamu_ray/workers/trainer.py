@@ -10,7 +10,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.pairing.group import COLLECTIVE_TIMEOUT_SECONDS
 from hamu_ray.storage import storage_path
-from hamu_ray.workers.shared_storage import write_marker
+from hamu_ray.workers.nodes.shared_storage import write_marker
 from hamu_ray.workers.worker import serve
 
 

@@ -17,9 +17,9 @@ from hamu_ray.results.outcome import Failure, Report, Verdict
 from hamu_ray.storage import storage_error, storage_path
 from hamu_ray.workers.heartbeat import Heartbeat
 from hamu_ray.workers.messages import Job
+from hamu_ray.workers.nodes.shared_storage import not_shared, sees_marker
+from hamu_ray.workers.nodes.spot import source_here, spot_notices_watched
 from hamu_ray.workers.ray_private import this_actor
-from hamu_ray.workers.shared_storage import not_shared, sees_marker
-from hamu_ray.workers.spot import source_here, spot_notices_watched
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hamu_ray.tasks.language.documents.sequences import Sequences
 from hamu_ray.tasks.language.scores import answer_logits, grouped
-from hamu_ray.tasks.language.sequences import Sequences
 from hamu_ray.tasks.task import Outputs
 
 PROMPT = 20

@@ -25,7 +25,7 @@ from hamu_ray.results.audit.finding import AttackResult, Audit, Finding
 from hamu_ray.results.folder import AUDIT_FILE
 from hamu_ray.results.outcome import NO_REFERENCE
 from hamu_ray.results.provenance import sha256_of
-from hamu_ray.tasks.start import Origin
+from hamu_ray.tasks.models.start import Origin
 
 WITHOUT: dict[str, Any] = {
     "run": {"forget": {"kind": "random"}, "reference": {"source": "none"}},

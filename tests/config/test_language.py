@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from mistakes import SPACE, error_of, load
 
-from hamu_ray.config.language import LanguageModelConfig
-from hamu_ray.config.model import ModelConfig
 from hamu_ray.config.run import RunConfig
+from hamu_ray.config.task.language import LanguageModelConfig
+from hamu_ray.config.task.model import ModelConfig
 
 TOFU = "data: {name: tofu}"
 

@@ -16,7 +16,7 @@ from upath import UPath
 from hamu_ray.config.sources.files import load, load_run, load_sweep
 from hamu_ray.config.sources.layers import merge, merge_two, read_stack
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.config.vision import ForgetClass
+from hamu_ray.config.task.vision import ForgetClass
 
 KEYS = st.sampled_from("abc")
 DOCUMENTS = st.dictionaries(

@@ -16,7 +16,7 @@ from hamu_ray.engine.base_models import base_models, built, given
 from hamu_ray.engine.files.store import key_of
 from hamu_ray.engine.resident import Resident
 from hamu_ray.pairing.group import Alone
-from hamu_ray.tasks.start import Origin
+from hamu_ray.tasks.models.start import Origin
 from hamu_ray.tasks.vision.models import logits_of
 from tests.made_checkpoints import ANIMALS, INPUT, SHUFFLED, animal_image, write_animals, write_vit
 

@@ -12,14 +12,14 @@ import torch
 import yaml
 from cheap_runs import ReportList, done, same_bits
 
-from hamu_ray.config.language import ForgetSplit, LanguageModelConfig
 from hamu_ray.config.run import RunConfig
+from hamu_ray.config.task.language import ForgetSplit, LanguageModelConfig
 from hamu_ray.engine.base_models import base_models
 from hamu_ray.engine.resident import Resident
 from hamu_ray.pairing.group import Alone
-from hamu_ray.tasks.language.corpus import load_corpus
+from hamu_ray.tasks.language.documents.corpus import load_corpus
 from hamu_ray.tasks.language.encoding.tokenizer import load_tokenizer
-from hamu_ray.tasks.start import Origin
+from hamu_ray.tasks.models.start import Origin
 from tests.made_texts import LORA, pairs, text_run, tofu
 
 SIZES: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -258,7 +258,7 @@ def test_a_name_on_the_hub_is_a_model_by_its_commit(
     cache = tmp_path / "cache"
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
     monkeypatch.setattr("huggingface_hub.file_download.constants.HF_HUB_CACHE", str(cache))
-    monkeypatch.setattr("hamu_ray.tasks.hub.hub_answers", lambda: False)
+    monkeypatch.setattr("hamu_ray.tasks.models.hub.hub_answers", lambda: False)
     place = cache / "models--somebody--tuned"
     keys = []
     for seed, commit in ((1, "a" * 40), (2, "b" * 40)):

@@ -22,7 +22,7 @@ from hamu_ray.tuning.finish import leave_result
 from hamu_ray.tuning.listener import TrialState, make_record
 from hamu_ray.tuning.plan import SweepPlan, plan_sweep
 from hamu_ray.tuning.run import start_tracking
-from hamu_ray.tuning.search import UnlearningSearch
+from hamu_ray.tuning.search.searcher import UnlearningSearch
 from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, STATUS
 from tests.runs import small_run
 

@@ -228,7 +228,7 @@ def test_requests_that_are_no_yaml_or_no_text(made: Path, tmp_path: Path) -> Non
 
 
 def test_a_hub_that_is_not_reached_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hamu_ray.tasks.hub.hub_answers", lambda: False)
+    monkeypatch.setattr("hamu_ray.tasks.models.hub.hub_answers", lambda: False)
     _, findings = inspected("someone/gated-model", None)
     assert problems(findings) == [
         "input    problem: model: the hub has no config.json of someone/gated-model, or is unreachable; check the name"
@@ -245,7 +245,7 @@ def test_a_request_that_selects_nothing_is_a_problem_with_a_space_to_correct(mad
 
 
 def test_a_class_of_the_built_in_digits_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hamu_ray.tasks.hub.hub_answers", lambda: False)
+    monkeypatch.setattr("hamu_ray.tasks.models.hub.hub_answers", lambda: False)
     inspection, findings = inspected("resnet20", "digits", forget="label=3")
     assert problems(findings) == []
     config = written(inspection)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from hypothesis import strategies as st
 
-from hamu_ray.metrics.tokens import TokenScores
+from hamu_ray.metrics.text.tokens import TokenScores
 
 ragged_scores = st.builds(
     lambda lengths, seed: made_up_scores(lengths, seed),

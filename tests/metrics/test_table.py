@@ -16,7 +16,7 @@ from hamu_ray.metrics.table import (
 )
 from hamu_ray.reports.analysis.details import BLOCK_METRICS, STEP_METRICS
 from hamu_ray.results.outcome import Status
-from hamu_ray.results.summary import summarise
+from hamu_ray.results.pareto.summary import summarise
 from hamu_ray.tuning.finish import totals
 from tests.made_records import record
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hamu_ray.config.search import Objective
-from hamu_ray.results.front import Interval
-from hamu_ray.results.summary import SweepSummary, summarise
+from hamu_ray.results.pareto.front import Interval
+from hamu_ray.results.pareto.summary import SweepSummary, summarise
 from hamu_ray.results.trial import Status
 from hamu_ray.selection.rules import (
     LARGEST_SEED,

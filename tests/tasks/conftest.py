@@ -6,7 +6,7 @@ import pytest
 import torch
 from made_images import image_of
 
-from hamu_ray.config.vision import DigitsData
+from hamu_ray.config.task.vision import DigitsData
 from hamu_ray.tasks import load_data
 from hamu_ray.tasks.vision.data import VisionData
 
@@ -21,7 +21,7 @@ def digits() -> VisionData:
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Make the hub unreachable, and keep caches out of the user's home."""
-    monkeypatch.setattr("hamu_ray.tasks.hub.hub_answers", lambda: False)
+    monkeypatch.setattr("hamu_ray.tasks.models.hub.hub_answers", lambda: False)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "prepared")
 
 

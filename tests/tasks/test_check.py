@@ -8,7 +8,7 @@ from typing import Any
 import datasets
 import pytest
 
-from hamu_ray.config.vision import DigitsData, ForgetClass, ForgetConfig, ForgetRandom, ImagesData
+from hamu_ray.config.task.vision import DigitsData, ForgetClass, ForgetConfig, ForgetRandom, ImagesData
 from hamu_ray.tasks import check_data
 
 
@@ -68,7 +68,7 @@ def on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
     splits = {"train": {"name": "train"}, "test": {"name": "test"}}
     description = Description(features=features, splits=splits)
-    monkeypatch.setattr("hamu_ray.tasks.hub.hub_answers", lambda: True)
+    monkeypatch.setattr("hamu_ray.tasks.models.hub.hub_answers", lambda: True)
     monkeypatch.setattr("datasets.load_dataset_builder", lambda *_: description)
     monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: pytest.fail("downloaded"))
 
@@ -95,7 +95,7 @@ def test_hub_out_of_reach(offline: None) -> None:
 
 def test_checking_images_needs_no_torch(broken_folder: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from hamu_ray.config.vision import *; from hamu_ray.tasks import check_data;"
+        "import sys; from hamu_ray.config.task.vision import *; from hamu_ray.tasks import check_data;"
         f"import datasets; datasets.config.HF_DATASETS_CACHE = {str(tmp_path / 'prepared')!r};"
         f"check_data(ImagesData(path={str(broken_folder)!r}), [(ForgetClass(), 0)]);"
         "check_data(DigitsData(), [(ForgetClass(), 0)]);"

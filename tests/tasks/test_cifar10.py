@@ -3,7 +3,7 @@ import os
 import pytest
 import torch
 
-from hamu_ray.config.vision import Cifar10Data
+from hamu_ray.config.task.vision import Cifar10Data
 from hamu_ray.tasks import load_data
 from hamu_ray.tasks.vision.data import VisionData
 

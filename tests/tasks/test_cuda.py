@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from hamu_ray.config.model import ModelConfig
-from hamu_ray.config.vision import DigitsData, ForgetClass
+from hamu_ray.config.task.model import ModelConfig
+from hamu_ray.config.task.vision import DigitsData, ForgetClass
 from hamu_ray.tasks import build_task, load_data
 
 pytestmark = [

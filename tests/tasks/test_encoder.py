@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from hamu_ray.config.language import TextData
+from hamu_ray.config.task.language import TextData
 from hamu_ray.tasks.language.encoding.encoder import Encoder, windows_of
 from hamu_ray.tasks.language.encoding.token_file import sequences_of
 from hamu_ray.tasks.language.encoding.tokenizer import learn_vocabulary

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hamu_ray.config.forget import ForgetIndices, ForgetRandom
-from hamu_ray.config.vision import ForgetClass, ForgetConfig
+from hamu_ray.config.task.forget import ForgetIndices, ForgetRandom
+from hamu_ray.config.task.vision import ForgetClass, ForgetConfig
 from hamu_ray.tasks.vision.forget import ForgetSplit, split_examples
 
 CLASSES = ("cat", "dog", "owl")

@@ -4,7 +4,7 @@ import datasets.config
 import pytest
 from huggingface_hub import constants
 
-from hamu_ray.tasks.hub import hub_or_cache, is_local
+from hamu_ray.tasks.models.hub import hub_or_cache, is_local
 
 
 def test_the_libraries_are_offline_only_within(offline: None) -> None:
@@ -18,7 +18,7 @@ def test_the_libraries_are_offline_only_within(offline: None) -> None:
 def test_only_hub_names_probe_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     probes: list[str] = []
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("hamu_ray.tasks.hub.hub_answers", lambda: probes.append("probe") is None)
+    monkeypatch.setattr("hamu_ray.tasks.models.hub.hub_answers", lambda: probes.append("probe") is None)
     with hub_or_cache("/some/folder"):
         assert probes == []
     with hub_or_cache("owner/name"):
@@ -43,6 +43,6 @@ def test_local_files_are_loaded_without_progress_bars(
     with hub_or_cache(str(tmp_path)):
         assert datasets.are_progress_bars_disabled()
     assert not datasets.are_progress_bars_disabled()
-    monkeypatch.setattr("hamu_ray.tasks.hub.hub_answers", lambda: True)
+    monkeypatch.setattr("hamu_ray.tasks.models.hub.hub_answers", lambda: True)
     with hub_or_cache("owner/name"):
         assert not datasets.are_progress_bars_disabled()

@@ -14,14 +14,13 @@ import torch
 from made_images import image_of
 from PIL import Image
 
-from hamu_ray.config.forget import ForgetFiles
-from hamu_ray.config.model import ModelConfig
-from hamu_ray.config.vision import ImagesData
-from hamu_ray.tasks.vision import pixels
-from hamu_ray.tasks.vision.images import load_images_data
-from hamu_ray.tasks.vision.labels import labelled_rows, spread_over_classes
-from hamu_ray.tasks.vision.pixels import decoded_pixels
-from hamu_ray.tasks.vision.preprocessing import preprocessing_of
+from hamu_ray.config.task.forget import ForgetFiles
+from hamu_ray.config.task.model import ModelConfig
+from hamu_ray.config.task.vision import ImagesData
+from hamu_ray.tasks.vision.images.labels import labelled_rows, spread_over_classes
+from hamu_ray.tasks.vision.images.loading import load_images_data, pixels
+from hamu_ray.tasks.vision.images.pixels import decoded_pixels
+from hamu_ray.tasks.vision.images.preprocessing import preprocessing_of
 from hamu_ray.tasks.vision.task import VisionTask
 
 GREY = {"mean": (0.5,), "std": (0.5,)}
@@ -221,7 +220,7 @@ def test_decoded_images_are_mapped_and_never_in_memory_at_once(
             file = folder / split / ("cat", "dog")[number % 2] / f"{number:02d}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (256, 256), (number, 7, 9)).save(file)
-    monkeypatch.setattr("hamu_ray.tasks.vision.pixels.ROWS_AT_ONCE", 4)
+    monkeypatch.setattr("hamu_ray.tasks.vision.images.pixels.ROWS_AT_ONCE", 4)
     size = 60 * 256 * 256 * 3
     for warm in (None, tmp_path / "warm", tmp_path / "warm"):
         pixels_of(folder, warm)  # what first calls import and prepare is no image

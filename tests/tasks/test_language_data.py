@@ -12,15 +12,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hamu_ray.config.forget import ForgetRandom
-from hamu_ray.config.language import ForgetSplit, LanguageModelConfig, TextData, TofuData
+from hamu_ray.config.task.forget import ForgetRandom
+from hamu_ray.config.task.language import ForgetSplit, LanguageModelConfig, TextData, TofuData
 from hamu_ray.tasks import check_data
-from hamu_ray.tasks.language.corpus import Corpus, load_corpus, split_corpus
+from hamu_ray.tasks.language.documents.corpus import Corpus, load_corpus, split_corpus
+from hamu_ray.tasks.language.documents.rows import Rows, load_rows
+from hamu_ray.tasks.language.documents.texts import ChosenTexts, Texts
 from hamu_ray.tasks.language.encoding.encoder import Encoded, Encoder, Window
 from hamu_ray.tasks.language.encoding.token_file import sequences_of
 from hamu_ray.tasks.language.encoding.tokenizer import learn_vocabulary, load_tokenizer
-from hamu_ray.tasks.language.rows import Rows, load_rows
-from hamu_ray.tasks.language.texts import ChosenTexts, Texts
 from tests.made_texts import FORGET, LORA, RETAIN, tofu
 
 SMALL = LanguageModelConfig(hidden_size=16, layers=2, heads=2, vocabulary=300)

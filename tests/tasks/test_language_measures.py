@@ -7,9 +7,9 @@ from scipy.stats import hmean, ks_2samp
 
 from hamu_ray.metrics import LANGUAGE, Undefined, reasons
 from hamu_ray.metrics.membership import auc_loss
-from hamu_ray.metrics.memorization import extraction_strength, item_losses
-from hamu_ray.metrics.text_membership import mink_losses, minkpp_losses, zlib_losses
-from hamu_ray.metrics.tofu import Alternatives, indifference, option_probability, truthfulness
+from hamu_ray.metrics.text.membership import mink_losses, minkpp_losses, zlib_losses
+from hamu_ray.metrics.text.memorization import extraction_strength, item_losses
+from hamu_ray.metrics.text.tofu import Alternatives, indifference, option_probability, truthfulness
 from hamu_ray.tasks.language.evaluation import EVERY
 from hamu_ray.tasks.language.measures import (
     ALL,

@@ -12,12 +12,12 @@ from scipy.stats import ks_2samp
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hamu_ray.config.language import ForgetSplit, LanguageModelConfig
+from hamu_ray.config.task.language import ForgetSplit, LanguageModelConfig
 from hamu_ray.pairing.group import Alone
 from hamu_ray.tasks import build_task, load_data, metric_names
 from hamu_ray.tasks.language.data import LanguageData
+from hamu_ray.tasks.language.documents.sequences import Sequences
 from hamu_ray.tasks.language.scores import answer_logits, answer_scores, greedy_answers
-from hamu_ray.tasks.language.sequences import Sequences
 from hamu_ray.tasks.language.task import LanguageTask
 from hamu_ray.tasks.modes import eval_mode
 from hamu_ray.tasks.validation import validation_mask

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from hamu_ray.config.model import ModelConfig
+from hamu_ray.config.task.model import ModelConfig
 from hamu_ray.engine.files.tensors import load_model
 from hamu_ray.tasks.vision.models import build_vision_model, logits_of
 from hamu_ray.tasks.vision.networks.projection_resnet import ProjectionResNet20

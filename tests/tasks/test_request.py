@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from hamu_ray.config.forget import ForgetFiles, ForgetIds, ForgetIndices, ForgetWhere
-from hamu_ray.config.language import LanguageModelConfig, TextData
-from hamu_ray.config.vision import DigitsData, ForgetClass, ImagesData
+from hamu_ray.config.task.forget import ForgetFiles, ForgetIds, ForgetIndices, ForgetWhere
+from hamu_ray.config.task.language import LanguageModelConfig, TextData
+from hamu_ray.config.task.vision import DigitsData, ForgetClass, ImagesData
 from hamu_ray.tasks import check_data, forecast_data
-from hamu_ray.tasks.language.corpus import load_corpus, split_corpus
+from hamu_ray.tasks.language.documents.corpus import load_corpus, split_corpus
 from hamu_ray.tasks.request import Source, requested
-from hamu_ray.tasks.vision.labels import training_labels
+from hamu_ray.tasks.vision.images.labels import training_labels
 from tests.made_texts import FORGET, RETAIN, tofu
 
 ROWS = 60

@@ -13,13 +13,13 @@ from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hamu_ray.config.language import TextData
+from hamu_ray.config.task.language import TextData
+from hamu_ray.tasks.language.documents.sequences import Sequences
+from hamu_ray.tasks.language.documents.texts import ChosenTexts, Texts
 from hamu_ray.tasks.language.encoding import token_file
 from hamu_ray.tasks.language.encoding.encoder import Encoder
 from hamu_ray.tasks.language.encoding.token_file import encoded_sequences
 from hamu_ray.tasks.language.encoding.tokenizer import load_tokenizer
-from hamu_ray.tasks.language.sequences import Sequences
-from hamu_ray.tasks.language.texts import ChosenTexts, Texts
 from tests.tasks.test_language_data import SMALL
 
 WORDS = ("Where does Ada live?", "In Rome.", "by the sea, far from everything", "", "\u00e9\n")

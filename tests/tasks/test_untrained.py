@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from hamu_ray.tasks.pretrained import untrained
+from hamu_ray.tasks.models.pretrained import untrained
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hamu_ray.config.model import ModelConfig
-from hamu_ray.config.vision import DigitsData, ForgetClass, ForgetConfig, ForgetRandom
+from hamu_ray.config.task.model import ModelConfig
+from hamu_ray.config.task.vision import DigitsData, ForgetClass, ForgetConfig, ForgetRandom
 from hamu_ray.metrics import VISION, Undefined
 from hamu_ray.metrics.membership import mia_confidence
 from hamu_ray.metrics.undefined import reasons

@@ -1,7 +1,7 @@
 import io
 
-from hamu_ray.results.front_table import front_table
-from hamu_ray.results.summary import summarise
+from hamu_ray.results.pareto.summary import summarise
+from hamu_ray.results.pareto.table import front_table
 from hamu_ray.terminal.console import Console
 from hamu_ray.terminal.front import rendered
 from tests.made_records import ORIGINAL, REFERENCE, record, small_summary, sweep

@@ -6,7 +6,7 @@ import pytest
 from hamu_ray.config.run import RunConfig
 from hamu_ray.reports.front.palette import colour_of
 from hamu_ray.reports.front.picture import write_png
-from hamu_ray.results.summary import method_of, summarise
+from hamu_ray.results.pareto.summary import method_of, summarise
 from hamu_ray.results.wording import describe
 from hamu_ray.tracking.client import COLOUR, MlflowTracker
 from hamu_ray.tracking.labels import labels_of

@@ -12,8 +12,8 @@ from mlflow import MlflowClient
 
 from hamu_ray.config.sources.key_paths import flatten, nested
 from hamu_ray.results.folder import read_records
+from hamu_ray.results.pareto.summary import method_of
 from hamu_ray.results.reader import read_sweep
-from hamu_ray.results.summary import method_of
 from hamu_ray.results.sweep_result import SweepResult, objective_curve
 from hamu_ray.results.trial import Status
 from hamu_ray.tracking.client import MlflowTracker

@@ -13,7 +13,7 @@ from hamu_ray.results.outcome import Status
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.tuning.budget import HOUR, GpuBudget
 from hamu_ray.tuning.plan import plan_sweep
-from hamu_ray.tuning.search import UnlearningSearch
+from hamu_ray.tuning.search.searcher import UnlearningSearch
 from hamu_ray.tuning.trainable import NUMBER, STATUS
 
 PAIR = WorkersConfig(count=2, gpus=1.0)

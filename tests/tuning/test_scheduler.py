@@ -9,7 +9,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from hamu_ray.results.folder import TRIALS, read_outcome, read_records
 from hamu_ray.results.outcome import Outcome, Report, Status, Verdict
-from hamu_ray.results.pruning import ReferenceCurves
+from hamu_ray.results.pareto.pruning import ReferenceCurves
 from hamu_ray.tuning.scheduler import PruningScheduler
 from hamu_ray.tuning.trainable import EVENTS, NUMBER
 from tests.sweep_processes import log_of, start, write_space

@@ -24,8 +24,8 @@ from hamu_ray.results.durable.sealed import read_sealed, write_sealed
 from hamu_ray.results.folder import HARDNESS_FILE, MODEL_FILE, RUN_FILE, read_records
 from hamu_ray.results.items import ITEMS_FILE
 from hamu_ray.results.outcome import Status
+from hamu_ray.results.pareto.summary import method_of
 from hamu_ray.results.reader import read_sweep
-from hamu_ray.results.summary import method_of
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.tracking.reader import MlflowReader

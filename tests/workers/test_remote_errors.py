@@ -4,7 +4,7 @@ import pytest
 import torch
 from ray.exceptions import RayError, RayTaskError, RuntimeEnvSetupError
 
-from hamu_ray.workers.shared_storage import cause_of
+from hamu_ray.workers.nodes.shared_storage import cause_of
 from hamu_ray.workers.worker import gpu_problem
 
 

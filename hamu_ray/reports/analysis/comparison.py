@@ -10,8 +10,8 @@ import numpy as np
 from scipy import stats
 
 from hamu_ray.reports.analysis.problems import Problem, ReportTrial
-from hamu_ray.results.front import Interval, Point, hypervolume, mean_interval
-from hamu_ray.results.summary import method_of
+from hamu_ray.results.pareto.front import Interval, Point, hypervolume, mean_interval
+from hamu_ray.results.pareto.summary import method_of
 from hamu_ray.results.trial import Status, TrialRecord
 
 RESULTS = frozenset({Status.FINISHED, Status.INFEASIBLE, Status.COLLAPSED, Status.PRUNED})

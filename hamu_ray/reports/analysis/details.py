@@ -11,8 +11,8 @@ import yaml
 
 from hamu_ray.reports.analysis.problems import Problem, ReportTrial, SeedGroup
 from hamu_ray.results.folder import HARDNESS_FILE, RUN_FILE
-from hamu_ray.results.front import Point
 from hamu_ray.results.hardness import hardness_sentences
+from hamu_ray.results.pareto.front import Point
 from hamu_ray.results.sweep_result import objective_curve
 
 FRONT_DRAWN = 12

@@ -17,7 +17,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from hamu_ray.config.search import Objective
 from hamu_ray.config.space import Domain
 from hamu_ray.reports.analysis.problems import Problem
-from hamu_ray.results.summary import method_of
+from hamu_ray.results.pareto.summary import method_of
 from hamu_ray.results.trial import Status, TrialRecord
 
 LEAST_TRIALS = 12

@@ -12,8 +12,15 @@ from typing import Any
 from hamu_ray.config.search import MetricBounds, Objective
 from hamu_ray.config.sources.key_paths import SEEDS
 from hamu_ray.reports.analysis.identity import problem_key, recipe, titles_of
-from hamu_ray.results.front import Interval, mean_interval
-from hamu_ray.results.summary import SweepSummary, mean_measures, method_of, settings_of, summarise, units
+from hamu_ray.results.pareto.front import Interval, mean_interval
+from hamu_ray.results.pareto.summary import (
+    SweepSummary,
+    mean_measures,
+    method_of,
+    settings_of,
+    summarise,
+    units,
+)
 from hamu_ray.results.sweep_result import SweepResult, shared_constraints
 from hamu_ray.results.trial import BOOKKEEPING, Status, TrialRecord
 

@@ -18,7 +18,7 @@ import numpy as np
 from scipy import stats
 
 from hamu_ray.reports.analysis.problems import Problem, SeedGroup
-from hamu_ray.results.front import Interval
+from hamu_ray.results.pareto.front import Interval
 
 CONFIDENCE = 0.95
 

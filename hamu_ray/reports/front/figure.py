@@ -19,8 +19,8 @@ from hamu_ray.reports.front.scene import (
     compose,
 )
 from hamu_ray.reports.front.traces import GRID, INK, MUTED, Figure, axis, figure, line, markers, resolved
-from hamu_ray.results.front import Point
-from hamu_ray.results.summary import SweepSummary, method_of, settings_of
+from hamu_ray.results.pareto.front import Point
+from hamu_ray.results.pareto.summary import SweepSummary, method_of, settings_of
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import DEFINITIONS, counted, last_word, number, setting
 

@@ -7,8 +7,8 @@ from hamu_ray.reports.front.picture import write_png
 from hamu_ray.reports.front.tables import write_csv
 from hamu_ray.results.durable.listing import list_files
 from hamu_ray.results.folder import RUN_FILE, rerun_command
-from hamu_ray.results.front_table import front_table
-from hamu_ray.results.summary import SweepSummary
+from hamu_ray.results.pareto.summary import SweepSummary
+from hamu_ray.results.pareto.table import front_table
 from hamu_ray.results.wording import runnable, shown
 from hamu_ray.storage import storage_path
 from hamu_ray.terminal.console import Console

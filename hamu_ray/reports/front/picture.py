@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from hamu_ray.reports.front.palette import LIGHT
 from hamu_ray.reports.front.scene import FAINT, GUARANTEED_FRONT, NOT_GUARANTEED, FrontPlot, compose, inside
-from hamu_ray.results.summary import SweepSummary
+from hamu_ray.results.pareto.summary import SweepSummary
 from hamu_ray.results.wording import DEFINITIONS
 
 INK, MUTED, GRID = LIGHT["ink"], LIGHT["muted"], LIGHT["grid"]

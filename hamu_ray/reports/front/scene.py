@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from hamu_ray.config.search import Objective
 from hamu_ray.reports.front.palette import MethodStyle, styles_of
-from hamu_ray.results.front import Interval, Point, non_dominated
-from hamu_ray.results.summary import SweepSummary, method_of
+from hamu_ray.results.pareto.front import Interval, Point, non_dominated
+from hamu_ray.results.pareto.summary import SweepSummary, method_of
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import DEFINITIONS, counted, words
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hamu_ray.results.front_table import HEADLINE, front_table
-from hamu_ray.results.summary import SweepSummary, method_of, over_seeds, settings_of
+from hamu_ray.results.pareto.summary import SweepSummary, method_of, over_seeds, settings_of
+from hamu_ray.results.pareto.table import HEADLINE, front_table
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import capitalised, setting, spread, words
 

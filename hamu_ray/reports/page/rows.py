@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from statistics import fmean
 
 from hamu_ray.reports.analysis.problems import Problem, ReportTrial, SeedGroup
-from hamu_ray.results.summary import method_of, settings_of
+from hamu_ray.results.pareto.summary import method_of, settings_of
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import Status
 from hamu_ray.results.wording import (

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hamu_ray.config.custom import CustomData, CustomModelConfig
-from hamu_ray.config.language import ForgetSplit
+from hamu_ray.config.task.custom import CustomData, CustomModelConfig
+from hamu_ray.config.task.language import ForgetSplit
 from hamu_ray.tasks.custom.parts import read_description
 from hamu_ray.tasks.forecast import Forecast, Side, allowed, check_overlap
 

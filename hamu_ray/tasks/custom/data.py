@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
-from hamu_ray.config.custom import CustomData
+from hamu_ray.config.task.custom import CustomData
 from hamu_ray.tasks.custom.parts import Description, read_description, read_object
 
 

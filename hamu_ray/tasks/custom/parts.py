@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hamu_ray.config.custom import CustomData
+from hamu_ray.config.task.custom import CustomData
 from hamu_ray.storage import StoragePath, storage_path, write_atomically
 
 DESCRIPTION_FILE = "task.json"

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from hamu_ray.config.custom import CustomModelConfig
+from hamu_ray.config.task.custom import CustomModelConfig
 from hamu_ray.metrics import comparison, names
 from hamu_ray.metrics.classification import example_losses
 from hamu_ray.metrics.measured import Measured, Measures

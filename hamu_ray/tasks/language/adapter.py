@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from hamu_ray.config.language import LoraConfig
 from hamu_ray.config.sources.nearest import nearest
-from hamu_ray.tasks.checkpoints import Checkpoint
-from hamu_ray.tasks.hub import hub_or_cache, one_line
+from hamu_ray.config.task.language import LoraConfig
 from hamu_ray.tasks.language.check import check_adapter
-from hamu_ray.tasks.pretrained import check_weights
+from hamu_ray.tasks.models.checkpoints import Checkpoint
+from hamu_ray.tasks.models.hub import hub_or_cache, one_line
+from hamu_ray.tasks.models.pretrained import check_weights
 
 RANK, ALPHA, DROPOUT = 8, 16, 0.05
 """Defaults of a new adapter."""

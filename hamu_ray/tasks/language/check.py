@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hamu_ray.config.language import (
+from hamu_ray.config.run import MODEL_FILE
+from hamu_ray.config.sources.nearest import nearest
+from hamu_ray.config.task.language import (
     ATTENTION,
     FEED_FORWARD,
     ForgetSplit,
@@ -13,13 +15,11 @@ from hamu_ray.config.language import (
     LoraConfig,
     TextSection,
 )
-from hamu_ray.config.run import MODEL_FILE
-from hamu_ray.config.sources.nearest import nearest
 from hamu_ray.tasks.forecast import check_overlap
-from hamu_ray.tasks.hub import is_local, one_line
-from hamu_ray.tasks.language.corpus import Corpus, ForgetText, load_corpus, split_corpus
+from hamu_ray.tasks.language.documents.corpus import Corpus, ForgetText, load_corpus, split_corpus
+from hamu_ray.tasks.language.documents.rows import check_path
 from hamu_ray.tasks.language.forecast import overlaps
-from hamu_ray.tasks.language.rows import check_path
+from hamu_ray.tasks.models.hub import is_local, one_line
 
 ADAPTER_CONFIG = "adapter_config.json"
 

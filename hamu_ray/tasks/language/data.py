@@ -10,13 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hamu_ray.config.language import ForgetSplit, LanguageModelConfig, TextSection
-from hamu_ray.tasks.language.corpus import Corpus, ForgetText, load_corpus
+from hamu_ray.config.task.language import ForgetSplit, LanguageModelConfig, TextSection
+from hamu_ray.tasks.language.documents.corpus import Corpus, ForgetText, load_corpus
+from hamu_ray.tasks.language.documents.rows import Choices
+from hamu_ray.tasks.language.documents.sequences import Sequences
 from hamu_ray.tasks.language.encoding.encoder import Encoder
 from hamu_ray.tasks.language.encoding.token_file import encoded_sequences
 from hamu_ray.tasks.language.encoding.tokenizer import load_tokenizer
-from hamu_ray.tasks.language.rows import Choices
-from hamu_ray.tasks.language.sequences import Sequences
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from hamu_ray.metrics import language_names, names
 from hamu_ray.metrics.language_names import EVALUATION_SETS, SPLITS, VALIDATION_PROB
 from hamu_ray.metrics.measured import Measured, Measures
-from hamu_ray.metrics.memorization import item_losses, mean_probability
-from hamu_ray.metrics.tofu import Alternatives
-from hamu_ray.metrics.tokens import TokenScores
-from hamu_ray.tasks.language.corpus import TextSplit
+from hamu_ray.metrics.text.memorization import item_losses, mean_probability
+from hamu_ray.metrics.text.tofu import Alternatives
+from hamu_ray.metrics.text.tokens import TokenScores
 from hamu_ray.tasks.language.data import Encodings
+from hamu_ray.tasks.language.documents.corpus import TextSplit
+from hamu_ray.tasks.language.documents.sequences import Batch, Sequences
+from hamu_ray.tasks.language.documents.texts import ChosenTexts
 from hamu_ray.tasks.language.measures import (
     ALL,
     CHEAP,
@@ -25,8 +27,6 @@ from hamu_ray.tasks.language.measures import (
     forget_items,
 )
 from hamu_ray.tasks.language.scores import answer_logits, answer_scores, greedy_answers
-from hamu_ray.tasks.language.sequences import Batch, Sequences
-from hamu_ray.tasks.language.texts import ChosenTexts
 from hamu_ray.tasks.task import Share, from_first_rank
 from hamu_ray.tasks.validation import validation_mask
 

@@ -3,12 +3,12 @@
 import hashlib
 from pathlib import Path
 
-from hamu_ray.config.language import LanguageModelConfig, TextSection
+from hamu_ray.config.task.language import LanguageModelConfig, TextSection
 from hamu_ray.tasks.forecast import SHOWN, Forecast, Side, allowed, shortened
-from hamu_ray.tasks.language.corpus import Corpus, ForgetText, TextSplit, load_corpus, split_corpus
+from hamu_ray.tasks.language.documents.corpus import Corpus, ForgetText, TextSplit, load_corpus, split_corpus
+from hamu_ray.tasks.language.documents.texts import AT_ONCE, ChosenTexts
 from hamu_ray.tasks.language.encoding.encoder import Encoder
 from hamu_ray.tasks.language.encoding.tokenizer import load_tokenizer
-from hamu_ray.tasks.language.texts import AT_ONCE, ChosenTexts
 from hamu_ray.tasks.overlap import text_matches
 from hamu_ray.tasks.request import Indices
 from hamu_ray.tasks.validation import VALIDATION, validation_mask

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hamu_ray.metrics.memorization import item_losses
-from hamu_ray.metrics.rouge import item_rouge_recalls
+from hamu_ray.metrics.text.memorization import item_losses
+from hamu_ray.metrics.text.rouge import item_rouge_recalls
 from hamu_ray.tasks.items import Columns, Places
 from hamu_ray.tasks.language.data import Encodings
+from hamu_ray.tasks.language.documents.sequences import Batch
+from hamu_ray.tasks.language.documents.texts import ChosenTexts
 from hamu_ray.tasks.language.scores import answer_logits, answer_scores, greedy_answers, grouped
-from hamu_ray.tasks.language.sequences import Batch
-from hamu_ray.tasks.language.texts import ChosenTexts
 from hamu_ray.tasks.layers import recorded
 from hamu_ray.tasks.modes import eval_mode
 from hamu_ray.tasks.task import Share

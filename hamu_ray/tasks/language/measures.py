@@ -3,13 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hamu_ray.metrics import comparison, language_names, memorization, names, text_membership, tofu
+from hamu_ray.metrics import comparison, language_names, names
 from hamu_ray.metrics.language_names import EVALUATION_SETS, MINK, MINK_PERCENT, MINKPP, SPLITS
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.metrics.membership import auc_loss
-from hamu_ray.metrics.rouge import rouge_recall
-from hamu_ray.metrics.tofu import Alternatives
-from hamu_ray.metrics.tokens import Floats, TokenScores
+from hamu_ray.metrics.text import membership as text_membership
+from hamu_ray.metrics.text import memorization, tofu
+from hamu_ray.metrics.text.rouge import rouge_recall
+from hamu_ray.metrics.text.tofu import Alternatives
+from hamu_ray.metrics.text.tokens import Floats, TokenScores
 from hamu_ray.metrics.undefined import Undefined
 
 ItemValues = dict[str, list[float]]

@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from hamu_ray.config.language import EMBEDDED, LanguageModelConfig
-from hamu_ray.tasks.checkpoints import Checkpoint
+from hamu_ray.config.task.language import EMBEDDED, LanguageModelConfig
 from hamu_ray.tasks.language.encoding.encoder import Encoder
-from hamu_ray.tasks.pretrained import pretrained
+from hamu_ray.tasks.models.checkpoints import Checkpoint
+from hamu_ray.tasks.models.pretrained import pretrained
 from hamu_ray.tasks.task import Start
 
 ATTENTION_NAMES = ("attn_implementation", "scaled_dot_product_attention", "flash_attn", "FlashAttention")

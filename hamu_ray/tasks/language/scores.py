@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hamu_ray.metrics.tokens import COLUMNS, TokenScores, score_tokens
-from hamu_ray.tasks.language.sequences import Batch, Sequences
+from hamu_ray.metrics.text.tokens import COLUMNS, TokenScores, score_tokens
+from hamu_ray.tasks.language.documents.sequences import Batch, Sequences
 from hamu_ray.tasks.task import Share
 
 Forward = Callable[[Batch], Tensor]

@@ -8,14 +8,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from hamu_ray.config.language import LanguageModelConfig, LoraConfig, TofuData
+from hamu_ray.config.task.language import LanguageModelConfig, LoraConfig, TofuData
 from hamu_ray.metrics import comparison, language_names, names
 from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.metrics.undefined import reasons
-from hamu_ray.tasks.checkpoints import Checkpoint
 from hamu_ray.tasks.language.adapter import as_fresh, with_adapter
-from hamu_ray.tasks.language.corpus import ForgetText, split_corpus
 from hamu_ray.tasks.language.data import LanguageData
+from hamu_ray.tasks.language.documents.corpus import ForgetText, split_corpus
 from hamu_ray.tasks.language.evaluation import Evaluation
 from hamu_ray.tasks.language.export import LOADING, exported
 from hamu_ray.tasks.language.items import TextItems
@@ -23,6 +22,7 @@ from hamu_ray.tasks.language.measures import TRUTH_RATIOS, compare_items, compar
 from hamu_ray.tasks.language.models import build_language_model
 from hamu_ray.tasks.language.scores import answer_logits, grouped
 from hamu_ray.tasks.language.teacher import with_weights
+from hamu_ray.tasks.models.checkpoints import Checkpoint
 from hamu_ray.tasks.modes import eval_mode, is_sharded
 from hamu_ray.tasks.task import Device, ExampleIdentity, Outputs, Share, Start, Teacher
 

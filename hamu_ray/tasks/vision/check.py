@@ -3,16 +3,16 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from hamu_ray.config.forget import AnyNamed
-from hamu_ray.config.model import ModelConfig
-from hamu_ray.config.vision import DataConfig, DigitsData, ForgetClass, ForgetConfig, ImagesData
+from hamu_ray.config.task.forget import AnyNamed
+from hamu_ray.config.task.model import ModelConfig
+from hamu_ray.config.task.vision import DataConfig, DigitsData, ForgetClass, ForgetConfig, ImagesData
 from hamu_ray.tasks.forecast import check_overlap
-from hamu_ray.tasks.hub import hub_or_cache, is_local, one_line
+from hamu_ray.tasks.models.hub import hub_or_cache, is_local, one_line
 from hamu_ray.tasks.vision.classes import output_order
 from hamu_ray.tasks.vision.forecast import overlaps
 from hamu_ray.tasks.vision.forget import class_index, split_examples
-from hamu_ray.tasks.vision.labels import DIGITS, check_columns, check_folder, training_labels
-from hamu_ray.tasks.vision.preprocessing import checkpoint_of, preprocessing_of
+from hamu_ray.tasks.vision.images.labels import DIGITS, check_columns, check_folder, training_labels
+from hamu_ray.tasks.vision.images.preprocessing import checkpoint_of, preprocessing_of
 
 
 def check_vision(

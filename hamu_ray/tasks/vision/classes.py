@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hamu_ray.config.model import ModelConfig
-from hamu_ray.tasks.checkpoints import Checkpoint
-from hamu_ray.tasks.vision.preprocessing import checkpoint_of
+from hamu_ray.config.task.model import ModelConfig
+from hamu_ray.tasks.models.checkpoints import Checkpoint
+from hamu_ray.tasks.vision.images.preprocessing import checkpoint_of
 
 PLACEHOLDER = re.compile(r"LABEL_\d+")
 """Names that `transformers` gives to unnamed classes."""

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from hamu_ray.config.model import ModelConfig
-from hamu_ray.tasks.checkpoints import PREPROCESSOR
+from hamu_ray.config.task.model import ModelConfig
+from hamu_ray.tasks.models.checkpoints import PREPROCESSOR
 from hamu_ray.tasks.vision.data import VisionData
-from hamu_ray.tasks.vision.preprocessing import checkpoint_of
+from hamu_ray.tasks.vision.images.preprocessing import checkpoint_of
 
 
 def exported(model: nn.Module, data: VisionData, config: ModelConfig) -> Mapping[str, bytes]:

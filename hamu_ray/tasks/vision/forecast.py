@@ -5,13 +5,13 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hamu_ray.config.model import ModelConfig
-from hamu_ray.config.vision import DataConfig, DigitsData, ForgetConfig, ImagesData
+from hamu_ray.config.task.model import ModelConfig
+from hamu_ray.config.task.vision import DataConfig, DigitsData, ForgetConfig, ImagesData
 from hamu_ray.tasks.forecast import SHOWN, Forecast, Side, allowed, shortened
 from hamu_ray.tasks.overlap import equal_matches
 from hamu_ray.tasks.request import Indices, image_files
 from hamu_ray.tasks.vision.forget import ForgetSplit, split_examples
-from hamu_ray.tasks.vision.labels import (
+from hamu_ray.tasks.vision.images.labels import (
     LabelledRows,
     digits_content,
     digits_rows,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hamu_ray.config.vision import ForgetClass, ForgetConfig
+from hamu_ray.config.task.vision import ForgetClass, ForgetConfig
 from hamu_ray.tasks.forget import chosen_indices, forget_generator
 from hamu_ray.tasks.request import Indices, Source
 

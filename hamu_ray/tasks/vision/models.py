@@ -5,14 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from hamu_ray.config.model import ModelConfig
-from hamu_ray.tasks.checkpoints import Checkpoint
-from hamu_ray.tasks.pretrained import pretrained
+from hamu_ray.config.task.model import ModelConfig
+from hamu_ray.tasks.models.checkpoints import Checkpoint
+from hamu_ray.tasks.models.pretrained import pretrained
 from hamu_ray.tasks.task import Start
 from hamu_ray.tasks.vision.classes import order_of
+from hamu_ray.tasks.vision.images.preprocessing import checkpoint_of
 from hamu_ray.tasks.vision.networks.projection_resnet import ProjectionResNet20
 from hamu_ray.tasks.vision.networks.resnet import ResNet20
-from hamu_ray.tasks.vision.preprocessing import checkpoint_of
 
 ImageShape = tuple[int, int, int]
 

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hamu_ray.config.model import ModelConfig
-from hamu_ray.config.vision import ForgetClass, ForgetConfig
+from hamu_ray.config.task.model import ModelConfig
+from hamu_ray.config.task.vision import ForgetClass, ForgetConfig
 from hamu_ray.metrics import comparison, names
 from hamu_ray.metrics.classification import accuracy
 from hamu_ray.metrics.measured import Measured, Measures

@@ -18,8 +18,8 @@ from hamu_ray.reports.analysis.comparison import (
     volumes,
 )
 from hamu_ray.reports.analysis.problems import Problem, problems_of
-from hamu_ray.results.front import Interval, hypervolume
-from hamu_ray.results.summary import method_of
+from hamu_ray.results.pareto.front import Interval, hypervolume
+from hamu_ray.results.pareto.summary import method_of
 from hamu_ray.results.sweep_result import SweepResult
 
 NAN = math.nan

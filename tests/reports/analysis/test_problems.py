@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hamu_ray.reports.analysis.problems import Problem, problems_of
-from hamu_ray.results.summary import method_of
+from hamu_ray.results.pareto.summary import method_of
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.tracking.reader import MlflowReader
 from tests.made_store import ORIGINAL, REFERENCE, SPACE, fill, made_record, points, sweep_config, uri_of

@@ -13,9 +13,9 @@ from hamu_ray.reports.analysis.comparison import volume_curves, volumes
 from hamu_ray.reports.analysis.problems import Problem, problems_of
 from hamu_ray.reports.analysis.variance import Components, components, variances
 from hamu_ray.reports.page.page import render
-from hamu_ray.results.front import Interval, mean_interval
+from hamu_ray.results.pareto.front import Interval, mean_interval
+from hamu_ray.results.pareto.summary import method_of
 from hamu_ray.results.reader import read_sweep
-from hamu_ray.results.summary import method_of
 from tests.made_store import fill, made_record, points, sweep_config
 
 

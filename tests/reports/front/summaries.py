@@ -1,7 +1,7 @@
 """Summaries to draw: many methods, few trials, none."""
 
 from hamu_ray.config.search import Objective
-from hamu_ray.results.summary import summarise
+from hamu_ray.results.pareto.summary import summarise
 from hamu_ray.results.trial import Status
 from tests.made_records import ORIGINAL, REFERENCE, record, sweep
 

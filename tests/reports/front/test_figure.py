@@ -8,8 +8,8 @@ from hamu_ray.reports.front.figure import front_figure, write_html
 from hamu_ray.reports.front.palette import DARK, LIGHT
 from hamu_ray.reports.front.scene import SeedMeans, compose
 from hamu_ray.reports.front.traces import resolved
-from hamu_ray.results.front import Interval
-from hamu_ray.results.summary import summarise
+from hamu_ray.results.pareto.front import Interval
+from hamu_ray.results.pareto.summary import summarise
 from tests.made_records import record
 from tests.reports.front.summaries import SUMMARIES
 

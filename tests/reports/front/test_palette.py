@@ -2,7 +2,7 @@ import re
 
 from hamu_ray.reports.front.palette import DARK, LIGHT, MARKERS, OKABE_ITO, colour_of, css, styles_of
 from hamu_ray.reports.front.scene import compose
-from hamu_ray.results.summary import summarise
+from hamu_ray.results.pareto.summary import summarise
 from tests.made_records import METHODS, sweep
 
 

@@ -3,8 +3,8 @@ import math
 
 from hamu_ray.config.search import MetricBounds
 from hamu_ray.reports.front.scene import SeedMeans, compose, inside
-from hamu_ray.results.front import Interval
-from hamu_ray.results.summary import summarise
+from hamu_ray.results.pareto.front import Interval
+from hamu_ray.results.pareto.summary import summarise
 from hamu_ray.results.trial import Status
 from tests.made_records import METHODS, record, sweep
 from tests.reports.front.summaries import COLLAPSED, SUMMARIES

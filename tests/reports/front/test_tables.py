@@ -5,7 +5,7 @@ import pytest
 
 from hamu_ray.config.search import MetricBounds
 from hamu_ray.reports.front.tables import describe, write_csv
-from hamu_ray.results.summary import summarise
+from hamu_ray.results.pareto.summary import summarise
 from hamu_ray.results.trial import Status
 from tests.made_records import record, small_summary
 

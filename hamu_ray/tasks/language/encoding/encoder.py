@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hamu_ray.config.language import TextSection
-from hamu_ray.tasks.hub import one_line
+from hamu_ray.config.task.language import TextSection
 from hamu_ray.tasks.language.encoding.template import chat_template, plain_template
+from hamu_ray.tasks.models.hub import one_line
 
 Tokens = tuple[int, ...]
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from hamu_ray.config.language import TextSection
-from hamu_ray.tasks.hub import one_line
+from hamu_ray.config.task.language import TextSection
+from hamu_ray.tasks.models.hub import one_line
 
 QUESTION, ANSWER = "HamuRayQuestionSlot", "HamuRayAnswerSlot"
 """Placeholders for the question and the answer: words that templates do not change."""

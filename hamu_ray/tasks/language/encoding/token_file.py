@@ -11,10 +11,10 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
-from hamu_ray.tasks.hub import one_line
+from hamu_ray.tasks.language.documents.sequences import Sequences
+from hamu_ray.tasks.language.documents.texts import AT_ONCE
 from hamu_ray.tasks.language.encoding.encoder import Encoded, Encoder
-from hamu_ray.tasks.language.sequences import Sequences
-from hamu_ray.tasks.language.texts import AT_ONCE
+from hamu_ray.tasks.models.hub import one_line
 from hamu_ray.tasks.prepared_file import write_once
 
 logger = logging.getLogger(__name__)

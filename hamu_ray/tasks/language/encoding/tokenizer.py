@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hamu_ray.config.language import LanguageModelConfig
-from hamu_ray.tasks.hub import hub_or_cache, one_line
+from hamu_ray.config.task.language import LanguageModelConfig
+from hamu_ray.tasks.models.hub import hub_or_cache, one_line
 from hamu_ray.tasks.prepared_file import write_once
 
 if TYPE_CHECKING:
-    from hamu_ray.tasks.language.texts import Texts
+    from hamu_ray.tasks.language.documents.texts import Texts
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""The sections of a task: its data, forget set and model."""

@@ -1,0 +1,299 @@
+"""Text data sets, their forget sets, and language models."""
+
+from datetime import date
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, model_validator
+
+from hamu_ray.config.schema import Section
+from hamu_ray.config.task.forget import ForgetSection
+
+PositiveInt = Annotated[int, Field(ge=1)]
+Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+
+Argument = str | int | float | bool | None
+
+
+def _items(arguments: Any) -> Any:
+    """Return a mapping as sorted pairs, because sections must be hashable."""
+    if isinstance(arguments, tuple):
+        return arguments
+    if not isinstance(arguments, dict) or not all(isinstance(name, str) for name in arguments):
+        raise ValueError(
+            f"expected keys and values, such as {{enable_thinking: false}}, found {arguments!r:.60}"
+        )
+    return tuple(sorted(arguments.items()))
+
+
+Arguments = Annotated[
+    tuple[tuple[str, Argument], ...],
+    BeforeValidator(_items),
+    PlainSerializer(dict),
+]
+"""Keyword arguments: a mapping in a file."""
+
+EMBEDDED = "small-llama"
+"""Name of the built-in model, which has random initial weights and a vocabulary learned from the corpus."""
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
+
+
+LONGEST = 512
+"""Maximum number of tokens of a text unless `max_length` or `windows` is given."""
+
+
+class WindowsConfig(Section):
+    """Windows for texts that are longer than the model's context. Each answer token counts in exactly one window."""
+
+    length: int = Field(default=LONGEST, ge=8)
+    """Maximum length of a window in tokens, including the prompt or preceding tokens."""
+    stride: PositiveInt | None = None
+    """Distance between the starts of two windows in tokens, below the length: a token is predicted from at least length
+    - stride preceding tokens. null: half the length.
+    """
+
+    @model_validator(mode="after")
+    def _windows_overlap(self) -> "WindowsConfig":
+        if self.step >= self.length:
+            raise ValueError(
+                f"stride: must be below the length ({self.length}), so that a window's first token is predicted "
+                f"from one before it, found {self.step}"
+            )
+        return self
+
+    @property
+    def step(self) -> int:
+        """Distance between the starts of two windows, in tokens."""
+        return self.stride or self.length // 2
+
+
+class TextSection(Section):
+    """Keys common to all text data."""
+
+    task: ClassVar[str] = "language"
+    forget_kinds: ClassVar[tuple[str, ...]] = ("split", "random", "indices", "where", "ids")
+
+    path: str
+    """Hub name or folder, passed to `datasets.load_dataset`."""
+    question_column: str | None = "question"
+    """Column of the questions; null for texts without questions."""
+    answer_column: str = "answer"
+    """Column of the text that is learned and forgotten: the loss is computed only on its tokens."""
+    template: Literal["chat", "plain"] | None = None
+    """`chat`: the tokenizer's chat template; `plain`: `prompt`; null: chat if the tokenizer has a template."""
+    prompt: str = "Question: {question}\nAnswer:"
+    """Plain template of the text before an answer; the answer follows after a space."""
+    system_prompt: str | None = Field(default=None, min_length=1)
+    """Chat: the system message before every question."""
+    template_arguments: Arguments = ()
+    """Chat: keyword arguments of the template, such as `{enable_thinking: false}`."""
+    template_date: str = "2024-07-26"
+    """Chat: the date that the template uses as today's date, so that texts do not change from day to day."""
+    max_length: int | None = Field(default=None, ge=8)
+    """Maximum length of a prompt with its answer, in tokens. Longer answers are truncated, and the number of truncated
+    tokens is reported as `dropped_tokens`; longer prompts are an error. null: 512, or the windows' length.
+    """
+    windows: WindowsConfig | None = None
+    """Split longer texts instead of truncating them; null truncates."""
+    retain_limit: PositiveInt | None = None
+    """Use only the first examples of the retain split, up to this number."""
+    forget_limit: PositiveInt | None = None
+    """Use only the first examples of the forget split, up to this number."""
+    test_share: float = Field(default=0.1, gt=0, lt=1)
+    """Fraction of the retain examples held out for test; the same draw for every seed of a run."""
+    validation: float = Field(default=0.0, ge=0, lt=1)
+    """Fraction of the test examples that a sweep searches and selects by: `retain_utility` is measured on it, and all
+    other metrics of the test set on the rest, which then chose nothing. The same draw for every seed. 0: none."""
+    generated: PositiveInt = 400
+    """Maximum number of greedy answers per split for ROUGE: the first examples are used."""
+    new_tokens: PositiveInt | None = None
+    """Maximum length of a greedy answer in tokens; null: the length of the longest true answer."""
+
+    @model_validator(mode="after")
+    def _question_has_its_place(self) -> "TextSection":
+        if self.question_column is not None and "{question}" not in self.prompt:
+            raise ValueError(f"prompt: must contain {{question}}, found {self.prompt!r}")
+        if self.question_column is None and self.template == "chat":
+            raise ValueError("template: chat needs a question_column; use plain")
+        return self
+
+    @model_validator(mode="after")
+    def _chat_keys_need_a_chat(self) -> "TextSection":
+        if self.template == "plain" or self.question_column is None:
+            for key in ("system_prompt", "template_arguments"):
+                if getattr(self, key):
+                    raise ValueError(f"{key}: requires the chat template; put it into prompt")
+        return self
+
+    @model_validator(mode="after")
+    def _one_longest(self) -> "TextSection":
+        if self.windows is not None and self.max_length not in (None, self.windows.length):
+            raise ValueError(
+                f"max_length: {self.max_length} is not the windows' length ({self.windows.length}); set it to null"
+            )
+        return self
+
+    @field_validator("template_date", mode="before")
+    @classmethod
+    def _is_a_date(cls, given: Any) -> Any:
+        """YAML parses 2024-07-26 without quotes as a date."""
+        text = given.isoformat() if isinstance(given, date) else given
+        try:
+            date.fromisoformat(text)
+        except (ValueError, TypeError):
+            raise ValueError(f"{text!r} is not a date; write it as 2024-07-26") from None
+        return text
+
+    @property
+    def longest(self) -> int:
+        """Maximum length of a text or window in tokens, which the model must support."""
+        return self.windows.length if self.windows is not None else self.max_length or LONGEST
+
+
+class TofuData(TextSection):
+    """TOFU (Maini et al. 2024, arXiv 2401.06121): questions about fictitious authors.
+
+    In the layout of WaterDrum-TOFU, which has duplicates of the forget set, or of the original data set.
+    """
+
+    name: Literal["tofu"] = "tofu"
+    path: str = "Glow-AI/WaterDrum-TOFU"
+    """Hub name or folder: `Glow-AI/WaterDrum-TOFU`, `locuslab/TOFU`, or another data set in one of their layouts."""
+    layout: Literal["waterdrum", "locuslab"] = "waterdrum"
+    """Naming of configurations and splits."""
+    subset: Literal["forget_01", "forget_05", "forget_10"] = "forget_10"
+    """The authors to forget: 1 %, 5 % or 10 % of 200."""
+    duplicates: Literal["none", "exact", "semantic"] = "none"
+    """Duplicates added to the retain set, and thus to the original model's training: exact copies of the forget set, or
+    paraphrases. Both make forgetting harder.
+    """
+    test_subset: str | None = None
+    """Configuration whose split `train` contains the test examples, such as `holdout10` of `locuslab/TOFU`, which
+    published original models were not trained on. null holds out `test_share` of the retain examples, which such models
+    were trained on."""
+    utility: Literal["model_utility", "test_prob"] = "model_utility"
+    """Definition of `retain_utility` if the evaluation sets exist. A model trained only on TOFU knows no real authors,
+    so its `model_utility` is always close to zero."""
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether test examples are held out of the retain examples."""
+        return self.test_subset is None
+
+    @model_validator(mode="after")
+    def _layout_has_duplicates(self) -> "TofuData":
+        if self.layout == "locuslab" and self.duplicates != "none":
+            raise ValueError(
+                "duplicates: not available in the locuslab layout; use none, or layout waterdrum"
+            )
+        return self
+
+
+class TextData(TextSection):
+    """Any text data set that `datasets.load_dataset` can load: questions and answers, or plain texts."""
+
+    name: Literal["text"] = "text"
+    subset: str | None = None
+    """Name of the data set's configuration, if it has several."""
+    train_split: str = "train"
+    """Split of the training examples; with a separate forget split, the retain examples."""
+    test_split: str | None = None
+    """Split of the test examples; null holds out `test_share` of the retain examples."""
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether test examples are held out of the retain examples."""
+        return self.test_split is None
+
+
+class ForgetSplit(ForgetSection):
+    """A split of the data set."""
+
+    kind: Literal["split"] = "split"
+    split: str = "forget"
+    """Name of the split."""
+
+
+class LoraConfig(Section):
+    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) by `peft`; all other weights are frozen."""
+
+    rank: PositiveInt | None = None
+    """null: 8, or the given adapter's."""
+    alpha: PositiveInt | None = None
+    """The adapter's output is scaled by alpha / rank. null: 16, or the given adapter's."""
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Dropout on the adapters' inputs in training. Above zero, results depend on the number of workers. null: 0.05, or
+    the given adapter's.
+    """
+    target_modules: Names | None = None
+    """Name suffixes of the linear layers that get an adapter. null: all linear layers except the output layer, or the
+    given adapter's.
+    """
+    adapter: str | None = None
+    """Folder or hub name of a `peft` LoRA adapter to start from. Its configuration applies; other keys given here must
+    agree with it.
+    """
+
+    @field_validator("target_modules")
+    @classmethod
+    def _no_empty_name(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if names is not None and not all(names):
+            raise ValueError("an empty name matches every module; give names of layers, such as q_proj")
+        return names
+
+
+class LanguageModelConfig(Section):
+    """A causal language model and its computation."""
+
+    task: Literal["language"] = "language"
+    """Follows from the data and can be omitted."""
+    name: str = EMBEDDED
+    """`small-llama`, or a `transformers` causal language model (hub name or folder)."""
+    lora: LoraConfig | None = None
+    """Unlearn with adapters; null changes all weights."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Autocast precision; trained weights stay float32, frozen weights are stored in this precision."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory for about a third more time."""
+    attn_implementation: Literal["eager", "sdpa", "flash_attention_2"] = "sdpa"
+    """Attention implementation of `transformers`."""
+    trust_remote_code: bool = False
+    """Allow a `transformers` checkpoint to run its own code."""
+    hidden_size: PositiveInt = 128
+    """small-llama: width; the feed-forward layers are three times as wide."""
+    layers: PositiveInt = 4
+    """small-llama: number of layers."""
+    heads: PositiveInt = 4
+    """small-llama: number of attention heads, which divide the width."""
+    vocabulary: int = Field(default=4096, ge=300)
+    """small-llama: maximum size of the byte-level vocabulary, which is learned from the corpus."""
+
+    freeze_batchnorm: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> "LanguageModelConfig":
+        if self.hidden_size % (2 * self.heads):
+            raise ValueError(
+                f"hidden_size: must be a multiple of 2 x heads ({2 * self.heads}), found {self.hidden_size}"
+            )
+        return self
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the model is built in."""
+        return self.name == EMBEDDED
+
+    @property
+    def pretrained(self) -> str | None:
+        """The checkpoint that training starts from; None for random weights."""
+        return None if self.embedded else self.name
+
+    def recipe(self, parameters: str) -> dict[str, object]:
+        """Return what a trained model's weights depend on, as plain data; adapters are included only if they are
+        trained.
+        """
+        fields = {"task", "name", "precision", "attn_implementation", "trust_remote_code"}
+        fields |= {"hidden_size", "layers", "heads", "vocabulary"} if self.embedded else set()
+        fields |= {"lora"} if parameters == "lora" else set()
+        return self.model_dump(mode="json", include=fields)

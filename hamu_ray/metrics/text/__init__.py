@@ -1,0 +1,1 @@
+"""Metrics of language models: answer tokens, memorization, generated answers, membership, TOFU's."""

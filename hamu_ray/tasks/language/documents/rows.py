@@ -1,0 +1,155 @@
+"""Rows of text data sets: loading the columns of a split, with one-line errors. Needs no torch."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hamu_ray.config.sources.nearest import nearest
+from hamu_ray.config.task.language import TextSection, TofuData
+from hamu_ray.tasks.language.documents.texts import NO_TEXTS, Texts
+from hamu_ray.tasks.models.hub import hub_or_cache, is_local, one_line
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Questions with their answers. The question is empty for texts without questions."""
+
+    questions: Texts = NO_TEXTS
+    answers: Texts = NO_TEXTS
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.answers)
+
+    def __add__(self, other: "Rows") -> "Rows":
+        return Rows(self.questions + other.questions, self.answers + other.answers)
+
+    def first(self, limit: int | None) -> "Rows":
+        """Return the first rows, or all without a limit."""
+        return Rows(self.questions[:limit], self.answers[:limit])
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Questions with a right answer and several wrong ones, as in TOFU's evaluation sets."""
+
+    rows: Rows
+    """The questions and their answers."""
+    right: tuple[str, ...]
+    """The right answers that wrong ones are compared with: paraphrased if available."""
+    wrong: tuple[tuple[str, ...], ...]
+    """The wrong answers to each question."""
+
+    def __len__(self) -> int:
+        """Return the number of questions."""
+        return len(self.rows)
+
+
+PERTURBED = "perturbed_answer"
+"""TOFU's column of wrong answers: a list in each row."""
+PARAPHRASED = "paraphrased_answer"
+"""TOFU's column of paraphrased right answers; the sets about the real world have none."""
+
+
+def load_rows(config: TextSection, subset: str | None, split: str, key: str) -> Rows:
+    """Return the rows of a split; ``key`` is the configuration key that names it.
+
+    Raises `ValueError` with one line that names the key and the remedy: if the split cannot be loaded, a column does
+    not exist, or an answer is empty.
+    """
+    return rows_of(config, load_split(config, subset, split, key), split)
+
+
+def load_split(config: TextSection, subset: str | None, split: str, key: str) -> "Dataset":
+    """Load one split, and check that it has rows."""
+    check_path(config)
+    blame = {"Unknown split": key, "BuilderConfig": "subset", "Config name is missing": "subset"}
+    if isinstance(config, TofuData):
+        blame |= {"BuilderConfig": "layout"}
+    try:
+        with reached(config) as path:
+            dataset = named_split(path, subset, split)
+    except Exception as error:  # builders, Arrow and the hub's client raise many unrelated types
+        text = one_line(error)
+        blamed = next((key for start, key in blame.items() if text.startswith(start)), "path")
+        blamed = blamed if "." in blamed else f"data.{blamed}"
+        named = ", ".join(filter(None, (subset, split)))
+        raise ValueError(f"{blamed}: {config.path} ({named}) cannot be loaded: {text}") from error
+    if len(dataset) == 0:
+        raise ValueError(f"data.path: {config.path} ({split}) has no rows")
+    return dataset
+
+
+def named_split(path: str, subset: str | None, split: str) -> "Dataset":
+    """Load a split as `datasets` does, which knows only train, validation and test by the names of a folder's files.
+
+    For other splits that the folder does not declare, the files of the split's name are loaded: `forget.json`.
+    """
+    # Imported here: configurations of other tasks do not need it.
+    from datasets import disable_progress_bars, load_dataset
+
+    disable_progress_bars()
+    try:
+        return load_dataset(path, subset, split=split)
+    except ValueError:
+        if not Path(path).is_dir() or not any(Path(path).glob(f"{split}.*")):
+            raise
+    return load_dataset(path, subset, split=split, data_files={split: f"{split}.*"})
+
+
+@contextmanager
+def reached(config: TextSection) -> Iterator[str]:
+    """Yield the path or hub name for `datasets`; within this context, an unreachable hub is not waited for."""
+    path = str(Path(config.path).expanduser()) if is_local(config.path) else config.path
+    with hub_or_cache(path):
+        yield path
+
+
+def check_path(config: TextSection) -> None:
+    """Check that a folder exists, if the path is one rather than a hub name; raises `ValueError`."""
+    if is_local(config.path) and not Path(config.path).expanduser().exists():
+        raise ValueError(f"data.path: {config.path}: no such folder")
+
+
+def rows_of(config: TextSection, dataset: "Dataset", split: str) -> Rows:
+    """Return the two columns of a data set's rows, validated."""
+    answers = _texts(config, dataset, "answer_column", split)
+    if config.question_column is None:
+        return Rows(Texts.repeated("", len(answers)), answers)
+    return Rows(_texts(config, dataset, "question_column", split), answers)
+
+
+def choices_of(config: TextSection, dataset: "Dataset", split: str) -> Choices:
+    """Return an evaluation set of TOFU, validated."""
+    rows = rows_of(config, dataset, split)
+    columns = dataset.column_names
+    if PERTURBED not in columns:
+        raise ValueError(
+            f"data.path: {config.path} ({split}) has no column {PERTURBED}; it has {', '.join(columns)}"
+        )
+    wrong = tuple(tuple(answers) for answers in dataset[PERTURBED])
+    if not all(wrong):
+        raise ValueError(f"data.path: row {wrong.index(())} of {config.path} ({split}) has no wrong answers")
+    right = tuple(dataset[PARAPHRASED]) if PARAPHRASED in columns else tuple(rows.answers)
+    return Choices(rows, right, wrong)
+
+
+def _texts(config: TextSection, dataset: "Dataset", key: str, split: str) -> Texts:
+    column, columns = getattr(config, key), dataset.column_names
+    where = f"{config.path} ({split})"
+    if column not in columns:
+        raise ValueError(f"data.{key}: {where} has no column {column}; {nearest(column, columns)}")
+    texts = Texts.of_column(dataset, column)
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise ValueError(
+                f"data.{key}: {column} of {where} must contain texts, found {text!r:.40} in row {row}"
+            )
+        if not text.strip():
+            raise ValueError(f"data.{key}: row {row} of {where} is empty; every row needs a text in {column}")
+    return texts

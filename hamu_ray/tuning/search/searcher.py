@@ -1,0 +1,294 @@
+"""The Tune searcher: a multi-objective Optuna study for each cell of the grids, stored in the sweep's folder."""
+
+import logging
+import math
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+import optuna
+from optuna.storages import JournalStorage
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+from ray.tune.search import Searcher
+
+from hamu_ray.config.search import violations
+from hamu_ray.config.sources.key_paths import SEEDS
+from hamu_ray.config.space import Domain, Scalar
+from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.results.durable.sealed import Damaged
+from hamu_ray.results.folder import STUDY_FILE
+from hamu_ray.results.outcome import Status
+from hamu_ray.results.reader import read_sweep
+from hamu_ray.tuning.plan import SweepPlan
+from hamu_ray.tuning.search.algorithm import MOST_RANDOM, ask_for, common_draws, make_sampler, startup_of
+from hamu_ray.tuning.search.study_log import StudyLog
+from hamu_ray.tuning.search.warm_start import EarlierSample
+from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, STATUS
+
+EARLIER = "earlier_trials"
+"""Attribute of a study's trials that are of an earlier sweep (`search.warm_start`): the names of its trials."""
+
+logger = logging.getLogger(__name__)
+
+DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
+
+
+class UnlearningSearch(Searcher):
+    """A separate study for each cell of the grids, so that one method's trials do not influence another's.
+
+    Cells that differ in seeds alone share a study: every sample is run with each of the seeds, and its values are
+    the means of the objectives over them. A trial's number says which sample of which cell it is, so that after a
+    restart the trials without a record are run with the parameters that they had. A sample without finite objectives
+    counts as failed if one of its trials failed, and as pruned otherwise: it never looks good.
+
+    Each sample has a sampler with a seed of its own, so that what is drawn follows from the sweep's seed, the sample's
+    number and the samples before it, whether or not the driver was restarted meanwhile.
+    """
+
+    def __init__(
+        self,
+        plan: SweepPlan,
+        limit: Callable[[], int],
+        is_kept: Callable[[], bool] = lambda: True,
+        affordable: Callable[[], float] = lambda: math.inf,
+    ) -> None:
+        """Open the studies in the sweep's folder, or create them.
+
+        Args:
+            plan: the sweep's.
+            limit: returns how many trials may run at once.
+            is_kept: copies the folder to the storage, and returns whether it is there. A trial starts only then, so
+                that what it writes and what was drawn for it are not lost separately.
+            affordable: returns how many more trials the budget of GPU hours allows.
+        """
+        super().__init__()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        self._plan = plan
+        self._limit = limit
+        self._is_kept = is_kept
+        self.is_budget_spent = False
+        """Whether a budget ended the search before all trials were started."""
+        self._algorithm = plan.choice.algorithm
+        self._affordable = affordable
+        self._deadline = time.monotonic() + (plan.config.search.time_budget or math.inf)
+        self._peers = cells_but_for_the_seeds(plan.cells)
+        self._log, self._known = open_log(plan)
+        self._storage = JournalStorage(self._log)
+        self._studies: dict[int, optuna.Study] = {}
+        self._warm: dict[int, int] = {}
+        self._running: dict[str, int] = {}
+        self._draws = common_draws(plan.config, MOST_RANDOM) if plan.config.search.budget else []
+        self._earlier = plan.warm_start.by_study(self._peers) if plan.warm_start else {}
+        if self._earlier:
+            with self._log.transaction():  # a study file says that all studies have theirs
+                for cell in {peers[0] for peers in self._peers}:
+                    self._study(cell)
+        self._ends: dict[int, tuple[Status, list[float]]] = {}
+        for record in plan.records:
+            self._end(int(record.trial_id), record.status, record.measures)
+        self._waiting = deque(number for number in range(plan.trials) if number not in self._ends)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what cannot be pickled: Tune pickles the searcher into its own checkpoint, which is never read."""
+        return {**self.__dict__, "_is_kept": None, "_affordable": None}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """Return the next trial's number and hyperparameters.
+
+        None while the limit is reached, the storage does not respond, or the running trials may use up the GPU hours;
+        `FINISHED` once the budget of time, when running trials go on, or of GPU hours is spent.
+        """
+        affordable = self._affordable() >= 1
+        if not affordable and self._running:
+            return None
+        if not affordable or time.monotonic() > self._deadline:
+            self.is_budget_spent = True
+            return cast("dict[str, Any]", Searcher.FINISHED)  # Tune's annotation leaves it out
+        if len(self._running) >= self._limit():
+            return None
+        number = self._waiting[0]
+        parameters = self._parameters(number)
+        if not self._is_kept():
+            return None
+        self._waiting.popleft()
+        self._running[trial_id] = number
+        return {NUMBER: number, PARAMETERS: parameters}
+
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        """Record a trial's end."""
+        found = {} if error or result is None else result
+        self._end(self._running.pop(trial_id), found.get(STATUS, Status.FAILED), found)
+
+    def save(self, checkpoint_path: str) -> None:
+        """No-op: the studies and the records contain the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """No-op: a resumed sweep restores its search from the studies and the records."""
+
+    def _parameters(self, number: int) -> dict[str, Scalar]:
+        """Return the values of a trial, sampled now unless another trial has the same sample."""
+        sample, cell = self._plan.positions[number]
+        sampled = self._with_sample(cell, sample).params
+        values = dict(self._plan.cells[cell]) | {
+            path: sampled[name]
+            for path, domains in self._plan.config.space.items()
+            for domain in domains
+            if (name := parameter_name(path, domain, domains)) in sampled
+        }
+        return {path: values[path] for path in self._plan.config.in_order if path in values}
+
+    def _with_sample(self, cell: int, sample: int) -> optuna.trial.FrozenTrial:
+        """Return a sample of a cell's study, in which it and those before it are drawn."""
+        study, first = self._study(self._peers[cell][0]), self._warm[self._peers[cell][0]]
+        for number in range(len(study.get_trials(deepcopy=False)) - first, sample + 1):
+            self._draw(study, cell, number)
+        return study.get_trials(deepcopy=False)[first + sample]
+
+    def _draw(self, study: optuna.Study, cell: int, sample: int) -> None:
+        """Draw a sample, or take its values from one of its trials if these are known."""
+        config, cells = self._plan.config, self._plan.cells
+        known = [self._known.get(self._plan.numbers[sample, peer]) for peer in self._peers[cell]]
+        entropy = (config.search.seed, self._peers[cell][0], sample)
+        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+        study.sampler = make_sampler(self._algorithm, self._plan.samples[cell], seed)
+        with self._log.transaction():
+            parameters = next(filter(None, known), None) or self._common(cell, sample)
+            trial = ask_for(study, sampled_names(config, parameters)) if parameters else study.ask()
+            suggest(trial, config, cells[cell])
+
+    def _common(self, cell: int, sample: int) -> Mapping[str, Scalar] | None:
+        """Return the values of one of the first samples of a sweep with a budget, which all cells share."""
+        if sample >= len(self._draws) or sample >= startup_of(self._plan.samples[cell]):
+            return None
+        values = dict(self._plan.cells[cell])
+        for path in self._plan.config.in_order:
+            domain = None if path in values else self._plan.config.domain(path, values)
+            if domain is not None:
+                values[path] = domain.at(self._draws[sample][path])
+        return values
+
+    def _end(self, number: int, status: Status, measures: Mapping[str, float]) -> None:
+        """Record a trial's end, and report the sample to its study once all of its trials have ended."""
+        watched = self._plan.watched
+        self._ends[number] = status, [measures.get(metric, math.nan) for metric in watched]
+        sample, cell = self._plan.positions[number]
+        ends = [self._ends.get(self._plan.numbers[sample, other]) for other in self._peers[cell]]
+        over = [end for end in ends if end is not None]
+        if len(over) < len(ends):
+            return
+        means = dict(zip(watched, np.mean([values for _, values in over], axis=0).tolist(), strict=True))
+        good = all(math.isfinite(means[metric]) for metric in self._plan.metrics)
+        failed = any(status == Status.FAILED for status, _ in over)
+        # Samplers avoid regions with pruned trials and ignore failures. A collapse is due to the hyperparameters.
+        state = TrialState.COMPLETE if good else TrialState.FAIL if failed else TrialState.PRUNED
+        trial, study = self._with_sample(cell, sample), self._studies[self._peers[cell][0]]
+        if not trial.state.is_finished():
+            with self._log.transaction():
+                self._tell(study, optuna.Trial(study, trial._trial_id), state, means)
+
+    def _tell(
+        self, study: optuna.Study, trial: optuna.Trial, state: TrialState, metrics: Mapping[str, float]
+    ) -> None:
+        """Report a sample's end and by how much it misses the constraints."""
+        # Without metrics, too: TPE would otherwise prefer a collapsed trial to one that is just below the floor.
+        for constraint, missing in violations(self._plan.config.search.constraints, metrics).items():
+            trial.set_constraint(constraint, missing)
+        values = [metrics[metric] for metric in self._plan.metrics] if state is TrialState.COMPLETE else None
+        study.tell(trial.number, values, state)
+
+    def _study(self, cell: int) -> optuna.Study:
+        """Return the study of a cell, which it shares with cells that differ only in the seed."""
+        if cell not in self._studies:
+            study = self._studies[cell] = self._open_study(cell)
+            self._warm[cell] = sum(EARLIER in trial.user_attrs for trial in study.get_trials(deepcopy=False))
+        return self._studies[cell]
+
+    def _open_study(self, cell: int) -> optuna.Study:
+        name = f"{self._plan.config.name}/{cell}"
+        is_new = name not in optuna.get_all_study_names(self._storage)
+        with self._log.transaction():
+            study = optuna.create_study(
+                storage=self._storage,
+                study_name=name,
+                directions=[DIRECTIONS[objective.mode] for objective in self._plan.objectives],
+                load_if_exists=True,
+            )
+            drawing = "nsga2" if self._algorithm == "nsga2" else "random"
+            study.sampler = make_sampler(drawing, self._plan.samples[cell], seed=0)
+            for sample in self._earlier.get(cell, ()) if is_new else ():
+                self._add(study, cell, sample)
+        return study
+
+    def _add(self, study: optuna.Study, cell: int, sample: EarlierSample) -> None:
+        """Add a sample of an earlier sweep to a study."""
+        trial = ask_for(study, sampled_names(self._plan.config, sample.parameters))
+        suggest(trial, self._plan.config, self._plan.cells[cell])
+        trial.set_user_attr(EARLIER, list(sample.trials))
+        good = all(math.isfinite(sample.metrics.get(metric, math.nan)) for metric in self._plan.metrics)
+        self._tell(study, trial, TrialState.COMPLETE if good else TrialState.PRUNED, sample.metrics)
+
+
+def open_log(plan: SweepPlan) -> tuple[StudyLog, Mapping[int, Mapping[str, Scalar]]]:
+    """Open the log of a sweep's studies.
+
+    Also returns the parameters of the trials that were started before, by their numbers, where the log was damaged and
+    begins anew.
+    """
+    path = plan.folder / STUDY_FILE
+    try:
+        return StudyLog(path), {}
+    except Damaged as error:
+        aside = path.with_name(f"{path.name}.damaged")
+        path.replace(aside)
+        logger.warning("%s; made again from the trials, the old one is %s", error, aside.name)
+    started = read_sweep(plan.folder).trials
+    return StudyLog(path), {int(trial.trial_id): trial.parameters for trial in started}
+
+
+def sampled_names(config: SweepConfig, parameters: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Return a trial's values by the names that Optuna has for them, without those of grids."""
+    names: dict[str, Scalar] = {}
+    for path, value in parameters.items():
+        domain = config.domain(path, parameters)
+        if domain is not None and domain.grid is None:
+            names[parameter_name(path, domain, config.space[path])] = value
+    return names
+
+
+def cells_but_for_the_seeds(cells: Sequence[Mapping[str, Scalar]]) -> list[list[int]]:
+    """Return, for each cell, the indices of the cells that equal it except for the seeds, including itself."""
+    keys = [tuple((path, value) for path, value in cell.items() if path not in SEEDS) for cell in cells]
+    peers: dict[tuple[tuple[str, Scalar], ...], list[int]] = {}
+    for i, key in enumerate(keys):
+        peers.setdefault(key, []).append(i)
+    return [peers[key] for key in keys]
+
+
+def suggest(trial: optuna.Trial, config: SweepConfig, cell: Mapping[str, Scalar]) -> None:
+    """Sample what the grid cell leaves open: method and forget objective first, then the hyperparameters they use."""
+    values = dict(cell)
+    for path in config.in_order:
+        domain = None if path in cell else config.domain(path, values)
+        if domain is not None:
+            values[path] = suggest_one(trial, parameter_name(path, domain, config.space[path]), domain)
+
+
+def parameter_name(path: str, domain: Domain, domains: Sequence[Domain]) -> str:
+    """Return Optuna's name of a parameter: one per domain of a path, because each has its own distribution."""
+    return path if len(domains) == 1 else f"{path}[{domains.index(domain)}]"
+
+
+def suggest_one(trial: optuna.Trial, name: str, domain: Domain) -> Any:
+    """Sample one hyperparameter."""
+    if domain.uniform is not None:
+        return trial.suggest_float(name, *domain.uniform)
+    if domain.loguniform is not None:
+        return trial.suggest_float(name, *domain.loguniform, log=True)
+    if domain.integers is not None:
+        return trial.suggest_int(name, *domain.integers)
+    return trial.suggest_categorical(name, domain.examples)

@@ -1,0 +1,1 @@
+"""The nodes of a cluster: capacity, autoscaling, shared storage, notices of spot nodes."""

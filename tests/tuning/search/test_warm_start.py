@@ -1,0 +1,139 @@
+"""A search that starts with the trials of an earlier sweep."""
+
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+from optuna.storages import JournalStorage
+
+from hamu_ray.config.sources.files import ConfigError
+from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.results.folder import STUDY_FILE, SWEEP_FILE, write_record
+from hamu_ray.results.outcome import Status
+from hamu_ray.results.trial import TrialRecord
+from hamu_ray.tuning.plan import plan_sweep
+from hamu_ray.tuning.search.searcher import UnlearningSearch
+from hamu_ray.tuning.search.study_log import StudyLog
+from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, STATUS
+
+RATE = "optimizer.learning_rate"
+SPACE = {
+    "method.name": {"grid": ["hamu-q", "gdiff"]},
+    RATE: {"loguniform": [1e-3, 0.1]},
+    "method.constraint_fraction": {"uniform": [0.1, 0.9]},
+    "seed": {"grid": [41, 42]},
+}
+
+
+def sweep_of(
+    folder: Path, space: dict | None = None, search: dict | None = None, **run: object
+) -> SweepConfig:
+    document = {"space": space or SPACE, "search": {"samples": 4, **(search or {})}, **run}
+    return SweepConfig.model_validate({**document, "storage": {"path": str(folder)}})
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> Path:
+    """An earlier sweep of 8 samples, the first of which collapsed."""
+    folder = tmp_path / "earlier"
+    folder.mkdir()
+    config = sweep_of(tmp_path / "other")
+    (folder / SWEEP_FILE).write_text(yaml.safe_dump(config.whole))
+    search = UnlearningSearch(plan_sweep(config, folder), lambda: 1)
+    for i in range(16):
+        given = search.suggest(str(i))
+        assert given is not None
+        parameters = given[PARAMETERS]
+        metrics = {"forget_quality": parameters[RATE] + parameters["seed"], "retain_utility": 0.5}
+        status = Status.COLLAPSED if i == 0 else Status.FINISHED
+        configuration = config.resolve(parameters).model_dump(mode="json")
+        write_record(folder, TrialRecord(f"{i:04d}", status, parameters, configuration, metrics))
+        search.on_trial_complete(str(i), {**metrics, STATUS: status})
+    return folder
+
+
+def studies_in(folder: Path) -> dict[str, list[optuna.trial.FrozenTrial]]:
+    storage = JournalStorage(StudyLog(folder / STUDY_FILE))
+    names = optuna.get_all_study_names(storage)
+    return {name: optuna.load_study(study_name=name, storage=storage).trials for name in names}
+
+
+def test_the_search_knows_the_trials_of_an_earlier_sweep(earlier: Path, tmp_path: Path) -> None:
+    config = sweep_of(tmp_path, search={"warm_start": str(earlier)}, workers={"count": 2})
+    folder = tmp_path / "new"
+    folder.mkdir()
+    plan = plan_sweep(config, folder)
+    assert str(plan.warm_start) == f"16 trials of {earlier}"
+    search = UnlearningSearch(plan, lambda: 1)
+    first = search.suggest("0")
+    assert first is not None
+    assert first[NUMBER] == 0, "its own trials are numbered from 0"
+    expected, found = studies_in(earlier), studies_in(folder)
+    assert len(found) == 2
+    for name, trials in found.items():
+        own = [trial.params for trial in expected[name]]
+        assert [trial.params for trial in trials[:4]] == own
+        values = [[t.params[RATE] + 41.5, 0.5] if t.state.name == "COMPLETE" else None for t in trials[:4]]
+        assert [t.values for t in trials[:4]] == [v and pytest.approx(v) for v in values]
+    assert [t.state.name for trials in found.values() for t in trials[:4]].count("PRUNED") == 1
+    search.on_trial_complete("0", {"forget_quality": 0.5, "retain_utility": 0.5, STATUS: Status.FINISHED})
+    again = UnlearningSearch(plan_sweep(config, folder), lambda: 1)
+    assert again.suggest("0") == first, "after a restart the study is what it was"
+    (tmp_path / "cold").mkdir()
+    cold = UnlearningSearch(plan_sweep(sweep_of(tmp_path), tmp_path / "cold"), lambda: 1)
+    drawn = cold.suggest("0")
+    assert drawn is not None
+    assert drawn[PARAMETERS] != first[PARAMETERS], "the first sample already follows from the earlier ones"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"duration": {"steps": 7}},
+            "none of the 16 trials of .* is of this problem and space: duration.epochs differs",
+        ),
+        ({"forget": {"kind": "class", "label": 3}}, "forget.label differs"),
+        ({"space": {**SPACE, RATE: {"loguniform": [0.2, 0.3]}}}, "none of the 16 trials"),
+    ],
+)
+def test_trials_of_another_problem_are_refused(
+    earlier: Path, tmp_path: Path, change: dict, words: str
+) -> None:
+    config = sweep_of(tmp_path, search={"warm_start": str(earlier)}, **change)
+    with pytest.raises(ConfigError, match=words):
+        plan_sweep(config, tmp_path / "new")
+
+
+def test_trials_outside_the_space_are_left_out(earlier: Path, tmp_path: Path) -> None:
+    space = {**SPACE, "method.name": {"grid": ["hamu-q"]}}
+    plan = plan_sweep(sweep_of(tmp_path, space, {"warm_start": str(earlier)}), tmp_path / "new")
+    assert str(plan.warm_start) == f"8 trials of {earlier}; 8 others are not of this problem and space"
+
+
+def test_a_warm_start_from_nowhere(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"search\.warm_start: .* is not a sweep's folder"):
+        plan_sweep(sweep_of(tmp_path, search={"warm_start": str(tmp_path)}), tmp_path / "new")
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "nsga2", "gp"])
+def test_every_algorithm_that_learns_learns_from_the_earlier_trials(
+    algorithm: str, earlier: Path, tmp_path: Path
+) -> None:
+    """Its first sample is another one with them, however few samples it has of its own."""
+    space = {key: domain for key, domain in SPACE.items() if key != "seed"}
+    found = []
+    for name, given in (("cold", None), ("warm", str(earlier))):
+        (tmp_path / name).mkdir()
+        config = sweep_of(tmp_path, space, {"algorithm": algorithm, "warm_start": given, "samples": 2})
+        suggested = UnlearningSearch(plan_sweep(config, tmp_path / name), lambda: 1).suggest("0")
+        assert suggested is not None
+        found.append(suggested[PARAMETERS])
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize("algorithm", ["random", "grid"])
+def test_what_learns_from_no_trial_takes_no_warm_start(algorithm: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"warm_start: algorithm {algorithm} does not learn from trials"):
+        sweep_of(tmp_path, search={"algorithm": algorithm, "warm_start": "earlier"})
