@@ -1,7 +1,7 @@
 """The data sets and forget sets of all tasks, and the corresponding model sections."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import Field
 
@@ -10,11 +10,9 @@ from hamu_ray.config.task.custom import CustomData, CustomModelConfig
 from hamu_ray.config.task.forget import ForgetFiles, ForgetIds, ForgetIndices, ForgetRandom, ForgetWhere
 from hamu_ray.config.task.language import EMBEDDED, ForgetSplit, LanguageModelConfig, TextData, TofuData
 from hamu_ray.config.task.model import ModelConfig
-from hamu_ray.config.task.vision import Cifar10Data, DigitsData, ForgetClass, ImagesData
+from hamu_ray.config.task.vision import AnyImages, DigitsData, ForgetClass
 
-AnyData = Annotated[
-    DigitsData | ImagesData | Cifar10Data | TofuData | TextData | CustomData, Field(discriminator="name")
-]
+AnyData = Annotated[AnyImages | TofuData | TextData | CustomData, Field(discriminator="name")]
 AnyForget = Annotated[
     ForgetClass | ForgetSplit | ForgetRandom | ForgetIndices | ForgetWhere | ForgetIds | ForgetFiles,
     Field(discriminator="kind"),
@@ -22,8 +20,7 @@ AnyForget = Annotated[
 AnyModel = Annotated[ModelConfig | LanguageModelConfig | CustomModelConfig, Field(discriminator="task")]
 
 TASK_BY_DATA = {
-    section.model_fields["name"].default: section.task
-    for section in (DigitsData, ImagesData, Cifar10Data, TofuData, TextData, CustomData)
+    section.model_fields["name"].default: section.task for section in get_args(get_args(AnyData)[0])
 }
 """Maps data set names to tasks."""
 
