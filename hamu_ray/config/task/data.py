@@ -11,6 +11,7 @@ from hamu_ray.config.task.forget import ForgetFiles, ForgetIds, ForgetIndices, F
 from hamu_ray.config.task.language import EMBEDDED, ForgetSplit, LanguageModelConfig, TextData, TofuData
 from hamu_ray.config.task.model import ModelConfig
 from hamu_ray.config.task.vision import AnyImages, DigitsData, ForgetClass
+from hamu_ray.config.training import TrainingConfig
 
 AnyData = Annotated[AnyImages | TofuData | TextData | CustomData, Field(discriminator="name")]
 AnyForget = Annotated[
@@ -97,21 +98,23 @@ def _with_defaults(document: Mapping[str, Any], defaults: Mapping[str, Any]) -> 
     return filled
 
 
-def check_task(data: AnyData, forget: AnyForget, model: AnyModel, parameters: str, select: str) -> None:
+def check_task(data: AnyData, forget: AnyForget, model: AnyModel, training: TrainingConfig) -> None:
     """Check that forget set, model and training belong to the task of the data.
 
     Raises `ValueError` that names the key.
     """
     if model.task != data.task:
         raise ValueError(f"model.task: must match the data's task ({data.task}); remove it")
-    if data.task == "custom" and select == "best":
+    if data.task == "custom" and training.select == "best":
         raise ValueError(
             "training.select: best needs accuracies, which custom tasks need not have; take last"
         )
     if forget.kind not in data.forget_kinds:
         kinds = " or ".join(data.forget_kinds)
         raise ValueError(f"forget.kind: {data.name} data do not support kind {forget.kind}; use {kinds}")
-    if parameters == "all":
+    if training.augment is not None and data.task != "vision":
+        raise ValueError("training.augment: only images can be cropped and flipped; remove it")
+    if training.parameters == "all":
         return
     if not isinstance(model, LanguageModelConfig) or model.lora is None:
         raise ValueError("training.parameters: lora needs model.lora of a language model; add it or use all")
