@@ -11,7 +11,7 @@ from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.document import MAX_BYTES
 from hamu_ray.config.sources.files import ConfigError, load_run, load_sweep
 
-DATA_SETS = "cifar10, cifar100, custom, digits, images, svhn, text, tiny-imagenet, tofu"
+DATA_SETS = "cifar10, cifar100, custom, digits, images, muse, svhn, text, tiny-imagenet, tofu, wmdp"
 
 
 @pytest.mark.parametrize(

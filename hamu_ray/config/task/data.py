@@ -6,6 +6,7 @@ from typing import Annotated, Any, get_args
 from pydantic import Field
 
 from hamu_ray.config.schema import Section
+from hamu_ray.config.task.corpora import MuseData, WmdpData
 from hamu_ray.config.task.custom import CustomData, CustomModelConfig
 from hamu_ray.config.task.forget import ForgetFiles, ForgetIds, ForgetIndices, ForgetRandom, ForgetWhere
 from hamu_ray.config.task.language import EMBEDDED, ForgetSplit, LanguageModelConfig, TextData, TofuData
@@ -13,7 +14,8 @@ from hamu_ray.config.task.model import ModelConfig
 from hamu_ray.config.task.vision import AnyImages, DigitsData, ForgetClass
 from hamu_ray.config.training import TrainingConfig
 
-AnyData = Annotated[AnyImages | TofuData | TextData | CustomData, Field(discriminator="name")]
+AnyTexts = TofuData | TextData | MuseData | WmdpData
+AnyData = Annotated[AnyImages | AnyTexts | CustomData, Field(discriminator="name")]
 AnyForget = Annotated[
     ForgetClass | ForgetSplit | ForgetRandom | ForgetIndices | ForgetWhere | ForgetIds | ForgetFiles,
     Field(discriminator="kind"),

@@ -31,18 +31,17 @@ class ViTTiny(nn.Module):
         from transformers import ViTConfig, ViTForImageClassification
 
         super().__init__()
-        network = ViTForImageClassification(
-            ViTConfig(
-                hidden_size=192,
-                num_hidden_layers=12,
-                num_attention_heads=3,
-                intermediate_size=768,
-                image_size=height,
-                patch_size=patch or height // GRID,
-                num_channels=channels,
-                num_labels=classes,
-            )
+        config = ViTConfig(
+            hidden_size=192,
+            num_hidden_layers=12,
+            num_attention_heads=3,
+            intermediate_size=768,
+            image_size=height,
+            patch_size=patch or height // GRID,
+            num_channels=channels,
         )
+        config.num_labels = classes
+        network = ViTForImageClassification(config)
         self.vit, self.classifier = network.vit, network.classifier
 
     def forward(self, images: Tensor) -> Tensor:
