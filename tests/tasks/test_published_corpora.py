@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,19 @@ from hamu_ray.config.run import RunConfig
 from hamu_ray.config.task.corpora import MuseData, WmdpData
 from hamu_ray.config.task.forget import ForgetRandom
 from hamu_ray.config.task.language import ForgetSplit, LanguageModelConfig, WindowsConfig
+from hamu_ray.engine.resident import Resident
+from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.metrics.benchmark_names import MUSE, MUSE_AUC, MUSE_PRIVLEAK, WMDP_ACCURACY
 from hamu_ray.metrics.measured import Measures
+from hamu_ray.pairing import group
+from hamu_ray.results.outcome import Status, Verdict
 from hamu_ray.tasks import build_task, check_data, load_data
 from hamu_ray.tasks.language.data import LanguageData
 from hamu_ray.tasks.language.documents.corpus import load_corpus, split_corpus
 from hamu_ray.tasks.language.documents.published import passages
 from hamu_ray.tasks.language.task import LanguageTask
-from tests.thread_ranks import Alone
+from tests.made_texts import text_run
+from tests.thread_ranks import Alone, Meeting, OneOf
 
 Split = Sequence[Mapping[str, Any]]
 
@@ -132,6 +138,33 @@ def test_a_model_is_measured_on_muse(muse: Path) -> None:
     assert not set(MUSE) & set(task.evaluate(task.build_model(1), Alone(), subset=2)), "only in full"
     known, unknown = Measures(measures) | {MUSE_AUC: 0.9}, Measures(measures) | {MUSE_AUC: 0.6}
     assert task.compare(known, None, unknown)[MUSE_PRIVLEAK] == pytest.approx((0.1 - 0.4) / 0.4)
+
+
+def test_two_ranks_measure_the_same(muse: Path) -> None:
+    task = task_of(MuseData(path=str(muse), windows=WINDOWS, new_tokens=4))
+    alone = task.evaluate(task.build_model(1), Alone())
+    meeting, found = Meeting(2), {}
+
+    def measure(rank: int) -> None:
+        own = task_of(MuseData(path=str(muse), windows=WINDOWS, new_tokens=4))
+        found[rank] = own.evaluate(own.build_model(1), OneOf(rank, 2, meeting))
+
+    threads = [Thread(target=measure, args=(rank,)) for rank in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for rank in range(2):
+        assert {name: found[rank][name] for name in MUSE} == pytest.approx({n: alone[n] for n in MUSE})
+
+
+def test_muse_is_unlearned_from_models_that_are_trained_here(muse: Path, tmp_path: Path) -> None:
+    data = MuseData(path=str(muse), windows=WINDOWS, new_tokens=4, passage_words=20)
+    run = text_run(muse).model_copy(update={"data": data})
+    resident = Resident(tmp_path, torch.device("cpu"))
+    outcome = unlearn(run, resident, group.Alone(), tmp_path / "run", lambda report: Verdict.GO_ON)
+    assert outcome.status is Status.FINISHED, outcome.reason
+    assert {*MUSE, MUSE_PRIVLEAK, "forget_quality"} <= set(outcome.measures)
 
 
 def test_a_text_is_scored_as_a_whole_and_a_prompt_must_fit(muse: Path) -> None:
