@@ -27,7 +27,7 @@ from hamu_ray.results.outcome import Failure, Outcome, Report, Status
 from hamu_ray.results.pareto.front import Point
 from hamu_ray.results.pareto.pruning import curve_of
 from hamu_ray.results.provenance import labels_in
-from hamu_ray.results.recorded_run import provenance_tags
+from hamu_ray.results.recorded_run import TOTAL_STEPS, provenance_tags
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import describe
 from hamu_ray.storage import StoragePath
@@ -172,6 +172,9 @@ class SweepListener(tune.Callback):
             return
         if math.isnan(self.usage.began):
             self.usage.began = time.monotonic()
+        if state.sent.total_steps != report.total_steps:
+            state.sent.total_steps = report.total_steps
+            self.outbox.set_tags(state.name, {TOTAL_STEPS: report.total_steps})
         state.curve |= curve_of([report], self.plan.metrics)
         evaluation = (report.step, len(report.measures))
         if report.measures and evaluation not in state.sent.evaluations:

@@ -261,7 +261,7 @@ def run_trials(
         SweepView(console, plan.trials, plan.records, plan.objectives, constraints) as view,
         gpu_time() as gpus,
     ):
-        view.several_nodes = len(usable_nodes()) > 1
+        view.rows.several_nodes = len(usable_nodes()) > 1
         listener = SweepListener(plan, outbox, pool, view)
         search = UnlearningSearch(plan, limit, is_kept, listener.budget.affordable)
         remaining = listener.remaining()

@@ -6,6 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
+from hamu_ray.results.folder import OUTBOX_FILE
+from hamu_ray.results.live import LiveSweep
 from hamu_ray.results.outcome import Report
 from hamu_ray.results.sweep_folders import make_folder
 from hamu_ray.terminal.sweep_view import SweepView
@@ -41,3 +43,15 @@ def test_a_trial_that_ended_without_a_driver_has_its_nodes(tmp_path: Path) -> No
     assert record.nodes == list(nodes)
     (record,) = listener(plan, Started(("10.0.0.5/0001",))).interrupt()
     assert record.nodes == [*nodes, "10.0.0.5/0001"]
+
+
+def test_the_number_of_steps_is_recorded_once(tmp_path: Path) -> None:
+    config = sweep_config(tmp_path)
+    plan = plan_sweep(config, tmp_path / "sweep")
+    make_folder(plan.folder, config)
+    for _ in range(2):  # the second time by the next driver
+        listener(plan, Report("unlearning", 1, 4), Report("unlearning", 2, 4))
+    live = LiveSweep(plan.folder)
+    live.update()
+    assert [(trial.name, trial.total_steps) for trial in live.running] == [("0000", "4")]
+    assert (plan.folder / OUTBOX_FILE).read_text().count('"total_steps"') == 1
