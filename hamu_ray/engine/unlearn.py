@@ -1,7 +1,7 @@
 """One unlearning run, from its configuration to its result on disk, in one process of a group."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -34,12 +34,18 @@ from hamu_ray.tasks.task import Task
 
 
 def unlearn(
-    run: RunConfig, resident: Resident, group: Group, folder: StoragePath, on_report: OnReport
+    run: RunConfig,
+    resident: Resident,
+    group: Group,
+    folder: StoragePath,
+    on_report: OnReport,
+    pauses: Sequence[int] = (),
 ) -> Outcome:
     """Unlearn, and write the model, its metrics and its configuration to ``folder``.
 
     Goes on from this run's newest checkpoint in ``folder``, and removes its checkpoints at the end unless they are to
-    be kept. Trains the original model and its reference first where they are configured so and are not stored yet.
+    be kept. Stops at the first of the steps ``pauses`` that it has not passed, as if it had ended there, but with a
+    checkpoint. Trains the original model and its reference first where they are configured so and are not stored yet.
 
     Raises:
         ValueError: The data or a model cannot be used as configured; one line with the key and the remedy.
@@ -81,6 +87,7 @@ def unlearn(
         masks=support_masks(run, task, model),
         original=original.measures,
         checkpoints=checkpoints,
+        pauses=pauses,
     )
     outcome = with_references(loop.run(), run, bases[0].measures)
     state = whole_state(model, shards, keep=group.rank == 0)
@@ -96,7 +103,8 @@ def unlearn(
         )
         files = task.export(model, original.folder, state)
         write_result(folder, result, state, files, task.loading(model))
-        if outcome.status is not Status.INTERRUPTED and not run.checkpoint.keep:
+        is_over = outcome.status is not Status.INTERRUPTED and not outcome.paused
+        if is_over and not run.checkpoint.keep:
             checkpoints.remove()
     return outcome
 

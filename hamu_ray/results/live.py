@@ -15,7 +15,7 @@ from hamu_ray.results.durable.lease import LEASE_FILE, PATIENCE_SECONDS, holder_
 from hamu_ray.results.durable.parts import opened_at
 from hamu_ray.results.folder import OUTBOX_FILE, SWEEP_FILE
 from hamu_ray.results.reader import FolderSource, validated
-from hamu_ray.results.recorded_run import TOTAL_STEPS, RunBuilder, record_of, result_of
+from hamu_ray.results.recorded_run import PAUSED_AT, TOTAL_STEPS, RunBuilder, record_of, result_of
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import shown
@@ -31,6 +31,8 @@ class RunningTrial:
     step: int
     total_steps: str
     """Empty until its first report."""
+    paused: bool
+    """Whether it waits at a rung."""
 
 
 class LiveSweep:
@@ -100,7 +102,13 @@ class LiveSweep:
     def running(self) -> list[RunningTrial]:
         """The trials that run, in order of their names."""
         return [
-            RunningTrial(name, self._record(name).parameters, run.step, run.tags.get(TOTAL_STEPS, ""))
+            RunningTrial(
+                name=name,
+                parameters=self._record(name).parameters,
+                step=run.step,
+                total_steps=run.tags.get(TOTAL_STEPS, ""),
+                paused=bool(run.tags.get(PAUSED_AT)),
+            )
             for name, run in sorted(self._runs.items())
             if run.running and name != self.folder.name and name not in self.ended
         ]

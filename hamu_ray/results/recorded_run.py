@@ -27,6 +27,9 @@ PROVENANCE_TAG = "provenance."
 TOTAL_STEPS = "total_steps"
 """Tag with the number of steps that a trial takes, unless it ends early."""
 
+PAUSED_AT = "paused_at"
+"""Tag with the step of the rung at which a trial waits; empty once it is continued."""
+
 UNFINISHED = "not ended: its sweep is running, or its driver was killed"
 
 

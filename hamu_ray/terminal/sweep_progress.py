@@ -46,6 +46,8 @@ class SweepProgress:
     """The trials that have ended, in order."""
     steps: dict[str, int] = field(default_factory=dict)
     """The last reported step of each running trial."""
+    paused: set[str] = field(default_factory=set)
+    """The trials that wait at a rung."""
     front: tuple[TrialRecord, ...] = ()
     curve: list[float] = field(default_factory=list)
     """The hypervolume after each trial."""
@@ -69,12 +71,19 @@ class SweepProgress:
         """Note the step of a running trial."""
         if math.isnan(self.first_step):
             self.first_step = now
+        self.paused.discard(trial)
         self.steps[trial] = step
+
+    def pause(self, trial: str) -> None:
+        """Note that a trial waits at a rung."""
+        self.steps.pop(trial, None)
+        self.paused.add(trial)
 
     def end(self, record: TrialRecord) -> str:
         """Note the end of a trial; return its reason if it ended early and is the first with such a reason."""
         self.records.append(record)
         self.steps.pop(record.trial_id, None)
+        self.paused.discard(record.trial_id)
         self._add([record])
         if record.status is Status.FINISHED or not record.reason:
             return ""
@@ -102,6 +111,7 @@ class SweepProgress:
                 if counts[status] and status is not Status.FINISHED
             ]
             running = state or f"{len(self.steps)} running"
+            others = [f"{len(self.paused)} waiting at rungs"] * bool(self.paused) + others
             yield f"sweep        {', '.join([f'{self.ended}/{self.total} trials', running, *others])}"
         elapsed = now - self.first_step
         if elapsed > 0:

@@ -73,6 +73,11 @@ class SweepView:
             self.progress.step(trial_id, report.step, time.monotonic())
         self._phases.show(trial_id, describe(parameters), report)
 
+    def pause(self, trial_id: str) -> None:
+        """Show that a trial waits at a rung."""
+        self._phases.end(trial_id)
+        self.progress.pause(trial_id)
+
     def end(self, record: TrialRecord) -> None:
         """Print the outcome of a trial, and its reason if it did not finish and is the first with such a reason."""
         self._phases.end(record.trial_id)

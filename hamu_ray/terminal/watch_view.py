@@ -74,7 +74,8 @@ class WatchView:
         sweep, progress = self.sweep, self.progress
         progress.began, progress.first_step, progress.before = sweep.began, sweep.first_step, sweep.before
         self._running = sweep.running
-        progress.steps = {trial.name: trial.step for trial in self._running}
+        progress.steps = {trial.name: trial.step for trial in self._running if not trial.paused}
+        progress.paused = {trial.name for trial in self._running if trial.paused}
         summary = sweep.result.summary
         self._front = [rendered(front_table(summary))] if summary.front else []
 
@@ -87,6 +88,7 @@ class WatchView:
         yield from (f"ended early  {line}" for line in self.progress.lines_of_reasons())
         for trial in self._running if status is None else ():
             of = f"step {trial.step} of {trial.total_steps}" if trial.total_steps else "loading"
-            yield f"running      {trial.name} {describe(trial.parameters)}: {of}"
+            state = "waiting" if trial.paused else "running"
+            yield f"{state:<13}{trial.name} {describe(trial.parameters)}: {of}"
         if status is Status.INTERRUPTED:
             yield "interrupted; its command with --resume goes on"

@@ -29,7 +29,7 @@ def tune_trials(
         tune_config=tune.TuneConfig(
             search_alg=search,
             scheduler=PruningScheduler(plan.reference, pool) if plan.reference else None,
-            num_samples=plan.remaining,
+            num_samples=-1 if plan.config.search.scheduler else plan.remaining,  # a promotion is another one
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
