@@ -84,15 +84,11 @@ def sweep(
     """
     definition = Definition(model, retain, forget, test, original, loss, tuple(metrics), utility, collate)
     varied = dict(space) if space is not None else _space(methods)
-    if len(methods) == 0 or trials % len(methods) or trials < 1:
-        raise ValueError(
-            f"trials: must be a multiple of the number of methods ({len(methods)}), found {trials}; take "
-            f"{max(1, trials // max(1, len(methods))) * len(methods)}"
-        )
+    search = {"samples": _samples(trials, methods)}
     document = {
         **_document(definition, name, seed, storage, loss),
         SPACE: {METHOD_NAME: {"grid": list(methods)}, **varied},
-        "search": {"samples": trials // len(methods)},
+        "search": search,
     }
     for key, value in (settings or {}).items():
         assign(document, key, value)
@@ -179,6 +175,17 @@ def _document(
         "storage": {"path": str(storage)},
         "stop": {} if loss is None else {"collapse_ratio": None},  # a perplexity is of cross-entropies
     }
+
+
+def _samples(trials: int, methods: Sequence[str]) -> int:
+    """Return the number of trials of each method. Raises `ValueError` if they have unequal numbers."""
+    count = len(methods)
+    if count == 0 or trials % count or trials < 1:
+        raise ValueError(
+            f"trials: must be a multiple of the number of methods ({count}), found {trials}; take "
+            f"{max(1, trials // max(1, count)) * count}"
+        )
+    return trials // count
 
 
 def _space(methods: Sequence[str]) -> dict[str, Any]:

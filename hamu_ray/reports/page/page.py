@@ -23,6 +23,7 @@ from hamu_ray.reports.page import advice, rows
 from hamu_ray.reports.page.audits import audit_table
 from hamu_ray.reports.page.before_after import views_of
 from hamu_ray.reports.page.charts import anytime_chart, front_of, importance_chart, volume_chart
+from hamu_ray.reports.page.origins import provenance_rows, sweep_rows
 from hamu_ray.reports.page.step_charts import hardness_charts, heat_maps, learning_charts
 from hamu_ray.reports.page.variances import TRAINING_COSTS, variance_rows
 from hamu_ray.results import wording
@@ -66,8 +67,8 @@ def render(sweeps: Sequence[SweepResult], target: str, problems: Sequence[Proble
         target=target,
         title=target,
         views=views,
-        sweeps=rows.sweep_rows(sweeps, letters(sweeps)) if sweeps else [],
-        provenance=rows.provenance_rows(sweeps),
+        sweeps=sweep_rows(sweeps, letters(sweeps)) if sweeps else [],
+        provenance=provenance_rows(sweeps),
         stores=sorted({sweep.source.address for sweep in sweeps}),
         methods=methods,
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
