@@ -45,6 +45,7 @@ Ending = tuple[Status, str]
 VERDICT_ENDINGS: Mapping[Verdict, Ending] = {
     Verdict.INTERRUPT: (Status.INTERRUPTED, "stopped from outside"),
     Verdict.PRUNE: (Status.PRUNED, "far behind other trials at the same step"),
+    Verdict.STOP: (Status.PRUNED, "stopped by a person"),
 }
 
 

@@ -36,6 +36,8 @@ class Verdict(IntEnum):
     GO_ON = 0
     INTERRUPT = 1
     PRUNE = 2
+    STOP = 3
+    """End for good, as a person asked for (`hamu_ray.steer`)."""
 
 
 @dataclass(frozen=True)

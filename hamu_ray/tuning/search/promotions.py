@@ -22,10 +22,12 @@ class Promotions:
         self._plan = plan
         scheduler = plan.config.search.scheduler
         first, second = plan.objectives
-        self._cells = [
-            Rungs(scheduler.steps, scheduler.reduction, (first.maximise, second.maximise), samples)
-            for samples in (plan.samples if scheduler is not None else ())
-        ]
+        maximise = (first.maximise, second.maximise)
+        self._cells = (
+            [Rungs(scheduler.steps, scheduler.reduction, maximise, samples) for samples in plan.samples]
+            if scheduler is not None
+            else []
+        )
         for record in plan.records if self._cells else ():
             self._recall(record)
 
