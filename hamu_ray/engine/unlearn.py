@@ -14,7 +14,7 @@ from hamu_ray.engine.files.run_folder import RunResult, write_result
 from hamu_ray.engine.files.store import StoredModel, key_of
 from hamu_ray.engine.loop import Loop, OnReport
 from hamu_ray.engine.placement import build_device, placed
-from hamu_ray.engine.plan import ObjectiveBatches
+from hamu_ray.engine.plan import ObjectiveBatches, Plan
 from hamu_ray.engine.planning import unlearning_plan
 from hamu_ray.engine.provenance import provenance_of_run
 from hamu_ray.engine.resident import Resident
@@ -68,13 +68,9 @@ def unlearn(
         subset = None if full else run.evaluation.subset or CHEAP
         return compared(task.evaluate(current, replicas, subset=subset))
 
-    found = {"original": original, **({"reference": reference} if reference else {})}
-    bases = [Report(phase, 0, 0, compared(base.measures)) for phase, base in found.items()]
-    if run.evaluation.enabled:
-        bases.append(Report(plan.phase, 0, plan.steps, compared(original.measures)))
-    if group.rank == 0:
-        for report in bases:
-            on_report(report)
+    bases = base_reports(run, plan, compared(original.measures), reference and compared(reference.measures))
+    for report in bases if group.rank == 0 else ():
+        on_report(report)
     checkpoints = Checkpoints(folder / CHECKPOINTS / weights_key(run, original, reference), group)
     loop = Loop(
         task=task,
@@ -103,10 +99,19 @@ def unlearn(
         )
         files = task.export(model, original.folder, state)
         write_result(folder, result, state, files, task.loading(model))
-        is_over = outcome.status is not Status.INTERRUPTED and not outcome.paused
-        if is_over and not run.checkpoint.keep:
+        if not (outcome.status is Status.INTERRUPTED or outcome.paused or run.checkpoint.keep):
             checkpoints.remove()
     return outcome
+
+
+def base_reports(run: RunConfig, plan: Plan, original: Measures, reference: Measures | None) -> list[Report]:
+    """Return the reports of the base models' metrics, and of the model before the first step."""
+    reports = [Report("original", 0, 0, original)]
+    if reference is not None:
+        reports.append(Report("reference", 0, 0, reference))
+    if run.evaluation.enabled:
+        reports.append(Report(plan.phase, 0, plan.steps, original))
+    return reports
 
 
 def support_masks(run: RunConfig, task: Task, model: nn.Module) -> Masks | None:
