@@ -129,7 +129,9 @@ class SearchConfig(Section):
     retries: int = Field(default=1, ge=0)
     """How often a trial is retried after an error before it counts as failed."""
     time_budget: Annotated[float, Field(gt=0)] | None = None
-    """Seconds after which no new trial starts; running ones end as they would. Null: no limit."""
+    """Seconds after the first trial's start from which on no new trial starts; running ones end as they would. Null: no
+    limit.
+    """
     gpu_hours: Annotated[float, Field(gt=0)] | None = None
     """GPU hours of the whole sweep: a trial starts only if it and the running ones are expected to stay within, by the
     mean of the ended ones. A trial counts its workers' GPUs from its start to its end. Null: no limit.

@@ -81,7 +81,8 @@ class UnlearningSearch(Searcher):
         self._on_give_up = on_give_up
         self._promotions = Promotions(plan)
         self._is_over = False
-        self._deadline = time.monotonic() + (plan.config.search.time_budget or math.inf)
+        self._deadline = math.inf
+        """When the budget of time is spent, on the monotonic clock; known once a trial has started."""
         self._peers = cells_but_for_the_seeds(plan.cells)
         self._log, self._known = open_log(plan)
         self._storage = JournalStorage(self._log)
@@ -131,6 +132,9 @@ class UnlearningSearch(Searcher):
             return None
         self._waiting.popleft()
         self._running[trial_id] = number
+        self._deadline = min(
+            self._deadline, time.monotonic() + (self._plan.config.search.time_budget or math.inf)
+        )
         return {NUMBER: number, PARAMETERS: parameters}
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:

@@ -374,12 +374,13 @@ def test_with_a_budget_the_first_draws_are_common(tmp_path: Path) -> None:
 def test_no_trial_starts_after_the_time_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = SweepConfig.model_validate({"space": GRIDS, "search": {"samples": 2, "time_budget": 60}})
     search = UnlearningSearch(plan_sweep(config, tmp_path), lambda: 2)
+    now = time.monotonic() + 61  # workers, data and models took longer than the budget
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     given = search.suggest("first")
     assert isinstance(given, dict)
     assert given[NUMBER] == 0
     assert not search.is_budget_spent
-    late = time.monotonic() + 61
-    monkeypatch.setattr(time, "monotonic", lambda: late)
+    now += 61
     assert search.suggest("second") == UnlearningSearch.FINISHED
     assert search.is_budget_spent
     search.on_trial_complete("first", {"forget_quality": 0.5, "retain_utility": 0.5, STATUS: Status.FINISHED})
