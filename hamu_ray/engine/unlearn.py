@@ -1,7 +1,7 @@
 """One unlearning run, from its configuration to its result on disk, in one process of a group."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -68,7 +68,7 @@ def unlearn(
         subset = None if full else run.evaluation.subset or CHEAP
         return compared(task.evaluate(current, replicas, subset=subset))
 
-    bases = base_reports(run, plan, compared(original.measures), reference and compared(reference.measures))
+    bases = base_reports(run, plan, compared, original, reference)
     for report in bases if group.rank == 0 else ():
         on_report(report)
     checkpoints = Checkpoints(folder / CHECKPOINTS / weights_key(run, original, reference), group)
@@ -104,13 +104,19 @@ def unlearn(
     return outcome
 
 
-def base_reports(run: RunConfig, plan: Plan, original: Measures, reference: Measures | None) -> list[Report]:
+def base_reports(
+    run: RunConfig,
+    plan: Plan,
+    compared: Callable[[Measures], Measures],
+    original: StoredModel,
+    reference: StoredModel | None,
+) -> list[Report]:
     """Return the reports of the base models' metrics, and of the model before the first step."""
-    reports = [Report("original", 0, 0, original)]
+    reports = [Report("original", 0, 0, compared(original.measures))]
     if reference is not None:
-        reports.append(Report("reference", 0, 0, reference))
+        reports.append(Report("reference", 0, 0, compared(reference.measures)))
     if run.evaluation.enabled:
-        reports.append(Report(plan.phase, 0, plan.steps, original))
+        reports.append(Report(plan.phase, 0, plan.steps, compared(original.measures)))
     return reports
 
 
