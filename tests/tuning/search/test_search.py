@@ -19,7 +19,8 @@ from hamu_ray.results.outcome import Status
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.storage import write_atomically
 from hamu_ray.tuning.plan import plan_sweep
-from hamu_ray.tuning.search.searcher import UnlearningSearch, suggest
+from hamu_ray.tuning.search.sampling import suggest
+from hamu_ray.tuning.search.searcher import UnlearningSearch
 from hamu_ray.tuning.search.study_log import StudyLog
 from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, STATUS
 
