@@ -119,6 +119,8 @@ TABLE: Mapping[str, Room] = {
     "tune": Room("command config preflight terminal tuning", "", FILES),
     "unlearn": Room("command config preflight workers", "", FILES),
     "train": Room("command config preflight workers", "", FILES),
+    "watch": Room("command config results storage terminal", "", f"rich {NUMBERS} {FILES}"),
+    "steer": Room("command config results", "", f"{NUMBERS} {FILES}"),
     "select": Room("command config results selection", "", f"numpy {FILES}"),
     "doctor": Room("command config inspection results storage tracking workers", "", f"numpy {FILES}"),
     "report": Room("command config reports", "", FILES),

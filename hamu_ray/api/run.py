@@ -8,10 +8,13 @@ from torch import nn
 
 from hamu_ray.api.definition import Definition, Loss, OwnMetric
 from hamu_ray.api.results import SweepOutput, UnlearnedModel
+from hamu_ray.config.method import load_methods
 from hamu_ray.config.sources.document import SPACE, assign
 from hamu_ray.config.sources.files import check_run_document, check_sweep_document
 from hamu_ray.config.sources.fixing import fix
-from hamu_ray.config.space import METHOD_NAME
+from hamu_ray.config.space import METHOD_NAME, METHOD_PREFIX
+from hamu_ray.methods import METHODS as KNOWN
+from hamu_ray.methods import hyperparameters_of
 from hamu_ray.preflight import check_run, check_sweep
 from hamu_ray.results.outcome import Failure, Status
 from hamu_ray.results.reader import read_sweep
@@ -24,9 +27,8 @@ METHODS = ("hamu-q", "hamu-u", "gdiff", "npo")
 SEED = 41
 
 LEARNING_RATE = {"optimizer.learning_rate": {"loguniform": [3e-3, 0.3]}}
-FRACTION = "method.constraint_fraction"
-FRACTIONS = {"hamu-q": [0.1, 0.4], "hamu-u": [0.6, 0.9]}
-"""Ranges of HAMU's constraint, of the most that the radii allow."""
+FRACTION = "constraint_fraction"
+"""The hyperparameter that is searched beside the learning rate, for the methods that have it."""
 
 
 def sweep(
@@ -189,8 +191,13 @@ def _samples(trials: int, methods: Sequence[str]) -> int:
 
 
 def _space(methods: Sequence[str]) -> dict[str, Any]:
-    """Return the space that is searched where none is given."""
+    """Return the space that is searched where none is given; unknown methods are refused with the document."""
+    load_methods({SPACE: {METHOD_NAME: list(methods)}})
+    records = {name: hyperparameters_of(name) for name in methods if name in KNOWN}
     domains = [
-        {"uniform": FRACTIONS[name], "when": {METHOD_NAME: name}} for name in methods if name in FRACTIONS
+        {kind: list(values), "when": {METHOD_NAME: name}}
+        for name, record in records.items()
+        if FRACTION in record
+        for kind, values in record[FRACTION].search.items()
     ]
-    return {**LEARNING_RATE, **({FRACTION: domains} if domains else {})}
+    return {**LEARNING_RATE, **({f"{METHOD_PREFIX}{FRACTION}": domains} if domains else {})}

@@ -6,6 +6,7 @@ from typing import Any
 from hamu_ray.config.space import METHOD_NAME, METHOD_PREFIX
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.methods import CONSTRAINTS, METHODS
+from hamu_ray.methods.hyperparameters import Aim
 
 
 def constraint_of(method: Mapping[str, Any]) -> tuple[str, float] | None:
@@ -16,6 +17,15 @@ def constraint_of(method: Mapping[str, Any]) -> tuple[str, float] | None:
         return None
     given = [(key, method[key]) for key in CONSTRAINTS if method.get(key) is not None]
     return given[0] if given else ("constraint_fraction", default)
+
+
+def aims_of(name: str) -> tuple[Aim, Aim] | None:
+    """Return what a method's steps guarantee, and what may pay for it; None for methods without a guarantee."""
+    known = METHODS.get(name)
+    gain = None if known is None else known.hyperparameters.guarantees
+    if gain is None:
+        return None
+    return (gain, "retaining" if gain == "forgetting" else "forgetting")
 
 
 def constraints_of(config: SweepConfig, name: str) -> dict[str, list[float]]:

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from hamu_ray.config.schema import Section
 
@@ -77,6 +78,27 @@ class PruningConfig(Section):
     """Number of steps before a trial can be pruned."""
 
 
+class RungsConfig(Section):
+    """Asynchronous successive halving: trials pause at each rung, and only the best of it are continued."""
+
+    kind: Literal["rungs"] = "rungs"
+    reduction: Annotated[int, Field(ge=2)] = 3
+    """One in so many trials that reach a rung is continued."""
+    steps: Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
+    """The steps at which trials pause, ascending. One at a trial's last step has no effect."""
+
+    @field_validator("steps")
+    @classmethod
+    def _ascending(cls, steps: tuple[int, ...]) -> tuple[int, ...]:
+        if any(later <= step for step, later in pairwise(steps)):
+            raise ValueError(f"must ascend, found {list(steps)}")
+        return steps
+
+    def pauses(self, total: int | None) -> tuple[int, ...]:
+        """Return the steps at which a trial of so many steps pauses; all of them if it is unknown (None)."""
+        return tuple(step for step in self.steps if total is None or step < total)
+
+
 class Budget(Section):
     """What each method may compute, whatever its number of hyperparameters."""
 
@@ -107,7 +129,9 @@ class SearchConfig(Section):
     retries: int = Field(default=1, ge=0)
     """How often a trial is retried after an error before it counts as failed."""
     time_budget: Annotated[float, Field(gt=0)] | None = None
-    """Seconds after which no new trial starts; running ones end as they would. Null: no limit."""
+    """Seconds after the first trial's start from which on no new trial starts; running ones end as they would. Null: no
+    limit.
+    """
     gpu_hours: Annotated[float, Field(gt=0)] | None = None
     """GPU hours of the whole sweep: a trial starts only if it and the running ones are expected to stay within, by the
     mean of the ended ones. A trial counts its workers' GPUs from its start to its end. Null: no limit.
@@ -118,6 +142,10 @@ class SearchConfig(Section):
     """
     pruning: PruningConfig | None = None
     """Null runs every trial to its end."""
+    scheduler: RungsConfig | None = None
+    """Instead of pruning, `{kind: rungs, reduction: 3, steps: [10, 30]}`: every trial pauses at these steps, and the
+    best third of each rung is continued. Null: no rungs.
+    """
     warm_start: str | None = None
     """Folder of an earlier sweep whose trials the search algorithm knows from the start: those of the same problem."""
     constraints: dict[str, MetricBounds] = Field(default_factory=dict)
@@ -137,6 +165,12 @@ class SearchConfig(Section):
     def _samples_or_budget(self) -> "SearchConfig":
         if self.budget is not None and self.samples != 1:
             raise ValueError("give samples or budget, not both: the budget determines the number of samples")
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_end_trials_early(self) -> "SearchConfig":
+        if self.pruning is not None and self.scheduler is not None:
+            raise ValueError("give pruning or scheduler, not both: set the other to null")
         return self
 
     @model_validator(mode="after")

@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from hamu_ray.config.search import Budget
+from hamu_ray.config.search import Budget, RungsConfig
+from hamu_ray.config.sources.key_paths import SEEDS
 from hamu_ray.config.sources.keys import keys_of_domain
 from hamu_ray.config.space import METHOD_NAME, Scalar
 from hamu_ray.config.sweep import SweepConfig
@@ -14,9 +15,38 @@ def samples_of(config: SweepConfig, cells: Sequence[Mapping[str, Scalar]]) -> li
     """Return the number of samples of each cell: the same, or what the method's share of the budget pays for.
 
     Raises:
-        ValueError: It is unknown what a trial computes, or the budget pays for no trial in each cell of a method.
+        ValueError: It is unknown what a trial computes, the budget pays for no trial in each cell of a method, or
+            rungs would end all trials of a cell.
             The message begins with the key.
     """
+    samples = _samples_of(config, cells)
+    if config.search.scheduler is not None:
+        _check_rungs(config, config.search.scheduler, min(samples, default=0))
+    return samples
+
+
+def _check_rungs(config: SweepConfig, rungs: RungsConfig, samples: int) -> None:
+    """Check that rungs leave a trial of each cell, and compare trials of one kind."""
+    steps = config.duration.steps
+    if steps is not None and rungs.steps[-1] > steps:
+        raise ValueError(
+            f"search.scheduler.steps: {rungs.steps[-1]} is beyond the last step of a trial, duration.steps {steps}"
+        )
+    if any(key in SEEDS for path in config.space for key in keys_of_domain(path)):
+        raise ValueError(
+            "search.scheduler: rungs do not compare means over seeds; remove the seeds from the space, and run the "
+            "selected point with more seeds: python -m hamu_ray.select SWEEP --confirm 4"
+        )
+    pauses = rungs.pauses(steps)
+    least = rungs.reduction ** len(pauses)
+    if samples < least:
+        raise ValueError(
+            f"search.scheduler: {len(pauses)} rungs with reduction {rungs.reduction} need {least} or more samples of "
+            f"each cell for one of them to reach the end, found {samples}"
+        )
+
+
+def _samples_of(config: SweepConfig, cells: Sequence[Mapping[str, Scalar]]) -> list[int]:
     budget = config.search.budget
     if budget is None:
         return [config.search.samples] * len(cells)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -45,7 +45,12 @@ Ending = tuple[Status, str]
 VERDICT_ENDINGS: Mapping[Verdict, Ending] = {
     Verdict.INTERRUPT: (Status.INTERRUPTED, "stopped from outside"),
     Verdict.PRUNE: (Status.PRUNED, "far behind other trials at the same step"),
+    Verdict.STOP: (Status.PRUNED, "stopped by a person"),
 }
+
+
+WAITS: Ending = (Status.PRUNED, "not continued from its rung")
+"""The ending at a pause, which stands unless the run is continued."""
 
 
 @dataclass
@@ -66,6 +71,8 @@ class Loop:
     """Metrics of the initial model; a collapse is detected by comparison with them."""
     checkpoints: Checkpoints | None = None
     history: History = field(default_factory=History)
+    pauses: Sequence[int] = ()
+    """Steps at which the run stops with a checkpoint and is evaluated in full; ascending."""
     _restored: int = field(default=0, init=False)
     """Number of steps taken by an earlier process."""
     _evaluating: float = field(default=0.0, init=False)
@@ -87,19 +94,23 @@ class Loop:
                 self.on_report(report)
         computed = self._restored = progress.steps
         measures: Measures = {}
+        pause = next((step for step in self.pauses if progress.steps <= step < self.plan.steps), None)
         ending = self._level_reached(self.original)
+        if pause == progress.steps:  # it was stopped between its checkpoint and its outcome
+            ending, measures = WAITS, self.history.reports[-1].measures
         while progress.steps < self.plan.steps and ending is None:
-            until = self._next_pause(progress.steps)
+            until = min(self._next_pause(progress.steps), pause or self.plan.steps)
             computed += until - progress.steps
             progress, ending = self._advance(stepper, progress, until)
-            measures = {} if ending else self._measure_between(progress.steps)
+            is_paused = progress.steps == pause
+            measures = {} if ending else self._measure_between(progress.steps, full=is_paused)
             best.offer(measures, self.model)
             ending = ending or self._rule_that_fires(measures)
             verdict = self._report(progress.steps, measures)
             due = _due(progress.steps, self.plan.checkpoint_every) and verdict is Verdict.GO_ON
-            if self.checkpoints and ending is None and (due or verdict is Verdict.INTERRUPT):
+            if self.checkpoints and ending is None and (due or is_paused or verdict is Verdict.INTERRUPT):
                 self.checkpoints.save(stepper, progress, self.history)
-            ending = VERDICT_ENDINGS.get(verdict, ending)
+            ending = VERDICT_ENDINGS.get(verdict, ending) or (WAITS if is_paused else None)
         best.restore(self.model)
         outside = stepper.steps_outside_guarantee()
         return self._end(
@@ -119,6 +130,8 @@ class Loop:
             self._report(progress.steps, measures)
         if status is Status.FINISHED:
             status, reason = self._collapse(measures) or ending
+        if ending is WAITS:
+            reason = f"{reason} at step {progress.steps}"
         gradients = computed * len(self.plan.needed)
         sent = self._sent / max(computed - self._restored, 1)
         return Outcome(
@@ -131,6 +144,7 @@ class Loop:
             resumed_at=self._restored,
             evaluation_seconds=self._evaluating,
             exchange_bytes=sent,
+            paused=ending is WAITS,
             steps_outside_guarantee=outside,
         )
 
@@ -159,8 +173,10 @@ class Loop:
         self.history.cut(taken + 1)
         return Progress(taken, seconds), STOP_REASONS.get(codes[-1])
 
-    def _measure_between(self, done: int) -> Measures:
-        """Evaluate if scheduled; the final evaluation is separate."""
+    def _measure_between(self, done: int, *, full: bool) -> Measures:
+        """Evaluate if scheduled, or in full at a pause; the final evaluation is separate."""
+        if full:
+            return self._measure(full=True)
         last = done == self.plan.steps and not self.plan.select_by
         if last or not _due(done, self.plan.evaluate_every):
             return {}

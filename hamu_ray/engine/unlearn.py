@@ -1,7 +1,7 @@
 """One unlearning run, from its configuration to its result on disk, in one process of a group."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from hamu_ray.engine.files.run_folder import RunResult, write_result
 from hamu_ray.engine.files.store import StoredModel, key_of
 from hamu_ray.engine.loop import Loop, OnReport
 from hamu_ray.engine.placement import build_device, placed
-from hamu_ray.engine.plan import ObjectiveBatches
+from hamu_ray.engine.plan import ObjectiveBatches, Plan
 from hamu_ray.engine.planning import unlearning_plan
 from hamu_ray.engine.provenance import provenance_of_run
 from hamu_ray.engine.resident import Resident
@@ -34,12 +34,18 @@ from hamu_ray.tasks.task import Task
 
 
 def unlearn(
-    run: RunConfig, resident: Resident, group: Group, folder: StoragePath, on_report: OnReport
+    run: RunConfig,
+    resident: Resident,
+    group: Group,
+    folder: StoragePath,
+    on_report: OnReport,
+    pauses: Sequence[int] = (),
 ) -> Outcome:
     """Unlearn, and write the model, its metrics and its configuration to ``folder``.
 
     Goes on from this run's newest checkpoint in ``folder``, and removes its checkpoints at the end unless they are to
-    be kept. Trains the original model and its reference first where they are configured so and are not stored yet.
+    be kept. Stops at the first of the steps ``pauses`` that it has not passed, as if it had ended there, but with a
+    checkpoint. Trains the original model and its reference first where they are configured so and are not stored yet.
 
     Raises:
         ValueError: The data or a model cannot be used as configured; one line with the key and the remedy.
@@ -62,13 +68,9 @@ def unlearn(
         subset = None if full else run.evaluation.subset or CHEAP
         return compared(task.evaluate(current, replicas, subset=subset))
 
-    found = {"original": original, **({"reference": reference} if reference else {})}
-    bases = [Report(phase, 0, 0, compared(base.measures)) for phase, base in found.items()]
-    if run.evaluation.enabled:
-        bases.append(Report(plan.phase, 0, plan.steps, compared(original.measures)))
-    if group.rank == 0:
-        for report in bases:
-            on_report(report)
+    bases = base_reports(run, plan, compared, original, reference)
+    for report in bases if group.rank == 0 else ():
+        on_report(report)
     checkpoints = Checkpoints(folder / CHECKPOINTS / weights_key(run, original, reference), group)
     loop = Loop(
         task=task,
@@ -81,6 +83,7 @@ def unlearn(
         masks=support_masks(run, task, model),
         original=original.measures,
         checkpoints=checkpoints,
+        pauses=pauses,
     )
     outcome = with_references(loop.run(), run, bases[0].measures)
     state = whole_state(model, shards, keep=group.rank == 0)
@@ -96,9 +99,25 @@ def unlearn(
         )
         files = task.export(model, original.folder, state)
         write_result(folder, result, state, files, task.loading(model))
-        if outcome.status is not Status.INTERRUPTED and not run.checkpoint.keep:
+        if not (outcome.status is Status.INTERRUPTED or outcome.paused or run.checkpoint.keep):
             checkpoints.remove()
     return outcome
+
+
+def base_reports(
+    run: RunConfig,
+    plan: Plan,
+    compared: Callable[[Measures], Measures],
+    original: StoredModel,
+    reference: StoredModel | None,
+) -> list[Report]:
+    """Return the reports of the base models' metrics, and of the model before the first step."""
+    reports = [Report("original", 0, 0, compared(original.measures))]
+    if reference is not None:
+        reports.append(Report("reference", 0, 0, compared(reference.measures)))
+    if run.evaluation.enabled:
+        reports.append(Report(plan.phase, 0, plan.steps, compared(original.measures)))
+    return reports
 
 
 def support_masks(run: RunConfig, task: Task, model: nn.Module) -> Masks | None:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 Granularity = Literal["tensor", "model"]
+Aim = Literal["forgetting", "retaining"]
 Infeasible = Literal["best_effort", "least_step", "skip", "stop", "finish"]
 
 _KEY = "hyperparameter"
@@ -115,6 +116,8 @@ class Hyperparameters:
 
     default_fraction: ClassVar[float | None] = None
     """Of methods with a guarantee: the default of ``constraint_fraction`` if no constraint is given."""
+    guarantees: ClassVar[Aim | None] = None
+    """What each step guarantees a part of, at the least cost in the other; None for methods without a guarantee."""
 
     @property
     def granularity(self) -> Granularity:

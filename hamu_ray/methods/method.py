@@ -91,6 +91,10 @@ class Method:
             raise ValueError(f"method {self.name!r} has neither a retain nor a forget objective")
         if not callable(self.weighting):
             raise ValueError(f"method {self.name!r} has no weighting")
+        if self.has_guarantee != ("constraint_fraction" in described(self.hyperparameters)):
+            raise ValueError(
+                f"method {self.name!r}: its hyperparameters need both guarantees and constraint_fraction, or neither"
+            )
         try:
             dumps((self.weighting, self.review, self.retain, self.forget))
         except (PicklingError, AttributeError, TypeError) as error:
@@ -106,7 +110,7 @@ class Method:
     @property
     def has_guarantee(self) -> bool:
         """Whether its steps have a guarantee: their decisions have a constraint."""
-        return "constraint" in described(self.hyperparameters)
+        return self.hyperparameters.guarantees is not None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,18 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hamu_ray.config.constraint import constraint_of
+from hamu_ray.config.constraint import aims_of, constraint_of
 from hamu_ray.results.outcome import Report
 from hamu_ray.results.wording import percent
 
 HARDNESS = "hardness"
 GRADIENT_COSINE = "gradient_cosine"
-
-AIMS: Mapping[str, tuple[str, str]] = {
-    "hamu-q": ("forgetting", "retaining"),
-    "hamu-u": ("retaining", "forgetting"),
-}
-"""For each method whose steps have a hardness: the guaranteed objective, and the one that may pay for it."""
 
 Histories = Mapping[str, Mapping[int, float]]
 """Diagnostics by name and step."""
@@ -44,7 +38,7 @@ def hardness_sentences(histories: Histories, method: Mapping[str, Any]) -> list[
         histories: histories of the run; without `hardness` the result is empty.
         method: the run's ``method`` section.
     """
-    aims = AIMS.get(str(method.get("name")))
+    aims = aims_of(str(method.get("name")))
     values = histories.get(HARDNESS, {})
     ends = [1 - values[step] for step in (min(values), max(values))] if values else []
     if aims is None or not all(map(math.isfinite, ends)) or not ends:

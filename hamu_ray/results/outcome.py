@@ -19,7 +19,7 @@ class Status(StrEnum):
     COLLAPSED = "collapsed"
     """The model collapsed: non-finite numbers, or a retain perplexity far above the original's."""
     PRUNED = "pruned"
-    """Stopped early because other trials were far better at the same step."""
+    """Stopped early because other trials were better at the same step."""
     FAILED = "failed"
     """An error, given as the reason."""
     INTERRUPTED = "interrupted"
@@ -36,6 +36,8 @@ class Verdict(IntEnum):
     GO_ON = 0
     INTERRUPT = 1
     PRUNE = 2
+    STOP = 3
+    """End for good, as a person asked for (`hamu_ray.steer`)."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class Outcome:
     """The same in words, to continue `the reference`."""
     nothing_to_forget: str = ""
     """Explanation if the original model did not know the forget set before unlearning; otherwise empty."""
+    paused: bool = False
+    """Whether it stopped at a rung, with a checkpoint from which it is continued if it is promoted."""
     steps_outside_guarantee: int | None = None
     """Number of steps in the whole run whose equivalent gradient left a block's radius or missed the whole model's
     constraint; None for methods without a guarantee.

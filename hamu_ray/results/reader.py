@@ -5,9 +5,8 @@ record, is in its outbox.
 """
 
 import logging
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from hamu_ray.config.sources.document import read_yaml
-from hamu_ray.config.sources.key_paths import flatten
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.durable.append_log import read_log
 from hamu_ray.results.durable.sealed import Damaged, read_sealed
@@ -33,8 +31,8 @@ from hamu_ray.results.folder import (
 )
 from hamu_ray.results.outcome import Report
 from hamu_ray.results.pareto.summary import mean_measures
-from hamu_ray.results.recorded_run import RecordedRun, record_of, result_of
-from hamu_ray.results.sweep_result import SweepResult, finite_or_nan
+from hamu_ray.results.recorded_run import RecordedRun, RunBuilder, record_of, result_of
+from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath, storage_path
@@ -51,7 +49,7 @@ def read_sweep(folder: Path) -> SweepResult:
     runs = read_outbox(folder)
     records = read_records(folder)
     ended = {record.trial_id for record in records}
-    config = _validated(document)
+    config = validated(document)
     others = [
         record_of(run, document, config)
         for name, run in runs.items()
@@ -70,9 +68,9 @@ def read_sweep(folder: Path) -> SweepResult:
 
 def read_outbox(folder: Path) -> dict[str, RecordedRun]:
     """Return the runs described by a sweep's outbox, by name; empty without an outbox."""
-    runs: dict[str, _Run] = {}
+    runs: dict[str, RunBuilder] = {}
     for call in _calls(folder / OUTBOX_FILE):
-        runs.setdefault(call["run"], _Run()).apply(call["call"], call["arguments"])
+        runs.setdefault(call["run"], RunBuilder()).apply(call["call"], call["arguments"])
     return {name: run.recorded(name) for name, run in runs.items()}
 
 
@@ -147,51 +145,6 @@ class FolderSource:
             return {}
 
 
-@dataclass
-class _Run:
-    """A run while the outbox is being read."""
-
-    parameters: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-    running: bool = False
-    times: list[float] = field(default_factory=list)
-    _logged: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Step and time of each metric's value: the last one in this order counts, as in MLflow."""
-
-    def apply(self, call: str, arguments: dict[str, Any]) -> None:
-        """Apply one call."""
-        if call in ("start_sweep", "start_trial"):
-            self.running = True
-            if not self.parameters:  # a restarted run keeps its parameters and tags
-                self.parameters = flatten(arguments["parameters"])
-                self._tag(arguments)
-        elif call == "log_metrics":
-            self._log(arguments["metrics"], arguments.get("step", 0), arguments.get("time_ms", 0))
-        elif call == "set_tags":
-            self._tag(arguments)
-        elif call == "finish":
-            self.running = False
-            self._tag({"tags": {"status": arguments["status"], "reason": arguments.get("reason", "")}})
-            self._tag(arguments)
-
-    def _tag(self, arguments: dict[str, Any]) -> None:
-        self.tags |= {name: str(value) for name, value in (arguments.get("tags") or {}).items()}
-
-    def _log(self, metrics: dict[str, float], step: int, time_ms: int) -> None:
-        self.times.append(time_ms / 1000)
-        for name, value in metrics.items():
-            if (step, time_ms) >= self._logged.get(name, (0, 0)):
-                self._logged[name] = step, time_ms
-                self.metrics[name] = finite_or_nan(value)
-
-    def recorded(self, name: str) -> RecordedRun:
-        """Return the state of the run after the calls."""
-        began = self.times[0] if self.times else math.nan
-        ended = self.times[-1] if self.times else math.nan
-        return RecordedRun(name, self.parameters, self.metrics, self.tags, self.running, began, ended)
-
-
 def _calls(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the calls of an outbox, without diagnostics of steps; logs how many are damaged."""
     damaged = 0
@@ -204,7 +157,8 @@ def _calls(path: Path) -> Iterator[dict[str, Any]]:
         logger.warning("%s: %d damaged lines are left out", shown(path), damaged)
 
 
-def _validated(document: dict[str, Any]) -> SweepConfig | None:
+def validated(document: dict[str, Any]) -> SweepConfig | None:
+    """Return a sweep's configuration; None if this version's schema rejects it."""
     try:
         return SweepConfig.model_validate(document)
     except ValidationError:  # written by another version

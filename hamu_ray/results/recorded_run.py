@@ -5,11 +5,11 @@ The readers of a sweep's folder and of MLflow both use `RecordedRun`, so that th
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.config.sources.key_paths import nested
+from hamu_ray.config.sources.key_paths import flatten, nested
 from hamu_ray.config.sources.keys import keys_of_domain
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.metrics import names
@@ -23,6 +23,12 @@ UNMEASURED = frozenset({Status.FAILED, Status.INTERRUPTED})
 
 PROVENANCE_TAG = "provenance."
 """Prefix of the tags that contain the labels of a trial's provenance."""
+
+TOTAL_STEPS = "total_steps"
+"""Tag with the number of steps that a trial takes, unless it ends early."""
+
+PAUSED_AT = "paused_at"
+"""Tag with the step of the rung at which a trial waits; empty once it is continued."""
 
 UNFINISHED = "not ended: its sweep is running, or its driver was killed"
 
@@ -48,6 +54,56 @@ class RecordedRun:
     began: float = math.nan
     """Seconds since the epoch."""
     ended: float = math.nan
+
+
+@dataclass
+class RunBuilder:
+    """A run while the calls of an outbox are being read."""
+
+    parameters: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    running: bool = False
+    step: int = 0
+    """The last step of which diagnostics were read."""
+    times: list[float] = field(default_factory=list)
+    _logged: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Step and time of each metric's value: the last one in this order counts, as in MLflow."""
+
+    def apply(self, call: str, arguments: dict[str, Any]) -> None:
+        """Apply one call."""
+        if call in ("start_sweep", "start_trial"):
+            self.running = True
+            if not self.parameters:  # a restarted run keeps its parameters and tags
+                self.parameters = flatten(arguments["parameters"])
+                self._tag(arguments)
+        elif call == "log_metrics":
+            self._log(arguments["metrics"], arguments.get("step", 0), arguments.get("time_ms", 0))
+        elif call == "log_history":
+            self.step = arguments["steps"][-1]
+            self.times.append(arguments.get("time_ms", 0) / 1000)
+        elif call == "set_tags":
+            self._tag(arguments)
+        elif call == "finish":
+            self.running = False
+            self._tag({"tags": {"status": arguments["status"], "reason": arguments.get("reason", "")}})
+            self._tag(arguments)
+
+    def _tag(self, arguments: dict[str, Any]) -> None:
+        self.tags |= {name: str(value) for name, value in (arguments.get("tags") or {}).items()}
+
+    def _log(self, metrics: dict[str, float], step: int, time_ms: int) -> None:
+        self.times.append(time_ms / 1000)
+        for name, value in metrics.items():
+            if (step, time_ms) >= self._logged.get(name, (0, 0)):
+                self._logged[name] = step, time_ms
+                self.metrics[name] = finite_or_nan(value)
+
+    def recorded(self, name: str) -> RecordedRun:
+        """Return the state of the run after the calls."""
+        began = self.times[0] if self.times else math.nan
+        ended = self.times[-1] if self.times else math.nan
+        return RecordedRun(name, self.parameters, self.metrics, self.tags, self.running, began, ended)
 
 
 def record_of(run: RecordedRun, document: Mapping[str, Any], config: SweepConfig | None) -> TrialRecord:

@@ -77,12 +77,21 @@ def given_or_newest(given: str | None) -> Path:
         if not any((folder / name).is_file() for name in (SWEEP_FILE, OUTBOX_FILE)):
             raise ConfigError(f"{given}: not a sweep's folder: it has no {SWEEP_FILE}")
     else:
-        folders = newest_first((Path(DEFAULT_LOCAL) / SWEEPS).absolute())
-        if not folders:
-            raise ConfigError("no sweep in runs/sweeps; give the folder of a sweep")
-        folder = folders[0]
+        folder = newest_folder()
     check_not_copy(folder)
     return folder
+
+
+def newest_folder() -> Path:
+    """Return the folder of the newest sweep in `runs`.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    folders = newest_first((Path(DEFAULT_LOCAL) / SWEEPS).absolute())
+    if not folders:
+        raise ConfigError("no sweep in runs/sweeps; give the folder of a sweep")
+    return folders[0]
 
 
 def check_not_copy(folder: Path) -> None:

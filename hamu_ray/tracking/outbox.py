@@ -14,6 +14,7 @@ from typing import Any, Literal
 from hamu_ray.config.sources.credentials import without_credentials
 from hamu_ray.results.durable.append_log import AppendLog, read_log
 from hamu_ray.results.folder import OUTBOX_FILE
+from hamu_ray.results.recorded_run import TOTAL_STEPS
 from hamu_ray.tracking.tracker import Tracker
 
 Start = Literal["start_sweep", "start_trial"]
@@ -41,6 +42,8 @@ class SentState:
     """Step and number of metrics of each evaluation: a step may first be evaluated in part, and later in full."""
     nodes: list[str] = field(default_factory=list)
     """The nodes on which its workers have run."""
+    total_steps: int | None = None
+    """How many steps it takes; None if it has not said so."""
 
 
 class Outbox(Tracker):
@@ -133,6 +136,8 @@ class Outbox(Tracker):
                 state.evaluations.add((arguments["step"], len(arguments["metrics"])))
             elif record["call"] == "set_tags" and "node" in arguments["tags"]:
                 state.nodes = arguments["tags"]["node"].split(", ")
+            elif record["call"] == "set_tags" and TOTAL_STEPS in arguments["tags"]:
+                state.total_steps = arguments["tags"][TOTAL_STEPS]
         return states
 
     def _places(self, paths: Sequence[Path | str]) -> list[str]:

@@ -14,6 +14,7 @@ from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.key_paths import flatten
 from hamu_ray.reports.front.palette import colour_of
 from hamu_ray.results.folder import (
+    CHECKPOINTS,
     HARDNESS_FILE,
     MODEL_FILE,
     OUTCOME_FILE,
@@ -27,10 +28,10 @@ from hamu_ray.results.outcome import Failure, Outcome, Report, Status
 from hamu_ray.results.pareto.front import Point
 from hamu_ray.results.pareto.pruning import curve_of
 from hamu_ray.results.provenance import labels_in
-from hamu_ray.results.recorded_run import provenance_tags
+from hamu_ray.results.recorded_run import PAUSED_AT, TOTAL_STEPS, provenance_tags
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import describe
-from hamu_ray.storage import StoragePath
+from hamu_ray.storage import StoragePath, remove_folder
 from hamu_ray.terminal.sweep_view import SweepView
 from hamu_ray.tracking.client import COLOUR, COMMIT
 from hamu_ray.tracking.labels import labels_of
@@ -38,6 +39,7 @@ from hamu_ray.tracking.outbox import Outbox, SentState
 from hamu_ray.tuning.budget import GpuBudget, gpus_of
 from hamu_ray.tuning.plan import SweepPlan
 from hamu_ray.tuning.trainable import EVENTS, NUMBER, PARAMETERS
+from hamu_ray.tuning.usage import Usage
 from hamu_ray.workers.messages import Started
 
 
@@ -53,53 +55,12 @@ class TrialState:
     curve: dict[int, Point] = field(default_factory=dict)
     """The two objectives by step."""
     began: float = field(default_factory=time.monotonic)
+    """When it started or was continued, on the monotonic clock."""
+    seconds: float = 0.0
+    """Seconds until its last pause."""
     bases: dict[str, dict[str, float]] = field(default_factory=dict)
     """Metrics of the original model and of the reference."""
     end: Outcome | Failure | None = None
-
-
-@dataclass
-class Usage:
-    """How a sweep's time was used."""
-
-    began: float = math.nan
-    """When the first trial started to unlearn, on the monotonic clock."""
-    ended: float = math.nan
-    """When the last trial ended."""
-    worked: float = 0.0
-    """Seconds of gradient steps and evaluation, over all ended trials."""
-    gpu_seconds: float = 0.0
-    """The same, multiplied by the GPUs of each trial."""
-    gpu_seconds_held: float = 0.0
-    """For how long the cluster had GPUs while trials ran, over all GPUs."""
-    at_once: int = 0
-    """Maximum number of trials that ran at the same time."""
-
-    @property
-    def seconds(self) -> float:
-        """Seconds from the first trial's first step to the last trial's end; NaN if none ran."""
-        return self.ended - self.began
-
-    @property
-    def share(self) -> float:
-        """The fraction of that time spent on gradient steps and evaluation."""
-        return self.worked / (self.seconds * self.at_once) if self.at_once else math.nan
-
-    @property
-    def idle_gpu_minutes(self) -> float:
-        """GPU minutes of the cluster in which no trial computed."""
-        return max(0.0, self.gpu_seconds_held - self.gpu_seconds) / 60
-
-    def end(self, began: float, now: float, worked: float, gpus: float = 0.0) -> None:
-        """Count a trial that has ended, with its seconds of work and its GPUs.
-
-        What it worked before ``began``, when this driver started it, was under another driver of the sweep.
-        """
-        self.ended = now
-        if not math.isnan(worked):
-            here = min(worked, now - max(began, self.began))
-            self.worked += here
-            self.gpu_seconds += here * gpus
 
 
 class SweepListener(tune.Callback):
@@ -113,6 +74,8 @@ class SweepListener(tune.Callback):
         self.view = view
         self.running: dict[str, TrialState] = {}
         """The running trials, by Tune's ids."""
+        self.paused: dict[str, TrialState] = {}
+        """The trials that wait at a rung, by their names."""
         self.usage = Usage()
         self.budget = GpuBudget(plan.config.search.gpu_hours, plan.records)
         self._sent = outbox.sent_states()
@@ -127,6 +90,9 @@ class SweepListener(tune.Callback):
             return
         self.usage.at_once = max(self.usage.at_once, len(self.running) + 1)
         name, parameters = trial_name(trial.config[NUMBER]), trial.config[PARAMETERS]
+        if name in self.paused:
+            self._continue(trial.trial_id, self.paused.pop(name))
+            return
         run = self.plan.config.resolve(parameters)
         self.budget.start(name, run.workers)
         labels = labels_of(run)
@@ -172,6 +138,9 @@ class SweepListener(tune.Callback):
             return
         if math.isnan(self.usage.began):
             self.usage.began = time.monotonic()
+        if state.sent.total_steps != report.total_steps:
+            state.sent.total_steps = report.total_steps
+            self.outbox.set_tags(state.name, {TOTAL_STEPS: report.total_steps})
         state.curve |= curve_of([report], self.plan.metrics)
         evaluation = (report.step, len(report.measures))
         if report.measures and evaluation not in state.sent.evaluations:
@@ -186,8 +155,33 @@ class SweepListener(tune.Callback):
             state.sent.last_step = steps[-1]
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """Finish the trial's run and write its record."""
-        self._finish(self.running.pop(trial.trial_id))
+        """Finish the trial's run and write its record, or keep its state if it waits at a rung."""
+        state = self.running.pop(trial.trial_id)
+        if isinstance(state.end, Outcome) and state.end.paused:
+            self._pause(state, state.end.steps)
+        else:
+            self._finish(state)
+
+    def _pause(self, state: TrialState, step: int) -> None:
+        self._count(state)
+        self.paused[state.name] = state
+        self.outbox.set_tags(state.name, {PAUSED_AT: step})
+        self.view.pause(state.name)
+        self._set_remaining()
+
+    def _continue(self, tune_id: str, state: TrialState) -> None:
+        state.began, state.end = time.monotonic(), None
+        self.running[tune_id] = state
+        self.budget.start(state.name, state.run.workers)
+        self.outbox.set_tags(state.name, {PAUSED_AT: ""})
+        self._set_remaining()
+
+    def give_up(self, number: int) -> None:
+        """End a trial that waits at a rung: it was pruned, with its metrics there."""
+        state = self.paused.pop(trial_name(number))
+        self._write(state)
+        if not state.run.checkpoint.keep:
+            remove_folder(self.plan.results / TRIALS / state.name / CHECKPOINTS)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Finish the run of a trial whose process died too often, and drop its slot."""
@@ -201,19 +195,30 @@ class SweepListener(tune.Callback):
 
         The records are not written, so that a resumed sweep runs these trials to their end.
         """
-        records = [make_record(state, self.plan.results) for state in self.running.values()]
+        states = [*self.running.values(), *(replace(state, end=None) for state in self.paused.values())]
+        records = [make_record(state, self.plan.results) for state in states]
         for record in records:
             self.outbox.finish(record.trial_id, record.status, record.reason)
             self.view.end(record)
         self.running.clear()
+        self.paused.clear()
         return records
 
     def _finish(self, state: TrialState) -> None:
-        seconds = time.monotonic() - state.began
-        record = replace(make_record(state, self.plan.results), trial_seconds=seconds)
+        self._count(state)
+        self._write(state)
+
+    def _count(self, state: TrialState) -> None:
+        """Count the time since a trial was started or continued."""
+        now, record = time.monotonic(), make_record(state, self.plan.results)
         worked = record.unlearning_seconds + record.evaluation_seconds
-        self.usage.end(state.began, time.monotonic(), worked, gpus_of(state.run.workers))
-        self.budget.end(state.name, seconds)
+        self.usage.end(state.began, now, worked, gpus_of(state.run.workers))
+        self.budget.end(state.name, now - state.began)
+        state.seconds += now - state.began
+
+    def _write(self, state: TrialState) -> None:
+        """Finish a trial's run and write its record."""
+        record = replace(make_record(state, self.plan.results), trial_seconds=state.seconds)
         folder = self.plan.results / TRIALS / state.name
         self.outbox.log_metrics(state.name, record.costs, record.steps)
         files = [folder / name for name in (RUN_FILE, PROVENANCE_FILE, OUTCOME_FILE, HARDNESS_FILE)]
@@ -235,7 +240,12 @@ class SweepListener(tune.Callback):
         self.outbox.finish(state.name, record.status, record.reason, tags)
         write_record(self.plan.folder, record)
         self.view.end(record)
-        self.pool.set_remaining.remote(self.remaining(len(self.running)))
+        self._set_remaining()
+
+    def _set_remaining(self) -> None:
+        """Tell the pool how many trials need a slot; of those that wait at rungs, one at a time may."""
+        waiting = max(len(self.paused) - 1, 0)
+        self.pool.set_remaining.remote(self.remaining(len(self.running)) - waiting)
 
     def remaining(self, running: int = 0) -> int:
         """Return how many trials have not ended and will: those that are running, and those that the budget allows."""

@@ -5,13 +5,12 @@ from itertools import islice
 
 import yaml
 
-from hamu_ray.config.constraint import constraints_of
+from hamu_ray.config.constraint import aims_of, constraints_of
 from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.preflight import CHECKED_COMBINATIONS
 from hamu_ray.results.earlier import SECTIONS, first_steps
 from hamu_ray.results.folder import SWEEPS
-from hamu_ray.results.hardness import AIMS
 from hamu_ray.results.wording import counted, percent
 from hamu_ray.storage import local_folder, storage_path
 from hamu_ray.terminal.console import Console
@@ -69,11 +68,11 @@ def _fractions(config: SweepConfig) -> Iterator[str]:
     problems = list(
         islice(config.variants(tuple(f"{section}." for section in SECTIONS)), CHECKED_COMBINATIONS)
     )
-    for name in (name for name in config.methods if name in AIMS):
-        asked = constraints_of(config, name).get("constraint_fraction")
-        if asked is None:
+    for name in config.methods:
+        aims, asked = aims_of(name), constraints_of(config, name).get("constraint_fraction")
+        if aims is None or asked is None:
             continue
-        gain, cost = AIMS[name]
+        gain, cost = aims
         line = f"{name:<10} requires {_between(asked)} of the {gain} available in a step; "
         found = first_steps(storage_path(config.storage.path), name, problems)
         if not found.free:

@@ -39,11 +39,12 @@ from hamu_ray.tracking.outbox import Outbox
 from hamu_ray.tracking.ui_views import view_of
 from hamu_ray.tuning.budget import GpuBudget, ending
 from hamu_ray.tuning.finish import leave_items, leave_result
-from hamu_ray.tuning.listener import SweepListener, Usage
+from hamu_ray.tuning.listener import SweepListener
 from hamu_ray.tuning.plan import SweepPlan, plan_sweep
 from hamu_ray.tuning.search.searcher import UnlearningSearch
 from hamu_ray.tuning.space import space_noted
 from hamu_ray.tuning.tuner import tune_trials
+from hamu_ray.tuning.usage import Usage
 from hamu_ray.workers.cluster import connected
 from hamu_ray.workers.nodes.capacity import ConcurrencyLimit, gpu_time, usable_nodes
 from hamu_ray.workers.pool import start_pool
@@ -261,13 +262,14 @@ def run_trials(
         SweepView(console, plan.trials, plan.records, plan.objectives, constraints) as view,
         gpu_time() as gpus,
     ):
-        view.several_nodes = len(usable_nodes()) > 1
+        view.rows.several_nodes = len(usable_nodes()) > 1
         listener = SweepListener(plan, outbox, pool, view)
-        search = UnlearningSearch(plan, limit, is_kept, listener.budget.affordable)
+        search = UnlearningSearch(plan, limit, is_kept, listener.budget.affordable, listener.give_up)
         remaining = listener.remaining()
         if remaining:
             ray.get(pool.set_remaining.remote(remaining))
             tune_trials(plan, search, listener, pool)
+            search.close()
         interrupted = listener.interrupt()
     listener.usage.gpu_seconds_held = gpus.seconds
     ray.wait([pool.close.remote()], timeout=CLOSE_SECONDS)

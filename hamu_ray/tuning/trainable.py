@@ -25,6 +25,12 @@ EVENTS = "events"
 STATUS = "status"
 """Key in a Tune result: the trial's status."""
 
+PAUSED = "paused"
+"""Key in a Tune result: the step at which the trial waits for a promotion; 0 if it does not."""
+
+PASSED = "passed"
+"""Key in a Tune trial's configuration: the step of the last rung that the trial has passed, if any."""
+
 NUMBER, PARAMETERS = "number", "parameters"
 """Keys in a Tune trial's configuration: its number, from which its name is derived, and the sampled values."""
 
@@ -40,17 +46,21 @@ def run_trial(config: dict[str, Any], plan: SweepPlan, pool: ActorHandle) -> Non
     trial = trial_name(config[NUMBER])
     folder = plan.results / TRIALS / trial
     search = plan.config.search
-    job = Job(trial, plan.config.resolve(config[PARAMETERS]), str(folder), attempts=search.retries + 1)
-    end: Outcome | Failure | None = replay_ended_run(trial, folder, pool)
+    passed = config.get(PASSED, 0)
+    pauses = tuple(step for step in search.scheduler.steps if step > passed) if search.scheduler else ()
+    run = plan.config.resolve(config[PARAMETERS])
+    job = Job(trial, run, str(folder), attempts=search.retries + 1, pauses=pauses)
+    end: Outcome | Failure | None = replay_ended_run(trial, folder, pool, passed)
     attempts = losses = 0
     while may_run_again(end) and attempts < job.attempts and losses < MOST_SLOT_LOSSES:
         end = run_in_pool(job, pool)
         attempts += not isinstance(end, SlotLost)
         losses += isinstance(end, SlotLost)
     status = end.status if isinstance(end, Outcome) else Status.FAILED
-    measures = end.measures if isinstance(end, Outcome) and status is Status.FINISHED else {}
+    paused = end.steps if isinstance(end, Outcome) and end.paused else 0
+    measures = end.measures if isinstance(end, Outcome) and (paused or status is Status.FINISHED) else {}
     values = {metric: measures.get(metric, math.nan) for metric in plan.watched}
-    tune.report({**values, STATUS: status, EVENTS: [end]})
+    tune.report({**values, STATUS: status, PAUSED: paused, EVENTS: [end]})
 
 
 def may_run_again(end: Outcome | Failure | None) -> bool:
@@ -58,13 +68,16 @@ def may_run_again(end: Outcome | Failure | None) -> bool:
     return end is None or (isinstance(end, Failure) and not end.storage_lost)
 
 
-def replay_ended_run(trial: str, folder: StoragePath, pool: ActorHandle) -> Outcome | None:
+def replay_ended_run(trial: str, folder: StoragePath, pool: ActorHandle, passed: int = 0) -> Outcome | None:
     """Return the outcome of a run that ended while no trainable followed it, and replay its reports.
 
-    None where it has not ended, or what it left is damaged: it runs again.
+    None where it has not ended, or what it left is damaged: it runs again; and where it paused at a rung that it has
+    ``passed`` since: it is continued.
     """
     try:
         end = read_outcome(folder)
+        if end is not None and end.paused and end.steps <= passed:
+            return None
         reports = read_reports(folder) if end is not None else []
     except (Damaged, FileNotFoundError) as error:
         logger.warning("%s; the trial runs again", error)

@@ -10,6 +10,7 @@ from hamu_ray.tuning.listener import SweepListener
 from hamu_ray.tuning.plan import SweepPlan
 from hamu_ray.tuning.scheduler import PruningScheduler
 from hamu_ray.tuning.search.searcher import UnlearningSearch
+from hamu_ray.tuning.steering import Steering
 from hamu_ray.tuning.trainable import run_trial
 from hamu_ray.workers.ray_private import HEAD_NODE, keep_credentials_out_of_tune
 
@@ -29,13 +30,13 @@ def tune_trials(
         tune_config=tune.TuneConfig(
             search_alg=search,
             scheduler=PruningScheduler(plan.reference, pool) if plan.reference else None,
-            num_samples=plan.remaining,
+            num_samples=-1 if plan.config.search.scheduler else plan.remaining,  # a promotion is another one
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name=f"tune-{datetime.now():%Y%m%d-%H%M%S}",
             storage_path=str(plan.folder),
-            callbacks=[listener],
+            callbacks=[listener, Steering(plan.folder, pool)],
             failure_config=tune.FailureConfig(max_failures=TRIAL_RESTARTS),
             verbose=0,
             log_to_file=False,

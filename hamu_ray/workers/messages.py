@@ -15,6 +15,8 @@ class Job:
     folder: str
     attempts: int
     """The job fails once its workers have died this many times."""
+    pauses: tuple[int, ...] = ()
+    """Steps at which it stops to be continued by another job; see `hamu_ray.engine.unlearn`."""
 
 
 @dataclass(frozen=True)

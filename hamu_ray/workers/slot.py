@@ -137,10 +137,13 @@ class Slot:
     async def submit(self, job: Job) -> None:
         """Queue a job. If it is already queued or running, the caller is only attached to it.
 
+        A trial that is continued after a pause has another job than before.
         Events of earlier jobs are dropped: a trial keeps the slot until it has read all of its events.
         """
         known = self._by_trial.get(job.trial)
-        if known is None or (known.ended and not isinstance(known.events[-1], Outcome)):
+        if known is None or (
+            known.ended and not (known.job == job and isinstance(known.events[-1], Outcome))
+        ):
             self._by_trial = {name: queued for name, queued in self._by_trial.items() if not queued.ended}
             self._by_trial[job.trial] = QueuedJob(job)
             self._queue.append(self._by_trial[job.trial])

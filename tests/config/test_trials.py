@@ -62,3 +62,37 @@ def test_budgets_that_buy_nothing_known(config: SweepConfig, words: str) -> None
 def test_samples_or_a_budget() -> None:
     with pytest.raises(ValueError, match="give samples or budget, not both"):
         sweep_of(search={"samples": 4, "budget": {"gradients": 400}})
+
+
+def rungs(search: dict[str, object], **sections: object) -> list[int]:
+    document = {
+        "duration": {"steps": 90},
+        "search": {"scheduler": {"steps": [10, 30, 90]}, **search},
+        **sections,
+    }
+    config = SweepConfig.model_validate({"space": SPACE, **document})
+    return samples_of(config, list(config.cells()))
+
+
+def test_rungs_leave_a_trial_of_each_cell() -> None:
+    assert rungs({"samples": 9}) == [9] * 4, "the last step is no pause"
+    with pytest.raises(
+        ValueError, match=r"2 rungs with reduction 3 need 9 or more samples of each cell.* found 8"
+    ):
+        rungs({"samples": 8})
+    with pytest.raises(ValueError, match=r"3 rungs .* need 27 or more"):
+        rungs({"samples": 9}, duration={"epochs": 3})
+
+
+@pytest.mark.parametrize(
+    ("search", "sections", "message"),
+    [
+        ({"scheduler": {"steps": [10, 100]}}, {}, "steps: 100 is beyond the last step of a trial"),
+        ({"scheduler": {"steps": [30, 10]}}, {}, r"must ascend, found \[30, 10\]"),
+        ({"pruning": {}}, {}, "give pruning or scheduler, not both"),
+        ({}, {"space": {**SPACE, "seed": {"grid": [1, 2]}}}, "rungs do not compare means over seeds"),
+    ],
+)
+def test_rungs_that_cannot_be(search: dict[str, object], sections: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        rungs({"samples": 9, **search}, **sections)

@@ -1,6 +1,6 @@
 """Runs that take a fraction of a second: a few steps on the digits, from base models trained once per session."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,11 +82,17 @@ class Done:
         return load_tensors(self.folder / MODEL_FILE)[0]
 
 
-def done(run: RunConfig, resident: Resident, folder: Path, recorder: OnReport | None = None) -> Done:
+def done(
+    run: RunConfig,
+    resident: Resident,
+    folder: Path,
+    recorder: OnReport | None = None,
+    pauses: Sequence[int] = (),
+) -> Done:
     """Run in this process, without a group."""
     recorder = recorder or ReportList()
     assert isinstance(recorder, ReportList)
-    return Done(unlearn(run, resident, Alone(), folder, recorder), recorder, folder)
+    return Done(unlearn(run, resident, Alone(), folder, recorder, pauses), recorder, folder)
 
 
 def same_bits(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:

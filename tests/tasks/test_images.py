@@ -17,8 +17,9 @@ from PIL import Image
 from hamu_ray.config.task.forget import ForgetFiles
 from hamu_ray.config.task.model import ModelConfig
 from hamu_ray.config.task.vision import ImagesData
+from hamu_ray.tasks.vision.images import pixels
 from hamu_ray.tasks.vision.images.labels import labelled_rows, spread_over_classes
-from hamu_ray.tasks.vision.images.loading import load_images_data, pixels
+from hamu_ray.tasks.vision.images.loading import load_images_data
 from hamu_ray.tasks.vision.images.pixels import decoded_pixels
 from hamu_ray.tasks.vision.images.preprocessing import preprocessing_of
 from hamu_ray.tasks.vision.task import VisionTask

@@ -11,7 +11,8 @@ from hamu_ray.config.search import DEFAULT_OBJECTIVES, MetricBounds
 from hamu_ray.results.outcome import Report
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.terminal.console import Console
-from hamu_ray.terminal.sweep_view import HEIGHTS, SweepView, sparkline
+from hamu_ray.terminal.sweep_progress import HEIGHTS, sparkline
+from hamu_ray.terminal.sweep_view import SweepView
 from tests.made_records import record
 
 LONG = {

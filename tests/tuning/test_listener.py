@@ -2,11 +2,13 @@
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 
-from hamu_ray.results.outcome import Report
+from hamu_ray.results.folder import OUTBOX_FILE, read_records
+from hamu_ray.results.live import LiveSweep
+from hamu_ray.results.outcome import Outcome, Report, Status
 from hamu_ray.results.sweep_folders import make_folder
 from hamu_ray.terminal.sweep_view import SweepView
 from hamu_ray.tracking.outbox import Outbox
@@ -41,3 +43,61 @@ def test_a_trial_that_ended_without_a_driver_has_its_nodes(tmp_path: Path) -> No
     assert record.nodes == list(nodes)
     (record,) = listener(plan, Started(("10.0.0.5/0001",))).interrupt()
     assert record.nodes == [*nodes, "10.0.0.5/0001"]
+
+
+def test_the_number_of_steps_is_recorded_once(tmp_path: Path) -> None:
+    config = sweep_config(tmp_path)
+    plan = plan_sweep(config, tmp_path / "sweep")
+    make_folder(plan.folder, config)
+    for _ in range(2):  # the second time by the next driver
+        listener(plan, Report("unlearning", 1, 4), Report("unlearning", 2, 4))
+    live = LiveSweep(plan.folder)
+    live.update()
+    assert [(trial.name, trial.total_steps) for trial in live.running] == [("0000", "4")]
+    assert (plan.folder / OUTBOX_FILE).read_text().count('"total_steps"') == 1
+
+
+class Calls:
+    """Accepts every call to an actor."""
+
+    def __getattr__(self, name: str) -> Any:
+        return SimpleNamespace(remote=lambda *arguments: None)
+
+
+def test_a_trial_that_waits_at_a_rung_has_not_ended(tmp_path: Path) -> None:
+    config = sweep_config(tmp_path)
+    plan = plan_sweep(config, tmp_path / "sweep")
+    make_folder(plan.folder, config)
+    waits = Outcome(Status.PRUNED, "not continued", 2, {"forget_quality": 0.5}, 1.0, 4, paused=True)
+    driver = listener(plan, Report("unlearning", 2, 4), waits)
+    driver.pool = cast("Any", Calls())
+    live = LiveSweep(plan.folder)
+
+    driver.on_trial_complete(0, [], TRIAL)
+    live.update()
+    assert ([trial.paused for trial in live.running], live.ended) == ([True], {})
+    driver.on_trial_start(0, [], SimpleNamespace(**{**vars(TRIAL), "trial_id": "b"}))
+    live.update()
+    assert ([trial.paused for trial in live.running], driver.paused) == ([False], {})
+    driver.running["a"] = driver.running.pop("b")
+    driver.running["a"].end = waits
+    driver.on_trial_complete(0, [], TRIAL)
+
+    assert not read_records(plan.folder)
+    (interrupted,) = driver.interrupt()
+    assert (interrupted.status, interrupted.measures) == (Status.INTERRUPTED, {}), "--resume judges it anew"
+
+
+def test_a_trial_that_is_given_up_has_its_metrics(tmp_path: Path) -> None:
+    config = sweep_config(tmp_path)
+    plan = plan_sweep(config, tmp_path / "sweep")
+    make_folder(plan.folder, config)
+    waits = Outcome(Status.PRUNED, "not continued", 2, {"forget_quality": 0.5}, 1.0, 4, paused=True)
+    driver = listener(plan, waits)
+    driver.pool = cast("Any", Calls())
+    driver.on_trial_complete(0, [], TRIAL)
+    driver.give_up(0)
+    (record,) = read_records(plan.folder)
+    assert (record.status, record.reason, record.steps) == (Status.PRUNED, "not continued", 2)
+    assert record.measures == {"forget_quality": 0.5}
+    assert (driver.paused, driver.interrupt()) == ({}, [])

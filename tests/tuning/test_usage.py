@@ -2,7 +2,7 @@
 
 import math
 
-from hamu_ray.tuning.listener import Usage
+from hamu_ray.tuning.usage import Usage
 
 
 def test_two_trials_that_work_most_of_the_time() -> None:

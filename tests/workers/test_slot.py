@@ -215,7 +215,12 @@ def test_a_killed_process_changes_nothing(
 
 
 @pytest.mark.parametrize(
-    ("verdict", "status"), [(Verdict.PRUNE, Status.PRUNED), (Verdict.INTERRUPT, Status.INTERRUPTED)]
+    ("verdict", "status"),
+    [
+        (Verdict.PRUNE, Status.PRUNED),
+        (Verdict.STOP, Status.PRUNED),
+        (Verdict.INTERRUPT, Status.INTERRUPTED),
+    ],
 )
 def test_a_cancelled_job_ends_at_its_next_report(
     slots: Any, storage: Path, tmp_path: Path, verdict: Verdict, status: Status

@@ -68,15 +68,22 @@ def read_log(path: Path, start: int = 0, skip: bytes = b"") -> Iterator[tuple[di
     """
     if not path.exists():
         return
-    end = start
     with path.open("rb") as file:
-        file.seek(end)
-        for line in file:
-            if not line.endswith(b"\n"):
-                return
-            end += len(line)
-            if not skip or not line.startswith(skip):
-                yield _document(line), end
+        file.seek(start)
+        yield from read_lines(file, start, skip)
+
+
+def read_lines(
+    lines: Iterable[bytes], start: int = 0, skip: bytes = b""
+) -> Iterator[tuple[dict[str, Any] | None, int]]:
+    """Yield the documents of a log's lines from the offset ``start`` on; see `read_log`."""
+    end = start
+    for line in lines:
+        if not line.endswith(b"\n"):
+            return
+        end += len(line)
+        if not skip or not line.startswith(skip):
+            yield _document(line), end
 
 
 def _line(document: str) -> bytes:

@@ -106,11 +106,7 @@ class Lease:
         return holder is None or holder["token"] == self._own["token"]
 
     def _holder(self) -> dict[str, Any] | None:
-        """Return the holder of the lease, or None."""
-        try:
-            return read_sealed(self._folder / LEASE_FILE)
-        except (OSError, Damaged):
-            return None
+        return holder_of(self._folder)
 
     def _beats_on(self, before: dict[str, Any]) -> bool:
         """Watch the holder's heartbeat until it counts as dead."""
@@ -142,6 +138,14 @@ class Lease:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def holder_of(folder: StoragePath) -> dict[str, Any] | None:
+    """Return the holder of a folder's lease with its heartbeat, or None."""
+    try:
+        return read_sealed(folder / LEASE_FILE)
+    except (OSError, Damaged):
+        return None
 
 
 def _machine() -> str:

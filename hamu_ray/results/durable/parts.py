@@ -4,9 +4,13 @@ The folder is not named as the log, because a copy becomes a sweep's folder itse
 storage. The driver then joins the segments to the log, which is the copy until another one copies segments again.
 """
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from io import BytesIO
+from itertools import zip_longest
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from hamu_ray.storage import StoragePath
 
@@ -71,6 +75,23 @@ def read_copy(folder: StoragePath, name: str) -> bytes:
         paths = [parts / segment_name(offset) for offset in segments(parts)]
         joined = b"".join(pool.map(lambda path: path.read_bytes(), paths))
     return (folder / name).read_bytes() if (size_of(folder / name) or 0) > len(joined) else joined
+
+
+@contextmanager
+def opened_at(folder: StoragePath, name: str, offset: int) -> Iterator[BinaryIO]:
+    """Open a log at an offset to read what follows: in a sweep's folder, or in its copy."""
+    parts = parts_of(folder, name)
+    starts = segments(parts)
+    newer = [start for start, end in zip_longest(starts, starts[1:]) if end is None or end > offset]
+    content = b"".join((parts / segment_name(start)).read_bytes() for start in newer)
+    if newer and newer[0] + len(content) > offset:
+        yield BytesIO(content[offset - newer[0] :])
+    elif (size_of(folder / name) or 0) > offset:
+        with (folder / name).open("rb") as file:
+            file.seek(offset)
+            yield file
+    else:
+        yield BytesIO()
 
 
 def size_of(path: StoragePath) -> int | None:

@@ -17,17 +17,18 @@ from ray.tune.search import Searcher
 
 from hamu_ray.config.search import violations
 from hamu_ray.config.sources.key_paths import SEEDS
-from hamu_ray.config.space import Domain, Scalar
-from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.config.space import Scalar
 from hamu_ray.results.durable.sealed import Damaged
 from hamu_ray.results.folder import STUDY_FILE
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.reader import read_sweep
 from hamu_ray.tuning.plan import SweepPlan
 from hamu_ray.tuning.search.algorithm import MOST_RANDOM, ask_for, common_draws, make_sampler, startup_of
+from hamu_ray.tuning.search.promotions import Promotions
+from hamu_ray.tuning.search.sampling import parameter_name, sampled_names, suggest
 from hamu_ray.tuning.search.study_log import StudyLog
 from hamu_ray.tuning.search.warm_start import EarlierSample
-from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, STATUS
+from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, PASSED, PAUSED, STATUS
 
 EARLIER = "earlier_trials"
 """Attribute of a study's trials that are of an earlier sweep (`search.warm_start`): the names of its trials."""
@@ -55,6 +56,7 @@ class UnlearningSearch(Searcher):
         limit: Callable[[], int],
         is_kept: Callable[[], bool] = lambda: True,
         affordable: Callable[[], float] = lambda: math.inf,
+        on_give_up: Callable[[int], None] = lambda number: None,
     ) -> None:
         """Open the studies in the sweep's folder, or create them.
 
@@ -64,6 +66,7 @@ class UnlearningSearch(Searcher):
             is_kept: copies the folder to the storage, and returns whether it is there. A trial starts only then, so
                 that what it writes and what was drawn for it are not lost separately.
             affordable: returns how many more trials the budget of GPU hours allows.
+            on_give_up: ends a trial that waits at a rung, by its number.
         """
         super().__init__()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -75,7 +78,11 @@ class UnlearningSearch(Searcher):
         """Whether a budget ended the search before all trials were started."""
         self._algorithm = plan.choice.algorithm
         self._affordable = affordable
-        self._deadline = time.monotonic() + (plan.config.search.time_budget or math.inf)
+        self._on_give_up = on_give_up
+        self._promotions = Promotions(plan)
+        self._is_over = False
+        self._deadline = math.inf
+        """When the budget of time is spent, on the monotonic clock; known once a trial has started."""
         self._peers = cells_but_for_the_seeds(plan.cells)
         self._log, self._known = open_log(plan)
         self._storage = JournalStorage(self._log)
@@ -95,10 +102,10 @@ class UnlearningSearch(Searcher):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what cannot be pickled: Tune pickles the searcher into its own checkpoint, which is never read."""
-        return {**self.__dict__, "_is_kept": None, "_affordable": None}
+        return {**self.__dict__, "_is_kept": None, "_affordable": None, "_on_give_up": None}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the next trial's number and hyperparameters.
+        """Return the next trial's number and hyperparameters; a trial that is promoted comes before new ones.
 
         None while the limit is reached, the storage does not respond, or the running trials may use up the GPU hours;
         `FINISHED` once the budget of time, when running trials go on, or of GPU hours is spent.
@@ -108,21 +115,54 @@ class UnlearningSearch(Searcher):
             return None
         if not affordable or time.monotonic() > self._deadline:
             self.is_budget_spent = True
-            return cast("dict[str, Any]", Searcher.FINISHED)  # Tune's annotation leaves it out
+            return self._finish()
+        for number in self._promotions.hopeless:
+            self._give_up(number)
         if len(self._running) >= self._limit():
             return None
+        if (promoted := self._promotions.promote()) is not None:
+            number, passed = promoted
+            return {**self._start(trial_id, number, self._parameters(number)), PASSED: passed}
+        if not self._waiting:
+            return None if self._running else self._finish()
         number = self._waiting[0]
         parameters = self._parameters(number)
         if not self._is_kept():
             return None
-        self._waiting.popleft()
+        return self._start(trial_id, self._waiting.popleft(), parameters)
+
+    def _start(self, trial_id: str, number: int, parameters: dict[str, Scalar]) -> dict[str, Any]:
         self._running[trial_id] = number
+        budget = self._plan.config.search.time_budget or math.inf
+        self._deadline = min(self._deadline, time.monotonic() + budget)
         return {NUMBER: number, PARAMETERS: parameters}
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """Record a trial's end."""
+        """Record a trial's end, or its arrival at a rung. Tune repeats the call if a callback fails after it."""
+        if trial_id not in self._running:
+            return
         found = {} if error or result is None else result
-        self._end(self._running.pop(trial_id), found.get(STATUS, Status.FAILED), found)
+        number, status = self._running.pop(trial_id), found.get(STATUS, Status.FAILED)
+        if paused := found.get(PAUSED, 0):
+            self._promotions.arrive(number, paused, found)
+        else:
+            self._promotions.end(number, status, found)
+            self._end(number, status, found)
+
+    def close(self) -> None:
+        """End the trials that wait at rungs, unless the search was interrupted."""
+        for number in self._promotions.waiting if self._is_over else ():
+            self._give_up(number)
+
+    def _finish(self) -> dict[str, Any]:
+        self._is_over = True
+        return cast("dict[str, Any]", Searcher.FINISHED)  # Tune's annotation leaves it out
+
+    def _give_up(self, number: int) -> None:
+        """End a trial that waits at a rung; its study counts it as pruned."""
+        self._promotions.give_up(number)
+        self._end(number, Status.PRUNED, {})
+        self._on_give_up(number)
 
     def save(self, checkpoint_path: str) -> None:
         """No-op: the studies and the records contain the state."""
@@ -250,16 +290,6 @@ def open_log(plan: SweepPlan) -> tuple[StudyLog, Mapping[int, Mapping[str, Scala
     return StudyLog(path), {int(trial.trial_id): trial.parameters for trial in started}
 
 
-def sampled_names(config: SweepConfig, parameters: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """Return a trial's values by the names that Optuna has for them, without those of grids."""
-    names: dict[str, Scalar] = {}
-    for path, value in parameters.items():
-        domain = config.domain(path, parameters)
-        if domain is not None and domain.grid is None:
-            names[parameter_name(path, domain, config.space[path])] = value
-    return names
-
-
 def cells_but_for_the_seeds(cells: Sequence[Mapping[str, Scalar]]) -> list[list[int]]:
     """Return, for each cell, the indices of the cells that equal it except for the seeds, including itself."""
     keys = [tuple((path, value) for path, value in cell.items() if path not in SEEDS) for cell in cells]
@@ -267,28 +297,3 @@ def cells_but_for_the_seeds(cells: Sequence[Mapping[str, Scalar]]) -> list[list[
     for i, key in enumerate(keys):
         peers.setdefault(key, []).append(i)
     return [peers[key] for key in keys]
-
-
-def suggest(trial: optuna.Trial, config: SweepConfig, cell: Mapping[str, Scalar]) -> None:
-    """Sample what the grid cell leaves open: method and forget objective first, then the hyperparameters they use."""
-    values = dict(cell)
-    for path in config.in_order:
-        domain = None if path in cell else config.domain(path, values)
-        if domain is not None:
-            values[path] = suggest_one(trial, parameter_name(path, domain, config.space[path]), domain)
-
-
-def parameter_name(path: str, domain: Domain, domains: Sequence[Domain]) -> str:
-    """Return Optuna's name of a parameter: one per domain of a path, because each has its own distribution."""
-    return path if len(domains) == 1 else f"{path}[{domains.index(domain)}]"
-
-
-def suggest_one(trial: optuna.Trial, name: str, domain: Domain) -> Any:
-    """Sample one hyperparameter."""
-    if domain.uniform is not None:
-        return trial.suggest_float(name, *domain.uniform)
-    if domain.loguniform is not None:
-        return trial.suggest_float(name, *domain.loguniform, log=True)
-    if domain.integers is not None:
-        return trial.suggest_int(name, *domain.integers)
-    return trial.suggest_categorical(name, domain.examples)

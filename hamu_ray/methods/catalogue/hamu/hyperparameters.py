@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from hamu_ray.methods.hyperparameters import Blockwise, Infeasible, hyperparameter
+from hamu_ray.methods.hyperparameters import Aim, Blockwise, Infeasible, hyperparameter
 
 ConstraintSplit = Literal["exact", "uniform", "grad_norm", "softmax_dot"]
 
@@ -12,6 +12,19 @@ CONSTRAINTS = ("constraint", "constraint_ratio", "constraint_fraction")
 """The hyperparameters that set the guarantee; at most one of them is given."""
 
 _PAPER = "Chen et al. 2026, arXiv 2606.02119"
+
+
+def _fraction(low: float, high: float) -> Any:
+    """Return the field ``constraint_fraction``, with a range to search."""
+    return hyperparameter(
+        None,
+        "B as a fraction of A = sum of R |f| (R |r| for hamu-u), the most that the radii allow; always feasible with "
+        "the exact split; without any constraint, 0.25 for hamu-q and 0.8 for hamu-u",
+        source="hamu_ray",
+        search={"uniform": (low, high)},
+        ge=0,
+        le=1,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +46,7 @@ class HAMUHyperparameters(Blockwise):
         search={"loguniform": (1e-5, 1e-1)},
         ge=0,
     )
-    constraint_fraction: float | None = hyperparameter(
-        None,
-        "B as a fraction of A = sum of R |f| (R |r| for hamu-u), the most that the radii allow; always feasible with "
-        "the exact split; without any constraint, 0.25 for hamu-q and 0.8 for hamu-u",
-        source="hamu_ray",
-        search={"uniform": (0.05, 0.95)},
-        ge=0,
-        le=1,
-    )
+    constraint_fraction: float | None = _fraction(0.05, 0.95)
     radius: Literal["lr"] | float = hyperparameter(
         "lr",
         "R, the longest step of a block in the units of the weights; lr: learning rate times the norm of the gradient "
@@ -105,6 +110,9 @@ class QualityHyperparameters(HAMUHyperparameters):
     """HAMU-Q's."""
 
     default_fraction: ClassVar[float | None] = 0.25
+    guarantees: ClassVar[Aim | None] = "forgetting"
+
+    constraint_fraction: float | None = _fraction(0.1, 0.4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,3 +120,6 @@ class UtilityHyperparameters(HAMUHyperparameters):
     """HAMU-U's."""
 
     default_fraction: ClassVar[float | None] = 0.8
+    guarantees: ClassVar[Aim | None] = "retaining"
+
+    constraint_fraction: float | None = _fraction(0.6, 0.9)

@@ -1,0 +1,79 @@
+"""The rungs of a sweep (`search.scheduler`): which trials wait there, which are continued, and which are given up."""
+
+import math
+from collections.abc import Mapping
+
+from hamu_ray.results.pareto.front import Point
+from hamu_ray.results.pareto.rungs import Rungs
+from hamu_ray.results.trial import Status, TrialRecord
+from hamu_ray.tuning.plan import SweepPlan
+
+UNDEFINED = (math.nan, math.nan)
+
+
+class Promotions:
+    """The rungs of each cell of the grids, so that methods do not compete; none without `search.scheduler`.
+
+    Trials are given by their numbers in the sweep.
+    """
+
+    def __init__(self, plan: SweepPlan) -> None:
+        """Create the rungs, with the trials that have ended before."""
+        self._plan = plan
+        scheduler = plan.config.search.scheduler
+        first, second = plan.objectives
+        maximise = (first.maximise, second.maximise)
+        self._cells = (
+            [Rungs(scheduler.steps, scheduler.reduction, maximise, samples) for samples in plan.samples]
+            if scheduler is not None
+            else []
+        )
+        for record in plan.records if self._cells else ():
+            self._recall(record)
+
+    def arrive(self, number: int, step: int, metrics: Mapping[str, float]) -> None:
+        """A trial waits at the rung of a step."""
+        self._rungs(number).arrive(number, step, self._point(metrics))
+
+    def end(self, number: int, status: Status, metrics: Mapping[str, float]) -> None:
+        """A trial has ended."""
+        if self._cells:
+            point = self._point(metrics) if status == Status.FINISHED else UNDEFINED
+            self._rungs(number).end(number, point)
+
+    def give_up(self, number: int) -> None:
+        """A trial is not continued."""
+        self._rungs(number).give_up(number)
+
+    def promote(self) -> tuple[int, int] | None:
+        """Return a trial to continue, and the step at which it waited; None if there is none."""
+        return next((found for rungs in self._cells if (found := rungs.promote()) is not None), None)
+
+    @property
+    def hopeless(self) -> list[int]:
+        """The trials that wait in vain, whatever the trials that are still to come."""
+        return [number for rungs in self._cells for number in rungs.hopeless()]
+
+    @property
+    def waiting(self) -> list[int]:
+        """All trials that wait."""
+        return [number for rungs in self._cells for number in rungs.waiting]
+
+    def _recall(self, record: TrialRecord) -> None:
+        number = int(record.trial_id)
+        rungs = self._rungs(number)
+        for step in rungs.steps:
+            if step in record.curve and step <= record.steps:
+                rungs.arrive(number, step, record.curve[step])
+        if record.status is Status.PRUNED:
+            rungs.give_up(number)
+        else:
+            self.end(number, record.status, record.measures)
+
+    def _rungs(self, number: int) -> Rungs:
+        _, cell = self._plan.positions[number]
+        return self._cells[cell]
+
+    def _point(self, metrics: Mapping[str, float]) -> Point:
+        first, second = (float(metrics.get(metric, math.nan)) for metric in self._plan.metrics)
+        return first, second
