@@ -115,7 +115,7 @@ def nothing_meets(unconstrained: SweepSummary, bounds: Sequence[Bound]) -> str:
 def select_command(folder: Path, requested: Sequence[Bound]) -> str:
     """Return the command that selects a model between the points of a front again."""
     given = "".join(
-        f" --{'min' if bound.objective.maximise else 'max'} {bound.objective.metric}={bound.value:.17g}"
+        f" --{'min' if bound.objective.maximise else 'max'} {bound.objective.metric}={bound.value!r}"
         for bound in requested
     )
     return runnable(f"python -m hamu_ray.select {shlex.quote(shown(folder))}{given} --interpolate")
@@ -125,7 +125,8 @@ def why_selected(selection: Selection) -> str:
     """Return a sentence for people who see only the model: what it was selected from, and by what."""
     summary = selection.summary
     reason = " and ".join(map(str, selection.bounds))
-    point = f"the point of the front with {reason}" if reason else "the knee of the front"
+    what = "model between the points" if selection.between else "point"
+    point = f"the {what} of the front with {reason}" if reason else "the knee of the front"
     return f"Selected from {counted(len(summary.trials), 'trial')} of a sweep: {point}."
 
 

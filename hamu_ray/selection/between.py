@@ -13,7 +13,7 @@ import torch
 from hamu_ray.config.sources.files import ConfigError, check_run_document
 from hamu_ray.engine.resident import Resident
 from hamu_ray.interpolation.line import Ends, Line
-from hamu_ray.interpolation.search import cross
+from hamu_ray.interpolation.search import EVALUATIONS, TOLERANCE, cross
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.results.folder import INTERPOLATED, MODEL_FILE
 from hamu_ray.results.outcome import Outcome
@@ -65,8 +65,15 @@ def select_between(
         measures = ", ".join(f"{o.metric} {number(otherwise.measures[o.metric])}" for o in summary.objectives)
         console.text(f"instead  of trial {otherwise.trial_id} {describe(otherwise.parameters)}: {measures}")
     record = search.write(point, folder)
+    met_by = -shortfall(record, bounds)
+    if met_by > TOLERANCE:
+        console.text(
+            f"bound    met by {number(met_by)}: none of the evaluated models on this line meets it by {TOLERANCE:g} or "
+            f"less, as the metrics jump across it within {2.0**-EVALUATIONS:.2g} of the line"
+        )
     between = {
         **point.as_document(),
+        "met_by": met_by,
         "instead": otherwise and otherwise.trial_id,
         "evaluations": search.evaluated,
     }

@@ -42,9 +42,10 @@ def print_selection(selection: Selection, folder: Path, console: Console) -> Non
     """Print the point, the commands to use it, its metrics, and its neighbours on the front."""
     summary, trial, run = selection.summary, selection.trial, selection.folder / RUN_FILE
     reason = " and ".join(map(str, selection.bounds))
+    title = "point" if selection.between else "trial"
     lines = {
         "sweep": shown(folder),
-        "model" if selection.between else "trial": f"{trial.trial_id} {describe(trial.parameters)}"
+        title: f"{trial.trial_id} {describe(trial.parameters)}"
         + (f": meets {reason}" if reason else ": the knee of the front"),
         "status": f"{trial.status}: {trial.reason} ({trial.steps} steps in {trial.unlearning_seconds:.1f} s)",
         **guarantee_line(trial),
@@ -54,7 +55,7 @@ def print_selection(selection: Selection, folder: Path, console: Console) -> Non
         "again": selection.command or runnable(rerun_command(shown(run), folder.name, trial.trial_id)),
     }
     for name, text in lines.items():
-        console.text(f"{name:<9}{text}", style="bold" if name == "trial" else "")
+        console.text(f"{name:<9}{text}", style="bold" if name == title else "")
     gaps = {
         metric: abs(value - summary.reference[metric])
         for metric, value in trial.measures.items()
@@ -144,7 +145,7 @@ def as_document(selection: Selection, folder: Path, confirmation: Confirmation |
         ],
         "seeds": seeds and {"trials": seeds.trials, "intervals": [i._asdict() for i in seeds.intervals]},
         "hardness": dict(selection.hardness),
-        "interpolation": selection.between,
+        **({"interpolation": selection.between} if selection.between else {}),
         "confirmation": confirmation and confirmation.as_document(),
     }
     return without_nan(document)
