@@ -24,7 +24,7 @@ from hamu_ray.results.audit.file import write_audit
 from hamu_ray.results.audit.finding import AttackResult, Audit, Finding
 from hamu_ray.results.folder import AUDIT_FILE
 from hamu_ray.results.outcome import NO_REFERENCE
-from hamu_ray.results.provenance import sha256_of
+from hamu_ray.results.provenance import Interpolation, ModelIdentity, sha256_of
 from hamu_ray.tasks.models.start import Origin
 
 WITHOUT: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,10 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("storage")
 
 
-def made_sweep(storage: Path, name: str, **sections: object) -> Path:
+def made_sweep(storage: Path, name: str, rates: Sequence[float] = RATES, **sections: object) -> Path:
     """A sweep's folder with a real run for each learning rate."""
     folder = storage / "sweeps" / f"{name}-20260101-120000"
-    space = {"optimizer.learning_rate": {"choice": list(RATES)}}
+    space = {"optimizer.learning_rate": {"choice": list(rates)}}
     config = SweepConfig.model_validate(
         small_run(storage, space=space, method={"name": "gdiff", "constraint_ratio": None}, **sections)
     )
@@ -51,7 +52,7 @@ def made_sweep(storage: Path, name: str, **sections: object) -> Path:
         yaml.safe_dump(config.model_dump(mode="json", by_alias=True, exclude_none=True))
     )
     resident = Resident(storage, torch.device("cpu"))
-    for number, rate in enumerate(RATES):
+    for number, rate in enumerate(rates):
         parameters = {"optimizer.learning_rate": rate}
         run = config.resolve(parameters)
         place = folder / TRIALS / f"{number:04d}"
@@ -122,31 +123,50 @@ def test_the_model_is_on_the_floor_and_a_complete_run(sweep, monkeypatch, capsys
 
 
 def test_the_same_command_gives_the_same_model(sweep, monkeypatch, capsys):
-    bound = ("--min", "retain_utility=0.93")
+    bound = ("--min", f"retain_utility={FLOOR}")
     first = interpolated(sweep, monkeypatch, capsys, *bound)
     content = Path(first["model"]).read_bytes()
-    again = interpolated(sweep, monkeypatch, capsys, *bound)
-    assert again == first
-    assert Path(again["model"]).read_bytes() == content
     assert run(monkeypatch, str(sweep), "--interpolate", *bound) == 0
     text = capsys.readouterr().out
-    assert "--min retain_utility=0.93 --interpolate" in text.replace("\n", " ")
-    assert "instead  of trial 0000" in text
+    assert Path(first["model"]).read_bytes() == content
+    assert f"select {sweep} --min retain_utility={FLOOR} --interpolate\n" in text
+    assert f"point    {first['trial']} lr 0.15: meets retain_utility >= {FLOOR}\n" in text
+    assert f"model    {first['model']}\n" in text
+    assert "instead  of trial 0000 lr 0.06" in text
+    assert "bound  " not in text, "it is met closely"
+
+
+def test_without_the_option_nothing_speaks_of_it(sweep, monkeypatch, capsys):
+    bound = ("--min", f"retain_utility={FLOOR}")
+    assert run(monkeypatch, str(sweep), "--json", *bound) == 0
+    assert "interpolation" not in json.loads(capsys.readouterr().out)
+    assert run(monkeypatch, str(sweep), *bound) == 0
+    text = capsys.readouterr().out
+    assert f"trial    0000 lr 0.06: meets retain_utility >= {FLOOR}\n" in text
+    assert "python -m hamu_ray.unlearn" in text
+    assert "between" not in text
 
 
 def test_statistics_of_batchnorm_that_moved_are_estimated(storage, monkeypatch, capsys):
-    sweep = made_sweep(storage, "moving", model={"freeze_batchnorm": False})
-    found = interpolated(sweep, monkeypatch, capsys, "--min", "forget_quality=0.05")
+    """Those of the trial are spoiled by its forget batches, so that the metrics jump at its end of the line."""
+    sweep = made_sweep(storage, "moving", [0.3], model={"freeze_batchnorm": False})
+    bound = ("--min", "retain_utility=0.925", "--interpolate")
+    assert run(monkeypatch, str(sweep), *bound, "--json") == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert found["interpolation"]["instead"] is None
+    assert found["interpolation"]["met_by"] == found["measures"]["retain_utility"] - 0.925 > 0.002
+    assert "none of the evaluated models on this line meets it by 0.002 or less" in printed.err
     provenance = read_provenance(Path(found["model"]).parent)
     assert provenance is not None
     assert provenance.interpolation is not None
     ends = [load_tensors(Path(end.place))[0] for end in provenance.interpolation.ends]
     weights = load_tensors(Path(found["model"]))[0]
-    at = found["interpolation"]["at"]
     for name, tensor in weights.items():
-        on_line = torch.lerp(ends[0][name].double(), ends[1][name].double(), at).float()
-        moved = name.endswith(("running_mean", "running_var"))
-        assert torch.allclose(tensor.float(), on_line, rtol=1e-4, atol=1e-6) != moved or "batches" in name
+        if tensor.is_floating_point():
+            on_line = torch.lerp(ends[0][name], ends[1][name], found["interpolation"]["at"])
+            moved = name.endswith(("running_mean", "running_var"))
+            assert torch.allclose(tensor, on_line, rtol=1e-4, atol=1e-6) != moved, name
 
 
 def test_mistakes(sweep, monkeypatch, capsys):
