@@ -238,6 +238,7 @@ def record_of(pair: Pair, at: float, measures: Measures) -> TrialRecord:
         measures=measures,
         model_path="",
         curve={},
+        steps=sum(trial.steps for trial in pair.trials),
         unlearning_seconds=math.fsum(trial.unlearning_seconds for trial in pair.trials),
         gradient_computations=math.fsum(trial.gradient_computations for trial in pair.trials),
         steps_outside_guarantee=None,

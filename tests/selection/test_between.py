@@ -103,6 +103,7 @@ def test_the_model_is_on_the_floor_and_a_complete_run(sweep, monkeypatch, capsys
     assert found["interpolation"]["instead"] == plain["trial"] == "0000"
     assert found["interpolation"]["evaluations"] <= 24
     assert found["measures"].keys() == plain["measures"].keys(), "all metrics"
+    assert found["interpolation"]["met_by"] == found["measures"]["retain_utility"] - FLOOR
 
     folder, at = Path(found["model"]).parent, found["interpolation"]["at"]
     assert folder.parent == sweep / INTERPOLATED
