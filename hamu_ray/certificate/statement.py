@@ -129,8 +129,8 @@ def _models(certificate: Mapping[str, Any]) -> Section:
             (f"Mixed from: model {number} of 2", end["sha256"]) for number, end in enumerate(line["ends"], 1)
         ]
         sentences.append(
-            f"Each weight of the unlearned model lies between those of two models, {line['at']:.2%} of the way from the "
-            "first to the second; no further training followed."
+            "Each weight of the unlearned model lies between those of two models, "
+            f"{line['at']:.2%} of the way from the first to the second; no further training followed."
         )
     return Section(
         "From which model to which",
