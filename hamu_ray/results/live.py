@@ -87,6 +87,8 @@ class LiveSweep:
         if call == "start_sweep":
             self.began = float((arguments.get("tags") or {}).get("began", math.nan))
             self.first_step, self.before = math.nan, len(self.ended)
+            for other in self._runs.values():  # a driver that was killed has not ended its trials
+                other.running = other is run
         elif name != self.folder.name:
             if math.isnan(self.first_step) and call in ("log_history", "log_metrics"):
                 self.first_step = run.times[-1]

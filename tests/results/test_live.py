@@ -99,6 +99,18 @@ def test_a_running_trial(folder: Path) -> None:
     assert sweep.began <= sweep.first_step <= time.time()
 
 
+def test_trials_of_a_driver_that_was_killed_do_not_run_under_the_next(folder: Path) -> None:
+    for number in range(2):
+        start(folder, number).set_tags(f"{number:04d}", {"paused_at": 10})
+    Outbox(folder).start_sweep(NAME, CONFIG.whole, {"began": time.time()})
+    sweep = LiveSweep(folder)
+    sweep.update()
+    assert sweep.running == []
+    start(folder, 1)
+    sweep.update()
+    assert [(trial.name, trial.paused) for trial in sweep.running] == [("0001", False)]
+
+
 def test_an_interrupted_trial_has_not_ended(folder: Path) -> None:
     outbox = start(folder, 0)
     outbox.finish("0000", Status.INTERRUPTED, "the sweep ended before the trial")
