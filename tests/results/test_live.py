@@ -147,3 +147,10 @@ def test_a_driver_that_is_gone(folder: Path) -> None:
 def test_another_folder(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a sweep's folder: it has no sweep"):
         LiveSweep(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"a: [", b"text", b"\xff\xfe"])
+def test_a_configuration_that_cannot_be_read(folder: Path, content: bytes) -> None:
+    (folder / SWEEP_FILE).write_bytes(content)
+    with pytest.raises(ConfigError, match=SWEEP_FILE):
+        LiveSweep(folder)

@@ -60,6 +60,7 @@ def test_the_command(tmp_path: Path) -> None:
             2,
             "error: 0004: does not run; running trials: 0003\n",
         )
+        assert "error: ²: does not run" in stop("²").stderr
         assert not stop_requests(folder)
         assert stop("3").stdout == "trial 0003 ends at its next report\n"
     assert stop_requests(folder) == {"0003"}
