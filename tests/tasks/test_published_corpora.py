@@ -272,3 +272,24 @@ def test_mistakes_name_the_key(muse: Path, wmdp: Path) -> None:
         check_data(MuseData(path=str(muse)), [(ForgetSplit(split="retain1"), 0)], SMALL)
     with pytest.raises(ValueError, match=r"forget.kind: muse data do not support kind random; use split"):
         RunConfig.model_validate({"data": {"name": "muse"}, "forget": ForgetRandom().model_dump()})
+
+
+def test_changed_files_and_other_folders_of_the_same_name_are_read_anew(tmp_path: Path, offline: None) -> None:
+    """`datasets` recognises a folder with a card by its name and its card alone."""
+
+    def asked(place: str, right: int) -> tuple[int, ...]:
+        rows = [{"question": "Which?", "choices": list("abcd"), "answer": right}]
+        folder = written(tmp_path / place / "questions", {"wmdp-cyber": {"test": rows}})
+        corpora = {f"cyber-{name}-corpus": {"train": documents(name, 3)} for name in ("forget", "retain")}
+        path = written(tmp_path / place / "corpora", corpora)
+        return asked_in(path, folder)
+
+    def asked_in(path: Path, folder: Path) -> tuple[int, ...]:
+        config = WmdpData(path=str(path), questions_path=str(folder))
+        return load_corpus(config, ForgetSplit()).probes[WMDP_ACCURACY].right
+
+    assert asked("one", 0) == (0,)
+    assert asked("two", 1) == (1,)
+    file = tmp_path / "two/questions/wmdp-cyber/test-00000-of-00001.parquet"
+    pd.DataFrame([{"question": "Which?", "choices": list("abcd"), "answer": 2}]).to_parquet(file)
+    assert asked_in(tmp_path / "two/corpora", tmp_path / "two/questions") == (2,)
