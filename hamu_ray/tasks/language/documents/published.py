@@ -156,7 +156,10 @@ def _passages(config: CorpusSection, documents: "Dataset") -> "Dataset":
             )
     cut = partial(_cut, column=column, words=config.passage_words)
     with reached(config):  # without a progress bar for local files
-        return documents.map(cut, batched=True, remove_columns=documents.column_names)
+        found = documents.map(cut, batched=True, remove_columns=documents.column_names)
+    if len(found) == 0:
+        raise ValueError(f"data.path: the texts of {config.path} ({documents.split}) are empty")
+    return found
 
 
 def _cut(rows: Mapping[str, Sequence[str]], *, column: str, words: int) -> dict[str, list[str]]:
