@@ -64,6 +64,8 @@ def choose(config: SweepConfig, cells: Sequence[Mapping[str, Scalar]], most: int
         return Choice("tpe", f"{keys} keys are sampled")
     if most > MOST_FOR_GP:
         return Choice("tpe", f"{samples} of a cell, where a Gaussian process would be slow")
+    if search.scheduler is not None:
+        return Choice("tpe", "a Gaussian process learns worse from trials that end at a rung")
     return Choice("gp", f"{counted(keys, 'key')} without choices or conditions, {samples} of a cell")
 
 

@@ -122,23 +122,25 @@ class UnlearningSearch(Searcher):
             return None
         if (promoted := self._promotions.promote()) is not None:
             number, passed = promoted
-            self._running[trial_id] = number
-            return {NUMBER: number, PARAMETERS: self._parameters(number), PASSED: passed}
+            return {**self._start(trial_id, number, self._parameters(number)), PASSED: passed}
         if not self._waiting:
             return None if self._running else self._finish()
         number = self._waiting[0]
         parameters = self._parameters(number)
         if not self._is_kept():
             return None
-        self._waiting.popleft()
+        return self._start(trial_id, self._waiting.popleft(), parameters)
+
+    def _start(self, trial_id: str, number: int, parameters: dict[str, Scalar]) -> dict[str, Any]:
         self._running[trial_id] = number
-        self._deadline = min(
-            self._deadline, time.monotonic() + (self._plan.config.search.time_budget or math.inf)
-        )
+        budget = self._plan.config.search.time_budget or math.inf
+        self._deadline = min(self._deadline, time.monotonic() + budget)
         return {NUMBER: number, PARAMETERS: parameters}
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """Record a trial's end, or its arrival at a rung."""
+        """Record a trial's end, or its arrival at a rung. Tune repeats the call if a callback fails after it."""
+        if trial_id not in self._running:
+            return
         found = {} if error or result is None else result
         number, status = self._running.pop(trial_id), found.get(STATUS, Status.FAILED)
         if paused := found.get(PAUSED, 0):

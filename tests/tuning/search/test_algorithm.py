@@ -39,6 +39,12 @@ def sweep_of(space: dict, **search: object) -> SweepConfig:
         ),
         (RATE | {"batch.retain": {"choice": [8, 16]}}, {"samples": 40}, "tpe", "batch.retain is a choice"),
         (RATE, {"samples": 40, "constraints": {"retain_utility": {"min": 0.9}}}, "gp", "1 key"),
+        (
+            RATE,
+            {"samples": 40, "scheduler": {"kind": "rungs", "reduction": 3, "steps": [10, 30]}},
+            "tpe",
+            "trials that end at a rung",
+        ),
     ],
 )
 def test_auto_chooses_and_says_why(space: dict, search: dict, algorithm: str, reason: str) -> None:
