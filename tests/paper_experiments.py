@@ -42,6 +42,7 @@ EXPERIMENTS: dict[str, dict[str, set]] = {
 SMALL_TRIALS = {
     "cifar": 9 * 4,
     "cifar_small": 9 * 4,
+    "cifar100": 7 * 4,
     "waterdrum_tofu": 5 * 5,
     "tofu_small": 5 * 5,
     "cifar/rho_sweep": 3 * 7 * 3,
@@ -64,6 +65,7 @@ OTHERS = {
     "digits": 9 * 6,
     "cifar": 9 * 8,
     "cifar_small": 9 * 4,
+    "cifar100": 7 * 8,
     "waterdrum_tofu": 11 * 4,
     "tofu_small": 5 * 5,
     "ablations/digits": (2 * 4 * 2 + 6) * 3 * 5 * 8,

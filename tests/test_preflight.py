@@ -173,7 +173,7 @@ def test_model_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
     message = error_of(run_of(tmp_path, model={"name": "/no/checkpoint"}))
     assert message == (
         "model.name: /no/checkpoint: no such folder; "
-        "use resnet20 or resnet20-projection or a transformers checkpoint"
+        "use resnet20, resnet20-projection, resnet18, vit-tiny or a transformers checkpoint"
     )
 
 

@@ -13,6 +13,7 @@ from hamu_ray.config.task.data import AnyData, AnyForget, AnyModel, check_task, 
 from hamu_ray.config.task.model import ModelConfig
 from hamu_ray.config.task.model_source import ModelSource, ReferenceSource
 from hamu_ray.config.task.vision import DigitsData, ForgetClass
+from hamu_ray.config.training import OptimizerConfig, TrainingConfig
 from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.methods import forget_objective, get_method
 
@@ -21,45 +22,6 @@ MODEL_FILE = "model.safetensors"
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
-
-
-class OptimizerConfig(Section):
-    """The optimizer that turns a gradient into a step."""
-
-    name: Literal["sgd", "adamw"] = "sgd"
-    """`sgd` takes exactly the method's step; `adamw` rescales it, so that HAMU's per-step guarantee is lost."""
-    learning_rate: PositiveFloat = 1e-4
-    momentum: float = Field(default=0.0, ge=0, lt=1)
-    """Momentum of SGD; above zero, the step is no longer exactly the method's."""
-    weight_decay: float = Field(default=0.0, ge=0)
-    schedule: Literal["constant", "cosine"] = "constant"
-    """`cosine` decreases to zero over the whole run."""
-    clip_norm: PositiveFloat | None = 1.0
-    """Maximum norm of each objective's gradient, clipped after averaging over its global batch."""
-
-
-class TrainingOptimizerConfig(OptimizerConfig):
-    """The optimizer of training; omitted keys keep these defaults."""
-
-    name: Literal["sgd", "adamw"] = "adamw"
-    learning_rate: PositiveFloat = 1e-3
-
-
-class TrainingConfig(Section):
-    """The training recipe of the original model and of its retain-only reference."""
-
-    seed: int | None = Field(default=None, ge=0, le=2**32 - 1)
-    """Seed of the forget set, of base models' initial weights and batches, and of evaluation subsets; `seed` then only
-    affects unlearning, so that several seeds share their base models. Null: `seed` for everything."""
-    epochs: PositiveInt = 50
-    batch_size: PositiveInt = 5000
-    micro_batch_size: PositiveInt | None = None
-    """Examples per forward pass; null: the whole batch."""
-    optimizer: TrainingOptimizerConfig = TrainingOptimizerConfig()
-    select: Literal["best", "last"] = "best"
-    """`best`: the epoch with the best mean of retain and forget accuracy (for the reference: retain accuracy)."""
-    parameters: Literal["all", "lora"] = "all"
-    """`lora` trains only the adapters of `model.lora`, and unlearning continues with them."""
 
 
 class BatchConfig(Section):
@@ -242,7 +204,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> "RunConfig":
-        check_task(self.data, self.forget, self.model, self.training.parameters, self.training.select)
+        check_task(self.data, self.forget, self.model, self.training)
         self._check_shards()
         if self.original.source == "none":
             raise ValueError("original.source: unlearning needs an original model; use train or path")

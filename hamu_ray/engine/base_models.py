@@ -23,7 +23,7 @@ from hamu_ray.results.outcome import Outcome, Status
 from hamu_ray.storage import StoragePath, storage_path
 from hamu_ray.tasks.models.checkpoints import Checkpoint, file_digest
 from hamu_ray.tasks.models.start import check_given_models, checkpoint_at, model_recipe
-from hamu_ray.tasks.task import Start, Task
+from hamu_ray.tasks.task import Augmenting, Start, Task
 
 
 def base_models(
@@ -142,6 +142,9 @@ def train_base(
         model = task.build_model(base.seed, device=device)
     model = placed(model, task, shards)
     plan = training_plan(run, base.phase, examples_of(task, base.phase), SELECT_BY[base.phase], base.seed)
+    if run.training.augment is not None:
+        assert isinstance(task, Augmenting), "the configuration requires images"
+        plan = replace(plan, augmented=task.augmented(run.training.augment))
 
     def measure(current: nn.Module, full: bool) -> Measures:
         return task.evaluate(current, alone, subset=None if full else CHEAP)
@@ -176,7 +179,7 @@ def training_recipe(run: RunConfig, task: Task, base: BaseModel) -> dict:
         "phase": base.phase,
         "data": task.fingerprint,
         "model": model_recipe(run),
-        "training": run.training.model_dump(mode="json", exclude={"seed"}),
+        "training": run.training.recipe(),
         "seed": base.seed,
         "splits": {name: digest(examples.numpy()) for name, examples in sorted(task.splits.items())},
         **(

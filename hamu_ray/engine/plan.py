@@ -20,10 +20,11 @@ from hamu_ray.methods.method import Review
 from hamu_ray.methods.objectives import SEEDS
 from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.roles import Role
-from hamu_ray.tasks.task import Outputs, Teacher
+from hamu_ray.tasks.task import AugmentedForward, Outputs, Teacher
 
 if TYPE_CHECKING:
-    from hamu_ray.config.run import OptimizerConfig, StopConfig
+    from hamu_ray.config.run import StopConfig
+    from hamu_ray.config.training import OptimizerConfig
     from hamu_ray.config.workers import WorkersConfig
 
 LOG_EVERY = 10
@@ -85,6 +86,8 @@ class Plan:
     """The reference's forget loss, at which a run may end; None without a reference."""
     select_by: tuple[str, ...] = ()
     """Metrics whose sum selects the evaluation whose weights are the result; empty selects the last weights."""
+    augmented: AugmentedForward | None = None
+    """The forward pass on randomly changed examples; None runs the model on the examples as they are."""
 
     @property
     def needed(self) -> tuple[Role, ...]:
@@ -100,6 +103,10 @@ class Plan:
     def review(self) -> Review | None:
         """The method's review of every step, if its hyperparameters ask for it."""
         return self.method.review if self.settings.trust_region else None
+
+    def epoch_seed(self, role: Role, step: int) -> int:
+        """Return the seed of the random changes of a role's examples in the epoch of a step, counted from 0."""
+        return self.seed * 1_000_003 + step // self.sides[role].batches.per_pass
 
     def context(self, step: int, losses: Tensor, state: Mapping[str, Tensor]) -> Context:
         """Return what the weighting knows of a step, counted from 0, with its retain and forget loss ``(2,)``."""

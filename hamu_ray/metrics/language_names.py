@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from hamu_ray.metrics import names
+from hamu_ray.metrics.benchmark_names import BENCHMARKS
 from hamu_ray.metrics.names import Metric, accuracy_of, loss_of
 
 SPLITS = (*names.SPLITS, "duplicate")
@@ -208,6 +209,7 @@ LANGUAGE: Mapping[str, Metric] = names.table(
     *(metric for split in EVALUATION_SETS for metric in _of_evaluation_set(split)),
     *(metric for geometric in (False, True) for metric in _of_truth_ratios(geometric)),
     *_of_attacks(),
+    *BENCHMARKS,
     Metric(
         PRIVLEAK,
         f"(A(M) - A(R)) / A(R), A = 1 - {auc_of(MINK, 'forget', 'test')}; 0: as R, below 0: M still knows the text",

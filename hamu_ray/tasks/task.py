@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.tasks.items import Items
+
+if TYPE_CHECKING:
+    from hamu_ray.config.training import AugmentConfig
 
 Teacher = Callable[[Tensor], Tensor]
 """Maps training examples (int64, CPU) to a frozen model's logits for them, float ``(items, classes)``."""
@@ -71,6 +74,19 @@ def from_first_rank(share: Share, values: Sequence[float], device: torch.device)
     """Return rank 0's values on every rank, the same bits in float64; what others give is ignored."""
     mine = values if share.rank == 0 else ()
     return share.gather_rows(torch.tensor(mine, dtype=torch.float64, device=device)).tolist()
+
+
+AugmentedForward = Callable[[nn.Module, Tensor, Tensor], Outputs]
+"""Runs a model on training examples (int64 ``(k,)``, CPU), each changed at random by its seed (int64 ``(k,)``)."""
+
+
+@runtime_checkable
+class Augmenting(Protocol):
+    """A task that can change its training examples at random."""
+
+    def augmented(self, config: "AugmentConfig") -> AugmentedForward:
+        """Return the forward pass on changed examples, under the task's autocast precision."""
+        ...
 
 
 class Task(Protocol):

@@ -11,6 +11,8 @@ from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.document import MAX_BYTES
 from hamu_ray.config.sources.files import ConfigError, load_run, load_sweep
 
+DATA_SETS = "cifar10, cifar100, custom, digits, images, muse, svhn, text, tiny-imagenet, tofu, wmdp"
+
 
 @pytest.mark.parametrize(
     ("text", "line"),
@@ -48,11 +50,11 @@ from hamu_ray.config.sources.files import ConfigError, load_run, load_sweep
         ("data: {name: cifr10}", "data.name: unknown name 'cifr10'; did you mean cifar10?"),
         (
             "data: {name: xyz}",
-            "data.name: unknown name 'xyz'; known: cifar10, custom, digits, images, text, tofu",
+            f"data.name: unknown name 'xyz'; known: {DATA_SETS}",
         ),
         (
             "data: {test_share: 0.2}",
-            "data.name: missing; add it with one of cifar10, custom, digits, images, text, tofu",
+            f"data.name: missing; add it with one of {DATA_SETS}",
         ),
         ("data: {name: images}", "data.path: missing; add it"),
         ("data: {name: images, pth: x}", "data.pth: unknown key where name is images; did you mean path?"),

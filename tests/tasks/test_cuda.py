@@ -4,6 +4,8 @@ from torch.nn import functional
 
 from hamu_ray.config.task.model import ModelConfig
 from hamu_ray.config.task.vision import DigitsData, ForgetClass
+from hamu_ray.config.training import AugmentConfig
+from hamu_ray.methods.draws import seeds_of
 from hamu_ray.tasks import build_task, load_data
 
 pytestmark = [
@@ -18,16 +20,20 @@ def test_a_gradient_never_waits_for_the_gpu() -> None:
     task = build_task(data, forget=ForgetClass(), model=config, batch_size=100, seed=41)
     model = task.build_model(0)
     teacher = task.teacher(model)
+    augmented = task.augmented(AugmentConfig(crop=1))
     examples = task.splits["retain"][:64]
     torch.cuda.set_sync_debug_mode("error")
     try:
         outputs = task.forward(model, examples)
         functional.cross_entropy(outputs.logits, outputs.labels).backward()
         answers = [teacher(examples) for _ in range(2)]
+        changed = augmented(model, examples, seeds_of(examples, 3, data.device)).logits
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert torch.equal(answers[0], answers[1])
     assert outputs.logits.isfinite().all()
+    assert changed.isfinite().all()
+    assert not torch.equal(changed, outputs.logits)
 
 
 def test_weights_do_not_depend_on_the_device() -> None:

@@ -6,6 +6,7 @@ import pytest
 from scipy.stats import hmean, ks_2samp
 
 from hamu_ray.metrics import LANGUAGE, Undefined, reasons
+from hamu_ray.metrics.benchmark_names import BENCHMARKS
 from hamu_ray.metrics.membership import auc_loss
 from hamu_ray.metrics.text.membership import mink_losses, minkpp_losses, zlib_losses
 from hamu_ray.metrics.text.memorization import extraction_strength, item_losses
@@ -43,8 +44,11 @@ def measures() -> dict[str, float]:
     return all_measures(SPLITS, texts=TEXTS, generated=GENERATED, alternatives=ALTERNATIVES)
 
 
-OF_SOME = ("forget_quality", "forget_quality_ceiling", "validation_prob")
-"""What follows from values of items, several references, and a validation split."""
+OF_SOME = (
+    *("forget_quality", "forget_quality_ceiling", "validation_prob"),
+    *(metric.name for metric in BENCHMARKS),
+)
+"""What follows from values of items, several references, a validation split, and published corpora."""
 
 
 def test_every_measure_has_a_name_and_only_those(measures: dict[str, float]) -> None:

@@ -2,13 +2,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_model
 from torch import nn
 
 from hamu_ray.config.task.model import ModelConfig
 from hamu_ray.engine.files.tensors import load_model
-from hamu_ray.tasks.vision.models import build_vision_model, logits_of
+from hamu_ray.tasks.vision.data import Examples, VisionData
+from hamu_ray.tasks.vision.export import loading_code
+from hamu_ray.tasks.vision.models import MODELS, build_vision_model, logits_of
 from hamu_ray.tasks.vision.networks.projection_resnet import ProjectionResNet20
 from hamu_ray.tasks.vision.networks.resnet import ResNet20
+from hamu_ray.tasks.vision.networks.resnet18 import ResNet18
+from hamu_ray.tasks.vision.networks.vit import ViTTiny
 
 CIFAR = (3, 32, 32)
 TEN = tuple(str(number) for number in range(10))
@@ -79,10 +84,63 @@ def test_a_checkpoint_that_transformers_saved_fits_projection_resnet20(tmp_path:
     torch.testing.assert_close(model.eval()(images), other.eval()(images).logits, rtol=1e-4, atol=1e-5)
 
 
+def size_of(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_resnet18_is_that_of_the_field() -> None:
+    """11.17 million weights are those of the usual ResNet-18 for CIFAR; tensors have torchvision's names and order."""
+    from torchvision.models import resnet18
+
+    assert [size_of(ResNet18(3, classes)) for classes in (10, 100)] == [11_173_962, 11_220_132]
+    model, other = ResNet18(3, 10), resnet18(num_classes=10)
+    assert list(model.state_dict()) == list(other.state_dict())
+    other.conv1, other.maxpool = (
+        nn.Conv2d(3, 64, 3, padding=1, bias=False),
+        nn.Identity(),
+    )  # as in SalUn's code
+    model.load_state_dict(other.state_dict())
+    images = torch.randn(2, *CIFAR)
+    torch.testing.assert_close(model.eval()(images), other.eval()(images))
+    assert model.conv1(images).shape == (2, 64, 32, 32)
+
+
+def test_vit_tiny_is_deits() -> None:
+    """DeiT-tiny has 5,717,416 weights (5.7 million in its paper); without position and patches, ours are the same."""
+    assert size_of(ViTTiny(3, 1000, (224, 224), patch=16)) == 5_717_416
+    small = build_vision_model(ModelConfig(name="vit-tiny"), CIFAR, TEN, seed=1)
+    assert size_of(small) == 5_362_762
+    assert small.vit.config.patch_size == 4
+    assert build_vision_model(ModelConfig(name="vit-tiny"), (3, 64, 64), TEN, 1).vit.config.patch_size == 8
+    assert logits_of(small, torch.zeros(2, *CIFAR)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 30), (3, 20, 20)])
+def test_vit_tiny_needs_patches(shape: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match=f"data.image_size: vit-tiny .* have {shape[2]}x{shape[1]}; set it"):
+        build_vision_model(ModelConfig(name="vit-tiny"), shape, TEN, seed=1)
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_a_built_in_model_is_loaded_as_its_card_says(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = ModelConfig(name=name)
+    shape = (3, 8, 8)
+    images = Examples(torch.zeros(1, *shape, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
+    data = VisionData(images, images, TEN, (0.5,) * 3, (0.5,) * 3)
+    model = build_vision_model(config, shape, TEN, seed=1)
+    save_model(model, str(tmp_path / "model.safetensors"))
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, nn.Module] = {}
+    exec(loading_code(model, data, config), found)
+    assert torch.equal(parameters_of(found["model"]), parameters_of(model))
+
+
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8), (3, 7, 5)])
-@pytest.mark.parametrize("kind", [ResNet20, ProjectionResNet20])
-def test_resnet20_takes_any_image(
-    kind: type[ResNet20 | ProjectionResNet20], shape: tuple[int, int, int]
+@pytest.mark.parametrize("kind", [ResNet20, ProjectionResNet20, ResNet18])
+def test_resnets_take_any_image(
+    kind: type[ResNet20 | ProjectionResNet20 | ResNet18], shape: tuple[int, int, int]
 ) -> None:
     assert kind(shape[0], 7)(torch.zeros(2, *shape)).shape == (2, 7)
 
@@ -128,7 +186,7 @@ def test_images_must_have_the_checkpoints_size(tmp_path: Path, offline: None) ->
     [
         ("resnet2", "did you mean resnet20"),
         ("resnet20-projections", "did you mean resnet20-projection"),
-        ("xyz/abc", "built-in models: resnet20, resnet20-projection"),
+        ("xyz/abc", "built-in models: resnet20, resnet20-projection, resnet18, vit-tiny"),
     ],
 )
 def test_unknown_name(name: str, hint: str, offline: None) -> None:

@@ -1,20 +1,21 @@
 """The data sets and forget sets of all tasks, and the corresponding model sections."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import Field
 
 from hamu_ray.config.schema import Section
+from hamu_ray.config.task.corpora import MuseData, WmdpData
 from hamu_ray.config.task.custom import CustomData, CustomModelConfig
 from hamu_ray.config.task.forget import ForgetFiles, ForgetIds, ForgetIndices, ForgetRandom, ForgetWhere
 from hamu_ray.config.task.language import EMBEDDED, ForgetSplit, LanguageModelConfig, TextData, TofuData
 from hamu_ray.config.task.model import ModelConfig
-from hamu_ray.config.task.vision import Cifar10Data, DigitsData, ForgetClass, ImagesData
+from hamu_ray.config.task.vision import AnyImages, DigitsData, ForgetClass
+from hamu_ray.config.training import TrainingConfig
 
-AnyData = Annotated[
-    DigitsData | ImagesData | Cifar10Data | TofuData | TextData | CustomData, Field(discriminator="name")
-]
+AnyTexts = TofuData | TextData | MuseData | WmdpData
+AnyData = Annotated[AnyImages | AnyTexts | CustomData, Field(discriminator="name")]
 AnyForget = Annotated[
     ForgetClass | ForgetSplit | ForgetRandom | ForgetIndices | ForgetWhere | ForgetIds | ForgetFiles,
     Field(discriminator="kind"),
@@ -22,8 +23,7 @@ AnyForget = Annotated[
 AnyModel = Annotated[ModelConfig | LanguageModelConfig | CustomModelConfig, Field(discriminator="task")]
 
 TASK_BY_DATA = {
-    section.model_fields["name"].default: section.task
-    for section in (DigitsData, ImagesData, Cifar10Data, TofuData, TextData, CustomData)
+    section.model_fields["name"].default: section.task for section in get_args(get_args(AnyData)[0])
 }
 """Maps data set names to tasks."""
 
@@ -100,21 +100,23 @@ def _with_defaults(document: Mapping[str, Any], defaults: Mapping[str, Any]) -> 
     return filled
 
 
-def check_task(data: AnyData, forget: AnyForget, model: AnyModel, parameters: str, select: str) -> None:
+def check_task(data: AnyData, forget: AnyForget, model: AnyModel, training: TrainingConfig) -> None:
     """Check that forget set, model and training belong to the task of the data.
 
     Raises `ValueError` that names the key.
     """
     if model.task != data.task:
         raise ValueError(f"model.task: must match the data's task ({data.task}); remove it")
-    if data.task == "custom" and select == "best":
+    if data.task == "custom" and training.select == "best":
         raise ValueError(
             "training.select: best needs accuracies, which custom tasks need not have; take last"
         )
     if forget.kind not in data.forget_kinds:
         kinds = " or ".join(data.forget_kinds)
         raise ValueError(f"forget.kind: {data.name} data do not support kind {forget.kind}; use {kinds}")
-    if parameters == "all":
+    if training.augment is not None and data.task != "vision":
+        raise ValueError("training.augment: only images can be cropped and flipped; remove it")
+    if training.parameters == "all":
         return
     if not isinstance(model, LanguageModelConfig) or model.lora is None:
         raise ValueError("training.parameters: lora needs model.lora of a language model; add it or use all")

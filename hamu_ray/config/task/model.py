@@ -4,7 +4,7 @@ from typing import Literal
 
 from hamu_ray.config.schema import Section
 
-OWN = ("resnet20", "resnet20-projection")
+OWN = ("resnet20", "resnet20-projection", "resnet18", "vit-tiny")
 """Names of the built-in models."""
 
 
@@ -15,8 +15,10 @@ class ModelConfig(Section):
     """Follows from the data and can be omitted."""
     name: str = "resnet20"
     """`resnet20` (parameter-free shortcuts, 269,722 weights with 10 classes), `resnet20-projection` (1x1 convolutions
-    with BatchNorm as shortcuts, 272,474 weights: the model of the HAMU paper's experiments), or a `transformers`
-    image-classification checkpoint (hub name or folder).
+    with BatchNorm as shortcuts, 272,474 weights: the model of the HAMU paper's experiments), `resnet18` (torchvision's,
+    with a 3x3 stem without pooling for small images, 11,173,962 weights), `vit-tiny` (12 layers, 192 wide, 8x8 patches,
+    5,362,762 weights for images of 32 pixels), or a `transformers` image-classification checkpoint (hub name or
+    folder).
     """
     precision: Literal["float32", "bfloat16"] = "float32"
     """Autocast precision of forward and backward passes; weights and gradients stay float32."""

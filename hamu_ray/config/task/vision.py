@@ -96,7 +96,45 @@ class Cifar10Data(ImagesData):
     image_column: str = "img"
 
 
-DataConfig = Annotated[DigitsData | ImagesData | Cifar10Data, Field(discriminator="name")]
+class Cifar100Data(ImagesData):
+    """CIFAR-100 with its 100 fine classes, from the hub or from a folder in the hub data set's layout.
+
+    `label_column: coarse_label` takes its 20 superclasses.
+    """
+
+    usual: ClassVar[tuple[Channels, Channels]] = ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
+    name: Literal["cifar100"] = "cifar100"  # type: ignore[assignment]
+    path: str = "uoft-cs/cifar100"
+    image_column: str = "img"
+    label_column: str = "fine_label"
+
+
+class SvhnData(ImagesData):
+    """SVHN's cropped digits, from the hub or from a folder in the hub data set's layout.
+
+    A folder of its Parquet files alone, without the data set's `README.md`, needs `subset: null`.
+    """
+
+    usual: ClassVar[tuple[Channels, Channels]] = ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970))
+    name: Literal["svhn"] = "svhn"  # type: ignore[assignment]
+    path: str = "ufldl-stanford/svhn"
+    subset: str | None = "cropped_digits"
+
+
+class TinyImagenetData(ImagesData):
+    """TinyImageNet, 200 classes by their WordNet ids, from the hub or from a folder in the hub data set's layout.
+
+    Its test images have no labels: as usual, the validation images are tested on.
+    """
+
+    usual: ClassVar[tuple[Channels, Channels]] = ((0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821))
+    name: Literal["tiny-imagenet"] = "tiny-imagenet"  # type: ignore[assignment]
+    path: str = "zh-plus/tiny-imagenet"
+    test_split: str = "valid"
+
+
+AnyImages = DigitsData | ImagesData | Cifar10Data | Cifar100Data | SvhnData | TinyImagenetData
+DataConfig = Annotated[AnyImages, Field(discriminator="name")]
 
 
 class ForgetClass(DrawnForgetSection):

@@ -59,6 +59,19 @@ class TokenScores:
         """The index of each item's first token, int64 ``(items,)``."""
         return np.cumsum(self.lengths) - self.lengths
 
+    def without_end(self) -> "TokenScores":
+        """Return the scores without the last token of each item, which ends it; items of one token stay as they are."""
+        last = np.cumsum(self.lengths) - 1
+        kept = np.ones(len(self.log_probs), dtype=bool)
+        kept[last[self.lengths > 1]] = False
+        return TokenScores(
+            self.log_probs[kept],
+            self.correct[kept],
+            self.means[kept],
+            self.deviations[kept],
+            np.where(self.lengths > 1, self.lengths - 1, self.lengths),
+        )
+
     def item_means(self, values: np.ndarray) -> Floats:
         """Return the mean of a value per token ``(tokens,)`` over each item's tokens, float64 ``(items,)``."""
         return np.add.reduceat(values, self.starts, dtype=np.float64) / self.lengths

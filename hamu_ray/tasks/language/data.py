@@ -12,11 +12,13 @@ from torch import Tensor
 
 from hamu_ray.config.task.language import ForgetSplit, LanguageModelConfig, TextSection
 from hamu_ray.tasks.language.documents.corpus import Corpus, ForgetText, load_corpus
+from hamu_ray.tasks.language.documents.published import Probe
 from hamu_ray.tasks.language.documents.rows import Choices
 from hamu_ray.tasks.language.documents.sequences import Sequences
 from hamu_ray.tasks.language.encoding.encoder import Encoder
 from hamu_ray.tasks.language.encoding.token_file import encoded_sequences
 from hamu_ray.tasks.language.encoding.tokenizer import load_tokenizer
+from hamu_ray.tasks.language.probes import EncodedProbe, probe_encoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +56,8 @@ class Encodings:
     """All examples; the indices of a split refer to them."""
     choices: dict[str, EncodedChoices]
     """The evaluation sets by name."""
+    probes: dict[str, EncodedProbe]
+    """What a published corpus asks besides, by metric."""
 
 
 @dataclass(eq=False)
@@ -104,7 +108,13 @@ def encoded(corpus: Corpus, encoder: Encoder, device: torch.device, cache: Path 
         return encoded_sequences(encoder, questions, answers, device)
 
     choices = {name: _encoded_choices(found, sequences) for name, found in corpus.choices.items()}
-    return Encodings(corpus, encoder, texts, choices)
+    probes = {name: _encoded_probe(probe, encoder, device) for name, probe in corpus.probes.items()}
+    return Encodings(corpus, encoder, texts, choices, probes)
+
+
+def _encoded_probe(probe: Probe, encoder: Encoder, device: torch.device) -> EncodedProbe:
+    of_kind, rows = probe_encoder(encoder, probe.kind), probe.rows
+    return EncodedProbe(probe, encoded_sequences(of_kind, rows.questions, rows.answers, device))
 
 
 def _encoded_choices(

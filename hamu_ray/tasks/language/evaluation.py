@@ -26,6 +26,7 @@ from hamu_ray.tasks.language.measures import (
     cheap_measures,
     forget_items,
 )
+from hamu_ray.tasks.language.probes import probe_measures
 from hamu_ray.tasks.language.scores import answer_logits, answer_scores, greedy_answers
 from hamu_ray.tasks.task import Share, from_first_rank
 from hamu_ray.tasks.validation import validation_mask
@@ -74,11 +75,12 @@ class Evaluation:
         scores = partial(self._scores, model, share)
         splits = {name: scores(self._texts, indices) for name, indices in self.measured(subset).items()}
         of_validation = scores(self._texts, self._drawn_validation(subset)) if len(self._validation) else None
-        alternatives, generated = {}, {}
+        alternatives, generated, of_probes = {}, {}, Measures()
         if subset is None:
             alternatives = {name: self._alternatives(scores, name) for name in self.asked}
             generated = self._generated(model, share)
-        order: tuple[str, ...] = EVERY if subset is None else CHEAP
+            of_probes = self._of_probes(model, scores, share)
+        order: tuple[str, ...] = (*EVERY, *of_probes) if subset is None else CHEAP
         if of_validation is not None:
             order = (*order, VALIDATION_PROB)
         items = {names.FORGET_LOSSES: item_losses(splits["forget"]).tolist(), **forget_items(alternatives)}
@@ -90,7 +92,7 @@ class Evaluation:
         elif share.rank == 0:
             texts = self._answers()
             measures = all_measures(splits, texts=texts, generated=generated, alternatives=alternatives)
-            measures |= self.counted()
+            measures |= {**self.counted(), **of_probes}
         if of_validation is not None and share.rank == 0:
             measures[VALIDATION_PROB] = mean_probability(of_validation)
         values = [measures[name] for name in order if measures]
@@ -153,6 +155,12 @@ class Evaluation:
         return Alternatives(
             scores(choices.right, asked), scores(choices.wrong, wrong), choices.counts[asked.numpy()]
         )
+
+    def _of_probes(
+        self, model: nn.Module, scores: Callable[[Sequences, Tensor], TokenScores], share: Share
+    ) -> Measures:
+        found = self._encodings
+        return probe_measures(found.probes, model, scores, found.encoder, self.batch_size, share)
 
     def _generated(self, model: nn.Module, share: Share) -> dict[str, Generated]:
         """Return greedy answers to the first questions of each split and of the evaluation sets."""

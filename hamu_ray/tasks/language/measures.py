@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hamu_ray.metrics import comparison, language_names, names
+from hamu_ray.metrics.benchmark_names import MUSE_AUC, MUSE_PRIVLEAK
 from hamu_ray.metrics.language_names import EVALUATION_SETS, MINK, MINK_PERCENT, MINKPP, SPLITS
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.metrics.membership import auc_loss
@@ -145,6 +146,8 @@ def compare_measures(measures: Measures, reference: Measures | None, *, utility:
     auc = language_names.auc_of(MINK, "forget", "test")
     if auc in measures:
         compared[language_names.PRIVLEAK] = comparison.privleak(measures[auc], _measured(reference, auc))
+    if MUSE_AUC in measures:
+        compared[MUSE_PRIVLEAK] = comparison.privleak(measures[MUSE_AUC], _measured(reference, MUSE_AUC))
     return compared
 
 

@@ -74,6 +74,7 @@ class LanguageTask:
         parts = [self._texts]
         for _, choices in sorted(self._encodings.choices.items()):
             parts += [choices.answers, choices.right, choices.wrong]
+        parts += [probe.texts for _, probe in sorted(self._encodings.probes.items())]
         content = hashlib.sha256("".join(texts.digest for texts in parts).encode())
         content.update(self._test.numpy().data)
         if validation := self._encodings.encoder.config.validation:

@@ -11,6 +11,7 @@ from hamu_ray.config.task.model import ModelConfig
 from hamu_ray.tasks.models.checkpoints import PREPROCESSOR
 from hamu_ray.tasks.vision.data import VisionData
 from hamu_ray.tasks.vision.images.preprocessing import checkpoint_of
+from hamu_ray.tasks.vision.models import arguments_of
 
 
 def exported(model: nn.Module, data: VisionData, config: ModelConfig) -> Mapping[str, bytes]:
@@ -39,10 +40,11 @@ def loading_code(model: nn.Module, data: VisionData, config: ModelConfig) -> str
             'model, processor = AutoModelForImageClassification.from_pretrained("."), '
             'AutoImageProcessor.from_pretrained(".")\n'
         )
-    channels, classes, name = data.image_shape[0], len(data.class_names), type(model).__name__
+    name = type(model).__name__
+    arguments = ", ".join(map(str, arguments_of(type(model), data.image_shape, len(data.class_names))))
     return (
         f"from {type(model).__module__} import {name}; from safetensors.torch import load_model\n"
-        f'load_model(model := {name}({channels}, {classes}), "model.safetensors")\n'
+        f'load_model(model := {name}({arguments}), "model.safetensors")\n'
     )
 
 

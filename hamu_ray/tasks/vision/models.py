@@ -1,6 +1,6 @@
 """The models of the vision task by name: built-in ones, or any image classifier that transformers can load."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +13,29 @@ from hamu_ray.tasks.vision.classes import order_of
 from hamu_ray.tasks.vision.images.preprocessing import checkpoint_of
 from hamu_ray.tasks.vision.networks.projection_resnet import ProjectionResNet20
 from hamu_ray.tasks.vision.networks.resnet import ResNet20
+from hamu_ray.tasks.vision.networks.resnet18 import ResNet18
+from hamu_ray.tasks.vision.networks.vit import ViTTiny
 
 ImageShape = tuple[int, int, int]
 
-
-MODELS: Mapping[str, Callable[[int, int], nn.Module]] = {
+MODELS: Mapping[str, type[nn.Module]] = {
     "resnet20": ResNet20,
     "resnet20-projection": ProjectionResNet20,
+    "resnet18": ResNet18,
+    "vit-tiny": ViTTiny,
 }
-"""Maps names of the built-in models to functions of the numbers of channels and classes."""
+"""Maps names of the built-in models to their classes; see `arguments_of`."""
+
+SIZED = (ViTTiny,)
+"""The classes whose weights depend on the size of the images."""
+
+
+def arguments_of(
+    kind: type[nn.Module], image_shape: ImageShape, classes: int
+) -> tuple[int | tuple[int, int], ...]:
+    """Return the arguments of a built-in model's class: channels, classes, and if needed the images' size."""
+    channels, height, width = image_shape
+    return (channels, classes, (height, width)) if issubclass(kind, SIZED) else (channels, classes)
 
 
 def logits_of(model: nn.Module, images: Tensor) -> Tensor:
@@ -50,7 +64,8 @@ def build_vision_model(
         if not config.embedded:
             model = _transformers_model(config, image_shape, class_names, start)
         elif start is None:
-            model = MODELS[config.name](image_shape[0], len(class_names))
+            kind = MODELS[config.name]
+            model = kind(*arguments_of(kind, image_shape, len(class_names)))
         else:
             raise ValueError(
                 f"{start.key}: {config.name} needs weights in a model.safetensors; {start.name} is not one"

@@ -1,6 +1,5 @@
 """The vision task: image classifiers unlearn some of their training images."""
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 
@@ -11,18 +10,29 @@ from torch import Tensor, nn
 
 from hamu_ray.config.task.model import ModelConfig
 from hamu_ray.config.task.vision import ForgetClass, ForgetConfig
+from hamu_ray.config.training import AugmentConfig
 from hamu_ray.metrics import comparison, names
 from hamu_ray.metrics.classification import accuracy
 from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.metrics.undefined import Undefined, reasons
 from hamu_ray.tasks.modes import eval_mode
-from hamu_ray.tasks.request import stored_images
-from hamu_ray.tasks.task import Device, ExampleIdentity, Outputs, Share, Start, Teacher, from_first_rank
+from hamu_ray.tasks.task import (
+    AugmentedForward,
+    Device,
+    ExampleIdentity,
+    Outputs,
+    Share,
+    Start,
+    Teacher,
+    from_first_rank,
+)
 from hamu_ray.tasks.validation import VALIDATION, validation_mask
 from hamu_ray.tasks.vision.classes import output_order
-from hamu_ray.tasks.vision.data import HASHED_AT_ONCE, Examples, VisionData, indices_on
+from hamu_ray.tasks.vision.data import Examples, VisionData, indices_on
 from hamu_ray.tasks.vision.export import exported, loading_code
 from hamu_ray.tasks.vision.forget import split_examples
+from hamu_ray.tasks.vision.identity import identities_of
+from hamu_ray.tasks.vision.images.augmentation import cropped_and_flipped
 from hamu_ray.tasks.vision.items import ImageItems
 from hamu_ray.tasks.vision.measures import ALL, CHEAP, UNSEEN, all_measures, cheap_measures, exact_losses
 from hamu_ray.tasks.vision.models import build_vision_model, logits_of
@@ -78,30 +88,8 @@ class VisionTask:
         return self._fingerprint
 
     def identities(self, examples: Tensor) -> Sequence[ExampleIdentity]:
-        """Return the row and name of each training image, and the SHA-256 of its stored file.
-
-        For data without image files, such as the digits, it is the SHA-256 of the pixels: uint8 in the order height,
-        width, channels.
-        """
-        source = self.data.source
-        if source is not None and source.parts:
-            rows = [source.stored(row) for row in examples.tolist()]
-            files = list(stored_images(source.parts[0], rows))
-            if files:
-                return [
-                    ExampleIdentity(
-                        f"row {row}{f', {path}' if path else ''}", hashlib.sha256(content).hexdigest()
-                    )
-                    for row, (path, content) in zip(rows, files, strict=True)
-                ]
-        found = []
-        for part in examples.split(HASHED_AT_ONCE):
-            pixels, _ = self.data.train.gather(part)
-            images = pixels.permute(0, 2, 3, 1).cpu().contiguous().numpy()
-            for row, image in zip(part.tolist(), images, strict=True):
-                place = row if source is None else source.stored(row)
-                found.append(ExampleIdentity(f"row {place}", hashlib.sha256(image.data).hexdigest()))
-        return found
+        """Return the row and name of each training image, and the SHA-256 of its stored file or of its pixels."""
+        return identities_of(self.data, examples)
 
     def build_model(self, seed: int, start: Start | None = None, device: Device = None) -> nn.Module:
         """Return a new or pretrained model on the device; its weights depend on the seed, not on the device."""
@@ -127,6 +115,16 @@ class VisionTask:
         ``examples`` is int64 ``(k,)``, on the CPU or the task's device. Does not synchronise.
         """
         return self._outputs(model, self.data.train, examples)
+
+    def augmented(self, config: AugmentConfig) -> AugmentedForward:
+        """Return the forward pass on randomly cropped and flipped training images. It does not synchronise."""
+
+        def forward(model: nn.Module, examples: Tensor, seeds: Tensor) -> Outputs:
+            pixels, labels = self.data.train.gather(examples)
+            changed = cropped_and_flipped(pixels, seeds, crop=config.crop, flip=config.flip)
+            return self._outputs_of(model, changed, labels)
+
+        return forward
 
     def teacher(self, model: nn.Module) -> Teacher:
         """Return a function from training images to the current logits of this model, in eval mode.
@@ -278,7 +276,9 @@ class VisionTask:
         return torch.cat(parts)
 
     def _outputs(self, model: nn.Module, source: Examples, indices: Tensor) -> Outputs:
-        pixels, labels = source.gather(indices)
+        return self._outputs_of(model, *source.gather(indices))
+
+    def _outputs_of(self, model: nn.Module, pixels: Tensor, labels: Tensor) -> Outputs:
         images = pixels.float().sub_(self._mean).mul_(self._scale)
         if not self._model_config.channels_last:
             images = images.contiguous()

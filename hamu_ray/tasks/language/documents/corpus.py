@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hamu_ray.config.task.corpora import CorpusSection
 from hamu_ray.config.task.forget import ForgetIds, ForgetIndices, ForgetRandom, ForgetWhere
 from hamu_ray.config.task.language import ForgetSplit, TextData, TextSection, TofuData
 from hamu_ray.tasks.forget import drawn
+from hamu_ray.tasks.language.documents.published import Probe, published
 from hamu_ray.tasks.language.documents.rows import (
     Choices,
     Rows,
@@ -52,6 +54,8 @@ class Corpus:
     """The split of the test examples; empty if they are held out."""
     choices: Mapping[str, Choices] = field(default_factory=dict)
     """Evaluation sets by name: ``retain``, ``forget``, ``real_authors``, ``world_facts``."""
+    probes: Mapping[str, Probe] = field(default_factory=dict)
+    """What a published corpus asks besides, by metric."""
 
     @cached_property
     def rows(self) -> Rows:
@@ -85,6 +89,9 @@ class Corpus:
             asked = choices.rows
             content.update(f"{name} {asked.questions.digest} {asked.answers.digest} ".encode())
             content.update(repr((choices.right, choices.wrong)).encode())
+        for name, probe in sorted(self.probes.items()):
+            asked, others = probe.rows, (probe.new_tokens, probe.members, probe.right)
+            content.update(f"{name} {asked.questions.digest} {asked.answers.digest} {others} ".encode())
         return content.hexdigest()
 
 
@@ -146,7 +153,28 @@ def load_corpus(config: TextSection, forget: ForgetText) -> Corpus:
 
     Raises `ValueError` with one line that names the key and the remedy.
     """
+    if isinstance(config, CorpusSection):
+        return _published(config, forget)
     return _tofu(config, forget) if isinstance(config, TofuData) else _text(config, forget)
+
+
+def _published(config: CorpusSection, forget: ForgetText) -> Corpus:
+    if not isinstance(forget, ForgetSplit) or forget.split != "forget":
+        raise ValueError(f"forget.split: the forget set of {config.path} is the split forget; remove the key")
+    found = published(config)
+    used = _within([sum(map(len, found.retain))], [config.retain_limit])
+    source = Source.of(f"{config.path} (retain)", *found.retain, used=used, limit="data.retain_limit")
+    kept = sum((rows_of(config, part, "retain") for part in found.retain), NOTHING)
+    named = rows_of(config, found.forget, "forget").first(config.forget_limit)
+    test = NOTHING if found.test is None else rows_of(config, found.test, "test")
+    return Corpus(
+        kept.first(config.retain_limit),
+        source,
+        config.test_share,
+        forget=named,
+        test=test,
+        probes=found.probes,
+    )
 
 
 def _text(config: TextSection, forget: ForgetText) -> Corpus:

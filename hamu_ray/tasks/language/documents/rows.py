@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hamu_ray.config.sources.nearest import nearest
+from hamu_ray.config.task.corpora import CorpusSection
 from hamu_ray.config.task.language import TextSection, TofuData
 from hamu_ray.tasks.language.documents.texts import NO_TEXTS, Texts
 from hamu_ray.tasks.models.hub import hub_or_cache, is_local, one_line
@@ -67,16 +68,19 @@ def load_rows(config: TextSection, subset: str | None, split: str, key: str) -> 
 
 def load_split(config: TextSection, subset: str | None, split: str, key: str) -> "Dataset":
     """Load one split, and check that it has rows."""
-    check_path(config)
+    at = key if key.endswith("path") else "path"
+    check_path(config, at)
     blame = {"Unknown split": key, "BuilderConfig": "subset", "Config name is missing": "subset"}
     if isinstance(config, TofuData):
         blame |= {"BuilderConfig": "layout"}
+    if isinstance(config, CorpusSection):
+        blame |= {"BuilderConfig": key}
     try:
         with reached(config) as path:
             dataset = named_split(path, subset, split)
     except Exception as error:  # builders, Arrow and the hub's client raise many unrelated types
         text = one_line(error)
-        blamed = next((key for start, key in blame.items() if text.startswith(start)), "path")
+        blamed = next((key for start, key in blame.items() if text.startswith(start)), at)
         blamed = blamed if "." in blamed else f"data.{blamed}"
         named = ", ".join(filter(None, (subset, split)))
         raise ValueError(f"{blamed}: {config.path} ({named}) cannot be loaded: {text}") from error
@@ -110,10 +114,10 @@ def reached(config: TextSection) -> Iterator[str]:
         yield path
 
 
-def check_path(config: TextSection) -> None:
+def check_path(config: TextSection, key: str = "path") -> None:
     """Check that a folder exists, if the path is one rather than a hub name; raises `ValueError`."""
     if is_local(config.path) and not Path(config.path).expanduser().exists():
-        raise ValueError(f"data.path: {config.path}: no such folder")
+        raise ValueError(f"data.{key}: {config.path}: no such folder")
 
 
 def rows_of(config: TextSection, dataset: "Dataset", split: str) -> Rows:

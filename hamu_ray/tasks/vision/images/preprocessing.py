@@ -44,7 +44,7 @@ def checkpoint_of(model: ModelConfig) -> Checkpoint | None:
     checkpoint = Checkpoint("model.name", model.name)
     if checkpoint.local and not Path(model.name).expanduser().exists():
         raise ValueError(
-            f"model.name: {model.name}: no such folder; use {' or '.join(OWN)} or a transformers checkpoint"
+            f"model.name: {model.name}: no such folder; use {', '.join(OWN)} or a transformers checkpoint"
         )
     try:
         _ = checkpoint.config
