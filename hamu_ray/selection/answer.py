@@ -73,15 +73,12 @@ def decide(
 
         command = select_command(folder, requested)
         selection = select_between(sweep, folder, summary, unconstrained.front, bounds, command, console)
-    if selection is None and found is None:
-        print(
-            nothing_meets(unconstrained, bounds),
-            file=sys.stderr if as_json else sys.stdout,
-        )
-        return 1
-    if selection is None:
+    if selection is None and found is not None:
         trial = sweep.source.record(found.trial_id) or found
         selection = Selection(summary, trial, bounds, group_of(summary, found), hardness_of(sweep, found))
+    if selection is None:
+        print(nothing_meets(unconstrained, bounds), file=sys.stderr if as_json else sys.stdout)
+        return 1
     trial = selection.trial
     if not as_json:
         print_selection(selection, folder, console)
