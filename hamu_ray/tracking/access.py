@@ -25,6 +25,9 @@ DENIALS = {"PERMISSION_DENIED": 403, "UNAUTHENTICATED": 401, "CUSTOMER_UNAUTHORI
 CHECK = "write check"
 """Name and kind of the run that is written to see whether it can be, and deleted."""
 
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""The tag by which MLflow's UI shows an experiment as one about training, not about generative AI."""
+
 
 def find_or_create(client: "MlflowClient", name: str, artifacts: Path | None) -> str:
     """Return the experiment's id. Another process may create it at the same time."""
@@ -33,7 +36,7 @@ def find_or_create(client: "MlflowClient", name: str, artifacts: Path | None) ->
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, artifacts.as_uri() if artifacts else None))
+            return str(client.create_experiment(name, artifacts.as_uri() if artifacts else None, KIND))
         except MlflowException as error:
             found = client.get_experiment_by_name(name)
             if found is None:

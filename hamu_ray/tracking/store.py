@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 from urllib.request import urlopen
 from uuid import uuid4
 
@@ -74,6 +74,10 @@ def made_by_one(uri: str) -> Iterator[None]:
         yield
 
 
+LAYOUT = {"workflowType": "machine_learning"}
+"""The query that opens a page of MLflow's UI as one about training; a new browser starts with generative AI."""
+
+
 def ui_address(uri: str) -> str:
     """Return the address of the UI: a server, or what `ui_command` starts."""
     return f"{_without_user(uri)}/" if is_server(uri) else f"http://127.0.0.1:{_free_port()}/"
@@ -82,7 +86,7 @@ def ui_address(uri: str) -> str:
 def ui_command(uri: str, experiment_id: str) -> str:
     """Return the shell command that opens the MLflow UI on a store: a server's page, or a local UI."""
     if is_server(uri):
-        page = f"{_without_user(uri)}/#/experiments/{experiment_id}"
+        page = f"{_without_user(uri)}/#/experiments/{experiment_id}/runs?{urlencode(LAYOUT)}"
         return shlex.join([sys.executable, "-m", "webbrowser", page])
     mlflow = "mlflow" if shutil.which("mlflow") else str(Path(sys.executable).with_name("mlflow"))
     # A URI with credentials comes from that variable; no other source allows them.

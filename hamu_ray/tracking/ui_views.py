@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from hamu_ray.config.search import Objective
+from hamu_ray.tracking.store import LAYOUT
 
 TAG = "mlflow.sharedViewState."
 PACKED = "deflate;"
@@ -58,7 +59,7 @@ def unpack(value: str) -> tuple[str, dict[str, Any]]:
 
 def link(address: str, experiment_id: str, identifier: str) -> str:
     """Return the link that opens a view as charts next to the table of runs, in the UI at an address."""
-    query = urlencode({"viewStateShareKey": identifier, "compareRunsMode": "CHART"})
+    query = urlencode({**LAYOUT, "viewStateShareKey": identifier, "compareRunsMode": "CHART"})
     return f"{address}#/experiments/{experiment_id}/runs?{query}"
 
 

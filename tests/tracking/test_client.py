@@ -191,6 +191,10 @@ class TestOpening:
             == tracking.experiment_id
         )
 
+    def test_it_opens_as_one_about_training(self, client, tracking):
+        tags = client.get_experiment(tracking.experiment_id).tags
+        assert tags["mlflow.experimentKind"] == "custom_model_development"
+
     def test_deleted_experiments_are_named(self, client, tracking, mlflow_folder):
         doomed = MlflowTracker.open(tracking.uri, "doomed", mlflow_folder)
         client.delete_experiment(doomed.experiment_id)
