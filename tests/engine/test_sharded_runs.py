@@ -41,8 +41,12 @@ CASES: dict[str, dict[str, Any]] = {
         "batch": {"retain": 7, "forget": 3, "micro": 1},
         **ADAPTER,
     },
+    "l1-sparse, all, sgd": {
+        "method": {"name": "l1-sparse", "l1_penalty": 0.01},
+        "optimizer": {"learning_rate": 0.05},
+    },
 }
-"""The last has fewer micro-batches, or none, on some shards."""
+"""That of NPO with adapters has fewer micro-batches, or none, on some shards."""
 
 SHAPES = ((2, 2), (4, 2), (4, 4))
 """Numbers of workers and of shards: both objectives in turn, one objective per copy, and shards without elements."""
