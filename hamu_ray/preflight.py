@@ -17,6 +17,7 @@ from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.config.task.forget import DrawnForgetSection
 from hamu_ray.config.trials import trials_of
 from hamu_ray.methods import check_installed
+from hamu_ray.metrics.benchmark_names import MEASURED_ON
 from hamu_ray.metrics.names import ENGINE
 from hamu_ray.metrics.table import own_metrics
 from hamu_ray.storage import DEFAULT_LOCAL, local_folder, storage_path, write_atomically
@@ -67,7 +68,9 @@ def check_sweep(config: SweepConfig, source: str) -> None:
     Raises:
         ConfigError: One line with the file, the key and the remedy.
     """
-    known = metric_names(config.data.task, own_metrics(config.model_dump(include={"data"})))
+    of_task = metric_names(config.data.task, own_metrics(config.model_dump(include={"data"})))
+    data = config.data.name
+    known = {name: metric for name, metric in of_task.items() if MEASURED_ON.get(name, data) == data}
     for number, objective in enumerate(config.search.objectives):
         if objective.metric not in known:
             raise ConfigError(

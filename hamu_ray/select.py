@@ -13,6 +13,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.dry_run and arguments.push is None:
         parser.error("--dry-run: requires --push")
+    if arguments.interpolate and (arguments.confirm is not None or arguments.seeds is not None):
+        parser.error("--interpolate: not with --confirm or --seeds, which run a trial again")
     folder = given_or_newest(arguments.sweep)
 
     from hamu_ray.selection.answer import decide
@@ -25,6 +27,7 @@ def main() -> int:
         as_json=arguments.json,
         push=arguments.push,
         dry_run=arguments.dry_run,
+        interpolate=arguments.interpolate,
     )
 
 
@@ -54,6 +57,12 @@ def make_parser() -> argparse.ArgumentParser:
             default=[],
             help=f"an objective must be {words} this; may be repeated",
         )
+    parser.add_argument(
+        "--interpolate",
+        action="store_true",
+        help="also search the models between the points of the front, and between them and the original, for the one "
+        "that is just within the bound; evaluation only",
+    )
     seeds = parser.add_mutually_exclusive_group()
     seeds.add_argument("--confirm", type=int, metavar="N", help="run it again with N new seeds")
     seeds.add_argument("--seeds", metavar="S1,S2,...", help="run it again with these seeds")

@@ -28,7 +28,7 @@ def main() -> int:
     folder = given_or_newest(arguments.sweep)
     sweep = LiveSweep(folder)
     sweep.update()
-    trial = f"{int(arguments.trial):04d}" if arguments.trial.isdigit() else arguments.trial
+    trial = f"{int(arguments.trial):04d}" if arguments.trial.isdecimal() else arguments.trial
     running = [each.name for each in sweep.running if not each.paused]
     if sweep.status is not None:
         raise ConfigError(f"{arguments.sweep}: no driver runs this sweep")

@@ -70,6 +70,9 @@ TABLE: Mapping[str, Room] = {
         "torch safetensors numpy yaml",
         f"{NUMBERS} {FILES}",
     ),
+    "interpolation": Room(
+        "config engine metrics pairing results storage tasks", "torch", f"safetensors {NUMBERS} {FILES}"
+    ),
     "tracking": Room("config methods metrics results storage", "mlflow pydantic yaml", f"{NUMBERS} {FILES}"),
     "terminal": Room("config metrics results storage", "rich", f"{NUMBERS} {FILES}"),
     "preflight": Room("config methods metrics storage tasks tracking", "", f"{NUMBERS} {FILES}"),
@@ -98,7 +101,9 @@ TABLE: Mapping[str, Room] = {
     ),
     "publishing": Room("config metrics results storage tasks", "huggingface_hub", f"{NUMBERS} {FILES}"),
     "selection": Room(
-        "config preflight publishing results storage terminal tuning", "", f"rich {NUMBERS} {FILES}"
+        "config engine interpolation metrics preflight publishing results storage terminal tuning",
+        "torch",
+        f"rich safetensors {NUMBERS} {FILES}",
     ),
     "auditing": Room(
         "config engine methods metrics pairing reports results storage tasks terminal tracking workers",

@@ -264,6 +264,18 @@ def test_metrics_that_the_task_lacks(tmp_path: Path) -> None:
         )
 
 
+def test_metrics_of_another_data_set(tmp_path: Path) -> None:
+    """A benchmark's metrics are measured on its own data alone."""
+    objectives = [{"metric": "retain_utility"}, {"metric": "wmdp_accuracy", "mode": "min"}]
+    sections: dict[str, Any] = {"forget": {"kind": "split"}, "search": {"objectives": objectives}}
+    config = sweep_of(tmp_path, {"seed": {"grid": [1]}}, data={"name": "tofu"}, **sections)
+    assert "search.objectives.1.metric: the language task has no metric wmdp_accuracy" in error_of(config)
+    config = sweep_of(
+        tmp_path, {"seed": {"grid": [1]}}, data={"name": "wmdp", "path": "./nothing"}, **sections
+    )
+    assert "data.path: ./nothing: no such folder" in error_of(config)
+
+
 @pytest.mark.parametrize("kind", ["grid", "choice"])
 def test_every_forget_set_of_a_sweep_is_checked(tmp_path: Path, kind: str) -> None:
     check_sweep(sweep_of(tmp_path, {"forget.label": {kind: [0, 9]}}), "x.yaml")

@@ -74,8 +74,7 @@ def known_again(evidence: Evidence) -> float:
 def relearned_base(evidence: Evidence, stored: StoredModel) -> list[float]:
     """Return the curve of relearning a base model, computed once for all models with the same original."""
     enough = known_again(evidence)
-    training = evidence.run.training
-    recipe = {"training": {**training.recipe(), "seed": training.seed}, "enough": enough, "steps": STEPS}
+    recipe = {"training": evidence.run.training.model_dump(mode="json"), "enough": enough, "steps": STEPS}
     return _once(
         evidence,
         stored,

@@ -27,6 +27,10 @@ def certificate_of(evidence: Evidence, made: datetime | None = None) -> dict[str
     known = asdict(provenance)
     known["original"] = {"sha256": provenance.original.sha256}
     known["references"] = [{"sha256": reference.sha256} for reference in provenance.references]
+    if provenance.interpolation is None:
+        del known["interpolation"]
+    else:
+        known["interpolation"]["ends"] = [{"sha256": end.sha256} for end in provenance.interpolation.ends]
     certificate: dict[str, Any] = {
         "format": FORMAT,
         "format_version": VERSION,

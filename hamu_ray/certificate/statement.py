@@ -123,9 +123,18 @@ def _models(certificate: Mapping[str, Any]) -> Section:
     for number, reference in enumerate(known["references"], 1):
         which = f" {number} of {len(known['references'])}" if len(known["references"]) > 1 else ""
         rows.append((f"Reference{which}: a model for comparison", reference["sha256"]))
+    sentences = ["A hash is a fingerprint of a file: one changed bit gives another hash."]
+    if line := known.get("interpolation"):
+        rows += [
+            (f"Mixed from: model {number} of 2", end["sha256"]) for number, end in enumerate(line["ends"], 1)
+        ]
+        sentences.append(
+            "Each weight of the unlearned model lies between those of two models, "
+            f"{line['at']:.2%} of the way from the first to the second; no further training followed."
+        )
     return Section(
         "From which model to which",
-        ("A hash is a fingerprint of a file: one changed bit gives another hash.",),
+        tuple(sentences),
         Table(("model", "SHA-256"), tuple(rows), codes=True),
     )
 

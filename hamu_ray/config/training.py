@@ -1,8 +1,8 @@
 """The schema of optimizers, and of the training of base models."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from hamu_ray.config.schema import Section
 
@@ -62,5 +62,9 @@ class TrainingConfig(Section):
 
     def recipe(self) -> dict[str, object]:
         """Return what a trained model's weights depend on, besides the seed, as plain data."""
-        absent = {"seed"} if self.augment else {"seed", "augment"}
-        return self.model_dump(mode="json", exclude=absent)
+        return self.model_dump(mode="json", exclude={"seed"})
+
+    @model_serializer(mode="wrap")
+    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave ``augment`` out where it is null: keys and comparisons of runs that do not have it stay the same."""
+        return {key: value for key, value in handler(self).items() if key != "augment" or value is not None}

@@ -27,7 +27,13 @@ def samples_of(config: SweepConfig, cells: Sequence[Mapping[str, Scalar]]) -> li
 
 def _check_rungs(config: SweepConfig, rungs: RungsConfig, samples: int) -> None:
     """Check that rungs leave a trial of each cell, and compare trials of one kind."""
-    steps = config.duration.steps
+    runs = list(config.variants(("duration.", "evaluation.")))
+    if not all(run.evaluation.enabled for run in runs):
+        raise ValueError(
+            "search.scheduler: rungs compare metrics, and evaluation.enabled false measures none; remove one of them"
+        )
+    known = [run.duration.steps for run in runs if run.duration.steps is not None]
+    steps = max(known) if len(known) == len(runs) else None
     if steps is not None and rungs.steps[-1] > steps:
         raise ValueError(
             f"search.scheduler.steps: {rungs.steps[-1]} is beyond the last step of a trial, duration.steps {steps}"

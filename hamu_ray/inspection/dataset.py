@@ -13,7 +13,7 @@ from hamu_ray.config.task.vision import DataConfig, DigitsData, ImagesData
 from hamu_ray.results.diagnosis.finding import Finding
 from hamu_ray.tasks.language.documents.corpus import LOCUSLAB
 from hamu_ray.tasks.language.documents.rows import named_split
-from hamu_ray.tasks.models.hub import hub_or_cache, is_local, one_line
+from hamu_ray.tasks.models.hub import hub_or_cache, is_local, one_line, prepared_in
 from hamu_ray.tasks.vision.images.labels import Numbers, training_labels
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Data:
         disable_progress_bars()
         _ = self.subsets
         with _loading(self):
-            splits = load_dataset(self.place, self.subset)
+            splits = load_dataset(self.place, self.subset, cache_dir=prepared_in(self.place))
             for name in REQUESTED if is_local(self.path) else ():
                 if name not in splits and any(Path(self.place).glob(f"{name}.*")):
                     splits[name] = named_split(self.place, self.subset, name)

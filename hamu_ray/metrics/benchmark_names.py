@@ -14,6 +14,12 @@ WMDP_ACCURACY = "wmdp_accuracy"
 MUSE = (VERBMEM_FORGET, KNOWMEM_FORGET, KNOWMEM_RETAIN, MUSE_AUC)
 """What is measured of one model on MUSE, in order."""
 
+MEASURED_ON = {
+    **dict.fromkeys((*MUSE, MUSE_PRIVLEAK), "muse"),
+    WMDP_ACCURACY: "wmdp",
+}
+"""The name of the data set that brings each of these metrics along."""
+
 _ROUGE = "mean ROUGE-L F1, without stemming, of greedy"
 
 BENCHMARKS = (

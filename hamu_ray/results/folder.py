@@ -60,6 +60,8 @@ REFUSED_FILE = "tracking.refused.jsonl"
 
 TRIALS = "trials"
 """Folder of a sweep's trials."""
+INTERPOLATED = "interpolated"
+"""Folder of the models between those of a sweep's trials, each in a run folder of its own."""
 RECORD_FILE = "record.json"
 """The driver's record of an ended trial."""
 

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from hamu_ray.config.sources.document import ConfigError
+from hamu_ray.config.sources.document import ConfigError, parse_document
 from hamu_ray.results.durable.append_log import read_lines
 from hamu_ray.results.durable.lease import LEASE_FILE, PATIENCE_SECONDS, holder_of
 from hamu_ray.results.durable.parts import opened_at
@@ -42,12 +40,13 @@ class LiveSweep:
         """Open the sweep in a folder.
 
         Raises:
-            ConfigError: It is not a sweep's folder.
+            ConfigError: It is not a sweep's folder, or its configuration cannot be read.
         """
         try:
-            self.document: dict[str, Any] = yaml.safe_load((folder / SWEEP_FILE).read_bytes())
+            content = (folder / SWEEP_FILE).read_bytes()
         except FileNotFoundError as error:
             raise ConfigError(f"{shown(folder)}: not a sweep's folder: it has no {SWEEP_FILE}") from error
+        self.document: dict[str, Any] = parse_document(content, shown(folder / SWEEP_FILE))
         self.folder = folder
         self.ended: dict[str, TrialRecord] = {}
         """Records of the trials that have ended, in order, without curves and the metrics of base models."""
@@ -87,6 +86,8 @@ class LiveSweep:
         if call == "start_sweep":
             self.began = float((arguments.get("tags") or {}).get("began", math.nan))
             self.first_step, self.before = math.nan, len(self.ended)
+            for other in self._runs.values():  # a driver that was killed has not ended its trials
+                other.running = other is run
         elif name != self.folder.name:
             if math.isnan(self.first_step) and call in ("log_history", "log_metrics"):
                 self.first_step = run.times[-1]

@@ -64,6 +64,19 @@ class ModelIdentity:
 
 
 @dataclass(frozen=True)
+class Interpolation:
+    """How a model between two others was made: its weights are ``(1 - at)`` the first's plus ``at`` the second's."""
+
+    at: float
+    ends: list[ModelIdentity]
+
+    def __str__(self) -> str:
+        """Return place and ends in a few words."""
+        first, second = (f"{end.place} ({end.sha256[:SHORT]})" for end in self.ends)
+        return f"weights {self.at:g} of the way from {first} to {second}"
+
+
+@dataclass(frozen=True)
 class Provenance:
     """Everything that a run's model comes from."""
 
@@ -89,6 +102,8 @@ class Provenance:
     """Versions of installed libraries that take part in the numbers."""
     plugins: list[PluginCode] = field(default_factory=list)
     """Of the method and the forget objective, where they are of another package."""
+    interpolation: Interpolation | None = None
+    """For a model between two others, of which the second is the run's."""
 
     @property
     def result(self) -> str:
@@ -107,6 +122,7 @@ class Provenance:
             "original": self.original.sha256,
             "reference": ", ".join(reference.sha256 for reference in self.references),
             "model": self.result,
+            "interpolation": str(self.interpolation or ""),
             "seeds": ", ".join(f"{name} {seed}" for name, seed in self.seeds.items()),
             "hardware": self.hardware,
             "platform": self.platform,
@@ -146,9 +162,12 @@ def provenance_of(document: Mapping[str, Any]) -> Provenance:
     if "references" not in document:  # earlier versions knew one
         rest = {name: value for name, value in document.items() if name != "reference"}
         document = {**rest, "references": [document["reference"]] if document["reference"] else []}
+    between = document.get("interpolation")
     return Provenance(
         **{
             **document,
+            "interpolation": between
+            and Interpolation(between["at"], [ModelIdentity(**end) for end in between["ends"]]),
             "code": Code(**document["code"]),
             "original": ModelIdentity(**document["original"]),
             "references": [ModelIdentity(**reference) for reference in document["references"]],

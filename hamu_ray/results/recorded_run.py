@@ -74,6 +74,7 @@ class RunBuilder:
         """Apply one call."""
         if call in ("start_sweep", "start_trial"):
             self.running = True
+            self.tags.pop(PAUSED_AT, None)  # of an earlier driver
             if not self.parameters:  # a restarted run keeps its parameters and tags
                 self.parameters = flatten(arguments["parameters"])
                 self._tag(arguments)

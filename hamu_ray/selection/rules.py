@@ -81,7 +81,12 @@ def nearest_miss(summary: SweepSummary, bounds: Sequence[Bound]) -> TrialRecord 
 
 def shortfall(trial: TrialRecord, bounds: Iterable[Bound]) -> float:
     """Return by how much a trial misses the bound that it misses most."""
-    values = (bound.shortfall(trial.measures.get(bound.objective.metric, math.nan)) for bound in bounds)
+    return shortfall_of(trial.measures, bounds)
+
+
+def shortfall_of(measures: Mapping[str, float], bounds: Iterable[Bound]) -> float:
+    """Return by how much metrics miss the bound that they miss most, zero or less if they meet all."""
+    values = (bound.shortfall(measures.get(bound.objective.metric, math.nan)) for bound in bounds)
     return max(values, default=-math.inf)
 
 

@@ -58,6 +58,10 @@ class TrialState:
     """When it started or was continued, on the monotonic clock."""
     seconds: float = 0.0
     """Seconds until its last pause."""
+    before: Outcome | None = None
+    """How it had ended at the rung from which it was continued."""
+    evaluated: float = 0.0
+    """Seconds of evaluation until then; those of steps are in every outcome."""
     bases: dict[str, dict[str, float]] = field(default_factory=dict)
     """Metrics of the original model and of the reference."""
     end: Outcome | Failure | None = None
@@ -170,6 +174,9 @@ class SweepListener(tune.Callback):
         self._set_remaining()
 
     def _continue(self, tune_id: str, state: TrialState) -> None:
+        if isinstance(state.end, Outcome):
+            state.before = state.end
+            state.evaluated += state.end.evaluation_seconds
         state.began, state.end = time.monotonic(), None
         self.running[tune_id] = state
         self.budget.start(state.name, state.run.workers)
@@ -211,14 +218,17 @@ class SweepListener(tune.Callback):
     def _count(self, state: TrialState) -> None:
         """Count the time since a trial was started or continued."""
         now, record = time.monotonic(), make_record(state, self.plan.results)
-        worked = record.unlearning_seconds + record.evaluation_seconds
+        earlier = state.before.seconds if state.before else 0.0
+        worked = record.unlearning_seconds - earlier + record.evaluation_seconds
         self.usage.end(state.began, now, worked, gpus_of(state.run.workers))
         self.budget.end(state.name, now - state.began)
         state.seconds += now - state.began
 
     def _write(self, state: TrialState) -> None:
         """Finish a trial's run and write its record."""
-        record = replace(make_record(state, self.plan.results), trial_seconds=state.seconds)
+        record = make_record(state, self.plan.results)
+        evaluated = record.evaluation_seconds + state.evaluated
+        record = replace(record, trial_seconds=state.seconds, evaluation_seconds=evaluated)
         folder = self.plan.results / TRIALS / state.name
         self.outbox.log_metrics(state.name, record.costs, record.steps)
         files = [folder / name for name in (RUN_FILE, PROVENANCE_FILE, OUTCOME_FILE, HARDNESS_FILE)]

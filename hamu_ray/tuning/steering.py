@@ -9,14 +9,17 @@ from ray.actor import ActorHandle
 
 from hamu_ray.results.folder import remove_stop_request, stop_requests, trial_name
 from hamu_ray.results.outcome import Verdict
-from hamu_ray.tuning.trainable import NUMBER
+from hamu_ray.tuning.trainable import NUMBER, PAUSED
 
 POLL_SECONDS = 1.0
 """Pause between two readings of the requests."""
 
 
 class Steering(tune.Callback):
-    """The callback. A request holds until its trial ends: one that waits for a slot is stopped once it has one."""
+    """The callback. A request holds until its trial ends: one that waits for a slot is stopped once it has one.
+
+    So is one that reached a rung before it was stopped, if it is continued.
+    """
 
     def __init__(self, folder: Path, pool: ActorHandle) -> None:
         """Read the requests in a sweep's folder; the pool cancels jobs."""
@@ -35,5 +38,6 @@ class Steering(tune.Callback):
                 self._pool.cancel.remote(trial, Verdict.STOP)
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """Remove the request of a trial that has ended."""
-        remove_stop_request(self._folder, trial_name(trial.config[NUMBER]))
+        """Remove the request of a trial that has ended, and does not wait at a rung."""
+        if not trial.last_result.get(PAUSED):
+            remove_stop_request(self._folder, trial_name(trial.config[NUMBER]))

@@ -24,7 +24,7 @@ from hamu_ray.results.audit.file import write_audit
 from hamu_ray.results.audit.finding import AttackResult, Audit, Finding
 from hamu_ray.results.folder import AUDIT_FILE
 from hamu_ray.results.outcome import NO_REFERENCE
-from hamu_ray.results.provenance import sha256_of
+from hamu_ray.results.provenance import Interpolation, ModelIdentity, sha256_of
 from hamu_ray.tasks.models.start import Origin
 
 WITHOUT: dict[str, Any] = {
@@ -86,6 +86,25 @@ def test_what_weakens_a_claim_is_a_limit(outcome: dict, limit: str, make: Make) 
 
 def test_a_good_run_has_only_the_limits_of_all_runs(make: Make) -> None:
     assert len(certificate_of(read_evidence(make()))["limits"]) == 2  # no attacks, one reference
+
+
+def test_the_ends_of_an_interpolation_are_named_by_their_hashes(make: Make) -> None:
+    ends = [ModelIdentity("/home/ada/original.safetensors", "2" * 64), ModelIdentity("/home/ada/1", "3" * 64)]
+    folder = make(provenance={"interpolation": Interpolation(0.375, ends)})
+    section = sections_of(folder)["From which model to which"]
+    assert "37.50% of the way from the first to the second" in " ".join(section.sentences)
+    assert section.table is not None
+    assert section.table.rows[-2:] == (
+        ("Mixed from: model 1 of 2", "2" * 64),
+        ("Mixed from: model 2 of 2", "3" * 64),
+    )
+    assert "/home/ada" not in json.dumps(certificate_of(read_evidence(folder)))
+
+
+def test_a_run_that_is_no_interpolation_does_not_speak_of_one(make: Make) -> None:
+    folder = make()
+    assert "interpolation" not in certificate_of(read_evidence(folder))["provenance"]
+    assert len(sections_of(folder)["From which model to which"].sentences) == 1
 
 
 def test_attacks_are_explained_where_an_audit_was_made(make: Make) -> None:

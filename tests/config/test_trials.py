@@ -82,12 +82,20 @@ def test_rungs_leave_a_trial_of_each_cell() -> None:
         rungs({"samples": 8})
     with pytest.raises(ValueError, match=r"3 rungs .* need 27 or more"):
         rungs({"samples": 9}, duration={"epochs": 3})
+    longer = {**SPACE, "duration.steps": {"choice": [20, 90]}}
+    assert rungs({"samples": 9}, duration={"steps": 20}, space=longer) == [9] * 4, "the space decides"
 
 
 @pytest.mark.parametrize(
     ("search", "sections", "message"),
     [
         ({"scheduler": {"steps": [10, 100]}}, {}, "steps: 100 is beyond the last step of a trial"),
+        (
+            {},
+            {"space": {**SPACE, "duration.steps": {"choice": [20, 80]}}},
+            "90 is beyond .* duration.steps 80",
+        ),
+        ({}, {"evaluation": {"enabled": False}}, "evaluation.enabled false measures none"),
         ({"scheduler": {"steps": [30, 10]}}, {}, r"must ascend, found \[30, 10\]"),
         ({"pruning": {}}, {}, "give pruning or scheduler, not both"),
         ({}, {"space": {**SPACE, "seed": {"grid": [1, 2]}}}, "rungs do not compare means over seeds"),

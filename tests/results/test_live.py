@@ -99,6 +99,18 @@ def test_a_running_trial(folder: Path) -> None:
     assert sweep.began <= sweep.first_step <= time.time()
 
 
+def test_trials_of_a_driver_that_was_killed_do_not_run_under_the_next(folder: Path) -> None:
+    for number in range(2):
+        start(folder, number).set_tags(f"{number:04d}", {"paused_at": 10})
+    Outbox(folder).start_sweep(NAME, CONFIG.whole, {"began": time.time()})
+    sweep = LiveSweep(folder)
+    sweep.update()
+    assert sweep.running == []
+    start(folder, 1)
+    sweep.update()
+    assert [(trial.name, trial.paused) for trial in sweep.running] == [("0001", False)]
+
+
 def test_an_interrupted_trial_has_not_ended(folder: Path) -> None:
     outbox = start(folder, 0)
     outbox.finish("0000", Status.INTERRUPTED, "the sweep ended before the trial")
@@ -135,3 +147,10 @@ def test_a_driver_that_is_gone(folder: Path) -> None:
 def test_another_folder(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a sweep's folder: it has no sweep"):
         LiveSweep(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"a: [", b"text", b"\xff\xfe"])
+def test_a_configuration_that_cannot_be_read(folder: Path, content: bytes) -> None:
+    (folder / SWEEP_FILE).write_bytes(content)
+    with pytest.raises(ConfigError, match=SWEEP_FILE):
+        LiveSweep(folder)

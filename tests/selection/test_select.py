@@ -186,6 +186,6 @@ def test_the_options_stay():
     ]
     names = {name for action in actions for name in action.option_strings or [action.dest]}
     assert names == {
-        *("sweep", "--min-forget-quality", "--min-retain-utility", "--min", "--max"),
+        *("sweep", "--min-forget-quality", "--min-retain-utility", "--min", "--max", "--interpolate"),
         *("--confirm", "--seeds", "--push", "--dry-run", "--json"),
     }

@@ -272,3 +272,69 @@ def test_mistakes_name_the_key(muse: Path, wmdp: Path) -> None:
         check_data(MuseData(path=str(muse)), [(ForgetSplit(split="retain1"), 0)], SMALL)
     with pytest.raises(ValueError, match=r"forget.kind: muse data do not support kind random; use split"):
         RunConfig.model_validate({"data": {"name": "muse"}, "forget": ForgetRandom().model_dump()})
+
+
+def test_changed_files_and_other_folders_of_the_same_name_are_read_anew(
+    tmp_path: Path, offline: None
+) -> None:
+    """`datasets` recognises a folder with a card by its name and its card alone."""
+
+    def asked(place: str, right: int) -> tuple[int, ...]:
+        rows = [{"question": "Which?", "choices": list("abcd"), "answer": right}]
+        folder = written(tmp_path / place / "questions", {"wmdp-cyber": {"test": rows}})
+        corpora = {f"cyber-{name}-corpus": {"train": documents(name, 3)} for name in ("forget", "retain")}
+        path = written(tmp_path / place / "corpora", corpora)
+        return asked_in(path, folder)
+
+    def asked_in(path: Path, folder: Path) -> tuple[int, ...]:
+        config = WmdpData(path=str(path), questions_path=str(folder))
+        return load_corpus(config, ForgetSplit()).probes[WMDP_ACCURACY].right
+
+    assert asked("one", 0) == (0,)
+    assert asked("two", 1) == (1,)
+    file = tmp_path / "two/questions/wmdp-cyber/test-00000-of-00001.parquet"
+    pd.DataFrame([{"question": "Which?", "choices": list("abcd"), "answer": 2}]).to_parquet(file)
+    assert asked_in(tmp_path / "two/corpora", tmp_path / "two/questions") == (2,)
+
+
+def test_a_blank_line_ends_an_answer_also_at_its_beginning(
+    muse: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = task_of(MuseData(path=str(muse), windows=WINDOWS, new_tokens=4))
+    tokenizer = task._encodings.encoder.tokenizer
+
+    def generated(model: object, of: Any, indices: torch.Tensor, *others: Any) -> np.ndarray:
+        tokens = tokenizer("\n\nforget so", add_special_tokens=False)["input_ids"]
+        return np.tile(tokens, (len(indices), 1))
+
+    monkeypatch.setattr("hamu_ray.tasks.language.probes.greedy_answers", generated)
+    assert task.evaluate(task.build_model(1), Alone())["knowmem_forget"] == 0
+
+
+def test_passages_are_not_generated_as_a_whole(muse: Path) -> None:
+    """They have no prompt: each full evaluation would generate hundreds of texts of a window's length."""
+    assert task_of(MuseData(path=str(muse), windows=WINDOWS))._evaluation.new_tokens == 128
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [((None, "a b"), "must contain texts, found None in row 0"), ((" ", ""), "are empty")],
+)
+def test_documents_need_words(
+    texts: tuple[str | None, ...], words: str, tmp_path: Path, offline: None
+) -> None:
+    corpora: dict[str, Mapping[str, Split]] = {
+        "cyber-forget-corpus": {"train": [{"text": text} for text in texts]},
+        "cyber-retain-corpus": {"train": documents("retain", 3)},
+    }
+    path = written(tmp_path / "corpora", corpora)
+    with pytest.raises(ValueError, match=f"^data[.].*{words}"):
+        load_corpus(WmdpData(path=str(path)), ForgetSplit())
+
+
+@pytest.mark.parametrize("change", [{"question": None}, {"choices": None}, {"choices": ["a"]}, {"answer": 4}])
+def test_questions_need_four_choices(change: Mapping[str, Any], wmdp: Path, tmp_path: Path) -> None:
+    row = {"question": "Which?", "choices": list("abcd"), "answer": 0}
+    asked = written(tmp_path / "asked", {"wmdp-cyber": {"test": [row, {**row, **change}]}})
+    with pytest.raises(ValueError, match=r"^data.questions_path: row 1 of .*asked"):
+        load_corpus(WmdpData(path=str(wmdp), questions_path=str(asked)), ForgetSplit())

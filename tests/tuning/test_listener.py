@@ -1,5 +1,6 @@
 """The driver's callback: what it recorded of a trial is known to the next driver of the sweep."""
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -101,3 +102,22 @@ def test_a_trial_that_is_given_up_has_its_metrics(tmp_path: Path) -> None:
     assert (record.status, record.reason, record.steps) == (Status.PRUNED, "not continued", 2)
     assert record.measures == {"forget_quality": 0.5}
     assert (driver.paused, driver.interrupt()) == ({}, [])
+
+
+def test_the_seconds_of_a_trial_that_is_continued_count_once(tmp_path: Path) -> None:
+    config = sweep_config(tmp_path)
+    plan = plan_sweep(config, tmp_path / "sweep")
+    make_folder(plan.folder, config)
+    waits = Outcome(Status.PRUNED, "waits", 2, {}, 5.0, 4, evaluation_seconds=1.0, paused=True)
+    driver = listener(plan, Report("unlearning", 2, 4), waits)
+    driver.pool = cast("Any", Calls())
+    driver.usage.began = driver.running["a"].began = time.monotonic() - 100
+    driver.on_trial_complete(0, [], TRIAL)
+    driver.on_trial_start(0, [], TRIAL)
+    driver.running["a"].began -= 100
+    end = Outcome(Status.FINISHED, "", 4, {}, 8.0, 8, evaluation_seconds=2.0)
+    driver.on_trial_result(0, [], TRIAL, {EVENTS: [end]})
+    driver.on_trial_complete(0, [], TRIAL)
+    assert driver.usage.worked == 5.0 + 1.0 + 3.0 + 2.0
+    (record,) = read_records(plan.folder)
+    assert (record.unlearning_seconds, record.evaluation_seconds) == (8.0, 3.0)

@@ -15,11 +15,16 @@ from hamu_ray.results.outcome import Verdict
 from hamu_ray.tracking.outbox import Outbox
 from hamu_ray.tuning import steering
 from hamu_ray.tuning.steering import Steering
-from hamu_ray.tuning.trainable import NUMBER
+from hamu_ray.tuning.trainable import NUMBER, PAUSED
 from tests.made_store import points, sweep_config
 
 CONFIG = sweep_config()
 NAME = "made-20260101-120000"
+
+
+def completed(number: int, paused: int) -> SimpleNamespace:
+    """A Tune trial that has ended, or waits at the rung of a step."""
+    return SimpleNamespace(config={NUMBER: number}, last_result={PAUSED: paused})
 
 
 def test_requests_hold_until_their_trials_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,9 +38,10 @@ def test_requests_hold_until_their_trials_end(tmp_path: Path, monkeypatch: pytes
     for _ in range(2):
         callback.on_step_end(0, [])
     assert cancelled == [("0003", Verdict.STOP)] * 2
-    callback.on_trial_complete(0, [], SimpleNamespace(config={NUMBER: 2}))
-    assert stop_requests(tmp_path) == {"0003"}
-    callback.on_trial_complete(0, [], SimpleNamespace(config={NUMBER: 3}))
+    for number, paused in ((2, 0), (3, 10)):
+        callback.on_trial_complete(0, [], completed(number, paused))
+        assert stop_requests(tmp_path) == {"0003"}
+    callback.on_trial_complete(0, [], completed(3, 0))
     assert not stop_requests(tmp_path)
 
 
@@ -60,6 +66,7 @@ def test_the_command(tmp_path: Path) -> None:
             2,
             "error: 0004: does not run; running trials: 0003\n",
         )
+        assert "error: ²: does not run" in stop("²").stderr
         assert not stop_requests(folder)
         assert stop("3").stdout == "trial 0003 ends at its next report\n"
     assert stop_requests(folder) == {"0003"}

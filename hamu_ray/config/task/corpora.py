@@ -16,6 +16,9 @@ class CorpusSection(TextSection):
     windows: WindowsConfig | None = WindowsConfig(length=2048)
     """Split passages that are longer than the model's context; null truncates. The prompts of the evaluations must fit
     a window."""
+    new_tokens: PositiveInt | None = 128
+    """Maximum length of a generated continuation in tokens, for the ROUGE of passages, which have no prompt; null: the
+    length of the longest passage. The benchmarks' own answers have their own lengths."""
     passage_words: PositiveInt = 1000
     """Documents are cut into passages of at most this many words, each of which is an example. Limits count passages.
     """

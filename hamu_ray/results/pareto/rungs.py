@@ -108,6 +108,11 @@ class Rungs:
         self._nobody_to_promote = self._nobody_hopeless = True
         """Whether this is known since the last trial arrived or ended: a search asks far more often."""
 
+    def missing(self, trial: int, step: int) -> list[int]:
+        """Return the steps of the rungs before a step at which a trial is not known."""
+        rungs = zip(self.steps, self._rungs, strict=True)
+        return [at for at, rung in rungs if at < step and trial not in rung.points]
+
     def arrive(self, trial: int, step: int, point: Point) -> None:
         """A trial has reached a rung, where it waits; it has passed those before."""
         self._nobody_to_promote = self._nobody_hopeless = False

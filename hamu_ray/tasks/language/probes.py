@@ -63,7 +63,8 @@ def _measured(
         counts = [len(LETTERS)] * len(probe.right)
         return choice_accuracy(scores(texts, every), counts, probe.right)
     tokens = greedy_answers(model, texts, every, batch_size, probe.new_tokens, encoder.end, share)
-    generated = [encoder.decode(row) for row in tokens]
+    # Not stripped: a blank line ends an answer, also at its beginning.
+    generated = [encoder.tokenizer.decode(row, skip_special_tokens=True) for row in tokens]
     if probe.kind == "answers":
         return rouge_f1([first_answer(text) for text in generated], list(probe.rows.answers))
     return rouge_f1(generated, _beginnings(texts, probe.new_tokens, encoder))

@@ -1,5 +1,6 @@
 """Access to the Hugging Face hub, with an immediate fallback to the cache if it is unreachable."""
 
+import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,6 +56,24 @@ def hub_or_cache(name: str) -> Iterator[None]:
             datasets.enable_progress_bars()
         constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before[:2]
         logger.setLevel(before[2])
+
+
+def prepared_in(name: str) -> Path | None:
+    """Return the folder in which `datasets` is to prepare a data set; None for its usual one.
+
+    `datasets` recognises a local folder with a card (`README.md`) by its name and its card alone: it would take changed
+    files, or those of another folder of the same name, for the ones that it prepared before.
+    """
+    folder = Path(name).expanduser()
+    if not (folder / "README.md").is_file():
+        return None
+    import datasets
+
+    content = hashlib.sha256(str(folder.resolve()).encode())
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        found = path.stat()
+        content.update(f"{path.relative_to(folder)} {found.st_size} {found.st_mtime_ns}\n".encode())
+    return Path(datasets.config.HF_DATASETS_CACHE) / "folders" / content.hexdigest()[:16]
 
 
 def one_line(error: BaseException) -> str:

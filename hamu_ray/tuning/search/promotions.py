@@ -3,7 +3,10 @@
 import math
 from collections.abc import Mapping
 
+from hamu_ray.results.durable.sealed import Damaged
+from hamu_ray.results.folder import TRIALS, read_reports, trial_name
 from hamu_ray.results.pareto.front import Point
+from hamu_ray.results.pareto.pruning import curve_of
 from hamu_ray.results.pareto.rungs import Rungs
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.tuning.plan import SweepPlan
@@ -32,8 +35,16 @@ class Promotions:
             self._recall(record)
 
     def arrive(self, number: int, step: int, metrics: Mapping[str, float]) -> None:
-        """A trial waits at the rung of a step."""
-        self._rungs(number).arrive(number, step, self._point(metrics))
+        """A trial waits at the rung of a step.
+
+        Under an earlier driver it may have passed others, which count it with its metrics there.
+        """
+        rungs, point = self._rungs(number), self._point(metrics)
+        missing = rungs.missing(number, step)
+        curve = self._curve(number) if missing else {}
+        for earlier in missing:
+            rungs.arrive(number, earlier, curve.get(earlier, point))
+        rungs.arrive(number, step, point)
 
     def end(self, number: int, status: Status, metrics: Mapping[str, float]) -> None:
         """A trial has ended."""
@@ -69,6 +80,15 @@ class Promotions:
             rungs.give_up(number)
         else:
             self.end(number, record.status, record.measures)
+
+    def _curve(self, number: int) -> Mapping[int, Point]:
+        """Return what a trial that waits has reported, by step; empty if that cannot be read."""
+        try:
+            return curve_of(
+                read_reports(self._plan.results / TRIALS / trial_name(number)), self._plan.metrics
+            )
+        except (Damaged, FileNotFoundError):
+            return {}
 
     def _rungs(self, number: int) -> Rungs:
         _, cell = self._plan.positions[number]

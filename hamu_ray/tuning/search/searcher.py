@@ -97,7 +97,8 @@ class UnlearningSearch(Searcher):
                     self._study(cell)
         self._ends: dict[int, tuple[Status, list[float]]] = {}
         for record in plan.records:
-            self._end(int(record.trial_id), record.status, record.measures)
+            final = record.measures if record.status is Status.FINISHED else {}
+            self._end(int(record.trial_id), record.status, final)
         self._waiting = deque(number for number in range(plan.trials) if number not in self._ends)
 
     def __getstate__(self) -> dict[str, Any]:

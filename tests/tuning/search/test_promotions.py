@@ -10,10 +10,18 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.results.folder import STUDY_FILE, read_records, trial_name, write_record
-from hamu_ray.results.outcome import Status
+from hamu_ray.results.folder import (
+    REPORTS_FILE,
+    STUDY_FILE,
+    TRIALS,
+    read_records,
+    trial_name,
+    write_record,
+)
+from hamu_ray.results.outcome import Report, Status, dump_reports
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.tuning.plan import plan_sweep
+from hamu_ray.tuning.search.promotions import Promotions
 from hamu_ray.tuning.search.searcher import UnlearningSearch
 from hamu_ray.tuning.search.study_log import StudyLog
 from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, PASSED, PAUSED, STATUS
@@ -134,3 +142,22 @@ def test_hopeless_trials_end_before_the_others(tmp_path: Path) -> None:
     driver.run(stretches=20)
     assert any(record.status is Status.PRUNED for record in read_records(tmp_path))
     assert TrialState.PRUNED in states(tmp_path), "and the proposals know of them"
+
+
+def test_rungs_that_a_trial_passed_under_an_earlier_driver_count_it(tmp_path: Path) -> None:
+    """Of nine trials three had been continued before the interruption, and no other is now."""
+    config = CONFIG.model_copy(update={"storage": CONFIG.storage.model_copy(update={"path": str(tmp_path)})})
+    plan = plan_sweep(config, tmp_path / "sweep")
+    promotions, numbers = Promotions(plan), range(0, 2 * SAMPLES, 2)
+    for rank, number in enumerate(numbers):
+        first, second = ({"forget_quality": step - rank, "retain_utility": 1.0} for step in STEPS)
+        if rank < 3:
+            folder = plan.results / TRIALS / trial_name(number)
+            folder.mkdir(parents=True)
+            reports = [
+                Report("unlearning", step, 90, at) for step, at in zip(STEPS, (first, second), strict=True)
+            ]
+            (folder / REPORTS_FILE).write_bytes(dump_reports(reports))
+        promotions.arrive(number, *((STEPS[1], second) if rank < 3 else (STEPS[0], first)))
+    assert promotions.promote() == (0, STEPS[1])
+    assert promotions.promote() is None

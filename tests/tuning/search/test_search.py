@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -269,6 +270,23 @@ def test_a_study_that_is_damaged_is_made_again_from_the_trials(tmp_path: Path, p
     )
     assert set(by_sample.values()) == {3}, "seeds still share a sample"
     assert (tmp_path / f"{STUDY_FILE}.damaged").exists()
+
+
+@pytest.mark.parametrize("status", [Status.PRUNED, Status.COLLAPSED])
+def test_metrics_before_a_trial_ended_early_are_not_its_values(tmp_path: Path, status: Status) -> None:
+    """Also where the study learns of it from the record, after a restart or when it is made again."""
+    (parameters,) = run_all(sweep_of(1), tmp_path, lambda _: 0.5, stop=1)
+    for number in range(6):
+        early = record_of(number, parameters)
+        write_record(tmp_path, replace(early, status=status if number == 0 else Status.FINISHED))
+    (tmp_path / STUDY_FILE).unlink()
+    UnlearningSearch(plan_sweep(sweep_of(1), tmp_path), lambda: 1)
+    storage = JournalStorage(StudyLog(tmp_path / STUDY_FILE))
+    names = optuna.get_all_study_names(storage)
+    (trials,) = zip(
+        *(optuna.load_study(study_name=name, storage=storage).trials for name in names), strict=True
+    )
+    assert sorted(trial.state.name for trial in trials) == ["COMPLETE", "PRUNED"]
 
 
 def test_a_sample_is_drawn_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def _wmdp(config: WmdpData) -> Published:
         forgotten = corpus("forget")
     else:
         own = config.model_copy(update={"path": config.forget_path})
-        forgotten = _passages(config, load_split(own, None, "train", "forget_path"))
+        forgotten = _passages(own, load_split(own, None, "train", "forget_path"))
     asked = config.model_copy(update={"path": config.questions_path})
     questions = load_split(asked, f"wmdp-{config.domain}", "test", "questions_path")
     return Published((corpus("retain"),), forgotten, None, {WMDP_ACCURACY: _options(config, questions)})
@@ -126,7 +126,9 @@ def _options(config: WmdpData, questions: "Dataset") -> Probe:
     answers: list[str] = []
     right: list[int] = []
     for row, asked in enumerate(questions):
-        options = asked["choices"]
+        options = asked["choices"] or ()
+        if not isinstance(asked["question"], str):
+            raise ValueError(f"data.questions_path: row {row} of {config.questions_path} has no question")
         if len(options) != len(LETTERS) or asked["answer"] not in range(len(LETTERS)):
             raise ValueError(
                 f"data.questions_path: row {row} of {config.questions_path} needs {len(LETTERS)} choices and the "
@@ -147,9 +149,17 @@ def _passages(config: CorpusSection, documents: "Dataset") -> "Dataset":
         raise ValueError(
             f"data.answer_column: {config.path} has no column {column}; it has {', '.join(documents.column_names)}"
         )
+    for row, text in enumerate(documents[column]):
+        if not isinstance(text, str):
+            raise ValueError(
+                f"data.answer_column: {column} of {config.path} must contain texts, found {text!r:.40} in row {row}"
+            )
     cut = partial(_cut, column=column, words=config.passage_words)
     with reached(config):  # without a progress bar for local files
-        return documents.map(cut, batched=True, remove_columns=documents.column_names)
+        found = documents.map(cut, batched=True, remove_columns=documents.column_names)
+    if len(found) == 0:
+        raise ValueError(f"data.path: the texts of {config.path} ({documents.split}) are empty")
+    return found
 
 
 def _cut(rows: Mapping[str, Sequence[str]], *, column: str, words: int) -> dict[str, list[str]]:

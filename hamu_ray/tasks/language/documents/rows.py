@@ -10,7 +10,7 @@ from hamu_ray.config.sources.nearest import nearest
 from hamu_ray.config.task.corpora import CorpusSection
 from hamu_ray.config.task.language import TextSection, TofuData
 from hamu_ray.tasks.language.documents.texts import NO_TEXTS, Texts
-from hamu_ray.tasks.models.hub import hub_or_cache, is_local, one_line
+from hamu_ray.tasks.models.hub import hub_or_cache, is_local, one_line, prepared_in
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -99,11 +99,12 @@ def named_split(path: str, subset: str | None, split: str) -> "Dataset":
 
     disable_progress_bars()
     try:
-        return load_dataset(path, subset, split=split)
+        return load_dataset(path, subset, split=split, cache_dir=prepared_in(path))
     except ValueError:
         if not Path(path).is_dir() or not any(Path(path).glob(f"{split}.*")):
             raise
-    return load_dataset(path, subset, split=split, data_files={split: f"{split}.*"})
+    files = {split: f"{split}.*"}
+    return load_dataset(path, subset, split=split, data_files=files, cache_dir=prepared_in(path))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hamu_ray.config.task.vision import DataConfig, DigitsData, ImagesData
-from hamu_ray.tasks.models.hub import hub_or_cache, is_local, one_line
+from hamu_ray.tasks.models.hub import hub_or_cache, is_local, one_line, prepared_in
 from hamu_ray.tasks.request import Source
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _load_split(config: ImagesData, split: str, key: str) -> "Dataset":
     path = str(Path(config.path).expanduser()) if is_local(config.path) else config.path
     try:
         with hub_or_cache(path):
-            dataset = load_dataset(path, config.subset, split=split)
+            dataset = load_dataset(path, config.subset, split=split, cache_dir=prepared_in(path))
     except Exception as error:  # builders, Arrow and the hub's client raise many unrelated types
         text = one_line(error)
         blamed = next((key for start, key in blame.items() if text.startswith(start)), "path")

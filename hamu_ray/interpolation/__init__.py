@@ -1,0 +1,1 @@
+"""Models between two models of the same problem: their weights, their metrics, and the search for a bound."""

@@ -1,0 +1,35 @@
+"""The search along a line for the model that meets a bound by the least."""
+
+from collections.abc import Callable
+
+EVALUATIONS = 12
+"""Maximum number of models that are evaluated on a line."""
+TOLERANCE = 0.002
+"""By how much a bound may be met at most for the search to end; in the metric's unit."""
+
+
+def cross(
+    shortfall: Callable[[float], float],
+    meets: float,
+    misses: float,
+    *,
+    evaluations: int = EVALUATIONS,
+    tolerance: float = TOLERANCE,
+) -> float | None:
+    """Bisect between a place that meets a bound and one that misses it.
+
+    ``shortfall`` evaluates the model at a place: by how much it misses the bound, 0 or less if it meets it, so that a
+    NaN must be infinity. Ends at a model that meets the bound by no more than ``tolerance``. Returns the last
+    place that meets it; None if no evaluated one does.
+    """
+    found = None
+    for _ in range(evaluations):
+        middle = (meets + misses) / 2
+        missing = shortfall(middle)
+        if missing > 0:
+            misses = middle
+            continue
+        meets = found = middle
+        if missing >= -tolerance:
+            break
+    return found
