@@ -206,6 +206,7 @@ class RunConfig(Section):
     def _sections_agree(self) -> "RunConfig":
         check_task(self.data, self.forget, self.model, self.training)
         self._check_shards()
+        self._check_penalty()
         if self.original.source == "none":
             raise ValueError("original.source: unlearning needs an original model; use train or path")
         if self.duration.epochs is None and self.duration.steps is None:
@@ -229,6 +230,14 @@ class RunConfig(Section):
         if forget is not None and "random" in forget.needs:
             raise ValueError(
                 f"workers.shards: {forget.name} needs an untrained model as a whole; set it to 1"
+            )
+
+    def _check_penalty(self) -> None:
+        """Check that a penalty on the weights meets those of the model."""
+        if self.method.hyperparameters.l1_penalty and getattr(self.model, "lora", None) is not None:
+            raise ValueError(
+                "method.l1_penalty: would make the adapter sparse instead of the model, whose own weights are frozen; "
+                "set model.lora to null, or choose another method"
             )
 
     def _check_target(self) -> None:

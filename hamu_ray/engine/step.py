@@ -147,6 +147,8 @@ class PairedStep:
         # The update takes the memory of the first gradient, which has no further use.
         update = getattr(met, self.plan.needed[0])
         combine(decision.weights * scales, retain, forget, self.blocks, out=update[:count])
+        if decision.l1_penalty is not None:
+            update += decision.l1_penalty * self.segment.sign()
         if decision.rate_scale is not None:
             decision = decision.scaled(decision.rate_scale)
         self._update_stop(decision, losses)

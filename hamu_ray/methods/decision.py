@@ -135,6 +135,10 @@ class Decision:
     """Factor of the learning rate in this step, 0-d; None: 1. Unlike a factor of the weights, it also scales the steps
     of optimizers that normalise their gradient, such as AdamW. The caller applies it, and scales the decision.
     """
+    l1_penalty: Tensor | None = None
+    """Coefficient of a penalty on the sum of the absolute weights, 0-d; None: no penalty. A weighting does not see the
+    weights: the caller adds ``l1_penalty sign(w)`` to the equivalent gradient.
+    """
 
     @property
     def retain_retain(self) -> Tensor:
@@ -204,8 +208,9 @@ class Decision:
 
     @property
     def finite(self) -> Tensor:
-        """Whether all Gram entries and weights are finite, 0-d bool; False if a gradient is NaN or infinite."""
-        return torch.isfinite(self.gram).all() & torch.isfinite(self.weights).all()
+        """Whether all Gram entries, weights and the penalty are finite, 0-d bool; not so if a gradient is not."""
+        found = torch.isfinite(self.gram).all() & torch.isfinite(self.weights).all()
+        return found if self.l1_penalty is None else found & torch.isfinite(self.l1_penalty)
 
     @property
     def per_block(self) -> Tensor:

@@ -42,7 +42,8 @@ def equivalent_gradients(
     equal gdiff, as ``"scrub"`` does without phases. ``"ft"`` uses only the retain gradient, ``"ga"`` only the forget
     gradient. The weights to which ``"salun"`` restricts a run are the caller's choice.
 
-    Of a method with a state that it carries from step to step, this is the first step.
+    Of a method with a state that it carries from step to step, this is the first step. The penalty of ``"l1-sparse"``
+    is the caller's: add ``decision.l1_penalty`` times the signs of the weights.
 
     Args:
         method: Name of the method whose weighting is applied, e.g. ``"hamu-q"``; see `METHODS`.

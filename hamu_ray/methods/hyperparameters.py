@@ -145,6 +145,11 @@ class Hyperparameters:
         return None
 
     @property
+    def l1_penalty(self) -> float:
+        """The largest coefficient of a penalty on the sum of the absolute weights; 0: no penalty."""
+        return 0.0
+
+    @property
     def initial_state(self) -> Mapping[str, float]:
         """Names and initial values of the state that the weighting carries from step to step. It is kept on the device
         as 0-d float64 tensors, the same on every worker, and saved with checkpoints.

@@ -39,7 +39,7 @@ def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> dict[str, Te
 
 
 @pytest.mark.parametrize("optimizer", HARSH, ids=["momentum", "adamw", "sgd"])
-@pytest.mark.parametrize("method", ["hamu-q", "gdiff", "ft"])
+@pytest.mark.parametrize("method", ["hamu-q", "gdiff", "ft", "l1-sparse"])
 def test_what_is_outside_keeps_its_bits(
     method: str, optimizer: dict[str, Any], resident: Resident, bases: Bases, tmp_path: Path
 ) -> None:

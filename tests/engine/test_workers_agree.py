@@ -31,6 +31,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "jensun": {"name": "jensun"},
     "undial": {"name": "gdiff", "forget_objective": "undial"},
     "ceu": {"name": "hamu-u", "forget_objective": "ceu"},
+    "l1-sparse": {"name": "l1-sparse", "l1_penalty": 0.01},
 }
 
 
@@ -90,7 +91,7 @@ def test_any_number_of_workers_gives_the_same_numbers(method: str, resident: Res
         set_training_mode(model, freeze_batchnorm=True)
         own = replace(plan, workers=plan.workers.model_copy(update={"count": group.size}))
         stepper = PairedStep(task, model, own, group, teachers, masks)
-        losses = [float(stepper(step)[0]["step_forget_loss"]) for step in range(3)]
+        losses = [float(stepper(step)[0][f"step_{own.needed[-1]}_loss"]) for step in range(3)]
         return stepper.flat.values[: stepper.flat.count].clone(), losses
 
     before = FlatParameters(deepcopy(original)).values
