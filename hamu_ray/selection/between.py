@@ -153,7 +153,7 @@ class Between:
         )
 
     def find(self, console: Console) -> Point | None:
-        """Return the best point by the rules for trials; None if none is better than the trials of the front."""
+        """Return the best point by the rules for trials; None if none is better than the sweep's trials."""
         began = time.monotonic()
         points = {}
         for pair in pairs(self.front, self.bounds):
@@ -163,8 +163,10 @@ class Between:
                 points[point.record.trial_id] = point
         self.seconds = time.monotonic() - began
         known = self.sweep.summary
-        records = [*self.front, *(point.record for point in points.values())]
-        found = best(summarise(records, known.objectives, known.original, known.reference), self.bounds)
+        records = (*known.trials, *(point.record for point in points.values()))
+        # One that misses a bound on another metric may dominate those that meet it.
+        kept = [record for record in records if shortfall(record, self.bounds) <= 0]
+        found = best(summarise(kept, known.objectives, known.original, known.reference), self.bounds)
         return points.get(found.trial_id) if found else None
 
     def write(self, point: Point, folder: Path) -> TrialRecord:

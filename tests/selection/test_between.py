@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from hamu_ray.results.folder import (
     MODEL_FILE,
     TRIALS,
     read_outcome,
+    read_records,
     read_reports,
     write_record,
 )
@@ -168,6 +170,22 @@ def test_statistics_of_batchnorm_that_moved_are_estimated(storage, monkeypatch, 
             on_line = torch.lerp(ends[0][name], ends[1][name], found["interpolation"]["at"])
             moved = name.endswith(("running_mean", "running_var"))
             assert torch.allclose(tensor, on_line, rtol=1e-4, atol=1e-6) != moved, name
+
+
+def test_trials_behind_one_that_misses_a_constraint_on_another_metric_are_compared(
+    storage, monkeypatch, capsys
+):
+    """It dominates them on the front without bounds, from which the lines start."""
+    sweep = made_sweep(storage, "constrained", search={"constraints": {"test_accuracy": {"min": 0.6}}})
+    values = [(0.99, 0.92, 0.5), (0.9, 0.91, 0.9)]
+    for record, (quality, utility, accuracy) in zip(read_records(sweep), values, strict=True):
+        changed = {"forget_quality": quality, "retain_utility": utility, "test_accuracy": accuracy}
+        write_record(sweep, replace(record, measures={**record.measures, **changed}))
+    assert run(monkeypatch, str(sweep), "--interpolate", "--min", "retain_utility=0.9") == 0
+    text = capsys.readouterr().out
+    assert "evaluated on 1 line that crosses the bound" in text
+    assert "no model is better than the trials" in text
+    assert "trial    0001" in text
 
 
 def test_mistakes(sweep, monkeypatch, capsys):
