@@ -1,5 +1,6 @@
 """The models on the line between two models of a run's problem, evaluated in this process."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -68,7 +69,7 @@ class Line:
         self._move(at)
         if not self._only_full:
             cheap = self._evaluated(CHEAP)
-            if metrics <= cheap.keys():
+            if not any(math.isnan(cheap.get(metric, math.nan)) for metric in metrics):
                 return cheap
             self._only_full = True
         return self._evaluated(None)

@@ -82,3 +82,14 @@ def test_there_is_no_adapter_of_the_same_rank_between_two(
     (_, first, _), (run, second, _) = runs
     with pytest.raises(ValueError, match="the sum of two has a higher rank"):
         Line(Ends(run, second, first), resident)
+
+
+def test_an_objective_that_only_a_full_evaluation_defines_is_measured(
+    runs: list[tuple[RunConfig, Path, Outcome]], resident: Resident, text_corpus: Path
+) -> None:
+    """Without TOFU's evaluation sets `retain_utility` is there, but undefined."""
+    data = {"utility": "model_utility"}
+    run = text_run(text_corpus, data=data, model={"lora": LORA}, method={"name": "gdiff"})
+    line = Line(Ends(run, runs[0][1]), resident)
+    measures = line.measure(0.5, frozenset({"retain_utility"}))
+    assert measures["retain_utility"] == measures["model_utility"]
