@@ -71,9 +71,9 @@ class Interpolation:
     ends: list[ModelIdentity]
 
     def __str__(self) -> str:
-        """Return place and ends in a few words."""
-        first, second = (f"{end.place} ({end.sha256[:SHORT]})" for end in self.ends)
-        return f"weights {self.at:g} of the way from {first} to {second}"
+        """Return place and ends in a few words, the ends by their hashes: cards with it are published."""
+        first, second = (end.sha256[:SHORT] for end in self.ends)
+        return f"weights {self.at:g} of the way from model {first} to model {second}"
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,16 @@ def test_the_same_command_gives_the_same_model(sweep, monkeypatch, capsys):
     assert "bound  " not in text, "it is met closely"
 
 
+def test_a_pushed_card_names_the_ends_without_paths(sweep, storage, monkeypatch, capsys):
+    bound = ("--min", f"retain_utility={FLOOR}")
+    assert run(monkeypatch, str(sweep), "--interpolate", *bound, "--push", "me/mixed", "--dry-run") == 0
+    card = (sweep / "hub" / "me--mixed" / CARD_FILE).read_text()
+    assert "the model between the points of the front" in card
+    assert str(storage) not in card
+    assert sweep.name not in card
+    assert "of the way from model" in card
+
+
 def test_without_the_option_nothing_speaks_of_it(sweep, monkeypatch, capsys):
     bound = ("--min", f"retain_utility={FLOOR}")
     assert run(monkeypatch, str(sweep), "--json", *bound) == 0
