@@ -1,22 +1,17 @@
 """An MLflow server with accounts, as docs/cluster.md sets it up: two people, each with sweeps of their own."""
 
-import os
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 
 from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.delivery import Delivery
 from hamu_ray.tracking.outbox import Outbox
-from tests.mlflow_server import clients
+from tests.mlflow_server import clients, running
 from tests.ports import free_ports
 from tests.postgres import postgres, program
 
@@ -48,40 +43,15 @@ def serving(folder: Path, store: str) -> Iterator[str]:
     """Within this context, a server with accounts is available at this URI."""
     (port,) = free_ports(1)
     command = f"-m mlflow server --host 127.0.0.1 --port {port} --workers 1 --app-name basic-auth"
-    environment = {
-        **os.environ,
+    secrets = {
         "MLFLOW_FLASK_SERVER_SECRET_KEY": "of this test",
         "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORDS["admin"],
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
-    with open(folder / "log", "w") as log:
-        server = subprocess.Popen(
-            [sys.executable, *command.split(), "--backend-store-uri", store],
-            cwd=folder,  # of the accounts' database and of artifacts
-            env=environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    uri = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 300
-        while not responds(uri):
-            assert server.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.2)
+    server = [sys.executable, *command.split(), "--backend-store-uri", store]
+    with running(
+        server, port, folder, **secrets
+    ) as uri:  # the folder gets the accounts' database and artifacts
         yield uri
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGKILL)
-        server.wait(timeout=20)
-
-
-def responds(uri: str) -> bool:
-    try:
-        return urlopen(f"{uri}/health", timeout=10).status == 200
-    except OSError:
-        return False
 
 
 def become(patch: pytest.MonkeyPatch, name: str) -> None:
