@@ -5,7 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from hamu_ray.auditing.evidence import Evidence
-from hamu_ray.auditing.inference import klom_findings, lira_findings, relative_findings, rmia_findings
+from hamu_ray.auditing.inference import (
+    klom_findings,
+    lira_findings,
+    relative_findings,
+    rmia_findings,
+    ulira_findings,
+)
 from hamu_ray.auditing.lasting import VERSION, Curves, quantisation_findings, relearning_findings
 from hamu_ray.engine.files.store import key_of
 from hamu_ray.metrics.attacks import names
@@ -22,6 +28,7 @@ def _without_curves(find: Callable[[Evidence], list[Finding]]) -> Callable[[Evid
 
 FIND: Mapping[str, Callable[[Evidence], Findings]] = {
     names.LIRA: _without_curves(lira_findings),
+    names.ULIRA: _without_curves(ulira_findings),
     names.RMIA: _without_curves(rmia_findings),
     names.KLOM: _without_curves(klom_findings),
     names.RELATIVE_TEST: _without_curves(relative_findings),

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from hamu_ray.auditing.evidence import Evidence, Losses, losses_of, measured_model
+from hamu_ray.auditing.evidence import Evidence, Losses
 from hamu_ray.metrics.attacks import names
 from hamu_ray.metrics.attacks.klom import klom
-from hamu_ray.metrics.attacks.lira import lira, lira_online
+from hamu_ray.metrics.attacks.lira import lira, lira_online, ulira
 from hamu_ray.metrics.attacks.relative import relative_test
 from hamu_ray.metrics.attacks.rmia import rmia
 from hamu_ray.metrics.attacks.spread import FRACTION, spread
@@ -25,7 +25,7 @@ SIGNIFICANT = 0.05
 SPLITS = 20
 """Number of draws of references that KLoM compares with the others."""
 
-UPPER = (names.LIRA_TPR, names.LIRA_ONLINE_TPR, names.RMIA_TPR, names.KLOM_P95)
+UPPER = (names.LIRA_TPR, names.LIRA_ONLINE_TPR, names.ULIRA_TPR, names.RMIA_TPR, names.KLOM_P95)
 """Numbers of which less than a reference's is no leak."""
 
 
@@ -41,6 +41,16 @@ def lira_findings(evidence: Evidence) -> list[Finding]:
         return lira_online(attacked.forget, on_forget(originals), on_forget(others))
 
     return [*compared(evidence, offline, known), *compared(evidence, online, known)]
+
+
+def ulira_findings(evidence: Evidence) -> list[Finding]:
+    """Return U-LiRA's numbers, with one reference after the other in the model's place."""
+    shadows = on_forget(evidence.shadow_losses) if evidence.references else np.empty((0, 0))
+
+    def attack(attacked: Losses, others: Sequence[Losses]) -> Measures:
+        return ulira(attacked.forget, shadows, on_forget(others))
+
+    return compared(evidence, attack, evidence.reference_losses)
 
 
 def rmia_findings(evidence: Evidence) -> list[Finding]:
@@ -84,7 +94,7 @@ def klom_findings(evidence: Evidence) -> list[Finding]:
     """
     if not evidence.references:
         return [undefined(names.KLOM_P95, NO_REFERENCE)]
-    models = [evidence.model_losses.forget, *seed_losses(evidence)]
+    models = [evidence.model_losses.forget, *on_forget(evidence.shadow_losses)]
     references = on_forget(evidence.reference_losses)
     size = min(len(models), len(references) // 2)
     if size < 2:
@@ -104,15 +114,6 @@ def klom_findings(evidence: Evidence) -> list[Finding]:
     among = spread(values[:, 1])
     value, original = values[:, 0].mean(), values[:, 2].mean()
     return [Finding(names.KLOM_P95, float(value), float(original), among, among.reaches(value))]
-
-
-def seed_losses(evidence: Evidence) -> list[np.ndarray]:
-    """Return the losses on the forget set of the same run with other seeds, each from another original."""
-    found = []
-    for folder, original in zip(evidence.more_models(), evidence.originals[1:], strict=True):
-        measures = measured_model(evidence.run, evidence.task, original, folder, evidence.store)
-        found.append(losses_of(measures).forget)
-    return found
 
 
 def compared(evidence: Evidence, attack: Attack, references: Sequence[Losses]) -> list[Finding]:

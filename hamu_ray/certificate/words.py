@@ -39,6 +39,9 @@ ATTACKS: Mapping[str, str] = {
     "lira_tpr_at_1_fpr": "Share of the removed data that it finds with at most 1 % false alarms",
     "lira_online_auc": "How well it tells the model from models without the data (0.5: by chance alone)",
     "lira_online_tpr_at_1_fpr": "Share of the removed data by which it does, with at most 1 % false alarms",
+    "ulira_auc": "How well an attack that knows the unlearning (U-LiRA) tells the model from models without the data "
+    "(0.5: by chance alone)",
+    "ulira_tpr_at_1_fpr": "Share of the removed data by which it does, with at most 1 % false alarms",
     "rmia_auc": "How well another attack (RMIA) tells the removed data from new data (0.5: by chance alone)",
     "rmia_tpr_at_1_fpr": "Share of the removed data that it finds with at most 1 % false alarms",
     "klom_p95": "Distance from models without the data on the worst twentieth of the removed data (0 is best)",

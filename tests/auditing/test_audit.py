@@ -39,7 +39,7 @@ def test_the_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All attacks on a run; then nothing is computed again, but what a change concerns."""
-    run = quick_run(tmp_path, training=BRIEF, original={"seeds": 2}, reference={"seeds": 4})
+    run = quick_run(tmp_path, training=BRIEF, original={"seeds": 3}, reference={"seeds": 4})
     folder = unlearned(run, tmp_path / "run")
     monkeypatch.setattr(sys, "argv", ["audit", str(folder)])
     assert command.main() == 0
@@ -51,6 +51,7 @@ def test_the_command(
         "durable"
     }
     assert "relative_test_p" in printed
+    assert found["attacks"]["ulira"]["findings"]["ulira_auc"]["value"] is not None
     assert "durable: relearning and quantisation bring back" in printed
 
     def never(evidence: object) -> Any:
@@ -147,7 +148,7 @@ def test_language_models(
     ("arguments", "line"),
     [
         (["--attacks", "lirra", "x"], "--attacks lirra: there is no attack lirra; did you mean lira?"),
-        (["--attacks", ",", "x"], "--attacks: give some of lira, rmia"),
+        (["--attacks", ",", "x"], "--attacks: give some of lira, ulira, rmia"),
         (["nothing"], "nothing: neither a sweep's folder"),
     ],
 )

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 from hamu_ray.metrics.names import Metric, table
 
-LIRA, RMIA, KLOM, RELATIVE_TEST = "lira", "rmia", "klom", "relative_test"
+LIRA, ULIRA, RMIA, KLOM, RELATIVE_TEST = "lira", "ulira", "rmia", "klom", "relative_test"
 RELEARNING, QUANTISATION = "relearning", "quantisation"
 
-ATTACKS = (LIRA, RMIA, KLOM, RELATIVE_TEST, RELEARNING, QUANTISATION)
+ATTACKS = (LIRA, ULIRA, RMIA, KLOM, RELATIVE_TEST, RELEARNING, QUANTISATION)
 """The attacks and tests of an audit, in order."""
 
 LASTING = (RELEARNING, QUANTISATION)
@@ -18,6 +18,7 @@ LASTING = (RELEARNING, QUANTISATION)
 
 LIRA_AUC, LIRA_TPR = "lira_auc", "lira_tpr_at_1_fpr"
 LIRA_ONLINE_AUC, LIRA_ONLINE_TPR = "lira_online_auc", "lira_online_tpr_at_1_fpr"
+ULIRA_AUC, ULIRA_TPR = "ulira_auc", "ulira_tpr_at_1_fpr"
 RMIA_AUC, RMIA_TPR = "rmia_auc", "rmia_tpr_at_1_fpr"
 KLOM_P95 = "klom_p95"
 RELATIVE_P, RELATIVE_SMALLEST_P = "relative_test_p", "relative_test_smallest_p"
@@ -58,6 +59,17 @@ ATTACK: Mapping[str, Metric] = table(
     ),
     Metric(
         LIRA_ONLINE_TPR,
+        "Fraction of forget examples under M that the same attack finds at 1 % of those under a reference",
+        kind="attack",
+    ),
+    Metric(
+        ULIRA_AUC,
+        "ROC-AUC of U-LiRA's likelihood ratio of unlearned shadow models and references: forget examples under M "
+        "against the same under a reference; 0.5: none can tell",
+        kind="attack",
+    ),
+    Metric(
+        ULIRA_TPR,
         "Fraction of forget examples under M that the same attack finds at 1 % of those under a reference",
         kind="attack",
     ),
