@@ -12,7 +12,14 @@ from hamu_ray.auditing.inference import (
     rmia_findings,
     ulira_findings,
 )
-from hamu_ray.auditing.lasting import VERSION, Curves, quantisation_findings, relearning_findings
+from hamu_ray.auditing.lasting import (
+    VERSION,
+    Curves,
+    paraphrase_findings,
+    paraphrases,
+    quantisation_findings,
+    relearning_findings,
+)
 from hamu_ray.engine.files.store import key_of
 from hamu_ray.metrics.attacks import names
 from hamu_ray.metrics.measured import DEFINITIONS
@@ -34,6 +41,7 @@ FIND: Mapping[str, Callable[[Evidence], Findings]] = {
     names.RELATIVE_TEST: _without_curves(relative_findings),
     names.RELEARNING: relearning_findings,
     names.QUANTISATION: quantisation_findings,
+    names.PARAPHRASE: paraphrase_findings,
 }
 """What each attack of `names.ATTACKS` finds."""
 
@@ -69,4 +77,5 @@ def recipe(evidence: Evidence, attack: str) -> dict[str, object]:
         "originals": [stored.key for stored in evidence.originals],
         "references": [stored.key for stored in evidence.references],
         "run": evidence.run.model_dump(mode="json", exclude=where),
+        **({"wordings": dict(paraphrases(evidence.task))} if attack == names.PARAPHRASE else {}),
     }

@@ -54,6 +54,8 @@ ATTACKS: Mapping[str, str] = {
     "forget_confidence_4_bit": "The same after its numbers were rounded to 4 bits",
     "quantisation_gain_8_bit": "What rounding to 8 bits adds to that probability",
     "quantisation_gain_4_bit": "What rounding to 4 bits adds to that probability",
+    "paraphrased_question_confidence": "Probability of the removed answers when asked in other words",
+    "paraphrased_answer_confidence": "Probability of the removed answers in other words",
 }
 """The numbers of attacks."""
 

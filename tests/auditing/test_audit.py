@@ -21,7 +21,7 @@ from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.engine.seeds import seed_models
 from hamu_ray.engine.state import changing_state
 from hamu_ray.engine.unlearn import unlearn
-from hamu_ray.metrics.attacks.names import ATTACK, ATTACKS, KLOM, LASTING
+from hamu_ray.metrics.attacks.names import ATTACK, ATTACKS, KLOM, LASTING, PARAPHRASE, PARAPHRASED
 from hamu_ray.pairing.group import Alone
 from hamu_ray.results.audit.file import read_audit
 from hamu_ray.results.folder import AUDIT_FILE
@@ -45,14 +45,15 @@ def test_the_command(
     assert command.main() == 0
     printed = capsys.readouterr().out
     found = json.loads((folder / AUDIT_FILE).read_text())
-    assert tuple(found["attacks"]) == ATTACKS
+    assert tuple(found["attacks"]) == tuple(name for name in ATTACKS if name != PARAPHRASE)
     assert "NaN" not in json.dumps(found)
     assert {name for result in found["attacks"].values() for name in result["findings"]} == ATTACK.keys() - {
-        "durable"
+        "durable",
+        *PARAPHRASED.values(),
     }
     assert "relative_test_p" in printed
     assert found["attacks"]["ulira"]["findings"]["ulira_auc"]["value"] is not None
-    assert "durable: relearning and quantisation bring back" in printed
+    assert "durable: relearning, quantisation bring back" in printed
 
     def never(evidence: object) -> Any:
         raise AssertionError("it was computed again")
@@ -127,6 +128,7 @@ def test_language_models(
     (subject,) = subjects_of(str(folder))
     audit = run_model_job(ModelJob(subject, tuple(name for name in ATTACKS if name != KLOM)))
     assert {"lira_auc", "rmia_auc", "relative_test_p", "relearning_area", "durable"} <= audit.metrics.keys()
+    assert set(PARAPHRASED.values()) <= audit.metrics.keys()
     assert len(audit.attacks["relearning"].curves) == 3
     resident = jobs.resident_of(subject.run.storage.path)
     task = resident.task(subject.run)

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from hamu_ray.metrics.names import Metric, table
 
 LIRA, ULIRA, RMIA, KLOM, RELATIVE_TEST = "lira", "ulira", "rmia", "klom", "relative_test"
-RELEARNING, QUANTISATION = "relearning", "quantisation"
+RELEARNING, QUANTISATION, PARAPHRASE = "relearning", "quantisation", "paraphrase"
 
-ATTACKS = (LIRA, ULIRA, RMIA, KLOM, RELATIVE_TEST, RELEARNING, QUANTISATION)
+ATTACKS = (LIRA, ULIRA, RMIA, KLOM, RELATIVE_TEST, RELEARNING, QUANTISATION, PARAPHRASE)
 """The attacks and tests of an audit, in order."""
 
-LASTING = (RELEARNING, QUANTISATION)
+LASTING = (RELEARNING, QUANTISATION, PARAPHRASE)
 """The attacks that try to bring knowledge back; `DURABLE` is about these."""
 
 LIRA_AUC, LIRA_TPR = "lira_auc", "lira_tpr_at_1_fpr"
@@ -33,6 +33,10 @@ BITS = (8, 4)
 def quantised(bits: int) -> str:
     """Return the key of the forget confidence after rounding."""
     return f"{FORGET_CONFIDENCE}_{bits}_bit"
+
+
+PARAPHRASED = {"question": "paraphrased_question_confidence", "answer": "paraphrased_answer_confidence"}
+"""Keys of the confidence on other wordings, by what is reworded."""
 
 
 def quantisation_gain(bits: int) -> str:
@@ -134,8 +138,19 @@ ATTACK: Mapping[str, Metric] = table(
         for bits in BITS
     ),
     Metric(
+        PARAPHRASED["question"],
+        "The same of the true answers to the forget set's questions in other words, which the data give",
+        kind="attack",
+    ),
+    Metric(
+        PARAPHRASED["answer"],
+        "The same of the forget set's answers in other words, which the data give",
+        kind="attack",
+    ),
+    Metric(
         DURABLE,
-        "1 if relearning and quantisation bring back no more than they bring to the references, else 0",
+        "1 if relearning, quantisation and, where the data have any, other wordings bring back no more than they bring "
+        "to the references, else 0",
         "higher",
         kind="attack",
     ),

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hamu_ray.metrics.attacks.names import BITS, DURABLE, RELEARNING_AREA, quantised
+from hamu_ray.metrics.attacks.names import BITS, DURABLE, PARAPHRASED, RELEARNING_AREA, quantised
 from hamu_ray.metrics.attacks.spread import Spread
 from hamu_ray.results.wording import NONE, number
 
 DECIDES_DURABLE = (RELEARNING_AREA, *(quantised(bits) for bits in BITS))
-"""The numbers by which a model is durable: what the references have after the same attacks."""
+"""The numbers by which a model is durable: what the references have after the same attacks. Those of `PARAPHRASED` join
+them where the data have other wordings."""
 UNKNOWN = Spread(math.nan, math.nan, math.nan, 0)
 """The spread of no reference."""
 
@@ -85,7 +86,7 @@ class Audit:
 
     @property
     def durable(self) -> bool | None:
-        """Whether relearning and quantisation bring back no more than they bring to R; None if not known."""
+        """Whether attacks bring back no more than they bring to R; None if not known."""
         return durable(self.findings)
 
     @property
@@ -139,8 +140,10 @@ def number_or_nan(value: float | None) -> float:
 
 def durable(findings: Iterable[Finding]) -> bool | None:
     """Return whether what attacks bring back is no more than they bring to R; None unless all of them are decided."""
-    decided = {finding.metric: finding.passes for finding in findings}
-    needed = [decided.get(name) for name in DECIDES_DURABLE]
+    known = {finding.metric: finding for finding in findings}
+    decided = {name: finding.passes for name, finding in known.items()}
+    reworded = [name for name in PARAPHRASED.values() if name in known and known[name].references.references]
+    needed = [decided.get(name) for name in (*DECIDES_DURABLE, *reworded)]
     if False in needed:
         return False
     return None if None in needed else True
