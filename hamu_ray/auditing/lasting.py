@@ -18,7 +18,7 @@ from hamu_ray.engine.files.store import StoredModel, key_of
 from hamu_ray.metrics.attacks import names
 from hamu_ray.metrics.attacks.spread import FRACTION, Spread, spread
 from hamu_ray.metrics.undefined import Undefined
-from hamu_ray.results.audit.finding import Finding
+from hamu_ray.results.audit.finding import TOLERANCE, Finding
 from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.storage import StoragePath
 from hamu_ray.tasks.items import Paraphrased
@@ -26,9 +26,6 @@ from hamu_ray.tasks.task import Task
 
 VERSION = 1
 """Increase it when an attack changes; results of earlier ones are computed again."""
-
-TOLERANCE = 0.01
-"""Differences in confidence, and in its area, that do not count as knowledge."""
 
 NO_WORDINGS = Undefined("the data give no other wordings of it for the examples to forget")
 

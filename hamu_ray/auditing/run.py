@@ -146,9 +146,10 @@ def show(subject: Subject, audit: Audit, console: Console) -> None:
             if audit.durable
             else "bring back more than they bring to R"
         )
+        lasting = ", ".join(name for name in LASTING if name in audit.attacks)
         console.verdict(
             "durable" if audit.durable else "not durable",
-            f"{', '.join(name for name in LASTING if name in audit.attacks)} {words}",
+            f"durability {number(audit.durability)}, {lasting} {words}",
             audit.durable,
         )
     console.fields({"audit": shown(storage_path(subject.folder) / AUDIT_FILE)})

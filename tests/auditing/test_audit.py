@@ -48,12 +48,13 @@ def test_the_command(
     assert tuple(found["attacks"]) == tuple(name for name in ATTACKS if name != PARAPHRASE)
     assert "NaN" not in json.dumps(found)
     assert {name for result in found["attacks"].values() for name in result["findings"]} == ATTACK.keys() - {
+        "durability",
         "durable",
         *PARAPHRASED.values(),
     }
     assert "relative_test_p" in printed
     assert found["attacks"]["ulira"]["findings"]["ulira_auc"]["value"] is not None
-    assert "durable: relearning, quantisation bring back" in printed
+    assert "relearning, quantisation bring back" in printed
 
     def never(evidence: object) -> Any:
         raise AssertionError("it was computed again")

@@ -24,7 +24,7 @@ KLOM_P95 = "klom_p95"
 RELATIVE_P, RELATIVE_SMALLEST_P = "relative_test_p", "relative_test_smallest_p"
 RELEARNING_AREA, RELEARNING_STEPS = "relearning_area", "relearning_steps"
 FORGET_CONFIDENCE = "forget_confidence"
-DURABLE = "durable"
+DURABILITY, DURABLE = "durability", "durable"
 
 BITS = (8, 4)
 """Bits that weights are rounded to."""
@@ -145,6 +145,13 @@ ATTACK: Mapping[str, Metric] = table(
     Metric(
         PARAPHRASED["answer"],
         "The same of the forget set's answers in other words, which the data give",
+        kind="attack",
+    ),
+    Metric(
+        DURABILITY,
+        "1 - the largest part of what O knows beyond the references that relearning, quantisation or other wordings "
+        "find in M; 1: nothing, 0: all",
+        "higher",
         kind="attack",
     ),
     Metric(

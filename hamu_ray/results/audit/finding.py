@@ -5,13 +5,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hamu_ray.metrics.attacks.names import BITS, DURABLE, PARAPHRASED, RELEARNING_AREA, quantised
+from hamu_ray.metrics.attacks.names import (
+    BITS,
+    DURABILITY,
+    DURABLE,
+    PARAPHRASED,
+    RELEARNING_AREA,
+    quantised,
+)
 from hamu_ray.metrics.attacks.spread import Spread
 from hamu_ray.results.wording import NONE, number
 
 DECIDES_DURABLE = (RELEARNING_AREA, *(quantised(bits) for bits in BITS))
 """The numbers by which a model is durable: what the references have after the same attacks. Those of `PARAPHRASED` join
 them where the data have other wordings."""
+TOLERANCE = 0.01
+"""Differences in confidence, and in its area, that do not count as knowledge."""
 UNKNOWN = Spread(math.nan, math.nan, math.nan, 0)
 """The spread of no reference."""
 
@@ -90,10 +99,19 @@ class Audit:
         return durable(self.findings)
 
     @property
+    def durability(self) -> float:
+        """`durability` of the findings."""
+        return durability(self.findings)
+
+    @property
     def metrics(self) -> dict[str, float]:
-        """All defined numbers by name, `DURABLE` among them."""
-        known = {finding.metric: finding.value for finding in self.findings if math.isfinite(finding.value)}
-        return known if self.durable is None else {**known, DURABLE: float(self.durable)}
+        """All defined numbers by name, `DURABILITY` and `DURABLE` among them."""
+        values = {finding.metric: finding.value for finding in self.findings}
+        values |= {
+            DURABILITY: self.durability,
+            DURABLE: math.nan if self.durable is None else float(self.durable),
+        }
+        return {name: value for name, value in values.items() if math.isfinite(value)}
 
     def as_document(self) -> dict[str, Any]:
         """Return it as plain data for JSON, with null for undefined numbers."""
@@ -107,7 +125,8 @@ class Audit:
                 "seconds": result.seconds,
                 "key": result.key,
             }
-        return {"model": self.model, "durable": self.durable, "attacks": results}
+        lasting = {"durability": finite_or_none(self.durability), "durable": self.durable}
+        return {"model": self.model, **lasting, "attacks": results}
 
 
 def audit_of(document: Mapping[str, Any]) -> Audit:
@@ -140,10 +159,33 @@ def number_or_nan(value: float | None) -> float:
 
 def durable(findings: Iterable[Finding]) -> bool | None:
     """Return whether what attacks bring back is no more than they bring to R; None unless all of them are decided."""
-    known = {finding.metric: finding for finding in findings}
-    decided = {name: finding.passes for name, finding in known.items()}
-    reworded = [name for name in PARAPHRASED.values() if name in known and known[name].references.references]
-    needed = [decided.get(name) for name in (*DECIDES_DURABLE, *reworded)]
+    needed = [None if finding is None else finding.passes for finding in _lasting(findings)]
     if False in needed:
         return False
     return None if None in needed else True
+
+
+def durability(findings: Iterable[Finding]) -> float:
+    """Return how much of what is gone stays gone under attack, in 0..1; NaN unless all of `DECIDES_DURABLE` are known.
+
+    Each number of an attack is placed between the references' mean (0) and the original's (1), and the largest is taken
+    from 1. Numbers in which the original is not above the references show nothing.
+    """
+    leads = [math.nan if finding is None else _lead(finding) for finding in _lasting(findings)]
+    return math.nan if any(map(math.isnan, leads)) else 1.0 - max(leads)
+
+
+def _lead(finding: Finding) -> float:
+    """Return the place of a number between the references' mean and the original's, in 0..1; NaN if one is unknown."""
+    reference = finding.references.mean
+    whole, found = finding.original - reference, finding.value - reference
+    if math.isnan(whole) or math.isnan(found):
+        return math.nan
+    return min(max(found / whole, 0.0), 1.0) if whole > TOLERANCE else 0.0
+
+
+def _lasting(findings: Iterable[Finding]) -> list[Finding | None]:
+    """Return the findings that decide whether a model is durable; None for those that are missing."""
+    known = {finding.metric: finding for finding in findings}
+    reworded = [name for name in PARAPHRASED.values() if name in known and known[name].references.references]
+    return [known.get(name) for name in (*DECIDES_DURABLE, *reworded)]
