@@ -142,6 +142,9 @@ def _view(problem: Problem, name: str, methods: Mapping[str, MethodStyle], chart
             for method, blocks in details.blocks.items()
         },
         "ends": ends,
+        "retraining": list(
+            dict.fromkeys(t for m in problem.trials if (t := m.record.provenance.get("retraining")))
+        ),
         "method_rows": method_rows,
         "costs": rows.COSTS,
         "reasons": rows.reason_rows(problem),
