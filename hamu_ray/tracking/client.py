@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from hamu_ray.config.sources.key_paths import flatten
 from hamu_ray.results.trial import Status
 from hamu_ray.storage import local_copy, storage_path
-from hamu_ray.tracking import access, data_sets, models, store, ui_views
+from hamu_ray.tracking import access, data_sets, logged_models, store, ui_views
 from hamu_ray.tracking.encoding import (
     PARAMETER_LENGTH,
     TAG_LENGTH,
@@ -226,7 +226,7 @@ class MlflowTracker(Tracker):
     ) -> None:
         """List a model of a run, once, with the run's own values of metrics; set its tags."""
         self._requests.send(run)
-        models.log(self._client, self._client.get_run(run), name, step, tag_texts(tags), metrics)
+        logged_models.log(self._client, self._client.get_run(run), name, step, tag_texts(tags), metrics)
 
     def register_model(
         self,
@@ -238,7 +238,7 @@ class MlflowTracker(Tracker):
     ) -> None:
         """Log a model's files and register them as a version of the model ``name``, optionally with an alias."""
         self.log_files(run, paths, MODEL_FOLDER)
-        version = models.register(self._client, name, run, MODEL_FOLDER, tag_texts(tags))
+        version = logged_models.register(self._client, name, run, MODEL_FOLDER, tag_texts(tags))
         if alias is not None:
             self._client.set_registered_model_alias(name, alias, version)
 
