@@ -1,9 +1,9 @@
 import hashlib
 import threading
 import time
-import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from hamu_ray.tasks.vision.images.loading import load_images_data
 from hamu_ray.tasks.vision.images.pixels import decoded_pixels
 from hamu_ray.tasks.vision.images.preprocessing import preprocessing_of
 from hamu_ray.tasks.vision.task import VisionTask
+from tests.memory import apart, peak_of
 
 GREY = {"mean": (0.5,), "std": (0.5,)}
 
@@ -203,31 +204,30 @@ def pixels_of(folder: Path, cache: Path | None) -> np.ndarray:
     )
 
 
-def peak_of(make: Callable[[], np.ndarray]) -> int:
-    """Return the most bytes that were allocated meanwhile."""
-    tracemalloc.start()
-    make()
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return peak
+def peaks_of_decoding(folder: Path, caches: Path) -> tuple[int, int, int]:
+    """Return the bytes allocated by decoding into a cache, by mapping what is there, and without a cache."""
+    pixels.ROWS_AT_ONCE = 4
+    for warm in (None, caches / "warm", caches / "warm"):
+        pixels_of(folder, warm)  # what first calls import and prepare is no image
+    cache = caches / "cache"
+    writing, mapping, in_memory = (
+        peak_of(partial(pixels_of, folder, given)) for given in (cache, cache, None)
+    )
+    return writing, mapping, in_memory
 
 
-def test_decoded_images_are_mapped_and_never_in_memory_at_once(
-    tmp_path: Path, offline: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_decoded_images_are_mapped_and_never_in_memory_at_once(tmp_path: Path, offline: None) -> None:
     folder = tmp_path / "many"
     for split, count in (("train", 60), ("test", 2)):
         for number in range(count):
             file = folder / split / ("cat", "dog")[number % 2] / f"{number:02d}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (256, 256), (number, 7, 9)).save(file)
-    monkeypatch.setattr("hamu_ray.tasks.vision.images.pixels.ROWS_AT_ONCE", 4)
     size = 60 * 256 * 256 * 3
-    for warm in (None, tmp_path / "warm", tmp_path / "warm"):
-        pixels_of(folder, warm)  # what first calls import and prepare is no image
-    assert peak_of(lambda: pixels_of(folder, tmp_path / "cache")) < size / 2
-    assert peak_of(lambda: pixels_of(folder, tmp_path / "cache")) < size / 10
-    assert peak_of(lambda: pixels_of(folder, None)) > size
+    writing, mapping, in_memory = apart(peaks_of_decoding, folder, tmp_path)
+    assert writing < size / 2
+    assert mapping < size / 10
+    assert in_memory > size
     assert np.array_equal(pixels_of(folder, tmp_path / "cache"), pixels_of(folder, None))
 
 

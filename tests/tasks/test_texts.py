@@ -1,8 +1,8 @@
 """Columns of texts and their tokens, mapped into memory: what a worker sees is what it had when it held them."""
 
 import logging
-import tracemalloc
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from hamu_ray.tasks.language.encoding import token_file
 from hamu_ray.tasks.language.encoding.encoder import Encoder
 from hamu_ray.tasks.language.encoding.token_file import encoded_sequences
 from hamu_ray.tasks.language.encoding.tokenizer import load_tokenizer
+from tests.memory import apart, peak_of
 from tests.tasks.test_language_data import SMALL
 
 WORDS = ("Where does Ada live?", "In Rome.", "by the sea, far from everything", "", "\u00e9\n")
@@ -114,23 +115,23 @@ def test_mapped_tokens_are_those_in_memory(
             )
 
 
-def test_no_more_than_a_chunk_of_tokens_is_in_memory(
-    answers: Texts, encoder_for: Callable[..., Encoder], tmp_path: Path
-) -> None:
-    """A worker that maps the file allocates next to nothing; the one that writes it, a fraction of the whole."""
-    encoder = encoder_for()
-    many = Texts(answers.arrays * 5)
+def peaks_of_encoding(many: Texts, cache: Path) -> tuple[int, int, int]:
+    """Return the bytes allocated by encoding without a cache, into one, and by mapping what is there."""
+    token_file.AT_ONCE = 50
+    encoder = Encoder(load_tokenizer(SMALL, Texts.of(WORDS), None), TextData(path="x"))
     questions = Texts.repeated("Where?", len(many))
 
-    def peak_of(cache: Path | None) -> int:
-        tracemalloc.start()
+    def encode(cache: Path | None) -> None:
         sequences = encoded_sequences(encoder, questions, many, CPU, content="all", cache=cache)
         sequences.batch(torch.arange(0, len(many), 100))
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return peak
 
-    in_memory, writing, mapping = peak_of(None), peak_of(tmp_path), peak_of(tmp_path)
+    in_memory, writing, mapping = (peak_of(partial(encode, given)) for given in (None, cache, cache))
+    return in_memory, writing, mapping
+
+
+def test_no_more_than_a_chunk_of_tokens_is_in_memory(answers: Texts, tmp_path: Path) -> None:
+    """A worker that maps the file allocates next to nothing; the one that writes it, a fraction of the whole."""
+    in_memory, writing, mapping = apart(peaks_of_encoding, Texts(answers.arrays * 5), tmp_path)
     assert writing < 0.5 * in_memory
     assert mapping < 0.3 * in_memory
 

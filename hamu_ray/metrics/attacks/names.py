@@ -149,7 +149,7 @@ ATTACK: Mapping[str, Metric] = table(
     ),
     Metric(
         DURABILITY,
-        "1 - the largest part of what O knows beyond the references that relearning, quantisation or other wordings "
+        "1 - the largest part of what O knows beyond any reference that relearning, quantisation or other wordings "
         "find in M; 1: nothing, 0: all",
         "higher",
         kind="attack",

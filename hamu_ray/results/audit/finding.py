@@ -166,22 +166,34 @@ def durable(findings: Iterable[Finding]) -> bool | None:
 
 
 def durability(findings: Iterable[Finding]) -> float:
-    """Return how much of what is gone stays gone under attack, in 0..1; NaN unless all of `DECIDES_DURABLE` are known.
+    """Return how much of what is gone stays gone under attack, in 0..1: 1 for a model that is durable.
 
-    Each number of an attack is placed between the references' mean (0) and the original's (1), and the largest is taken
-    from 1. Numbers in which the original is not above the references show nothing.
+    Each number of an attack is placed between the most that one more reference has (0; the references' mean if there is
+    only one) and the original's (1), and the largest is taken from 1. Numbers in which the original is not above that
+    show nothing. NaN if all show nothing, and unless all of `DECIDES_DURABLE` are known.
     """
-    leads = [math.nan if finding is None else _lead(finding) for finding in _lasting(findings)]
-    return math.nan if any(map(math.isnan, leads)) else 1.0 - max(leads)
+    found = _lasting(findings)
+    if any(finding is None or math.isnan(finding.value + _room(finding)) for finding in found):
+        return math.nan
+    leads = [_lead(finding) for finding in found if finding is not None and _room(finding) > TOLERANCE]
+    return 1.0 - max(leads) if leads else math.nan
+
+
+def _most(finding: Finding) -> float:
+    """Return the most that one more reference has: the end of the interval, or the only reference's number."""
+    mean, _, high, _ = finding.references
+    return mean if math.isnan(high) else high
+
+
+def _room(finding: Finding) -> float:
+    """Return how far the original is above the references."""
+    return finding.original - _most(finding)
 
 
 def _lead(finding: Finding) -> float:
-    """Return the place of a number between the references' mean and the original's, in 0..1; NaN if one is unknown."""
-    reference = finding.references.mean
-    whole, found = finding.original - reference, finding.value - reference
-    if math.isnan(whole) or math.isnan(found):
-        return math.nan
-    return min(max(found / whole, 0.0), 1.0) if whole > TOLERANCE else 0.0
+    """Return the place of a number between the references' most (0) and the original's (1)."""
+    above = finding.value - _most(finding)
+    return min(above / _room(finding), 1.0) if above > TOLERANCE else 0.0
 
 
 def _lasting(findings: Iterable[Finding]) -> list[Finding | None]:
