@@ -142,7 +142,7 @@ def test_tracking_and_report(tmp_path: Path) -> None:
         assert [cell.text for cell in row.cells] == ["\N{EN DASH}", "0.5000", "0.5000", "0.5000"]
     page = (folder / "report.html").read_text()
     assert page.count('id="p0-audit"') == 1
-    assert page.count('aria-label="Durability against each objective') == 1
+    assert page.count('aria-label="Durability against ') == 2
     rows = list(csv.DictReader((folder / "front.csv").open()))
     assert {row["trial_id"]: row["durability"] for row in rows if row["durability"]}.keys() == {front[0]}
     assert "there is &lt;b&gt;no&lt;/b&gt; reference" in page

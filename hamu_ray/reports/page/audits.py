@@ -73,15 +73,14 @@ def audit_table(problem: Problem) -> AuditTable | None:
     return AuditTable([(words(name), ATTACK[name].definition) for name in names], rows, list(reasons))
 
 
-def durability_chart(
+def durability_charts(
     table: AuditTable, problem: Problem, methods: Mapping[str, MethodStyle]
-) -> Figure | None:
-    """Plot the durability of the audited points, the front's third axis, against both objectives; None if unknown."""
+) -> list[Figure]:
+    """Plot the durability of the audited points, the front's third axis, against each objective; empty if unknown."""
     known = [row for row in table.rows if math.isfinite(row.durability)]
-    if not known:
-        return None
-    data: list[Figure] = []
-    for at, letter in enumerate(("", "2")):
+    charts = []
+    for at, objective in enumerate(problem.objectives if known else ()):
+        data = []
         for method in dict.fromkeys(row.group.method for row in known):
             rows = [row for row in known if row.group.method == method]
             points = [(problem.summary.point(row.group.record.measures)[at], row.durability) for row in rows]
@@ -92,15 +91,13 @@ def durability_chart(
             style = methods[method]
             edge = {"color": INK, "width": 1.2}
             marker = {"symbol": style.marker, "size": 12, "color": style.css, "line": edge}
-            place = {"xaxis": f"x{letter}", "meta": {"method": method}, "legendgroup": escape(method)}
-            data.append(markers(points, texts, marker, method, cliponaxis=False, **place))
-    first, second = (words(objective.metric) for objective in problem.objectives)
-    axes = {
-        "xaxis": axis(escape(first), domain=[0, 0.47]),
-        "xaxis2": axis(escape(second), domain=[0.53, 1], anchor="y"),
-        "yaxis": axis(DURABILITY, range=[-0.05, 1.05]),
-    }
-    return figure(data, 340, hovermode="closest", **axes)
+            data.append(markers(points, texts, marker, method, cliponaxis=False, meta={"method": method}))
+        axes = {
+            "xaxis": axis(escape(words(objective.metric))),
+            "yaxis": axis(DURABILITY, range=[-0.05, 1.05]),
+        }
+        charts.append(figure(data, 320, hovermode="closest", **axes))
+    return charts
 
 
 def audit_of(group: SeedGroup) -> Audit | None:

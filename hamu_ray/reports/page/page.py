@@ -20,7 +20,7 @@ from hamu_ray.reports.front.figure import front_figure
 from hamu_ray.reports.front.palette import MethodStyle, css, styles_of
 from hamu_ray.reports.front.traces import Figure
 from hamu_ray.reports.page import advice, rows
-from hamu_ray.reports.page.audits import audit_table, durability_chart
+from hamu_ray.reports.page.audits import audit_table, durability_charts
 from hamu_ray.reports.page.before_after import views_of
 from hamu_ray.reports.page.charts import anytime_chart, front_of, importance_chart, volume_chart
 from hamu_ray.reports.page.origins import provenance_rows, sweep_rows
@@ -126,9 +126,9 @@ def _view(problem: Problem, name: str, methods: Mapping[str, MethodStyle], chart
         "columns": columns,
         "metric_rows": metric_rows,
         "audit": (audit := audit_table(problem)),
-        "durability": charts.add(drawn)
-        if audit and (drawn := durability_chart(audit, problem, methods))
-        else None,
+        "durability": [charts.add(one) for one in durability_charts(audit, problem, methods)]
+        if audit
+        else [],
         "learning": [charts.add(one) for one in learning_charts(problem, details, methods)]
         if details.drawn
         else [],
