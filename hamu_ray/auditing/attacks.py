@@ -33,6 +33,9 @@ def _without_curves(find: Callable[[Evidence], list[Finding]]) -> Callable[[Evid
     return lambda evidence: (find(evidence), {})
 
 
+VERDICTS = 1
+"""Increase it when results are judged in another way; what was done to models of earlier ones is kept."""
+
 FIND: Mapping[str, Callable[[Evidence], Findings]] = {
     names.LIRA: _without_curves(lira_findings),
     names.ULIRA: _without_curves(ulira_findings),
@@ -72,6 +75,7 @@ def recipe(evidence: Evidence, attack: str) -> dict[str, object]:
     return {
         "attack": attack,
         "version": VERSION,
+        "verdicts": VERDICTS,
         "definitions": DEFINITIONS,
         "model": evidence.model,
         "originals": [stored.key for stored in evidence.originals],

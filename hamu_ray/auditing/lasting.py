@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from hamu_ray.auditing.evidence import Evidence
-from hamu_ray.auditing.inference import FEW, NO_REFERENCE, undefined
+from hamu_ray.auditing.inference import FEW, NO_REFERENCE, judged, undefined
 from hamu_ray.auditing.losses import confidence
 from hamu_ray.auditing.quantisation import confidences
 from hamu_ray.auditing.relearning import KNOWN_AGAIN, STEPS, area, forget_parts, relearn, steps_to
@@ -109,9 +109,12 @@ def paraphrased_base(evidence: Evidence, stored: StoredModel) -> list[float]:
 
 def _brought_back(name: str, value: float, original: float, among: Spread) -> Finding:
     """Return the finding of a confidence, of which less than a reference's is no leak."""
-    passes = among.reaches(value, TOLERANCE)
-    reason = "" if passes is not None else FEW if among.references else NO_REFERENCE.reason
-    return Finding(name, value, original, among, passes, reason)
+
+    def passes(number: float) -> bool | None:
+        return among.reaches(number, TOLERANCE)
+
+    reason = "" if passes(value) is not None else FEW if among.references else NO_REFERENCE.reason
+    return judged(name, value, original, among, passes, reason)
 
 
 def known_again(evidence: Evidence) -> float:

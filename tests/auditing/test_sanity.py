@@ -13,6 +13,7 @@ from torch import nn
 
 from hamu_ray.auditing.attacks import audit_model
 from hamu_ray.auditing.evidence import Evidence, losses_of
+from hamu_ray.auditing.inference import NO_POWER
 from hamu_ray.engine.files.store import StoredModel
 from hamu_ray.engine.files.tensors import save_tensors
 from hamu_ray.engine.state import changing_state
@@ -91,6 +92,18 @@ def test_a_reference_of_another_seed_passes_every_test(
     assert np.mean(qualities) == pytest.approx(found[0]["forget_quality_ceiling"], abs=0.2), qualities
     assert passed_all >= MORE // 2, fails
     assert max(fails.values(), default=0) <= MORE // 2, fails
+
+
+def test_an_attack_that_the_original_passes_decides_nothing(known: Evidence, tmp_path: Path) -> None:
+    """Three references are so different that their interval holds everything."""
+    three = replace(known, references=known.references[:3], originals=known.originals[:1])
+    evidence = put([known.base(known.originals[0])], three, tmp_path / "original")
+    found = {finding.metric: finding for finding in audit_model(evidence, (LIRA,)).findings}["lira_auc"]
+    assert found.references.contains(found.value)
+    assert found.value == found.original
+    assert found.passes is None
+    assert found.reason == NO_POWER
+    assert found.verdict != "as R"
 
 
 def test_each_of_the_references_has_another_p_value(known: Evidence) -> None:

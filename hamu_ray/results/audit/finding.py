@@ -158,24 +158,29 @@ def number_or_nan(value: float | None) -> float:
 
 
 def durable(findings: Iterable[Finding]) -> bool | None:
-    """Return whether what attacks bring back is no more than they bring to R; None unless all of them are decided."""
-    needed = [None if finding is None else finding.passes for finding in _lasting(findings)]
-    if False in needed:
+    """Return whether what attacks bring back is no more than they bring to R; None unless all of them are decided.
+
+    Attacks in which neither the original nor the model is above the references show nothing, and do not count; None if
+    all are such.
+    """
+    found = _lasting(findings)
+    passes = [finding.passes if finding else None for finding in found if not finding or _shows(finding)]
+    if False in passes:
         return False
-    return None if None in needed else True
+    return True if passes and None not in passes else None
 
 
 def durability(findings: Iterable[Finding]) -> float:
     """Return how much of what is gone stays gone under attack, in 0..1: 1 for a model that is durable.
 
     Each number of an attack is placed between the most that one more reference has (0; the references' mean if there is
-    only one) and the original's (1), and the largest is taken from 1. Numbers in which the original is not above that
-    show nothing. NaN if all show nothing, and unless all of `DECIDES_DURABLE` are known.
+    only one) and the original's (1), and the largest is taken from 1. Numbers in which neither the original nor the
+    model is above that show nothing. NaN if all show nothing, and unless all of `DECIDES_DURABLE` are known.
     """
     found = _lasting(findings)
     if any(finding is None or math.isnan(finding.value + _room(finding)) for finding in found):
         return math.nan
-    leads = [_lead(finding) for finding in found if finding is not None and _room(finding) > TOLERANCE]
+    leads = [_lead(finding) for finding in found if finding is not None and _shows(finding)]
     return 1.0 - max(leads) if leads else math.nan
 
 
@@ -190,10 +195,16 @@ def _room(finding: Finding) -> float:
     return finding.original - _most(finding)
 
 
+def _shows(finding: Finding) -> bool:
+    """Whether the original or the model is above the references; so too if that is unknown."""
+    most = _most(finding)
+    return not (finding.original - most <= TOLERANCE and finding.value - most <= TOLERANCE)
+
+
 def _lead(finding: Finding) -> float:
     """Return the place of a number between the references' most (0) and the original's (1)."""
     above = finding.value - _most(finding)
-    return min(above / _room(finding), 1.0) if above > TOLERANCE else 0.0
+    return min(above / max(_room(finding), TOLERANCE), 1.0) if above > TOLERANCE else 0.0
 
 
 def _lasting(findings: Iterable[Finding]) -> list[Finding | None]:
