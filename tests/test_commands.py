@@ -139,7 +139,7 @@ def test_dry_run(tmp_path: Path) -> None:
         (tune.main, ["config", "--set", "--dry-run", "--resume"]),
         (unlearn.main, ["config", "--set", "--output", "--force"]),
         (train.main, ["config", "--set"]),
-        (report.main, ["targets", "--tracking", "--output"]),
+        (report.main, ["targets", "--tracking", "--output", "--bundle"]),
         (
             doctor.main,
             ["target", "data", "--base", "--forget", "--forget-ids", "--output", "--cluster", "--repair"],
