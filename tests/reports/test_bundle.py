@@ -33,7 +33,7 @@ def test_every_link_leads_to_a_file_of_the_site(
     }
     assert all((tmp_path / "site" / link).is_file() for link in links)
     assert index.count("<h2>") == 2
-    assert "http" not in index
+    assert "://" not in index
 
 
 def test_a_site_of_nothing_says_so(tmp_path: Path) -> None:
