@@ -35,8 +35,8 @@ class Paraphrases:
     def of(cls, wordings: Iterable[Wording]) -> "Paraphrases":
         """Copy wordings into memory."""
         found = list(wordings)
-        questions, answers = ([wording[part] for wording in found] for part in (1, 2))
-        indices = np.array([wording[0] for wording in found], dtype=np.int64)
+        questions, answers = [question for _, question, _ in found], [answer for _, _, answer in found]
+        indices = np.array([index for index, _, _ in found], dtype=np.int64)
         return cls(indices, Rows(Texts.of(questions), Texts.of(answers)))
 
     def __len__(self) -> int:
