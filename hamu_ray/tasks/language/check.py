@@ -7,14 +7,8 @@ from typing import Any
 
 from hamu_ray.config.run import MODEL_FILE
 from hamu_ray.config.sources.nearest import nearest
-from hamu_ray.config.task.language import (
-    ATTENTION,
-    FEED_FORWARD,
-    ForgetSplit,
-    LanguageModelConfig,
-    LoraConfig,
-    TextSection,
-)
+from hamu_ray.config.task.language import ForgetSplit, TextSection
+from hamu_ray.config.task.language_model import ATTENTION, FEED_FORWARD, LanguageModelConfig, LoraConfig
 from hamu_ray.tasks.forecast import check_overlap
 from hamu_ray.tasks.language.documents.corpus import Corpus, ForgetText, load_corpus, split_corpus
 from hamu_ray.tasks.language.documents.rows import check_path

@@ -3,26 +3,25 @@
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from hamu_ray.config.task.language import LanguageModelConfig, LoraConfig, TofuData
+from hamu_ray.config.task.language import TofuData
+from hamu_ray.config.task.language_model import LanguageModelConfig
 from hamu_ray.metrics import comparison, language_names, names
 from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.metrics.undefined import reasons
-from hamu_ray.tasks.language.adapter import as_fresh, with_adapter
 from hamu_ray.tasks.language.data import LanguageData
 from hamu_ray.tasks.language.documents.corpus import ForgetText, split_corpus
 from hamu_ray.tasks.language.evaluation import Evaluation
 from hamu_ray.tasks.language.export import LOADING, exported
 from hamu_ray.tasks.language.items import TextItems
 from hamu_ray.tasks.language.measures import TRUTH_RATIOS, compare_items, compare_measures
-from hamu_ray.tasks.language.models import build_language_model
+from hamu_ray.tasks.language.models import Models
 from hamu_ray.tasks.language.scores import answer_logits, grouped
 from hamu_ray.tasks.language.teacher import with_weights
-from hamu_ray.tasks.models.checkpoints import Checkpoint
 from hamu_ray.tasks.modes import eval_mode, is_sharded
 from hamu_ray.tasks.task import Device, ExampleIdentity, Outputs, Share, Start, Teacher
 
@@ -60,6 +59,7 @@ class LanguageTask:
         self._test = torch.from_numpy(split.test)
         self._model_config = model
         self._parameters = parameters
+        self._models = Models(data, self._encodings, model, parameters)
         self._evaluation = Evaluation(self._encodings, split, batch_size=batch_size, seed=seed)
         self._reported: set[str] = set()
 
@@ -102,39 +102,11 @@ class LanguageTask:
         built model must not be used any more. If adapters are trained throughout, ``start`` is an adapter, or the base
         itself for a new adapter.
         """
-        device = device or self.device
-        if self._parameters == "all":
-            return self._built(seed, device, start)
-        lora, key_of_adapter = self._adapter(start)
-        content = Checkpoint("model.name", self._model_config.name).identity
-        key = ("base", self._model_config.model_dump_json(exclude={"lora"}), content, device)
-        base = self.data.resident.get(key)
-        if base is None or is_sharded(base):
-            base = self._built(seed, device, frozen=True)
-        self.data.resident[key] = with_adapter(base, lora, seed, key_of_adapter)
-        return self.data.resident[key]
-
-    def _adapter(self, start: Start | None) -> tuple[LoraConfig, str]:
-        """Return the initial adapter as a configuration, and the key that names it."""
-        lora = self._model_config.lora
-        assert lora is not None
-        if start is None:
-            return lora, "model.lora.adapter"
-        checkpoint = Checkpoint(start.key, start.name)
-        if checkpoint.adapter:
-            return lora.model_copy(update={"adapter": start.name}), start.key
-        if checkpoint.identity != Checkpoint("model.name", self._model_config.name).identity:
-            raise ValueError(
-                f"{start.key}: {start.name} is a whole model, and with training.parameters lora only adapters on "
-                "model.name are trained; give an adapter, make it model.name, or set training.parameters to all"
-            )
-        return as_fresh(lora), start.key
+        return self._models.build(seed, start, device or self.device)
 
     def unlearner(self, model: nn.Module, seed: int) -> nn.Module:
         """Return the model that unlearning changes: a fully trained model itself, or with a new adapter."""
-        if self._parameters == "all" and self._model_config.lora is not None:
-            return with_adapter(model, self._model_config.lora, seed)
-        return model
+        return self._models.unlearner(model, seed)
 
     def count(self, examples: Tensor) -> int:
         """Return the number of loss items: the answers' tokens."""
@@ -242,22 +214,6 @@ class LanguageTask:
         return TextItems(
             self._encodings, splits, evaluation.batch_size, self._autocast, evaluation.new_tokens
         )
-
-    def _built(
-        self, seed: int, device: torch.device, start: Start | None = None, *, frozen: bool = False
-    ) -> nn.Module:
-        encoder = self._encodings.encoder
-        model: Any = build_language_model(
-            self._model_config, encoder, seed, device, frozen=frozen, start=start
-        )
-        known, highest = model.get_input_embeddings().num_embeddings, int(self._texts.tokens.max())
-        if highest >= known:
-            key, name = (start.key, start.name) if start else ("model.name", self._model_config.name)
-            raise ValueError(
-                f"{key}: {name} knows {known} tokens, but the texts contain token {highest} of the tokenizer of "
-                f"{self._model_config.name}; use a model with this vocabulary"
-            )
-        return model
 
     def _autocast(self, model: nn.Module) -> torch.autocast:
         low_precision = self._model_config.precision == "bfloat16"
