@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from hamu_ray.methods import (
     Context,
@@ -17,10 +17,10 @@ from hamu_ray.methods import (
 )
 from hamu_ray.methods.draws import seeds_of
 from hamu_ray.methods.method import Review
-from hamu_ray.methods.objectives import SEEDS
+from hamu_ray.methods.objectives import SECOND, SEEDS
 from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.roles import Role
-from hamu_ray.tasks.task import AugmentedForward, Outputs, Teacher
+from hamu_ray.tasks.task import AugmentedForward, Outputs, SecondAnswers, Task, Teacher
 
 if TYPE_CHECKING:
     from hamu_ray.config.run import StopConfig
@@ -88,6 +88,8 @@ class Plan:
     """Metrics whose sum selects the evaluation whose weights are the result; empty selects the last weights."""
     augmented: AugmentedForward | None = None
     """The forward pass on randomly changed examples; None runs the model on the examples as they are."""
+    second: SecondAnswers | None = None
+    """Second answers to the forget examples, where an objective needs them."""
 
     @property
     def needed(self) -> tuple[Role, ...]:
@@ -103,6 +105,37 @@ class Plan:
     def review(self) -> Review | None:
         """The method's review of every step, if its hyperparameters ask for it."""
         return self.method.review if self.settings.trust_region else None
+
+    def predictions(
+        self,
+        task: Task,
+        model: nn.Module,
+        role: Role,
+        examples: Tensor,
+        step: int,
+        teachers: Mapping[str, Teacher],
+    ) -> Predictions:
+        """Return what a role's objective sees of a micro-batch (indices, int64, CPU) in a step, counted from 0.
+
+        This runs the model, and again on the examples' second answers where the objective needs them.
+        """
+        side = self.sides[role]
+
+        def seen(indices: Tensor) -> Predictions:
+            outputs = self._outputs(task, model, role, indices, step)
+            return side.predictions(outputs, indices, teachers, self.seed)
+
+        found = seen(examples)
+        if SECOND not in side.objective.needs:
+            return found
+        assert self.second is not None, "the configuration requires second answers"
+        return replace(found, second=seen(self.second.of(examples)))
+
+    def _outputs(self, task: Task, model: nn.Module, role: Role, examples: Tensor, step: int) -> Outputs:
+        """Run the model on examples, which a plan may change at random: the same way on any number of workers."""
+        if self.augmented is None:
+            return task.forward(model, examples)
+        return self.augmented(model, examples, seeds_of(examples, self.epoch_seed(role, step), task.device))
 
     def epoch_seed(self, role: Role, step: int) -> int:
         """Return the seed of the random changes of a role's examples in the epoch of a step, counted from 0."""

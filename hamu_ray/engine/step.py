@@ -15,7 +15,6 @@ from hamu_ray.methods import (
     promise_kept,
     promised_changes,
 )
-from hamu_ray.methods.draws import seeds_of
 from hamu_ray.methods.method import Taken
 from hamu_ray.pairing.batches import micro_batches
 from hamu_ray.pairing.exchange import make_exchange, summed
@@ -24,7 +23,7 @@ from hamu_ray.pairing.group import Group
 from hamu_ray.pairing.optimizer import hold, make_optimizer
 from hamu_ray.pairing.roles import Role, assign
 from hamu_ray.pairing.support import Masks, Support
-from hamu_ray.tasks.task import Outputs, Task, Teacher
+from hamu_ray.tasks.task import Task, Teacher
 
 RUNNING, NON_FINITE, INFEASIBLE, CRITERION, OUT_OF_REACH = range(5)
 """Reason to stop; kept on the device, so that steps need not synchronise."""
@@ -117,16 +116,8 @@ class PairedStep:
         batch = side.batches(step)
         scale = 1.0 / (self.task.count(batch) if side.objective.unit == "item" else len(batch))
         for examples, weight in micro_batches(batch, self.part, self.shards, self._parts):
-            outputs = self._outputs(role, examples, step)
-            predictions = side.predictions(outputs, examples, self.teachers, self.plan.seed)
+            predictions = self.plan.predictions(self.task, self.model, role, examples, step, self.teachers)
             yield side.objective.loss(predictions).sum(dtype=torch.float64) * (scale * weight)
-
-    def _outputs(self, role: Role, examples: Tensor, step: int) -> Outputs:
-        """Run the model on examples, which a plan may change at random: the same way on any number of workers."""
-        if self.plan.augmented is None:
-            return self.task.forward(self.model, examples)
-        seeds = seeds_of(examples, self.plan.epoch_seed(role, step), self.task.device)
-        return self.plan.augmented(self.model, examples, seeds)
 
     def _parts(self, share: Tensor) -> Sequence[Tensor]:
         """Split a worker's examples into micro-batches."""

@@ -19,7 +19,7 @@ from hamu_ray.engine.planning import unlearning_plan
 from hamu_ray.engine.provenance import provenance_of_run
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.state import whole_state
-from hamu_ray.methods.objectives import cross_entropy
+from hamu_ray.methods.objectives import SECOND, cross_entropy
 from hamu_ray.metrics.comparison import nothing_to_forget
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.pairing.batches import Batches
@@ -30,7 +30,7 @@ from hamu_ray.results.outcome import Outcome, Report, Status
 from hamu_ray.storage import StoragePath
 from hamu_ray.tasks.models.start import reference_origin
 from hamu_ray.tasks.modes import eval_mode
-from hamu_ray.tasks.task import Task
+from hamu_ray.tasks.task import SecondAnswering, Task
 
 
 def unlearn(
@@ -57,6 +57,9 @@ def unlearn(
     except Interrupted:
         return Outcome(Status.INTERRUPTED, "stopped from outside", 0, {}, 0.0, 0)
     plan = unlearning_plan(run, task.splits, original.measures, reference.measures if reference else None)
+    if SECOND in plan.needs:
+        assert isinstance(task, SecondAnswering), "the configuration requires second answers"
+        plan = replace(plan, second=task.second_answers(run.seed))
     model = built(task, run.seed, original.source, device=build_device(task, shards))
     model = placed(task.unlearner(model, run.seed), task, shards)
 
@@ -71,7 +74,7 @@ def unlearn(
     bases = base_reports(run, plan, compared, original, reference)
     for report in bases if group.rank == 0 else ():
         on_report(report)
-    checkpoints = Checkpoints(folder / CHECKPOINTS / weights_key(run, original, reference), group)
+    checkpoints = Checkpoints(folder / CHECKPOINTS / weights_key(run, original, reference, plan), group)
     loop = Loop(
         task=task,
         model=model,
@@ -159,15 +162,19 @@ def with_references(outcome: Outcome, run: RunConfig, original: Measures) -> Out
     )
 
 
-def weights_key(run: RunConfig, original: StoredModel, reference: StoredModel | None) -> str:
+def weights_key(
+    run: RunConfig, original: StoredModel, reference: StoredModel | None, plan: Plan | None = None
+) -> str:
     """Return the hash of everything that determines a run's weights; checkpoints with another hash are not resumed.
 
-    It includes the reference if the run stops at the reference's forget loss, and the code of plug-ins.
+    It includes the reference if the run stops at the reference's forget loss, second answers, and the code of plug-ins.
     """
     elsewhere = {"name", "workers", "storage", "tracking", "checkpoint", "original", "reference", "training"}
     bases: dict[str, Any] = {"original": original.key}
     if reference is not None and (run.stop.forget_level or run.method.hyperparameters.target):
         bases["reference"] = reference.key
+    if plan is not None and plan.second is not None:
+        bases["second answers"] = plan.second.fingerprint
     if run.method.plugins:
         bases["plugins"] = [asdict(plugin) for plugin in run.method.plugins]
     document = run.model_dump(mode="json", exclude=elsewhere)

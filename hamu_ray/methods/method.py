@@ -12,7 +12,7 @@ from hamu_ray.methods.context import Context
 from hamu_ray.methods.decision import Branch, Decision
 from hamu_ray.methods.deferred import torch
 from hamu_ray.methods.hyperparameters import Hyperparameters, WeightedSum, described
-from hamu_ray.methods.objectives import Objective
+from hamu_ray.methods.objectives import SECOND, Objective
 
 if TYPE_CHECKING:
     from torch import Tensor, device
@@ -89,6 +89,10 @@ class Method:
         _check_described(f"method {self.name!r}", self.name, self.summary, self.source, self.hyperparameters)
         if self.retain is None and self.forget is None:
             raise ValueError(f"method {self.name!r} has neither a retain nor a forget objective")
+        if self.retain is not None and SECOND in self.retain.needs:
+            raise ValueError(
+                f"method {self.name!r}: its retain objective cannot need {SECOND}; only forget examples have one"
+            )
         if not callable(self.weighting):
             raise ValueError(f"method {self.name!r} has no weighting")
         if self.has_guarantee != ("constraint_fraction" in described(self.hyperparameters)):

@@ -26,7 +26,10 @@ TEACHERS = ("original", "random")
 SEEDS = "seeds"
 """What an objective needs that draws random numbers: `Predictions.seeds`."""
 
-NEEDS = (*TEACHERS, SEEDS)
+SECOND = "second"
+"""What an objective needs that compares answers with second answers to the same questions: `Predictions.second`."""
+
+NEEDS = (*TEACHERS, SEEDS, SECOND)
 """All that an objective may need."""
 
 
@@ -54,6 +57,9 @@ class Predictions:
     seeds: Tensor | None = None
     """``(count,)`` int64, where the objective needs them: a seed of each example, which depends on the run's seed and
     the example alone, so that it is the same in every step, on any number of workers, and after a restart."""
+    second: Predictions | None = None
+    """Where the objective needs them: the outputs for a second answer to each example's question, such as a refusal, of
+    the model and the same teachers. Its examples are these, in the same order; their numbers of items differ."""
 
     @property
     def original(self) -> Predictions:
@@ -72,6 +78,17 @@ class Predictions:
                 f"{', '.join(self.teachers) or 'none'}"
             )
         return replace(self, logits=self.teachers[name].detach(), teachers={})
+
+    @property
+    def second_answers(self) -> Predictions:
+        """The outputs for the second answers.
+
+        Raises:
+            ValueError: They are missing.
+        """
+        if self.second is None:
+            raise ValueError("the objective needs second (the outputs for second answers), found None")
+        return self.second
 
     @property
     def log_probabilities(self) -> Tensor:
@@ -134,7 +151,7 @@ class Objective:
     can be pickled.
     """
     needs: frozenset[str] = frozenset()
-    """What the loss uses besides the model's outputs, of `NEEDS`: teachers by name, and `SEEDS`."""
+    """What the loss uses besides the model's outputs, of `NEEDS`: teachers by name, `SEEDS`, `SECOND`."""
     unit: Unit = "item"
     """What the loss has one value for, and thus what the mean over the global batch is taken over: all items, or all
     examples.
@@ -144,6 +161,10 @@ class Objective:
         if unknown := sorted(self.needs.difference(NEEDS)):
             raise ValueError(
                 f"objective {self.name!r} needs {', '.join(unknown)}; an objective can need {', '.join(NEEDS)}"
+            )
+        if SECOND in self.needs and self.unit != "example":
+            raise ValueError(
+                f"objective {self.name!r} needs second answers, whose items are others; set its unit to example"
             )
 
 

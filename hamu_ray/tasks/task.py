@@ -89,6 +89,26 @@ class Augmenting(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class SecondAnswers:
+    """Second answers to the questions of the forget examples, as examples of their own."""
+
+    of: Callable[[Tensor], Tensor]
+    """Maps forget examples (int64 ``(k,)``, CPU) to their second answers: further indices, which `Task.forward` and a
+    teacher accept like training examples. Does not depend on the step or the worker."""
+    fingerprint: str
+    """Hash of their content."""
+
+
+@runtime_checkable
+class SecondAnswering(Protocol):
+    """A task whose forget examples have second answers."""
+
+    def second_answers(self, seed: int) -> SecondAnswers:
+        """Return the second answers, drawn by a seed and each example's index; valid until the next call."""
+        ...
+
+
 class Task(Protocol):
     """A data set with its splits, the models that fit it, and their metrics.
 

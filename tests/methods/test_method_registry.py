@@ -53,6 +53,7 @@ TABLE = {
     "scrub": (SUM | {"phase_steps", "forget_until"}, (0.5, -0.5)),
     "npo": (SUM, (0.5, -0.5)),
     "simnpo": (SUM, (0.5, -0.5)),
+    "dpo": (SUM, (0.5, -0.5)),
     "salun": (SUM | {"saliency"}, (0.5, -0.5)),
     "bad-teacher": (SUM, (0.5, -0.5)),
     "jensun": (SUM, (0.5, -0.5)),

@@ -73,6 +73,12 @@ class TextSection(Section):
     """Column of the questions; null for texts without questions."""
     answer_column: str = "answer"
     """Column of the text that is learned and forgotten: the loss is computed only on its tokens."""
+    alternate_column: str | None = Field(default=None, min_length=1)
+    """Column of second answers to the forget examples' questions, for methods that need them: a text or a list of
+    texts, of which each example gets one. null: refusals."""
+    refusals_path: str | None = Field(default=None, min_length=1)
+    """File of refusals, one in a line, as second answers, such as TOFU's `idontknow.jsonl`. null: a built-in list.
+    """
     template: Literal["chat", "plain"] | None = None
     """`chat`: the tokenizer's chat template; `plain`: `prompt`; null: chat if the tokenizer has a template."""
     prompt: str = "Question: {question}\nAnswer:"
@@ -112,6 +118,16 @@ class TextSection(Section):
         return self
 
     @model_validator(mode="after")
+    def _one_kind_of_second_answers(self) -> "TextSection":
+        if self.refusals_path is not None and self.alternate_column is not None:
+            raise ValueError(
+                "refusals_path: second answers come from alternate_column; set one of them to null"
+            )
+        if self.refusals_path is not None and self.question_column is None:
+            raise ValueError("refusals_path: texts without questions cannot be refused; remove it")
+        return self
+
+    @model_validator(mode="after")
     def _chat_keys_need_a_chat(self) -> "TextSection":
         if self.template == "plain" or self.question_column is None:
             for key in ("system_prompt", "template_arguments"):
@@ -137,6 +153,11 @@ class TextSection(Section):
         except (ValueError, TypeError):
             raise ValueError(f"{text!r} is not a date; write it as 2024-07-26") from None
         return text
+
+    @property
+    def has_second_answers(self) -> bool:
+        """Whether forget examples have second answers: refusals of a question, or alternatives in the data."""
+        return self.question_column is not None or self.alternate_column is not None
 
     @property
     def longest(self) -> int:

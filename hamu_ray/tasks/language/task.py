@@ -15,6 +15,9 @@ from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.metrics.undefined import reasons
 from hamu_ray.tasks.language.data import LanguageData
 from hamu_ray.tasks.language.documents.corpus import ForgetText, split_corpus
+from hamu_ray.tasks.language.documents.second import second_answers_of
+from hamu_ray.tasks.language.documents.sequences import Batch, Sequences
+from hamu_ray.tasks.language.encoding.token_file import encoded_sequences
 from hamu_ray.tasks.language.evaluation import Evaluation
 from hamu_ray.tasks.language.export import LOADING, exported
 from hamu_ray.tasks.language.items import TextItems
@@ -23,7 +26,7 @@ from hamu_ray.tasks.language.models import Models
 from hamu_ray.tasks.language.scores import answer_logits, grouped
 from hamu_ray.tasks.language.teacher import with_weights
 from hamu_ray.tasks.modes import eval_mode, is_sharded
-from hamu_ray.tasks.task import Device, ExampleIdentity, Outputs, Share, Start, Teacher
+from hamu_ray.tasks.task import Device, ExampleIdentity, Outputs, SecondAnswers, Share, Start, Teacher
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +65,7 @@ class LanguageTask:
         self._models = Models(data, self._encodings, model, parameters)
         self._evaluation = Evaluation(self._encodings, split, batch_size=batch_size, seed=seed)
         self._reported: set[str] = set()
+        self._second: Sequences | None = None
 
     @property
     def splits(self) -> Mapping[str, Tensor]:
@@ -112,6 +116,29 @@ class LanguageTask:
         """Return the number of loss items: the answers' tokens."""
         return int(self._texts.answers[examples].sum())
 
+    def second_answers(self, seed: int) -> SecondAnswers:
+        """Return the second answers to the forget texts, behind the corpus's texts in the numbering of examples.
+
+        Raises `ValueError`, in one line, if the data have none, or one leaves no room for its prompt.
+        """
+        encoder, rows = self._encodings.encoder, self._encodings.corpus.rows
+        indices = self._forget.tolist()
+        answers = second_answers_of(encoder.config, rows, indices, seed)
+        questions = [rows.questions[index] for index in indices]
+        self._second = encoded_sequences(encoder, questions, answers, self.device)
+
+        def of(examples: Tensor) -> Tensor:
+            return len(self._texts) + torch.searchsorted(self._forget, examples)
+
+        return SecondAnswers(of, self._second.digest)
+
+    def _batch(self, examples: Tensor) -> Batch:
+        """Return texts, or second answers, as a batch."""
+        first = len(self._texts)
+        if self._second is not None and bool(examples.min() >= first):  # on the CPU: does not synchronise
+            return self._second.batch(examples - first)
+        return self._texts.batch(examples)
+
     def parts(self, examples: Tensor, size: int) -> Sequence[Tensor]:
         """Split examples into micro-batches of ``size`` windows, with texts of similar lengths together.
 
@@ -124,7 +151,7 @@ class LanguageTask:
 
         ``examples`` is int64 ``(k,)``, on the CPU. Does not synchronise.
         """
-        batch = self._texts.batch(examples)
+        batch = self._batch(examples)
         with self._autocast(model):
             return Outputs(answer_logits(model, batch), batch.labels, batch.texts)
 
@@ -141,7 +168,7 @@ class LanguageTask:
         }
 
         def answers(examples: Tensor) -> Tensor:
-            batch = self._texts.batch(examples)
+            batch = self._batch(examples)
             with (
                 eval_mode(model),
                 torch.no_grad(),
