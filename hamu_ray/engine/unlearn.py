@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hamu_ray.config.run import RunConfig
@@ -19,12 +20,13 @@ from hamu_ray.engine.planning import unlearning_plan
 from hamu_ray.engine.provenance import provenance_of_run
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.state import whole_state
-from hamu_ray.methods.objectives import SECOND, cross_entropy
+from hamu_ray.methods.objectives import SECOND, Objective, cross_entropy, output_norm
 from hamu_ray.metrics.comparison import nothing_to_forget
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.group import Group
-from hamu_ray.pairing.support import Masks, named_masks, salient_masks
+from hamu_ray.pairing.importance import Importance, importance_of
+from hamu_ray.pairing.support import Masks, named_masks, salient_masks, trainable
 from hamu_ray.results.folder import CHECKPOINTS
 from hamu_ray.results.outcome import Outcome, Report, Status
 from hamu_ray.storage import StoragePath
@@ -75,6 +77,8 @@ def unlearn(
     for report in bases if group.rank == 0 else ():
         on_report(report)
     checkpoints = Checkpoints(folder / CHECKPOINTS / weights_key(run, original, reference, plan), group)
+    masks = support_masks(run, task, model)
+    edit_model(run, plan, task, model, masks)
     loop = Loop(
         task=task,
         model=model,
@@ -83,7 +87,7 @@ def unlearn(
         measure=measure,
         on_report=on_report,
         teachers=resident.teachers(task, model, original.key, plan.needs, plan.seed),
-        masks=support_masks(run, task, model),
+        masks=masks,
         original=original.measures,
         checkpoints=checkpoints,
         pauses=pauses,
@@ -138,17 +142,46 @@ def support_masks(run: RunConfig, task: Task, model: nn.Module) -> Masks | None:
     if not fractions:
         return masks
     with eval_mode(model):
-        return salient_masks(model, forget_losses(run, task, model), math.prod(fractions), masks)
+        losses = mean_losses(run, task, model, task.splits["forget"], cross_entropy)
+        return salient_masks(model, losses, math.prod(fractions), masks)
 
 
-def forget_losses(run: RunConfig, task: Task, model: nn.Module) -> Iterator[Tensor]:
-    """Yield the parts of the cross-entropy on the forget set, 0-d, which sum to its mean."""
+def edit_model(run: RunConfig, plan: Plan, task: Task, model: nn.Module, masks: Masks | None) -> None:
+    """Change the original once, in place, if the method is an edit: only weights that may change.
+
+    Every worker computes the same. The importances are those of the whole training data, in eval mode, batch by batch
+    in the order of the data.
+    """
+    edit, settings = plan.method.edit, plan.settings
+    if edit is None:
+        return
+    fisher = settings.importance == "fisher"
+    objective = cross_entropy if fisher else output_norm
+
+    def importance(examples: Tensor) -> Importance:
+        batches = examples.split(settings.importance_batch)
+        losses = (mean_losses(run, task, model, batch, objective) for batch in batches)
+        return importance_of(model, losses, squared=fisher)
+
     forget = task.splits["forget"]
-    size = run.batch.micro or min(run.batch.forget, len(forget))
-    for examples in task.parts(forget, size):
-        outputs = task.forward(model, examples)
-        seen = ObjectiveBatches(cross_entropy, Batches(forget, size, 0)).predictions(outputs, examples, {}, 0)
-        yield cross_entropy.loss(seen).sum() / task.count(forget)
+    with eval_mode(model):
+        every = importance(torch.cat([task.splits["retain"], forget]).sort().values)
+        forgotten = importance(forget)
+    with torch.no_grad():
+        for name, weights in trainable(model):
+            changed = edit(weights, every[name], forgotten[name], settings)
+            weights.copy_(changed if masks is None else torch.where(masks[name], changed, weights))
+
+
+def mean_losses(
+    run: RunConfig, task: Task, model: nn.Module, examples: Tensor, objective: Objective
+) -> Iterator[Tensor]:
+    """Yield the parts of an objective's mean over the items of examples, 0-d, which sum to it."""
+    size = run.batch.micro or min(run.batch.forget, len(examples))
+    side = ObjectiveBatches(objective, Batches(examples, size, 0))
+    for part in task.parts(examples, size):
+        seen = side.predictions(task.forward(model, part), part, {}, 0)
+        yield objective.loss(seen).sum() / task.count(examples)
 
 
 def with_references(outcome: Outcome, run: RunConfig, original: Measures) -> Outcome:

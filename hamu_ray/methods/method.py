@@ -44,6 +44,10 @@ class Taken:
 Review = Callable[[Taken], tuple[Mapping[str, "Tensor"], "Tensor"]]
 """Returns the method's state for the next step, and whether the step is kept, 0-d bool; otherwise it is reverted."""
 
+Edit = Callable[["Tensor", "Tensor", "Tensor", Any], "Tensor"]
+"""``(weights, importance, forget_importance, hyperparameters)`` of one parameter, all tensors of its shape, to its new
+weights; the importances are those for all training data and for the forget set."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 _RESERVED = ("name", "forget_objective")
 """Keys of the section `method` that are no hyperparameters."""
@@ -78,6 +82,9 @@ class Method:
     """A function of a step that was taken and its actual changes; see `Taken`. It is called after each step if the
     hyperparameter ``trust_region`` is true, which costs another forward pass.
     """
+    edit: Edit | None = None
+    """A pure function that changes each parameter of the original once, in place of all steps; see `Edit`. Its record
+    says how importances are measured (``importance``, ``importance_batch``)."""
     own_forget: bool = False
     """Whether the forget objective is part of the method's definition; others can be replaced by the configuration's
     ``forget_objective``.
@@ -100,7 +107,7 @@ class Method:
                 f"method {self.name!r}: its hyperparameters need both guarantees and constraint_fraction, or neither"
             )
         try:
-            dumps((self.weighting, self.review, self.retain, self.forget))
+            dumps((self.weighting, self.review, self.edit, self.retain, self.forget))
         except (PicklingError, AttributeError, TypeError) as error:
             raise ValueError(f"method {self.name!r} cannot be sent to workers: {error}") from error
 

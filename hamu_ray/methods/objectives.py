@@ -227,6 +227,14 @@ def _kl_to_original(predictions: Predictions) -> Tensor:
 cross_entropy = Objective("cross_entropy", _cross_entropy)
 """``-log p(label)``."""
 
+
+def _output_norm(predictions: Predictions) -> Tensor:
+    return _precise(predictions.logits).flatten(1).square().sum(-1)
+
+
+output_norm = Objective("output_norm", _output_norm)
+"""The squared norm of the outputs, by which weights can be found important without labels."""
+
 kl_to_original = Objective("kl_to_original", _kl_to_original, needs=frozenset({"original"}))
 """``KL(original || model) = sum over classes of p_original (log p_original - log p_model)``, as in distillation. The
 original's logits receive no gradient.

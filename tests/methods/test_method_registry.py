@@ -55,6 +55,7 @@ TABLE = {
     "simnpo": (SUM, (0.5, -0.5)),
     "dpo": (SUM, (0.5, -0.5)),
     "salun": (SUM | {"saliency"}, (0.5, -0.5)),
+    "ssd": ({"selection", "dampening", "importance", "importance_batch"}, (0.0, 0.0)),
     "bad-teacher": (SUM, (0.5, -0.5)),
     "jensun": (SUM, (0.5, -0.5)),
     "gru": (BLOCKS, (0.5, -1.0)),
