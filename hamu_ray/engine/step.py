@@ -135,9 +135,11 @@ class PairedStep:
         clipped, scales = clip_gram(gram, self.plan.optimizer.clip_norm)
         context = self.plan.context(step, losses, dict(self.state))
         decision = self.plan.method.weighting(clipped, context)
+        weights, others = decision.unclipped(scales)
+        conflicting = self._conflicting_gram(retain, forget) if others is not None else None
         # The update takes the memory of the first gradient, which has no further use.
         update = getattr(met, self.plan.needed[0])
-        combine(decision.weights * scales, retain, forget, self.blocks, out=update[:count])
+        combine(weights, retain, forget, self.blocks, conflict_weights=others, out=update[:count])
         if decision.l1_penalty is not None:
             update += decision.l1_penalty * self.segment.sign()
         if decision.rate_scale is not None:
@@ -153,7 +155,8 @@ class PairedStep:
         diagnostics |= decision.totals()
         kept = taken = self.stop == RUNNING
         if self.plan.promise_every is not None:
-            promised = promised_changes(gram, decision.weights * scales, rate)
+            weights, others = decision.unclipped(scales)
+            promised = promised_changes(gram, weights, rate, conflict_weights=others, conflicting=conflicting)
             actual = torch.full_like(promised, torch.nan)
             if self.plan.looks_at_promise(step):
                 before, after = self._losses_before_and_after(step)
@@ -179,6 +182,11 @@ class PairedStep:
         if decision.within_guarantee is not None:
             self.outside_guarantee += kept & ~decision.within_guarantee
         return diagnostics, decision
+
+    def _conflicting_gram(self, retain: Tensor, forget: Tensor) -> Tensor:
+        """Return the Gram matrices of the elements of the segment's gradients that conflict, over all workers."""
+        own = gram_matrix(retain, forget, self.blocks, conflicting=True)
+        return summed(self.shards, *self.exchange.total(own, own.new_zeros(2)))[0]
 
     def _carry(self, following: Mapping[str, Tensor], where: Tensor) -> None:
         """Take over the method's state for the next step, if this one counts."""

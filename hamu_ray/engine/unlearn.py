@@ -58,12 +58,8 @@ def unlearn(
         original, reference = base_models(run, task, group, on_report, resident.models)
     except Interrupted:
         return Outcome(Status.INTERRUPTED, "stopped from outside", 0, {}, 0.0, 0)
-    plan = unlearning_plan(run, task.splits, original.measures, reference.measures if reference else None)
-    if SECOND in plan.needs:
-        assert isinstance(task, SecondAnswering), "the configuration requires second answers"
-        plan = replace(plan, second=task.second_answers(run.seed))
-    model = built(task, run.seed, original.source, device=build_device(task, shards))
-    model = placed(task.unlearner(model, run.seed), task, shards)
+    plan = planned(run, task, original, reference)
+    model, masks = start_of(run, plan, task, original, shards)
 
     def compared(measures: Measures) -> Measures:
         known = reference.measures if reference else None
@@ -77,8 +73,6 @@ def unlearn(
     for report in bases if group.rank == 0 else ():
         on_report(report)
     checkpoints = Checkpoints(folder / CHECKPOINTS / weights_key(run, original, reference, plan), group)
-    masks = support_masks(run, task, model)
-    edit_model(run, plan, task, model, masks)
     loop = Loop(
         task=task,
         model=model,
@@ -109,6 +103,26 @@ def unlearn(
         if not (outcome.status is Status.INTERRUPTED or outcome.paused or run.checkpoint.keep):
             checkpoints.remove()
     return outcome
+
+
+def planned(run: RunConfig, task: Task, original: StoredModel, reference: StoredModel | None) -> Plan:
+    """Return the plan of unlearning, with the second answers that it needs."""
+    plan = unlearning_plan(run, task.splits, original.measures, reference.measures if reference else None)
+    if SECOND not in plan.needs:
+        return plan
+    assert isinstance(task, SecondAnswering), "the configuration requires second answers"
+    return replace(plan, second=task.second_answers(run.seed))
+
+
+def start_of(
+    run: RunConfig, plan: Plan, task: Task, original: StoredModel, shards: Group
+) -> tuple[nn.Module, Masks | None]:
+    """Return the model before the first step, which is the original or its edit, and which weights may change."""
+    model = built(task, run.seed, original.source, device=build_device(task, shards))
+    model = placed(task.unlearner(model, run.seed), task, shards)
+    masks = support_masks(run, task, model)
+    edit_model(run, plan, task, model, masks)
+    return model, masks
 
 
 def base_reports(

@@ -61,6 +61,7 @@ TABLE = {
     "gru": (BLOCKS, (0.5, -1.0)),
     "ngdiff": (set(), (0.5, -(2**-0.5))),
     "pcgrad": (BLOCKS | SUM, (0.75, -1.0)),
+    "sago": (SUM | {"aligned"}, (0.0, -0.5)),
     "pdu": ({"retain_loss_eps", "dual_step_size", "initial_multiplier", "dual_warmup"}, (1.0, -1.0)),
     "jd-upgrad": (BLOCKS, (0.75, -1.0)),
     "jd-dualproj": (BLOCKS, (0.5, -0.5)),
