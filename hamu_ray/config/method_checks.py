@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from hamu_ray.config.task.language import TextSection
 from hamu_ray.methods import Objective, forget_objective, get_method
-from hamu_ray.methods.objectives import SECOND
+from hamu_ray.methods.objectives import HIDDEN, SECOND
 
 if TYPE_CHECKING:
     from hamu_ray.config.run import RunConfig
@@ -15,6 +15,7 @@ def check_method(run: "RunConfig") -> None:
     _check_shards(run)
     _check_penalty(run)
     _check_second_answers(run)
+    _check_hidden_states(run)
     _check_edit(run)
     _check_target(run)
 
@@ -35,6 +36,20 @@ def _check_second_answers(run: "RunConfig") -> None:
             f"method.{key}: {forget.name} needs second answers to questions, which {run.data.name} data do not "
             "have here; choose another"
         )
+
+
+def _check_hidden_states(run: "RunConfig") -> None:
+    """Check that the model has the hidden states that an objective needs."""
+    forget = _forget_objective(run)
+    if forget is None or HIDDEN not in forget.needs:
+        return
+    if run.data.task != "language":
+        key = "name" if run.method.forget_objective is None else "forget_objective"
+        raise ValueError(
+            f"method.{key}: {forget.name} needs the hidden states of a language model; choose another"
+        )
+    if run.workers.shards > 1:
+        raise ValueError(f"workers.shards: {forget.name} needs hidden states of a whole model; set it to 1")
 
 
 def _check_shards(run: "RunConfig") -> None:

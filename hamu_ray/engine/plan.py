@@ -17,10 +17,10 @@ from hamu_ray.methods import (
 )
 from hamu_ray.methods.draws import seeds_of
 from hamu_ray.methods.method import Review
-from hamu_ray.methods.objectives import SECOND, SEEDS
+from hamu_ray.methods.objectives import HIDDEN, SECOND, SEEDS, Layer
 from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.roles import Role
-from hamu_ray.tasks.task import AugmentedForward, Outputs, SecondAnswers, Task, Teacher
+from hamu_ray.tasks.task import AugmentedForward, Layered, Outputs, SecondAnswers, Task, Teacher
 
 if TYPE_CHECKING:
     from hamu_ray.config.run import StopConfig
@@ -43,7 +43,8 @@ class ObjectiveBatches:
     ) -> Predictions:
         """Return what the objective sees of a micro-batch: a model's outputs, and what else it needs.
 
-        ``examples`` are the indices behind the outputs, and ``seed`` is the run's.
+        ``examples`` are the indices behind the outputs, and ``seed`` is the run's. Where the outputs are hidden states,
+        the teachers give those, too.
         """
         needs = self.objective.needs
         return Predictions(
@@ -53,6 +54,7 @@ class ObjectiveBatches:
             count=len(examples),
             teachers={name: teacher(examples) for name, teacher in teachers.items() if name in needs},
             item_loss=outputs.item_loss,
+            seed=seed,
             seeds=seeds_of(examples, seed, outputs.logits.device) if SEEDS in needs else None,
         )
 
@@ -102,6 +104,12 @@ class Plan:
         return frozenset[str]().union(*(side.objective.needs for side in self.sides.values()))
 
     @property
+    def layer(self) -> Layer | None:
+        """The block whose outputs the objectives with hidden states see."""
+        layers = (side.objective.layer for side in self.sides.values())
+        return next((layer for layer in layers if layer is not None), None)
+
+    @property
     def review(self) -> Review | None:
         """The method's review of every step, if its hyperparameters ask for it."""
         return self.method.review if self.settings.trust_region else None
@@ -120,6 +128,12 @@ class Plan:
         This runs the model, and again on the examples' second answers where the objective needs them.
         """
         side = self.sides[role]
+        if HIDDEN in side.objective.needs:
+            assert isinstance(task, Layered), "the configuration requires a model with blocks"
+            assert self.layer is not None, "the forget objective names a block"
+            at = {name: task.layer_teacher(teacher, self.layer) for name, teacher in teachers.items()}
+            outputs = task.layer_forward(model, examples, self.layer)
+            return side.predictions(outputs, examples, at, self.seed)
 
         def seen(indices: Tensor) -> Predictions:
             outputs = self._outputs(task, model, role, indices, step)

@@ -12,7 +12,7 @@ from hamu_ray.methods.context import Context
 from hamu_ray.methods.decision import Branch, Decision
 from hamu_ray.methods.deferred import torch
 from hamu_ray.methods.hyperparameters import Hyperparameters, WeightedSum, described
-from hamu_ray.methods.objectives import SECOND, Objective
+from hamu_ray.methods.objectives import HIDDEN, SECOND, Objective
 
 if TYPE_CHECKING:
     from torch import Tensor, device
@@ -99,6 +99,11 @@ class Method:
         if self.retain is not None and SECOND in self.retain.needs:
             raise ValueError(
                 f"method {self.name!r}: its retain objective cannot need {SECOND}; only forget examples have one"
+            )
+        hidden = [each is not None and HIDDEN in each.needs for each in (self.retain, self.forget)]
+        if hidden == [True, False]:
+            raise ValueError(
+                f"method {self.name!r}: its forget objective names no layer for the retain objective"
             )
         if not callable(self.weighting):
             raise ValueError(f"method {self.name!r} has no weighting")

@@ -109,6 +109,22 @@ class SecondAnswering(Protocol):
         ...
 
 
+@runtime_checkable
+class Layered(Protocol):
+    """A task that can look at the outputs of a model's blocks. A layer is a number from 0, or ``early``."""
+
+    def layer_forward(self, model: nn.Module, examples: Tensor, layer: int | str) -> Outputs:
+        """Run the model as `Task.forward`; the outputs are a block's, float ``(items, width)``, not the logits.
+
+        Raises `ValueError`, in one line, for a block that the model does not have.
+        """
+        ...
+
+    def layer_teacher(self, teacher: Teacher, layer: int | str) -> Teacher:
+        """Return the teacher's model as a function from training examples to the outputs of a block."""
+        ...
+
+
 class Task(Protocol):
     """A data set with its splits, the models that fit it, and their metrics.
 

@@ -124,6 +124,16 @@ def second_nll(given: Predictions) -> Tensor:
     return -log_likelihoods(second, second.logits) / torch.tensor(SECOND_LENGTHS)
 
 
+def rmu(given: Predictions, steering: float = 6.5) -> Tensor:
+    """As in the paper's code: the mean squared error to a vector; here the vector is built number by number."""
+    width, bits = given.logits.shape[1], (1 << 53) - 1
+    seed = int(mixed(torch.tensor(given.seed)))
+    drawn = [(int(mixed(torch.tensor(place ^ seed))) & bits) / (1 << 53) for place in range(width)]
+    vector = torch.tensor(drawn, dtype=torch.float64)
+    target = (steering * vector / torch.norm(vector)).expand_as(given.logits)
+    return F.mse_loss(given.logits, target, reduction="none").mean(1)
+
+
 CASES: dict[str, tuple[Callable[[Predictions], Tensor], Objective]] = {
     "wga": (wga, forget_objective("wga")),
     "wga-0.5": (lambda given: wga(given, 0.5), forget_objective("wga", beta=0.5)),
@@ -143,10 +153,12 @@ CASES: dict[str, tuple[Callable[[Predictions], Tensor], Objective]] = {
     "random_label": (random_label, forget_objective("random_label")),
     "dpo": (dpo, forget_objective("dpo")),
     "dpo-1": (lambda given: dpo(given, 1.0), forget_objective("dpo", beta=1.0)),
+    "rmu": (rmu, forget_objective("rmu")),
+    "rmu-20": (lambda given: rmu(given, 20.0), forget_objective("rmu", steering=20.0)),
     "second_nll": (second_nll, forget_objective("second_nll")),
 }
 SAME_VALUE = {"inverted_hinge", "jensun", "jensun-2", "undial", "bad_teacher", "random_label"}
-SAME_VALUE |= {"dpo", "dpo-1", "second_nll"}
+SAME_VALUE |= {"dpo", "dpo-1", "second_nll", "rmu", "rmu-20"}
 """Those whose value is the negative of the paper's; of the others it differs by what differentiation does not see."""
 
 

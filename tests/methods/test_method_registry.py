@@ -54,6 +54,7 @@ TABLE = {
     "npo": (SUM, (0.5, -0.5)),
     "simnpo": (SUM, (0.5, -0.5)),
     "dpo": (SUM, (0.5, -0.5)),
+    "rmu": (SUM, (0.5, -0.5)),
     "salun": (SUM | {"saliency"}, (0.5, -0.5)),
     "ssd": ({"selection", "dampening", "importance", "importance_batch"}, (0.0, 0.0)),
     "bad-teacher": (SUM, (0.5, -0.5)),

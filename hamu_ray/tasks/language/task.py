@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -24,7 +25,8 @@ from hamu_ray.tasks.language.items import TextItems
 from hamu_ray.tasks.language.measures import TRUTH_RATIOS, compare_items, compare_measures
 from hamu_ray.tasks.language.models import Models
 from hamu_ray.tasks.language.scores import answer_logits, grouped
-from hamu_ray.tasks.language.teacher import with_weights
+from hamu_ray.tasks.language.teacher import FrozenModel, with_weights
+from hamu_ray.tasks.layers import block_at, outputs_of
 from hamu_ray.tasks.modes import eval_mode, is_sharded
 from hamu_ray.tasks.task import Device, ExampleIdentity, Outputs, SecondAnswers, Share, Start, Teacher
 
@@ -155,6 +157,18 @@ class LanguageTask:
         with self._autocast(model):
             return Outputs(answer_logits(model, batch), batch.labels, batch.texts)
 
+    def layer_forward(self, model: nn.Module, examples: Tensor, layer: int | str) -> Outputs:
+        """Run the model on training texts; the outputs are a block's, at the places that predict answer tokens."""
+        batch = self._batch(examples)
+        with self._autocast(model), outputs_of(block_at(model, layer)) as outputs:
+            answer_logits(model, batch)
+        return Outputs(outputs[0][batch.rows, batch.columns], batch.labels, batch.texts)
+
+    def layer_teacher(self, teacher: Teacher, layer: int | str) -> Teacher:
+        """Return one of this task's teachers as a function to the outputs of a block."""
+        assert isinstance(teacher, FrozenModel), "teachers are made by `teacher`"
+        return replace(teacher, layer=layer)
+
     def teacher(self, model: nn.Module) -> Teacher:
         """Return a function from training texts to the current logits of this model, in eval mode.
 
@@ -167,17 +181,20 @@ class LanguageTask:
             if parameter.requires_grad
         }
 
-        def answers(examples: Tensor) -> Tensor:
+        def answers(examples: Tensor, layer: int | str | None) -> Tensor:
             batch = self._batch(examples)
+            block = None if layer is None else block_at(model, layer)
             with (
                 eval_mode(model),
                 torch.no_grad(),
                 self._autocast(model),
                 with_weights(model, frozen) as original,
+                outputs_of(block) as outputs,
             ):
-                return answer_logits(original, batch)
+                logits = answer_logits(original, batch)
+            return logits if block is None else outputs[0][batch.rows, batch.columns]
 
-        return answers
+        return FrozenModel(answers)
 
     def evaluate(self, model: nn.Module, share: Share, *, subset: int | None = None) -> Measured:
         """Evaluate the model on all splits and evaluation sets, in eval mode, which is reset afterwards.
