@@ -1,16 +1,58 @@
 """What a method requires of the other sections of a run."""
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from hamu_ray.config.method import MethodConfig
+from hamu_ray.config.support import SupportConfig
+from hamu_ray.config.task.data import AnyData, AnyModel
 from hamu_ray.config.task.language import TextSection
+from hamu_ray.config.task.model_source import ReferenceSource
+from hamu_ray.config.training import TrainingConfig
+from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.methods import Objective, forget_objective, get_method
 from hamu_ray.methods.objectives import HIDDEN, SECOND
 
-if TYPE_CHECKING:
-    from hamu_ray.config.run import RunConfig
+
+class Sections(Protocol):
+    """The sections of a run that methods may require something of; see `RunConfig`."""
+
+    @property
+    def data(self) -> AnyData:
+        """The section `data`."""
+        ...
+
+    @property
+    def model(self) -> AnyModel:
+        """The section `model`."""
+        ...
+
+    @property
+    def training(self) -> TrainingConfig:
+        """The section `training`."""
+        ...
+
+    @property
+    def reference(self) -> ReferenceSource:
+        """The section `reference`."""
+        ...
+
+    @property
+    def method(self) -> MethodConfig:
+        """The section `method`."""
+        ...
+
+    @property
+    def support(self) -> SupportConfig:
+        """The section `support`."""
+        ...
+
+    @property
+    def workers(self) -> WorkersConfig:
+        """The section `workers`."""
+        ...
 
 
-def check_method(run: "RunConfig") -> None:
+def check_method(run: Sections) -> None:
     """Check that a run has what its method needs; raises `ValueError` that begins with the key."""
     _check_shards(run)
     _check_penalty(run)
@@ -20,12 +62,12 @@ def check_method(run: "RunConfig") -> None:
     _check_target(run)
 
 
-def _forget_objective(run: "RunConfig") -> Objective | None:
+def _forget_objective(run: Sections) -> Objective | None:
     chosen = run.method.forget_objective
     return forget_objective(chosen, **dict(run.method)) if chosen else get_method(run.method.name).forget
 
 
-def _check_second_answers(run: "RunConfig") -> None:
+def _check_second_answers(run: Sections) -> None:
     """Check that the data have second answers if the forget objective needs them."""
     forget = _forget_objective(run)
     if forget is None or SECOND not in forget.needs:
@@ -38,7 +80,7 @@ def _check_second_answers(run: "RunConfig") -> None:
         )
 
 
-def _check_hidden_states(run: "RunConfig") -> None:
+def _check_hidden_states(run: Sections) -> None:
     """Check that the model has the hidden states that an objective needs."""
     forget = _forget_objective(run)
     if forget is None or HIDDEN not in forget.needs:
@@ -52,7 +94,7 @@ def _check_hidden_states(run: "RunConfig") -> None:
         raise ValueError(f"workers.shards: {forget.name} needs hidden states of a whole model; set it to 1")
 
 
-def _check_shards(run: "RunConfig") -> None:
+def _check_shards(run: Sections) -> None:
     """Check that the model and the weights that may change can be in shards."""
     if run.workers.shards == 1:
         return
@@ -65,7 +107,7 @@ def _check_shards(run: "RunConfig") -> None:
         raise ValueError(f"workers.shards: {forget.name} needs an untrained model as a whole; set it to 1")
 
 
-def _check_penalty(run: "RunConfig") -> None:
+def _check_penalty(run: Sections) -> None:
     """Check that a penalty on the weights meets those of the model."""
     if run.method.hyperparameters.l1_penalty and getattr(run.model, "lora", None) is not None:
         raise ValueError(
@@ -74,7 +116,7 @@ def _check_penalty(run: "RunConfig") -> None:
         )
 
 
-def _check_edit(run: "RunConfig") -> None:
+def _check_edit(run: Sections) -> None:
     """Check that an edit has weights of the original to change."""
     if get_method(run.method.name).edit is None:
         return
@@ -87,7 +129,7 @@ def _check_edit(run: "RunConfig") -> None:
         )
 
 
-def _check_target(run: "RunConfig") -> None:
+def _check_target(run: Sections) -> None:
     """Check that a run with a target has a reference."""
     if run.method.hyperparameters.target is None:
         return
