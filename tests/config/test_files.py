@@ -86,7 +86,7 @@ DATA_SETS = "cifar10, cifar100, custom, digits, images, muse, svhn, text, tiny-i
             "constraint_ratio: set the others to null",
         ),
         (
-            "method: {forget_objective: dpo}",
+            "method: {forget_objective: ipo}",
             "method.forget_objective: expected cross_entropy, logit_margin, npo,",
         ),
         (
