@@ -21,7 +21,7 @@ class Data:
     def __init__(self, path: Path) -> None:
         """Read the table."""
         rows = pd.read_csv(path, dtype={"parameters": str, "method": str})
-        self.search = rows[rows["purpose"] == "search"]
+        self.search = complete(rows[rows["purpose"] == "search"])
         self.confirmed = rows[rows["purpose"] == "confirm"]
         self.bases = rows[rows["purpose"].isin(["original", "reference"])]
         self.spaces = list(dict.fromkeys(self.search["space"]))
@@ -55,6 +55,12 @@ def title(space: str) -> str:
 def area(rows: pd.DataFrame, of: Sequence[str]) -> pd.Series:
     """Return the hypervolume of single points: the product of both metrics."""
     return rows[of[0]] * rows[of[1]]
+
+
+def complete(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return the trials of searches that have all of them: as many as the largest search of a space."""
+    counts = trials.groupby(["space", "search_seed"])["trial"].transform("size")
+    return trials[counts == counts.groupby(trials["space"]).transform("max")]
 
 
 def volumes(trials: pd.DataFrame) -> pd.DataFrame:
