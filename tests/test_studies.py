@@ -181,12 +181,11 @@ def test_the_study_s_spaces_search_the_same_hyperparameters() -> None:
     assert digits.space.keys() == cifar.space.keys()
 
 
-@pytest.mark.parametrize("table", sorted(STUDY.glob("*.csv")), ids=lambda path: path.stem)
-def test_the_documented_tables_are_those_of_the_rows(table: Path) -> None:
+def test_the_documented_tables_are_those_of_the_rows() -> None:
     page = (STUDY / "README.md").read_text()
     found = re.findall(r"<!-- table: (\w+) -->", page)
     assert set(found) == set(benchmark_tables.TABLES)
-    assert benchmark_tables.with_tables(page, benchmark_tables.Data(table)) == page
+    assert benchmark_tables.with_tables(page, benchmark_tables.Data(STUDY / "digits.csv")) == page
 
 
 def test_volumes_and_corrected_tests_of_made_rows() -> None:
