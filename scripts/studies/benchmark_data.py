@@ -27,8 +27,9 @@ class Data:
         self.spaces = list(dict.fromkeys(self.search["space"]))
         self.methods = list(dict.fromkeys(self.search["method"]))
         self.volumes = volumes(self.search)
-        means = self.volumes.groupby("method")["volume"].mean()
-        self.ranked = sorted(self.methods, key=lambda method: -means[method])
+        self.means = self.volumes.groupby(["method", "space"])["volume"].mean().groupby("method").mean()
+        """Of each method, over requests, whose searches may differ in number."""
+        self.ranked = sorted(self.methods, key=lambda method: -self.means[method])
 
     def base(self, space: str, name: str = "original", training: int | None = None) -> pd.Series:
         """Return the row of an original model or reference, by default of the search."""
