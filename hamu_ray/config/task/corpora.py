@@ -2,7 +2,8 @@
 
 from typing import ClassVar, Literal
 
-from hamu_ray.config.task.language import Names, PositiveInt, TextSection, WindowsConfig
+from hamu_ray.config.task.language import Names, TextSection
+from hamu_ray.config.task.windows import PositiveInt, WindowsConfig
 
 
 class CorpusSection(TextSection):
@@ -12,6 +13,8 @@ class CorpusSection(TextSection):
     holds_out: ClassVar[bool] = False
 
     question_column: None = None
+    alternate_column: None = None
+    refusals_path: None = None
     answer_column: str = "text"
     windows: WindowsConfig | None = WindowsConfig(length=2048)
     """Split passages that are longer than the model's context; null truncates. The prompts of the evaluations must fit
