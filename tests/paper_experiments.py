@@ -58,6 +58,8 @@ SMALL_TRIALS = {
     "ablations/cifar_ratio": 2 * 2 * 2 * 2 * 4,
     "ablations/tofu": (2 * 2 + 6) * 2 * 4,
     "ablations/tofu_ratio": 2 * 2 * 2 * 4,
+    **{f"study/digits_{request}": 19 * 2 + 3 * 4 for request in ("class", "half", "random")},
+    **{f"study/tofu_{request}": 14 * 8 + 2 * 16 for request in ("none", "semantic")},
 }
 """Trials with the preset `small`, if they differ from the whole experiment's."""
 
@@ -74,6 +76,12 @@ OTHERS = {
     "ablations/cifar_ratio": 2 * 4 * 2 * 2 * 5 * 8,
     "ablations/tofu": (2 * 4 * 2 + 6) * 5 * 8,
     "ablations/tofu_ratio": 2 * 4 * 2 * 5 * 8,
+    **{
+        f"study/{task}_{request}": 19 * 8 + 3 * 16
+        for task in ("digits", "cifar")
+        for request in ("class", "half", "random")
+    },
+    **{f"study/tofu_{request}": 14 * 4 + 2 * 8 for request in ("none", "semantic")},
 }
 """Number of trials of search spaces that are not the paper's."""
 

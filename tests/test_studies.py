@@ -1,4 +1,4 @@
-"""The ablation study of docs/hamu.md: equal draws for all arms, appended rows, and the resulting table."""
+"""The studies of docs/hamu.md and docs/study: equal draws, appended rows, and the resulting tables."""
 
 import csv
 import re
@@ -8,15 +8,19 @@ from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 
+import pandas as pd
 import pytest
 import torch
 import yaml
+from scipy import stats
 
 from hamu_ray.config.sources.files import load_sweep
 from hamu_ray.methods import Context
 from hamu_ray.methods.hyperparameters import WeightedSum
 
 ROOT = Path(__file__).parents[1]
+STUDY, SPACES = ROOT / "docs" / "study", ROOT / "search_spaces" / "study"
+sys.path.append(str(ROOT / "scripts" / "studies"))  # as for the scripts themselves
 
 
 def script(name: str) -> ModuleType:
@@ -30,6 +34,8 @@ def script(name: str) -> ModuleType:
 
 
 ablation, ablation_table = script("ablation"), script("ablation_table")
+benchmark, benchmark_tables = script("benchmark"), script("benchmark_tables")
+benchmark_data = sys.modules["benchmark_data"]
 
 
 def test_a_weighted_sum_of_hamu_s_length() -> None:
@@ -109,3 +115,98 @@ def test_rows_are_added_once_and_make_a_table(
         file.write(table.read_text().splitlines()[1].replace(",0,0.", ",2,0.", 1) + "\n")
     ablation_table.main()
     assert "6 trials" in capsys.readouterr().out, "a draw that not all arms have is left out"
+
+
+def without_times(table: Path) -> list[dict[str, str]]:
+    with table.open() as file:
+        return [{**row, "seconds": ""} for row in csv.DictReader(file)]
+
+
+def test_an_interrupted_benchmark_continues_with_the_trials_that_it_would_have_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The searcher learns from the rows of the file: the last samples of each method are not drawn at random."""
+
+    def run(what: str, table: Path) -> list[dict[str, str]]:
+        changes = [
+            "preset=smallest",
+            f"storage.path={tmp_path}/runs",
+            "space.method.name={grid: [hamu-u, gdiff]}",
+            "space.method.saliency=null",
+            "space.method.l1_penalty=null",
+            "space.method.initial_multiplier=null",
+            "space.method.retain_loss_eps=null",
+            "search.budget.gradients=16",
+        ]
+        given = ["benchmark", what, str(SPACES / "digits_half.yaml"), "--table", str(table), "--seeds", "0"]
+        given += ["--unlearning-seeds", "2"]
+        for change in changes:
+            given += ["--set", change]
+        monkeypatch.setattr(sys, "argv", given)
+        benchmark.main()
+        return without_times(table)
+
+    whole = run("search", tmp_path / "whole.csv")
+    assert [row["purpose"] for row in whole] == ["original", "reference"] + ["search"] * 8
+    assert [row["method"] for row in whole[2:]] == ["hamu-u", "gdiff"] * 4
+    first, *_ = {row["parameters"] for row in whole[2:] if row["method"] == "gdiff"}
+    assert "method.retain_weight" in first
+    cut = tmp_path / "cut.csv"
+    cut.write_text("".join((tmp_path / "whole.csv").read_text().splitlines(keepends=True)[:7]))
+    assert run("search", cut) == whole
+    confirmed = run("confirm", cut)[len(whole) :]
+    assert [(row["method"], row["seed"]) for row in confirmed] == [
+        (method, seed) for seed in ("42", "43") for method in ("hamu-u", "gdiff")
+    ], "with seeds that the search did not have"
+    best = {(row["method"], row["trial"]) for row in confirmed}
+    for method, trial in best:
+        areas = {
+            row["trial"]: float(row["forget_quality"]) * float(row["retain_utility"])
+            for row in whole[2:]
+            if row["method"] == method and row["status"] == "finished"
+        }
+        assert areas[trial] == max(areas.values())
+
+
+def test_the_study_s_spaces_search_the_same_hyperparameters() -> None:
+    digits, cifar, tofu = (
+        load_sweep(SPACES / f"{name}.yaml") for name in ("digits_class", "cifar_class", "tofu_none")
+    )
+    assert len(digits.methods) >= 15
+    assert digits.methods == cifar.methods
+    assert len(tofu.methods) >= 10
+    for config in (cifar, tofu):
+        shared = digits.space.keys() & config.space.keys() - {"method.name", "optimizer.learning_rate"}
+        assert all(digits.space[key] == config.space[key] for key in shared)
+    assert digits.space.keys() == cifar.space.keys()
+
+
+def test_the_documented_tables_are_those_of_the_rows() -> None:
+    page = (STUDY / "README.md").read_text()
+    found = re.findall(r"<!-- table: (\w+) -->", page)
+    assert set(found) == set(benchmark_tables.TABLES)
+    assert benchmark_tables.with_tables(page, benchmark_tables.Data(STUDY / "digits.csv")) == page
+
+
+def test_volumes_and_corrected_tests_of_made_rows() -> None:
+    points = [
+        ("a", 0, 0.5, 0.8),
+        ("a", 0, 0.8, 0.5),
+        ("b", 0, 0.2, 0.5),
+        ("b", 0, 0.9, 0.9),
+        ("a", 1, 1.0, 1.0),
+    ]
+    rows = pd.DataFrame(points, columns=["method", "search_seed", "forget_quality", "retain_utility"])
+    rows = rows.assign(space="s", trial=range(5), status="finished", gradient_computations=10)
+    rows.loc[3, "status"] = "collapsed"
+    found = benchmark_data.volumes(benchmark_data.complete(rows))
+    assert dict(zip(found["method"], found["volume"], strict=True)) == pytest.approx({"a": 0.55, "b": 0.1})
+    assert set(found["search_seed"]) == {0}, "the second search is not complete"
+
+    values = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "b": [0.9, 1.9, 2.8, 3.9], "c": [1.1, 1.9, 3.2, 3.8]})
+    tests = benchmark_tables.tests_of(values, ["a", "b", "c"], ["a"])
+    interval, p = tests["b", "a"]
+    plain = [stats.ttest_rel(values[other], values["a"]).pvalue for other in ("b", "c")]
+    assert interval.mean == pytest.approx(-0.125)
+    assert p == pytest.approx(2 * min(plain)), "Holm's factor of the smallest p-value is the number of tests"
+    assert tests["c", "a"][1] == pytest.approx(max(plain))
