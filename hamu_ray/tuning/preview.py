@@ -8,11 +8,13 @@ import yaml
 from hamu_ray.config.constraint import aims_of, constraints_of
 from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.footprint.statement import state_memory, variants_of
 from hamu_ray.preflight import CHECKED_COMBINATIONS
 from hamu_ray.results.earlier import SECTIONS, first_steps
 from hamu_ray.results.folder import SWEEPS
 from hamu_ray.results.wording import counted, percent
 from hamu_ray.storage import local_folder, storage_path
+from hamu_ray.tasks.forecast import Forecast
 from hamu_ray.terminal.console import Console
 from hamu_ray.tuning.plan import plan_sweep
 
@@ -61,6 +63,19 @@ def preview(
     run = config.resolve(config.example(plan.cells[0])).model_dump(mode="json")
     for line in yaml.safe_dump(run, sort_keys=False).splitlines():
         console.print(f"  {line}", markup=False)
+
+
+def state_costs(
+    config: SweepConfig, source: str, forecast: Forecast | None, device: str | None, console: Console
+) -> None:
+    """Print the memory that a sweep's workers need, of the run that needs the most.
+
+    Raises:
+        ConfigError: It cannot fit their device; one line with the setting that would make it fit.
+    """
+    runs, at_once = variants_of(config), config.search.concurrent
+    for line in state_memory(runs, source, forecast, device, at_once):
+        console.print(line, markup=False, soft_wrap=not console.is_terminal)
 
 
 def _fractions(config: SweepConfig) -> Iterator[str]:
