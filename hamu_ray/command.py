@@ -33,8 +33,8 @@ def add_dry_run(parser: argparse.ArgumentParser, description: str) -> None:
     parser.add_argument(
         "--device-memory",
         metavar="SIZE_OR_GPU",
-        help="with --dry-run: the memory of the workers' device, such as 80GB, or a GPU, such as H100 (default: that of "
-        "workers.accelerator, or of this machine)",
+        help="with --dry-run: the memory of the workers' device, such as 80GB, or a GPU, such as H100 (default: that "
+        "of workers.accelerator, or of this machine)",
     )
 
 

@@ -41,10 +41,10 @@ def main() -> int:
     for line in forecast_lines(forecasts, brief=not arguments.dry_run):
         console.print(line, markup=False, soft_wrap=not console.is_terminal)
     if arguments.dry_run:
-        from hamu_ray.tuning.preview import preview, state_costs
+        from hamu_ray.tuning.preview import memory_of, preview
 
-        preview(config, console, fixed=read_source(arguments.config, arguments.overrides).fixed)
-        state_costs(config, arguments.config, forecasts[0][1], arguments.device_memory, console)
+        costs = memory_of(config, arguments.config, forecasts[0][1], arguments.device_memory)
+        preview(config, console, read_source(arguments.config, arguments.overrides).fixed, costs)
         return 0
 
     with console.waiting("loading Ray and MLflow"):

@@ -41,8 +41,9 @@ def main() -> int:
     if arguments.dry_run:
         from hamu_ray.footprint.statement import state_memory
 
-        for line in state_memory([run], arguments.config, forecasts[0][1], arguments.device_memory):
-            print(line)
+        device = arguments.device_memory
+        for finding in state_memory([run], forecasts[0][1], source=arguments.config, device=device):
+            print(f"{finding.subject:<10} {finding.text}")
         return 0
 
     from hamu_ray.workers.single import run_single

@@ -67,7 +67,8 @@ def device_of(
             memory, name, on_gpus = GPUS[given] * 1e9, given, True
         else:
             raise ConfigError(
-                f"--device-memory {given}: must be a size such as 80GB, or one of {', '.join(GPUS)}; {nearest(given, GPUS)}"
+                f"--device-memory {given}: must be a size such as 80GB, or one of {', '.join(GPUS)}; "
+                f"{nearest(given, GPUS)}"
             )
         if on_gpus:
             return Device(name, memory, sharing, True)

@@ -47,8 +47,8 @@ class Estimator:
     def remedy(self, run: RunConfig) -> Mapping[str, Any] | None:
         """Return the first keys with other values with which a run fits; None if none of these does.
 
-        Passes over fewer examples do not change its results, gradient checkpointing costs time, shards cost workers, and
-        adapters change what is trained.
+        Passes over fewer examples do not change its results, gradient checkpointing costs time, shards cost workers,
+        and adapters change what is trained.
         """
         for changes in proposals(run):
             changed = with_changes(run, changes)

@@ -14,7 +14,7 @@ from hamu_ray.tasks.layers import blocks_of
 FLOAT32 = 4
 """Bytes of an element of weights that change, of their gradients and of the optimizer's state."""
 
-FIXED = {"gpu": 0.3e9, "host": 0.7e9}
+FIXED = {"gpu": 0.3e9, "host": 0.9e9}
 """Bytes of a worker that depend on no model: chunks of Gram matrices and workspaces; Python with its libraries."""
 
 

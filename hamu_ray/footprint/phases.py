@@ -95,9 +95,7 @@ def _gradient(
     tracer: Tracer, unlearned: bool, objective: Objective, examples: int, shards: int, key: str
 ) -> Pass:
     name = f"activations of {examples} {tracer.outline.examples}"
-    return Pass(
-        name, partial(tracer.gradient, unlearned, objective, examples, shards > 1), key, examples
-    )
+    return Pass(name, partial(tracer.gradient, unlearned, objective, examples, shards > 1), key, examples)
 
 
 def _weights(model: nn.Module, shards: int, place: str) -> dict[str, int]:

@@ -20,5 +20,4 @@ class Outline:
     forward: Callable[[nn.Module, int, bool], Outputs]
     """Runs a model on a number of examples, as `Task.forward` does, on the CPU; true if the model is in shards."""
     evaluate: Callable[[nn.Module, int], object]
-    """Runs a model in the largest pass of an evaluation, and returns what is kept of it, given the number of examples of
-    its other passes."""
+    """Runs a model in an evaluation, given the number of examples per pass; returns what it keeps."""

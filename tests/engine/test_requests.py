@@ -140,7 +140,9 @@ workers: {{count: 1}}
     assert max(tensor.abs().max() for name, tensor in ended.weights.items() if "lora_B" in name) > 1e-4
 
     cut = load_run("run.yaml", ["data.windows=null", "data.max_length=64"])
-    dropped = [line for line in forecast_lines(forecasts_of([cut], "run.yaml")) if line.startswith("forget  ")]
+    dropped = [
+        line for line in forecast_lines(forecasts_of([cut], "run.yaml")) if line.startswith("forget  ")
+    ]
     assert dropped == [
         f"forget     1 texts, 63 answer tokens; {len(everything) - 62} more are truncated by "
         "data.max_length; set data.windows to use them"

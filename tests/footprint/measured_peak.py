@@ -1,4 +1,4 @@
-"""As a module: the peak of resident memory of a run's steps, in bytes: ``RUN.json STORAGE DEVICE_OF_NOTHING``."""
+"""The peak of resident memory of a run's steps in bytes, as a module: ``STORAGE RUN.json``."""
 
 import json
 import sys
@@ -15,26 +15,27 @@ from scripts.gpu.machine import Machine
 from scripts.gpu.parts.memory import Peak
 
 
-def steps(run: RunConfig, resident: Resident) -> None:
+def step(run: RunConfig, resident: Resident) -> None:
     task = resident.task(run)
     model = task.unlearner(task.build_model(0), 0)
     plan = unlearning_plan(run, task.splits)
     teachers = resident.teachers(task, model, "original", plan.needs, 0)
     stepper = PairedStep(task, model.train(), plan, Alone(), teachers)
-    for step in range(2):
-        stepper(step)
+    stepper(0)
+    stepper(1)
 
 
-def main(small: str, large: str, storage: str) -> int:
-    """Measure the second run after the first has loaded what is loaded on first use."""
-    resident = Resident(Path(storage), torch.device("cpu"))
-    runs = [RunConfig.model_validate(json.loads(text)) for text in (small, large)]
-    steps(runs[0], resident)
-    resident.task(runs[1])
+def peak_of(run: RunConfig, resident: Resident) -> int:
+    """Measure after a smaller run, so that what is loaded on first use does not count."""
+    small = run.model.model_copy(update={"hidden_size": 24, "layers": 2, "heads": 2})
+    step(run.model_copy(update={"model": small}), resident)
+    resident.task(run)
     peak = Peak(Machine(torch.device("cpu"), Path()))
-    steps(runs[1], resident)
+    step(run, resident)
     return peak.bytes()
 
 
 if __name__ == "__main__":
-    print(main(*sys.argv[1:]))
+    storage, text = sys.argv[1:]
+    found = RunConfig.model_validate(json.loads(text))
+    print(peak_of(found, Resident(Path(storage), torch.device("cpu"))))

@@ -19,7 +19,7 @@ from hamu_ray.tasks.task import Outputs
 
 
 def outline_language(run: RunConfig, forecast: Forecast | None) -> Outline:
-    """Return the outline of a run's model. Without a forecast of the data, texts are as long as the configuration allows.
+    """Return the outline of a run's model; texts are as long as the forecast's, or as the configuration allows.
 
     Raises `ValueError`, in one line, if the model's configuration cannot be loaded.
     """
