@@ -99,7 +99,7 @@ def _embedded(config: LanguageModelConfig, encoder: Encoder) -> nn.Module:
     return AutoModelForCausalLM.from_config(described, attn_implementation=config.attn_implementation)
 
 
-def _llama(config: LanguageModelConfig, vocabulary: int, longest: int, **special: int) -> Any:
+def _llama(config: LanguageModelConfig, vocabulary: int, longest: int, **special: Any) -> Any:
     from transformers import LlamaConfig
 
     return LlamaConfig(
