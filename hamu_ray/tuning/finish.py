@@ -51,14 +51,23 @@ def leave_result(
     front = {trial.trial_id for trial in summary.front}
     logged = read_outbox(folder)
     for trial in summary.trials:
-        if trial.trial_id in front:
+        name = trial.trial_id
+        if name in front:
             source = storage_path(trial.model_path).with_name(RUN_FILE)
-            tracker.log_files(sweep, [str(source)], f"front/{trial.trial_id}")
-        knee = summary.knee is not None and trial.trial_id == summary.knee.trial_id
-        tags = {"on_front": str(trial.trial_id in front).lower(), "knee": str(knee).lower()}
-        run = logged.get(trial.trial_id)
-        if run is None or any(run.tags.get(name) != value for name, value in tags.items()):
-            tracker.set_tags(trial.trial_id, tags)
+            tracker.log_files(sweep, [str(source)], f"front/{name}")
+        knee = summary.knee is not None and name == summary.knee.trial_id
+        tags = {"on_front": str(name in front).lower(), "knee": str(knee).lower()}
+        before = logged[name].tags if name in logged else {}
+        if any(before.get(tag) != value for tag, value in tags.items()):
+            tracker.set_tags(name, tags)
+        if name in front or before.get("on_front") == "true":  # a resumed sweep may have better ones
+            known = {
+                "sweep": sweep,
+                "trial": name,
+                "method": method_of(trial),
+                "model_path": trial.model_path,
+            }
+            tracker.log_model(name, f"{sweep}-{name}", trial.steps, {**known, **tags}, sorted(trial.measures))
         record = folder / TRIALS / trial.trial_id / RECORD_FILE
         if record.exists():  # an interrupted trial has none
             tracker.log_files(trial.trial_id, [record])
