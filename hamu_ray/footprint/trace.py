@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from hamu_ray.methods import Objective, Predictions
 from hamu_ray.methods.draws import seeds_of
-from hamu_ray.methods.objectives import SEEDS, TEACHERS
+from hamu_ray.methods.objectives import SECOND, SEEDS, TEACHERS
 from hamu_ray.tasks.outline import Outline
 
 
@@ -66,24 +67,32 @@ class Tracer:
         """Return the peak of a forward and backward pass in bytes, beyond weights and their gradients."""
 
         def run(model: nn.Module) -> None:
-            outputs = self.outline.forward(model, examples, sharded)
-            teachers: dict[str, Tensor] = {}
-            for name in objective.needs.intersection(TEACHERS):
-                with torch.no_grad():
-                    teachers[name] = self.outline.forward(model, examples, sharded).logits
-            places = torch.arange(examples)
-            predictions = Predictions(
-                logits=outputs.logits,
-                labels=outputs.labels,
-                examples=outputs.examples,
-                count=examples,
-                teachers=teachers,
-                item_loss=outputs.item_loss,
-                seeds=seeds_of(places, 0, places.device) if SEEDS in objective.needs else None,
-            )
-            objective.loss(predictions).sum(dtype=torch.float64).backward()
+            seen = self._predictions(model, objective, examples, sharded)
+            if SECOND in objective.needs:
+                seen = replace(seen, second=self._predictions(model, objective, examples, sharded))
+            objective.loss(seen).sum(dtype=torch.float64).backward()
 
         return self._peak(self.model(unlearned).train(), run)
+
+    def _predictions(
+        self, model: nn.Module, objective: Objective, examples: int, sharded: bool
+    ) -> Predictions:
+        """Return what an objective sees; logits stand for hidden states, which are not larger."""
+        outputs = self.outline.forward(model, examples, sharded)
+        teachers: dict[str, Tensor] = {}
+        for name in objective.needs.intersection(TEACHERS):
+            with torch.no_grad():
+                teachers[name] = self.outline.forward(model, examples, sharded).logits
+        places = torch.arange(examples)
+        return Predictions(
+            logits=outputs.logits,
+            labels=outputs.labels,
+            examples=outputs.examples,
+            count=examples,
+            teachers=teachers,
+            item_loss=outputs.item_loss,
+            seeds=seeds_of(places, 0, places.device) if SEEDS in objective.needs else None,
+        )
 
     def _evaluation(self, unlearned: bool, examples: int) -> int:
         """Return the peak of an evaluation in bytes, beyond weights."""

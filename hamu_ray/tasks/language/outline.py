@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.config.task.language import LanguageModelConfig, TextSection
+from hamu_ray.config.task.language import TextSection
+from hamu_ray.config.task.language_model import LanguageModelConfig
 from hamu_ray.metrics.text.tokens import score_tokens
 from hamu_ray.tasks.forecast import Forecast, Longest
 from hamu_ray.tasks.language.adapter import as_fresh, with_adapter
