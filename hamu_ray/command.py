@@ -27,6 +27,17 @@ def make_parser(name: str, description: str, config_help: str) -> argparse.Argum
     return parser
 
 
+def add_dry_run(parser: argparse.ArgumentParser, description: str) -> None:
+    """Add the arguments of commands that can state what a run needs before it starts."""
+    parser.add_argument("--dry-run", action="store_true", help=description)
+    parser.add_argument(
+        "--device-memory",
+        metavar="SIZE_OR_GPU",
+        help="with --dry-run: the memory of the workers' device, such as 80GB, or a GPU, such as H100 (default: that "
+        "of workers.accelerator, or of this machine)",
+    )
+
+
 def program(name: str) -> str:
     """Return how a command was started: as ``hamu-ray NAME`` or as a module."""
     started = {Path(word).stem for word in sys.orig_argv[:2]}

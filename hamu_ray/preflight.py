@@ -4,7 +4,7 @@ Imports neither torch nor ray nor mlflow, and runs fast checks first, so that mi
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ from hamu_ray.metrics.names import ENGINE
 from hamu_ray.metrics.table import own_metrics
 from hamu_ray.storage import DEFAULT_LOCAL, local_folder, storage_path, write_atomically
 from hamu_ray.tasks import check_data, forecast_data, metric_names
+from hamu_ray.tasks.forecast import Forecast
 from hamu_ray.tasks.models.hub import is_local
 from hamu_ray.tasks.models.start import check_given_models
 from hamu_ray.tracking import store
@@ -48,6 +49,9 @@ SCHEMES = (
 
 DECIDES_SPLIT_OR_MODELS = ("seed", "data.", "forget.", "original.", "reference.")
 """Prefixes of the keys that determine the data, the forget set and the given models."""
+
+RunForecast = tuple[RunConfig, Forecast | None]
+"""A run, and what it forgets; None if that is drawn from data on the hub."""
 
 CHECKED_COMBINATIONS = 64
 """Maximum number of combinations of their values checked before a sweep starts; others are checked by their trials."""
@@ -101,26 +105,38 @@ def distinct_runs(config: SweepConfig) -> list[RunConfig]:
     return list(islice(config.variants(DECIDES_SPLIT_OR_MODELS), CHECKED_COMBINATIONS))
 
 
-def forecast_lines(runs: Sequence[RunConfig], source: str, brief: bool = False) -> Iterator[str]:
-    """Yield a description of each forget set of these runs, as lines of text: its size, first examples, and hash.
+def forecast_lines(forecasts: Iterable[RunForecast], brief: bool = False) -> Iterator[str]:
+    """Yield a description of each of these forget sets, as lines of text: its size, first examples, and hash.
 
-    ``brief`` leaves out the examples. Of forget sets that differ only in their seed, the first is described.
+    ``brief`` leaves out the examples.
+
+    Raises:
+        ConfigError: One line with the file, the key and the remedy.
+    """
+    for run, forecast in forecasts:
+        settings = run.forget.model_dump(mode="json", exclude_defaults=True)
+        yield f"forget set {' '.join(f'{key}={value}' for key, value in {'kind': run.forget.kind, **settings}.items())}"
+        if forecast is None:
+            yield "drawn when the data are loaded"  # a data set on the hub would have to be downloaded
+        else:
+            yield from forecast.brief() if brief else forecast.lines()
+
+
+def forecasts_of(runs: Sequence[RunConfig], source: str) -> Iterator[RunForecast]:
+    """Yield a forecast of each forget set of these runs; of those that differ only in their seed, the first.
 
     Raises:
         ConfigError: One line with the file, the key and the remedy.
     """
     distinct = {(run.data, run.forget): run for run in reversed(runs)}
     for run in reversed(distinct.values()):
-        settings = run.forget.model_dump(mode="json", exclude_defaults=True)
-        yield f"forget set {' '.join(f'{key}={value}' for key, value in {'kind': run.forget.kind, **settings}.items())}"
         path = getattr(run.data, "path", None)
         if isinstance(run.forget, DrawnForgetSection) and path is not None and not is_local(path):
-            yield "drawn when the data are loaded"  # a data set on the hub would have to be downloaded
+            yield run, None
             continue
         try:
             cache = local_folder(run.storage) / "data"
-            forecast = forecast_data(run.data, run.forget, run.training_seed, run.model, cache)
-            yield from forecast.brief() if brief else forecast.lines()
+            yield run, forecast_data(run.data, run.forget, run.training_seed, run.model, cache)
         except ValueError as error:
             raise ConfigError(f"{source}: {first_line(error)}") from error
 

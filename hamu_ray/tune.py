@@ -1,8 +1,13 @@
 """``python -m hamu_ray.tune SPACE.yaml``: run a whole sweep."""
 
-from hamu_ray.command import make_parser, run_command
+from typing import TYPE_CHECKING
+
+from hamu_ray.command import add_dry_run, make_parser, run_command
 from hamu_ray.config.sources.files import load_sweep, read_source
 from hamu_ray.config.sweep import SweepConfig
+
+if TYPE_CHECKING:
+    from hamu_ray.preflight import RunForecast
 
 
 def main() -> int:
@@ -13,7 +18,7 @@ def main() -> int:
         "front of forget quality against retain utility as a table, a picture and an MLflow run.",
         "search space: a run's configuration with `space` and `search`",
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the plan without running it")
+    add_dry_run(parser, "print the plan and the memory that it needs, without running it")
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -23,19 +28,23 @@ def main() -> int:
         "`auto`, start a new sweep if there is none with this configuration",
     )
     arguments = parser.parse_args()
+    if arguments.device_memory and not arguments.dry_run:
+        parser.error("--device-memory: requires --dry-run")
     config = load_sweep(arguments.config, arguments.overrides)
 
+    from hamu_ray.preflight import forecast_lines
     from hamu_ray.terminal.console import Console  # imported late: errors above are reported immediately
 
     console = Console()
     with console.waiting("checking the data, the models and the storage"):
-        lines = forecast(config, arguments.config, brief=not arguments.dry_run)
-    for line in lines:
+        forecasts = checked(config, arguments.config)
+    for line in forecast_lines(forecasts, brief=not arguments.dry_run):
         console.print(line, markup=False, soft_wrap=not console.is_terminal)
     if arguments.dry_run:
-        from hamu_ray.tuning.preview import preview
+        from hamu_ray.tuning.preview import memory_of, preview
 
-        preview(config, fixed=read_source(arguments.config, arguments.overrides).fixed)
+        costs = memory_of(config, arguments.config, forecasts[0][1], arguments.device_memory)
+        preview(config, console, read_source(arguments.config, arguments.overrides).fixed, costs)
         return 0
 
     with console.waiting("loading Ray and MLflow"):
@@ -44,12 +53,12 @@ def main() -> int:
     return run_sweep(config, arguments.resume).exit_code
 
 
-def forecast(config: SweepConfig, source: str, brief: bool) -> list[str]:
-    """Check a sweep's environment; return lines on its forget sets."""
-    from hamu_ray.preflight import check_sweep, distinct_runs, forecast_lines
+def checked(config: SweepConfig, source: str) -> "list[RunForecast]":
+    """Check a sweep's environment; return the forecasts of its forget sets."""
+    from hamu_ray.preflight import check_sweep, distinct_runs, forecasts_of
 
     check_sweep(config, source)
-    return list(forecast_lines(distinct_runs(config), source, brief))
+    return list(forecasts_of(distinct_runs(config), source))
 
 
 if __name__ == "__main__":

@@ -122,6 +122,9 @@ def test_dry_run(tmp_path: Path) -> None:
     assert re.search(r"^workers +2 a trial, 1 CPU each$", about, re.MULTILINE)
     assert re.search(r"^objectives +max forget_quality, max retain_utility$", about, re.MULTILINE)
     assert "optimizer.learning_rate: loguniform [0.02, 0.1]" in about
+    assert re.search(
+        r"^memory +0.9 GB per worker, unlearning with \S+ and sgd \(269,434 parameters\)$", about, re.M
+    )
     words = " ".join(about.split())  # lines are wrapped to the terminal
     assert "hamu-q requires 20.0 % to 30.0 % of the forgetting available in a step" in words
     assert "hamu-u requires 75.0 % to 85.0 % of the retaining available in a step" in words
@@ -134,11 +137,29 @@ def test_dry_run(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+def test_a_run_that_cannot_fit_is_refused_before_it_starts(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("batch: {retain: 2, forget: 2}\nevaluation: {batch_size: 2}\n")
+    ended = command(tmp_path, "unlearn", "run.yaml", "--dry-run", "--device-memory", "1GB")
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(
+        "error: run.yaml: training base models with adamw needs 1.0 GB of memory, more than 0.5 GB for"
+    )
+    assert line.endswith("of the given device, which 2 workers share; use devices with more memory")
+    assert re.search(r"^memory .*unlearning with hamu-q and sgd", ended.stdout, re.MULTILINE)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "run.yaml"]
+    unread = command(tmp_path, "tune", str(DIGITS), "--device-memory", "1GB")
+    assert (unread.returncode, unread.stderr.splitlines()[-1][-35:]) == (
+        2,
+        "--device-memory: requires --dry-run",
+    )
+
+
 @pytest.mark.parametrize(
     ("main", "options"),
     [
-        (tune.main, ["config", "--set", "--dry-run", "--resume"]),
-        (unlearn.main, ["config", "--set", "--output", "--force"]),
+        (tune.main, ["config", "--set", "--dry-run", "--device-memory", "--resume"]),
+        (unlearn.main, ["config", "--set", "--output", "--force", "--dry-run", "--device-memory"]),
         (train.main, ["config", "--set"]),
         (report.main, ["targets", "--tracking", "--output", "--bundle"]),
         (

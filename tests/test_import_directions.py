@@ -70,6 +70,11 @@ TABLE: Mapping[str, Room] = {
         "torch safetensors numpy yaml",
         f"{NUMBERS} {FILES}",
     ),
+    "footprint": Room(
+        "config engine methods pairing results storage tasks",
+        "torch pydantic",
+        f"safetensors {NUMBERS} {FILES}",
+    ),
     "interpolation": Room(
         "config engine metrics pairing results storage tasks", "torch", f"safetensors {NUMBERS} {FILES}"
     ),
@@ -90,14 +95,14 @@ TABLE: Mapping[str, Room] = {
         "config metrics results storage", "cryptography fpdf rfc8785 jinja2 yaml", f"{NUMBERS} {FILES}"
     ),
     "tuning": Room(
-        "config preflight reports results storage terminal tracking workers",
+        "config footprint preflight reports results storage tasks terminal tracking workers",
         "ray optuna numpy yaml",
         f"cloudpickle pandas rich pyarrow torch safetensors plotly matplotlib {NUMBERS} {FILES}",
     ),
     "inspection": Room(
-        "config metrics preflight results storage tasks",
+        "config footprint metrics preflight results storage tasks",
         "datasets numpy yaml",
-        f"pyarrow {NUMBERS} {FILES}",
+        f"pyarrow torch safetensors {NUMBERS} {FILES}",
     ),
     "publishing": Room("config metrics results storage tasks", "huggingface_hub", f"{NUMBERS} {FILES}"),
     "selection": Room(
@@ -117,7 +122,7 @@ TABLE: Mapping[str, Room] = {
     ),
     "command": Room("config storage", "", FILES),
     "tune": Room("command config preflight terminal tuning", "", FILES),
-    "unlearn": Room("command config preflight workers", "", FILES),
+    "unlearn": Room("command config footprint preflight workers", "", FILES),
     "train": Room("command config preflight workers", "", FILES),
     "watch": Room("command config results storage terminal", "", f"rich {NUMBERS} {FILES}"),
     "steer": Room("command config results", "", f"{NUMBERS} {FILES}"),

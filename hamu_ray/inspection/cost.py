@@ -5,16 +5,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.config.trials import trials_of
-from hamu_ray.inspection.machine import GIB, Machine
+from hamu_ray.footprint.machine import GIB, Machine
+from hamu_ray.footprint.statement import state_memory, variants_of
 from hamu_ray.inspection.model import Model
 from hamu_ray.results.diagnosis.finding import Finding
 from hamu_ray.results.wording import duration
 from hamu_ray.tasks.forecast import Forecast
-
-COPIES = 3.2
-"""Copies of the trainable parameters that a step with SGD needs in memory, as measured by `scripts/gpu_check`."""
 
 OPERATIONS = 6
 """Floating-point operations per parameter and token of a gradient (Kaplan et al. 2020, arXiv 2001.08361)."""
@@ -34,17 +33,11 @@ def costs(config: SweepConfig, model: Model, machine: Machine, forecast: Forecas
         yield Finding(
             "cost", f"before them {' and '.join(trained)}: {config.training.epochs} epochs of training each"
         )
+    yield from memory(config, machine, forecast)
     if model.parameters is None:
         return
-    whole = 4 * model.parameters
-    lora = getattr(config.model, "lora", None)
-    needed = whole * (1 if lora is not None else COPIES)
-    room = machine.gpus[0].memory if machine.gpus else machine.memory
-    memory = f"{_size(needed)} of memory for each of {config.workers.count} workers, and activations"
-    fits = needed * config.workers.count / max(1, len(machine.gpus)) < room
-    hint = "" if fits else f": more than the {_size(room)} here; set model.lora, or use a larger machine"
-    yield Finding("memory", memory + hint, not fits)
-    if lora is None:
+    if getattr(config.model, "lora", None) is None:
+        whole = 4 * model.parameters
         yield Finding("disk", f"{_size(whole)} for the model of each trial, {_size(whole * trials)} in all")
     tokens = tokens_of(config, model, forecast)
     if tokens is None:
@@ -55,6 +48,15 @@ def costs(config: SweepConfig, model: Model, machine: Machine, forecast: Forecas
         seconds = operations / matrix_speed()
         limit = f", at least {duration(seconds)} at the speed of matrix products here"
     yield Finding("time", f"{operations:.1e} operations for the gradients{limit}")
+
+
+def memory(config: SweepConfig, machine: Machine, forecast: Forecast) -> Iterator[Finding]:
+    """Yield the memory of a worker by part, in each phase of the runs, and whether it fits this machine."""
+    at_once = config.search.concurrent
+    try:
+        yield from state_memory(variants_of(config), forecast, concurrent=at_once, machine=machine)
+    except ConfigError as error:
+        yield Finding("memory", str(error), True)
 
 
 def tokens_of(config: SweepConfig, model: Model, forecast: Forecast) -> float | None:

@@ -8,9 +8,9 @@ import yaml
 from hamu_ray.config.sources.document import ConfigError, first_line, with_absolute_paths
 from hamu_ray.config.sources.files import check_sweep_document
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.footprint.machine import Machine, this_machine
 from hamu_ray.inspection.cost import costs
 from hamu_ray.inspection.dataset import Data
-from hamu_ray.inspection.machine import Machine, this_machine
 from hamu_ray.inspection.model import Model
 from hamu_ray.inspection.proposal import differing_tasks, propose
 from hamu_ray.inspection.request import Request, request_of

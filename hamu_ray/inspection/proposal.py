@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
+from hamu_ray.footprint.machine import Machine
 from hamu_ray.inspection.dataset import Data
-from hamu_ray.inspection.machine import Machine
 from hamu_ray.inspection.model import Model
 from hamu_ray.inspection.request import Request
 from hamu_ray.results.diagnosis.finding import Finding

@@ -14,12 +14,28 @@ WIDTH = 100
 
 
 @dataclass(frozen=True)
+class Longest:
+    """The largest numbers of tokens in one window of a text: in all, before the answer, and of the answer."""
+
+    text: int
+    prompt: int
+    answer: int
+
+    def __or__(self, other: "Longest") -> "Longest":
+        """Return the larger of each."""
+        return Longest(
+            max(self.text, other.text), max(self.prompt, other.prompt), max(self.answer, other.answer)
+        )
+
+
+@dataclass(frozen=True)
 class Side:
     """The size of a split: examples, and for texts the answer tokens used and dropped."""
 
     examples: int
     tokens: int | None = None
     dropped_tokens: int = 0
+    longest: Longest | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from hamu_ray.config.run import RunConfig
 from hamu_ray.config.task.custom import CustomData, CustomModelConfig
 from hamu_ray.config.task.data import AnyData, AnyForget, AnyModel
 from hamu_ray.config.task.language import TextSection
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from hamu_ray.tasks.custom.data import CustomTaskData
     from hamu_ray.tasks.language.data import LanguageData
+    from hamu_ray.tasks.outline import Outline
     from hamu_ray.tasks.task import Task
     from hamu_ray.tasks.vision.data import VisionData
 
@@ -41,13 +43,16 @@ class TaskData(Protocol):
 
 @dataclass(frozen=True)
 class TaskKind:
-    """The definition of a task: how its data are checked, summarised, identified and loaded; its models and metrics."""
+    """The definition of a task: how its data are checked, summarised, identified and loaded; its models, with and
+    without weights; its metrics.
+    """
 
     check: Callable[[Any, Sequence[tuple[Any, int]], Any], None]
     forecast: Callable[[Any, Any, int, Any, Path | None], Forecast]
     data_key: Callable[[Any, Any], str]
     load: Callable[[Any, Any, Path | None], Any]
     build: Callable[..., "Task"]
+    outline: Callable[[RunConfig, Forecast | None], "Outline"]
     metrics: Mapping[str, Metric]
 
 
@@ -113,12 +118,50 @@ def _build_custom(
     return CustomTask(data, model=model, batch_size=batch_size, seed=seed)
 
 
+def _outline_vision(run: RunConfig, forecast: Forecast | None) -> "Outline":
+    from hamu_ray.tasks.vision.outline import outline_vision
+
+    return outline_vision(run, forecast)
+
+
+def _outline_language(run: RunConfig, forecast: Forecast | None) -> "Outline":
+    from hamu_ray.tasks.language.outline import outline_language
+
+    return outline_language(run, forecast)
+
+
+def _outline_custom(run: RunConfig, forecast: Forecast | None) -> "Outline":
+    raise ValueError("model: a model of Python objects is known only once it is built")
+
+
 TASKS: Mapping[str, TaskKind] = {
-    "vision": TaskKind(check_vision, forecast_vision, _vision_key, _load_vision, _build_vision, VISION),
-    "language": TaskKind(
-        check_language, forecast_language, _language_key, _load_language, _build_language, LANGUAGE
+    "vision": TaskKind(
+        check_vision,
+        forecast_vision,
+        _vision_key,
+        _load_vision,
+        _build_vision,
+        _outline_vision,
+        VISION,
     ),
-    "custom": TaskKind(check_custom, forecast_custom, _custom_key, _load_custom, _build_custom, CUSTOM),
+    "language": TaskKind(
+        check_language,
+        forecast_language,
+        _language_key,
+        _load_language,
+        _build_language,
+        _outline_language,
+        LANGUAGE,
+    ),
+    "custom": TaskKind(
+        check_custom,
+        forecast_custom,
+        _custom_key,
+        _load_custom,
+        _build_custom,
+        _outline_custom,
+        CUSTOM,
+    ),
 }
 
 
@@ -146,6 +189,14 @@ def forecast_data(
     and the remedy.
     """
     return TASKS[config.task].forecast(config, forget, seed, model, cache)
+
+
+def outline_of(run: RunConfig, forecast: Forecast | None = None) -> "Outline":
+    """Return a run's model without its weights, and its passes; ``forecast`` is that of its data, if it is known.
+
+    Raises `ValueError`, in one line, if neither data nor configuration determine them.
+    """
+    return TASKS[run.data.task].outline(run, forecast)
 
 
 def load_data(

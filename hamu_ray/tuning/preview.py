@@ -1,6 +1,6 @@
 """The dry run: the plan of a sweep, before anything expensive starts."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 import yaml
@@ -8,11 +8,14 @@ import yaml
 from hamu_ray.config.constraint import aims_of, constraints_of
 from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.footprint.statement import state_memory, variants_of
 from hamu_ray.preflight import CHECKED_COMBINATIONS
+from hamu_ray.results.diagnosis.finding import Finding
 from hamu_ray.results.earlier import SECTIONS, first_steps
 from hamu_ray.results.folder import SWEEPS
 from hamu_ray.results.wording import counted, percent
 from hamu_ray.storage import local_folder, storage_path
+from hamu_ray.tasks.forecast import Forecast
 from hamu_ray.terminal.console import Console
 from hamu_ray.tuning.plan import plan_sweep
 
@@ -22,11 +25,15 @@ def _among(values: Sequence[Scalar]) -> str:
 
 
 def preview(
-    config: SweepConfig, console: Console | None = None, fixed: Mapping[str, str] | None = None
+    config: SweepConfig,
+    console: Console | None = None,
+    fixed: Mapping[str, str] | None = None,
+    costs: Iterable[Finding] = (),
 ) -> None:
     """Print the plan of a sweep: the number of trials, their resources, and the first configuration in full.
 
-    ``fixed`` are keys that the file varies and the command line fixes, with the text of its `--set`.
+    ``fixed`` are keys that the file varies and the command line fixes, with the text of its `--set`;
+    ``costs`` are lines on what the runs need.
     """
     console = console or Console()
     plan = plan_sweep(config, local_folder(config.storage) / SWEEPS / config.name)
@@ -57,10 +64,24 @@ def preview(
         )
     for line in _fractions(config):
         console.print(line, markup=False)
+    for cost in costs:
+        console.print(f"{cost.subject:<10} {cost.text}", markup=False, soft_wrap=not console.is_terminal)
     console.print("first configuration")
     run = config.resolve(config.example(plan.cells[0])).model_dump(mode="json")
     for line in yaml.safe_dump(run, sort_keys=False).splitlines():
         console.print(f"  {line}", markup=False)
+
+
+def memory_of(
+    config: SweepConfig, source: str, forecast: Forecast | None, device: str | None
+) -> Iterator[Finding]:
+    """Yield lines on the memory that a sweep's workers need, of the run that needs the most.
+
+    Raises:
+        ConfigError: It cannot fit their device; one line with the setting that would make it fit.
+    """
+    at_once = config.search.concurrent
+    yield from state_memory(variants_of(config), forecast, source=source, device=device, concurrent=at_once)
 
 
 def _fractions(config: SweepConfig) -> Iterator[str]:

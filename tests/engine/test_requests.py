@@ -12,7 +12,7 @@ from cheap_runs import done
 from hamu_ray.config.sources.files import load_run
 from hamu_ray.engine.files.tensors import load_model
 from hamu_ray.engine.resident import Resident
-from hamu_ray.preflight import check_run, forecast_lines
+from hamu_ray.preflight import check_run, forecast_lines, forecasts_of
 
 RECORDS, OF_ACME = 500, 50
 
@@ -58,7 +58,7 @@ def test_one_customers_records_and_no_others_are_forgotten(prepared: Path) -> No
     (prepared / "run.yaml").write_text(RUN)
     run = load_run("run.yaml")
     check_run(run, "run.yaml")
-    lines = list(forecast_lines([run], "run.yaml"))
+    lines = list(forecast_lines(forecasts_of([run], "run.yaml")))
     assert lines[0] == "forget set kind=where column=customer equals=ACME"
     assert [line.split(" texts")[0].split() for line in lines[1:4]] == [
         ["forget", "50"],
@@ -140,7 +140,9 @@ workers: {{count: 1}}
     assert max(tensor.abs().max() for name, tensor in ended.weights.items() if "lora_B" in name) > 1e-4
 
     cut = load_run("run.yaml", ["data.windows=null", "data.max_length=64"])
-    dropped = [line for line in forecast_lines([cut], "run.yaml") if line.startswith("forget  ")]
+    dropped = [
+        line for line in forecast_lines(forecasts_of([cut], "run.yaml")) if line.startswith("forget  ")
+    ]
     assert dropped == [
         f"forget     1 texts, 63 answer tokens; {len(everything) - 62} more are truncated by "
         "data.max_length; set data.windows to use them"

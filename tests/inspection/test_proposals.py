@@ -18,8 +18,8 @@ from hamu_ray.config.sources.files import load_sweep
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.unlearn import unlearn
+from hamu_ray.footprint.machine import Gpu, Machine
 from hamu_ray.inspection.inspect import Inspection, write_space
-from hamu_ray.inspection.machine import Gpu, Machine
 from hamu_ray.pairing.group import Alone
 from hamu_ray.results.diagnosis.finding import Finding
 from hamu_ray.results.outcome import Outcome, Status, Verdict

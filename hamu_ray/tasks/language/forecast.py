@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hamu_ray.config.task.language import TextSection
 from hamu_ray.config.task.language_model import LanguageModelConfig
-from hamu_ray.tasks.forecast import SHOWN, Forecast, Side, allowed, shortened
+from hamu_ray.tasks.forecast import SHOWN, Forecast, Longest, Side, allowed, shortened
 from hamu_ray.tasks.language.documents.corpus import Corpus, ForgetText, TextSplit, load_corpus, split_corpus
 from hamu_ray.tasks.language.documents.texts import AT_ONCE, ChosenTexts
 from hamu_ray.tasks.language.encoding.encoder import Encoder
@@ -74,9 +74,13 @@ def _text(corpus: Corpus, index: int) -> str:
 
 def _side(corpus: Corpus, encoder: Encoder, indices: Indices) -> Side:
     tokens = dropped = 0
+    longest = Longest(0, 0, 0)
     for start in range(0, len(indices), AT_ONCE):
         part, rows = indices[start : start + AT_ONCE], corpus.rows
         for encoded in encoder.encode(ChosenTexts(rows.questions, part), ChosenTexts(rows.answers, part)):
             tokens += len(encoded.answer)
             dropped += encoded.dropped
-    return Side(len(indices), tokens, dropped)
+            for window in encoded.windows:
+                prompt, answer = len(window.prompt), len(window.answer)
+                longest |= Longest(prompt + answer, prompt, answer)
+    return Side(len(indices), tokens, dropped, longest)

@@ -10,6 +10,7 @@ from hamu_ray.tasks.language.adapter import as_fresh, with_adapter
 from hamu_ray.tasks.language.data import Encodings, LanguageData
 from hamu_ray.tasks.language.encoding.encoder import Encoder
 from hamu_ray.tasks.models.checkpoints import Checkpoint
+from hamu_ray.tasks.models.hub import hub_or_cache, one_line
 from hamu_ray.tasks.models.pretrained import pretrained
 from hamu_ray.tasks.modes import is_sharded
 from hamu_ray.tasks.task import Start
@@ -109,34 +110,71 @@ def build_language_model(
             f"data.{key}: {encoder.config.longest} tokens exceed the context of {config.name}, {context}; "
             "lower it"
         )
+    return _recomputing(model, config).to(device)
+
+
+def outlined_language_model(config: LanguageModelConfig, longest: int, dtype: torch.dtype) -> nn.Module:
+    """Return the model without its weights, on the meta device: of a checkpoint only its configuration is read.
+
+    A learned vocabulary is assumed to be as large as it may be; ``longest`` is the longest text in tokens. Raises
+    `ValueError` for a checkpoint without a readable configuration.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    attention = "eager" if config.attn_implementation == "eager" else "sdpa"  # needs no package
+    if config.embedded:
+        described: Any = _llama(config, config.vocabulary, longest)
+    else:
+        checkpoint = Checkpoint("model.name", config.name)
+        source = (checkpoint.base or checkpoint).name
+        try:
+            with hub_or_cache(source):
+                described = AutoConfig.from_pretrained(source, trust_remote_code=config.trust_remote_code)
+        except Exception as error:  # transformers and the hub's client raise many unrelated types
+            raise ValueError(f"model.name: {config.name} cannot be loaded: {one_line(error)}") from error
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(
+            described,
+            dtype=dtype,
+            attn_implementation=attention,
+            trust_remote_code=config.trust_remote_code,
+        )
+    return _recomputing(model, config)
+
+
+def _recomputing(model: Any, config: LanguageModelConfig) -> Any:
+    """Return the model with gradient checkpointing, if configured."""
     if config.gradient_checkpointing:
         # The method's new name, or its name in older versions.
         enable = (
             getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
         )
         enable({"use_reentrant": False})
-    return model.to(device)
+    return model
 
 
 def _embedded(config: LanguageModelConfig, encoder: Encoder) -> nn.Module:
-    from transformers import AutoModelForCausalLM, LlamaConfig
+    from transformers import AutoModelForCausalLM
 
     tokenizer = encoder.tokenizer
-    return AutoModelForCausalLM.from_config(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=config.hidden_size,
-            intermediate_size=FEED_FORWARD_RATIO * config.hidden_size,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            num_key_value_heads=config.heads,
-            max_position_embeddings=encoder.config.longest,
-            tie_word_embeddings=True,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        ),
-        attn_implementation=config.attn_implementation,
+    special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    described = _llama(config, len(tokenizer), encoder.config.longest, **special)
+    return AutoModelForCausalLM.from_config(described, attn_implementation=config.attn_implementation)
+
+
+def _llama(config: LanguageModelConfig, vocabulary: int, longest: int, **special: Any) -> Any:
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=config.hidden_size,
+        intermediate_size=FEED_FORWARD_RATIO * config.hidden_size,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        num_key_value_heads=config.heads,
+        max_position_embeddings=longest,
+        tie_word_embeddings=True,
+        **special,
     )
 
 

@@ -22,12 +22,12 @@ def answer_logits(model: Any, batch: Batch) -> Tensor:
     Only positions that predict an answer token pass through the output layer, which for long prompts and large
     vocabularies saves most of its compute and memory.
     """
-    with _rows_at(model.get_output_embeddings(), batch):
+    with rows_at(model.get_output_embeddings(), batch):
         return model(input_ids=batch.tokens, use_cache=False).logits[0]
 
 
 @contextmanager
-def _rows_at(head: nn.Module, batch: Batch) -> Iterator[None]:
+def rows_at(head: nn.Module, batch: Batch) -> Iterator[None]:
     """Within this context, the output layer receives only the hidden states of a batch's items, as one long text."""
 
     def gathered(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

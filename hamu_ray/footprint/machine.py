@@ -4,12 +4,17 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from hamu_ray.results.diagnosis.finding import Finding
 from hamu_ray.results.wording import counted
 
 GIB = 2**30
+CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Files with the memory that a container may use, of the two versions of cgroups."""
+
 QUERY = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
 
 
@@ -39,7 +44,14 @@ class Machine:
 def this_machine() -> Machine:
     """Return the cores that this process may use, the memory, and the GPUs of the NVIDIA driver."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Machine(len(os.sched_getaffinity(0)), memory, list(_gpus()))
+    return Machine(len(os.sched_getaffinity(0)), min([memory, *_limits()]), list(_gpus()))
+
+
+def _limits() -> Iterator[int]:
+    """Yield the memory that this container may use, if it is limited."""
+    for name in CGROUP_LIMITS:
+        with suppress(OSError, ValueError):  # no such file, or "max"
+            yield int(Path(name).read_text())
 
 
 def _gpus() -> Iterator[Gpu]:

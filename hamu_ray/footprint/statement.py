@@ -1,0 +1,141 @@
+"""The memory of runs as lines of a dry run, with a verdict."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from hamu_ray.config.run import RunConfig
+from hamu_ray.config.sources.document import ConfigError, first_line
+from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.footprint.device import GPUS, USABLE, Device, device_of
+from hamu_ray.footprint.estimate import Estimator
+from hamu_ray.footprint.machine import Machine, this_machine
+from hamu_ray.footprint.parts import Footprint
+from hamu_ray.results.diagnosis.finding import Finding
+from hamu_ray.tasks.forecast import Forecast
+
+DECIDES_MEMORY = (
+    "method.name",
+    "method.forget_objective",
+    "method.trust_region",
+    "method.saliency",
+    "support.",
+    "model.",
+    "batch.",
+    "optimizer.",
+    "training.",
+    "evaluation.",
+    "workers.",
+)
+"""Prefixes of the keys that the memory of a run depends on, besides those of its data."""
+
+PHASES = ("unlearning", "training")
+"""Phases of runs, the last first; those that train no base models have one."""
+
+MOST_VARIANTS = 64
+"""Maximum number of a sweep's combinations that are estimated."""
+
+
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The run of a sweep that needs the most in a phase."""
+
+    run: RunConfig
+    footprint: Footprint
+    estimator: Estimator
+
+    @property
+    def load(self) -> float:
+        """Bytes that a worker needs, relative to what it can use if that is known."""
+        return self.footprint.total / (self.estimator.share if self.estimator.device else 1)
+
+
+def state_memory(
+    runs: Iterable[RunConfig],
+    forecast: Forecast | None = None,
+    *,
+    source: str | None = None,
+    device: str | None = None,
+    concurrent: int | None = 1,
+    machine: Machine | None = None,
+) -> Iterator[Finding]:
+    """Yield lines on the memory of a worker in each phase, of the run that needs the most.
+
+    The runs share their data. ``source`` is their file, for errors; ``device`` is given on the command line;
+    ``concurrent`` is the number of runs at the same time, None: as many as fit the cores of the machine, by default
+    this one.
+
+    Raises:
+        ConfigError: A run cannot fit the device; one line with the setting that would make it fit.
+    """
+    machine = machine or this_machine()
+    worst: dict[str, Worst] = {}
+    estimators: dict[Device | None, Estimator] = {}
+    for run in runs:
+        placed = device_of(run.workers, machine, device, concurrent)
+        estimator = estimators.setdefault(placed, Estimator(placed, forecast))
+        try:
+            found = [Worst(run, footprint, estimator) for footprint in estimator.footprints(run)]
+            for phase, each in zip(PHASES, reversed(found), strict=False):
+                if phase not in worst or each.load > worst[phase].load:
+                    worst[phase] = each
+        except Exception as error:  # the code of models may raise anything on fake tensors
+            yield Finding("memory", f"not known: {first_line(error)}")
+            return
+    for each in reversed(worst.values()):
+        yield from lines_of(each.footprint)
+    yield from verdict(max(worst.values(), key=lambda each: each.load), source)
+
+
+def lines_of(footprint: Footprint) -> Iterator[Finding]:
+    """Yield the memory of a worker by part."""
+    trained = "" if footprint.trained == footprint.parameters else f", of which {footprint.trained:,} change"
+    text = f"{size(footprint.total)} per worker, {footprint.phase} ({footprint.parameters:,} parameters{trained})"
+    yield Finding("memory", text)
+    parts = {**footprint.held, footprint.largest.name: footprint.largest.size}
+    for name, part in parts.items():
+        yield Finding("", f"{size(part):>8}  {name}")
+
+
+def verdict(worst: Worst, source: str | None) -> Iterator[Finding]:
+    """Yield whether the run that needs the most fits its device.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    device, needed = worst.estimator.device, worst.footprint.total
+    if device is None:
+        text = f"no verdict: give --device-memory 80GB, or the GPU of the workers: {', '.join(GPUS)}"
+        yield Finding("", text)
+        return
+    among = f", which {device.workers} workers share" if device.workers > 1 else ""
+    room = f"{size(device.share)} for a worker: {USABLE:.0%} of the {size(device.memory)} of {device.name}{among}"
+    if worst.estimator.fits(worst.footprint):
+        yield Finding("", f"fits in {room}")
+        return
+    one = device.workers // worst.run.workers.count
+    runs = int(USABLE * device.memory / needed / worst.run.workers.count)
+    remedy = (
+        worst.estimator.remedy(worst.run)
+        if device.is_gpu or not 0 < runs < one
+        else {"search.concurrent": runs}
+    )
+    advice = " and ".join(f"{key}: {json.dumps(value)}" for key, value in (remedy or {}).items())
+    raise ConfigError(
+        f"{f'{source}: ' if source else ''}{worst.footprint.phase} needs {size(needed)} of memory, more than {room}; "
+        + (f"set {advice}" if advice else "use devices with more memory")
+    )
+
+
+def variants_of(config: SweepConfig) -> Iterator[RunConfig]:
+    """Yield the runs of a sweep that may differ in memory, up to a limit."""
+    return islice(config.variants(DECIDES_MEMORY), MOST_VARIANTS)
+
+
+def size(count: float) -> str:
+    """Return a number of bytes as text."""
+    return f"{count / GB:.1f} GB" if count >= GB / 10 else f"{count / 1e6:.1f} MB"
