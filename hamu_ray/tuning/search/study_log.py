@@ -60,3 +60,9 @@ class StudyLog(BaseJournalBackend):
     def _write(self) -> None:
         self._log.append([json.dumps({"operations": self._operations[self._written :]})])
         self._written = len(self._operations)
+
+
+def has_studies(path: Path) -> bool:
+    """Whether a log has operations, and all of them can be read."""
+    lines = [line for line, _ in read_log(path)]
+    return bool(lines) and None not in lines
