@@ -89,14 +89,13 @@ def nearest_miss(summary: SweepSummary, bounds: Sequence[Bound]) -> TrialRecord 
 
 
 def shortfall(trial: TrialRecord, bounds: Iterable[Bound]) -> float:
-    """Return by how much a trial misses the bound that it misses most."""
-    return shortfall_of(trial.measures, bounds)
+    """Return by how much a trial misses the bound that it misses most, zero or less if it meets all."""
+    return max(shortfalls(trial.measures, bounds), default=-math.inf)
 
 
-def shortfall_of(measures: Mapping[str, float], bounds: Iterable[Bound]) -> float:
-    """Return by how much metrics miss the bound that they miss most, zero or less if they meet all."""
-    values = (bound.shortfall(measures.get(bound.objective.metric, math.nan)) for bound in bounds)
-    return max(values, default=-math.inf)
+def shortfalls(measures: Mapping[str, float], bounds: Iterable[Bound]) -> list[float]:
+    """Return by how much metrics miss each bound, zero or less if they meet it."""
+    return [bound.shortfall(measures.get(bound.objective.metric, math.nan)) for bound in bounds]
 
 
 def better(objective: Objective, value: float) -> float:

@@ -62,7 +62,9 @@ class WarmStart:
         return f"{counted(used, 'trial')} of {shown(self.sweep)}{others}"
 
 
-def warm_start_of(config: SweepConfig, cells: Sequence[Mapping[str, Scalar]], study: Path) -> WarmStart | None:
+def warm_start_of(
+    config: SweepConfig, cells: Sequence[Mapping[str, Scalar]], study: Path
+) -> WarmStart | None:
     """Return what a sweep's search starts with; None without `search.warm_start`, and if the study has it already.
 
     A study that is damaged is made again with it. If the earlier sweep is gone by then, the search goes on without it.
