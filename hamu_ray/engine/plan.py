@@ -90,6 +90,11 @@ class Plan:
     """The forward pass on randomly changed examples; None runs the model on the examples as they are."""
 
     @property
+    def last_step(self) -> int:
+        """The number of steps after which the run ends at the latest."""
+        return min(self.steps, self.stop.after_steps or self.steps)
+
+    @property
     def needed(self) -> tuple[Role, ...]:
         """The roles that the method needs, retain first."""
         return tuple(role for role in Role if role in self.sides)

@@ -12,6 +12,7 @@ from hamu_ray.config.trials import positions, samples_of
 from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.results.folder import STUDY_FILE, SWEEPS, read_records
 from hamu_ray.results.pareto.pruning import ReferenceCurves
+from hamu_ray.results.pareto.trajectory import Keeping
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.storage import StoragePath, storage_path
 from hamu_ray.tuning.search.algorithm import Choice, choose
@@ -78,6 +79,14 @@ class SweepPlan:
     def objectives(self) -> tuple[Objective, Objective]:
         """The two metrics that the sweep optimises."""
         return self.config.search.objectives
+
+    @property
+    def keeping(self) -> Keeping | None:
+        """Which models of a trial are kept on its way; None for none."""
+        most = self.config.search.points_per_trial
+        first, second = self.objectives
+        maximise = (first.maximise, second.maximise)
+        return Keeping(self.metrics, maximise, None if most == "auto" else most) if most else None
 
     @property
     def metrics(self) -> tuple[str, str]:

@@ -60,6 +60,7 @@ def make_record(state: TrialState, results: StoragePath) -> TrialRecord:
                 status=end.status,
                 reason=end.reason,
                 measures=dict(end.measures),
+                points=end.points,
                 steps=end.steps,
                 unlearning_seconds=end.seconds,
                 evaluation_seconds=end.evaluation_seconds,

@@ -153,5 +153,5 @@ def test_rungs_beyond_a_run_whose_length_is_in_epochs_are_named(tmp_path: Path) 
     for trial in ("a", "b"):
         driver.on_trial_start(0, [], SimpleNamespace(**{**vars(TRIAL), "trial_id": trial}))
         driver.on_trial_result(0, [], SimpleNamespace(trial_id=trial), {EVENTS: [Report("unlearning", 1, 4)]})
-    line = "search.scheduler.steps: 4 and 9 without effect, as a trial has 4 steps; make duration.epochs larger, or give"
+    line = "search.scheduler.steps: 4 and 9 without effect, as a trial has 4 steps; make duration.epochs"
     assert cast("StringIO", console.file).getvalue().count(line) == 1
