@@ -8,7 +8,7 @@ from pathlib import Path
 from hamu_ray.config.run import MODEL_FILE
 from hamu_ray.results.durable.sealed import Damaged, read_sealed, unseal, write_sealed
 from hamu_ray.results.outcome import Outcome, Report, Status, StepPoint, load_reports
-from hamu_ray.results.trial import TrialRecord, point_name
+from hamu_ray.results.trial import AT, TrialRecord, point_name
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath
 
@@ -152,6 +152,7 @@ def remove_stop_request(sweep: Path, trial: str) -> None:
 
 def rerun_command(run: str, sweep: str, trial: str) -> str:
     """Return the command that runs a trial's configuration again, under a name that identifies the trial."""
+    trial = trial.replace(AT, "-")
     name = f"{sweep[: MOST_LETTERS - len(trial) - 1]}-{trial}"
     return f"python -m hamu_ray.unlearn {shlex.quote(run)} --set name={name}"
 

@@ -75,11 +75,15 @@ class TrialRecord:
         """The trial itself and its points, each as a record of its own."""
         return [self, *map(self._at, self.points)]
 
+    def candidate(self, name: str) -> "TrialRecord | None":
+        """Return the trial or its point of a name; None if it has no such point."""
+        return next((each for each in self.candidates if each.trial_id == name), None)
+
     def _at(self, point: StepPoint) -> "TrialRecord":
         """Return a point as a finished trial that ended there; of the costs it has its part of the steps."""
         share = point.step / self.steps if self.steps else math.nan
-        model = PurePosixPath(self.model_path)
-        name = point_name(self.trial_id, point.step)
+        folder = PurePosixPath(self.model_path).parent.name
+        name, place = (point_name(each, point.step) for each in (self.trial_id, folder))
         end = "" if self.status is Status.FINISHED else f", which {self.status} later: {self.reason}"
         return replace(
             self,
@@ -88,8 +92,7 @@ class TrialRecord:
             reason=f"step {point.step} of trial {self.trial_id}{end}",
             configuration=stopped_at(self.configuration, point.step),
             measures=dict(point.measures),
-            model_path=self.model_path.removesuffix(f"{model.parent.name}/{model.name}")
-            + f"{name}/{model.name}",
+            model_path=place.join(self.model_path.rsplit(folder, 1)) if self.model_path else "",
             steps=point.step,
             unlearning_seconds=self.unlearning_seconds * share,
             gradient_computations=self.gradient_computations * share,
@@ -115,6 +118,12 @@ def point_name(trial: str, step: int) -> str:
 def trial_of(name: str) -> str:
     """Return the name of the trial that a trial or a point belongs to."""
     return name.partition(AT)[0]
+
+
+def step_of(name: str) -> int | None:
+    """Return the step of a point; None for a trial."""
+    step = name.partition(AT)[2]
+    return int(step) if step else None
 
 
 def stopped_at(configuration: Mapping[str, Any], step: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hamu_ray.results.folder import HARDNESS_FILE, OUTCOME_FILE, RECORD_FILE, RE
 from hamu_ray.results.items import ITEMS_FILE, LAYERS_FILE
 from hamu_ray.results.pareto.summary import SweepSummary, method_of, summary_of
 from hamu_ray.results.reader import read_outbox
-from hamu_ray.results.trial import Status, TrialRecord
+from hamu_ray.results.trial import Status, TrialRecord, step_of, trial_of
 from hamu_ray.storage import storage_path
 from hamu_ray.tracking.client import RUN
 from hamu_ray.tracking.tracker import Tracker
@@ -48,13 +48,13 @@ def leave_result(
     small = write_png(folder / SMALL_PICTURE, summary, dpi=SCREEN_DPI)
     list_files(folder, [small.name])
     tracker.log_files(sweep, [*files, small])
-    front = {trial.trial_id for trial in summary.front}
+    for point in summary.front:
+        source = storage_path(point.model_path).with_name(RUN_FILE)
+        tracker.log_files(sweep, [str(source)], f"front/{point.trial_id}")
+    front = {trial_of(point.trial_id) for point in summary.front}
     logged = read_outbox(folder)
     for trial in summary.trials:
-        if trial.trial_id in front:
-            source = storage_path(trial.model_path).with_name(RUN_FILE)
-            tracker.log_files(sweep, [str(source)], f"front/{trial.trial_id}")
-        knee = summary.knee is not None and trial.trial_id == summary.knee.trial_id
+        knee = summary.knee is not None and trial.trial_id == trial_of(summary.knee.trial_id)
         tags = {"on_front": str(trial.trial_id in front).lower(), "knee": str(knee).lower()}
         run = logged.get(trial.trial_id)
         if run is None or any(run.tags.get(name) != value for name, value in tags.items()):
@@ -86,7 +86,8 @@ def leave_items(plan: SweepPlan, tracker: Tracker, summary: SweepSummary) -> Non
     measure_items(missing, plan.groups[0], plan.storage)
     for name, folder in folders.items():
         if (folder / ITEMS_FILE).exists():
-            tracker.log_files(name, [str(folder / ITEMS_FILE), str(folder / LAYERS_FILE)])
+            place = "" if step_of(name) is None else name
+            tracker.log_files(trial_of(name), [str(folder / ITEMS_FILE), str(folder / LAYERS_FILE)], place)
 
 
 def picture_in_ui(summary: SweepSummary, sweep: str) -> str:
@@ -107,7 +108,7 @@ def register_front(name: str, summary: SweepSummary, tracker: Tracker, sweep: st
         objectives = {o.metric: trial.measures[o.metric] for o in summary.objectives}
         tags = {"sweep": sweep, "trial": trial.trial_id, "method": method_of(trial), **objectives}
         alias = "knee" if summary.place(trial) == "knee" else None
-        tracker.register_model(trial.trial_id, name, list(map(str, files)), tags, alias)
+        tracker.register_model(trial_of(trial.trial_id), name, list(map(str, files)), tags, alias)
 
 
 def totals(summary: SweepSummary) -> dict[str, float]:

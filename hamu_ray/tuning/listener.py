@@ -24,7 +24,7 @@ from hamu_ray.results.folder import (
 )
 from hamu_ray.results.outcome import Failure, Outcome, Report
 from hamu_ray.results.pareto.pruning import curve_of
-from hamu_ray.results.recorded_run import PAUSED_AT, TOTAL_STEPS, provenance_tags
+from hamu_ray.results.recorded_run import PAUSED_AT, TOTAL_STEPS, point_tags, provenance_tags
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import describe
 from hamu_ray.storage import remove_folder
@@ -230,7 +230,7 @@ class SweepListener(tune.Callback):
         }
         if record.nothing_to_forget:
             tags["nothing_to_forget"] = record.nothing_to_forget
-        tags |= provenance_tags(record.provenance)
+        tags |= provenance_tags(record.provenance) | point_tags(record.points)
         if commit := record.provenance.get("commit"):
             tags[COMMIT] = commit
         if record.guaranteed is not None:

@@ -52,7 +52,8 @@ def run_trial(config: dict[str, Any], plan: SweepPlan, pool: ActorHandle) -> Non
     passed = config.get(PASSED, 0)
     pauses = tuple(step for step in search.scheduler.steps if step > passed) if search.scheduler else ()
     run = plan.config.resolve(config[PARAMETERS])
-    job = Job(trial, run, str(folder), attempts=search.retries + 1, keeping=plan.keeping, pauses=pauses)
+    keeping = plan.keeping if run.workers.shards == 1 else None
+    job = Job(trial, run, str(folder), attempts=search.retries + 1, keeping=keeping, pauses=pauses)
     end: Outcome | Failure | None = replay_ended_run(trial, folder, pool, passed)
     attempts = losses = 0
     while may_run_again(end) and attempts < job.attempts and losses < MOST_SLOT_LOSSES:

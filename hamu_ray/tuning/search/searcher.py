@@ -20,11 +20,12 @@ from hamu_ray.config.space import Scalar
 from hamu_ray.results.outcome import Status
 from hamu_ray.tuning.plan import SweepPlan
 from hamu_ray.tuning.search.algorithm import MOST_RANDOM, ask_for, common_draws, make_sampler, startup_of
+from hamu_ray.tuning.search.candidates import best_candidate
 from hamu_ray.tuning.search.promotions import Promotions
 from hamu_ray.tuning.search.sampling import parameter_name, sampled_names, suggest
 from hamu_ray.tuning.search.study_log import open_log
 from hamu_ray.tuning.search.warm_start import EarlierSample
-from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, PASSED, PAUSED, STATUS
+from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, PASSED, PAUSED, POINTS, STATUS
 
 EARLIER = "earlier_trials"
 """Attribute of a study's trials that are of an earlier sweep (`search.warm_start`): the names of its trials."""
@@ -92,7 +93,8 @@ class UnlearningSearch(Searcher):
         self._ends: dict[int, tuple[Status, list[float]]] = {}
         for record in plan.records:
             final = record.measures if record.status is Status.FINISHED else {}
-            self._end(int(record.trial_id), record.status, final)
+            points = [point.measures for point in record.points]
+            self._end(int(record.trial_id), record.status, final, points)
         self._waiting = deque(number for number in range(plan.trials) if number not in self._ends)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -141,7 +143,7 @@ class UnlearningSearch(Searcher):
             self._promotions.arrive(number, paused, found)
         else:
             self._promotions.end(number, status, found)
-            self._end(number, status, found)
+            self._end(number, status, found, found.get(POINTS, ()))
 
     def close(self) -> None:
         """End the trials that wait at rungs in vain: all, unless the search was interrupted or a budget ended it."""
@@ -209,11 +211,22 @@ class UnlearningSearch(Searcher):
                 values[path] = domain.at(self._draws[sample][path])
         return values
 
-    def _end(self, number: int, status: Status, measures: Mapping[str, float]) -> None:
-        """Record a trial's end, and report the sample to its study once all of its trials have ended."""
+    def _end(
+        self,
+        number: int,
+        status: Status,
+        measures: Mapping[str, float],
+        points: Sequence[Mapping[str, float]] = (),
+    ) -> None:
+        """Record a trial's end, and report the sample to its study once all of its trials have ended.
+
+        Of a sample that is one trial, the best of its end and of its points is reported.
+        """
         watched = self._plan.watched
-        self._ends[number] = status, [measures.get(metric, math.nan) for metric in watched]
         sample, cell = self._plan.positions[number]
+        if points and len(self._peers[cell]) == 1:
+            measures = best_candidate(self._plan, self._study(cell), [measures, *points])
+        self._ends[number] = status, [measures.get(metric, math.nan) for metric in watched]
         ends = [self._ends.get(self._plan.numbers[sample, other]) for other in self._peers[cell]]
         over = [end for end in ends if end is not None]
         if len(over) < len(ends):
