@@ -15,6 +15,7 @@ from hamu_ray.reports.front.palette import colour_of
 from hamu_ray.results.folder import (
     CHECKPOINTS,
     HARDNESS_FILE,
+    KEPT,
     OUTCOME_FILE,
     PROVENANCE_FILE,
     RUN_FILE,
@@ -174,8 +175,10 @@ class SweepListener(tune.Callback):
         """End a trial that waits at a rung: it was pruned, with its metrics there."""
         state = self.paused.pop(trial_name(number))
         self._write(state)
+        folder = self.plan.results / TRIALS / state.name
+        remove_folder(folder / KEPT)
         if not state.run.checkpoint.keep:
-            remove_folder(self.plan.results / TRIALS / state.name / CHECKPOINTS)
+            remove_folder(folder / CHECKPOINTS)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Finish the run of a trial whose process died too often, and drop its slot."""

@@ -1,6 +1,8 @@
 """Points of trials in a sweep's results: front, tables, selection, report, MLflow and search know them."""
 
 import json
+import math
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,15 +10,18 @@ from typing import Any, cast
 
 import pytest
 import torch
+import yaml
 from rich.console import Console
 
 from hamu_ray import select
+from hamu_ray.certificate.evidence import read_evidence
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.pairing.group import Alone
 from hamu_ray.reports.make import leave_report
-from hamu_ray.results.folder import MODEL_FILE, RUN_FILE, TRIALS, read_records, trial_name
+from hamu_ray.results.diagnosis.diagnose import diagnose
+from hamu_ray.results.folder import MODEL_FILE, RUN_FILE, SWEEP_FILE, TRIALS, read_records, trial_name
 from hamu_ray.results.outcome import Status, Verdict
 from hamu_ray.results.pareto.table import front_table
 from hamu_ray.results.reader import read_sweep
@@ -31,7 +36,8 @@ from hamu_ray.tuning.finish import leave_result
 from hamu_ray.tuning.listener import SweepListener
 from hamu_ray.tuning.plan import SweepPlan, plan_sweep
 from hamu_ray.tuning.run import start_tracking
-from hamu_ray.tuning.trainable import EVENTS, NUMBER, PARAMETERS
+from hamu_ray.tuning.search.searcher import UnlearningSearch
+from hamu_ray.tuning.trainable import EVENTS, NUMBER, PARAMETERS, POINTS, STATUS
 from tests.runs import small_run
 
 RATES = (0.06, 0.15)
@@ -100,7 +106,7 @@ def test_points_are_on_the_front_and_in_the_tables(sweep: Path) -> None:
     assert set(ends) == {"0000", "0001"}, "they are no trials"
     assert summary.hypervolume > 0
     for name in points:
-        assert (sweep / TRIALS / name / MODEL_FILE).is_file()
+        assert read_evidence(sweep / TRIALS / name).outcome.steps == int(name.partition("@")[2])
         assert name in (sweep / "front.csv").read_text()
     for trial in summary.candidates:
         assert f"\n{trial.trial_id}," in (sweep / "trials.csv").read_text()
@@ -138,3 +144,45 @@ def test_a_point_is_selected_and_made_again(
     assert found["configuration"] == str(sweep / TRIALS / point.trial_id / RUN_FILE)
     assert found["original"]
     assert found["hardness"]
+
+
+def test_a_damaged_point_makes_its_trial_run_again(sweep: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "sweeps" / sweep.name
+    shutil.copytree(sweep, copy)
+    document = yaml.safe_load((copy / SWEEP_FILE).read_text())
+    document["storage"]["path"] = str(tmp_path)
+    (copy / SWEEP_FILE).write_text(yaml.safe_dump(document))
+    (place,) = (copy / TRIALS).glob("0000@*")
+    (place / MODEL_FILE).write_bytes(b"damaged")
+    (problem,) = [each for each in diagnose(copy).problems if each.path == place / MODEL_FILE]
+    assert problem.reruns == "0000"
+    folders = {path.parent.name for path in problem.aside}
+    assert folders == {"0000", place.name}, "record and outcome of the trial, too"
+
+
+def test_the_search_learns_of_the_best_point(tmp_path: Path) -> None:
+    """Of what adds most to the others' hypervolume, also where the trial collapsed in the end."""
+    document = {
+        "space": {"optimizer.learning_rate": {"loguniform": [1e-3, 0.1]}},
+        "search": {"samples": 9, "points_per_trial": 2, "constraints": {"retain_utility": {"min": 0.2}}},
+    }
+    config = SweepConfig.model_validate(document)
+    search = UnlearningSearch(plan_sweep(config, tmp_path), lambda: 9)
+    names = ("forget_quality", "retain_utility")
+    nothing = (math.nan, math.nan)
+    trials = [
+        ((0.5, 0.5), [(0.4, 0.9), (0.6, 0.6)], Status.FINISHED, (0.4, 0.9)),
+        ((0.5, 0.5), [(0.4, 0.9), (0.6, 0.55)], Status.FINISHED, (0.6, 0.55)),
+        (nothing, [(0.3, 0.3), (0.9, 0.1)], Status.COLLAPSED, (0.3, 0.3)),
+        (nothing, [], Status.COLLAPSED, None),
+    ]
+    for number, (end, points, status, _) in enumerate(trials):
+        assert search.suggest(str(number)) is not None
+        found = {
+            **dict(zip(names, end, strict=True)),
+            STATUS: status,
+            POINTS: [dict(zip(names, point, strict=True)) for point in points],
+        }
+        search.on_trial_complete(str(number), found)
+    values = [trial.values and tuple(trial.values) for trial in search._studies[0].trials[: len(trials)]]
+    assert values == [expected for *_, expected in trials]

@@ -94,7 +94,7 @@ def measure_kept(
     measure: Callable[[nn.Module], Measures],
     export: Callable[[dict[str, Tensor]], dict[str, bytes]],
 ) -> list[KeptModel]:
-    """Evaluate the kept models of a run that has ended in full; return those that no other one nor its end dominates.
+    """Evaluate the kept models of a run that has ended in full; return the non-dominated ones that differ from its end.
 
     Every rank must call it; ``model`` is what it was afterwards.
     """
@@ -112,7 +112,7 @@ def measure_kept(
     if end.status is Status.FINISHED:
         points[end.steps] = kept.keeping.point(end.measures)
     best = kept_steps(points, kept.keeping.maximise, len(points))
-    return [found[step] for step in best if step in found]
+    return [found[step] for step in best if step in found and points[step] != points.get(end.steps)]
 
 
 def write_kept(folder: StoragePath, result: RunResult, models: Iterable[KeptModel], loading: str) -> None:
