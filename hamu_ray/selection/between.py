@@ -130,7 +130,7 @@ class Between:
     def find(self) -> Point | None:
         """Return the best point by the rules for trials; None if none is better than the sweep's trials."""
         began = time.monotonic()
-        points = {}
+        points: dict[str, Point] = {}
         for pair in pairs(self.front, self.bounds):
             with self.console.waiting(f"evaluating models on the way from {pair.words}"):
                 points |= {point.record.trial_id: point for point in self._search(pair)}

@@ -1,6 +1,6 @@
 """The models that a run keeps of those at its evaluations, and what becomes of them at its end."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
@@ -83,7 +83,7 @@ class KeptModel:
 
     point: StepPoint
     weights: dict[str, Tensor]
-    files: dict[str, bytes]
+    files: Mapping[str, bytes]
     """What other programs need besides the weights."""
 
 
@@ -92,7 +92,7 @@ def measure_kept(
     model: nn.Module,
     end: Outcome,
     measure: Callable[[nn.Module], Measures],
-    export: Callable[[dict[str, Tensor]], dict[str, bytes]],
+    export: Callable[[dict[str, Tensor]], Mapping[str, bytes]],
 ) -> list[KeptModel]:
     """Evaluate the kept models of a run that has ended in full; return the non-dominated ones that differ from its end.
 
