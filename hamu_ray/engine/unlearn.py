@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import CHEAP, Interrupted, base_models, built
 from hamu_ray.engine.files.checkpoint import Checkpoints
-from hamu_ray.engine.files.kept import KeptSteps, measure_kept, write_kept
+from hamu_ray.engine.files.kept import KeptSteps, measure_kept, with_points, write_kept
 from hamu_ray.engine.files.run_folder import RunResult, write_result
 from hamu_ray.engine.files.store import StoredModel, key_of
 from hamu_ray.engine.loop import Loop, OnReport
@@ -98,7 +98,7 @@ def unlearn(
     state = whole_state(model, shards, keep=group.rank == 0)
     export = partial(task.export, model, original.folder)
     models = measure_kept(kept, model, outcome, partial(measure, full=True), export) if kept else []
-    outcome = replace(outcome, points=tuple(each.point for each in models))
+    outcome = with_points(outcome, models)
     if group.rank == 0:
         forgotten = resident.forgotten(task)
         provenance = provenance_of_run(run, task, original, reference, forgotten)

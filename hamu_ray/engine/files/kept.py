@@ -1,6 +1,8 @@
 """The models that a run keeps of those at its evaluations, and what becomes of them at its end."""
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
@@ -85,6 +87,8 @@ class KeptModel:
     weights: dict[str, Tensor]
     files: Mapping[str, bytes]
     """What other programs need besides the weights."""
+    seconds: float
+    """Wall time of its evaluation."""
 
 
 def measure_kept(
@@ -104,8 +108,9 @@ def measure_kept(
     for step in steps:
         weights, _ = load_tensors(kept.file(step))
         put_state(model, weights)
+        began = time.perf_counter()
         point = StepPoint(step, measure(model))
-        found[step] = KeptModel(point, weights, export(weights))
+        found[step] = KeptModel(point, weights, export(weights), time.perf_counter() - began)
     if steps:
         put_state(model, last)
     points = {step: kept.keeping.point(each.point.measures) for step, each in found.items()}
@@ -113,6 +118,12 @@ def measure_kept(
         points[end.steps] = kept.keeping.point(end.measures)
     best = kept_steps(points, kept.keeping.maximise, len(points))
     return [found[step] for step in best if step in found and points[step] != points.get(end.steps)]
+
+
+def with_points(end: Outcome, models: Sequence[KeptModel]) -> Outcome:
+    """Return the outcome of a run with the models on its way, and the time of their evaluation."""
+    seconds = end.evaluation_seconds + math.fsum(model.seconds for model in models)
+    return replace(end, points=tuple(model.point for model in models), evaluation_seconds=seconds)
 
 
 def write_kept(folder: StoragePath, result: RunResult, models: Iterable[KeptModel], loading: str) -> None:
