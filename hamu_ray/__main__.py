@@ -60,6 +60,9 @@ def run() -> None:
             print(f"hamu-ray {metadata.version('hamu-ray')}")
         case ["--completion", "bash" | "zsh" as shell]:
             print(completion(shell))
+        case ["--completion", *given]:
+            print(f"error: --completion {' '.join(given)}: give bash or zsh", file=sys.stderr)
+            sys.exit(2)
         case [name, *arguments] if name in COMMANDS:
             sys.argv[1:] = arguments
             runpy.run_module(f"hamu_ray.{name}", run_name="__main__", alter_sys=True)

@@ -32,17 +32,16 @@ def is_model(arguments: argparse.Namespace) -> bool:
     """Whether a model is to be inspected: data are given too, or the target is no sweep's folder.
 
     Raises:
-        ConfigError: Options for a model are given without one.
+        ConfigError: Options for a model and data are given without them.
     """
     target = arguments.target
     given = [
         name for name in ("base", "forget", "forget_ids", "output") if getattr(arguments, name) is not None
     ]
-    if target is not None and (arguments.data is not None or not holds_sweep(target)):
-        return True
-    if given:
-        raise ConfigError(f"--{given[0].replace('_', '-')}: requires MODEL and DATA")
-    return False
+    model = target is not None and (arguments.data is not None or not holds_sweep(target))
+    if given and not (model and arguments.data is not None):
+        raise ConfigError(f"--{given[0].replace('_', '-')}: requires {'DATA' if model else 'MODEL and DATA'}")
+    return model
 
 
 def holds_sweep(target: str) -> bool:

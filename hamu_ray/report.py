@@ -30,11 +30,18 @@ def main() -> int:
         metavar="FOLDER",
         help="output folder (default: the sweep's folder, or runs/reports/NAME)",
     )
+    parser.add_argument(
+        "--bundle",
+        metavar="FOLDER",
+        help="write a static site instead, for any web server: an index, and a folder for each sweep with its report",
+    )
     arguments = parser.parse_args()
+    if arguments.output and arguments.bundle:
+        parser.error("--output is for one report, --bundle for a site: give one of them")
 
     from hamu_ray.reports.targets import report
 
-    return report(arguments.targets, arguments.tracking, arguments.output)
+    return report(arguments.targets, arguments.tracking, arguments.output, arguments.bundle)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hamu_ray import __main__ as overview
 from hamu_ray import doctor, report, train, tune, unlearn
 from hamu_ray.command import run_command
 from hamu_ray.config.run import RunConfig
@@ -139,7 +140,7 @@ def test_dry_run(tmp_path: Path) -> None:
         (tune.main, ["config", "--set", "--dry-run", "--resume"]),
         (unlearn.main, ["config", "--set", "--output", "--force"]),
         (train.main, ["config", "--set"]),
-        (report.main, ["targets", "--tracking", "--output"]),
+        (report.main, ["targets", "--tracking", "--output", "--bundle"]),
         (
             doctor.main,
             ["target", "data", "--base", "--forget", "--forget-ids", "--output", "--cluster", "--repair"],
@@ -170,6 +171,13 @@ def test_a_reader_may_close_the_output(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(line, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (ended.stdout, ended.stderr) == ("Methods\n", "")
+
+
+def test_completion_is_for_two_shells(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr(sys, "argv", ["hamu-ray", "--completion", "fish"])
+    with pytest.raises(SystemExit) as ended:
+        overview.run()
+    assert (ended.value.code, capsys.readouterr().err) == (2, "error: --completion fish: give bash or zsh\n")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import numpy as np
 from torch import nn
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.engine.base_models import built, digest
+from hamu_ray.engine.base_models import digest
+from hamu_ray.engine.files.given import built
 from hamu_ray.engine.files.store import ModelStore, StoredModel, key_of
 from hamu_ray.engine.files.tensors import load_model
 from hamu_ray.engine.resident import Resident

@@ -1,7 +1,9 @@
 """The base models of a run: the original model and the retain-only reference, trained once and then reused."""
 
 import hashlib
+import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.engine.files.store import ModelStore, StoredModel, key_of
-from hamu_ray.engine.files.tensors import load_model
+from hamu_ray.engine.files.given import Given, built, given, identity_of
+from hamu_ray.engine.files.store import ModelStore, StoredModel, Turn, key_of
 from hamu_ray.engine.loop import Loop, OnReport
 from hamu_ray.engine.placement import build_device, placed
 from hamu_ray.engine.planning import training_plan
@@ -20,10 +22,12 @@ from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.pairing.group import Alone, Group
 from hamu_ray.results.folder import MODEL_FILE
 from hamu_ray.results.outcome import Outcome, Status
-from hamu_ray.storage import StoragePath, storage_path
-from hamu_ray.tasks.models.checkpoints import Checkpoint, file_digest
-from hamu_ray.tasks.models.start import check_given_models, checkpoint_at, model_recipe
+from hamu_ray.tasks.models.checkpoints import Checkpoint
+from hamu_ray.tasks.models.start import check_given_models, model_recipe
 from hamu_ray.tasks.task import Augmenting, Start, Task
+
+LOOK_SECONDS = 1.0
+"""Pause between two looks for a model that another group is training."""
 
 
 def base_models(
@@ -58,12 +62,10 @@ def base_models(
     # The assignment does not depend on which models are missing, which groups sharing the store may change.
     for recipe in recipes.values():
         measure_again(run, task, group, key_of(recipe), models)
+    own = [base for place, base in enumerate(recipes) if place % replicas.size == replicas.rank]
     failed = torch.zeros(len(Status), dtype=torch.int64, device=task.device)
-    for place, (base, recipe) in enumerate(recipes.items()):
-        # The shards of a replica agree, since another group may store a model between their looks.
-        if place % replicas.size == replicas.rank and shards.agree(int(models.find(key_of(recipe)) is None)):
-            status = train_base(run, task, base, shards, on_report, models).status
-            failed[list(Status).index(status)] += status is not Status.FINISHED
+    for status in train_missing(run, task, own, shards, on_report, models):
+        failed[list(Status).index(status)] += status is not Status.FINISHED
     counts = group.all_gather(failed).sum(0).tolist()
     raise_if_failed([status for status, count in zip(Status, counts, strict=True) if count])
     stored: dict[str, list[StoredModel]] = {}
@@ -119,7 +121,7 @@ def measure_again(run: RunConfig, task: Task, group: Group, key: str, models: Mo
 
 
 def evaluated(
-    run: RunConfig, task: Task, group: Group, source: "Given", key: str = ""
+    run: RunConfig, task: Task, group: Group, source: Given, key: str = ""
 ) -> tuple[nn.Module, Measures]:
     """Return a given or stored model, sharded as configured, with its metrics."""
     replicas, shards = group.split(run.workers.shards)
@@ -127,6 +129,36 @@ def evaluated(
         built(task, run.training_seed, source, key, device=build_device(task, shards)), task, shards
     )
     return model, task.evaluate(model, replicas)
+
+
+def train_missing(
+    run: RunConfig,
+    task: Task,
+    bases: Sequence[BaseModel],
+    shards: Group,
+    on_report: OnReport,
+    models: ModelStore,
+) -> list[Status]:
+    """Train the models that are not stored yet, in this process or one replica's shards; return how trainings ended.
+
+    A model that another group is training, of this sweep or of another one, comes last: it is waited for, and trained
+    here if the other group ends without it.
+    """
+    left, endings = list(bases), []
+    while left:
+        for base in list(left):
+            with ExitStack() as held:
+                turn = Turn.OURS
+                if shards.rank == 0:  # of the others, each might see another state
+                    turn = held.enter_context(models.to_make(key_of(training_recipe(run, task, base))))
+                turn = Turn(shards.agree(turn))
+                if turn is Turn.OURS:
+                    endings.append(train_base(run, task, base, shards, on_report, models).status)
+                if turn is not Turn.OTHERS:
+                    left.remove(base)
+        if left:
+            time.sleep(LOOK_SECONDS)
+    return endings
 
 
 def train_base(
@@ -193,47 +225,6 @@ def training_recipe(run: RunConfig, task: Task, base: BaseModel) -> dict:
 def digest(values: np.ndarray) -> str:
     """Return the SHA-256 of an array's bytes."""
     return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
-
-
-Given = Start | StoragePath
-"""A model that is not trained here: a checkpoint, or a safetensors file."""
-
-
-def given(run: RunConfig, key: str, name: str) -> Given:
-    """Return the model that a configuration key names; raises `ValueError` if the file does not exist."""
-    checkpoint = checkpoint_at(run, key, name)
-    if checkpoint is not None:
-        return Start(key, checkpoint.name, new_head=run.reference.new_head and key == "reference.start")
-    path = storage_path(name)
-    path = path / MODEL_FILE if path.is_dir() else path
-    if not path.is_file():
-        raise ValueError(f"{key}: {path}: no such file; give a {MODEL_FILE} or a folder that contains one")
-    return path
-
-
-def built(
-    task: Task, seed: int, source: Given, key: str = "", *, device: torch.device | None = None
-) -> nn.Module:
-    """Return a model with the weights of a given or stored one, by default on the task's device.
-
-    Raises `ValueError` if they do not fit, with the configuration's ``key`` of a given file.
-    """
-    if isinstance(source, Start):
-        return task.build_model(seed, source, device)
-    model = task.build_model(seed, device=device)
-    try:
-        load_model(model, source)
-    except ValueError as error:
-        raise ValueError(f"{key}: {error}" if key else str(error)) from error
-    return model
-
-
-def identity_of(run: RunConfig, key: str, name: str) -> str:
-    """Return the identity of a given model: its content, or its commit on the hub."""
-    source = given(run, key, name)
-    if isinstance(source, Start):
-        return Checkpoint(source.key, source.name).identity
-    return file_digest(source)
 
 
 def measured_from_path(

@@ -7,7 +7,8 @@ import numpy as np
 from torch import nn
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.engine.base_models import base_models, built
+from hamu_ray.engine.base_models import base_models
+from hamu_ray.engine.files.given import built
 from hamu_ray.engine.files.tensors import load_model
 from hamu_ray.engine.resident import Resident
 from hamu_ray.metrics.activations import linear_cka, principal_components

@@ -42,6 +42,7 @@ def provenance_of_run(
         code=code(),
         data=task.fingerprint,
         forget_count=len(task.splits["forget"]),
+        retain_count=len(task.splits["retain"]),
         forget_list=sha256_of(forgotten),
         original=identity_of_model(original),
         references=[identity_of_model(one) for one in (reference, *reference.others)] if reference else [],

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.engine.base_models import built, given
+from hamu_ray.engine.files.given import built, given
 from hamu_ray.engine.resident import Resident
 from hamu_ray.tasks.models.hub import is_local
 from hamu_ray.tasks.models.start import given_models

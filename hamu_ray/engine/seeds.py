@@ -11,7 +11,7 @@ from hamu_ray.engine.base_models import (
     measure_again,
     measured_from_path,
     raise_if_failed,
-    train_base,
+    train_missing,
     training_recipe,
 )
 from hamu_ray.engine.files.store import ModelStore, StoredModel, key_of
@@ -49,8 +49,7 @@ def trained_base(
     """
     key = key_of(training_recipe(run, task, base))
     measure_again(run, task, Alone(), key, models)
-    if models.find(key) is None:
-        raise_if_failed([train_base(run, task, base, Alone(), on_report, models).status])
+    raise_if_failed(train_missing(run, task, [base], Alone(), on_report, models))
     found = models.find(key)
     assert found is not None, "it has been trained"
     return found

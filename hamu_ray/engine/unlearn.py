@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.engine.base_models import CHEAP, Interrupted, base_models, built
+from hamu_ray.engine.base_models import CHEAP, Interrupted, base_models
 from hamu_ray.engine.files.checkpoint import Checkpoints
+from hamu_ray.engine.files.given import built
 from hamu_ray.engine.files.kept import KeptSteps, measure_kept, with_points, write_kept
 from hamu_ray.engine.files.run_folder import RunResult, write_result
 from hamu_ray.engine.files.store import StoredModel, key_of

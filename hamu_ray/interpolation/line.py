@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.engine.base_models import CHEAP, base_models, built
+from hamu_ray.engine.base_models import CHEAP, base_models
+from hamu_ray.engine.files.given import built
 from hamu_ray.engine.files.run_folder import RunResult, write_result
 from hamu_ray.engine.files.tensors import load_tensors
 from hamu_ray.engine.history import History

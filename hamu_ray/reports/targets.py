@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hamu_ray.config.sources.document import first_line
 from hamu_ray.config.sources.files import ConfigError, load_sweep
+from hamu_ray.reports.bundle import file_name, write_bundle
 from hamu_ray.reports.front.files import print_result, write_files
 from hamu_ray.reports.make import leave_report, write_report
 from hamu_ray.results.durable.lease import Held, Lease
@@ -26,8 +27,10 @@ NAMED = 12
 """Maximum number of names listed in a message."""
 
 
-def report(targets: Sequence[str], tracking: str | None, output: str | None) -> int:
-    """Write one report on all targets.
+def report(
+    targets: Sequence[str], tracking: str | None, output: str | None, bundle: str | None = None
+) -> int:
+    """Write one report on all targets, or with ``bundle``, a folder, a static site with one for each sweep.
 
     Returns:
         0, or 1 if records of a sweep's folder are still waiting to be sent to MLflow.
@@ -36,33 +39,38 @@ def report(targets: Sequence[str], tracking: str | None, output: str | None) -> 
         ConfigError: A target does not exist, a store cannot be opened, or the output folder cannot be created.
     """
     console = Console()
-    if output is not None:
-        make_output(output)
+    for option, given in (("--output", output), ("--bundle", bundle)):
+        if given is not None:
+            make_output(option, given)
     folders = [Path(target).absolute() for target in targets if is_folder(target)]
     names = [target for target in targets if not is_folder(target)]
     sweeps = [sweep for name in names for sweep in named(name, open_reader(tracking))]
     waiting = 0
     for folder in folders:
-        left, found = deliver(folder, console, page=output is None and len(targets) == 1)
+        alone = output is None and bundle is None and len(targets) == 1
+        left, found = deliver(folder, console, page=alone)
         waiting += left
         sweeps.append(found)
-    if output is None and len(folders) == len(targets) == 1:
+    if output is None and bundle is None and len(folders) == len(targets) == 1:
         return 1 if waiting else 0
-    distinct = {sweep.key: sweep for sweep in sweeps}
+    distinct = list({sweep.key: sweep for sweep in sweeps}.values())
     title = ", ".join([*names, *(folder.name for folder in folders)])
+    if bundle is not None:
+        console.fields({"index": shown(write_bundle(distinct, title, Path(bundle).absolute()))})
+        return 1 if waiting else 0
     place = Path(output) if output else Path(DEFAULT_LOCAL) / REPORTS / file_name(title)
-    page = write_report(list(distinct.values()), title, place.absolute())
+    page = write_report(distinct, title, place.absolute())
     console.fields({"report": shown(page)})
     return 1 if waiting else 0
 
 
-def make_output(output: str) -> None:
+def make_output(option: str, output: str) -> None:
     """Create the output folder before anything else is done; raises `ConfigError`."""
     try:
         Path(output).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"--output {output}: {error.strerror}; give a folder that can be written"
+            f"{option} {output}: {error.strerror}; give a folder that can be written"
         ) from error
 
 
@@ -99,11 +107,6 @@ def listed(names: Sequence[str], wanted: str) -> str:
     nearest = get_close_matches(wanted, names, n=NAMED, cutoff=0.0)
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(nearest) + more if names else "(none)"
-
-
-def file_name(title: str) -> str:
-    """Return a title as a valid folder name."""
-    return "".join(c if c.isalnum() or c in "._-" else "-" for c in title)[:100].strip(".") or "report"
 
 
 def deliver(folder: Path, console: Console, page: bool) -> tuple[int, SweepResult]:

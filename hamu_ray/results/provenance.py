@@ -104,11 +104,23 @@ class Provenance:
     """Of the method and the forget objective, where they are of another package."""
     interpolation: Interpolation | None = None
     """For a model between two others, of which the second is the run's."""
+    retain_count: int | None = None
+    """Number of examples that were to be retained; unknown for runs of earlier versions."""
 
     @property
     def result(self) -> str:
         """SHA-256 of the unlearned model's weights."""
         return self.files[MODEL_FILE]
+
+    def sets(self) -> dict[str, dict[str, Any]]:
+        """Return ``digest`` (SHA-256) and number of ``examples`` of the sets by role, as far as they are known."""
+        rest = sha256_of(f"{self.data} without {self.forget_list}".encode())
+        known = {"retain": (rest, self.retain_count), "forget": (self.forget_list, self.forget_count)}
+        return {
+            role: {"digest": digest, "examples": count}
+            for role, (digest, count) in known.items()
+            if count is not None
+        }
 
     def labels(self) -> dict[str, str]:
         """Return it as texts by name, for tags, tables and the foot of a page."""
@@ -147,13 +159,18 @@ def read_provenance(folder: StoragePath) -> Provenance | None:
         return None
 
 
-def labels_in(folder: StoragePath) -> dict[str, str]:
-    """Return the non-empty labels of the provenance in a run's folder; empty if it has none, or a damaged one."""
+def readable_provenance(folder: StoragePath) -> Provenance | None:
+    """Return the provenance of the run in a folder; None if it has none, or a damaged one."""
     try:
-        provenance = read_provenance(folder)
+        return read_provenance(folder)
     except Damaged as error:
         logger.warning("%s", error)
-        return {}
+        return None
+
+
+def labels_in(folder: StoragePath) -> dict[str, str]:
+    """Return the non-empty labels of the provenance in a run's folder; empty if it has none, or a damaged one."""
+    provenance = readable_provenance(folder)
     return {name: text for name, text in provenance.labels().items() if text} if provenance else {}
 
 

@@ -3,13 +3,12 @@
 All calls go through one `MlflowClient`, never through the fluent API, so that active runs, threads and `MLFLOW_RUN_ID`
 in the environment cannot change which run is logged to.
 
-mlflow is imported only when a store is opened: the import takes seconds and reads the environment variables in `QUIET`,
-and it is not needed while the server is down.
+mlflow is imported only when a store is opened: the import takes seconds and reads environment variables
+(`store.quieten`), and it is not needed while the server is down.
 """
 
 import logging
 import math
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from hamu_ray.config.sources.key_paths import flatten
 from hamu_ray.results.trial import Status
 from hamu_ray.storage import local_copy, storage_path
-from hamu_ray.tracking import access, model_versions, store, ui_views
+from hamu_ray.tracking import access, data_sets, logged_models, store, ui_views
 from hamu_ray.tracking.encoding import (
     PARAMETER_LENGTH,
     TAG_LENGTH,
@@ -35,16 +34,6 @@ from hamu_ray.tracking.tracker import Tracker
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-
-QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_DISABLE_AGENT_HINT": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
-}
-"""Environment variables of mlflow, unless set: no telemetry, no output, failure within a minute."""
 
 FILE_SECONDS, SERVER_SECONDS = 0.5, 10.0
 """Pauses between deliveries to a file and to a server."""
@@ -95,8 +84,7 @@ class MlflowTracker(Tracker):
         storage_path = Path(storage_path).expanduser().absolute()
         uri = store.store_uri(uri, storage_path)
         store.probe(uri)
-        for name, value in QUIET.items():
-            os.environ.setdefault(name, value)
+        store.quieten()
         from mlflow import MlflowClient
 
         # It logs two lines for every new database, and a traceback for every error that it raises as well.
@@ -229,6 +217,17 @@ class MlflowTracker(Tracker):
             value = ui_views.pack(name, state, int(time.time() * 1000))
             self._client.set_experiment_tag(self.experiment_id, tag, value)
 
+    def log_data(self, run: str, source: Mapping[str, Any], sets: Mapping[str, Mapping[str, Any]]) -> None:
+        """Record what a run was trained on, as MLflow's data sets with their roles for contexts."""
+        self._client.log_inputs(run, data_sets.inputs(source, sets))
+
+    def log_model(
+        self, run: str, name: str, step: int, tags: Mapping[str, Any], metrics: Sequence[str]
+    ) -> None:
+        """List a model of a run, once, with the run's own values of metrics; set its tags."""
+        self._requests.send(run)
+        logged_models.log(self._client, self._client.get_run(run), name, step, tag_texts(tags), metrics)
+
     def register_model(
         self,
         run: str,
@@ -239,7 +238,7 @@ class MlflowTracker(Tracker):
     ) -> None:
         """Log a model's files and register them as a version of the model ``name``, optionally with an alias."""
         self.log_files(run, paths, MODEL_FOLDER)
-        version = model_versions.register(self._client, name, run, MODEL_FOLDER, tag_texts(tags))
+        version = logged_models.register(self._client, name, run, MODEL_FOLDER, tag_texts(tags))
         if alias is not None:
             self._client.set_registered_model_alias(name, alias, version)
 

@@ -65,6 +65,8 @@ class Delivery:
             "describe": tracker.describe,
             "log_files": tracker.log_files,
             "share_view": tracker.share_view,
+            "log_data": tracker.log_data,
+            "log_model": tracker.log_model,
             "register_model": tracker.register_model,
             "finish": tracker.finish,
         }

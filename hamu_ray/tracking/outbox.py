@@ -26,6 +26,8 @@ Call = Literal[
     "describe",
     "log_files",
     "share_view",
+    "log_data",
+    "log_model",
     "register_model",
     "finish",
 ]
@@ -107,6 +109,16 @@ class Outbox(Tracker):
     def share_view(self, run: str, identifier: str, name: str, state: Mapping[str, Any]) -> None:
         """Record the call."""
         self._append("share_view", run, identifier=identifier, name=name, state=state)
+
+    def log_data(self, run: str, source: Mapping[str, Any], sets: Mapping[str, Mapping[str, Any]]) -> None:
+        """Record the call."""
+        self._append("log_data", run, source=source, sets=sets)
+
+    def log_model(
+        self, run: str, name: str, step: int, tags: Mapping[str, Any], metrics: Sequence[str]
+    ) -> None:
+        """Record the call."""
+        self._append("log_model", run, name=name, step=step, tags=tags, metrics=metrics)
 
     def register_model(
         self,

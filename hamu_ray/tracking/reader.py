@@ -6,7 +6,6 @@ of a sweep in a few requests; histories and files are read for one trial at a ti
 
 import logging
 import math
-import os
 import shlex
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -26,7 +25,6 @@ from hamu_ray.results.recorded_run import RecordedRun, record_of, result_of
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import TrialRecord, step_of, trial_of
 from hamu_ray.tracking import store
-from hamu_ray.tracking.client import QUIET
 from hamu_ray.tracking.encoding import value_of
 
 if TYPE_CHECKING:
@@ -61,8 +59,7 @@ class MlflowReader:
         if uri.startswith(store.SQLITE) and not store.sqlite_file(uri).is_file():
             raise ValueError(f"there is no MLflow store {uri}; give the tracking URI of a sweep")
         store.probe(uri)
-        for name, value in QUIET.items():
-            os.environ.setdefault(name, value)
+        store.quieten()
         from mlflow import MlflowClient
 
         try:

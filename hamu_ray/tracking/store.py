@@ -22,7 +22,22 @@ from hamu_ray.config.sources.credentials import without_credentials
 PROBE_SECONDS = 2.0
 UI_PORT = 5000
 SQLITE = "sqlite:///"
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_DISABLE_AGENT_HINT": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+}
+"""Environment variables of mlflow, unless set: no telemetry, no output, failure within a minute."""
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+
+
+def quieten() -> None:
+    """Set the environment variables in `QUIET`, before mlflow is imported."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
 
 
 def store_uri(uri: str | None, storage_path: Path) -> str:

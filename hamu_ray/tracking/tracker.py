@@ -78,6 +78,22 @@ class Tracker(Protocol):
         """Save a view (`hamu_ray.tracking.ui_views`) of the experiment that a run belongs to."""
         ...
 
+    def log_data(self, run: str, source: Mapping[str, Any], sets: Mapping[str, Mapping[str, Any]]) -> None:
+        """Record what a run was trained on.
+
+        Args:
+            run: id of the trial's run.
+            source: where the data come from: the section of the configuration, with its ``name``.
+            sets: ``digest`` and number of ``examples`` of each set by its role, ``retain`` or ``forget``.
+        """
+        ...
+
+    def log_model(
+        self, run: str, name: str, step: int, tags: Mapping[str, Any], metrics: Sequence[str]
+    ) -> None:
+        """List a model that a run made, with values of the run's metrics by their names; tags may change later."""
+        ...
+
     def register_model(
         self,
         run: str,

@@ -51,14 +51,23 @@ def leave_result(
     for point in summary.front:
         source = storage_path(point.model_path).with_name(RUN_FILE)
         tracker.log_files(sweep, [str(source)], f"front/{point.trial_id}")
-    front = {trial_of(point.trial_id) for point in summary.front}
+    front = {point.trial_id for point in summary.front}
     logged = read_outbox(folder)
     for trial in summary.trials:
-        knee = summary.knee is not None and trial.trial_id == trial_of(summary.knee.trial_id)
-        tags = {"on_front": str(trial.trial_id in front).lower(), "knee": str(knee).lower()}
-        run = logged.get(trial.trial_id)
-        if run is None or any(run.tags.get(name) != value for name, value in tags.items()):
-            tracker.set_tags(trial.trial_id, tags)
+        name = trial.trial_id
+        knee = summary.knee is not None and name == summary.knee.trial_id
+        tags = {"on_front": str(name in front).lower(), "knee": str(knee).lower()}
+        before = logged[name].tags if name in logged else {}
+        if any(before.get(tag) != value for tag, value in tags.items()):
+            tracker.set_tags(name, tags)
+        if name in front or before.get("on_front") == "true":  # a resumed sweep may have better ones
+            known = {
+                "sweep": sweep,
+                "trial": name,
+                "method": method_of(trial),
+                "model_path": trial.model_path,
+            }
+            tracker.log_model(name, f"{sweep}-{name}", trial.steps, {**known, **tags}, sorted(trial.measures))
         record = folder / TRIALS / trial.trial_id / RECORD_FILE
         if record.exists():  # an interrupted trial has none
             tracker.log_files(trial.trial_id, [record])
@@ -101,6 +110,8 @@ def picture_in_ui(summary: SweepSummary, sweep: str) -> str:
 def register_front(name: str, summary: SweepSummary, tracker: Tracker, sweep: str) -> None:
     """Register the front's models as versions of a model, the knee's under the alias `knee`."""
     for trial in summary.front:
+        if step_of(trial.trial_id) is not None:
+            continue  # a version is of a run's own model
         folder = storage_path(trial.model_path).parent
         files = sorted(
             path for path in folder.iterdir() if path.is_file() and path.name not in NOT_OF_THE_MODEL
@@ -108,7 +119,7 @@ def register_front(name: str, summary: SweepSummary, tracker: Tracker, sweep: st
         objectives = {o.metric: trial.measures[o.metric] for o in summary.objectives}
         tags = {"sweep": sweep, "trial": trial.trial_id, "method": method_of(trial), **objectives}
         alias = "knee" if summary.place(trial) == "knee" else None
-        tracker.register_model(trial_of(trial.trial_id), name, list(map(str, files)), tags, alias)
+        tracker.register_model(trial.trial_id, name, list(map(str, files)), tags, alias)
 
 
 def totals(summary: SweepSummary) -> dict[str, float]:

@@ -25,6 +25,7 @@ from hamu_ray.results.folder import (
 )
 from hamu_ray.results.outcome import Failure, Outcome, Report
 from hamu_ray.results.pareto.pruning import curve_of
+from hamu_ray.results.provenance import readable_provenance
 from hamu_ray.results.recorded_run import PAUSED_AT, TOTAL_STEPS, point_tags, provenance_tags
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import describe
@@ -224,6 +225,8 @@ class SweepListener(tune.Callback):
         self.outbox.log_metrics(state.name, record.costs, record.steps)
         files = [folder / name for name in (RUN_FILE, PROVENANCE_FILE, OUTCOME_FILE, HARDNESS_FILE)]
         self.outbox.log_files(state.name, [str(path) for path in files if path.exists()])
+        if provenance := readable_provenance(folder):
+            self.outbox.log_data(state.name, state.run.data.model_dump(mode="json"), provenance.sets())
         tags = {
             "model_path": record.model_path,
             "on_front": "false",
@@ -245,8 +248,7 @@ class SweepListener(tune.Callback):
 
     def _set_remaining(self) -> None:
         """Tell the pool how many trials need a slot; of those that wait at rungs, one at a time may."""
-        waiting = max(len(self.paused) - 1, 0)
-        self.pool.set_remaining.remote(self.remaining(len(self.running)) - waiting)
+        self.pool.set_remaining.remote(self.remaining(len(self.running)) - max(len(self.paused) - 1, 0))
 
     def remaining(self, running: int = 0) -> int:
         """Return how many trials have not ended and will: those that are running, and those that the budget allows."""

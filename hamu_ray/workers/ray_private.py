@@ -7,6 +7,7 @@ Ray.
 import json
 import logging
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -93,14 +94,22 @@ def ended_processes() -> list[str]:
     return [] if node is None else [str(name) for name, _ in node.dead_processes()]
 
 
+EXPECTED = re.compile(r"WARNING: \d+ PYTHON worker processes have been started")
+"""Ray's message about more processes than cores, which several workers on a core are by intention.
+
+https://github.com/ray-project/ray/issues/3644
+"""
+
+
 def log_printed_errors(logger: logging.Logger) -> None:
-    """Send the errors of the cluster to a logger.
+    """Send the errors of the cluster to a logger; what is no error here, as a warning.
 
     Ray prints them in the driver, even with `log_to_driver=False`.
     """
 
     def log(data: Mapping[str, Any], ignore_prefix: bool) -> None:
-        logger.error("%s", "\n".join(data["lines"]))
+        text = "\n".join(data["lines"])
+        logger.log(logging.WARNING if EXPECTED.match(text) else logging.ERROR, "%s", text)
 
     ray._private.worker.print_to_stdstream = log
 

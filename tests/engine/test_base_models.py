@@ -1,5 +1,7 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -135,6 +137,43 @@ def test_a_training_that_is_cut_off_is_not_kept(phase: str, tmp_path: Path) -> N
     stopped = done(run, resident, tmp_path / "run", Enough())
     assert stopped.outcome.status is Status.INTERRUPTED
     assert phase in bases_of(run, resident)[2]
+
+
+class Held(ReportList):
+    """A callback that keeps its training going until it may end, and fails then if asked to."""
+
+    def __init__(self, fails: bool) -> None:
+        super().__init__()
+        self.began, self.may_end, self.fails = Event(), Event(), fails
+
+    def __call__(self, report: Any) -> Verdict:
+        super().__call__(report)
+        self.began.set()
+        assert self.may_end.wait(60)
+        if self.fails:
+            raise ConnectionError("the group died")
+        return Verdict.GO_ON
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["trains", "dies"])
+def test_what_another_group_trains_is_waited_for(
+    fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two groups that start together train one model each; the second one takes over what the first leaves."""
+    monkeypatch.setattr("hamu_ray.engine.base_models.LOOK_SECONDS", 0.05)
+    run, first = cheap_run(training=ONE_STEP), Held(fails)
+    residents = [Resident(tmp_path, torch.device("cpu")) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        held = pool.submit(base_models, run, residents[0].task(run), Alone(), first, residents[0].models)
+        assert first.began.wait(60)
+        waiting = pool.submit(bases_of, run, residents[1])
+        with pytest.raises(TimeoutError):  # it has trained the reference, and waits for the original
+            waiting.result(2)
+        first.may_end.set()
+        trained_by_second = waiting.result(60)[2]
+        assert (held.exception(60) is not None) == fails
+    assert {report.phase for report in first.reports} == {"original"}
+    assert trained_by_second == ({"original", "reference"} if fails else {"reference"})
 
 
 def test_a_training_that_diverges_is_not_kept(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from cheap_runs import ReportList, cheap_run, done, same_bits
 from safetensors.torch import load_file, save_file
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.engine.base_models import base_models, built, given
+from hamu_ray.engine.base_models import base_models
+from hamu_ray.engine.files.given import built, given
 from hamu_ray.engine.files.store import key_of
 from hamu_ray.engine.resident import Resident
 from hamu_ray.pairing.group import Alone

@@ -200,7 +200,7 @@ def test_a_published_adapter_is_an_original(
             update={"reference": with_it.reference.model_copy(update={"start": str(base)})}
         )
         task: Any = texts.task(clean)
-        from hamu_ray.engine.base_models import built, given
+        from hamu_ray.engine.files.given import built, given
 
         fresh = built(task, 0, given(clean, "reference.start", str(base))).state_dict()
         assert not any(weight.any() for name, weight in fresh.items() if "lora_B" in name)

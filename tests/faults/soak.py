@@ -1,6 +1,7 @@
 """A long sweep with a random kill every few seconds, compared with one that was left alone."""
 
 import contextlib
+import os
 import random
 import signal
 import subprocess
@@ -17,11 +18,13 @@ import psutil
 
 from hamu_ray.results.diagnosis.diagnose import diagnose
 from hamu_ray.results.folder import read_records
+from hamu_ray.workers.ray_private import ONE_MACHINE
 from tests.faults.running import Running, new_space, points, weights
 from tests.sweep_processes import ray_processes, start
 
 KILL_SECONDS = 20.0
 SAMPLE_SECONDS = 5.0
+GROUPS_SECONDS = 60
 GROWTH = 1.2
 """Maximum ratio of a size in the last third of the sweep to that in the first third."""
 VICTIMS = ("RayTrainWorker", "TrainController", "Slot", "ImplicitFunc", "Pool", "driver")
@@ -69,8 +72,11 @@ class Sizes:
         raylets = [p for p in psutil.Process(driver).children(recursive=True) if p.name() == "raylet"]
         address = next(a for a in raylets[0].cmdline() if a.startswith("--gcs-address=")).partition("=")[2]
         command = [sys.executable, "-c", GROUPS, address]
-        found = subprocess.run(command, capture_output=True, text=True, check=False)
-        if found.returncode == 0:
+        loopback = {**os.environ, ONE_MACHINE: "0"}  # as the driver; Ray's default is another address
+        with contextlib.suppress(subprocess.SubprocessError):
+            found = subprocess.run(
+                command, env=loopback, capture_output=True, text=True, check=True, timeout=GROUPS_SECONDS
+            )
             self.groups.append(float(found.stdout))
 
 
@@ -93,7 +99,11 @@ def soak(folder: Path, trials: int, seed: int = 0) -> bool:
     sweep, kills, sizes = disturbed(space, trials, random.Random(seed))
     told = ", ".join(f"{count} {victim}" for victim, count in sorted(kills.items()))
     print(f"disturbed: in {time.monotonic() - began:.0f} s, {sum(kills.values())} kills ({told})", flush=True)
-    return all([*unharmed(sweep, calm, trials), *(level(name, getattr(sizes, name)) for name in vars(sizes))])
+    if not kills:
+        print("FAIL nothing was killed", flush=True)
+    return bool(kills) & all(
+        [*unharmed(sweep, calm, trials), *(level(name, getattr(sizes, name)) for name in vars(sizes))]
+    )
 
 
 def disturbed(space: Path, trials: int, rng: random.Random) -> tuple[Running, Counter[str], Sizes]:
@@ -156,6 +166,9 @@ def unharmed(sweep: Running, calm: Running, trials: int) -> list[bool]:
 
 def level(name: str, samples: Sequence[float]) -> bool:
     """Print how a size has changed; return whether it has not grown."""
+    if not samples:
+        print(f"FAIL {name}: never seen", flush=True)
+        return False
     first, last = grown(samples)
     good = last <= first * GROWTH
     print(

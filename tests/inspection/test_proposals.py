@@ -279,5 +279,6 @@ def test_the_command_writes_a_file_once_and_it_passes_the_dry_run(made: Path, tm
     )
     dry = command("hamu_ray.tune", "my.yaml", "--dry-run")
     assert (dry.returncode, dry.stderr) == (0, "")
-    alone = command("hamu_ray.doctor", "--output", "x.yaml")
-    assert (alone.returncode, alone.stderr) == (2, "error: --output: requires MODEL and DATA\n")
+    for given, missing in (((), "MODEL and DATA"), (("resnet20",), "DATA")):
+        alone = command("hamu_ray.doctor", *given, "--output", "x.yaml")
+        assert (alone.returncode, alone.stderr) == (2, f"error: --output: requires {missing}\n")

@@ -37,6 +37,7 @@ def log_trial(outbox: Outbox, name: str, folder: Path) -> None:
     for file in FILES:
         (folder / name / file).write_text(file)
     outbox.log_files(name, [folder / name / file for file in FILES])
+    outbox.log_data(name, {"name": "digits"}, {"forget": {"digest": "0a1b", "examples": 3}})
     outbox.finish(name, Status.FINISHED, "all steps", {"on_front": "false", "node": "a"})
 
 
@@ -64,7 +65,12 @@ def test_a_trial_costs_few_requests(server: str, client: Any, tmp_path: Path) ->
     assert files == trials * len(FILES)
     parameters = len(flatten(RunConfig.model_validate(small_run(tmp_path)).model_dump(mode="json")))
     batches = -(-parameters // 100)  # MLflow takes 100 parameters at once
-    assert requests == {"create": trials, "log-batch": trials * batches, "update": trials}
+    assert requests == {
+        "create": trials,
+        "log-batch": trials * batches,
+        "log-inputs": trials,
+        "update": trials,
+    }
     tracker = MlflowTracker.open(gate.server, tmp_path.name, tmp_path)
     runs = client.search_runs([tracker.experiment_id], "tags.kind = 'trial'")
     assert len(runs) == TRIALS

@@ -31,6 +31,11 @@ CALLS: dict[str, dict[str, Any]] = {
     "describe": {"markdown": "# A sweep"},
     "log_files": {"paths": ["/elsewhere/a.txt", "s3://bucket/b.txt"], "artifact_path": "front"},
     "share_view": {"identifier": "v", "name": "All", "state": {"columns": []}},
+    "log_data": {
+        "source": {"name": "digits"},
+        "sets": {"forget": {"digest": "0a1b", "examples": 3}},
+    },
+    "log_model": {"name": "m", "step": 3, "tags": {"knee": "true"}, "metrics": ["loss"]},
     "register_model": {
         "name": "m",
         "paths": ["/elsewhere/a.txt", "s3://bucket/b.txt"],

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from hamu_ray.workers.ray_output import ray_output_in
 
@@ -99,3 +100,16 @@ def test_errors_are_one_line_on_the_terminal_and_whole_in_the_file(tmp_path: Pat
     assert "a warning" in text
     assert "from C++" in text
     assert logging.getLogger("ray").handlers == before
+
+
+def test_more_processes_than_cores_are_no_error(tmp_path: Path) -> None:
+    """Ray counts them again each time; other errors of the cluster are said."""
+    path, said = tmp_path / "ray.log", []
+    more = (
+        "WARNING: {} PYTHON worker processes have been started on node: 1439 with address: 127.0.0.1, which"
+    )
+    with ray_output_in(path, said.append):
+        for text in (more.format(8), more.format(10), "WARNING: The autoscaler failed"):
+            ray._private.worker.print_to_stdstream({"lines": [text]}, False)
+    assert said == [f"Ray: WARNING: The autoscaler failed (details: {path})"]
+    assert path.read_text().count("PYTHON worker processes") == 2

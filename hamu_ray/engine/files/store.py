@@ -3,15 +3,17 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 from torch import Tensor
 
 from hamu_ray.engine.files.tensors import save_tensors
 from hamu_ray.metrics.measured import DEFINITIONS, Measured, Measures
+from hamu_ray.results.durable.lease import Held, Lease
 from hamu_ray.results.durable.listing import write_listed
 from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.durable.tensor_files import is_intact
@@ -21,6 +23,8 @@ from hamu_ray.storage import StoragePath, rename
 from hamu_ray.tasks.task import Start
 
 RECIPE_FILE = "recipe.json"
+LEASES = "leases"
+"""Folder with a folder for each model that is being made."""
 
 logger = logging.getLogger(__name__)
 
@@ -54,12 +58,22 @@ class StoredModel:
         return self.source.name if isinstance(self.source, Start) else str(self.source.parent)
 
 
+class Turn(IntEnum):
+    """Whose turn it is to make a model."""
+
+    MADE = 0
+    """Nobody's: it exists."""
+    OURS = 1
+    OTHERS = 2
+    """Another process is making it."""
+
+
 class ModelStore:
     """Models in a folder, keyed by the hash of everything that determines them.
 
     A model counts only together with its metrics, which are written last: a partially written model is never used, and
-    concurrent writers of the same model are harmless. Metrics of earlier definitions do not count. A model that does
-    not match its digest is renamed.
+    concurrent writers of the same model are harmless; `to_make` lets one of them do the work. Metrics of earlier
+    definitions do not count. A model that does not match its digest is renamed.
     """
 
     def __init__(self, root: StoragePath) -> None:
@@ -73,6 +87,21 @@ class ModelStore:
         if measures is None or not path.exists() or self._set_aside(path):
             return None
         return StoredModel(key, path, measures)
+
+    @contextmanager
+    def to_make(self, key: str) -> Iterator[Turn]:
+        """Look for a model, and within the context keep others from making it if this process may."""
+        if self.find(key) is not None:
+            yield Turn.MADE
+            return
+        with ExitStack() as held:
+            try:
+                held.enter_context(Lease(self.root / LEASES / key, work="makes this model"))
+            except Held:
+                yield Turn.OTHERS
+                return
+            # Another process may have made it between the look and the lease.
+            yield Turn.OURS if self.find(key) is None else Turn.MADE
 
     def _set_aside(self, path: StoragePath) -> bool:
         """Rename a damaged model; return whether it was damaged."""

@@ -1,5 +1,7 @@
 """The report page, rendered as one self-contained HTML file."""
 
+import base64
+import gzip
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from hamu_ray.reports.analysis.comparison import MethodVolume, comparisons, volume_curves, volumes
@@ -53,6 +55,24 @@ def render(sweeps: Sequence[SweepResult], target: str, problems: Sequence[Proble
     methods = styles_of(sorted({method for problem in problems for method in problem.methods}))
     charts = Charts()
     views = [_view(problem, f"p{i}", methods, charts) for i, problem in enumerate(problems)]
+    return template("page.html").render(
+        target=target,
+        title=target,
+        views=views,
+        sweeps=sweep_rows(sweeps, letters(sweeps)) if sweeps else [],
+        provenance=provenance_rows(sweeps),
+        stores=sorted({sweep.source.address for sweep in sweeps}),
+        methods=methods,
+        made=now(),
+        data=Markup(as_script(charts.figures)),
+        style=style(),
+        program=_file("page.js"),
+        plotly=_plotly(),
+    )
+
+
+def template(name: str) -> Template:
+    """Return a template of the package, with filters for words and numbers."""
     environment = Environment(
         loader=PackageLoader(PACKAGE),
         autoescape=True,
@@ -63,20 +83,17 @@ def render(sweeps: Sequence[SweepResult], target: str, problems: Sequence[Proble
     environment.filters |= {"words": wording.words, "number": wording.number, "spread": wording.spread}
     environment.filters |= {"last_word": wording.last_word}
     environment.filters |= {"p_value": wording.p_value, "signed": wording.signed, "percent": wording.percent}
-    return environment.get_template("page.html").render(
-        target=target,
-        title=target,
-        views=views,
-        sweeps=sweep_rows(sweeps, letters(sweeps)) if sweeps else [],
-        provenance=provenance_rows(sweeps),
-        stores=sorted({sweep.source.address for sweep in sweeps}),
-        methods=methods,
-        made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        data=Markup(as_script(charts.figures)),
-        style=Markup(css()) + _file("style.css"),
-        program=_file("page.js"),
-        plotly=_plotly(),
-    )
+    return environment.get_template(name)
+
+
+def style() -> Markup:
+    """Return the style sheet of all pages."""
+    return Markup(css()) + _file("style.css")
+
+
+def now() -> str:
+    """Return the time for the foot of a page."""
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _volume_view(
@@ -193,7 +210,9 @@ def _file(name: str) -> Markup:
 
 
 @cache
-def _plotly() -> Markup:
+def _plotly() -> str:
+    """Return the program that draws the charts, compressed to a third: base64 of gzip."""
     from plotly.offline import get_plotlyjs
 
-    return Markup(get_plotlyjs())
+    packed = gzip.compress(get_plotlyjs().encode(), compresslevel=9, mtime=0)
+    return base64.b64encode(packed).decode()

@@ -1,4 +1,4 @@
-"""A lease on a sweep's folder: only one driver at a time writes it, on any machine.
+"""A lease on a folder: only one process at a time writes it, on any machine. That of a sweep belongs to its driver.
 
 On one machine, and on network file systems with file locks, the lease is a lock of the operating system, which ends
 with its process. Elsewhere, as in buckets, it is a heartbeat: a file that the holder rewrites every few seconds. Other
@@ -40,16 +40,24 @@ class Held(ConfigError):
 class Lease:
     """The lease on a folder, as a context manager."""
 
-    def __init__(self, folder: StoragePath, on_loss: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        folder: StoragePath,
+        on_loss: Callable[[], None] = lambda: None,
+        *,
+        work: str = "runs this sweep",
+    ) -> None:
         """Prepare to acquire the lease of a folder.
 
         Args:
-            folder: the sweep's folder.
+            folder: the sweep's folder, or another one.
             on_loss: called in another thread if another driver has acquired the lease, which is possible after this
                 process was stopped for longer than `PATIENCE_SECONDS`.
+            work: what the holder does, for messages.
         """
         self._folder = folder
         self._on_loss = on_loss
+        self._work = work
         self._lock: int | None = None
         self._closing = threading.Event()
         self._own = {
@@ -69,7 +77,7 @@ class Lease:
         unknown = locked is None or (holder is not None and holder["machine"] != self._own["machine"])
         if locked is False or (holder and unknown and self._beats_on(holder)):
             self._release_lock()
-            raise Held(_refusal(self._folder, holder))
+            raise Held(_refusal(self._folder, holder, self._work))
         self._beat()
         self._thread.start()
         return self
@@ -153,10 +161,10 @@ def _machine() -> str:
     return BOOT_ID.read_text().strip() if BOOT_ID.is_file() else socket.gethostname()
 
 
-def _refusal(folder: StoragePath, holder: dict[str, Any] | None) -> str:
+def _refusal(folder: StoragePath, holder: dict[str, Any] | None, work: str) -> str:
     who = (
-        f"process {holder['process']} on {holder['host']} runs this sweep since {holder['since']}"
+        f"process {holder['process']} on {holder['host']} {work} since {holder['since']}"
         if holder
-        else "another process runs this sweep"
+        else f"another process {work}"
     )
     return f"{shown(folder)}: {who}; wait until it ends, or stop it"

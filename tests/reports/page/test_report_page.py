@@ -375,3 +375,8 @@ def test_differences_and_times() -> None:
         "10 min",
         "2.5 h",
     ]
+
+
+def test_the_page_is_small_enough_to_send(study: SweepResult) -> None:
+    """It has everything in it; most of it is the program that draws the charts."""
+    assert len(render([study], "study").encode()) < 2_600_000

@@ -40,13 +40,25 @@
     };
   };
 
+  // Plotly is in the page, compressed; charts that are asked for before it is ready are drawn then.
+  let ready = false;
+  const unpack = async () => {
+    const packed = Uint8Array.from(atob(document.getElementById("plotly").textContent), (one) => one.charCodeAt(0));
+    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const script = document.createElement("script");
+    script.textContent = await new Response(stream).text();
+    document.head.append(script);
+    ready = true;
+  };
+
   const draw = (place) => {
     const own = figures[place.dataset.figure];
     if (!own) return;
+    drawn.add(place);
+    if (!ready) return;
     const style = getComputedStyle(root);
     const data = resolve(own.data, style);
     for (const trace of data) if (trace.meta && hidden.has(trace.meta.method)) trace.visible = false;
-    drawn.add(place);
     const settings = { responsive: true, displaylogo: false, displayModeBar: small.matches ? false : "hover" };
     return Plotly.react(place, data, layoutOf(resolve(own.layout, style), style), settings);
   };
@@ -62,6 +74,7 @@
     }
   }, { rootMargin: "800px" });
   charts.forEach((place) => watcher.observe(place));
+  unpack().then(redraw, () => charts.forEach((place) => { place.textContent = "Charts need a browser of 2023 or newer; pictures are in the same folder."; }));
   small.addEventListener("change", redraw);
   dark.addEventListener("change", redraw);
 
@@ -116,7 +129,7 @@
       const point = points[Number(slider.value)];
       name.textContent = point.dataset.said;
       slider.setAttribute("aria-valuetext", point.dataset.said);
-      for (const place of point.querySelectorAll(".chart")) if (drawn.has(place)) Plotly.Plots.resize(place);
+      for (const place of point.querySelectorAll(".chart")) if (ready && drawn.has(place)) Plotly.Plots.resize(place);
     };
     slider.addEventListener("input", show);
     show(); // a browser may have kept another value

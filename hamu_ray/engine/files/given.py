@@ -1,0 +1,52 @@
+"""Models that are not trained here: found, identified and loaded."""
+
+import torch
+from torch import nn
+
+from hamu_ray.config.run import RunConfig
+from hamu_ray.engine.files.tensors import load_model
+from hamu_ray.results.folder import MODEL_FILE
+from hamu_ray.storage import StoragePath, storage_path
+from hamu_ray.tasks.models.checkpoints import Checkpoint, file_digest
+from hamu_ray.tasks.models.start import checkpoint_at
+from hamu_ray.tasks.task import Start, Task
+
+Given = Start | StoragePath
+"""A model that is not trained here: a checkpoint, or a safetensors file."""
+
+
+def given(run: RunConfig, key: str, name: str) -> Given:
+    """Return the model that a configuration key names; raises `ValueError` if the file does not exist."""
+    checkpoint = checkpoint_at(run, key, name)
+    if checkpoint is not None:
+        return Start(key, checkpoint.name, new_head=run.reference.new_head and key == "reference.start")
+    path = storage_path(name)
+    path = path / MODEL_FILE if path.is_dir() else path
+    if not path.is_file():
+        raise ValueError(f"{key}: {path}: no such file; give a {MODEL_FILE} or a folder that contains one")
+    return path
+
+
+def built(
+    task: Task, seed: int, source: Given, key: str = "", *, device: torch.device | None = None
+) -> nn.Module:
+    """Return a model with the weights of a given or stored one, by default on the task's device.
+
+    Raises `ValueError` if they do not fit, with the configuration's ``key`` of a given file.
+    """
+    if isinstance(source, Start):
+        return task.build_model(seed, source, device)
+    model = task.build_model(seed, device=device)
+    try:
+        load_model(model, source)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}" if key else str(error)) from error
+    return model
+
+
+def identity_of(run: RunConfig, key: str, name: str) -> str:
+    """Return the identity of a given model: its content, or its commit on the hub."""
+    source = given(run, key, name)
+    if isinstance(source, Start):
+        return Checkpoint(source.key, source.name).identity
+    return file_digest(source)
