@@ -115,7 +115,7 @@ class Provenance:
     def sets(self) -> dict[str, dict[str, Any]]:
         """Return ``digest`` (SHA-256) and number of ``examples`` of the sets by role, as far as they are known."""
         rest = sha256_of(f"{self.data} without {self.forget_list}".encode())
-        known = {"retain": (rest, self.retain_count), "forget": (self.forget_list, self.forget_count)}
+        known = {"forget": (self.forget_list, self.forget_count), "retain": (rest, self.retain_count)}
         return {
             role: {"digest": digest, "examples": count}
             for role, (digest, count) in known.items()
