@@ -36,7 +36,14 @@ def with_choices(rows: Sequence[Mapping[str, str]], paraphrased: bool) -> list[d
         {
             **row,
             "perturbed_answer": [f"{row['answer'][:-1]}, in {wrong}." for wrong in PLACES[: 2 + number % 2]],
-            **({"paraphrased_answer": f"It is so: {row['answer']}"} if paraphrased else {}),
+            **(
+                {
+                    "paraphrased_answer": f"It is so: {row['answer']}",
+                    "paraphrased_question": f"Tell me: {row['question']}",
+                }
+                if paraphrased
+                else {}
+            ),
         }
         for number, row in enumerate(rows)
     ]

@@ -5,8 +5,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from hamu_ray.auditing.evidence import Evidence
-from hamu_ray.auditing.inference import klom_findings, lira_findings, relative_findings, rmia_findings
-from hamu_ray.auditing.lasting import VERSION, Curves, quantisation_findings, relearning_findings
+from hamu_ray.auditing.inference import (
+    klom_findings,
+    lira_findings,
+    relative_findings,
+    rmia_findings,
+    ulira_findings,
+)
+from hamu_ray.auditing.lasting import (
+    VERSION,
+    Curves,
+    paraphrase_findings,
+    paraphrases,
+    quantisation_findings,
+    relearning_findings,
+)
 from hamu_ray.engine.files.store import key_of
 from hamu_ray.metrics.attacks import names
 from hamu_ray.metrics.measured import DEFINITIONS
@@ -20,13 +33,18 @@ def _without_curves(find: Callable[[Evidence], list[Finding]]) -> Callable[[Evid
     return lambda evidence: (find(evidence), {})
 
 
+VERDICTS = 1
+"""Increase it when results are judged in another way; what was done to models of earlier ones is kept."""
+
 FIND: Mapping[str, Callable[[Evidence], Findings]] = {
     names.LIRA: _without_curves(lira_findings),
+    names.ULIRA: _without_curves(ulira_findings),
     names.RMIA: _without_curves(rmia_findings),
     names.KLOM: _without_curves(klom_findings),
     names.RELATIVE_TEST: _without_curves(relative_findings),
     names.RELEARNING: relearning_findings,
     names.QUANTISATION: quantisation_findings,
+    names.PARAPHRASE: paraphrase_findings,
 }
 """What each attack of `names.ATTACKS` finds."""
 
@@ -57,9 +75,11 @@ def recipe(evidence: Evidence, attack: str) -> dict[str, object]:
     return {
         "attack": attack,
         "version": VERSION,
+        "verdicts": VERDICTS,
         "definitions": DEFINITIONS,
         "model": evidence.model,
         "originals": [stored.key for stored in evidence.originals],
         "references": [stored.key for stored in evidence.references],
         "run": evidence.run.model_dump(mode="json", exclude=where),
+        **({"wordings": dict(paraphrases(evidence.task))} if attack == names.PARAPHRASE else {}),
     }

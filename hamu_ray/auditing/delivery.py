@@ -5,9 +5,11 @@ from pathlib import Path
 
 from hamu_ray.config.sources.files import ConfigError, load_sweep
 from hamu_ray.metrics.attacks.names import DURABLE
+from hamu_ray.reports.front.files import write_files
 from hamu_ray.reports.make import leave_report
 from hamu_ray.results.audit.finding import Audit
 from hamu_ray.results.folder import AUDIT_FILE, OUTBOX_FILE, SWEEP_FILE, SWEEPS, TRIALS
+from hamu_ray.results.reader import read_sweep
 from hamu_ray.results.wording import runnable, shown
 from hamu_ray.storage import StoragePath, storage_path
 from hamu_ray.terminal.console import Console
@@ -18,7 +20,7 @@ from hamu_ray.tracking.tracker import Tracker
 
 
 def deliver(folder: Path, audits: Mapping[str, Audit], console: Console) -> None:
-    """Log the numbers of audited trials through the sweep's outbox, and write its report again.
+    """Log the numbers of audited trials through the sweep's outbox, and write its front's files and report again.
 
     Raises:
         ConfigError: The tracking store cannot be opened; the results are in the trials' folders, and in the outbox.
@@ -39,7 +41,9 @@ def deliver(folder: Path, audits: Mapping[str, Audit], console: Console) -> None
             + runnable(f"python -m hamu_ray.report {shown(folder)}")
         )
     elif folder.name in delivery.runs:
-        console.fields({"report": shown(leave_report(folder, tracker, delivery.runs[folder.name]))})
+        run = delivery.runs[folder.name]
+        tracker.log_files(run, write_files(read_sweep(folder).summary, folder))
+        console.fields({"report": shown(leave_report(folder, tracker, run))})
 
 
 def record(tracker: Tracker, trials: StoragePath, audits: Mapping[str, Audit]) -> None:

@@ -68,6 +68,15 @@ class Evidence:
         """Losses of each reference."""
         return [losses_of(stored.measures) for stored in self.references]
 
+    @cached_property
+    def shadow_losses(self) -> list[Losses]:
+        """Losses of the same run with other seeds, each from another original, which are run for it."""
+        pairs = zip(self.more_models(), self.originals[1:], strict=True)
+        return [
+            losses_of(measured_model(self.run, self.task, original, folder, self.store))
+            for folder, original in pairs
+        ]
+
     @property
     def store(self) -> ModelStore:
         """Where models and metrics are found by their hash."""

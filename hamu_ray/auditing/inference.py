@@ -5,16 +5,16 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from hamu_ray.auditing.evidence import Evidence, Losses, losses_of, measured_model
+from hamu_ray.auditing.evidence import Evidence, Losses
 from hamu_ray.metrics.attacks import names
 from hamu_ray.metrics.attacks.klom import klom
-from hamu_ray.metrics.attacks.lira import lira, lira_online
+from hamu_ray.metrics.attacks.lira import lira, lira_online, ulira
 from hamu_ray.metrics.attacks.relative import relative_test
 from hamu_ray.metrics.attacks.rmia import rmia
-from hamu_ray.metrics.attacks.spread import FRACTION, spread
+from hamu_ray.metrics.attacks.spread import FRACTION, Spread, spread
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.metrics.undefined import Undefined, reasons
-from hamu_ray.results.audit.finding import Finding
+from hamu_ray.results.audit.finding import UNKNOWN, Finding
 
 Attack = Callable[[Losses, Sequence[Losses]], Measures]
 """Takes the losses of the attacked model, and of the references that the attacker has."""
@@ -25,7 +25,7 @@ SIGNIFICANT = 0.05
 SPLITS = 20
 """Number of draws of references that KLoM compares with the others."""
 
-UPPER = (names.LIRA_TPR, names.LIRA_ONLINE_TPR, names.RMIA_TPR, names.KLOM_P95)
+UPPER = (names.LIRA_TPR, names.LIRA_ONLINE_TPR, names.ULIRA_TPR, names.RMIA_TPR, names.KLOM_P95)
 """Numbers of which less than a reference's is no leak."""
 
 
@@ -41,6 +41,16 @@ def lira_findings(evidence: Evidence) -> list[Finding]:
         return lira_online(attacked.forget, on_forget(originals), on_forget(others))
 
     return [*compared(evidence, offline, known), *compared(evidence, online, known)]
+
+
+def ulira_findings(evidence: Evidence) -> list[Finding]:
+    """Return U-LiRA's numbers, with one reference after the other in the model's place."""
+    shadows = on_forget(evidence.shadow_losses) if evidence.references else np.empty((0, 0))
+
+    def attack(attacked: Losses, others: Sequence[Losses]) -> Measures:
+        return ulira(attacked.forget, shadows, on_forget(others))
+
+    return compared(evidence, attack, evidence.reference_losses)
 
 
 def rmia_findings(evidence: Evidence) -> list[Finding]:
@@ -64,16 +74,11 @@ def relative_findings(evidence: Evidence) -> list[Finding]:
     decided = smallest <= SIGNIFICANT
     if not decided and not reason:
         reason = f"{len(references)} references allow no p-value below {smallest:.2f}; 19 allow {SIGNIFICANT}"
-    return [
-        Finding(
-            names.RELATIVE_P,
-            p_value,
-            original[names.RELATIVE_P],
-            passes=p_value > SIGNIFICANT if decided else None,
-            reason=reason,
-        ),
-        Finding(names.RELATIVE_SMALLEST_P, smallest, reason=reason),
-    ]
+    beside = original[names.RELATIVE_P]
+    tested = judged(
+        names.RELATIVE_P, p_value, beside, UNKNOWN, lambda p: p > SIGNIFICANT if decided else None, reason
+    )
+    return [tested, Finding(names.RELATIVE_SMALLEST_P, smallest, reason=reason)]
 
 
 def klom_findings(evidence: Evidence) -> list[Finding]:
@@ -84,7 +89,7 @@ def klom_findings(evidence: Evidence) -> list[Finding]:
     """
     if not evidence.references:
         return [undefined(names.KLOM_P95, NO_REFERENCE)]
-    models = [evidence.model_losses.forget, *seed_losses(evidence)]
+    models = [evidence.model_losses.forget, *on_forget(evidence.shadow_losses)]
     references = on_forget(evidence.reference_losses)
     size = min(len(models), len(references) // 2)
     if size < 2:
@@ -103,16 +108,7 @@ def klom_findings(evidence: Evidence) -> list[Finding]:
     values = np.asarray(rows, dtype=np.float64)
     among = spread(values[:, 1])
     value, original = values[:, 0].mean(), values[:, 2].mean()
-    return [Finding(names.KLOM_P95, float(value), float(original), among, among.reaches(value))]
-
-
-def seed_losses(evidence: Evidence) -> list[np.ndarray]:
-    """Return the losses on the forget set of the same run with other seeds, each from another original."""
-    found = []
-    for folder, original in zip(evidence.more_models(), evidence.originals[1:], strict=True):
-        measures = measured_model(evidence.run, evidence.task, original, folder, evidence.store)
-        found.append(losses_of(measures).forget)
-    return found
+    return [judged(names.KLOM_P95, float(value), float(original), among, among.reaches)]
 
 
 def compared(evidence: Evidence, attack: Attack, references: Sequence[Losses]) -> list[Finding]:
@@ -128,10 +124,25 @@ def compared(evidence: Evidence, attack: Attack, references: Sequence[Losses]) -
     findings = []
     for name, value in found.items():
         among = spread([row[name] for row in rows], FRACTION)
-        passes = among.reaches(value) if name in UPPER else among.contains(value)
-        reason = reasons(found).get(name, "") or ("" if passes is not None else FEW)
-        findings.append(Finding(name, value, original[name], among, passes, reason))
+        passes = among.reaches if name in UPPER else among.contains
+        reason = reasons(found).get(name, "") or ("" if passes(value) is not None else FEW)
+        findings.append(judged(name, value, original[name], among, passes, reason))
     return findings
+
+
+def judged(
+    name: str,
+    value: float,
+    original: float,
+    among: Spread,
+    passes: Callable[[float], bool | None],
+    reason: str = "",
+) -> Finding:
+    """Return the finding of a number that passes or not; it is not decided where the original would pass, too."""
+    verdict = passes(value)
+    if verdict and passes(original):
+        return Finding(name, value, original, among, None, NO_POWER)
+    return Finding(name, value, original, among, verdict, reason)
 
 
 def undefined(name: str, reason: Undefined) -> Finding:
@@ -149,5 +160,6 @@ def on_test(models: Sequence[Losses]) -> np.ndarray:
     return np.stack([model.test for model in models]) if models else np.empty((0, 0))
 
 
+NO_POWER = "the original would pass, too, so that it shows nothing; set more reference.seeds"
 NO_REFERENCE = Undefined("there is no reference")
 FEW = "the references are too few for an interval of one more; set reference.seeds"

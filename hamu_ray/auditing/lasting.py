@@ -1,4 +1,4 @@
-"""Attacks that change the model, to bring knowledge back: relearning and quantisation.
+"""Attacks that bring knowledge back: relearning, quantisation, and asking in other words.
 
 What they do to a base model is stored beside it, and found again by every audit.
 """
@@ -9,23 +9,25 @@ from typing import Any
 from torch import nn
 
 from hamu_ray.auditing.evidence import Evidence
-from hamu_ray.auditing.inference import FEW, NO_REFERENCE
+from hamu_ray.auditing.inference import FEW, NO_REFERENCE, judged, undefined
 from hamu_ray.auditing.losses import confidence
 from hamu_ray.auditing.quantisation import confidences
 from hamu_ray.auditing.relearning import KNOWN_AGAIN, STEPS, area, forget_parts, relearn, steps_to
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.files.store import StoredModel, key_of
 from hamu_ray.metrics.attacks import names
-from hamu_ray.metrics.attacks.spread import FRACTION, spread
-from hamu_ray.results.audit.finding import Finding
+from hamu_ray.metrics.attacks.spread import FRACTION, Spread, spread
+from hamu_ray.metrics.undefined import Undefined
+from hamu_ray.results.audit.finding import TOLERANCE, Finding
 from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.storage import StoragePath
+from hamu_ray.tasks.items import Paraphrased
+from hamu_ray.tasks.task import Task
 
 VERSION = 1
 """Increase it when an attack changes; results of earlier ones are computed again."""
 
-TOLERANCE = 0.01
-"""Differences in confidence, and in its area, that do not count as knowledge."""
+NO_WORDINGS = Undefined("the data give no other wordings of it for the examples to forget")
 
 Curves = Mapping[str, list[float]]
 
@@ -38,12 +40,11 @@ def relearning_findings(evidence: Evidence) -> tuple[list[Finding], Curves]:
         curves[f"reference {number}"] = relearned_base(evidence, stored)
     model, *others = curves.values()
     areas, steps = ([measure(one, enough) for one in others] for measure in (area, steps_to))
-    value, among = area(model, enough), spread(areas, FRACTION)
-    passes = among.reaches(value, TOLERANCE)
-    reason = "" if passes is not None else FEW if others else NO_REFERENCE.reason
+    found = _brought_back(names.RELEARNING_AREA, area(model, enough), 1.0, spread(areas, FRACTION))
+    needed = steps_to(model, enough)
     return [
-        Finding(names.RELEARNING_AREA, value, 1.0, among, passes, reason),
-        Finding(names.RELEARNING_STEPS, steps_to(model, enough), 0.0, spread(steps), reason=reason),
+        found,
+        Finding(names.RELEARNING_STEPS, needed, 0.0, spread(steps), reason=found.reason),
     ], curves
 
 
@@ -55,14 +56,65 @@ def quantisation_findings(evidence: Evidence) -> tuple[list[Finding], Curves]:
     findings = []
     for place, name in enumerate([names.FORGET_CONFIDENCE, *map(names.quantised, names.BITS)]):
         among = spread([values[place] for values in others], FRACTION)
-        passes = among.reaches(model[place], TOLERANCE)
-        reason = "" if passes is not None else FEW if others else NO_REFERENCE.reason
-        findings.append(Finding(name, model[place], original[place], among, passes, reason))
+        findings.append(_brought_back(name, model[place], original[place], among))
     for place, bits in enumerate(names.BITS, start=1):
         among = spread([values[place] - values[0] for values in others])
         gain, of_original = model[place] - model[0], original[place] - original[0]
         findings.append(Finding(names.quantisation_gain(bits), gain, of_original, among))
     return findings, {}
+
+
+def paraphrase_findings(evidence: Evidence) -> tuple[list[Finding], Curves]:
+    """Return the confidence on other wordings of the forget set, beside the original's and the references'."""
+    kinds = list(paraphrases(evidence.task))
+    model = paraphrase_confidences(evidence.task, evidence.unlearned()) if kinds else []
+    original = paraphrased_base(evidence, evidence.originals[0])
+    others = [paraphrased_base(evidence, stored) for stored in evidence.references]
+    findings = []
+    for kind, name in names.PARAPHRASED.items():
+        if kind not in kinds:
+            findings.append(undefined(name, NO_WORDINGS))
+            continue
+        place = kinds.index(kind)
+        among = spread([values[place] for values in others], FRACTION)
+        findings.append(_brought_back(name, model[place], original[place], among))
+    return findings, {}
+
+
+def paraphrases(task: Task) -> Mapping[str, str]:
+    """Return the hash of other wordings by what they reword; empty without any."""
+    return task.items.paraphrases if isinstance(task.items, Paraphrased) else {}
+
+
+def paraphrase_confidences(task: Task, model: nn.Module) -> list[float]:
+    """Return the mean confidence on the wordings of each kind, in order of `paraphrases`."""
+    assert isinstance(task.items, Paraphrased)
+    return [confidence(losses) for losses in task.items.paraphrase_losses(model).values()]
+
+
+def paraphrased_base(evidence: Evidence, stored: StoredModel) -> list[float]:
+    """Return the confidences of a base model on other wordings, computed once; empty without any."""
+    wordings = paraphrases(evidence.task)
+    if not wordings:
+        return []
+    recipe = {"wordings": dict(wordings)}
+    return _once(
+        evidence,
+        stored,
+        names.PARAPHRASE,
+        recipe,
+        lambda run, model: paraphrase_confidences(evidence.task, model),
+    )
+
+
+def _brought_back(name: str, value: float, original: float, among: Spread) -> Finding:
+    """Return the finding of a confidence, of which less than a reference's is no leak."""
+
+    def passes(number: float) -> bool | None:
+        return among.reaches(number, TOLERANCE)
+
+    reason = "" if passes(value) is not None else FEW if among.references else NO_REFERENCE.reason
+    return judged(name, value, original, among, passes, reason)
 
 
 def known_again(evidence: Evidence) -> float:

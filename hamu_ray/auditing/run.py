@@ -8,8 +8,11 @@ from typing import Any, TypeVar
 from hamu_ray.auditing.delivery import deliver
 from hamu_ray.auditing.jobs import BaseJob, ModelJob, base_jobs, run_base_job, run_model_job
 from hamu_ray.auditing.subjects import Subject, is_sweep, subjects_of
+from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.document import first_line
 from hamu_ray.config.sources.files import ConfigError
+from hamu_ray.config.task.language import TextSection
+from hamu_ray.metrics.attacks.names import ATTACKS, LASTING, PARAPHRASE
 from hamu_ray.results.audit.finding import Audit
 from hamu_ray.results.durable.lease import Lease
 from hamu_ray.results.folder import AUDIT_FILE
@@ -28,24 +31,48 @@ HEADER = ("", "M", "O", "R", "95 % from", "to", "M is")
 
 
 def run_audit(
-    target: str, attacks: Sequence[str], originals: int | None = None, references: int | None = None
+    target: str,
+    attacks: Sequence[str] | None = None,
+    originals: int | None = None,
+    references: int | None = None,
 ) -> int:
     """Attack the model of a run, in this process, or those of a sweep's front, in the cluster; print the results.
+
+    Without ``attacks``, all are run that the data allow.
 
     Returns:
         0, or 1 if an attack on one of the models failed.
 
     Raises:
-        ConfigError: The target is neither, a model is missing, or the sweep still runs.
+        ConfigError: The target is neither, a model is missing, the sweep still runs, or the data do not allow one of
+            the attacks.
     """
     console = Console()
     sweep = is_sweep(target)
     with Lease(Path(target).absolute()) if sweep else nullcontext():
         subjects = subjects_of(target, originals, references)
-        found = audit_subjects(subjects, attacks, sweep, console)
+        found = audit_subjects(subjects, allowed(subjects, attacks), sweep, console)
         if sweep and found:
             deliver(Path(target).absolute(), found, console)
     return 0 if len(found) == len(subjects) else 1
+
+
+def allowed(subjects: Sequence[Subject], attacks: Sequence[str] | None) -> Sequence[str]:
+    """Return the attacks to run; raises `ConfigError` for a requested one that the data do not allow."""
+    without = [subject.run.data for subject in subjects if not may_have_paraphrases(subject.run)]
+    if without and attacks is not None and PARAPHRASE in attacks:
+        raise ConfigError(
+            f"--attacks {PARAPHRASE}: the data ({without[0].name}) give no other wordings of the examples to forget; "
+            "name their columns in data.paraphrased_question_column or data.paraphrased_answer_column (data.name: "
+            "text), or leave the attack out"
+        )
+    chosen = ATTACKS if attacks is None else attacks
+    return [attack for attack in chosen if attack != PARAPHRASE or not without]
+
+
+def may_have_paraphrases(run: RunConfig) -> bool:
+    """Whether a run's data can have other wordings of their examples."""
+    return isinstance(run.data, TextSection) and run.data.may_have_paraphrases
 
 
 def audit_subjects(
@@ -119,9 +146,10 @@ def show(subject: Subject, audit: Audit, console: Console) -> None:
             if audit.durable
             else "bring back more than they bring to R"
         )
+        lasting = ", ".join(name for name in LASTING if name in audit.attacks)
         console.verdict(
             "durable" if audit.durable else "not durable",
-            f"relearning and quantisation {words}",
+            f"durability {number(audit.durability)}, {lasting} {words}",
             audit.durable,
         )
     console.fields({"audit": shown(storage_path(subject.folder) / AUDIT_FILE)})

@@ -50,6 +50,7 @@ def certificate_of(evidence: Evidence, made: datetime | None = None) -> dict[str
             "reason": outcome.reason,
             "steps": outcome.steps,
             "seconds": outcome.seconds,
+            "retraining_seconds": provenance.retraining_seconds,
             "steps_outside_guarantee": outcome.steps_outside_guarantee,
             "nothing_to_forget": outcome.nothing_to_forget,
         },

@@ -74,6 +74,8 @@ def _summary(certificate: Mapping[str, Any], fingerprint: str | None) -> Iterato
         f"{noun}{'' if count == 1 else 's'}, in {ended['steps']:,} steps ({duration(ended['seconds'])}). "
         f"Status: {ended['status']} ({ended['reason']})."
     )
+    if (seconds := ended.get("retraining_seconds")) is not None:
+        yield f"Training a model without these data, for comparison, took {duration(seconds)}."
     measures = certificate["measures"]
     after, before = (measures.get(name, {}).get("forget_quality") for name in ("unlearned", "original"))
     if after is not None:

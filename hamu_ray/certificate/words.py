@@ -39,6 +39,9 @@ ATTACKS: Mapping[str, str] = {
     "lira_tpr_at_1_fpr": "Share of the removed data that it finds with at most 1 % false alarms",
     "lira_online_auc": "How well it tells the model from models without the data (0.5: by chance alone)",
     "lira_online_tpr_at_1_fpr": "Share of the removed data by which it does, with at most 1 % false alarms",
+    "ulira_auc": "How well an attack that knows the unlearning (U-LiRA) tells the model from models without the data "
+    "(0.5: by chance alone)",
+    "ulira_tpr_at_1_fpr": "Share of the removed data by which it does, with at most 1 % false alarms",
     "rmia_auc": "How well another attack (RMIA) tells the removed data from new data (0.5: by chance alone)",
     "rmia_tpr_at_1_fpr": "Share of the removed data that it finds with at most 1 % false alarms",
     "klom_p95": "Distance from models without the data on the worst twentieth of the removed data (0 is best)",
@@ -51,6 +54,8 @@ ATTACKS: Mapping[str, str] = {
     "forget_confidence_4_bit": "The same after its numbers were rounded to 4 bits",
     "quantisation_gain_8_bit": "What rounding to 8 bits adds to that probability",
     "quantisation_gain_4_bit": "What rounding to 4 bits adds to that probability",
+    "paraphrased_question_confidence": "Probability of the removed answers when asked in other words",
+    "paraphrased_answer_confidence": "Probability of the removed answers in other words",
 }
 """The numbers of attacks."""
 

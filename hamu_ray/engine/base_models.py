@@ -184,17 +184,23 @@ def train_base(
     outcome = Loop(task, model, plan, shards, measure, on_report).run()
     if outcome.status is Status.FINISHED:
         recipe = training_recipe(run, task, base)
-        add_model(models, task, model, outcome.measures, recipe, shards)
+        add_model(models, task, model, outcome.measures, recipe, shards, outcome.seconds)
     return outcome
 
 
 def add_model(
-    models: ModelStore, task: Task, model: nn.Module, measures: Measures, recipe: dict, shards: Group
+    models: ModelStore,
+    task: Task,
+    model: nn.Module,
+    measures: Measures,
+    recipe: dict,
+    shards: Group,
+    seconds: float | None = None,
 ) -> None:
-    """Store a model. The shards of a replica must all call it; the first writes."""
+    """Store a model, with the time of its training. The shards of a replica must all call it; the first writes."""
     weights = whole_state(model, shards, keep=shards.rank == 0)
     if shards.rank == 0:
-        models.add(key_of(recipe), weights, measures, recipe, task.export(model, None, weights))
+        models.add(key_of(recipe), weights, measures, recipe, task.export(model, None, weights), seconds)
 
 
 def examples_of(task: Task, phase: str) -> Tensor:

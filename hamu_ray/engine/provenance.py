@@ -65,7 +65,7 @@ def identity_of_model(model: StoredModel) -> ModelIdentity:
     source = model.source
     if isinstance(source, Start):
         return ModelIdentity(source.name, Checkpoint(source.key, source.name).identity)
-    return ModelIdentity(str(source), file_digest(source))
+    return ModelIdentity(str(source), file_digest(source), model.training_seconds)
 
 
 @cache

@@ -10,6 +10,7 @@ from typing import Any
 
 from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.folder import MODEL_FILE, PROVENANCE_FILE
+from hamu_ray.results.wording import duration
 from hamu_ray.storage import StoragePath
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ class ModelIdentity:
     place: str
     sha256: str
     """SHA-256 of its safetensors file; of a checkpoint, over the hashes of its files, or its commit on the hub."""
+    training_seconds: float | None = None
+    """Wall time of the steps of its training; None if it was not trained here, or by an earlier version."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,11 @@ class Provenance:
         """SHA-256 of the unlearned model's weights."""
         return self.files[MODEL_FILE]
 
+    @property
+    def retraining_seconds(self) -> float | None:
+        """Wall time of training the first reference, which is what unlearning is to save; None if unknown."""
+        return self.references[0].training_seconds if self.references else None
+
     def sets(self) -> dict[str, dict[str, Any]]:
         """Return ``digest`` (SHA-256) and number of ``examples`` of the sets by role, as far as they are known."""
         rest = sha256_of(f"{self.data} without {self.forget_list}".encode())
@@ -133,6 +141,7 @@ class Provenance:
             "forget_list": self.forget_list,
             "original": self.original.sha256,
             "reference": ", ".join(reference.sha256 for reference in self.references),
+            "retraining": "" if self.retraining_seconds is None else duration(self.retraining_seconds),
             "model": self.result,
             "interpolation": str(self.interpolation or ""),
             "seeds": ", ".join(f"{name} {seed}" for name, seed in self.seeds.items()),

@@ -31,7 +31,7 @@ from hamu_ray.results.folder import (
 )
 from hamu_ray.results.outcome import Report
 from hamu_ray.results.pareto.summary import mean_measures
-from hamu_ray.results.recorded_run import RecordedRun, RunBuilder, record_of, result_of
+from hamu_ray.results.recorded_run import RecordedRun, RunBuilder, durability_of, record_of, result_of
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import TrialRecord, trial_of
 from hamu_ray.results.wording import shown
@@ -56,7 +56,16 @@ def read_sweep(folder: Path) -> SweepResult:
         if name != folder.name and name not in ended
     ]
     own = runs.get(folder.name) or RecordedRun(folder.name, {}, {}, {}, running=not records)
-    trials = [replace(record, original={}, reference={}, curve={}) for record in records]
+    trials = [
+        replace(
+            record,
+            measures={**record.measures, **durability_of(runs.get(record.trial_id))},
+            original={},
+            reference={},
+            curve={},
+        )
+        for record in records
+    ]
     experiment = str((document.get("tracking") or {}).get("experiment", ""))
     result = result_of(own, [*trials, *others], document, experiment, FolderSource(folder, document))
     return replace(

@@ -14,6 +14,7 @@ from hamu_ray.config.sources.key_paths import flatten, nested
 from hamu_ray.config.sources.keys import keys_of_domain
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.metrics import names
+from hamu_ray.metrics.attacks.names import DURABILITY
 from hamu_ray.metrics.table import BASES, COSTS, SWEEP, TRIAL_SECONDS, is_model_metric, own_metrics
 from hamu_ray.results.outcome import Status, StepPoint
 from hamu_ray.results.sweep_result import SweepResult, SweepSource, finite_or_nan
@@ -132,6 +133,7 @@ def record_of(run: RecordedRun, document: Mapping[str, Any], config: SweepConfig
         reason = "its run failed, and no reason was kept"
     own = own_metrics(document)
     measures = {name: value for name, value in run.metrics.items() if name in own or is_model_metric(name)}
+    measures |= durability_of(run)
     costs = {name: finite_or_nan(run.metrics.get(name)) for name in COSTS}
     outside = costs[names.STEPS_OUTSIDE_GUARANTEE]
     nodes = run.tags.get("node", "")
@@ -162,6 +164,11 @@ def record_of(run: RecordedRun, document: Mapping[str, Any], config: SweepConfig
         steps_outside_guarantee=None if math.isnan(outside) else int(outside),
         running=not over,
     )
+
+
+def durability_of(run: RecordedRun | None) -> dict[str, float]:
+    """Return what an audit logged about how lasting a trial's model has forgotten; empty without one."""
+    return {name: value for name, value in (run.metrics if run else {}).items() if name == DURABILITY}
 
 
 def result_of(

@@ -6,10 +6,13 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
+from hamu_ray.config.search import Objective
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.sources.nearest import nearest
+from hamu_ray.metrics.attacks.names import DURABILITY
 from hamu_ray.results.pareto.summary import SeedGroup, SweepSummary, method_of, over_seeds, settings_of
 from hamu_ray.results.reader import read_sweep
 from hamu_ray.results.sweep_result import SweepResult
@@ -62,6 +65,8 @@ def decide(
             f"{shown(folder)}: none of its {len(sweep.trials)} trials is on a front; give another sweep"
         )
     requested = bounds_of(sweep.summary, asked)
+    if interpolate or confirm or seeds:
+        check_not_audited(requested)
     bounds = in_force(sweep.summary, requested)
     summary = relaxed(sweep.summary, requested)
     used = {int(trial.configuration["seed"]) for trial in sweep.trials}
@@ -74,7 +79,8 @@ def decide(
         command = select_command(folder, requested)
         selection = select_between(sweep, folder, summary, unconstrained.front, bounds, command, console)
     if selection is None and found is not None:
-        trial = sweep.source.record(found.trial_id) or found
+        # With what an audit added to the record.
+        trial = replace(sweep.source.record(found.trial_id) or found, measures=found.measures)
         selection = Selection(summary, trial, bounds, group_of(summary, found), hardness_of(sweep, found))
     if selection is None:
         print(nothing_meets(unconstrained, bounds), file=sys.stderr if as_json else sys.stdout)
@@ -128,10 +134,18 @@ def why_selected(selection: Selection) -> str:
 
 
 def bounds_of(summary: SweepSummary, asked: Sequence[tuple[str, str, float]]) -> list[Bound]:
-    """Parse the requested bounds; raises `ConfigError` for a metric that is not an objective or a wrong direction."""
-    known = {objective.metric: objective for objective in summary.objectives}
+    """Parse the requested bounds: on an objective, or on the durability that an audit found.
+
+    Raises `ConfigError` for another metric, a wrong direction, and a bound on durability without an audit.
+    """
+    known = {objective.metric: objective for objective in (*summary.objectives, Objective(metric=DURABILITY))}
     bounds: dict[str, Bound] = {}
     for kind, metric, value in asked:
+        if metric == DURABILITY and not any(DURABILITY in trial.measures for trial in summary.trials):
+            raise ConfigError(
+                f"--{kind} {metric}: no model of this sweep was audited; run "
+                f"{runnable('python -m hamu_ray.audit SWEEP')}"
+            )
         if metric not in known:
             raise ConfigError(f"--{kind} {metric}: not an objective of this sweep; {nearest(metric, known)}")
         mode = "min" if known[metric].maximise else "max"
@@ -144,6 +158,15 @@ def bounds_of(summary: SweepSummary, asked: Sequence[tuple[str, str, float]]) ->
             raise ConfigError(f"--{kind} {metric}: give one finite number")
         bounds[metric] = Bound(known[metric], value)
     return list(bounds.values())
+
+
+def check_not_audited(requested: Sequence[Bound]) -> None:
+    """Raise `ConfigError` for a bound that models made by the command cannot meet."""
+    if any(bound.objective.metric == DURABILITY for bound in requested):
+        raise ConfigError(
+            f"--min {DURABILITY}: only audited models have it, and --interpolate, --confirm and --seeds make new ones; "
+            "select without them, or without the bound"
+        )
 
 
 def group_of(summary: SweepSummary, trial: TrialRecord) -> SeedGroup | None:

@@ -47,7 +47,8 @@ def print_selection(selection: Selection, folder: Path, console: Console) -> Non
         "sweep": shown(folder),
         title: f"{trial.trial_id} {describe(trial.parameters)}"
         + (f": meets {reason}" if reason else ": the knee of the front"),
-        "status": f"{trial.status}: {trial.reason} ({trial.steps} steps in {trial.unlearning_seconds:.1f} s)",
+        "status": f"{trial.status}: {trial.reason} ({trial.steps} steps in {trial.unlearning_seconds:.1f} s"
+        + (f"; retraining took {retraining})" if (retraining := trial.provenance.get("retraining")) else ")"),
         **guarantee_line(trial),
         **({"ref": f"the reference {trial.reference_origin}"} if trial.reference_origin else {}),
         "model": shown(storage_path(trial.model_path)),

@@ -1,7 +1,7 @@
 """The protocol for looking at single examples of a task: values, activations and contents."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,20 @@ Places = NDArray[np.int64]
 
 Columns = Mapping[str, np.ndarray | Sequence[object]]
 """Values of examples by name, ``k`` each; names are columns of `hamu_ray.results.items`."""
+
+
+@runtime_checkable
+class Paraphrased(Protocol):
+    """Items whose data give other wordings of the examples to forget."""
+
+    @property
+    def paraphrases(self) -> Mapping[str, str]:
+        """The hash of the wordings by what they reword, ``question`` or ``answer``; empty if there are none."""
+        ...
+
+    def paraphrase_losses(self, model: nn.Module) -> Mapping[str, NDArray[np.float64]]:
+        """Return the loss of each wording by what it rewords, float64 ``(wordings,)``, in eval mode."""
+        ...
 
 
 class Items(Protocol):

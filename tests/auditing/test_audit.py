@@ -21,7 +21,7 @@ from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.engine.seeds import seed_models
 from hamu_ray.engine.state import changing_state
 from hamu_ray.engine.unlearn import unlearn
-from hamu_ray.metrics.attacks.names import ATTACK, ATTACKS, KLOM, LASTING
+from hamu_ray.metrics.attacks.names import ATTACK, ATTACKS, KLOM, LASTING, PARAPHRASE, PARAPHRASED
 from hamu_ray.pairing.group import Alone
 from hamu_ray.results.audit.file import read_audit
 from hamu_ray.results.folder import AUDIT_FILE
@@ -39,19 +39,22 @@ def test_the_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All attacks on a run; then nothing is computed again, but what a change concerns."""
-    run = quick_run(tmp_path, training=BRIEF, original={"seeds": 2}, reference={"seeds": 4})
+    run = quick_run(tmp_path, training=BRIEF, original={"seeds": 3}, reference={"seeds": 4})
     folder = unlearned(run, tmp_path / "run")
     monkeypatch.setattr(sys, "argv", ["audit", str(folder)])
     assert command.main() == 0
     printed = capsys.readouterr().out
     found = json.loads((folder / AUDIT_FILE).read_text())
-    assert tuple(found["attacks"]) == ATTACKS
+    assert tuple(found["attacks"]) == tuple(name for name in ATTACKS if name != PARAPHRASE)
     assert "NaN" not in json.dumps(found)
     assert {name for result in found["attacks"].values() for name in result["findings"]} == ATTACK.keys() - {
-        "durable"
+        "durability",
+        "durable",
+        *PARAPHRASED.values(),
     }
     assert "relative_test_p" in printed
-    assert "durable: relearning and quantisation bring back" in printed
+    assert found["attacks"]["ulira"]["findings"]["ulira_auc"]["value"] is not None
+    assert "relearning, quantisation bring back" in printed
 
     def never(evidence: object) -> Any:
         raise AssertionError("it was computed again")
@@ -125,7 +128,14 @@ def test_language_models(
     folder = unlearned(run, tmp_path / "run")
     (subject,) = subjects_of(str(folder))
     audit = run_model_job(ModelJob(subject, tuple(name for name in ATTACKS if name != KLOM)))
-    assert {"lira_auc", "rmia_auc", "relative_test_p", "relearning_area", "durable"} <= audit.metrics.keys()
+    assert {
+        "lira_auc",
+        "rmia_auc",
+        "relative_test_p",
+        "relearning_area",
+        "forget_confidence_4_bit",
+    } <= audit.metrics.keys()
+    assert set(PARAPHRASED.values()) <= audit.metrics.keys()
     assert len(audit.attacks["relearning"].curves) == 3
     resident = jobs.resident_of(subject.run.storage.path)
     task = resident.task(subject.run)
@@ -147,7 +157,7 @@ def test_language_models(
     ("arguments", "line"),
     [
         (["--attacks", "lirra", "x"], "--attacks lirra: there is no attack lirra; did you mean lira?"),
-        (["--attacks", ",", "x"], "--attacks: give some of lira, rmia"),
+        (["--attacks", ",", "x"], "--attacks: give some of lira, ulira, rmia"),
         (["nothing"], "nothing: neither a sweep's folder"),
     ],
 )

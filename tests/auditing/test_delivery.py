@@ -1,19 +1,33 @@
 """Results of an audit of a sweep: in MLflow, and in the report made from either source."""
 
+import csv
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mlflow import MlflowClient
 
 from hamu_ray.auditing.delivery import deliver
 from hamu_ray.auditing.subjects import subjects_of
 from hamu_ray.config.sources.document import ConfigError
-from hamu_ray.metrics.attacks.spread import spread
+from hamu_ray.metrics.attacks.spread import FRACTION, spread
 from hamu_ray.reports.analysis.problems import problems_of
 from hamu_ray.reports.page.audits import audit_table
 from hamu_ray.results.audit.file import read_audit, write_audit
-from hamu_ray.results.audit.finding import AttackResult, Audit, Finding, durable
+from hamu_ray.results.audit.finding import (
+    DECIDES_DURABLE,
+    TOLERANCE,
+    AttackResult,
+    Audit,
+    Finding,
+    durability,
+    durable,
+)
 from hamu_ray.results.folder import AUDIT_FILE, TRIALS
+from hamu_ray.results.pareto.table import front_table
 from hamu_ray.results.reader import read_sweep
 from hamu_ray.terminal.console import Console
 from hamu_ray.tracking.reader import MlflowReader
@@ -38,7 +52,7 @@ def test_an_audit_survives_its_file(tmp_path: Path) -> None:
     found = read_audit(tmp_path, audit.model)
     assert str(found) == str(audit)  # NaN equals itself as text
     assert not read_audit(tmp_path, "1" * 64).attacks
-    assert audit.metrics["durable"] == 1.0
+    assert audit.metrics["durable"] == audit.metrics["durability"] == 1.0
     assert "lira_auc" not in audit.metrics
 
 
@@ -47,6 +61,51 @@ def test_durable(passes: bool | None, expected: bool | None) -> None:
     findings = made_audit(passes).findings
     assert durable(findings) is expected
     assert durable(findings[1:]) is (False if expected is False else None)
+
+
+def lasting(value: float, original: float, references: list[float], name: str = "relearning_area") -> Finding:
+    return Finding(name, value, original, spread(references), None)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0.2, 1.0), (0.1, 1.0), (0.6, 0.5), (1.0, 0.0), (1.5, 0.0), (float("nan"), None)],
+)
+def test_durability_is_the_place_between_the_reference_and_the_original(
+    value: float, expected: float | None
+) -> None:
+    others = [lasting(0.2, 0.6, [0.2], f"forget_confidence_{bits}_bit") for bits in (8, 4)]
+    found = durability([lasting(value, 1.0, [0.2]), *others])
+    assert found == pytest.approx(expected) if expected is not None else math.isnan(found)
+    assert math.isnan(durability(others))
+
+
+def test_durability_takes_the_worst_attack_that_can_show_something() -> None:
+    known = [
+        lasting(0.2, 1.0, [0.2]),
+        *(lasting(0.3, 0.3, [0.3], f"forget_confidence_{b}_bit") for b in (8, 4)),
+    ]
+    assert durability(known) == 1.0  # rounding shows nothing, as the original knows no more than a reference
+    reworded = lasting(0.4, 0.6, [0.2, 0.2], "paraphrased_answer_confidence")
+    assert durability([*known, reworded]) == pytest.approx(0.5)
+    assert math.isnan(durability(replace(finding, original=0.2) for finding in known))
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=9), st.floats(0, 1), st.floats(0, 1))
+@settings(max_examples=50)
+def test_a_durable_model_has_a_durability_of_1(
+    references: list[float], value: float, original: float
+) -> None:
+    among = spread(references, FRACTION)
+    names = ("relearning_area", "forget_confidence_8_bit", "forget_confidence_4_bit")
+    findings = [Finding(name, value, original, among, among.reaches(value, TOLERANCE)) for name in names]
+    found = durability(findings)
+    assert math.isnan(found) or (found == 1.0) is durable(findings)
+
+
+def test_an_undefined_wording_does_not_count() -> None:
+    known = [lasting(0.2, 1.0, [0.2], name) for name in DECIDES_DURABLE]
+    assert durability([*known, Finding("paraphrased_question_confidence", float("nan"))]) == 1.0
 
 
 def test_tracking_and_report(tmp_path: Path) -> None:
@@ -66,18 +125,26 @@ def test_tracking_and_report(tmp_path: Path) -> None:
     run = MlflowClient(tracking_uri=uri_of(tmp_path)).get_run(sweep.source.run_id(front[0]))
     assert run.data.metrics["relearning_area"] == 0.5
     assert run.data.metrics["durable"] == 1.0
+    assert run.data.metrics["durability"] == pytest.approx(made_audit().durability)
     assert run.data.tags["durable"] == "true"
     assert all("relearning_area" not in trial.measures for trial in sweep.trials)
     for source in (sweep, read_sweep(folder)):
+        known = {t.trial_id: t.measures["durability"] for t in source.trials if "durability" in t.measures}
+        assert known == {front[0]: pytest.approx(made_audit().durability)}
+        assert "durability" in front_table(source.summary).header
         (problem,) = problems_of([source])
         table = audit_table(problem)
         assert table is not None
         (row,) = table.rows
         assert row.durable == "yes"
+        assert row.durability == pytest.approx(made_audit().durability)
         assert row.group.record.trial_id.endswith(front[0])
         assert [cell.text for cell in row.cells] == ["\N{EN DASH}", "0.5000", "0.5000", "0.5000"]
     page = (folder / "report.html").read_text()
     assert page.count('id="p0-audit"') == 1
+    assert page.count('aria-label="Durability against ') == 2
+    rows = list(csv.DictReader((folder / "front.csv").open()))
+    assert {row["trial_id"]: row["durability"] for row in rows if row["durability"]}.keys() == {front[0]}
     assert "there is &lt;b&gt;no&lt;/b&gt; reference" in page
     (folder / TRIALS / front[0] / AUDIT_FILE).write_text("{}")
     (problem,) = problems_of([read_sweep(folder)])

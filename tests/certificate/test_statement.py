@@ -17,7 +17,7 @@ from hamu_ray.certificate.make import PAGE, PDF, certify
 from hamu_ray.certificate.statement import Section, statement_of
 from hamu_ray.certificate.words import ATTACKS, DOUBTS, MEASURES, STANDS_FOR, asked
 from hamu_ray.config.sources.document import ConfigError
-from hamu_ray.metrics.attacks.names import ATTACK, DURABLE
+from hamu_ray.metrics.attacks.names import ATTACK, DURABILITY, DURABLE
 from hamu_ray.metrics.attacks.spread import Spread
 from hamu_ray.metrics.table import MODEL as METRICS
 from hamu_ray.results.audit.file import write_audit
@@ -138,7 +138,7 @@ def test_an_audit_of_another_model_is_refused(make: Make) -> None:
 
 
 def test_every_number_of_an_attack_is_explained() -> None:
-    assert set(ATTACKS) == set(ATTACK) - {DURABLE}
+    assert set(ATTACKS) == set(ATTACK) - {DURABILITY, DURABLE}
 
 
 def test_undefined_numbers_are_none(make: Make) -> None:

@@ -17,6 +17,7 @@ from hamu_ray.engine.resident import Resident
 from hamu_ray.results.durable.sealed import read_sealed, write_sealed
 from hamu_ray.results.folder import CARD_FILE, FORGET_FILE, MODEL_FILE, PROVENANCE_FILE
 from hamu_ray.results.provenance import read_provenance
+from hamu_ray.results.wording import duration
 
 
 def sha256(path: Path) -> str:
@@ -73,6 +74,28 @@ def test_the_code_is_that_of_the_checkout() -> None:
     assert len(code().sha256) == 64
     assert installed("torch")
     assert installed("no-such-distribution") == ""
+
+
+def test_the_time_to_retrain_is_known_to_every_run_with_the_same_reference(
+    resident: Resident, folder: Path, bases: object
+) -> None:
+    """Also if it was trained for another run; models of earlier versions have none."""
+    done(cheap_run(), resident, folder)
+    known = read_provenance(folder)
+    assert known is not None
+    assert known.retraining_seconds is not None
+    assert 0 < known.retraining_seconds < 60
+    assert known.labels()["retraining"] == duration(known.retraining_seconds)
+    again = folder.parent / "again"
+    done(cheap_run(), resident, again)
+    assert read_provenance(again) == known
+    document = dict(read_sealed(folder / PROVENANCE_FILE))
+    for reference in document["references"]:
+        del reference["training_seconds"]
+    write_sealed(folder / PROVENANCE_FILE, document)
+    earlier = read_provenance(folder)
+    assert earlier is not None
+    assert earlier.labels()["retraining"] == ""
 
 
 def test_a_provenance_with_one_reference_is_read(resident: Resident, folder: Path, bases: object) -> None:

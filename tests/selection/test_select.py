@@ -16,6 +16,7 @@ from hamu_ray.results.outcome import Report, dump_reports
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.selection.confirm import SUFFIX, confirming_sweep
 from hamu_ray.selection.confirmation import check_seeds
+from hamu_ray.tracking.outbox import Outbox
 from tests.runs import small_run
 
 POINTS = [(0.2, 0.99), (0.6, 0.95), (0.9, 0.8), (0.99, 0.5), (0.5, 0.5)]
@@ -140,6 +141,29 @@ def test_no_point_meets_the_bound(sweep, monkeypatch, capsys):
     assert "no point of the front meets retain_utility >= 0.995" in line
     assert "trial 0000" in line
     assert "retain_utility 0.99" in line
+
+
+def test_a_bound_on_what_an_audit_found(sweep, monkeypatch, capsys):
+    """The best in the other objectives of those that are as durable; what was not audited is not."""
+    with pytest.raises(ConfigError, match="no model of this sweep was audited; run"):
+        run(monkeypatch, str(sweep), "--min", "durability=0.5")
+    outbox = Outbox(sweep)
+    for trial, durability in {"0000": 0.9, "0001": 0.8, "0002": 0.1}.items():
+        outbox.log_metrics(trial, {"durability": durability})
+    assert (
+        run(monkeypatch, str(sweep), "--min", "durability=0.5", "--min-retain-utility", "0.9", "--json") == 0
+    )
+    found = json.loads(capsys.readouterr().out)
+    assert found["trial"] == "0001"
+    assert found["measures"]["durability"] == 0.8
+    assert found["bounds"] == {"durability": 0.5, "retain_utility": 0.9}
+    assert run(monkeypatch, str(sweep), "--min", "durability=0.95") == 1
+    assert "the nearest is trial 0000" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="--max durability: more of it is better"):
+        run(monkeypatch, str(sweep), "--max", "durability=0.5")
+    for option in (["--confirm", "2"], ["--interpolate"]):
+        with pytest.raises(ConfigError, match="only audited models have it"):
+            run(monkeypatch, str(sweep), "--min", "durability=0.5", *option)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from typing import ClassVar, Literal
 
-from hamu_ray.config.task.language import Names, PositiveInt, TextSection, WindowsConfig
+from hamu_ray.config.task.language import Names, TextSection
+from hamu_ray.config.task.windows import PositiveInt, WindowsConfig
 
 
 class CorpusSection(TextSection):

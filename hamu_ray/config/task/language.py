@@ -7,8 +7,8 @@ from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, m
 
 from hamu_ray.config.schema import Section
 from hamu_ray.config.task.forget import ForgetSection
+from hamu_ray.config.task.windows import LONGEST, PositiveInt, WindowsConfig
 
-PositiveInt = Annotated[int, Field(ge=1)]
 Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
 
 Argument = str | int | float | bool | None
@@ -37,35 +37,6 @@ EMBEDDED = "small-llama"
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
-
-
-LONGEST = 512
-"""Maximum number of tokens of a text unless `max_length` or `windows` is given."""
-
-
-class WindowsConfig(Section):
-    """Windows for texts that are longer than the model's context. Each answer token counts in exactly one window."""
-
-    length: int = Field(default=LONGEST, ge=8)
-    """Maximum length of a window in tokens, including the prompt or preceding tokens."""
-    stride: PositiveInt | None = None
-    """Distance between the starts of two windows in tokens, below the length: a token is predicted from at least length
-    - stride preceding tokens. null: half the length.
-    """
-
-    @model_validator(mode="after")
-    def _windows_overlap(self) -> "WindowsConfig":
-        if self.step >= self.length:
-            raise ValueError(
-                f"stride: must be below the length ({self.length}), so that a window's first token is predicted "
-                f"from one before it, found {self.step}"
-            )
-        return self
-
-    @property
-    def step(self) -> int:
-        """Distance between the starts of two windows, in tokens."""
-        return self.stride or self.length // 2
 
 
 class TextSection(Section):
@@ -146,6 +117,11 @@ class TextSection(Section):
         return text
 
     @property
+    def may_have_paraphrases(self) -> bool:
+        """Whether the data can have other wordings of their texts, for the attack `paraphrase`."""
+        return False
+
+    @property
     def longest(self) -> int:
         """Maximum length of a text or window in tokens, which the model must support."""
         return self.windows.length if self.windows is not None else self.max_length or LONGEST
@@ -181,6 +157,11 @@ class TofuData(TextSection):
         """Whether test examples are held out of the retain examples."""
         return self.test_subset is None
 
+    @property
+    def may_have_paraphrases(self) -> bool:
+        """Whether the evaluation sets can have other wordings."""
+        return True
+
     @model_validator(mode="after")
     def _layout_has_duplicates(self) -> "TofuData":
         if self.layout == "locuslab" and self.duplicates != "none":
@@ -200,11 +181,27 @@ class TextData(TextSection):
     """Split of the training examples; with a separate forget split, the retain examples."""
     test_split: str | None = None
     """Split of the test examples; null holds out `test_share` of the retain examples."""
+    paraphrased_question_column: str | None = None
+    """Column of other wordings of the questions, a text or a list of texts in each row, or empty; null: there are none.
+    Nothing is trained on them: the attack `paraphrase` of an audit asks with them."""
+    paraphrased_answer_column: str | None = None
+    """The same for the answers."""
 
     @property
     def holds_out(self) -> bool:
         """Whether test examples are held out of the retain examples."""
         return self.test_split is None
+
+    @property
+    def may_have_paraphrases(self) -> bool:
+        """Whether the rows have other wordings."""
+        return bool(self.paraphrased_question_column or self.paraphrased_answer_column)
+
+    @model_validator(mode="after")
+    def _paraphrased_questions_have_questions(self) -> "TextData":
+        if self.paraphrased_question_column is not None and self.question_column is None:
+            raise ValueError("paraphrased_question_column: needs a question_column; remove it")
+        return self
 
 
 class ForgetSplit(ForgetSection):

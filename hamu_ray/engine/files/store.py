@@ -22,7 +22,7 @@ from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath, rename
 from hamu_ray.tasks.task import Start
 
-RECIPE_FILE = "recipe.json"
+RECIPE_FILE, TRAINING_FILE = "recipe.json", "training.json"
 LEASES = "leases"
 """Folder with a folder for each model that is being made."""
 
@@ -46,6 +46,16 @@ class StoredModel:
         """The safetensors file, for a model that is one."""
         assert not isinstance(self.source, Start), "a checkpoint is loaded by name"
         return self.source
+
+    @property
+    def training_seconds(self) -> float | None:
+        """Wall time of the steps of its training; None if it was not trained here."""
+        if isinstance(self.source, Start):
+            return None
+        try:
+            return float(json.loads((self.source.parent / TRAINING_FILE).read_bytes())["seconds"])
+        except (OSError, ValueError, KeyError):
+            return None
 
     @property
     def place(self) -> str:
@@ -138,14 +148,19 @@ class ModelStore:
         measures: Measures,
         recipe: Mapping[str, Any],
         files: Mapping[str, bytes] | None = None,
+        seconds: float | None = None,
     ) -> StoredModel:
         """Write a model with its metrics and, for information, the recipe that the key is the hash of.
 
-        ``weights`` are the output of `whole_state`; ``files`` those that other programs need in addition.
+        ``weights`` are the output of `whole_state`; ``files`` those that other programs need in addition; ``seconds``
+        the time of its training.
         """
         folder = self.root / key
         save_tensors(folder / MODEL_FILE, weights)
-        write_listed(folder, {**(files or {}), RECIPE_FILE: json.dumps(recipe, indent=2).encode()})
+        written = {**(files or {}), RECIPE_FILE: json.dumps(recipe, indent=2).encode()}
+        if seconds is not None:
+            written[TRAINING_FILE] = json.dumps({"seconds": seconds}).encode()
+        write_listed(folder, written)
         self.note(key, measures)
         return StoredModel(key, folder / MODEL_FILE, measures)
 

@@ -1,11 +1,18 @@
-"""The likelihood-ratio attack (LiRA)."""
+"""The likelihood-ratio attack (LiRA), and the same against unlearning (U-LiRA)."""
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import log_ndtr
 
 from hamu_ray.metrics.attacks.margins import Floats, margins, unusable
-from hamu_ray.metrics.attacks.names import LIRA_AUC, LIRA_ONLINE_AUC, LIRA_ONLINE_TPR, LIRA_TPR
+from hamu_ray.metrics.attacks.names import (
+    LIRA_AUC,
+    LIRA_ONLINE_AUC,
+    LIRA_ONLINE_TPR,
+    LIRA_TPR,
+    ULIRA_AUC,
+    ULIRA_TPR,
+)
 from hamu_ray.metrics.attacks.roc import auc, tpr_at_low_fpr
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.metrics.undefined import Undefined
@@ -56,22 +63,51 @@ def lira_online(forget: ArrayLike, originals: ArrayLike, references: ArrayLike) 
         references: The same under models trained without the forget set, ``(references, n)``.
     """
     problem = unusable(forget=forget, originals=originals, references=references)
-    trained, known = margins(originals), margins(references)
-    if problem is None and len(trained) < 2:
+    if problem is None and len(np.asarray(originals)) < 2:
         problem = Undefined("a Gaussian takes at least 2 originals; set original.seeds")
-    if problem is None and len(known) < 3:
-        problem = Undefined(
-            "a Gaussian takes at least 2 references besides the compared one; set reference.seeds"
-        )
+    problem = problem or _too_few(references)
     if problem is not None:
         return dict.fromkeys((LIRA_ONLINE_AUC, LIRA_ONLINE_TPR), problem)
-    observed = margins(forget)
-    others = [np.delete(known, number, axis=0) for number in range(len(known))]
-    members = np.concatenate([likelihood_ratios(observed, rest, trained) for rest in others])
-    compared = np.concatenate(
-        [likelihood_ratios(one, rest, trained) for one, rest in zip(known, others, strict=True)]
-    )
+    members, compared = _left_out_scores(forget, originals, references)
     return {LIRA_ONLINE_AUC: auc(members, compared), LIRA_ONLINE_TPR: tpr_at_low_fpr(members, compared)}
+
+
+def ulira(forget: ArrayLike, shadows: ArrayLike, references: ArrayLike) -> Measures:
+    """Return AUC, and TPR at 1 % FPR, of U-LiRA (Hayes et al., arXiv:2403.01218): is M told from references?
+
+    The game is that of `lira_online`, but the attacker knows the unlearning: the Gaussians of members are those of
+    shadow models, which were trained on the examples and then unlearned them as M did. 0.5 if the model is
+    exchangeable with the references. Other than in the paper, all shadow models forget M's own forget set.
+
+    Args:
+        forget: Losses on the forget set under the attacked model, ``(n,)``.
+        shadows: The same under the same unlearning of other originals with other seeds, ``(shadows, n)``.
+        references: The same under models trained without the forget set, ``(references, n)``.
+    """
+    problem: Undefined | None = None
+    if len(np.asarray(shadows)) < 2:
+        problem = Undefined("a Gaussian takes at least 2 unlearned models besides M; set original.seeds to 3")
+    problem = problem or unusable(forget=forget, shadow_models=shadows, references=references)
+    problem = problem or _too_few(references)
+    if problem is not None:
+        return dict.fromkeys((ULIRA_AUC, ULIRA_TPR), problem)
+    members, compared = _left_out_scores(forget, shadows, references)
+    return {ULIRA_AUC: auc(members, compared), ULIRA_TPR: tpr_at_low_fpr(members, compared)}
+
+
+def _too_few(references: ArrayLike) -> Undefined | None:
+    if len(np.asarray(references)) >= 3:
+        return None
+    return Undefined("a Gaussian takes at least 2 references besides the compared one; set reference.seeds")
+
+
+def _left_out_scores(forget: ArrayLike, inside: ArrayLike, references: ArrayLike) -> tuple[Floats, Floats]:
+    """Return likelihood ratios of the attacked model's examples, and of those of each reference left out in turn."""
+    observed, trained, known = margins(forget), margins(inside), margins(references)
+    others = [np.delete(known, number, axis=0) for number in range(len(known))]
+    members = [likelihood_ratios(observed, rest, trained) for rest in others]
+    compared = [likelihood_ratios(one, rest, trained) for one, rest in zip(known, others, strict=True)]
+    return np.concatenate(members), np.concatenate(compared)
 
 
 def likelihood_ratios(observed: ArrayLike, outside: ArrayLike, inside: ArrayLike | None = None) -> Floats:

@@ -7,23 +7,24 @@ from collections.abc import Mapping
 
 from hamu_ray.metrics.names import Metric, table
 
-LIRA, RMIA, KLOM, RELATIVE_TEST = "lira", "rmia", "klom", "relative_test"
-RELEARNING, QUANTISATION = "relearning", "quantisation"
+LIRA, ULIRA, RMIA, KLOM, RELATIVE_TEST = "lira", "ulira", "rmia", "klom", "relative_test"
+RELEARNING, QUANTISATION, PARAPHRASE = "relearning", "quantisation", "paraphrase"
 
-ATTACKS = (LIRA, RMIA, KLOM, RELATIVE_TEST, RELEARNING, QUANTISATION)
+ATTACKS = (LIRA, ULIRA, RMIA, KLOM, RELATIVE_TEST, RELEARNING, QUANTISATION, PARAPHRASE)
 """The attacks and tests of an audit, in order."""
 
-LASTING = (RELEARNING, QUANTISATION)
+LASTING = (RELEARNING, QUANTISATION, PARAPHRASE)
 """The attacks that try to bring knowledge back; `DURABLE` is about these."""
 
 LIRA_AUC, LIRA_TPR = "lira_auc", "lira_tpr_at_1_fpr"
 LIRA_ONLINE_AUC, LIRA_ONLINE_TPR = "lira_online_auc", "lira_online_tpr_at_1_fpr"
+ULIRA_AUC, ULIRA_TPR = "ulira_auc", "ulira_tpr_at_1_fpr"
 RMIA_AUC, RMIA_TPR = "rmia_auc", "rmia_tpr_at_1_fpr"
 KLOM_P95 = "klom_p95"
 RELATIVE_P, RELATIVE_SMALLEST_P = "relative_test_p", "relative_test_smallest_p"
 RELEARNING_AREA, RELEARNING_STEPS = "relearning_area", "relearning_steps"
 FORGET_CONFIDENCE = "forget_confidence"
-DURABLE = "durable"
+DURABILITY, DURABLE = "durability", "durable"
 
 BITS = (8, 4)
 """Bits that weights are rounded to."""
@@ -32,6 +33,10 @@ BITS = (8, 4)
 def quantised(bits: int) -> str:
     """Return the key of the forget confidence after rounding."""
     return f"{FORGET_CONFIDENCE}_{bits}_bit"
+
+
+PARAPHRASED = {"question": "paraphrased_question_confidence", "answer": "paraphrased_answer_confidence"}
+"""Keys of the confidence on other wordings, by what is reworded."""
 
 
 def quantisation_gain(bits: int) -> str:
@@ -58,6 +63,17 @@ ATTACK: Mapping[str, Metric] = table(
     ),
     Metric(
         LIRA_ONLINE_TPR,
+        "Fraction of forget examples under M that the same attack finds at 1 % of those under a reference",
+        kind="attack",
+    ),
+    Metric(
+        ULIRA_AUC,
+        "ROC-AUC of U-LiRA's likelihood ratio of unlearned shadow models and references: forget examples under M "
+        "against the same under a reference; 0.5: none can tell",
+        kind="attack",
+    ),
+    Metric(
+        ULIRA_TPR,
         "Fraction of forget examples under M that the same attack finds at 1 % of those under a reference",
         kind="attack",
     ),
@@ -122,8 +138,26 @@ ATTACK: Mapping[str, Metric] = table(
         for bits in BITS
     ),
     Metric(
+        PARAPHRASED["question"],
+        "The same of the true answers to the forget set's questions in other words, which the data give",
+        kind="attack",
+    ),
+    Metric(
+        PARAPHRASED["answer"],
+        "The same of the forget set's answers in other words, which the data give",
+        kind="attack",
+    ),
+    Metric(
+        DURABILITY,
+        "1 - the largest part of what O knows beyond any reference that relearning, quantisation or other wordings "
+        "find in M; 1: nothing, 0: all",
+        "higher",
+        kind="attack",
+    ),
+    Metric(
         DURABLE,
-        "1 if relearning and quantisation bring back no more than they bring to the references, else 0",
+        "1 if relearning, quantisation and, where the data have any, other wordings bring back no more than they bring "
+        "to the references, else 0",
         "higher",
         kind="attack",
     ),

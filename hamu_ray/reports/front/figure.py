@@ -8,6 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from hamu_ray.metrics.attacks.names import DURABILITY
 from hamu_ray.reports.front.palette import LIGHT
 from hamu_ray.reports.front.scene import (
     FAINT,
@@ -74,6 +75,8 @@ def hover_text(plot: FrontPlot, one: PlottedTrial) -> str:
     """Return the hover text of a trial: method, trial, objectives, sampled values and status."""
     trial, means = one.trial, one.means
     lines = [f"<b>{escape(method_of(trial))}</b>  {escape(trial.trial_id)}", _coordinates(plot, one.point)]
+    if DURABILITY in trial.measures:
+        lines.append(f"{DURABILITY} {number(trial.measures[DURABILITY])}")
     lines += [f"{escape(last_word(k))} {escape(setting(v))}" for k, v in settings_of(trial).items()]
     if means is not None and len(means.seeds) > 1:
         lines.append(f"mean over seeds {', '.join(map(str, means.seeds))}; bars: 95 % intervals")

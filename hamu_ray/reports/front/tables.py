@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hamu_ray.results.pareto.summary import SweepSummary, method_of, over_seeds, settings_of
-from hamu_ray.results.pareto.table import HEADLINE, front_table
+from hamu_ray.results.pareto.table import HEADLINES, front_table
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import capitalised, setting, spread, words
 
@@ -27,7 +27,8 @@ def write_csv(path: Path | str, summary: SweepSummary, trials: Sequence[TrialRec
     parameters = list(dict.fromkeys(key for trial in trials for key in settings_of(trial)))
     fixed = {*metrics, "steps", "unlearning_seconds"}
     measured = {key for trial in trials for key in trial.measures} - fixed
-    others = sorted(measured, key=lambda key: (key != HEADLINE, key))
+    first = [name for name in HEADLINES if name in measured]
+    others = [*first, *sorted(measured.difference(first))]
     known = any(trial.guaranteed is not None for trial in summary.trials)
     after = [
         "steps",

@@ -1,11 +1,15 @@
 """The attacks on the models of the front, for the page."""
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 
-from hamu_ray.metrics.attacks.names import ATTACK
+from hamu_ray.metrics.attacks.names import ATTACK, DURABILITY
 from hamu_ray.reports.analysis.problems import Problem, SeedGroup
+from hamu_ray.reports.front.palette import MethodStyle
+from hamu_ray.reports.front.traces import INK, Figure, axis, figure, markers
 from hamu_ray.results.audit.file import load_audit
 from hamu_ray.results.audit.finding import Audit, Finding
 from hamu_ray.results.durable.sealed import Damaged
@@ -33,6 +37,7 @@ class AuditRow:
     """The attacks on a point of the front."""
 
     group: SeedGroup
+    durability: float
     durable: str
     cells: list[Cell]
 
@@ -60,11 +65,39 @@ def audit_table(problem: Problem) -> AuditTable | None:
     for one, audit in audits:
         findings = {finding.metric: finding for finding in audit.findings}
         cells = [cell_of(findings.get(name)) for name in names]
-        rows.append(AuditRow(one, {True: "yes", False: "no", None: NONE}[audit.durable], cells))
+        durable = {True: "yes", False: "no", None: NONE}[audit.durable]
+        rows.append(AuditRow(one, audit.durability, durable, cells))
     reasons: Mapping[str, None] = dict.fromkeys(
         finding.reason for _, audit in audits for finding in audit.findings if finding.reason
     )
     return AuditTable([(words(name), ATTACK[name].definition) for name in names], rows, list(reasons))
+
+
+def durability_charts(
+    table: AuditTable, problem: Problem, methods: Mapping[str, MethodStyle]
+) -> list[Figure]:
+    """Plot the durability of the audited points, the front's third axis, against each objective; empty if unknown."""
+    known = [row for row in table.rows if math.isfinite(row.durability)]
+    charts = []
+    for at, objective in enumerate(problem.objectives if known else ()):
+        data = []
+        for method in dict.fromkeys(row.group.method for row in known):
+            rows = [row for row in known if row.group.method == method]
+            points = [(problem.summary.point(row.group.record.measures)[at], row.durability) for row in rows]
+            texts = [
+                f"<b>{escape(method)}</b> {escape(row.group.record.trial_id)}<br>durability {number(row.durability)}"
+                for row in rows
+            ]
+            style = methods[method]
+            edge = {"color": INK, "width": 1.2}
+            marker = {"symbol": style.marker, "size": 12, "color": style.css, "line": edge}
+            data.append(markers(points, texts, marker, method, cliponaxis=False, meta={"method": method}))
+        axes = {
+            "xaxis": axis(escape(words(objective.metric))),
+            "yaxis": axis(DURABILITY, range=[-0.05, 1.05]),
+        }
+        charts.append(figure(data, 320, hovermode="closest", **axes))
+    return charts
 
 
 def audit_of(group: SeedGroup) -> Audit | None:

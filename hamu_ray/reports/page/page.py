@@ -22,7 +22,7 @@ from hamu_ray.reports.front.figure import front_figure
 from hamu_ray.reports.front.palette import MethodStyle, css, styles_of
 from hamu_ray.reports.front.traces import Figure
 from hamu_ray.reports.page import advice, rows
-from hamu_ray.reports.page.audits import audit_table
+from hamu_ray.reports.page.audits import audit_table, durability_charts
 from hamu_ray.reports.page.before_after import views_of
 from hamu_ray.reports.page.charts import anytime_chart, front_of, importance_chart, volume_chart
 from hamu_ray.reports.page.origins import provenance_rows, sweep_rows
@@ -142,7 +142,10 @@ def _view(problem: Problem, name: str, methods: Mapping[str, MethodStyle], chart
         **_volume_view(problem, found, methods, charts),
         "columns": columns,
         "metric_rows": metric_rows,
-        "audit": audit_table(problem),
+        "audit": (audit := audit_table(problem)),
+        "durability": [charts.add(one) for one in durability_charts(audit, problem, methods)]
+        if audit
+        else [],
         "learning": [charts.add(one) for one in learning_charts(problem, details, methods)]
         if details.drawn
         else [],
@@ -156,6 +159,9 @@ def _view(problem: Problem, name: str, methods: Mapping[str, MethodStyle], chart
             for method, blocks in details.blocks.items()
         },
         "ends": ends,
+        "retraining": list(
+            dict.fromkeys(t for m in problem.trials if (t := m.record.provenance.get("retraining")))
+        ),
         "method_rows": method_rows,
         "costs": rows.COSTS,
         "reasons": rows.reason_rows(problem),

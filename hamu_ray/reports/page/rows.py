@@ -23,6 +23,7 @@ from hamu_ray.results.wording import (
 
 HEADLINES = (
     "forget_quality_ceiling",
+    "durability",
     "avg_gap",
     "unlearning_accuracy",
     "retain_accuracy",

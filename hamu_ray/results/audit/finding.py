@@ -5,12 +5,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hamu_ray.metrics.attacks.names import BITS, DURABLE, RELEARNING_AREA, quantised
+from hamu_ray.metrics.attacks.names import (
+    BITS,
+    DURABILITY,
+    DURABLE,
+    PARAPHRASED,
+    RELEARNING_AREA,
+    quantised,
+)
 from hamu_ray.metrics.attacks.spread import Spread
 from hamu_ray.results.wording import NONE, number
 
 DECIDES_DURABLE = (RELEARNING_AREA, *(quantised(bits) for bits in BITS))
-"""The numbers by which a model is durable: what the references have after the same attacks."""
+"""The numbers by which a model is durable: what the references have after the same attacks. Those of `PARAPHRASED` join
+them where the data have other wordings."""
+TOLERANCE = 0.01
+"""Differences in confidence, and in its area, that do not count as knowledge."""
 UNKNOWN = Spread(math.nan, math.nan, math.nan, 0)
 """The spread of no reference."""
 
@@ -85,14 +95,23 @@ class Audit:
 
     @property
     def durable(self) -> bool | None:
-        """Whether relearning and quantisation bring back no more than they bring to R; None if not known."""
+        """Whether attacks bring back no more than they bring to R; None if not known."""
         return durable(self.findings)
 
     @property
+    def durability(self) -> float:
+        """`durability` of the findings."""
+        return durability(self.findings)
+
+    @property
     def metrics(self) -> dict[str, float]:
-        """All defined numbers by name, `DURABLE` among them."""
-        known = {finding.metric: finding.value for finding in self.findings if math.isfinite(finding.value)}
-        return known if self.durable is None else {**known, DURABLE: float(self.durable)}
+        """All defined numbers by name, `DURABILITY` and `DURABLE` among them."""
+        values = {finding.metric: finding.value for finding in self.findings}
+        values |= {
+            DURABILITY: self.durability,
+            DURABLE: math.nan if self.durable is None else float(self.durable),
+        }
+        return {name: value for name, value in values.items() if math.isfinite(value)}
 
     def as_document(self) -> dict[str, Any]:
         """Return it as plain data for JSON, with null for undefined numbers."""
@@ -106,7 +125,8 @@ class Audit:
                 "seconds": result.seconds,
                 "key": result.key,
             }
-        return {"model": self.model, "durable": self.durable, "attacks": results}
+        lasting = {"durability": finite_or_none(self.durability), "durable": self.durable}
+        return {"model": self.model, **lasting, "attacks": results}
 
 
 def audit_of(document: Mapping[str, Any]) -> Audit:
@@ -138,9 +158,57 @@ def number_or_nan(value: float | None) -> float:
 
 
 def durable(findings: Iterable[Finding]) -> bool | None:
-    """Return whether what attacks bring back is no more than they bring to R; None unless all of them are decided."""
-    decided = {finding.metric: finding.passes for finding in findings}
-    needed = [decided.get(name) for name in DECIDES_DURABLE]
-    if False in needed:
+    """Return whether what attacks bring back is no more than they bring to R; None unless all of them are decided.
+
+    Attacks in which neither the original nor the model is above the references show nothing, and do not count; None if
+    all are such.
+    """
+    found = _lasting(findings)
+    passes = [finding.passes if finding else None for finding in found if not finding or _shows(finding)]
+    if False in passes:
         return False
-    return None if None in needed else True
+    return True if passes and None not in passes else None
+
+
+def durability(findings: Iterable[Finding]) -> float:
+    """Return how much of what is gone stays gone under attack, in 0..1: 1 for a model that is durable.
+
+    Each number of an attack is placed between the most that one more reference has (0; the references' mean if there is
+    only one) and the original's (1), and the largest is taken from 1. Numbers in which neither the original nor the
+    model is above that show nothing. NaN if all show nothing, and unless all of `DECIDES_DURABLE` are known.
+    """
+    found = _lasting(findings)
+    if any(finding is None or math.isnan(finding.value + _room(finding)) for finding in found):
+        return math.nan
+    leads = [_lead(finding) for finding in found if finding is not None and _shows(finding)]
+    return 1.0 - max(leads) if leads else math.nan
+
+
+def _most(finding: Finding) -> float:
+    """Return the most that one more reference has: the end of the interval, or the only reference's number."""
+    mean, _, high, _ = finding.references
+    return mean if math.isnan(high) else high
+
+
+def _room(finding: Finding) -> float:
+    """Return how far the original is above the references."""
+    return finding.original - _most(finding)
+
+
+def _shows(finding: Finding) -> bool:
+    """Whether the original or the model is above the references; so too if that is unknown."""
+    most = _most(finding)
+    return not (finding.original - most <= TOLERANCE and finding.value - most <= TOLERANCE)
+
+
+def _lead(finding: Finding) -> float:
+    """Return the place of a number between the references' most (0) and the original's (1)."""
+    above = finding.value - _most(finding)
+    return min(above / max(_room(finding), TOLERANCE), 1.0) if above > TOLERANCE else 0.0
+
+
+def _lasting(findings: Iterable[Finding]) -> list[Finding | None]:
+    """Return the findings that decide whether a model is durable; None for those that are missing."""
+    known = {finding.metric: finding for finding in findings}
+    reworded = [name for name in PARAPHRASED.values() if name in known and known[name].references.references]
+    return [known.get(name) for name in (*DECIDES_DURABLE, *reworded)]

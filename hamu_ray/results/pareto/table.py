@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
+from hamu_ray.metrics.attacks.names import DURABILITY
 from hamu_ray.results.pareto.summary import SweepSummary, method_of, settings_of
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import counted, number, setting, words
 
 HEADLINE = "avg_gap"
-"""Shown next to the objectives if it was measured."""
+HEADLINES = (HEADLINE, DURABILITY)
+"""Shown next to the objectives if they were measured."""
 
 NO_FRONT = "No trial finished with finite objectives: the front is empty."
 KNEE = "*"
@@ -37,8 +39,8 @@ class FrontTable:
 def front_table(summary: SweepSummary) -> FrontTable:
     """Return the front as a table; trials at the same point share a row."""
     metrics = [objective.metric for objective in summary.objectives]
-    if HEADLINE not in metrics and any(HEADLINE in trial.measures for trial in summary.front):
-        metrics.append(HEADLINE)
+    measured = {name for trial in summary.front for name in trial.measures}
+    metrics += [name for name in HEADLINES if name in measured and name not in metrics]
     paths = list(dict.fromkeys(path for trial in summary.front for path in settings_of(trial)))
     lasts = Counter(path.rpartition(".")[2] for path in paths)
     titles = [path if lasts[path.rpartition(".")[2]] > 1 else path.rpartition(".")[2] for path in paths]

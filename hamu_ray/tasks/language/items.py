@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -10,10 +11,13 @@ from torch import Tensor, nn
 
 from hamu_ray.metrics.text.memorization import item_losses
 from hamu_ray.metrics.text.rouge import item_rouge_recalls
+from hamu_ray.metrics.text.tokens import Floats, TokenScores
 from hamu_ray.tasks.items import Columns, Places
 from hamu_ray.tasks.language.data import Encodings
-from hamu_ray.tasks.language.documents.sequences import Batch
+from hamu_ray.tasks.language.documents.paraphrases import Paraphrases
+from hamu_ray.tasks.language.documents.sequences import Batch, Sequences
 from hamu_ray.tasks.language.documents.texts import ChosenTexts
+from hamu_ray.tasks.language.encoding.token_file import encoded_sequences
 from hamu_ray.tasks.language.scores import answer_logits, answer_scores, greedy_answers, grouped
 from hamu_ray.tasks.layers import recorded
 from hamu_ray.tasks.modes import eval_mode
@@ -59,14 +63,7 @@ class TextItems:
         indices = self._indices(split, places)
         if not len(indices):
             return {}
-        with eval_mode(model), torch.no_grad(), self.autocast(model):
-            scores = answer_scores(
-                lambda batch: answer_logits(model, batch),
-                self.encodings.texts,
-                indices,
-                self.batch_size,
-                WHOLE,
-            )
+        scores = self._scores(model, self.encodings.texts, indices)
         losses = item_losses(scores)
         return {
             "loss": losses,
@@ -99,6 +96,33 @@ class TextItems:
                 answer_logits(model, batches[-1])
         places_back = torch.cat(order).argsort() if order else torch.empty(0, dtype=torch.int64)
         return {name: torch.cat(parts)[places_back].numpy() for name, parts in seen.items()}
+
+    @cached_property
+    def _paraphrases(self) -> Mapping[str, Paraphrases]:
+        forgotten = self.splits["forget"].numpy()
+        every = self.encodings.corpus.paraphrases.items()
+        found = {kind: wordings.of_examples(forgotten) for kind, wordings in every}
+        return {kind: wordings for kind, wordings in found.items() if len(wordings)}
+
+    @property
+    def paraphrases(self) -> Mapping[str, str]:
+        """The hash of other wordings of the texts to forget, by what they reword: ``question`` or ``answer``."""
+        return {kind: wordings.digest for kind, wordings in self._paraphrases.items()}
+
+    def paraphrase_losses(self, model: nn.Module) -> Mapping[str, Floats]:
+        """Return the mean loss of each wording's answer in nats per token, float64 ``(wordings,)``."""
+        found = {}
+        for kind, wordings in self._paraphrases.items():
+            rows, device = wordings.rows, self.encodings.texts.device
+            texts = encoded_sequences(self.encodings.encoder, rows.questions, rows.answers, device)
+            found[kind] = item_losses(self._scores(model, texts, torch.arange(len(texts))))
+        return found
+
+    def _scores(self, model: nn.Module, texts: Sequences, indices: Tensor) -> TokenScores:
+        with eval_mode(model), torch.no_grad(), self.autocast(model):
+            return answer_scores(
+                lambda batch: answer_logits(model, batch), texts, indices, self.batch_size, WHOLE
+            )
 
     def contents(self, split: str, places: Places) -> Columns:
         """Return questions and true answers."""

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hamu_ray.metrics.attacks.klom import klom, margin_divergences
-from hamu_ray.metrics.attacks.lira import likelihood_ratios, lira, lira_online
+from hamu_ray.metrics.attacks.lira import likelihood_ratios, lira, lira_online, ulira
 from hamu_ray.metrics.attacks.margins import margins
 from hamu_ray.metrics.attacks.names import ATTACK
 from hamu_ray.metrics.attacks.relative import leave_one_out_distances, relative_test
@@ -84,6 +84,24 @@ def test_lira_online() -> None:
         for i, one in enumerate(references)
     ]
     assert np.mean(another) == pytest.approx(0.5, abs=0.03)
+
+
+def test_ulira_finds_what_unlearning_leaves_behind() -> None:
+    """Also where losses are like the references' on average: examples are pushed apart, each in its own direction."""
+    shift = np.random.default_rng(5).choice([-2.0, 2.0], size=60)
+    references = losses(2, 9, 60)
+    left = np.logaddexp(0, np.log(np.expm1(losses(1, 5, 60))) + shift)
+    members, others = [], []
+    for number in range(9):
+        rest = margins(np.delete(references, number, axis=0))
+        members += slow.online(margins(left[0]), rest, margins(left[1:]))
+        others += slow.online(margins(references[number]), rest, margins(left[1:]))
+    found = ulira(left[0], left[1:], references)
+    assert found["ulira_auc"] == pytest.approx(slow.auc(members, others), abs=1e-3)
+    assert found["ulira_tpr_at_1_fpr"] == pytest.approx(slow.tpr(members, others), abs=1e-3)
+    assert found["ulira_auc"] > 0.9
+    assert auc(margins(left[0]), margins(references[0])) == pytest.approx(0.5, abs=0.1)
+    assert ulira(references[0], left[1:], references[1:])["ulira_auc"] < 0.6
 
 
 @few
@@ -181,6 +199,8 @@ BROKEN = np.array([np.nan] * 120)
         (lira([], [1.0], np.empty((2, 0)), losses(0, 2, 1)), "there are no losses of forget"),
         (lira_online(losses(0, 1, 9)[0], losses(0, 1, 9), losses(0, 4, 9)), "original.seeds"),
         (lira_online(losses(0, 1, 9)[0], losses(0, 2, 9), losses(0, 2, 9)), "reference.seeds"),
+        (ulira(losses(0, 1, 9)[0], np.empty((0, 0)), losses(0, 4, 9)), "original.seeds to 3"),
+        (ulira(losses(0, 1, 9)[0], losses(0, 2, 9), losses(0, 2, 9)), "reference.seeds"),
         (rmia([-1.0], [1.0], [1.0], [1.0]), "not negative log-probabilities"),
         (klom(losses(0, 1, 9), losses(0, 3, 9)), "original.seeds"),
         (klom(losses(0, 3, 9), losses(0, 1, 9)), "reference.seeds"),

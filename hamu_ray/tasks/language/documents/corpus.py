@@ -12,6 +12,7 @@ from hamu_ray.config.task.corpora import CorpusSection
 from hamu_ray.config.task.forget import ForgetIds, ForgetIndices, ForgetRandom, ForgetWhere
 from hamu_ray.config.task.language import ForgetSplit, TextData, TextSection, TofuData
 from hamu_ray.tasks.forget import drawn
+from hamu_ray.tasks.language.documents.paraphrases import Paraphrases, of_choices, of_columns
 from hamu_ray.tasks.language.documents.published import Probe, published
 from hamu_ray.tasks.language.documents.rows import (
     Choices,
@@ -56,6 +57,8 @@ class Corpus:
     """Evaluation sets by name: ``retain``, ``forget``, ``real_authors``, ``world_facts``."""
     probes: Mapping[str, Probe] = field(default_factory=dict)
     """What a published corpus asks besides, by metric."""
+    paraphrases: Mapping[str, Paraphrases] = field(default_factory=dict)
+    """Other wordings of training texts, by what they reword: ``question`` or ``answer``."""
 
     @cached_property
     def rows(self) -> Rows:
@@ -188,11 +191,15 @@ def _text(config: TextSection, forget: ForgetText) -> Corpus:
     )
     kept = rows_of(config, trained, config.train_split).first(config.retain_limit)
     test, named = NOTHING, NOTHING
+    parts = [(0, trained, kept)]
     if config.test_split is not None:
         test = load_rows(config, config.subset, config.test_split, "test_split")
     if isinstance(forget, ForgetSplit):
-        named = load_rows(config, config.subset, forget.split, "forget.split").first(config.forget_limit)
-    return Corpus(kept, source, config.test_share, forget=named, test=test)
+        forgotten = load_split(config, config.subset, forget.split, "forget.split")
+        named = rows_of(config, forgotten, forget.split).first(config.forget_limit)
+        parts = [(len(kept), forgotten, named)]
+    others = of_columns(config, parts)
+    return Corpus(kept, source, config.test_share, forget=named, test=test, paraphrases=others)
 
 
 def _within(counts: list[int], limits: list[int | None]) -> Indices | None:
@@ -246,7 +253,9 @@ def _tofu(config: TofuData, forget: ForgetText) -> Corpus:
         test = load_rows(config, config.test_subset, "train", "test_subset")
     every = {name: _tofu_choices(config, name) for name in SETS}
     choices = {name: found for name, found in every.items() if found is not None}
-    return Corpus(kept, source, config.test_share, copies, named, test, choices)
+    parts = [(0, kept), (len(kept) + len(copies), named)]
+    others = of_choices([choices[name] for name in ("forget", "retain") if name in choices], parts)
+    return Corpus(kept, source, config.test_share, copies, named, test, choices, paraphrases=others)
 
 
 def _tofu_choices(config: TofuData, name: str) -> Choices | None:

@@ -45,6 +45,8 @@ class Choices:
     """The right answers that wrong ones are compared with: paraphrased if available."""
     wrong: tuple[tuple[str, ...], ...]
     """The wrong answers to each question."""
+    asked: tuple[str, ...] = ()
+    """The questions in other words; empty if the set has none."""
 
     def __len__(self) -> int:
         """Return the number of questions."""
@@ -55,6 +57,8 @@ PERTURBED = "perturbed_answer"
 """TOFU's column of wrong answers: a list in each row."""
 PARAPHRASED = "paraphrased_answer"
 """TOFU's column of paraphrased right answers; the sets about the real world have none."""
+ASKED = "paraphrased_question"
+"""The column of paraphrased questions of the original data set's evaluation sets."""
 
 
 def load_rows(config: TextSection, subset: str | None, split: str, key: str) -> Rows:
@@ -141,7 +145,7 @@ def choices_of(config: TextSection, dataset: "Dataset", split: str) -> Choices:
     if not all(wrong):
         raise ValueError(f"data.path: row {wrong.index(())} of {config.path} ({split}) has no wrong answers")
     right = tuple(dataset[PARAPHRASED]) if PARAPHRASED in columns else tuple(rows.answers)
-    return Choices(rows, right, wrong)
+    return Choices(rows, right, wrong, tuple(dataset[ASKED]) if ASKED in columns else ())
 
 
 def _texts(config: TextSection, dataset: "Dataset", key: str, split: str) -> Texts:
