@@ -9,7 +9,8 @@ import torch
 import yaml
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.config.task.language import LanguageModelConfig, TofuData
+from hamu_ray.config.task.language import TofuData
+from hamu_ray.config.task.language_model import LanguageModelConfig
 
 RETAIN, FORGET, REAL = 20, 8, 3
 """Numbers of rows."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hamu_ray.config.task.language import LanguageModelConfig
+from hamu_ray.config.task.language_model import LanguageModelConfig
 from hamu_ray.config.task.model import ModelConfig
 from hamu_ray.engine.files.tensors import load_tensors
 

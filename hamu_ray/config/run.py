@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from hamu_ray.config.method import AnyMethod, MethodConfig, load_methods
+from hamu_ray.config.method_checks import check_method
 from hamu_ray.config.schema import Section
 from hamu_ray.config.support import SupportConfig
 from hamu_ray.config.task.data import AnyData, AnyForget, AnyModel, check_task, with_the_task
@@ -15,7 +16,6 @@ from hamu_ray.config.task.model_source import ModelSource, ReferenceSource
 from hamu_ray.config.task.vision import DigitsData, ForgetClass
 from hamu_ray.config.training import OptimizerConfig, TrainingConfig
 from hamu_ray.config.workers import WorkersConfig
-from hamu_ray.methods import forget_objective, get_method
 
 MODEL_FILE = "model.safetensors"
 """File name of a model's weights, for runs and for checkpoints in the Hugging Face format."""
@@ -209,54 +209,13 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _sections_agree(self) -> "RunConfig":
         check_task(self.data, self.forget, self.model, self.training)
-        self._check_shards()
-        self._check_penalty()
+        check_method(self)
         if self.original.source == "none":
             raise ValueError("original.source: unlearning needs an original model; use train or path")
         if self.duration.epochs is None and self.duration.steps is None:
             raise ValueError("duration: give epochs or steps")
         self._check_forget_level()
-        self._check_target()
         return self
-
-    def _check_shards(self) -> None:
-        """Check that the model and the weights that may change can be in shards."""
-        if self.workers.shards == 1:
-            return
-        if self.data.task != "language":
-            raise ValueError("workers.shards: only language models can be sharded; set it to 1")
-        if self.support.kind != "all" or self.method.hyperparameters.saliency is not None:
-            raise ValueError("workers.shards: support and saliency cannot be selected in shards; set it to 1")
-        chosen = self.method.forget_objective
-        forget = (
-            forget_objective(chosen, **dict(self.method)) if chosen else get_method(self.method.name).forget
-        )
-        if forget is not None and "random" in forget.needs:
-            raise ValueError(
-                f"workers.shards: {forget.name} needs an untrained model as a whole; set it to 1"
-            )
-
-    def _check_penalty(self) -> None:
-        """Check that a penalty on the weights meets those of the model."""
-        if self.method.hyperparameters.l1_penalty and getattr(self.model, "lora", None) is not None:
-            raise ValueError(
-                "method.l1_penalty: would make the adapter sparse instead of the model, whose own weights are frozen; "
-                "set model.lora to null, or choose another method"
-            )
-
-    def _check_target(self) -> None:
-        """Check that a run with a target has a reference."""
-        if self.method.hyperparameters.target is None:
-            return
-        if self.reference.source == "none":
-            raise ValueError(
-                "method.target: reference needs a reference; set reference.source to train or path"
-            )
-        if self.method.forget_objective not in (None, "cross_entropy"):
-            raise ValueError(
-                f"method.target: reference is a cross-entropy, and {self.method.forget_objective} is the forget "
-                "objective; set method.forget_objective or method.target to null"
-            )
 
     def _check_forget_level(self) -> None:
         """Check that a run that stops at the reference's forget loss has a reference and intermediate evaluations."""

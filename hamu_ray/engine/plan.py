@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from hamu_ray.methods import (
     Context,
@@ -17,10 +17,10 @@ from hamu_ray.methods import (
 )
 from hamu_ray.methods.draws import seeds_of
 from hamu_ray.methods.method import Review
-from hamu_ray.methods.objectives import SEEDS
+from hamu_ray.methods.objectives import HIDDEN, SECOND, SEEDS, Layer
 from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.roles import Role
-from hamu_ray.tasks.task import AugmentedForward, Outputs, Teacher
+from hamu_ray.tasks.task import AugmentedForward, Layered, Outputs, SecondAnswers, Task, Teacher
 
 if TYPE_CHECKING:
     from hamu_ray.config.run import StopConfig
@@ -43,7 +43,8 @@ class ObjectiveBatches:
     ) -> Predictions:
         """Return what the objective sees of a micro-batch: a model's outputs, and what else it needs.
 
-        ``examples`` are the indices behind the outputs, and ``seed`` is the run's.
+        ``examples`` are the indices behind the outputs, and ``seed`` is the run's. Where the outputs are hidden states,
+        the teachers give those, too.
         """
         needs = self.objective.needs
         return Predictions(
@@ -53,6 +54,7 @@ class ObjectiveBatches:
             count=len(examples),
             teachers={name: teacher(examples) for name, teacher in teachers.items() if name in needs},
             item_loss=outputs.item_loss,
+            seed=seed,
             seeds=seeds_of(examples, seed, outputs.logits.device) if SEEDS in needs else None,
         )
 
@@ -88,6 +90,8 @@ class Plan:
     """Metrics whose sum selects the evaluation whose weights are the result; empty selects the last weights."""
     augmented: AugmentedForward | None = None
     """The forward pass on randomly changed examples; None runs the model on the examples as they are."""
+    second: SecondAnswers | None = None
+    """Second answers to the forget examples, where an objective needs them."""
 
     @property
     def last_step(self) -> int:
@@ -105,9 +109,52 @@ class Plan:
         return frozenset[str]().union(*(side.objective.needs for side in self.sides.values()))
 
     @property
+    def layer(self) -> Layer | None:
+        """The block whose outputs the objectives with hidden states see."""
+        layers = (side.objective.layer for side in self.sides.values())
+        return next((layer for layer in layers if layer is not None), None)
+
+    @property
     def review(self) -> Review | None:
         """The method's review of every step, if its hyperparameters ask for it."""
         return self.method.review if self.settings.trust_region else None
+
+    def predictions(
+        self,
+        task: Task,
+        model: nn.Module,
+        role: Role,
+        examples: Tensor,
+        step: int,
+        teachers: Mapping[str, Teacher],
+    ) -> Predictions:
+        """Return what a role's objective sees of a micro-batch (indices, int64, CPU) in a step, counted from 0.
+
+        This runs the model, and again on the examples' second answers where the objective needs them.
+        """
+        side = self.sides[role]
+        if HIDDEN in side.objective.needs:
+            assert isinstance(task, Layered), "the configuration requires a model with blocks"
+            assert self.layer is not None, "the forget objective names a block"
+            at = {name: task.layer_teacher(teacher, self.layer) for name, teacher in teachers.items()}
+            outputs = task.layer_forward(model, examples, self.layer)
+            return side.predictions(outputs, examples, at, self.seed)
+
+        def seen(indices: Tensor) -> Predictions:
+            outputs = self._outputs(task, model, role, indices, step)
+            return side.predictions(outputs, indices, teachers, self.seed)
+
+        found = seen(examples)
+        if SECOND not in side.objective.needs:
+            return found
+        assert self.second is not None, "the configuration requires second answers"
+        return replace(found, second=seen(self.second.of(examples)))
+
+    def _outputs(self, task: Task, model: nn.Module, role: Role, examples: Tensor, step: int) -> Outputs:
+        """Run the model on examples, which a plan may change at random: the same way on any number of workers."""
+        if self.augmented is None:
+            return task.forward(model, examples)
+        return self.augmented(model, examples, seeds_of(examples, self.epoch_seed(role, step), task.device))
 
     def epoch_seed(self, role: Role, step: int) -> int:
         """Return the seed of the random changes of a role's examples in the epoch of a step, counted from 0."""

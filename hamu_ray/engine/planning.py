@@ -36,7 +36,7 @@ def unlearning_plan(
         if objective is not None
     }
     steps_per_epoch = batches[Role.RETAIN].per_pass
-    steps = run.duration.steps
+    steps = run.duration.steps if method.edit is None else 0
     if steps is None:
         assert run.duration.epochs is not None
         steps = run.duration.epochs * steps_per_epoch

@@ -15,7 +15,6 @@ from hamu_ray.methods import (
     promise_kept,
     promised_changes,
 )
-from hamu_ray.methods.draws import seeds_of
 from hamu_ray.methods.method import Taken
 from hamu_ray.pairing.batches import micro_batches
 from hamu_ray.pairing.exchange import make_exchange, summed
@@ -24,7 +23,7 @@ from hamu_ray.pairing.group import Group
 from hamu_ray.pairing.optimizer import hold, make_optimizer
 from hamu_ray.pairing.roles import Role, assign
 from hamu_ray.pairing.support import Masks, Support
-from hamu_ray.tasks.task import Outputs, Task, Teacher
+from hamu_ray.tasks.task import Task, Teacher
 
 RUNNING, NON_FINITE, INFEASIBLE, CRITERION, OUT_OF_REACH = range(5)
 """Reason to stop; kept on the device, so that steps need not synchronise."""
@@ -117,16 +116,8 @@ class PairedStep:
         batch = side.batches(step)
         scale = 1.0 / (self.task.count(batch) if side.objective.unit == "item" else len(batch))
         for examples, weight in micro_batches(batch, self.part, self.shards, self._parts):
-            outputs = self._outputs(role, examples, step)
-            predictions = side.predictions(outputs, examples, self.teachers, self.plan.seed)
+            predictions = self.plan.predictions(self.task, self.model, role, examples, step, self.teachers)
             yield side.objective.loss(predictions).sum(dtype=torch.float64) * (scale * weight)
-
-    def _outputs(self, role: Role, examples: Tensor, step: int) -> Outputs:
-        """Run the model on examples, which a plan may change at random: the same way on any number of workers."""
-        if self.plan.augmented is None:
-            return self.task.forward(self.model, examples)
-        seeds = seeds_of(examples, self.plan.epoch_seed(role, step), self.task.device)
-        return self.plan.augmented(self.model, examples, seeds)
 
     def _parts(self, share: Tensor) -> Sequence[Tensor]:
         """Split a worker's examples into micro-batches."""
@@ -144,9 +135,11 @@ class PairedStep:
         clipped, scales = clip_gram(gram, self.plan.optimizer.clip_norm)
         context = self.plan.context(step, losses, dict(self.state))
         decision = self.plan.method.weighting(clipped, context)
+        weights, others = decision.unclipped(scales)
+        conflicting = self._conflicting_gram(retain, forget) if others is not None else None
         # The update takes the memory of the first gradient, which has no further use.
         update = getattr(met, self.plan.needed[0])
-        combine(decision.weights * scales, retain, forget, self.blocks, out=update[:count])
+        combine(weights, retain, forget, self.blocks, conflict_weights=others, out=update[:count])
         if decision.l1_penalty is not None:
             update += decision.l1_penalty * self.segment.sign()
         if decision.rate_scale is not None:
@@ -162,7 +155,8 @@ class PairedStep:
         diagnostics |= decision.totals()
         kept = taken = self.stop == RUNNING
         if self.plan.promise_every is not None:
-            promised = promised_changes(gram, decision.weights * scales, rate)
+            weights, others = decision.unclipped(scales)
+            promised = promised_changes(gram, weights, rate, conflict_weights=others, conflicting=conflicting)
             actual = torch.full_like(promised, torch.nan)
             if self.plan.looks_at_promise(step):
                 before, after = self._losses_before_and_after(step)
@@ -188,6 +182,11 @@ class PairedStep:
         if decision.within_guarantee is not None:
             self.outside_guarantee += kept & ~decision.within_guarantee
         return diagnostics, decision
+
+    def _conflicting_gram(self, retain: Tensor, forget: Tensor) -> Tensor:
+        """Return the Gram matrices of the elements of the segment's gradients that conflict, over all workers."""
+        own = gram_matrix(retain, forget, self.blocks, conflicting=True)
+        return summed(self.shards, *self.exchange.total(own, own.new_zeros(2)))[0]
 
     def _carry(self, following: Mapping[str, Tensor], where: Tensor) -> None:
         """Take over the method's state for the next step, if this one counts."""

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hamu_ray.config.run import RunConfig
@@ -22,19 +23,20 @@ from hamu_ray.engine.planning import unlearning_plan
 from hamu_ray.engine.provenance import provenance_of_run
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.state import whole_state
-from hamu_ray.methods.objectives import cross_entropy
+from hamu_ray.methods.objectives import SECOND, Objective, cross_entropy, output_norm
 from hamu_ray.metrics.comparison import nothing_to_forget
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.group import Group
-from hamu_ray.pairing.support import Masks, named_masks, salient_masks
+from hamu_ray.pairing.importance import Importance, importance_of
+from hamu_ray.pairing.support import Masks, named_masks, salient_masks, trainable
 from hamu_ray.results.folder import CHECKPOINTS, KEPT
 from hamu_ray.results.outcome import Outcome, Report, Status
 from hamu_ray.results.pareto.trajectory import Keeping
 from hamu_ray.storage import StoragePath
 from hamu_ray.tasks.models.start import reference_origin
 from hamu_ray.tasks.modes import eval_mode
-from hamu_ray.tasks.task import Task
+from hamu_ray.tasks.task import SecondAnswering, Task
 
 
 def unlearn(
@@ -63,9 +65,8 @@ def unlearn(
         original, reference = base_models(run, task, group, on_report, resident.models)
     except Interrupted:
         return Outcome(Status.INTERRUPTED, "stopped from outside", 0, {}, 0.0, 0)
-    plan = unlearning_plan(run, task.splits, original.measures, reference.measures if reference else None)
-    model = built(task, run.seed, original.source, device=build_device(task, shards))
-    model = placed(task.unlearner(model, run.seed), task, shards)
+    plan = planned(run, task, original, reference)
+    model, masks = start_of(run, plan, task, original, shards)
 
     def compared(measures: Measures) -> Measures:
         known = reference.measures if reference else None
@@ -78,7 +79,7 @@ def unlearn(
     bases = base_reports(run, plan, compared, original, reference)
     for report in bases if group.rank == 0 else ():
         on_report(report)
-    key = weights_key(run, original, reference)
+    key = weights_key(run, original, reference, plan)
     checkpoints = Checkpoints(folder / CHECKPOINTS / key, group)
     kept = KeptSteps(folder / KEPT / key, keeping, group, model) if keeping else None
     loop = Loop(
@@ -89,7 +90,7 @@ def unlearn(
         measure=measure,
         on_report=on_report,
         teachers=resident.teachers(task, model, original.key, plan.needs, plan.seed),
-        masks=support_masks(run, task, model),
+        masks=masks,
         original=original.measures,
         checkpoints=checkpoints,
         kept=kept,
@@ -116,6 +117,26 @@ def remove_progress(result: RunResult, checkpoints: Checkpoints, kept: KeptSteps
         checkpoints.remove()
     if result.outcome.is_over and kept:
         kept.remove()
+
+
+def planned(run: RunConfig, task: Task, original: StoredModel, reference: StoredModel | None) -> Plan:
+    """Return the plan of unlearning, with the second answers that it needs."""
+    plan = unlearning_plan(run, task.splits, original.measures, reference.measures if reference else None)
+    if SECOND not in plan.needs:
+        return plan
+    assert isinstance(task, SecondAnswering), "the configuration requires second answers"
+    return replace(plan, second=task.second_answers(run.seed))
+
+
+def start_of(
+    run: RunConfig, plan: Plan, task: Task, original: StoredModel, shards: Group
+) -> tuple[nn.Module, Masks | None]:
+    """Return the model before the first step, which is the original or its edit, and which weights may change."""
+    model = built(task, run.seed, original.source, device=build_device(task, shards))
+    model = placed(task.unlearner(model, run.seed), task, shards)
+    masks = support_masks(run, task, model)
+    edit_model(run, plan, task, model, masks)
+    return model, masks
 
 
 def base_reports(
@@ -149,17 +170,46 @@ def support_masks(run: RunConfig, task: Task, model: nn.Module) -> Masks | None:
     if not fractions:
         return masks
     with eval_mode(model):
-        return salient_masks(model, forget_losses(run, task, model), math.prod(fractions), masks)
+        losses = mean_losses(run, task, model, task.splits["forget"], cross_entropy)
+        return salient_masks(model, losses, math.prod(fractions), masks)
 
 
-def forget_losses(run: RunConfig, task: Task, model: nn.Module) -> Iterator[Tensor]:
-    """Yield the parts of the cross-entropy on the forget set, 0-d, which sum to its mean."""
+def edit_model(run: RunConfig, plan: Plan, task: Task, model: nn.Module, masks: Masks | None) -> None:
+    """Change the original once, in place, if the method is an edit: only weights that may change.
+
+    Every worker computes the same. The importances are those of the whole training data, in eval mode, batch by batch
+    in the order of the data.
+    """
+    edit, settings = plan.method.edit, plan.settings
+    if edit is None:
+        return
+    fisher = settings.importance == "fisher"
+    objective = cross_entropy if fisher else output_norm
+
+    def importance(examples: Tensor) -> Importance:
+        batches = examples.split(settings.importance_batch)
+        losses = (mean_losses(run, task, model, batch, objective) for batch in batches)
+        return importance_of(model, losses, squared=fisher)
+
     forget = task.splits["forget"]
-    size = run.batch.micro or min(run.batch.forget, len(forget))
-    for examples in task.parts(forget, size):
-        outputs = task.forward(model, examples)
-        seen = ObjectiveBatches(cross_entropy, Batches(forget, size, 0)).predictions(outputs, examples, {}, 0)
-        yield cross_entropy.loss(seen).sum() / task.count(forget)
+    with eval_mode(model):
+        every = importance(torch.cat([task.splits["retain"], forget]).sort().values)
+        forgotten = importance(forget)
+    with torch.no_grad():
+        for name, weights in trainable(model):
+            changed = edit(weights, every[name], forgotten[name], settings)
+            weights.copy_(changed if masks is None else torch.where(masks[name], changed, weights))
+
+
+def mean_losses(
+    run: RunConfig, task: Task, model: nn.Module, examples: Tensor, objective: Objective
+) -> Iterator[Tensor]:
+    """Yield the parts of an objective's mean over the items of examples, 0-d, which sum to it."""
+    size = run.batch.micro or min(run.batch.forget, len(examples))
+    side = ObjectiveBatches(objective, Batches(examples, size, 0))
+    for part in task.parts(examples, size):
+        seen = side.predictions(task.forward(model, part), part, {}, 0)
+        yield objective.loss(seen).sum() / task.count(examples)
 
 
 def with_references(outcome: Outcome, run: RunConfig, original: Measures) -> Outcome:
@@ -173,15 +223,19 @@ def with_references(outcome: Outcome, run: RunConfig, original: Measures) -> Out
     )
 
 
-def weights_key(run: RunConfig, original: StoredModel, reference: StoredModel | None) -> str:
+def weights_key(
+    run: RunConfig, original: StoredModel, reference: StoredModel | None, plan: Plan | None = None
+) -> str:
     """Return the hash of everything that determines a run's weights; checkpoints with another hash are not resumed.
 
-    It includes the reference if the run stops at the reference's forget loss, and the code of plug-ins.
+    It includes the reference if the run stops at the reference's forget loss, second answers, and the code of plug-ins.
     """
     elsewhere = {"name", "workers", "storage", "tracking", "checkpoint", "original", "reference", "training"}
     bases: dict[str, Any] = {"original": original.key}
     if reference is not None and (run.stop.forget_level or run.method.hyperparameters.target):
         bases["reference"] = reference.key
+    if plan is not None and plan.second is not None:
+        bases["second answers"] = plan.second.fingerprint
     if run.method.plugins:
         bases["plugins"] = [asdict(plugin) for plugin in run.method.plugins]
     document = run.model_dump(mode="json", exclude=elsewhere)

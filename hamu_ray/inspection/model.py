@@ -6,7 +6,7 @@ from functools import cached_property
 from math import prod
 from typing import Literal
 
-from hamu_ray.config.task.language import EMBEDDED
+from hamu_ray.config.task.language_model import EMBEDDED
 from hamu_ray.config.task.model import OWN
 from hamu_ray.results.diagnosis.finding import Finding
 from hamu_ray.tasks.language.check import CONTEXT, TOKENIZERS

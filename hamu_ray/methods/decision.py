@@ -127,6 +127,10 @@ class Decision:
     """``(blocks, 2, 2)`` float64: the Gram matrices behind the weights, after clipping if it is enabled."""
     branch: Tensor
     """`Branch` codes ``(blocks,)``, int64."""
+    conflict_weights: Tensor | None = None
+    """``(blocks, 2)`` float64: the weights in place of `weights` of those elements of a block in which r and f have the
+    same sign, so that descending one loss and ascending the other conflict; None: there is no difference.
+    """
     constraint: Constraint | None = None
     """Only for methods that have a constraint."""
     state: Mapping[str, Tensor] = field(default_factory=dict)
@@ -198,19 +202,29 @@ class Decision:
             return None
         return (self.constraint.shortfall == 0) & ~self.constraint.outside_radius.any()
 
+    def unclipped(self, scales: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return `weights` and `conflict_weights` for gradients that were clipped by the scales ``(2,)`` before."""
+        others = self.conflict_weights
+        return self.weights * scales, None if others is None else others * scales
+
     def scaled(self, scale: Tensor) -> Decision:
         """Return the decision for the problem with radii and constraint multiplied by ``scale``, a 0-d tensor.
 
         Its step is the original step times the scale, for every split and every policy for infeasible blocks.
         """
         constraint = None if self.constraint is None else self.constraint.scaled(scale)
-        return replace(self, weights=self.weights * scale, constraint=constraint)
+        conflicting = None if self.conflict_weights is None else self.conflict_weights * scale
+        return replace(
+            self, weights=self.weights * scale, conflict_weights=conflicting, constraint=constraint
+        )
 
     @property
     def finite(self) -> Tensor:
         """Whether all Gram entries, weights and the penalty are finite, 0-d bool; not so if a gradient is not."""
         found = torch.isfinite(self.gram).all() & torch.isfinite(self.weights).all()
-        return found if self.l1_penalty is None else found & torch.isfinite(self.l1_penalty)
+        for optional in (self.conflict_weights, self.l1_penalty):
+            found = found if optional is None else found & torch.isfinite(optional).all()
+        return found
 
     @property
     def per_block(self) -> Tensor:

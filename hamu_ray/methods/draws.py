@@ -41,6 +41,13 @@ def seeds_of(examples: Tensor, seed: int, device: device) -> Tensor:
     return (found.pin_memory() if device.type == "cuda" else found).to(device, non_blocking=True)
 
 
+def uniform(seed: int, count: int, device: device) -> Tensor:
+    """Return numbers in 0..1 on a device, ``(count,)`` float64: a function of the seed. Does not synchronise."""
+    places = torch.arange(count, device=device)
+    found = mixed(places ^ mixed(torch.full_like(places, seed)))
+    return (found & ((1 << 53) - 1)).double() / (1 << 53)
+
+
 def drawn(seeds: Tensor, streams: Tensor, below: int) -> Tensor:
     """Return a uniformly drawn integer in ``0..below - 1`` for each pair of a seed and a stream, int64 ``(k,)``."""
     return (mixed(seeds ^ mixed(streams)) & ((1 << 62) - 1)) % below

@@ -42,8 +42,9 @@ def equivalent_gradients(
     equal gdiff, as ``"scrub"`` does without phases. ``"ft"`` uses only the retain gradient, ``"ga"`` only the forget
     gradient. The weights to which ``"salun"`` restricts a run are the caller's choice.
 
-    Of a method with a state that it carries from step to step, this is the first step. The penalty of ``"l1-sparse"``
-    is the caller's: add ``decision.l1_penalty`` times the signs of the weights.
+    Of ``"ssd"``, which edits weights, the gradients are 0. Of a method with a state that it carries from step to step,
+    this is the first step. The penalty of ``"l1-sparse"`` is the caller's: add ``decision.l1_penalty`` times the signs
+    of the weights.
 
     Args:
         method: Name of the method whose weighting is applied, e.g. ``"hamu-q"``; see `METHODS`.
@@ -73,7 +74,8 @@ def equivalent_gradients(
     gram, scales = clip_gram(gram_matrix(r, f, blocks), clip_norm)
     context = Context(lr=lr, hyperparameters=settings, state=chosen.initial_state(settings, gram.device))
     decision = chosen.weighting(gram, context)
-    flat = combine(decision.weights * scales, r, f, blocks)
+    weights, others = decision.unclipped(scales)
+    flat = combine(weights, r, f, blocks, conflict_weights=others)
     parts = flat.split([shape.numel() for shape in shapes])
     return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)], decision
 

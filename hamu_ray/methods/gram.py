@@ -156,7 +156,7 @@ def _check_flat(retain: Tensor, forget: Tensor, blocks: Blocks) -> None:
 
 
 @torch.no_grad()
-def gram_matrix(retain: Tensor, forget: Tensor, blocks: Blocks) -> Tensor:
+def gram_matrix(retain: Tensor, forget: Tensor, blocks: Blocks, *, conflicting: bool = False) -> Tensor:
     """Return the Gram matrix ``[[r.r, r.f], [f.r, f.f]]`` of the two gradients in every block.
 
     Products of float32 numbers are exact in float64, and sums run in a fixed order: the result is deterministic, also
@@ -166,6 +166,7 @@ def gram_matrix(retain: Tensor, forget: Tensor, blocks: Blocks) -> Tensor:
         retain: Gradient r of the retain objective, flat ``(blocks.total,)``, of any floating-point dtype.
         forget: Gradient f of the forget objective, likewise.
         blocks: The partition of the buffers into blocks.
+        conflicting: Whether only elements in which r and f have the same sign are summed.
 
     Returns:
         float64 ``(blocks.count, 2, 2)`` on the gradients' device; zeros for a block without elements.
@@ -177,6 +178,9 @@ def gram_matrix(retain: Tensor, forget: Tensor, blocks: Blocks) -> Tensor:
     entries = torch.zeros(3, blocks.count, dtype=torch.float64, device=retain.device)
     for chunk in _chunks(blocks, retain.device):
         r, f = retain[chunk.elements].double(), forget[chunk.elements].double()
+        if conflicting:
+            conflict = _conflict(r, f)
+            r, f = (torch.where(conflict, each, 0.0) for each in (r, f))
         products = torch.empty(3, len(r), dtype=torch.float64, device=r.device)
         for out, (left, right) in zip(products, ((r, r), (r, f), (f, f)), strict=True):
             torch.mul(left, right, out=out)
@@ -188,9 +192,20 @@ def gram_matrix(retain: Tensor, forget: Tensor, blocks: Blocks) -> Tensor:
     return torch.stack((retain_retain, retain_forget, retain_forget, forget_forget), dim=-1).view(-1, 2, 2)
 
 
+def _conflict(retain: Tensor, forget: Tensor) -> Tensor:
+    """Return where both have the same sign, bool. Not where their product is above 0, which may underflow."""
+    return (retain.sign() == forget.sign()) & (retain != 0)
+
+
 @torch.no_grad()
 def combine(
-    weights: Tensor, retain: Tensor, forget: Tensor, blocks: Blocks, *, out: Tensor | None = None
+    weights: Tensor,
+    retain: Tensor,
+    forget: Tensor,
+    blocks: Blocks,
+    *,
+    conflict_weights: Tensor | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Return ``a r + b f`` with each block's own weights (a, b).
 
@@ -203,6 +218,8 @@ def combine(
         retain: Gradient r, flat ``(blocks.total,)``.
         forget: Gradient f, likewise.
         blocks: The partition of the buffers into blocks.
+        conflict_weights: ``(blocks.count, 2)``, in place of the weights in elements where r and f have the same sign;
+            None: there is no difference.
         out: Output buffer with the gradients' shape; may be one of the two gradients.
 
     Returns:
@@ -218,8 +235,15 @@ def combine(
     if result.shape != retain.shape:
         raise ValueError(f"out must have shape {tuple(retain.shape)}, found {tuple(result.shape)}")
     columns = weights.double().T.contiguous()
+    others = None if conflict_weights is None else conflict_weights.double().T.contiguous()
     for chunk in _chunks(blocks, retain.device):
         a, b = (chunk.spread(column) for column in columns)
+        if others is not None:
+            conflict = _conflict(retain[chunk.elements], forget[chunk.elements])
+            a, b = (
+                torch.where(conflict, chunk.spread(other), each)
+                for other, each in zip(others, (a, b), strict=True)
+            )
         result[chunk.elements] = a.mul_(retain[chunk.elements]).add_(b.mul_(forget[chunk.elements]))
     return result
 

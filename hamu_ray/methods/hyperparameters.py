@@ -145,6 +145,16 @@ class Hyperparameters:
         return None
 
     @property
+    def importance(self) -> str:
+        """What an edit measures the importance of weights by: ``fisher`` or ``output_norm``."""
+        return "fisher"
+
+    @property
+    def importance_batch(self) -> int:
+        """The number of examples whose mean loss has one gradient in the importance."""
+        return 1
+
+    @property
     def l1_penalty(self) -> float:
         """The largest coefficient of a penalty on the sum of the absolute weights; 0: no penalty."""
         return 0.0

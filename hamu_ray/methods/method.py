@@ -12,7 +12,7 @@ from hamu_ray.methods.context import Context
 from hamu_ray.methods.decision import Branch, Decision
 from hamu_ray.methods.deferred import torch
 from hamu_ray.methods.hyperparameters import Hyperparameters, WeightedSum, described
-from hamu_ray.methods.objectives import Objective
+from hamu_ray.methods.objectives import HIDDEN, SECOND, Objective
 
 if TYPE_CHECKING:
     from torch import Tensor, device
@@ -43,6 +43,10 @@ class Taken:
 
 Review = Callable[[Taken], tuple[Mapping[str, "Tensor"], "Tensor"]]
 """Returns the method's state for the next step, and whether the step is kept, 0-d bool; otherwise it is reverted."""
+
+Edit = Callable[["Tensor", "Tensor", "Tensor", Any], "Tensor"]
+"""``(weights, importance, forget_importance, hyperparameters)`` of one parameter, all tensors of its shape, to its new
+weights; the importances are those for all training data and for the forget set."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 _RESERVED = ("name", "forget_objective")
@@ -78,6 +82,9 @@ class Method:
     """A function of a step that was taken and its actual changes; see `Taken`. It is called after each step if the
     hyperparameter ``trust_region`` is true, which costs another forward pass.
     """
+    edit: Edit | None = None
+    """A pure function that changes each parameter of the original once, in place of all steps; see `Edit`. Its record
+    says how importances are measured (``importance``, ``importance_batch``)."""
     own_forget: bool = False
     """Whether the forget objective is part of the method's definition; others can be replaced by the configuration's
     ``forget_objective``.
@@ -89,6 +96,15 @@ class Method:
         _check_described(f"method {self.name!r}", self.name, self.summary, self.source, self.hyperparameters)
         if self.retain is None and self.forget is None:
             raise ValueError(f"method {self.name!r} has neither a retain nor a forget objective")
+        if self.retain is not None and SECOND in self.retain.needs:
+            raise ValueError(
+                f"method {self.name!r}: its retain objective cannot need {SECOND}; only forget examples have one"
+            )
+        hidden = [each is not None and HIDDEN in each.needs for each in (self.retain, self.forget)]
+        if hidden == [True, False]:
+            raise ValueError(
+                f"method {self.name!r}: its forget objective names no layer for the retain objective"
+            )
         if not callable(self.weighting):
             raise ValueError(f"method {self.name!r} has no weighting")
         if self.has_guarantee != ("constraint_fraction" in described(self.hyperparameters)):
@@ -96,7 +112,7 @@ class Method:
                 f"method {self.name!r}: its hyperparameters need both guarantees and constraint_fraction, or neither"
             )
         try:
-            dumps((self.weighting, self.review, self.retain, self.forget))
+            dumps((self.weighting, self.review, self.edit, self.retain, self.forget))
         except (PicklingError, AttributeError, TypeError) as error:
             raise ValueError(f"method {self.name!r} cannot be sent to workers: {error}") from error
 

@@ -26,7 +26,17 @@ TEACHERS = ("original", "random")
 SEEDS = "seeds"
 """What an objective needs that draws random numbers: `Predictions.seeds`."""
 
-NEEDS = (*TEACHERS, SEEDS)
+SECOND = "second"
+"""What an objective needs that compares answers with second answers to the same questions: `Predictions.second`."""
+
+HIDDEN = "hidden"
+"""What an objective needs that looks inside: hidden states ``(items, width)`` take the place of all logits, the model's
+and its teachers'."""
+
+Layer = int | Literal["early"]
+"""A block of a model, counted from 0; early: at 7/32 of its depth."""
+
+NEEDS = (*TEACHERS, SEEDS, SECOND, HIDDEN)
 """All that an objective may need."""
 
 
@@ -39,7 +49,7 @@ class Predictions:
     """
 
     logits: Tensor
-    """``(items, classes)``, of any floating-point dtype."""
+    """``(items, classes)``, of any floating-point dtype; or the hidden states ``(items, width)`` of a block."""
     labels: Tensor
     """``(items,)`` int64."""
     examples: Tensor
@@ -54,6 +64,11 @@ class Predictions:
     seeds: Tensor | None = None
     """``(count,)`` int64, where the objective needs them: a seed of each example, which depends on the run's seed and
     the example alone, so that it is the same in every step, on any number of workers, and after a restart."""
+    seed: int = 0
+    """The run's seed, for random numbers that belong to no example."""
+    second: Predictions | None = None
+    """Where the objective needs them: the outputs for a second answer to each example's question, such as a refusal, of
+    the model and the same teachers. Its examples are these, in the same order; their numbers of items differ."""
 
     @property
     def original(self) -> Predictions:
@@ -74,6 +89,17 @@ class Predictions:
         return replace(self, logits=self.teachers[name].detach(), teachers={})
 
     @property
+    def second_answers(self) -> Predictions:
+        """The outputs for the second answers.
+
+        Raises:
+            ValueError: They are missing.
+        """
+        if self.second is None:
+            raise ValueError("the objective needs second (the outputs for second answers), found None")
+        return self.second
+
+    @property
     def log_probabilities(self) -> Tensor:
         """``log p(class)`` of each item ``(items, classes)``, in float32, or float64 of float64 logits.
 
@@ -85,7 +111,7 @@ class Predictions:
                 "the objective compares the probabilities of classes, and the model's outputs have the shape "
                 f"{tuple(self.logits.shape)} with labels of the shape {tuple(self.labels.shape)}"
             )
-        return torch.nn.functional.log_softmax(_precise(self.logits), dim=-1)
+        return torch.nn.functional.log_softmax(precise(self.logits), dim=-1)
 
     @property
     def label_log_probabilities(self) -> Tensor:
@@ -94,8 +120,8 @@ class Predictions:
         Where the task has its own loss, minus that: what a log-likelihood would be of which it is the negative.
         """
         if self.item_loss is not None:
-            return -self.item_loss(_precise(self.logits), self.labels)
-        return -torch.nn.functional.cross_entropy(_precise(self.logits), self.labels, reduction="none")
+            return -self.item_loss(precise(self.logits), self.labels)
+        return -torch.nn.functional.cross_entropy(precise(self.logits), self.labels, reduction="none")
 
     @property
     def lengths(self) -> Tensor:
@@ -134,16 +160,25 @@ class Objective:
     can be pickled.
     """
     needs: frozenset[str] = frozenset()
-    """What the loss uses besides the model's outputs, of `NEEDS`: teachers by name, and `SEEDS`."""
+    """What the loss uses besides the model's outputs, of `NEEDS`: teachers by name, `SEEDS`, `SECOND`, `HIDDEN`."""
     unit: Unit = "item"
     """What the loss has one value for, and thus what the mean over the global batch is taken over: all items, or all
     examples.
     """
 
+    layer: Layer | None = None
+    """Of a forget objective with hidden states: the block. A retain objective has that of the forget objective."""
+
     def __post_init__(self) -> None:
+        if self.layer is not None and HIDDEN not in self.needs:
+            raise ValueError(f"objective {self.name!r} has a layer but does not need {HIDDEN}")
         if unknown := sorted(self.needs.difference(NEEDS)):
             raise ValueError(
                 f"objective {self.name!r} needs {', '.join(unknown)}; an objective can need {', '.join(NEEDS)}"
+            )
+        if SECOND in self.needs and self.unit != "example":
+            raise ValueError(
+                f"objective {self.name!r} needs second answers, whose items are others; set its unit to example"
             )
 
 
@@ -184,7 +219,7 @@ def mixture(name: str, *terms: tuple[float, Objective]) -> Objective:
     return Objective(name, _Mixture(terms), needs, terms[0][1].unit)
 
 
-def _precise(logits: Tensor) -> Tensor:
+def precise(logits: Tensor) -> Tensor:
     """Return logits as float32, or unchanged if they are float64, since losses need at least this precision."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
@@ -205,6 +240,14 @@ def _kl_to_original(predictions: Predictions) -> Tensor:
 
 cross_entropy = Objective("cross_entropy", _cross_entropy)
 """``-log p(label)``."""
+
+
+def _output_norm(predictions: Predictions) -> Tensor:
+    return precise(predictions.logits).flatten(1).square().sum(-1)
+
+
+output_norm = Objective("output_norm", _output_norm)
+"""The squared norm of the outputs, by which weights can be found important without labels."""
 
 kl_to_original = Objective("kl_to_original", _kl_to_original, needs=frozenset({"original"}))
 """``KL(original || model) = sum over classes of p_original (log p_original - log p_model)``, as in distillation. The

@@ -34,6 +34,38 @@ def blocks_of(model: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
+def block_at(model: nn.Module, layer: int | str) -> nn.Module:
+    """Return a block of the model: by its number from 0, or the one at 7/32 of the depth for ``early``.
+
+    Raises `ValueError`, in one line, if it has none with this number.
+    """
+    found = list(blocks_of(model).values())
+    number = 7 * len(found) // 32 if isinstance(layer, str) else layer
+    if number >= len(found):
+        raise ValueError(
+            f"method.layer: must be below {len(found)}, the number of the model's blocks, found {layer}"
+        )
+    return found[number]
+
+
+@contextmanager
+def outputs_of(module: nn.Module | None) -> Iterator[list[Tensor]]:
+    """Within, record the outputs of a module, if there is one; of several outputs the first."""
+    found: list[Tensor] = []
+    if module is None:
+        yield found
+        return
+
+    def record(_: nn.Module, __: Any, output: Any) -> None:
+        found.append(output[0] if isinstance(output, tuple) else output)
+
+    hook = module.register_forward_hook(record)
+    try:
+        yield found
+    finally:
+        hook.remove()
+
+
 def layers_of(model: nn.Module) -> dict[str, nn.Module]:
     """Return the model's blocks by name, evenly spaced ones of many.
 

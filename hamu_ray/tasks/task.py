@@ -89,6 +89,42 @@ class Augmenting(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class SecondAnswers:
+    """Second answers to the questions of the forget examples, as examples of their own."""
+
+    of: Callable[[Tensor], Tensor]
+    """Maps forget examples (int64 ``(k,)``, CPU) to their second answers: further indices, which `Task.forward` and a
+    teacher accept like training examples. Does not depend on the step or the worker."""
+    fingerprint: str
+    """Hash of their content."""
+
+
+@runtime_checkable
+class SecondAnswering(Protocol):
+    """A task whose forget examples have second answers."""
+
+    def second_answers(self, seed: int) -> SecondAnswers:
+        """Return the second answers, drawn by a seed and each example's index; valid until the next call."""
+        ...
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """A task that can look at the outputs of a model's blocks. A layer is a number from 0, or ``early``."""
+
+    def layer_forward(self, model: nn.Module, examples: Tensor, layer: int | str) -> Outputs:
+        """Run the model as `Task.forward`; the outputs are a block's, float ``(items, width)``, not the logits.
+
+        Raises `ValueError`, in one line, for a block that the model does not have.
+        """
+        ...
+
+    def layer_teacher(self, teacher: Teacher, layer: int | str) -> Teacher:
+        """Return the teacher's model as a function from training examples to the outputs of a block."""
+        ...
+
+
 class Task(Protocol):
     """A data set with its splits, the models that fit it, and their metrics.
 

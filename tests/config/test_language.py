@@ -7,7 +7,7 @@ import pytest
 from mistakes import SPACE, error_of, load
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.config.task.language import LanguageModelConfig
+from hamu_ray.config.task.language_model import LanguageModelConfig
 from hamu_ray.config.task.model import ModelConfig
 
 TOFU = "data: {name: tofu}"

@@ -12,7 +12,8 @@ from hamu_ray.methods import FORGET_OBJECTIVES, METHODS, all_hyperparameters, hy
 
 
 def section(**values: object) -> MethodConfig:
-    return RunConfig.model_validate({"method": values}).method
+    """The section in a run on texts, on which every method is defined."""
+    return RunConfig.model_validate({"data": {"name": "tofu"}, "method": values}).method
 
 
 def error_of(**values: object) -> str:

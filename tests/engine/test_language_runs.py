@@ -66,7 +66,7 @@ def test_only_what_can_change_is_saved(
     assert f"| forget_prob | {ended.outcome.measures['forget_prob']:.4g} |" in card
 
 
-@pytest.mark.parametrize("method", ["hamu-q", "kl"])
+@pytest.mark.parametrize("method", ["hamu-q", "kl", "dpo", "rmu"])
 @pytest.mark.parametrize("way", WAYS)
 def test_resumed_is_as_undisturbed(
     way: str, method: str, texts: Resident, text_corpus: Path, text_checkpoint: Path, tmp_path: Path
@@ -86,8 +86,8 @@ def test_resumed_is_as_undisturbed(
     assert resumed.outcome.measures == pytest.approx(undisturbed.outcome.measures, rel=0, nan_ok=True)
 
 
-METHODS = ("hamu-q", "kl", "npo")
-"""Losses per answer token, with the original's outputs, and per whole answer."""
+METHODS = ("hamu-q", "kl", "npo", "dpo", "rmu")
+"""Losses per answer token, with the original's outputs, per whole answer, with second answers and hidden states."""
 
 
 def in_group(

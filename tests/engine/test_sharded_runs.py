@@ -42,12 +42,18 @@ CASES: dict[str, dict[str, Any]] = {
         "batch": {"retain": 7, "forget": 3, "micro": 1},
         **ADAPTER,
     },
+    "dpo, lora, sgd": {
+        "method": {"name": "dpo"},
+        "optimizer": {"learning_rate": 0.5},
+        "batch": {"retain": 7, "forget": 3, "micro": 1},
+        **ADAPTER,
+    },
     "l1-sparse, all, sgd": {
         "method": {"name": "l1-sparse", "l1_penalty": 0.01},
         "optimizer": {"learning_rate": 0.05},
     },
 }
-"""That of NPO with adapters has fewer micro-batches, or none, on some shards."""
+"""Those of NPO and DPO with adapters have fewer micro-batches, or none, on some shards."""
 
 SHAPES = ((2, 2), (4, 2), (4, 4))
 """Numbers of workers and of shards: both objectives in turn, one objective per copy, and shards without elements."""

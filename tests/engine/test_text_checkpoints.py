@@ -13,7 +13,8 @@ import yaml
 from cheap_runs import ReportList, done, same_bits
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.config.task.language import ForgetSplit, LanguageModelConfig
+from hamu_ray.config.task.language import ForgetSplit
+from hamu_ray.config.task.language_model import LanguageModelConfig
 from hamu_ray.engine.base_models import base_models
 from hamu_ray.engine.resident import Resident
 from hamu_ray.pairing.group import Alone

@@ -31,6 +31,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "jensun": {"name": "jensun"},
     "undial": {"name": "gdiff", "forget_objective": "undial"},
     "ceu": {"name": "hamu-u", "forget_objective": "ceu"},
+    "sago": {"name": "sago"},
     "l1-sparse": {"name": "l1-sparse", "l1_penalty": 0.01},
 }
 

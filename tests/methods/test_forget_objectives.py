@@ -22,16 +22,23 @@ from torch import Tensor
 from hamu_ray.methods import FORGET_OBJECTIVES, METHODS, Objective, Predictions, forget_objective
 from hamu_ray.methods.catalogue.relabelled import other_labels
 from hamu_ray.methods.draws import mixed, seeds_of
+from hamu_ray.methods.objectives import SECOND
 
 LENGTHS = [3, 0, 1, 4]
+SECOND_LENGTHS = [2, 1, 5, 1]
+"""Numbers of items of the examples, and of their second answers."""
 
 
 def gradient(loss: Callable[[Predictions], Tensor], given: Predictions) -> Tensor:
-    """The gradient of the sum over the items with respect to the logits."""
-    logits = given.logits.clone().requires_grad_()
-    loss(replace(given, logits=logits)).sum().backward()
-    assert logits.grad is not None
-    return logits.grad
+    """The gradient of the sum over the items with respect to the logits, then those of second answers."""
+    logits = [given.logits.clone().requires_grad_()]
+    seen = replace(given, logits=logits[0])
+    if given.second is not None:
+        logits.append(given.second.logits.clone().requires_grad_())
+        seen = replace(seen, second=replace(given.second, logits=logits[1]))
+    total = loss(seen).sum()
+    found = torch.autograd.grad(total, logits, allow_unused=True, materialize_grads=True)
+    return torch.cat(found)
 
 
 def nll(given: Predictions) -> Tensor:
@@ -95,6 +102,38 @@ def random_label(given: Predictions) -> Tensor:
     return F.cross_entropy(given.logits, other_labels(given), reduction="none")
 
 
+def log_likelihoods(given: Predictions, logits: Tensor) -> Tensor:
+    """The log-likelihood of each answer, one at a time."""
+    found = []
+    for example in range(given.count):
+        own = given.examples == example
+        found.append(-F.cross_entropy(logits[own], given.labels[own], reduction="sum"))
+    return torch.stack(found)
+
+
+def dpo(given: Predictions, beta: float = 0.1) -> Tensor:
+    """As in TOFU's code, with the factor 2 / beta of NPO's and open-unlearning's."""
+    second = given.second
+    pi = log_likelihoods(second, second.logits) - log_likelihoods(given, given.logits)
+    reference = [log_likelihoods(each, each.teachers["original"]) for each in (second, given)]
+    return -2 / beta * torch.log(1 / (1 + torch.exp(-beta * (pi - (reference[0] - reference[1])))))
+
+
+def second_nll(given: Predictions) -> Tensor:
+    second = given.second
+    return -log_likelihoods(second, second.logits) / torch.tensor(SECOND_LENGTHS)
+
+
+def rmu(given: Predictions, steering: float = 6.5) -> Tensor:
+    """As in the paper's code: the mean squared error to a vector; here the vector is built number by number."""
+    width, bits = given.logits.shape[1], (1 << 53) - 1
+    seed = int(mixed(torch.tensor(given.seed)))
+    drawn = [(int(mixed(torch.tensor(place ^ seed))) & bits) / (1 << 53) for place in range(width)]
+    vector = torch.tensor(drawn, dtype=torch.float64)
+    target = (steering * vector / torch.norm(vector)).expand_as(given.logits)
+    return F.mse_loss(given.logits, target, reduction="none").mean(1)
+
+
 CASES: dict[str, tuple[Callable[[Predictions], Tensor], Objective]] = {
     "wga": (wga, forget_objective("wga")),
     "wga-0.5": (lambda given: wga(given, 0.5), forget_objective("wga", beta=0.5)),
@@ -112,9 +151,20 @@ CASES: dict[str, tuple[Callable[[Predictions], Tensor], Objective]] = {
     "undial": (undial, forget_objective("undial")),
     "bad_teacher": (bad_teacher, forget_objective("bad_teacher")),
     "random_label": (random_label, forget_objective("random_label")),
+    "dpo": (dpo, forget_objective("dpo")),
+    "dpo-1": (lambda given: dpo(given, 1.0), forget_objective("dpo", beta=1.0)),
+    "rmu": (rmu, forget_objective("rmu")),
+    "rmu-20": (lambda given: rmu(given, 20.0), forget_objective("rmu", steering=20.0)),
+    "second_nll": (second_nll, forget_objective("second_nll")),
 }
 SAME_VALUE = {"inverted_hinge", "jensun", "jensun-2", "undial", "bad_teacher", "random_label"}
+SAME_VALUE |= {"dpo", "dpo-1", "second_nll", "rmu", "rmu-20"}
 """Those whose value is the negative of the paper's; of the others it differs by what differentiation does not see."""
+
+
+def made(name: str, seed: int) -> Predictions:
+    second = SECOND_LENGTHS if SECOND in CASES[name][1].needs else None
+    return predictions_of(LENGTHS, seed, second=second)
 
 
 def relative_difference(actual: Tensor, expected: Tensor) -> float:
@@ -131,7 +181,7 @@ def test_every_objective_is_compared():
 @settings(max_examples=25, deadline=None)
 def test_the_gradient_is_that_of_the_paper(name, seed, scale):
     paper, objective = CASES[name]
-    given = predictions_of(LENGTHS, seed)
+    given = made(name, seed)
     given = replace(given, logits=scale * given.logits)
     assert relative_difference(gradient(objective.loss, given), -gradient(paper, given)) < 1e-9
     if name in SAME_VALUE:
@@ -142,7 +192,7 @@ def test_the_gradient_is_that_of_the_paper(name, seed, scale):
 def test_autograd_agrees_with_finite_differences(name):
     """Value and gradient belong together, so that a step's predicted and actual changes do."""
     objective = CASES[name][1]
-    given = predictions_of(LENGTHS, seed=3)
+    given = made(name, seed=3)
     logits = given.logits.requires_grad_()
     assert torch.autograd.gradcheck(lambda x: objective.loss(replace(given, logits=x)), (logits,))
 
@@ -200,7 +250,7 @@ def test_bounds(name, low, high):
 @pytest.mark.parametrize("name", CASES)
 def test_extreme_predictions_have_finite_gradients(name, dtype):
     """Also of a label that is certain or impossible in float32."""
-    given = predictions_of([2, 1, 3], seed=4)
+    given = made(name, seed=4)
     for scale in (1e4, -1e4):
         low = {key: value.to(dtype) for key, value in given.teachers.items()}
         found = gradient(
@@ -213,6 +263,32 @@ def test_a_certain_label_is_still_moved_by_ceu():
     """Where 1 - p is 0 in float32."""
     certain = Predictions(torch.tensor([[40.0, 0.0, 1.0]]), torch.tensor([0]), torch.tensor([0]), 1)
     assert gradient(forget_objective("ceu").loss, certain)[0, 0] == pytest.approx(-1.0, abs=1e-5)
+
+
+def test_dpo_starts_as_the_difference_of_likelihoods_and_saturates():
+    """For every beta: which makes learning rates comparable with gradient ascent's and NPO's."""
+    given = made("dpo", seed=7)
+    second = given.second
+    at = replace(given, logits=given.teachers["original"])
+    at = replace(at, second=replace(second, logits=second.teachers["original"]))
+
+    def difference(seen: Predictions) -> Tensor:
+        return log_likelihoods(seen.second, seen.second.logits) - log_likelihoods(seen, seen.logits)
+
+    for beta in (0.01, 0.1, 1.0):
+        found = gradient(forget_objective("dpo", beta=beta).loss, at)
+        torch.testing.assert_close(found, gradient(difference, at))
+    far = replace(at, logits=-50 * at.logits.abs() * F.one_hot(at.labels, 4))
+    assert gradient(forget_objective("dpo", beta=1.0).loss, far).norm() < gradient(difference, far).norm() / 2
+
+
+def test_second_answers_are_of_whole_examples_of_the_forget_set():
+    with pytest.raises(ValueError, match="needs second answers, whose items are others; set its unit to ex"):
+        Objective("o", second_nll, needs=frozenset({SECOND}))
+    with pytest.raises(ValueError, match="its retain objective cannot need second"):
+        replace(METHODS["dpo"], retain=forget_objective("second_nll"))
+    with pytest.raises(ValueError, match=r"needs second \(the outputs for second answers\), found None"):
+        forget_objective("second_nll").loss(predictions_of([2]))
 
 
 def test_splitmix64_of_whole_numbers():

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, LlamaConfig, OPTConfig
 from transformers.pytorch_utils import Conv1D
 
-from hamu_ray.config.task.language import LanguageModelConfig, LoraConfig
+from hamu_ray.config.task.language_model import LanguageModelConfig, LoraConfig
 from hamu_ray.tasks.language.adapter import linear_layers, with_adapter
 from hamu_ray.tasks.language.encoding.encoder import Encoder
 from hamu_ray.tasks.language.encoding.tokenizer import load_tokenizer

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hamu_ray.config.task.forget import ForgetRandom
-from hamu_ray.config.task.language import ForgetSplit, LanguageModelConfig, TextData, TofuData
+from hamu_ray.config.task.language import ForgetSplit, TextData, TofuData
+from hamu_ray.config.task.language_model import LanguageModelConfig
 from hamu_ray.tasks import check_data
 from hamu_ray.tasks.language.documents.corpus import Corpus, load_corpus, split_corpus
 from hamu_ray.tasks.language.documents.rows import Rows, load_rows

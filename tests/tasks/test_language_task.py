@@ -12,7 +12,8 @@ from scipy.stats import ks_2samp
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hamu_ray.config.task.language import ForgetSplit, LanguageModelConfig
+from hamu_ray.config.task.language import ForgetSplit
+from hamu_ray.config.task.language_model import LanguageModelConfig
 from hamu_ray.pairing.group import Alone
 from hamu_ray.tasks import build_task, load_data, metric_names
 from hamu_ray.tasks.language.data import LanguageData

@@ -14,7 +14,8 @@ import yaml
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.task.corpora import MuseData, WmdpData
 from hamu_ray.config.task.forget import ForgetRandom
-from hamu_ray.config.task.language import ForgetSplit, LanguageModelConfig
+from hamu_ray.config.task.language import ForgetSplit
+from hamu_ray.config.task.language_model import LanguageModelConfig
 from hamu_ray.config.task.windows import WindowsConfig
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.unlearn import unlearn

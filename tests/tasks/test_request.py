@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hamu_ray.config.task.forget import ForgetFiles, ForgetIds, ForgetIndices, ForgetWhere
-from hamu_ray.config.task.language import LanguageModelConfig, TextData
+from hamu_ray.config.task.language import TextData
+from hamu_ray.config.task.language_model import LanguageModelConfig
 from hamu_ray.config.task.vision import DigitsData, ForgetClass, ImagesData
 from hamu_ray.tasks import check_data, forecast_data
 from hamu_ray.tasks.language.documents.corpus import load_corpus, split_corpus

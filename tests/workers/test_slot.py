@@ -86,9 +86,11 @@ class Ended:
     folder: Path
 
 
+TEXTS_ONLY = ("dpo", "rmu")
+"""Methods that need second answers or hidden states, which images do not have."""
 EXACT = {"constraint_ratio": None, "constraint_split": "exact", "trust_region": True}
 VARIANTS: dict[str, dict[str, Any]] = {
-    **{name: {"name": name, "constraint_ratio": 0.1} for name in METHODS},
+    **{name: {"name": name, "constraint_ratio": 0.1} for name in METHODS if name not in TEXTS_ONLY},
     "hamu-q exact": {"name": "hamu-q", "constraint_fraction": 0.3, **EXACT},
     "hamu-u exact": {"name": "hamu-u", "constraint_fraction": 0.7, **EXACT},
 }

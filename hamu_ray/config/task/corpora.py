@@ -13,6 +13,8 @@ class CorpusSection(TextSection):
     holds_out: ClassVar[bool] = False
 
     question_column: None = None
+    alternate_column: None = None
+    refusals_path: None = None
     answer_column: str = "text"
     windows: WindowsConfig | None = WindowsConfig(length=2048)
     """Split passages that are longer than the model's context; null truncates. The prompts of the evaluations must fit

@@ -9,7 +9,8 @@ from hamu_ray.config.schema import Section
 from hamu_ray.config.task.corpora import MuseData, WmdpData
 from hamu_ray.config.task.custom import CustomData, CustomModelConfig
 from hamu_ray.config.task.forget import ForgetFiles, ForgetIds, ForgetIndices, ForgetRandom, ForgetWhere
-from hamu_ray.config.task.language import EMBEDDED, ForgetSplit, LanguageModelConfig, TextData, TofuData
+from hamu_ray.config.task.language import ForgetSplit, TextData, TofuData
+from hamu_ray.config.task.language_model import EMBEDDED, LanguageModelConfig
 from hamu_ray.config.task.model import ModelConfig
 from hamu_ray.config.task.vision import AnyImages, DigitsData, ForgetClass
 from hamu_ray.config.training import TrainingConfig

@@ -1,4 +1,4 @@
-"""Text data sets, their forget sets, and language models."""
+"""Text data sets and their forget sets."""
 
 from datetime import date
 from typing import Annotated, Any, ClassVar, Literal
@@ -32,12 +32,6 @@ Arguments = Annotated[
 ]
 """Keyword arguments: a mapping in a file."""
 
-EMBEDDED = "small-llama"
-"""Name of the built-in model, which has random initial weights and a vocabulary learned from the corpus."""
-
-ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
-
 
 class TextSection(Section):
     """Keys common to all text data."""
@@ -51,6 +45,12 @@ class TextSection(Section):
     """Column of the questions; null for texts without questions."""
     answer_column: str = "answer"
     """Column of the text that is learned and forgotten: the loss is computed only on its tokens."""
+    alternate_column: str | None = Field(default=None, min_length=1)
+    """Column of second answers to the forget examples' questions, for methods that need them: a text or a list of
+    texts, of which each example gets one. null: refusals."""
+    refusals_path: str | None = Field(default=None, min_length=1)
+    """File of refusals, one in a line, as second answers, such as TOFU's `idontknow.jsonl`. null: a built-in list.
+    """
     template: Literal["chat", "plain"] | None = None
     """`chat`: the tokenizer's chat template; `plain`: `prompt`; null: chat if the tokenizer has a template."""
     prompt: str = "Question: {question}\nAnswer:"
@@ -90,6 +90,16 @@ class TextSection(Section):
         return self
 
     @model_validator(mode="after")
+    def _one_kind_of_second_answers(self) -> "TextSection":
+        if self.refusals_path is not None and self.alternate_column is not None:
+            raise ValueError(
+                "refusals_path: second answers come from alternate_column; set one of them to null"
+            )
+        if self.refusals_path is not None and self.question_column is None:
+            raise ValueError("refusals_path: texts without questions cannot be refused; remove it")
+        return self
+
+    @model_validator(mode="after")
     def _chat_keys_need_a_chat(self) -> "TextSection":
         if self.template == "plain" or self.question_column is None:
             for key in ("system_prompt", "template_arguments"):
@@ -120,6 +130,11 @@ class TextSection(Section):
     def may_have_paraphrases(self) -> bool:
         """Whether the data can have other wordings of their texts, for the attack `paraphrase`."""
         return False
+
+    @property
+    def has_second_answers(self) -> bool:
+        """Whether forget examples have second answers: refusals of a question, or alternatives in the data."""
+        return self.question_column is not None or self.alternate_column is not None
 
     @property
     def longest(self) -> int:
@@ -210,87 +225,3 @@ class ForgetSplit(ForgetSection):
     kind: Literal["split"] = "split"
     split: str = "forget"
     """Name of the split."""
-
-
-class LoraConfig(Section):
-    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) by `peft`; all other weights are frozen."""
-
-    rank: PositiveInt | None = None
-    """null: 8, or the given adapter's."""
-    alpha: PositiveInt | None = None
-    """The adapter's output is scaled by alpha / rank. null: 16, or the given adapter's."""
-    dropout: float | None = Field(default=None, ge=0, lt=1)
-    """Dropout on the adapters' inputs in training. Above zero, results depend on the number of workers. null: 0.05, or
-    the given adapter's.
-    """
-    target_modules: Names | None = None
-    """Name suffixes of the linear layers that get an adapter. null: all linear layers except the output layer, or the
-    given adapter's.
-    """
-    adapter: str | None = None
-    """Folder or hub name of a `peft` LoRA adapter to start from. Its configuration applies; other keys given here must
-    agree with it.
-    """
-
-    @field_validator("target_modules")
-    @classmethod
-    def _no_empty_name(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if names is not None and not all(names):
-            raise ValueError("an empty name matches every module; give names of layers, such as q_proj")
-        return names
-
-
-class LanguageModelConfig(Section):
-    """A causal language model and its computation."""
-
-    task: Literal["language"] = "language"
-    """Follows from the data and can be omitted."""
-    name: str = EMBEDDED
-    """`small-llama`, or a `transformers` causal language model (hub name or folder)."""
-    lora: LoraConfig | None = None
-    """Unlearn with adapters; null changes all weights."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Autocast precision; trained weights stay float32, frozen weights are stored in this precision."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory for about a third more time."""
-    attn_implementation: Literal["eager", "sdpa", "flash_attention_2"] = "sdpa"
-    """Attention implementation of `transformers`."""
-    trust_remote_code: bool = False
-    """Allow a `transformers` checkpoint to run its own code."""
-    hidden_size: PositiveInt = 128
-    """small-llama: width; the feed-forward layers are three times as wide."""
-    layers: PositiveInt = 4
-    """small-llama: number of layers."""
-    heads: PositiveInt = 4
-    """small-llama: number of attention heads, which divide the width."""
-    vocabulary: int = Field(default=4096, ge=300)
-    """small-llama: maximum size of the byte-level vocabulary, which is learned from the corpus."""
-
-    freeze_batchnorm: ClassVar[bool] = True
-
-    @model_validator(mode="after")
-    def _heads_share_the_width(self) -> "LanguageModelConfig":
-        if self.hidden_size % (2 * self.heads):
-            raise ValueError(
-                f"hidden_size: must be a multiple of 2 x heads ({2 * self.heads}), found {self.hidden_size}"
-            )
-        return self
-
-    @property
-    def embedded(self) -> bool:
-        """Whether the model is built in."""
-        return self.name == EMBEDDED
-
-    @property
-    def pretrained(self) -> str | None:
-        """The checkpoint that training starts from; None for random weights."""
-        return None if self.embedded else self.name
-
-    def recipe(self, parameters: str) -> dict[str, object]:
-        """Return what a trained model's weights depend on, as plain data; adapters are included only if they are
-        trained.
-        """
-        fields = {"task", "name", "precision", "attn_implementation", "trust_remote_code"}
-        fields |= {"hidden_size", "layers", "heads", "vocabulary"} if self.embedded else set()
-        fields |= {"lora"} if parameters == "lora" else set()
-        return self.model_dump(mode="json", include=fields)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from hamu_ray.config.sources.nearest import nearest
-from hamu_ray.config.task.language import LoraConfig
+from hamu_ray.config.task.language_model import LoraConfig
 from hamu_ray.tasks.language.check import check_adapter
 from hamu_ray.tasks.models.checkpoints import Checkpoint
 from hamu_ray.tasks.models.hub import hub_or_cache, one_line

@@ -7,17 +7,12 @@ from typing import Any
 
 from hamu_ray.config.run import MODEL_FILE
 from hamu_ray.config.sources.nearest import nearest
-from hamu_ray.config.task.language import (
-    ATTENTION,
-    FEED_FORWARD,
-    ForgetSplit,
-    LanguageModelConfig,
-    LoraConfig,
-    TextSection,
-)
+from hamu_ray.config.task.language import ForgetSplit, TextSection
+from hamu_ray.config.task.language_model import ATTENTION, FEED_FORWARD, LanguageModelConfig, LoraConfig
 from hamu_ray.tasks.forecast import check_overlap
 from hamu_ray.tasks.language.documents.corpus import Corpus, ForgetText, load_corpus, split_corpus
 from hamu_ray.tasks.language.documents.rows import check_path
+from hamu_ray.tasks.language.documents.second import second_answers_of
 from hamu_ray.tasks.language.forecast import overlaps
 from hamu_ray.tasks.models.hub import is_local, one_line
 
@@ -50,6 +45,8 @@ def check_language(
         if split not in corpora:
             corpora[split] = load_corpus(config, forget)
         parts = split_corpus(corpora[split], forget, seed)
+        if config.alternate_column is not None or config.refusals_path is not None:
+            second_answers_of(config, corpora[split].rows, parts.forget.tolist(), seed)
         key = (split, parts.forget.tobytes())
         if not forget.allow_overlap and key not in compared:  # a requested set does not depend on the seed
             check_overlap(overlaps(corpora[split], parts), "texts")

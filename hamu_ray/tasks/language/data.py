@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hamu_ray.config.task.language import ForgetSplit, LanguageModelConfig, TextSection
+from hamu_ray.config.task.language import ForgetSplit, TextSection
+from hamu_ray.config.task.language_model import LanguageModelConfig
 from hamu_ray.tasks.language.documents.corpus import Corpus, ForgetText, load_corpus
 from hamu_ray.tasks.language.documents.published import Probe
 from hamu_ray.tasks.language.documents.rows import Choices

@@ -3,7 +3,8 @@
 import hashlib
 from pathlib import Path
 
-from hamu_ray.config.task.language import LanguageModelConfig, TextSection
+from hamu_ray.config.task.language import TextSection
+from hamu_ray.config.task.language_model import LanguageModelConfig
 from hamu_ray.tasks.forecast import SHOWN, Forecast, Side, allowed, shortened
 from hamu_ray.tasks.language.documents.corpus import Corpus, ForgetText, TextSplit, load_corpus, split_corpus
 from hamu_ray.tasks.language.documents.texts import AT_ONCE, ChosenTexts

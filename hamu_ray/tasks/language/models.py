@@ -5,10 +5,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from hamu_ray.config.task.language import EMBEDDED, LanguageModelConfig
+from hamu_ray.config.task.language_model import EMBEDDED, LanguageModelConfig, LoraConfig
+from hamu_ray.tasks.language.adapter import as_fresh, with_adapter
+from hamu_ray.tasks.language.data import Encodings, LanguageData
 from hamu_ray.tasks.language.encoding.encoder import Encoder
 from hamu_ray.tasks.models.checkpoints import Checkpoint
 from hamu_ray.tasks.models.pretrained import pretrained
+from hamu_ray.tasks.modes import is_sharded
 from hamu_ray.tasks.task import Start
 
 ATTENTION_NAMES = ("attn_implementation", "scaled_dot_product_attention", "flash_attn", "FlashAttention")
@@ -16,6 +19,66 @@ ATTENTION_NAMES = ("attn_implementation", "scaled_dot_product_attention", "flash
 
 FEED_FORWARD_RATIO = 3
 """Width of the built-in model's feed-forward layers relative to its hidden size."""
+
+
+class Models:
+    """The models of a task: trained as a whole, or adapters on a base that a worker keeps."""
+
+    def __init__(
+        self, data: LanguageData, encodings: Encodings, config: LanguageModelConfig, parameters: str
+    ) -> None:
+        """Build models for these texts; ``parameters`` (``all`` or ``lora``) are those that base models train."""
+        self._resident, self._encodings, self._config = data.resident, encodings, config
+        self._parameters = parameters
+
+    def build(self, seed: int, start: Start | None, device: torch.device) -> nn.Module:
+        """Return a model for training; see `LanguageTask.build_model`."""
+        if self._parameters == "all":
+            return self._built(seed, device, start)
+        lora, key_of_adapter = self._adapter(start)
+        content = Checkpoint("model.name", self._config.name).identity
+        key = ("base", self._config.model_dump_json(exclude={"lora"}), content, device)
+        base = self._resident.get(key)
+        if base is None or is_sharded(base):
+            base = self._built(seed, device, frozen=True)
+        self._resident[key] = with_adapter(base, lora, seed, key_of_adapter)
+        return self._resident[key]
+
+    def _adapter(self, start: Start | None) -> tuple[LoraConfig, str]:
+        """Return the initial adapter as a configuration, and the key that names it."""
+        lora = self._config.lora
+        assert lora is not None
+        if start is None:
+            return lora, "model.lora.adapter"
+        checkpoint = Checkpoint(start.key, start.name)
+        if checkpoint.adapter:
+            return lora.model_copy(update={"adapter": start.name}), start.key
+        if checkpoint.identity != Checkpoint("model.name", self._config.name).identity:
+            raise ValueError(
+                f"{start.key}: {start.name} is a whole model, and with training.parameters lora only adapters on "
+                "model.name are trained; give an adapter, make it model.name, or set training.parameters to all"
+            )
+        return as_fresh(lora), start.key
+
+    def unlearner(self, model: nn.Module, seed: int) -> nn.Module:
+        """Return the model that unlearning changes; see `LanguageTask.unlearner`."""
+        if self._parameters == "all" and self._config.lora is not None:
+            return with_adapter(model, self._config.lora, seed)
+        return model
+
+    def _built(
+        self, seed: int, device: torch.device, start: Start | None = None, *, frozen: bool = False
+    ) -> nn.Module:
+        encoder = self._encodings.encoder
+        model: Any = build_language_model(self._config, encoder, seed, device, frozen=frozen, start=start)
+        known, highest = model.get_input_embeddings().num_embeddings, int(self._encodings.texts.tokens.max())
+        if highest >= known:
+            key, name = (start.key, start.name) if start else ("model.name", self._config.name)
+            raise ValueError(
+                f"{key}: {name} knows {known} tokens, but the texts contain token {highest} of the tokenizer of "
+                f"{self._config.name}; use a model with this vocabulary"
+            )
+        return model
 
 
 def build_language_model(

@@ -3,28 +3,32 @@
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from hamu_ray.config.task.language import LanguageModelConfig, LoraConfig, TofuData
+from hamu_ray.config.task.language import TofuData
+from hamu_ray.config.task.language_model import LanguageModelConfig
 from hamu_ray.metrics import comparison, language_names, names
 from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.metrics.undefined import reasons
-from hamu_ray.tasks.language.adapter import as_fresh, with_adapter
 from hamu_ray.tasks.language.data import LanguageData
 from hamu_ray.tasks.language.documents.corpus import ForgetText, split_corpus
+from hamu_ray.tasks.language.documents.second import second_answers_of
+from hamu_ray.tasks.language.documents.sequences import Batch, Sequences
+from hamu_ray.tasks.language.encoding.token_file import encoded_sequences
 from hamu_ray.tasks.language.evaluation import Evaluation
 from hamu_ray.tasks.language.export import LOADING, exported
 from hamu_ray.tasks.language.items import TextItems
 from hamu_ray.tasks.language.measures import TRUTH_RATIOS, compare_items, compare_measures
-from hamu_ray.tasks.language.models import build_language_model
+from hamu_ray.tasks.language.models import Models
 from hamu_ray.tasks.language.scores import answer_logits, grouped
-from hamu_ray.tasks.language.teacher import with_weights
-from hamu_ray.tasks.models.checkpoints import Checkpoint
+from hamu_ray.tasks.language.teacher import FrozenModel, with_weights
+from hamu_ray.tasks.layers import block_at, outputs_of
 from hamu_ray.tasks.modes import eval_mode, is_sharded
-from hamu_ray.tasks.task import Device, ExampleIdentity, Outputs, Share, Start, Teacher
+from hamu_ray.tasks.task import Device, ExampleIdentity, Outputs, SecondAnswers, Share, Start, Teacher
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +64,10 @@ class LanguageTask:
         self._test = torch.from_numpy(split.test)
         self._model_config = model
         self._parameters = parameters
+        self._models = Models(data, self._encodings, model, parameters)
         self._evaluation = Evaluation(self._encodings, split, batch_size=batch_size, seed=seed)
         self._reported: set[str] = set()
+        self._second: Sequences | None = None
 
     @property
     def splits(self) -> Mapping[str, Tensor]:
@@ -102,43 +108,38 @@ class LanguageTask:
         built model must not be used any more. If adapters are trained throughout, ``start`` is an adapter, or the base
         itself for a new adapter.
         """
-        device = device or self.device
-        if self._parameters == "all":
-            return self._built(seed, device, start)
-        lora, key_of_adapter = self._adapter(start)
-        content = Checkpoint("model.name", self._model_config.name).identity
-        key = ("base", self._model_config.model_dump_json(exclude={"lora"}), content, device)
-        base = self.data.resident.get(key)
-        if base is None or is_sharded(base):
-            base = self._built(seed, device, frozen=True)
-        self.data.resident[key] = with_adapter(base, lora, seed, key_of_adapter)
-        return self.data.resident[key]
-
-    def _adapter(self, start: Start | None) -> tuple[LoraConfig, str]:
-        """Return the initial adapter as a configuration, and the key that names it."""
-        lora = self._model_config.lora
-        assert lora is not None
-        if start is None:
-            return lora, "model.lora.adapter"
-        checkpoint = Checkpoint(start.key, start.name)
-        if checkpoint.adapter:
-            return lora.model_copy(update={"adapter": start.name}), start.key
-        if checkpoint.identity != Checkpoint("model.name", self._model_config.name).identity:
-            raise ValueError(
-                f"{start.key}: {start.name} is a whole model, and with training.parameters lora only adapters on "
-                "model.name are trained; give an adapter, make it model.name, or set training.parameters to all"
-            )
-        return as_fresh(lora), start.key
+        return self._models.build(seed, start, device or self.device)
 
     def unlearner(self, model: nn.Module, seed: int) -> nn.Module:
         """Return the model that unlearning changes: a fully trained model itself, or with a new adapter."""
-        if self._parameters == "all" and self._model_config.lora is not None:
-            return with_adapter(model, self._model_config.lora, seed)
-        return model
+        return self._models.unlearner(model, seed)
 
     def count(self, examples: Tensor) -> int:
         """Return the number of loss items: the answers' tokens."""
         return int(self._texts.answers[examples].sum())
+
+    def second_answers(self, seed: int) -> SecondAnswers:
+        """Return the second answers to the forget texts, behind the corpus's texts in the numbering of examples.
+
+        Raises `ValueError`, in one line, if the data have none, or one leaves no room for its prompt.
+        """
+        encoder, rows = self._encodings.encoder, self._encodings.corpus.rows
+        indices = self._forget.tolist()
+        answers = second_answers_of(encoder.config, rows, indices, seed)
+        questions = [rows.questions[index] for index in indices]
+        self._second = encoded_sequences(encoder, questions, answers, self.device)
+
+        def of(examples: Tensor) -> Tensor:
+            return len(self._texts) + torch.searchsorted(self._forget, examples)
+
+        return SecondAnswers(of, self._second.digest)
+
+    def _batch(self, examples: Tensor) -> Batch:
+        """Return texts, or second answers, as a batch."""
+        first = len(self._texts)
+        if self._second is not None and bool(examples.min() >= first):  # on the CPU: does not synchronise
+            return self._second.batch(examples - first)
+        return self._texts.batch(examples)
 
     def parts(self, examples: Tensor, size: int) -> Sequence[Tensor]:
         """Split examples into micro-batches of ``size`` windows, with texts of similar lengths together.
@@ -152,9 +153,21 @@ class LanguageTask:
 
         ``examples`` is int64 ``(k,)``, on the CPU. Does not synchronise.
         """
-        batch = self._texts.batch(examples)
+        batch = self._batch(examples)
         with self._autocast(model):
             return Outputs(answer_logits(model, batch), batch.labels, batch.texts)
+
+    def layer_forward(self, model: nn.Module, examples: Tensor, layer: int | str) -> Outputs:
+        """Run the model on training texts; the outputs are a block's, at the places that predict answer tokens."""
+        batch = self._batch(examples)
+        with self._autocast(model), outputs_of(block_at(model, layer)) as outputs:
+            answer_logits(model, batch)
+        return Outputs(outputs[0][batch.rows, batch.columns], batch.labels, batch.texts)
+
+    def layer_teacher(self, teacher: Teacher, layer: int | str) -> Teacher:
+        """Return one of this task's teachers as a function to the outputs of a block."""
+        assert isinstance(teacher, FrozenModel), "teachers are made by `teacher`"
+        return replace(teacher, layer=layer)
 
     def teacher(self, model: nn.Module) -> Teacher:
         """Return a function from training texts to the current logits of this model, in eval mode.
@@ -168,17 +181,20 @@ class LanguageTask:
             if parameter.requires_grad
         }
 
-        def answers(examples: Tensor) -> Tensor:
-            batch = self._texts.batch(examples)
+        def answers(examples: Tensor, layer: int | str | None) -> Tensor:
+            batch = self._batch(examples)
+            block = None if layer is None else block_at(model, layer)
             with (
                 eval_mode(model),
                 torch.no_grad(),
                 self._autocast(model),
                 with_weights(model, frozen) as original,
+                outputs_of(block) as outputs,
             ):
-                return answer_logits(original, batch)
+                logits = answer_logits(original, batch)
+            return logits if block is None else outputs[0][batch.rows, batch.columns]
 
-        return answers
+        return FrozenModel(answers)
 
     def evaluate(self, model: nn.Module, share: Share, *, subset: int | None = None) -> Measured:
         """Evaluate the model on all splits and evaluation sets, in eval mode, which is reset afterwards.
@@ -242,22 +258,6 @@ class LanguageTask:
         return TextItems(
             self._encodings, splits, evaluation.batch_size, self._autocast, evaluation.new_tokens
         )
-
-    def _built(
-        self, seed: int, device: torch.device, start: Start | None = None, *, frozen: bool = False
-    ) -> nn.Module:
-        encoder = self._encodings.encoder
-        model: Any = build_language_model(
-            self._model_config, encoder, seed, device, frozen=frozen, start=start
-        )
-        known, highest = model.get_input_embeddings().num_embeddings, int(self._texts.tokens.max())
-        if highest >= known:
-            key, name = (start.key, start.name) if start else ("model.name", self._model_config.name)
-            raise ValueError(
-                f"{key}: {name} knows {known} tokens, but the texts contain token {highest} of the tokenizer of "
-                f"{self._model_config.name}; use a model with this vocabulary"
-            )
-        return model
 
     def _autocast(self, model: nn.Module) -> torch.autocast:
         low_precision = self._model_config.precision == "bfloat16"

@@ -1,7 +1,8 @@
 """A model that computes with other weights than its own, as the teacher of its later self."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,6 +10,18 @@ from torch import Tensor
 from torch.func import functional_call
 
 from hamu_ray.tasks.modes import is_sharded
+
+
+@dataclass(frozen=True)
+class FrozenModel:
+    """A teacher: maps training texts (int64, CPU) to the frozen model's logits, or to the outputs of a block."""
+
+    run: Callable[[Tensor, int | str | None], Tensor]
+    layer: int | str | None = None
+
+    def __call__(self, examples: Tensor) -> Tensor:
+        """Return float ``(items, vocabulary)``, or ``(items, width)`` of a block."""
+        return self.run(examples, self.layer)
 
 
 @contextmanager

@@ -39,14 +39,27 @@ def review(taken: Taken) -> tuple[Mapping[str, Tensor], Tensor]:
     return {"radius_scale": next_scale(taken.context.state["radius_scale"], agreed)}, agreed > 0
 
 
-def promised_changes(gram: Tensor, weights: Tensor, lr: float | Tensor) -> Tensor:
+def promised_changes(
+    gram: Tensor,
+    weights: Tensor,
+    lr: float | Tensor,
+    *,
+    conflict_weights: Tensor | None = None,
+    conflicting: Tensor | None = None,
+) -> Tensor:
     """Return the first-order changes of the retain and the forget loss ``(2,)`` by a step of plain SGD.
 
     Args:
         gram: float64 ``(blocks, 2, 2)``, of the unclipped gradients of the losses.
         weights: ``(blocks, 2)``, for the same gradients.
         lr: The learning rate of the step.
+        conflict_weights: In their place for elements that conflict; see `Decision.conflict_weights`.
+        conflicting: The Gram matrices of these elements; only with weights of their own.
     """
+    if conflict_weights is not None:
+        assert conflicting is not None, "weights of their own need Gram matrices of their own"
+        others = promised_changes(conflicting, conflict_weights, lr)
+        return promised_changes(gram - conflicting, weights, lr) + others
     return torch.bmm(gram, weights.unsqueeze(-1)).sum(0).squeeze(-1) * -lr
 
 

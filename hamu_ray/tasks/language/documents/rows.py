@@ -16,23 +16,33 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
+Alternates = tuple[tuple[str, ...], ...]
+
+
 @dataclass(frozen=True)
 class Rows:
     """Questions with their answers. The question is empty for texts without questions."""
 
     questions: Texts = NO_TEXTS
     answers: Texts = NO_TEXTS
+    alternates: Alternates = ()
+    """Other answers to each question; empty if the data have none."""
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.answers)
 
     def __add__(self, other: "Rows") -> "Rows":
-        return Rows(self.questions + other.questions, self.answers + other.answers)
+        alternates: Alternates = ()
+        if self.alternates or other.alternates:
+            # Only some splits may have the column.
+            each = [rows.alternates or ((),) * len(rows) for rows in (self, other)]
+            alternates = each[0] + each[1]
+        return Rows(self.questions + other.questions, self.answers + other.answers, alternates)
 
     def first(self, limit: int | None) -> "Rows":
         """Return the first rows, or all without a limit."""
-        return Rows(self.questions[:limit], self.answers[:limit])
+        return Rows(self.questions[:limit], self.answers[:limit], self.alternates[:limit])
 
 
 @dataclass(frozen=True)
@@ -128,9 +138,10 @@ def check_path(config: TextSection, key: str = "path") -> None:
 def rows_of(config: TextSection, dataset: "Dataset", split: str) -> Rows:
     """Return the two columns of a data set's rows, validated."""
     answers = _texts(config, dataset, "answer_column", split)
+    alternates = _alternates(config, dataset, split)
     if config.question_column is None:
-        return Rows(Texts.repeated("", len(answers)), answers)
-    return Rows(_texts(config, dataset, "question_column", split), answers)
+        return Rows(Texts.repeated("", len(answers)), answers, alternates)
+    return Rows(_texts(config, dataset, "question_column", split), answers, alternates)
 
 
 def choices_of(config: TextSection, dataset: "Dataset", split: str) -> Choices:
@@ -146,6 +157,23 @@ def choices_of(config: TextSection, dataset: "Dataset", split: str) -> Choices:
         raise ValueError(f"data.path: row {wrong.index(())} of {config.path} ({split}) has no wrong answers")
     right = tuple(dataset[PARAPHRASED]) if PARAPHRASED in columns else tuple(rows.answers)
     return Choices(rows, right, wrong, tuple(dataset[ASKED]) if ASKED in columns else ())
+
+
+def _alternates(config: TextSection, dataset: "Dataset", split: str) -> Alternates:
+    """Return the alternative answers of a data set's rows, some of which may have none; empty without the column."""
+    column = config.alternate_column
+    if column is None or column not in dataset.column_names:
+        return ()
+    found = []
+    for row, given in enumerate(dataset[column]):
+        texts = (given,) if isinstance(given, str) else tuple(given or ())
+        if not all(isinstance(text, str) and text.strip() for text in texts):
+            raise ValueError(
+                f"data.alternate_column: {column} of {config.path} ({split}) must contain a text or a list of texts, "
+                f"found {given!r:.40} in row {row}"
+            )
+        found.append(texts)
+    return tuple(found)
 
 
 def _texts(config: TextSection, dataset: "Dataset", key: str, split: str) -> Texts:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hamu_ray.config.task.language import LanguageModelConfig
+from hamu_ray.config.task.language_model import LanguageModelConfig
 from hamu_ray.tasks.models.hub import hub_or_cache, one_line
 from hamu_ray.tasks.prepared_file import write_once
 
