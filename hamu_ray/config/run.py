@@ -86,6 +86,10 @@ class StopConfig(Section):
     """`reference`: stop when the forget loss of an evaluation reaches the reference's forget loss. Further steps would
     forget more than a model trained without the forget set, at a cost in utility. Needs intermediate evaluations.
     """
+    after_steps: PositiveInt | None = None
+    """Stop after so many steps. Unlike a shorter duration, it leaves schedules as they are: the model is that of the
+    whole run at this step.
+    """
     collapse_ratio: PositiveFloat | None = 10.0
     """Stop as collapsed when the retain perplexity (exp of the loss) exceeds the original's by this factor."""
 

@@ -146,6 +146,11 @@ class SearchConfig(Section):
     """Instead of pruning, `{kind: rungs, reduction: 3, steps: [10, 30]}`: every trial pauses at these steps, and the
     best third of each rung is continued. Null: no rungs.
     """
+    points_per_trial: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
+    """How many models a trial keeps of those at its evaluations, besides its last: the best in both objectives. Each is
+    evaluated in full at the end, and is a point of the sweep. `auto`: 4 where the weights that change take at most
+    64 MB, as in small models and adapters, otherwise none.
+    """
     warm_start: str | None = None
     """Folder of an earlier sweep whose trials the search algorithm knows from the start: those of the same problem."""
     constraints: dict[str, MetricBounds] = Field(default_factory=dict)

@@ -15,14 +15,25 @@ def samples_of(config: SweepConfig, cells: Sequence[Mapping[str, Scalar]]) -> li
     """Return the number of samples of each cell: the same, or what the method's share of the budget pays for.
 
     Raises:
-        ValueError: It is unknown what a trial computes, the budget pays for no trial in each cell of a method, or
-            rungs would end all trials of a cell.
+        ValueError: It is unknown what a trial computes, the budget pays for no trial in each cell of a method, rungs
+            would end all trials of a cell, or trials cannot keep models.
             The message begins with the key.
     """
     samples = _samples_of(config, cells)
+    _check_points(config)
     if config.search.scheduler is not None:
         _check_rungs(config, config.search.scheduler, min(samples, default=0))
     return samples
+
+
+def _check_points(config: SweepConfig) -> None:
+    """Check that trials can keep models on their way."""
+    most = config.search.points_per_trial
+    if isinstance(most, int) and most and any(run.workers.shards > 1 for run in config.variants("workers.")):
+        raise ValueError(
+            f"search.points_per_trial: {most}, but a model in shards keeps none on its way; set it to 0 or auto, or "
+            "workers.shards to 1"
+        )
 
 
 def _check_rungs(config: SweepConfig, rungs: RungsConfig, samples: int) -> None:

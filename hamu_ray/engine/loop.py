@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hamu_ray.engine.files.checkpoint import Checkpoints, Progress
+from hamu_ray.engine.files.kept import KeptSteps
 from hamu_ray.engine.history import History
 from hamu_ray.engine.plan import LOG_EVERY, Plan
 from hamu_ray.engine.state import changing_state, put_state
@@ -70,6 +71,8 @@ class Loop:
     original: Measures = field(default_factory=dict)
     """Metrics of the initial model; a collapse is detected by comparison with them."""
     checkpoints: Checkpoints | None = None
+    kept: KeptSteps | None = None
+    """Keeps models of its evaluations; None keeps none."""
     history: History = field(default_factory=History)
     pauses: Sequence[int] = ()
     """Steps at which the run stops with a checkpoint and is evaluated in full; ascending."""
@@ -89,23 +92,27 @@ class Loop:
         self.history.blocks = stepper.block_names
         progress = self.checkpoints.restore(stepper, self.history) if self.checkpoints else Progress()
         best = Best(self.plan.select_by)
+        if self.kept:
+            self.kept.recall(self.history.reports)
         if self.group.rank == 0:
             for report in self.history.reports:  # the current callback may not have received them
                 self.on_report(report)
         computed = self._restored = progress.steps
         measures: Measures = {}
-        pause = next((step for step in self.pauses if progress.steps <= step < self.plan.steps), None)
+        pause = next((step for step in self.pauses if progress.steps <= step < self.plan.last_step), None)
         ending = self._level_reached(self.original)
         if pause == progress.steps:  # it was stopped between its checkpoint and its outcome
             ending, measures = WAITS, self.history.reports[-1].measures
-        while progress.steps < self.plan.steps and ending is None:
-            until = min(self._next_pause(progress.steps), pause or self.plan.steps)
+        while progress.steps < self.plan.last_step and ending is None:
+            until = min(self._next_pause(progress.steps), pause or self.plan.last_step)
             computed += until - progress.steps
             progress, ending = self._advance(stepper, progress, until)
             is_paused = progress.steps == pause
             measures = {} if ending else self._measure_between(progress.steps, full=is_paused)
             best.offer(measures, self.model)
             ending = ending or self._rule_that_fires(measures)
+            if self.kept and ending is None:
+                self.kept.offer(progress.steps, measures, self.model)
             verdict = self._report(progress.steps, measures)
             due = _due(progress.steps, self.plan.checkpoint_every) and verdict is Verdict.GO_ON
             if self.checkpoints and ending is None and (due or is_paused or verdict is Verdict.INTERRUPT):
@@ -113,9 +120,13 @@ class Loop:
             ending = VERDICT_ENDINGS.get(verdict, ending) or (WAITS if is_paused else None)
         best.restore(self.model)
         outside = stepper.steps_outside_guarantee()
-        return self._end(
-            progress, ending or (Status.FINISHED, "all steps taken"), computed, measures, outside
-        )
+        return self._end(progress, ending or self._done, computed, measures, outside)
+
+    @property
+    def _done(self) -> Ending:
+        """How the run ends after its last step."""
+        steps = self.plan.last_step
+        return Status.FINISHED, "all steps taken" if steps == self.plan.steps else f"stop.after_steps {steps}"
 
     def _end(
         self, progress: Progress, ending: Ending, computed: int, measures: Measures, outside: int | None
@@ -151,7 +162,7 @@ class Loop:
     def _next_pause(self, done: int) -> int:
         """Return the next step count at which the host reads from the device."""
         cadences = [LOG_EVERY, self.plan.evaluate_every, self.plan.checkpoint_every]
-        return min(self.plan.steps, *(done - done % every + every for every in cadences if every))
+        return min(self.plan.last_step, *(done - done % every + every for every in cadences if every))
 
     def _advance(self, stepper: PairedStep, progress: Progress, until: int) -> tuple[Progress, Ending | None]:
         """Run the steps up to ``until``, or up to the one at which a stop rule fires on the device.
@@ -177,7 +188,7 @@ class Loop:
         """Evaluate if scheduled, or in full at a pause; the final evaluation is separate."""
         if full:
             return self._measure(full=True)
-        last = done == self.plan.steps and not self.plan.select_by
+        last = done == self.plan.last_step and not self.plan.select_by
         if last or not _due(done, self.plan.evaluate_every):
             return {}
         return self._measure(full=False)
@@ -221,7 +232,7 @@ class Loop:
         steps, history = self.history.take()
         verdict = Verdict.GO_ON
         if self.group.rank == 0:
-            report = Report(self.plan.phase, done, self.plan.steps, measures, history, steps)
+            report = Report(self.plan.phase, done, self.plan.last_step, measures, history, steps)
             self.history.reports.append(report)
             verdict = self.on_report(report)
         return Verdict(self.group.agree(verdict))

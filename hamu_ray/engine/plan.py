@@ -94,6 +94,11 @@ class Plan:
     """Second answers to the forget examples, where an objective needs them."""
 
     @property
+    def last_step(self) -> int:
+        """The number of steps after which the run ends at the latest."""
+        return min(self.steps, self.stop.after_steps or self.steps)
+
+    @property
     def needed(self) -> tuple[Role, ...]:
         """The roles that the method needs, retain first."""
         return tuple(role for role in Role if role in self.sides)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import CHEAP, Interrupted, base_models
 from hamu_ray.engine.files.checkpoint import Checkpoints
 from hamu_ray.engine.files.given import built
+from hamu_ray.engine.files.kept import KeptSteps, measure_kept, with_points, write_kept
 from hamu_ray.engine.files.run_folder import RunResult, write_result
 from hamu_ray.engine.files.store import StoredModel, key_of
 from hamu_ray.engine.loop import Loop, OnReport
@@ -28,8 +30,9 @@ from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.group import Group
 from hamu_ray.pairing.importance import Importance, importance_of
 from hamu_ray.pairing.support import Masks, named_masks, salient_masks, trainable
-from hamu_ray.results.folder import CHECKPOINTS
+from hamu_ray.results.folder import CHECKPOINTS, KEPT
 from hamu_ray.results.outcome import Outcome, Report, Status
+from hamu_ray.results.pareto.trajectory import Keeping
 from hamu_ray.storage import StoragePath
 from hamu_ray.tasks.models.start import reference_origin
 from hamu_ray.tasks.modes import eval_mode
@@ -43,12 +46,15 @@ def unlearn(
     folder: StoragePath,
     on_report: OnReport,
     pauses: Sequence[int] = (),
+    keeping: Keeping | None = None,
 ) -> Outcome:
     """Unlearn, and write the model, its metrics and its configuration to ``folder``.
 
     Goes on from this run's newest checkpoint in ``folder``, and removes its checkpoints at the end unless they are to
     be kept. Stops at the first of the steps ``pauses`` that it has not passed, as if it had ended there, but with a
-    checkpoint. Trains the original model and its reference first where they are configured so and are not stored yet.
+    checkpoint. With ``keeping``, models of its evaluations are kept, evaluated in full at the end, and written to run
+    folders of their own (`hamu_ray.engine.files.kept`). Trains the original model and its reference first where they
+    are configured so and are not stored yet.
 
     Raises:
         ValueError: The data or a model cannot be used as configured; one line with the key and the remedy.
@@ -73,7 +79,9 @@ def unlearn(
     bases = base_reports(run, plan, compared, original, reference)
     for report in bases if group.rank == 0 else ():
         on_report(report)
-    checkpoints = Checkpoints(folder / CHECKPOINTS / weights_key(run, original, reference, plan), group)
+    key = weights_key(run, original, reference, plan)
+    checkpoints = Checkpoints(folder / CHECKPOINTS / key, group)
+    kept = KeptSteps(folder / KEPT / key, keeping, group, model) if keeping else None
     loop = Loop(
         task=task,
         model=model,
@@ -85,25 +93,30 @@ def unlearn(
         masks=masks,
         original=original.measures,
         checkpoints=checkpoints,
+        kept=kept,
         pauses=pauses,
     )
     outcome = with_references(loop.run(), run, bases[0].measures)
     state = whole_state(model, shards, keep=group.rank == 0)
+    export = partial(task.export, model, original.folder)
+    models = measure_kept(kept, model, outcome, partial(measure, full=True), export) if kept else []
+    outcome = with_points(outcome, models)
     if group.rank == 0:
         forgotten = resident.forgotten(task)
-        result = RunResult(
-            run=run,
-            outcome=outcome,
-            bases=bases,
-            history=loop.history,
-            forgotten=forgotten,
-            provenance=provenance_of_run(run, task, original, reference, forgotten),
-        )
-        files = task.export(model, original.folder, state)
-        write_result(folder, result, state, files, task.loading(model))
-        if not (outcome.status is Status.INTERRUPTED or outcome.paused or run.checkpoint.keep):
-            checkpoints.remove()
+        provenance = provenance_of_run(run, task, original, reference, forgotten)
+        result = RunResult(run, outcome, bases, loop.history, forgotten, provenance)
+        write_kept(folder, result, models, task.loading(model))
+        write_result(folder, result, state, export(state), task.loading(model))
+        remove_progress(result, checkpoints, kept)
     return outcome
+
+
+def remove_progress(result: RunResult, checkpoints: Checkpoints, kept: KeptSteps | None) -> None:
+    """Remove what a run needs no more if it has ended."""
+    if result.outcome.is_over and not result.run.checkpoint.keep:
+        checkpoints.remove()
+    if result.outcome.is_over and kept:
+        kept.remove()
 
 
 def planned(run: RunConfig, task: Task, original: StoredModel, reference: StoredModel | None) -> Plan:

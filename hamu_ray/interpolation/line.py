@@ -14,6 +14,7 @@ from hamu_ray.engine.files.given import built
 from hamu_ray.engine.files.run_folder import RunResult, write_result
 from hamu_ray.engine.files.tensors import load_tensors
 from hamu_ray.engine.history import History
+from hamu_ray.engine.loop import OnReport
 from hamu_ray.engine.provenance import identity_of_model, provenance_of_run
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.state import put_state, whole_state
@@ -21,7 +22,7 @@ from hamu_ray.interpolation.weights import between, moves_statistics
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.pairing.group import Alone
 from hamu_ray.results.folder import MODEL_FILE
-from hamu_ray.results.outcome import Outcome, Report, Verdict
+from hamu_ray.results.outcome import Outcome, Report
 from hamu_ray.results.provenance import Interpolation, ModelIdentity
 from hamu_ray.storage import StoragePath, sha256_of_file
 from hamu_ray.tasks.task import Task
@@ -44,8 +45,8 @@ class Ends:
 class Line:
     """The models on a line; one at a time is in memory, besides the ends."""
 
-    def __init__(self, ends: Ends, resident: Resident) -> None:
-        """Load the ends; missing base models are trained first.
+    def __init__(self, ends: Ends, resident: Resident, on_report: OnReport) -> None:
+        """Load the ends; missing base models are trained first, with reports to the callback.
 
         Raises:
             ValueError: A model cannot be loaded or does not fit, or nothing is between them; in one line.
@@ -55,7 +56,7 @@ class Line:
             raise ValueError(f"workers.shards: {run.workers.shards}: only whole models are interpolated")
         self._ends, self._resident = ends, resident
         self._task: Task = resident.task(run)
-        self._original, self._reference = base_models(run, self._task, Alone(), _go_on, resident.models)
+        self._original, self._reference = base_models(run, self._task, Alone(), on_report, resident.models)
         model = built(self._task, run.seed, self._original.source)
         self.model: nn.Module = self._task.unlearner(model, run.seed)
         start = {name: tensor.clone() for name, tensor in whole_state(self.model, Alone()).items()}
@@ -146,7 +147,3 @@ def _batches(task: Task, run: RunConfig) -> Iterator[Tensor]:
 
 def _identity(path: StoragePath) -> ModelIdentity:
     return ModelIdentity(str(path), sha256_of_file(path))
-
-
-def _go_on(report: Report) -> Verdict:
-    return Verdict.GO_ON

@@ -1,6 +1,6 @@
 """The search along a line for the model that meets a bound by the least."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 
 EVALUATIONS = 12
 """Maximum number of models that are evaluated on a line."""
@@ -33,3 +33,27 @@ def cross(
         if missing >= -tolerance:
             break
     return found
+
+
+def inside(
+    shortfalls: Callable[[float], Sequence[float]],
+    missed: tuple[Set[int], Set[int]],
+    *,
+    evaluations: int = EVALUATIONS,
+) -> float | None:
+    """Bisect between two ends, each of which misses bounds that the other meets, for a place that meets all of them.
+
+    ``shortfalls`` evaluates the model at a place: by how much it misses each bound; ``missed`` are the places of the
+    bounds that each end misses. Returns None if no evaluated model meets all, or one misses bounds of both ends: where
+    metrics change in one direction, none on the line meets them then.
+    """
+    first, last = 0.0, 1.0
+    for _ in range(evaluations):
+        middle = (first + last) / 2
+        here = {i for i, missing in enumerate(shortfalls(middle)) if missing > 0}
+        if not here:
+            return middle
+        if here & missed[0] and here & missed[1]:
+            return None
+        first, last = (middle, last) if here & missed[0] else (first, middle)
+    return None

@@ -40,7 +40,7 @@ def write_report(sweeps: Sequence[SweepResult], title: str, folder: Path, own: b
         write_png(folder / f"front{suffix}.png", problem.summary)
         write_csv(folder / f"front{suffix}.csv", problem.summary, problem.summary.front)
         trials = problem.of_trials(problem.trials)
-        write_csv(folder / f"trials{suffix}.csv", trials, trials.trials)
+        write_csv(folder / f"trials{suffix}.csv", trials, trials.candidates)
     tables = {"hypervolume.csv": volume_rows, "comparisons.csv": comparison_rows, "measures.csv": metric_rows}
     for name, rows_of in tables.items():
         write_rows(folder / name, (row for p in problems for row in rows_of(p)))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from hamu_ray.config.run import MODEL_FILE
 from hamu_ray.results.durable.sealed import Damaged, read_sealed, unseal, write_sealed
-from hamu_ray.results.outcome import Outcome, Report, Status, load_reports
-from hamu_ray.results.trial import TrialRecord
+from hamu_ray.results.outcome import Outcome, Report, Status, StepPoint, load_reports
+from hamu_ray.results.trial import AT, TrialRecord, point_name
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath
 
@@ -62,6 +62,8 @@ TRIALS = "trials"
 """Folder of a sweep's trials."""
 INTERPOLATED = "interpolated"
 """Folder of the models between those of a sweep's trials, each in a run folder of its own."""
+KEPT = "kept"
+"""Folder of the weights that a run may have as points; see `hamu_ray.engine.files.kept`."""
 RECORD_FILE = "record.json"
 """The driver's record of an ended trial."""
 
@@ -90,7 +92,8 @@ def read_outcome(folder: StoragePath) -> Outcome | None:
         document = read_sealed(folder / OUTCOME_FILE)
     except FileNotFoundError:
         return None
-    outcome = Outcome(**{**document, "status": Status(document["status"])})
+    points = tuple(StepPoint(**point) for point in document.get("points", ()))
+    outcome = Outcome(**{**document, "status": Status(document["status"]), "points": points})
     return None if outcome.status is Status.INTERRUPTED else outcome
 
 
@@ -126,7 +129,9 @@ def load_record(content: bytes, name: str) -> TrialRecord:
     """Return a record from the content of a file; raises `Damaged` with the file's name."""
     document = unseal(content, name)
     curve = {int(step): (first, second) for step, (first, second) in document.get("curve", {}).items()}
-    return TrialRecord(**{**document, "status": Status(document["status"]), "curve": curve})
+    points = tuple(StepPoint(**point) for point in document.get("points", ()))
+    status = Status(document["status"])
+    return TrialRecord(**{**document, "status": status, "curve": curve, "points": points})
 
 
 def request_stop(sweep: Path, trial: str) -> None:
@@ -147,8 +152,14 @@ def remove_stop_request(sweep: Path, trial: str) -> None:
 
 def rerun_command(run: str, sweep: str, trial: str) -> str:
     """Return the command that runs a trial's configuration again, under a name that identifies the trial."""
+    trial = trial.replace(AT, "-")
     name = f"{sweep[: MOST_LETTERS - len(trial) - 1]}-{trial}"
     return f"python -m hamu_ray.unlearn {shlex.quote(run)} --set name={name}"
+
+
+def point_folder(run: StoragePath, step: int) -> StoragePath:
+    """Return the run folder of a model that a run had on its way, beside the run's own."""
+    return run.with_name(point_name(run.name, step))
 
 
 def trial_name(number: int) -> str:

@@ -68,6 +68,16 @@ def load_reports(content: bytes, name: str) -> list[Report]:
 
 
 @dataclass(frozen=True)
+class StepPoint:
+    """A model that a run had on its way, whose weights were kept."""
+
+    step: int
+    """Steps taken until then."""
+    measures: Measures
+    """Metrics of a full evaluation, as at the end of a run."""
+
+
+@dataclass(frozen=True)
 class Outcome:
     """The outcome of a run."""
 
@@ -100,6 +110,14 @@ class Outcome:
     """Number of steps in the whole run whose equivalent gradient left a block's radius or missed the whole model's
     constraint; None for methods without a guarantee.
     """
+
+    points: Sequence[StepPoint] = ()
+    """Models on its way that were kept, in order of their steps."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run will not go on."""
+        return not (self.status is Status.INTERRUPTED or self.paused)
 
     @property
     def guaranteed(self) -> bool | None:

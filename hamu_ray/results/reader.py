@@ -33,7 +33,7 @@ from hamu_ray.results.outcome import Report
 from hamu_ray.results.pareto.summary import mean_measures
 from hamu_ray.results.recorded_run import RecordedRun, RunBuilder, durability_of, record_of, result_of
 from hamu_ray.results.sweep_result import SweepResult
-from hamu_ray.results.trial import TrialRecord
+from hamu_ray.results.trial import TrialRecord, trial_of
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import StoragePath, storage_path
 
@@ -96,8 +96,9 @@ class FolderSource:
         return shown(self.folder)
 
     def record(self, trial: str) -> TrialRecord | None:
-        """Return the record that the driver wrote at the end of a trial."""
-        return read_record(self.folder, trial)
+        """Return the record that the driver wrote at the end of a trial, also as that of one of its points."""
+        record = read_record(self.folder, trial_of(trial))
+        return record and record.candidate(trial)
 
     def history(self, trial: str, metric: str) -> dict[int, float]:
         """Return the values of a metric by step, from the reports of the trial's run."""

@@ -3,6 +3,7 @@
 The readers of a sweep's folder and of MLflow both use `RecordedRun`, so that their results are equal.
 """
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.metrics import names
 from hamu_ray.metrics.attacks.names import DURABILITY
 from hamu_ray.metrics.table import BASES, COSTS, SWEEP, TRIAL_SECONDS, is_model_metric, own_metrics
-from hamu_ray.results.outcome import Status
+from hamu_ray.results.outcome import Status, StepPoint
 from hamu_ray.results.sweep_result import SweepResult, SweepSource, finite_or_nan
 from hamu_ray.results.trial import TrialRecord
 
@@ -24,6 +25,9 @@ UNMEASURED = frozenset({Status.FAILED, Status.INTERRUPTED})
 
 PROVENANCE_TAG = "provenance."
 """Prefix of the tags that contain the labels of a trial's provenance."""
+
+POINT_TAG = "point."
+"""Prefix of the tags that contain the metrics of a trial's points, by their steps."""
 
 TOTAL_STEPS = "total_steps"
 """Tag with the number of steps that a trial takes, unless it ends early."""
@@ -37,6 +41,17 @@ UNFINISHED = "not ended: its sweep is running, or its driver was killed"
 def provenance_tags(labels: Mapping[str, str]) -> dict[str, str]:
     """Return the tags that contain the labels of a trial's provenance."""
     return {f"{PROVENANCE_TAG}{name}": text for name, text in labels.items()}
+
+
+def point_tags(points: Iterable[StepPoint]) -> dict[str, str]:
+    """Return the tags that contain the points of a trial."""
+    return {f"{POINT_TAG}{point.step}": json.dumps(dict(point.measures)) for point in points}
+
+
+def points_in(tags: Mapping[str, str]) -> tuple[StepPoint, ...]:
+    """Return the points of a trial from its tags, in order of their steps."""
+    found = {name.removeprefix(POINT_TAG): text for name, text in tags.items() if name.startswith(POINT_TAG)}
+    return tuple(StepPoint(int(step), json.loads(found[step])) for step in sorted(found, key=int))
 
 
 @dataclass(frozen=True)
@@ -139,6 +154,7 @@ def record_of(run: RecordedRun, document: Mapping[str, Any], config: SweepConfig
             for tag, text in run.tags.items()
             if tag.startswith(PROVENANCE_TAG)
         },
+        points=points_in(run.tags),
         steps=int(run.metrics.get("steps", 0)),
         unlearning_seconds=costs[names.UNLEARNING_SECONDS],
         evaluation_seconds=costs[names.EVALUATION_SECONDS],

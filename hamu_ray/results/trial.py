@@ -2,16 +2,21 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import Any
 
 from hamu_ray.metrics.table import COSTS
-from hamu_ray.results.outcome import Status
+from hamu_ray.results.outcome import Status, StepPoint
 
 __all__ = ["Status", "TrialRecord"]
 
 BOOKKEEPING = frozenset({"name", "seed", "workers", "storage", "tracking", "checkpoint"})
 """Config sections that do not distinguish configurations."""
+
+
+AT = "@"
+"""In the name of a point, between its trial and its step."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,8 @@ class TrialRecord:
     trial_seconds: float = math.nan
     steps_outside_guarantee: int | None = None
     """From `Outcome`; None for methods without a guarantee, and if unknown."""
+    points: Sequence[StepPoint] = ()
+    """Models on its way that were kept (`search.points_per_trial`), in order of their steps."""
     running: bool = False
     """Whether it has not ended; the status is then `INTERRUPTED`."""
 
@@ -64,6 +71,36 @@ class TrialRecord:
         return None if self.steps_outside_guarantee is None else self.steps_outside_guarantee == 0
 
     @property
+    def candidates(self) -> "list[TrialRecord]":
+        """The trial itself and its points, each as a record of its own."""
+        return [self, *map(self._at, self.points)]
+
+    def candidate(self, name: str) -> "TrialRecord | None":
+        """Return the trial or its point of a name; None if it has no such point."""
+        return next((each for each in self.candidates if each.trial_id == name), None)
+
+    def _at(self, point: StepPoint) -> "TrialRecord":
+        """Return a point as a finished trial that ended there; of the costs it has its part of the steps."""
+        share = point.step / self.steps if self.steps else math.nan
+        folder = PurePosixPath(self.model_path).parent.name
+        name, place = (point_name(each, point.step) for each in (self.trial_id, folder))
+        end = "" if self.status is Status.FINISHED else f", which {self.status} later: {self.reason}"
+        return replace(
+            self,
+            trial_id=name,
+            status=Status.FINISHED,
+            reason=f"step {point.step} of trial {self.trial_id}{end}",
+            configuration=stopped_at(self.configuration, point.step),
+            measures=dict(point.measures),
+            model_path=place.join(self.model_path.rsplit(folder, 1)) if self.model_path else "",
+            steps=point.step,
+            unlearning_seconds=self.unlearning_seconds * share,
+            gradient_computations=self.gradient_computations * share,
+            steps_outside_guarantee=0 if self.steps_outside_guarantee == 0 else None,
+            points=(),
+        )
+
+    @property
     def costs(self) -> dict[str, float]:
         """Its costs by the names of `hamu_ray.metrics.table.COSTS`, without unknown ones."""
         values = {name: getattr(self, name) for name in COSTS}
@@ -71,3 +108,24 @@ class TrialRecord:
         if not self.steps and math.isnan(self.unlearning_seconds):
             del known["steps"]
         return {name: value for name, value in known.items() if math.isfinite(value)}
+
+
+def point_name(trial: str, step: int) -> str:
+    """Return the name of a trial's point, such as `0003@12`."""
+    return f"{trial}{AT}{step}"
+
+
+def trial_of(name: str) -> str:
+    """Return the name of the trial that a trial or a point belongs to."""
+    return name.partition(AT)[0]
+
+
+def step_of(name: str) -> int | None:
+    """Return the step of a point; None for a trial."""
+    step = name.partition(AT)[2]
+    return int(step) if step else None
+
+
+def stopped_at(configuration: Mapping[str, Any], step: int) -> dict[str, Any]:
+    """Return a run's configuration with which it ends after so many steps."""
+    return {**configuration, "stop": {**configuration.get("stop", {}), "after_steps": step}}

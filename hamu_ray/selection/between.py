@@ -2,9 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +12,20 @@ import torch
 from hamu_ray.config.sources.files import ConfigError, check_run_document
 from hamu_ray.engine.resident import Resident
 from hamu_ray.interpolation.line import Ends, Line
-from hamu_ray.interpolation.search import EVALUATIONS, TOLERANCE, cross
+from hamu_ray.interpolation.search import EVALUATIONS, TOLERANCE, cross, inside
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.results.folder import INTERPOLATED, MODEL_FILE
-from hamu_ray.results.outcome import Outcome
+from hamu_ray.results.outcome import Outcome, Report, Verdict
 from hamu_ray.results.pareto.summary import SweepSummary, summarise
 from hamu_ray.results.provenance import labels_in
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import counted, describe, number, shown
-from hamu_ray.selection.rules import Bound, best, shortfall, shortfall_of
+from hamu_ray.selection.lines import Pair, folder_of, pairs
+from hamu_ray.selection.rules import Bound, best, shortfall, shortfalls
 from hamu_ray.selection.selected import Selection
-from hamu_ray.storage import StoragePath, storage_path
 from hamu_ray.terminal.console import Console
-
-PROBLEM = ("data", "forget", "model", "training", "original", "reference")
-"""Sections of a configuration that two models on one line share."""
-FIRST = "original"
-"""Name of the original model as an end."""
+from hamu_ray.terminal.progress import Phases, make_bars
 
 
 def select_between(
@@ -52,8 +47,8 @@ def select_between(
     """
     if not bounds:
         raise ConfigError("--interpolate: give the bound to meet, such as --min retain_utility=0.9")
-    search = Between(sweep, front, bounds)
-    point = search.find(console)
+    search = Between(sweep, folder, front, bounds, console)
+    point = search.find()
     console.text(search.summary)
     for line in search.left_out:
         console.text(f"left out {line}", "dim")
@@ -64,7 +59,7 @@ def select_between(
     if otherwise is not None:
         measures = ", ".join(f"{o.metric} {number(otherwise.measures[o.metric])}" for o in summary.objectives)
         console.text(f"instead  of trial {otherwise.trial_id} {describe(otherwise.parameters)}: {measures}")
-    record = search.write(point, folder)
+    record = search.write(point)
     met_by = -shortfall(record, bounds)
     if met_by > TOLERANCE:
         console.text(
@@ -78,36 +73,6 @@ def select_between(
         "evaluations": search.evaluated,
     }
     return Selection(summary, record, bounds, None, {}, between, command)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two models of which one meets the bounds and the other does not: the ends of a line."""
-
-    first: TrialRecord | None
-    """None: the original."""
-    second: TrialRecord
-    meets: float
-    """Which end meets the bounds: 0 the first, 1 the second."""
-
-    @property
-    def names(self) -> tuple[str, str]:
-        """The names of both models."""
-        return (self.first.trial_id if self.first else FIRST), self.second.trial_id
-
-    @property
-    def trials(self) -> tuple[TrialRecord, ...]:
-        """The trials whose models are ends."""
-        return (self.second,) if self.first is None else (self.first, self.second)
-
-    @property
-    def words(self) -> str:
-        """The names of both models in a sentence."""
-        return (
-            f"the original to trial {self.names[1]}"
-            if self.first is None
-            else "trial {} to trial {}".format(*self.names)
-        )
 
 
 @dataclass(frozen=True)
@@ -126,12 +91,15 @@ class Point:
 
 @dataclass
 class Between:
-    """The search for a model between two models of a front, one of which meets the bounds."""
+    """The search for a model between two models of a front, on lines that cross the bounds."""
 
     sweep: SweepResult
+    folder: Path
+    """The sweep's."""
     front: Sequence[TrialRecord]
     """The front without the bounds."""
     bounds: Sequence[Bound]
+    console: Console
     evaluated: int = 0
     lines: int = 0
     seconds: float = 0.0
@@ -139,8 +107,15 @@ class Between:
     """Why lines were not searched."""
 
     def __post_init__(self) -> None:
-        """Read what the sweep's result leaves out of the records."""
-        self.front = [self.sweep.source.record(trial.trial_id) or trial for trial in self.front]
+        """Read what the sweep's result leaves out of the records; trials without a model are left out."""
+        known = [self.sweep.source.record(trial.trial_id) or trial for trial in self.front]
+        self.front = [trial for trial in known if trial.model_path]
+        self.left_out += [f"trial {t.trial_id}: its model was not kept" for t in known if not t.model_path]
+        if not self.front:
+            raise ConfigError(
+                f"{shown(self.folder)}: --interpolate needs models, and those of its front were not kept"
+            )
+        self._phases = Phases(self.console, make_bars(self.console))
         storage = folder_of(self.front[0]).parents[3]  # of sweeps/NAME/trials/ID
         self._resident = Resident(storage, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
@@ -149,18 +124,16 @@ class Between:
         """How much was evaluated, in a line."""
         return (
             f"between  {counted(self.evaluated, 'model')} evaluated on {counted(self.lines, 'line')} that "
-            f"cross{'es' * (self.lines == 1)} the bound, in {self.seconds:.1f} s"
+            f"cross{'es' * (self.lines == 1)} the bound{'s' * (len(self.bounds) > 1)}, in {self.seconds:.1f} s"
         )
 
-    def find(self, console: Console) -> Point | None:
+    def find(self) -> Point | None:
         """Return the best point by the rules for trials; None if none is better than the sweep's trials."""
         began = time.monotonic()
-        points = {}
+        points: dict[str, Point] = {}
         for pair in pairs(self.front, self.bounds):
-            with console.waiting(f"evaluating models on the way from {pair.words}"):
-                point = self._search(pair)
-            if point is not None:
-                points[point.record.trial_id] = point
+            with self.console.waiting(f"evaluating models on the way from {pair.words}"):
+                points |= {point.record.trial_id: point for point in self._search(pair)}
         self.seconds = time.monotonic() - began
         known = self.sweep.summary
         records = (*known.trials, *(point.record for point in points.values()))
@@ -169,9 +142,9 @@ class Between:
         found = best(summarise(kept, known.objectives, known.original, known.reference), self.bounds)
         return points.get(found.trial_id) if found else None
 
-    def write(self, point: Point, folder: Path) -> TrialRecord:
+    def write(self, point: Point) -> TrialRecord:
         """Measure a point in full and write it to a run folder in the sweep's; return its record."""
-        place = folder / INTERPOLATED / point.record.trial_id
+        place = self.folder / INTERPOLATED / point.record.trial_id
         record = point.record
         line = self._line(point.pair)
         outcome = line.write(point.at, place, outcome_of(record))
@@ -185,50 +158,40 @@ class Between:
             )
         return record
 
-    def _search(self, pair: Pair) -> Point | None:
+    def _search(self, pair: Pair) -> Iterator[Point]:
+        """Yield the models on a line that meet the bounds by the least: one for each end that misses some."""
         try:
             line = self._line(pair)
         except ValueError as error:
             self.left_out.append(f"{pair.words}: {error}")
-            return None
+            return
         metrics = frozenset(
             o.metric for o in (*self.sweep.summary.objectives, *(b.objective for b in self.bounds))
         )
         measured: dict[float, Measures] = {}
 
-        def missing(at: float) -> float:
+        def missing(at: float) -> list[float]:
             measured[at] = line.measure(at, metrics)
-            return shortfall_of(measured[at], self.bounds)
+            return shortfalls(measured[at], self.bounds)
 
-        place = cross(missing, pair.meets, 1 - pair.meets)
+        meets = inside(missing, pair.missed) if pair.meets is None else pair.meets
+        places = {meets}
+        if meets is not None:
+            places |= {cross(lambda at: max(missing(at)), meets, end) for end in pair.ends_that_miss}
         self.lines += 1
         self.evaluated += len(measured)
-        return None if place is None else Point(pair, place, record_of(pair, place, measured[place]))
+        for place in measured.keys() & places:
+            yield Point(pair, place, record_of(pair, place, measured[place]))
 
     def _line(self, pair: Pair) -> Line:
         run = check_run_document(pair.second.configuration, f"trial {pair.second.trial_id}")
         first = None if pair.first is None else folder_of(pair.first)
-        return Line(Ends(run, folder_of(pair.second), first), self._resident)
+        return Line(Ends(run, folder_of(pair.second), first), self._resident, self._show)
 
-
-def pairs(front: Sequence[TrialRecord], bounds: Sequence[Bound]) -> Iterator[Pair]:
-    """Yield the lines that cross the bounds: from the original to each point, and between neighbours."""
-
-    def meets(measures: Mapping[str, float]) -> bool:
-        return shortfall_of(measures, bounds) <= 0
-
-    for trial in front:
-        if meets(trial.original) != meets(trial.measures):
-            yield Pair(None, trial, float(meets(trial.measures)))
-    for first, second in pairwise(front):
-        if meets(first.measures) != meets(second.measures) and problem_of(first) == problem_of(second):
-            yield Pair(first, second, float(meets(second.measures)))
-
-
-def problem_of(trial: TrialRecord) -> dict[str, Any]:
-    """Return what two models on one line share: data, forget set, architecture and base models."""
-    run = check_run_document(trial.configuration, f"trial {trial.trial_id}")
-    return {**run.model_dump(mode="json", include=set(PROBLEM)), "seed": run.training_seed}
+    def _show(self, report: Report) -> Verdict:
+        """Announce the training of a base model that is missing in the storage."""
+        self._phases.show("base models", "", report)
+        return Verdict.GO_ON
 
 
 def record_of(pair: Pair, at: float, measures: Measures) -> TrialRecord:
@@ -260,8 +223,3 @@ def outcome_of(record: TrialRecord) -> Outcome:
         reference_origin=record.reference_origin,
         nothing_to_forget=record.nothing_to_forget,
     )
-
-
-def folder_of(trial: TrialRecord) -> StoragePath:
-    """Return the folder of a trial's run."""
-    return storage_path(trial.model_path).parent

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count, islice
 
-from hamu_ray.config.search import Objective
+from hamu_ray.config.search import MetricBounds, Objective
 from hamu_ray.results.pareto.front import Interval, knee
 from hamu_ray.results.pareto.summary import SweepSummary, summarise
 from hamu_ray.results.trial import TrialRecord
@@ -42,15 +42,24 @@ def floor_of(summary: SweepSummary) -> list[Bound]:
 
 
 def in_force(summary: SweepSummary, asked: Sequence[Bound]) -> list[Bound]:
-    """Return the requested bounds, and the search's constraints on other metrics."""
-    given = {bound.objective.metric for bound in asked}
-    return [*asked, *(bound for bound in floor_of(summary) if bound.objective.metric not in given)]
+    """Return the requested bounds, and the search's constraints that they do not replace."""
+    given = {bound.objective for bound in asked}
+    return [*asked, *(bound for bound in floor_of(summary) if bound.objective not in given)]
 
 
 def relaxed(summary: SweepSummary, bounds: Iterable[Bound]) -> SweepSummary:
-    """Return the summary without the search's constraints on metrics that have other bounds now."""
-    given = {bound.objective.metric for bound in bounds}
-    kept = {metric: each for metric, each in summary.constraints.items() if metric not in given}
+    """Return the summary without the search's constraints in place of which there are bounds now.
+
+    A bound replaces the constraint on the same side of the same metric: a minimum leaves a maximum as it is.
+    """
+    given = {bound.objective for bound in bounds}
+    kept: dict[str, MetricBounds] = {}
+    for bound in floor_of(summary):
+        if bound.objective not in given:
+            metric, side = bound.objective.metric, "min" if bound.objective.maximise else "max"
+            known = kept.get(metric)
+            sides = {} if known is None else known.model_dump()
+            kept[metric] = MetricBounds.model_validate({**sides, side: bound.value})
     return summarise(summary.trials, summary.objectives, summary.original, summary.reference, kept)
 
 
@@ -80,14 +89,13 @@ def nearest_miss(summary: SweepSummary, bounds: Sequence[Bound]) -> TrialRecord 
 
 
 def shortfall(trial: TrialRecord, bounds: Iterable[Bound]) -> float:
-    """Return by how much a trial misses the bound that it misses most."""
-    return shortfall_of(trial.measures, bounds)
+    """Return by how much a trial misses the bound that it misses most, zero or less if it meets all."""
+    return max(shortfalls(trial.measures, bounds), default=-math.inf)
 
 
-def shortfall_of(measures: Mapping[str, float], bounds: Iterable[Bound]) -> float:
-    """Return by how much metrics miss the bound that they miss most, zero or less if they meet all."""
-    values = (bound.shortfall(measures.get(bound.objective.metric, math.nan)) for bound in bounds)
-    return max(values, default=-math.inf)
+def shortfalls(measures: Mapping[str, float], bounds: Iterable[Bound]) -> list[float]:
+    """Return by how much metrics miss each bound, zero or less if they meet it."""
+    return [bound.shortfall(measures.get(bound.objective.metric, math.nan)) for bound in bounds]
 
 
 def better(objective: Objective, value: float) -> float:

@@ -30,7 +30,10 @@ def make_bars(console: Console) -> Progress:
 
 
 class Phases:
-    """Progress bars for the current phase of each run. Training of a base model is announced by a line of its own."""
+    """Progress bars for the current phase of each run.
+
+    Training of a base model is announced by a line of its own: one, however many runs train theirs at the same time.
+    """
 
     def __init__(self, console: Console, bars: Progress) -> None:
         """Add bars to an existing group."""
@@ -44,13 +47,17 @@ class Phases:
         training = report.phase != "unlearning"
         text = f"training the {report.phase} model" if training else label
         if (name, report.phase) not in self._tasks:
-            if training:
+            if training and not self._is_running(report.phase):
                 self._console.print(f"[dim]{text} ({report.total_steps} steps)[/dim]")
             self._tasks[name, report.phase] = self._bars.add_task(text, total=report.total_steps)
         task = self._tasks[name, report.phase]
         self._bars.update(
             task, completed=report.step, visible=not (training and report.step == report.total_steps)
         )
+
+    def _is_running(self, phase: str) -> bool:
+        unfinished = {task.id for task in self._bars.tasks if not task.finished}
+        return any(known == phase and task in unfinished for (_, known), task in self._tasks.items())
 
     def end(self, name: str) -> None:
         """Remove a run's bar."""

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hamu_ray.config.search import MetricBounds, Objective
 from hamu_ray.results.pareto.summary import method_of, summarise
@@ -94,7 +94,8 @@ class SweepProgress:
         return record.reason if is_first else ""
 
     def _add(self, records: Sequence[TrialRecord]) -> None:
-        summary = summarise([*self.front, *records], self.objectives, constraints=self.constraints)
+        known = [replace(trial, points=()) for trial in self.front]  # its points are trials of the front
+        summary = summarise([*known, *records], self.objectives, constraints=self.constraints)
         self.front = summary.front
         self.curve.append(summary.hypervolume)
 

@@ -23,7 +23,7 @@ from hamu_ray.results.folder import RECORD_FILE, RUN_FILE, SWEEP_FILE, load_reco
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.recorded_run import RecordedRun, record_of, result_of
 from hamu_ray.results.sweep_result import SweepResult
-from hamu_ray.results.trial import TrialRecord
+from hamu_ray.results.trial import TrialRecord, step_of, trial_of
 from hamu_ray.tracking import store
 from hamu_ray.tracking.encoding import value_of
 
@@ -162,28 +162,32 @@ class MlflowSource:
         return store.shown(self.uri)
 
     def record(self, trial: str) -> TrialRecord | None:
-        """Return the record that the driver logged at the end of the sweep."""
-        content = self.file(trial, RECORD_FILE)
-        return load_record(content, f"{RECORD_FILE} of trial {trial}") if content else None
+        """Return the record that the driver logged at the end of the sweep, also as that of a trial's point."""
+        name = trial_of(trial)
+        content = self.file(name, RECORD_FILE)
+        return load_record(content, f"{RECORD_FILE} of trial {name}").candidate(trial) if content else None
 
     def history(self, trial: str, metric: str) -> dict[int, float]:
-        """Return the values of a metric by step; the last one if a step was logged twice."""
-        found = self.client.get_metric_history(self.run_ids[trial], metric)
-        return {m.step: m.value for m in sorted(found, key=lambda m: (m.step, m.timestamp))}
+        """Return the values of a metric by step, of a point until its own; the last one if a step was logged twice."""
+        found = self.client.get_metric_history(self.run_id(trial), metric)
+        last = step_of(trial) or math.inf
+        return {m.step: m.value for m in sorted(found, key=lambda m: (m.step, m.timestamp)) if m.step <= last}
 
     def file(self, trial: str, name: str) -> bytes | None:
-        """Return the content of an artifact of a trial's run."""
-        return read_artifact(self.client, self.run_ids[trial], name)
+        """Return the content of an artifact of a trial's run; those of a point are in a folder with its name."""
+        path = name if step_of(trial) is None else f"{trial}/{name}"
+        return read_artifact(self.client, self.run_id(trial), path)
 
     def run_id(self, trial: str) -> str:
-        """Return the id of a trial's run."""
-        return self.run_ids[trial]
+        """Return the id of a trial's run, or of the one that a point belongs to."""
+        return self.run_ids[trial_of(trial)]
 
     def rerun_command(self, trial: str) -> str:
         """Return the commands that download a trial's configuration and run it again."""
-        fetch = ["mlflow", "artifacts", "download", "-r", self.run_ids[trial], "-a", RUN_FILE, "-d", "."]
-        uri = shlex.quote(self.address)
-        return f"MLFLOW_TRACKING_URI={uri} {shlex.join(fetch)}\n{rerun_command(RUN_FILE, self.sweep, trial)}"
+        fetch = ["mlflow", "artifacts", "download", "-r", self.run_id(trial), "-a", RUN_FILE, "-d", "."]
+        uri, step = shlex.quote(self.address), step_of(trial)
+        until = f" --set stop.after_steps={step}" if step else ""
+        return f"MLFLOW_TRACKING_URI={uri} {shlex.join(fetch)}\n{rerun_command(RUN_FILE, self.sweep, trial)}{until}"
 
 
 def read_artifact(client: "MlflowClient", run_id: str, path: str) -> bytes | None:

@@ -76,17 +76,21 @@ def ending(plan: SweepPlan, records: Sequence[TrialRecord], is_budget_spent: boo
     """Return how a sweep has ended, and why where trials are left to run.
 
     A sweep whose budget of time or GPU hours is spent has finished, unless one of its running trials was interrupted.
+    Trials that wait at rungs are left to run, too.
     """
-    if any(record.status is Status.INTERRUPTED for record in records):
+    waiting = sum(record.running for record in records)
+    if sum(record.status is Status.INTERRUPTED for record in records) > waiting:
         return Status.INTERRUPTED, ""
-    if len(records) == plan.trials:
+    if len(records) - waiting == plan.trials:
         return Status.FINISHED, ""
     if not is_budget_spent:
         return Status.INTERRUPTED, ""
-    ran = f"{len(records)} of {counted(plan.trials, 'trial')} have run"
+    ran = f"{len(records) - waiting} of {counted(plan.trials, 'trial')} have run"
+    if waiting:
+        ran += f", and {waiting} wait{'s' * (waiting == 1)} at a rung"
     hours, seconds = plan.config.search.gpu_hours, plan.config.search.time_budget
     budget = GpuBudget(hours, records)
-    if hours is not None and budget.affordable() < 1:
+    if hours is not None and (seconds is None or budget.affordable() < 1):
         used = f"{budget.hours:.3g} of search.gpu_hours {hours:g} are used, and another trial may exceed it"
         return Status.FINISHED, f"{used}: {ran}"
     return Status.FINISHED, f"search.time_budget of {seconds:g} s is spent: {ran}"

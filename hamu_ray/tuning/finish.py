@@ -11,7 +11,7 @@ from hamu_ray.results.folder import HARDNESS_FILE, OUTCOME_FILE, RECORD_FILE, RE
 from hamu_ray.results.items import ITEMS_FILE, LAYERS_FILE
 from hamu_ray.results.pareto.summary import SweepSummary, method_of, summary_of
 from hamu_ray.results.reader import read_outbox
-from hamu_ray.results.trial import Status, TrialRecord
+from hamu_ray.results.trial import Status, TrialRecord, step_of, trial_of
 from hamu_ray.storage import storage_path
 from hamu_ray.tracking.client import RUN
 from hamu_ray.tracking.tracker import Tracker
@@ -48,13 +48,13 @@ def leave_result(
     small = write_png(folder / SMALL_PICTURE, summary, dpi=SCREEN_DPI)
     list_files(folder, [small.name])
     tracker.log_files(sweep, [*files, small])
-    front = {trial.trial_id for trial in summary.front}
+    for point in summary.front:
+        source = storage_path(point.model_path).with_name(RUN_FILE)
+        tracker.log_files(sweep, [str(source)], f"front/{point.trial_id}")
+    front = {point.trial_id for point in summary.front}
     logged = read_outbox(folder)
     for trial in summary.trials:
         name = trial.trial_id
-        if name in front:
-            source = storage_path(trial.model_path).with_name(RUN_FILE)
-            tracker.log_files(sweep, [str(source)], f"front/{name}")
         knee = summary.knee is not None and name == summary.knee.trial_id
         tags = {"on_front": str(name in front).lower(), "knee": str(knee).lower()}
         before = logged[name].tags if name in logged else {}
@@ -95,7 +95,8 @@ def leave_items(plan: SweepPlan, tracker: Tracker, summary: SweepSummary) -> Non
     measure_items(missing, plan.groups[0], plan.storage)
     for name, folder in folders.items():
         if (folder / ITEMS_FILE).exists():
-            tracker.log_files(name, [str(folder / ITEMS_FILE), str(folder / LAYERS_FILE)])
+            place = "" if step_of(name) is None else name
+            tracker.log_files(trial_of(name), [str(folder / ITEMS_FILE), str(folder / LAYERS_FILE)], place)
 
 
 def picture_in_ui(summary: SweepSummary, sweep: str) -> str:
@@ -109,6 +110,8 @@ def picture_in_ui(summary: SweepSummary, sweep: str) -> str:
 def register_front(name: str, summary: SweepSummary, tracker: Tracker, sweep: str) -> None:
     """Register the front's models as versions of a model, the knee's under the alias `knee`."""
     for trial in summary.front:
+        if step_of(trial.trial_id) is not None:
+            continue  # a version is of a run's own model
         folder = storage_path(trial.model_path).parent
         files = sorted(
             path for path in folder.iterdir() if path.is_file() and path.name not in NOT_OF_THE_MODEL

@@ -4,19 +4,18 @@ import errno
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from ray import tune
 from ray.actor import ActorHandle
 
-from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.key_paths import flatten
 from hamu_ray.reports.front.palette import colour_of
 from hamu_ray.results.folder import (
     CHECKPOINTS,
     HARDNESS_FILE,
-    MODEL_FILE,
+    KEPT,
     OUTCOME_FILE,
     PROVENANCE_FILE,
     RUN_FILE,
@@ -24,47 +23,23 @@ from hamu_ray.results.folder import (
     trial_name,
     write_record,
 )
-from hamu_ray.results.outcome import Failure, Outcome, Report, Status
-from hamu_ray.results.pareto.front import Point
+from hamu_ray.results.outcome import Failure, Outcome, Report
 from hamu_ray.results.pareto.pruning import curve_of
-from hamu_ray.results.provenance import labels_in, readable_provenance
-from hamu_ray.results.recorded_run import PAUSED_AT, TOTAL_STEPS, provenance_tags
+from hamu_ray.results.provenance import readable_provenance
+from hamu_ray.results.recorded_run import PAUSED_AT, TOTAL_STEPS, point_tags, provenance_tags
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import describe
-from hamu_ray.storage import StoragePath, remove_folder
+from hamu_ray.storage import remove_folder
 from hamu_ray.terminal.sweep_view import SweepView
 from hamu_ray.tracking.client import COLOUR, COMMIT
 from hamu_ray.tracking.labels import labels_of
-from hamu_ray.tracking.outbox import Outbox, SentState
+from hamu_ray.tracking.outbox import Outbox
 from hamu_ray.tuning.budget import GpuBudget, gpus_of
 from hamu_ray.tuning.plan import SweepPlan
 from hamu_ray.tuning.trainable import EVENTS, NUMBER, PARAMETERS
+from hamu_ray.tuning.trial_state import TrialState, make_record, record_of_waiting
 from hamu_ray.tuning.usage import Usage
 from hamu_ray.workers.messages import Started
-
-
-@dataclass
-class TrialState:
-    """The driver's state of a running trial."""
-
-    name: str
-    parameters: dict[str, Any]
-    run: RunConfig
-    sent: SentState
-    """What is already in the outbox."""
-    curve: dict[int, Point] = field(default_factory=dict)
-    """The two objectives by step."""
-    began: float = field(default_factory=time.monotonic)
-    """When it started or was continued, on the monotonic clock."""
-    seconds: float = 0.0
-    """Seconds until its last pause."""
-    before: Outcome | None = None
-    """How it had ended at the rung from which it was continued."""
-    evaluated: float = 0.0
-    """Seconds of evaluation until then; those of steps are in every outcome."""
-    bases: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Metrics of the original model and of the reference."""
-    end: Outcome | Failure | None = None
 
 
 class SweepListener(tune.Callback):
@@ -83,6 +58,7 @@ class SweepListener(tune.Callback):
         self.usage = Usage()
         self.budget = GpuBudget(plan.config.search.gpu_hours, plan.records)
         self._sent = outbox.sent_states()
+        self._said_that_rungs_are_beyond = False
 
     def __reduce__(self) -> tuple:
         """Pickle as nothing: Tune pickles its callbacks into its own checkpoint, which is never read."""
@@ -145,6 +121,7 @@ class SweepListener(tune.Callback):
         if state.sent.total_steps != report.total_steps:
             state.sent.total_steps = report.total_steps
             self.outbox.set_tags(state.name, {TOTAL_STEPS: report.total_steps})
+            self._check_rungs(report.total_steps)
         state.curve |= curve_of([report], self.plan.metrics)
         evaluation = (report.step, len(report.measures))
         if report.measures and evaluation not in state.sent.evaluations:
@@ -157,6 +134,18 @@ class SweepListener(tune.Callback):
             steps = [report.history_steps[i] for i in fresh]
             self.outbox.log_history(state.name, history, steps)
             state.sent.last_step = steps[-1]
+
+    def _check_rungs(self, steps: int) -> None:
+        """Say which rungs are beyond a trial's last step, once: where its length is in epochs, only the trial knows."""
+        scheduler = self.plan.config.search.scheduler
+        beyond = sorted(set(scheduler.steps) - set(scheduler.pauses(steps))) if scheduler else []
+        if beyond and not self._said_that_rungs_are_beyond:
+            self._said_that_rungs_are_beyond = True
+            rungs = " and ".join(map(str, beyond))
+            self.view.rows.print(
+                f"search.scheduler.steps: {rungs} without effect, as a trial has {steps} steps; make duration.epochs "
+                "larger, or give other steps"
+            )
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Finish the trial's run and write its record, or keep its state if it waits at a rung."""
@@ -187,8 +176,10 @@ class SweepListener(tune.Callback):
         """End a trial that waits at a rung: it was pruned, with its metrics there."""
         state = self.paused.pop(trial_name(number))
         self._write(state)
+        folder = self.plan.results / TRIALS / state.name
+        remove_folder(folder / KEPT)
         if not state.run.checkpoint.keep:
-            remove_folder(self.plan.results / TRIALS / state.name / CHECKPOINTS)
+            remove_folder(folder / CHECKPOINTS)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Finish the run of a trial whose process died too often, and drop its slot."""
@@ -198,12 +189,12 @@ class SweepListener(tune.Callback):
         self._finish(state)
 
     def interrupt(self) -> list[TrialRecord]:
-        """Finish the runs of running trials as interrupted; return their records.
+        """Finish the runs of running trials as interrupted, and of those that wait at rungs; return their records.
 
         The records are not written, so that a resumed sweep runs these trials to their end.
         """
-        states = [*self.running.values(), *(replace(state, end=None) for state in self.paused.values())]
-        records = [make_record(state, self.plan.results) for state in states]
+        records = [make_record(state, self.plan.results) for state in self.running.values()]
+        records += [record_of_waiting(state, self.plan.results) for state in self.paused.values()]
         for record in records:
             self.outbox.finish(record.trial_id, record.status, record.reason)
             self.view.end(record)
@@ -221,8 +212,9 @@ class SweepListener(tune.Callback):
         earlier = state.before.seconds if state.before else 0.0
         worked = record.unlearning_seconds - earlier + record.evaluation_seconds
         self.usage.end(state.began, now, worked, gpus_of(state.run.workers))
-        self.budget.end(state.name, now - state.began)
-        state.seconds += now - state.began
+        seconds = max(now - state.began, worked)  # it may have ended under an earlier driver
+        self.budget.end(state.name, seconds)
+        state.seconds += seconds
 
     def _write(self, state: TrialState) -> None:
         """Finish a trial's run and write its record."""
@@ -244,7 +236,7 @@ class SweepListener(tune.Callback):
         }
         if record.nothing_to_forget:
             tags["nothing_to_forget"] = record.nothing_to_forget
-        tags |= provenance_tags(record.provenance)
+        tags |= provenance_tags(record.provenance) | point_tags(record.points)
         if commit := record.provenance.get("commit"):
             tags[COMMIT] = commit
         if record.guaranteed is not None:
@@ -261,40 +253,3 @@ class SweepListener(tune.Callback):
     def remaining(self, running: int = 0) -> int:
         """Return how many trials have not ended and will: those that are running, and those that the budget allows."""
         return int(min(self.view.total - self.view.ended, running + self.budget.affordable()))
-
-
-def make_record(state: TrialState, results: StoragePath) -> TrialRecord:
-    """Return a trial's record; a trial that has not ended is recorded as interrupted."""
-    record = TrialRecord(
-        trial_id=state.name,
-        status=Status.INTERRUPTED,
-        parameters=state.parameters,
-        configuration=state.run.model_dump(mode="json"),
-        original=state.bases.get("original", {}),
-        reference=state.bases.get("reference", {}),
-        curve=state.curve,
-        nodes=state.sent.nodes,
-        reason="the sweep ended before the trial",
-    )
-    match state.end:
-        case Failure(reason):
-            return replace(record, status=Status.FAILED, reason=reason)
-        case Outcome() as end:
-            return replace(
-                record,
-                status=end.status,
-                reason=end.reason,
-                measures=dict(end.measures),
-                steps=end.steps,
-                unlearning_seconds=end.seconds,
-                evaluation_seconds=end.evaluation_seconds,
-                reference_kind=end.reference_kind,
-                reference_origin=end.reference_origin,
-                nothing_to_forget=end.nothing_to_forget,
-                provenance=labels_in(results / TRIALS / state.name),
-                gradient_computations=float(end.gradient_computations),
-                exchange_bytes=end.exchange_bytes,
-                steps_outside_guarantee=end.steps_outside_guarantee,
-                model_path=str(results / TRIALS / state.name / MODEL_FILE),
-            )
-    return record

@@ -12,10 +12,11 @@ from hamu_ray.config.trials import positions, samples_of
 from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.results.folder import STUDY_FILE, SWEEPS, read_records
 from hamu_ray.results.pareto.pruning import ReferenceCurves
+from hamu_ray.results.pareto.trajectory import Keeping
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.storage import StoragePath, storage_path
 from hamu_ray.tuning.search.algorithm import Choice, choose
-from hamu_ray.tuning.search.warm_start import WarmStart, warm_start
+from hamu_ray.tuning.search.warm_start import WarmStart, warm_start_of
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class SweepPlan:
     """Initial curves with which running trials are compared for pruning; None without pruning."""
 
     warm_start: WarmStart | None = None
-    """Trials of an earlier sweep that the search starts with; None without any, and if it has started before."""
+    """Trials of an earlier sweep that the search starts with; None without any, and if its studies have them."""
 
     @property
     def name(self) -> str:
@@ -80,6 +81,14 @@ class SweepPlan:
         return self.config.search.objectives
 
     @property
+    def keeping(self) -> Keeping | None:
+        """Which models of a trial are kept on its way; None for none."""
+        most = self.config.search.points_per_trial
+        first, second = self.objectives
+        maximise = (first.maximise, second.maximise)
+        return Keeping(self.metrics, maximise, None if most == "auto" else most) if most else None
+
+    @property
     def metrics(self) -> tuple[str, str]:
         """The names of the objectives' metrics."""
         first, second = self.objectives
@@ -109,7 +118,6 @@ class SweepPlan:
 def plan_sweep(config: SweepConfig, folder: Path) -> SweepPlan:
     """Return the plan of a sweep in a folder, which need not exist yet."""
     records, cells = read_records(folder), tuple(config.cells())
-    is_new = not (folder / STUDY_FILE).exists()  # a study keeps what it started with
     return SweepPlan(
         config=config,
         folder=folder,
@@ -118,7 +126,7 @@ def plan_sweep(config: SweepConfig, folder: Path) -> SweepPlan:
         groups=worker_groups(config),
         records=tuple(records),
         reference=reference_curves(config, records),
-        warm_start=warm_start(config, cells) if config.search.warm_start and is_new else None,
+        warm_start=warm_start_of(config, cells, folder / STUDY_FILE),
     )
 
 

@@ -28,6 +28,9 @@ STATUS = "status"
 PAUSED = "paused"
 """Key in a Tune result: the step at which the trial waits for a promotion; 0 if it does not."""
 
+POINTS = "points"
+"""Key in a Tune result: the metrics of the trial's points, without its end."""
+
 PASSED = "passed"
 """Key in a Tune trial's configuration: the step of the last rung that the trial has passed, if any."""
 
@@ -49,7 +52,8 @@ def run_trial(config: dict[str, Any], plan: SweepPlan, pool: ActorHandle) -> Non
     passed = config.get(PASSED, 0)
     pauses = tuple(step for step in search.scheduler.steps if step > passed) if search.scheduler else ()
     run = plan.config.resolve(config[PARAMETERS])
-    job = Job(trial, run, str(folder), attempts=search.retries + 1, pauses=pauses)
+    keeping = plan.keeping if run.workers.shards == 1 else None
+    job = Job(trial, run, str(folder), attempts=search.retries + 1, keeping=keeping, pauses=pauses)
     end: Outcome | Failure | None = replay_ended_run(trial, folder, pool, passed)
     attempts = losses = 0
     while may_run_again(end) and attempts < job.attempts and losses < MOST_SLOT_LOSSES:
@@ -60,7 +64,9 @@ def run_trial(config: dict[str, Any], plan: SweepPlan, pool: ActorHandle) -> Non
     paused = end.steps if isinstance(end, Outcome) and end.paused else 0
     measures = end.measures if isinstance(end, Outcome) and (paused or status is Status.FINISHED) else {}
     values = {metric: measures.get(metric, math.nan) for metric in plan.watched}
-    tune.report({**values, STATUS: status, PAUSED: paused, EVENTS: [end]})
+    points = end.points if isinstance(end, Outcome) else ()
+    on_way = [{metric: point.measures.get(metric, math.nan) for metric in plan.watched} for point in points]
+    tune.report({**values, STATUS: status, PAUSED: paused, POINTS: on_way, EVENTS: [end]})
 
 
 def may_run_again(end: Outcome | Failure | None) -> bool:

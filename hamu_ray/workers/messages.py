@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from hamu_ray.config.run import RunConfig as UnlearningRun
 from hamu_ray.results.outcome import Failure, Outcome, Report
+from hamu_ray.results.pareto.trajectory import Keeping
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,8 @@ class Job:
     folder: str
     attempts: int
     """The job fails once its workers have died this many times."""
+    keeping: Keeping | None = None
+    """Which models on its way are kept; see `hamu_ray.engine.unlearn`."""
     pauses: tuple[int, ...] = ()
     """Steps at which it stops to be continued by another job; see `hamu_ray.engine.unlearn`."""
 

@@ -98,7 +98,7 @@ def run_job(
             ray.get(slot.post.remote(job.trial, Failure(problems[0])))
         return
     try:
-        outcome = unlearn(job.run, resident, group, storage_path(job.folder), post, job.pauses)
+        outcome = unlearn(job.run, resident, group, storage_path(job.folder), post, job.pauses, job.keeping)
     except PeerLost:
         raise  # another worker died: the job continues with the next group
     except Exception as error:

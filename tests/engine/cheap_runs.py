@@ -16,6 +16,7 @@ from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.pairing.group import Alone
 from hamu_ray.results.folder import MODEL_FILE
 from hamu_ray.results.outcome import Outcome, Report, Verdict
+from hamu_ray.results.pareto.trajectory import Keeping
 
 CHEAP: Mapping[str, Any] = {
     "training": {
@@ -88,11 +89,12 @@ def done(
     folder: Path,
     recorder: OnReport | None = None,
     pauses: Sequence[int] = (),
+    keeping: Keeping | None = None,
 ) -> Done:
     """Run in this process, without a group."""
     recorder = recorder or ReportList()
     assert isinstance(recorder, ReportList)
-    return Done(unlearn(run, resident, Alone(), folder, recorder, pauses), recorder, folder)
+    return Done(unlearn(run, resident, Alone(), folder, recorder, pauses, keeping), recorder, folder)
 
 
 def same_bits(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:

@@ -19,11 +19,11 @@ from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.delivery import Delivery
 from hamu_ray.tracking.outbox import Outbox, SentState
 from hamu_ray.tuning.finish import leave_result
-from hamu_ray.tuning.listener import TrialState, make_record
 from hamu_ray.tuning.plan import SweepPlan, plan_sweep
 from hamu_ray.tuning.run import start_tracking
 from hamu_ray.tuning.search.searcher import UnlearningSearch
 from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, STATUS
+from hamu_ray.tuning.trial_state import TrialState, make_record
 from tests.runs import small_run
 
 TRIALS_MADE = 2

@@ -13,7 +13,7 @@ from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.interpolation.line import Ends, Line
 from hamu_ray.pairing.group import Alone
 from hamu_ray.results.folder import MODEL_FILE
-from hamu_ray.results.outcome import Outcome, Verdict
+from hamu_ray.results.outcome import Outcome, Report, Verdict
 from tests.made_texts import LORA, text_run
 
 RATES = (0.02, 0.03)
@@ -37,8 +37,12 @@ def runs(resident: Resident, text_corpus: Path) -> list[tuple[RunConfig, Path, O
             duration={"steps": 10},
         )
         folder = resident.storage / f"{number}"
-        made.append((run, folder, unlearn(run, resident, Alone(), folder, lambda report: Verdict.GO_ON)))
+        made.append((run, folder, unlearn(run, resident, Alone(), folder, go_on)))
     return made
+
+
+def go_on(report: Report) -> Verdict:
+    return Verdict.GO_ON
 
 
 def products(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -56,7 +60,7 @@ def test_half_an_adapter_adds_half_and_other_programs_load_it(
     from peft import AutoPeftModelForCausalLM
 
     run, folder, outcome = runs[0]
-    line = Line(Ends(run, folder), resident)
+    line = Line(Ends(run, folder), resident, go_on)
     written = line.write(0.5, tmp_path / "half", outcome)
     trained, half = (products(load_tensors(place / MODEL_FILE)[0]) for place in (folder, tmp_path / "half"))
     assert max(product.abs().max() for product in trained.values()) > 1e-3
@@ -81,7 +85,7 @@ def test_there_is_no_adapter_of_the_same_rank_between_two(
 ) -> None:
     (_, first, _), (run, second, _) = runs
     with pytest.raises(ValueError, match="the sum of two has a higher rank"):
-        Line(Ends(run, second, first), resident)
+        Line(Ends(run, second, first), resident, go_on)
 
 
 def test_an_objective_that_only_a_full_evaluation_defines_is_measured(
@@ -90,6 +94,6 @@ def test_an_objective_that_only_a_full_evaluation_defines_is_measured(
     """Without TOFU's evaluation sets `retain_utility` is there, but undefined."""
     data = {"utility": "model_utility"}
     run = text_run(text_corpus, data=data, model={"lora": LORA}, method={"name": "gdiff"})
-    line = Line(Ends(run, runs[0][1]), resident)
+    line = Line(Ends(run, runs[0][1]), resident, go_on)
     measures = line.measure(0.5, frozenset({"retain_utility"}))
     assert measures["retain_utility"] == measures["model_utility"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hamu_ray.interpolation.search import cross
+from hamu_ray.interpolation.search import cross, inside
 from hamu_ray.interpolation.weights import between, moves_statistics
 
 A, B = "layer.lora_A.weight", "layer.lora_B.weight"
@@ -91,3 +91,19 @@ def test_a_cliff_and_a_line_that_meets_the_bound_only_at_its_end() -> None:
     cliff = cross(lambda at: 0.4 if at > 0.3 else -0.2, 0.0, 1.0)
     assert cliff == pytest.approx(0.3, abs=2**-11)
     assert cross(lambda at: math.inf, 0.0, 1.0) is None
+
+
+def test_a_place_between_ends_that_each_miss_another_bound() -> None:
+    seen = []
+
+    def shortfalls(at: float, low: float = 0.6, high: float = 0.7) -> list[float]:
+        seen.append(at)
+        return [low - at, at - high]
+
+    found = inside(shortfalls, ({0}, {1}))
+    assert found is not None
+    assert 0.6 <= found <= 0.7
+    assert len(seen) <= 4
+    seen.clear()
+    assert inside(lambda at: shortfalls(at, 0.7, 0.6), ({0}, {1})) is None
+    assert len(seen) <= 5, "it ends where both are missed"

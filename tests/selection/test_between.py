@@ -1,6 +1,7 @@
 """The model between the points of a front, on a sweep's folder with real runs on the digits."""
 
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,6 +23,7 @@ from hamu_ray.results.folder import (
     CARD_FILE,
     INTERPOLATED,
     MODEL_FILE,
+    MODELS,
     TRIALS,
     read_outcome,
     read_records,
@@ -196,6 +198,36 @@ def test_trials_behind_one_that_misses_a_constraint_on_another_metric_are_compar
     assert "evaluated on 1 line that crosses the bound" in text
     assert "no model is better than the trials" in text
     assert "trial    0001" in text
+
+
+def test_a_line_whose_ends_each_meet_another_of_two_bounds_is_searched(sweep, monkeypatch, capsys):
+    first, second = (record.measures for record in read_records(sweep))
+    quality = 0.7 * first["forget_quality"] + 0.3 * second["forget_quality"]
+    bounds = {"forget_quality": quality, "retain_utility": FLOOR}
+    options = [text for metric, value in bounds.items() for text in ("--min", f"{metric}={value!r}")]
+    assert run(monkeypatch, str(sweep), *options) == 1, "no trial meets both"
+    capsys.readouterr()
+    found = interpolated(sweep, monkeypatch, capsys, *options)
+    assert all(found["measures"][metric] >= value for metric, value in bounds.items())
+
+
+def test_base_models_that_are_gone_are_trained_with_a_word(storage, sweep, monkeypatch, capsys):
+    shutil.move(storage / MODELS, storage / "elsewhere")
+    assert run(monkeypatch, str(sweep), "--interpolate", "--min", f"retain_utility={FLOOR}") == 0
+    text = capsys.readouterr().out
+    assert text.count("training the original model (") == 1
+    assert text.count("training the reference model (") == 1
+
+
+def test_trials_without_a_model_are_left_out(storage, monkeypatch, capsys):
+    sweep = made_sweep(storage, "lost")
+    for left, record in enumerate(read_records(sweep)):
+        write_record(sweep, replace(record, model_path=""))
+        if left == 0:
+            assert run(monkeypatch, str(sweep), "--interpolate", "--min", f"retain_utility={FLOOR}") == 0
+            assert f"left out trial {record.trial_id}: its model was not kept" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="--interpolate needs models, and those of its front were not kept"):
+        run(monkeypatch, str(sweep), "--interpolate", "--min", f"retain_utility={FLOOR}")
 
 
 def test_mistakes(sweep, monkeypatch, capsys):

@@ -116,13 +116,15 @@ def constrain(sweep: Path, constraints: dict) -> None:
         ({"retain_utility": {"max": 0.9}}, [], "0003"),
         ({"retain_utility": {"min": 0.9}}, ["--min-forget-quality", "0.1"], "0001"),
         ({"retain_utility": {"min": 0.9}}, ["--min-retain-utility", "0.4"], "0003"),
+        ({"retain_utility": {"min": 0.6, "max": 0.9}}, ["--min-retain-utility", "0.8"], "0002"),
+        ({"retain_utility": {"max": 0.75}}, ["--min-retain-utility", "0.7"], None),
         ({"retain_utility": {"min": 0.9}}, ["--min-forget-quality", "0.9"], None),
         ({"retain_utility": {"min": 0.995}}, [], None),
         ({"mia_auc": {"max": 0.5}}, [], None),
     ],
 )
 def test_the_constraints_of_the_search_are_the_floor(sweep, constraints, bounds, trial, monkeypatch, capsys):
-    """A bound on the same metric replaces them."""
+    """A bound on the same side of the same metric replaces them."""
     constrain(sweep, constraints)
     assert run(monkeypatch, str(sweep), "--json", *bounds) == (trial is None)
     captured = capsys.readouterr()

@@ -1,12 +1,14 @@
 """The driver's callback: what it recorded of a trial is known to the next driver of the sweep."""
 
 import time
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 from rich.console import Console
 
+from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.folder import OUTBOX_FILE, read_records
 from hamu_ray.results.live import LiveSweep
 from hamu_ray.results.outcome import Outcome, Report, Status
@@ -87,6 +89,20 @@ def test_a_trial_that_waits_at_a_rung_has_not_ended(tmp_path: Path) -> None:
     assert not read_records(plan.folder)
     (interrupted,) = driver.interrupt()
     assert (interrupted.status, interrupted.measures) == (Status.INTERRUPTED, {}), "--resume judges it anew"
+    assert (interrupted.running, interrupted.reason) == (True, "waits at its rung at step 2")
+
+
+def test_a_stretch_under_an_earlier_driver_counts_for_the_budget(tmp_path: Path) -> None:
+    """It is replayed at once."""
+    config = sweep_config(tmp_path)
+    plan = plan_sweep(config, tmp_path / "sweep")
+    make_folder(plan.folder, config)
+    end = Outcome(Status.FINISHED, "", 4, {}, 80.0, 8, evaluation_seconds=20.0)
+    driver = listener(plan, end)
+    driver.pool = cast("Any", Calls())
+    driver.on_trial_complete(0, [], TRIAL)
+    (record,) = read_records(plan.folder)
+    assert record.trial_seconds == 100.0
 
 
 def test_a_trial_that_is_given_up_has_its_metrics(tmp_path: Path) -> None:
@@ -121,3 +137,21 @@ def test_the_seconds_of_a_trial_that_is_continued_count_once(tmp_path: Path) -> 
     assert driver.usage.worked == 5.0 + 1.0 + 3.0 + 2.0
     (record,) = read_records(plan.folder)
     assert (record.unlearning_seconds, record.evaluation_seconds) == (8.0, 3.0)
+
+
+def test_rungs_beyond_a_run_whose_length_is_in_epochs_are_named(tmp_path: Path) -> None:
+    sections = {
+        "duration": {"epochs": 2},
+        "search": {"samples": 27, "scheduler": {"kind": "rungs", "steps": [2, 4, 9]}},
+    }
+    config = SweepConfig.model_validate({**sweep_config(tmp_path).whole, **sections})
+    plan = plan_sweep(config, tmp_path / "sweep")
+    make_folder(plan.folder, config)
+    console = Console(file=StringIO(), width=200)
+    driver = listener(plan)
+    driver.view = SweepView(console, plan.trials, [], plan.objectives)
+    for trial in ("a", "b"):
+        driver.on_trial_start(0, [], SimpleNamespace(**{**vars(TRIAL), "trial_id": trial}))
+        driver.on_trial_result(0, [], SimpleNamespace(trial_id=trial), {EVENTS: [Report("unlearning", 1, 4)]})
+    line = "search.scheduler.steps: 4 and 9 without effect, as a trial has 4 steps; make duration.epochs"
+    assert cast("StringIO", console.file).getvalue().count(line) == 1

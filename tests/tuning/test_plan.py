@@ -58,6 +58,16 @@ def test_a_sweep_with_an_interrupted_trial_is_interrupted(tmp_path: Path) -> Non
     assert ending(plan, records, is_budget_spent=True) == (Status.INTERRUPTED, "")
 
 
+def test_a_sweep_whose_trials_wait_at_rungs_says_so(tmp_path: Path) -> None:
+    """A spent budget ended it; with --resume they go on."""
+    plan = plan_sweep(config_in(tmp_path, time_budget=60), tmp_path / "sweep")
+    waiting = [replace(record_of(number, Status.INTERRUPTED), running=True) for number in range(2)]
+    records = [*waiting, *(record_of(number) for number in range(2, 30))]
+    reason = "search.time_budget of 60 s is spent: 28 of 30 trials have run, and 2 wait at a rung"
+    assert ending(plan, records, is_budget_spent=True) == (Status.FINISHED, reason)
+    assert ending(plan, records, is_budget_spent=False) == (Status.INTERRUPTED, "")
+
+
 def record_of(number: int, status: Status = Status.FINISHED) -> TrialRecord:
     return TrialRecord(f"{number:04d}", status, {}, {}, curve={10: (0.5, 0.25)})
 

@@ -118,7 +118,8 @@ def volume_curves(problem: Problem) -> list[VolumeCurve]:
                 hypervolume(
                     [
                         problem.summary.point(t.measures)
-                        for t in of_seed
+                        for trial in of_seed
+                        for t in trial.candidates
                         if problem.summary.may_be_on_front(t)
                     ],
                     worst,

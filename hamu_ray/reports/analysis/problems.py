@@ -22,7 +22,7 @@ from hamu_ray.results.pareto.summary import (
     units,
 )
 from hamu_ray.results.sweep_result import SweepResult, shared_constraints
-from hamu_ray.results.trial import BOOKKEEPING, Status, TrialRecord
+from hamu_ray.results.trial import BOOKKEEPING, Status, TrialRecord, point_name
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,15 @@ class ReportTrial:
         return ", ".join(
             str(one) for one in (training, self.record.configuration.get("seed", 0)) if one is not None
         )
+
+    @property
+    def candidates(self) -> "list[ReportTrial]":
+        """The trial itself, and its points as trials of their own."""
+        names = [self.name_in_sweep, *(point_name(self.name_in_sweep, p.step) for p in self.record.points)]
+        return [
+            replace(self, name_in_sweep=name, record=replace(record, points=()))
+            for name, record in zip(names, self.record.candidates, strict=True)
+        ]
 
     @property
     def ended(self) -> str:
@@ -95,7 +104,7 @@ class Problem:
     @cached_property
     def summary(self) -> SweepSummary:
         """Summary of the groups' means, and of the trials that belong to no group."""
-        others = [m.record for m in self.trials if m.record.trial_id not in self._grouped]
+        others = [replace(m.record, points=()) for m in self.trials if m.record.trial_id not in self._grouped]
         records = [*(c.record for c in self.groups), *others]
         return self._summarise(records)
 
@@ -191,7 +200,7 @@ def _problem(title: str, trials: Sequence[ReportTrial], alone: bool) -> Problem:
         title=title,
         trials=tuple(trials),
         objectives=objectives,
-        groups=tuple(_groups(trials, objectives)),
+        groups=tuple(_groups([one for trial in trials for one in trial.candidates], objectives)),
         original=original,
         reference=reference,
         constraints=shared_constraints([trial.sweep for trial in trials]),

@@ -22,7 +22,7 @@ def write_files(summary: SweepSummary, folder: Path) -> list[Path]:
     """Write the front and all trials as CSV, and the front as PNG and as an interactive HTML figure."""
     files = [
         write_csv(folder / "front.csv", summary, summary.front),
-        write_csv(folder / "trials.csv", summary, summary.trials),
+        write_csv(folder / "trials.csv", summary, summary.candidates),
         write_png(folder / "front.png", summary),
         write_html(folder / "front.html", summary),
     ]

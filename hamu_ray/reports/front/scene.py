@@ -160,10 +160,10 @@ def infeasible_note(summary: SweepSummary) -> str:
 
 
 def _plotted(summary: SweepSummary, means: Mapping[str, SeedMeans]) -> dict[str, list[PlottedTrial]]:
-    """Return the finished trials with finite objectives, by method."""
+    """Return the finished trials, and points of trials, with finite objectives, by method."""
     front = {trial.trial_id for trial in summary.front}
     found: dict[str, list[PlottedTrial]] = {}
-    for trial in summary.trials:
+    for trial in summary.candidates:
         point = summary.point(trial.measures)
         if trial.status is Status.FINISHED and _finite(point):
             missed = tuple(summary.missed(trial))

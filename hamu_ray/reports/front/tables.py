@@ -15,7 +15,7 @@ REASON_LENGTH = 160
 
 
 def write_csv(path: Path | str, summary: SweepSummary, trials: Sequence[TrialRecord]) -> Path:
-    """Write one row per trial (`summary.front` or `summary.trials`) with its hyperparameters and metrics.
+    """Write one row per trial or point (`summary.front` or `summary.candidates`) with its hyperparameters and metrics.
 
     With constraints, `misses` names those that a finished trial does not meet.
 

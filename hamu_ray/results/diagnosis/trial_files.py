@@ -21,6 +21,7 @@ from hamu_ray.results.folder import (
     read_outcome,
 )
 from hamu_ray.results.items import ITEMS_FILE, LAYERS_FILE
+from hamu_ray.results.trial import trial_of
 from hamu_ray.storage import StoragePath
 
 EXAMPLES = (ITEMS_FILE, LAYERS_FILE)
@@ -31,11 +32,18 @@ RUNS_AGAIN = "`--resume` runs the trial again, with the same result"
 
 
 def trial_problems(folder: Path, results: StoragePath, trial: str) -> Iterator[Problem]:
-    """Yield the problems of a trial: its record in the sweep's folder, and its files in the storage."""
-    record, place = folder / TRIALS / trial / RECORD_FILE, results / TRIALS / trial
+    """Yield the problems of a trial: its record in the sweep's folder, and its files in the storage.
+
+    A point on its way has no record of its own: its trial runs again.
+    """
+    name, place = trial_of(trial), results / TRIALS / trial
+    record = folder / TRIALS / name / RECORD_FILE
+    outcomes = [place / OUTCOME_FILE, results / TRIALS / name / OUTCOME_FILE]
     damaged = list(dict.fromkeys(run_problems(place)))
     for path, what in damaged:
-        yield Problem(path, what, RUNS_AGAIN, [path, record, place / OUTCOME_FILE], reruns=trial)
+        yield Problem(path, what, RUNS_AGAIN, [path, record, *outcomes], reruns=name)
+    if name != trial:
+        return
     if problem := sealed_problem(record, "`--resume` writes it again from the trial's outcome"):
         if damaged or not (place / OUTCOME_FILE).exists():
             problem = Problem(record, problem.what, RUNS_AGAIN, [record], reruns=trial)

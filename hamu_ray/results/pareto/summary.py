@@ -29,7 +29,8 @@ from hamu_ray.results.trial import Status, TrialRecord
 class SweepSummary:
     """A sweep's trials and their Pareto front.
 
-    Only finished trials with finite objectives that meet the search's constraints can be on it.
+    Only finished trials with finite objectives that meet the search's constraints can be on it, and points of trials
+    (`TrialRecord.points`), whatever became of their trials later.
     """
 
     objectives: tuple[Objective, Objective]
@@ -48,6 +49,11 @@ class SweepSummary:
     """The retain-only reference's metrics; empty without one."""
     constraints: Mapping[str, MetricBounds] = field(default_factory=dict)
     """The search's constraints, by metric."""
+
+    @property
+    def candidates(self) -> list[TrialRecord]:
+        """All trials, each followed by its points as records of their own."""
+        return [candidate for trial in self.trials for candidate in trial.candidates]
 
     def may_be_on_front(self, trial: TrialRecord) -> bool:
         """Whether a trial finished and meets the constraints."""
@@ -135,7 +141,8 @@ def summarise(
     """
     first, second = objectives
     trials, original, constraints = tuple(records), dict(original or {}), dict(constraints or {})
-    finished = [t for t in trials if t.status is Status.FINISHED and not missed(constraints, t.measures)]
+    candidates = (candidate for trial in trials for candidate in trial.candidates)
+    finished = [t for t in candidates if t.status is Status.FINISHED and not missed(constraints, t.measures)]
     measures = [[float(t.measures.get(o.metric, math.nan)) for o in (first, second)] for t in finished]
     maximise = (first.maximise, second.maximise)
     on_front = [i for i, marked in enumerate(non_dominated(measures, maximise)) if marked]

@@ -88,8 +88,10 @@ def _title(summary: SweepSummary) -> str:
             else NO_FRONT
         )
     corner = ", ".join(f"{value:.4g}" for value in summary.best_corner)
+    points = sum(len(trial.points) for trial in summary.trials)
+    also = f" and {counted(points, 'point')} on their way" if points else ""
     return (
-        f"Front: {len(summary.front)} of {counted(len(summary.trials), 'trial')}, "
+        f"Front: {len(summary.front)} of {counted(len(summary.trials), 'trial')}{also}, "
         f"hypervolume {summary.hypervolume:.4f}, "
         f"{summary.hypervolume_share:.1%} of the box up to ({corner})."
     )

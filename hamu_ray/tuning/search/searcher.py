@@ -1,6 +1,5 @@
 """The Tune searcher: a multi-objective Optuna study for each cell of the grids, stored in the sweep's folder."""
 
-import logging
 import math
 import time
 import warnings
@@ -18,22 +17,18 @@ from ray.tune.search import Searcher
 from hamu_ray.config.search import violations
 from hamu_ray.config.sources.key_paths import SEEDS
 from hamu_ray.config.space import Scalar
-from hamu_ray.results.durable.sealed import Damaged
-from hamu_ray.results.folder import STUDY_FILE
 from hamu_ray.results.outcome import Status
-from hamu_ray.results.reader import read_sweep
 from hamu_ray.tuning.plan import SweepPlan
 from hamu_ray.tuning.search.algorithm import MOST_RANDOM, ask_for, common_draws, make_sampler, startup_of
+from hamu_ray.tuning.search.candidates import best_candidate
 from hamu_ray.tuning.search.promotions import Promotions
 from hamu_ray.tuning.search.sampling import parameter_name, sampled_names, suggest
-from hamu_ray.tuning.search.study_log import StudyLog
+from hamu_ray.tuning.search.study_log import open_log
 from hamu_ray.tuning.search.warm_start import EarlierSample
-from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, PASSED, PAUSED, STATUS
+from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, PASSED, PAUSED, POINTS, STATUS
 
 EARLIER = "earlier_trials"
 """Attribute of a study's trials that are of an earlier sweep (`search.warm_start`): the names of its trials."""
-
-logger = logging.getLogger(__name__)
 
 DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 
@@ -75,7 +70,7 @@ class UnlearningSearch(Searcher):
         self._limit = limit
         self._is_kept = is_kept
         self.is_budget_spent = False
-        """Whether a budget ended the search before all trials were started."""
+        """Whether a budget ended the search before all trials were started, and those that may be were continued."""
         self._algorithm = plan.choice.algorithm
         self._affordable = affordable
         self._on_give_up = on_give_up
@@ -84,7 +79,7 @@ class UnlearningSearch(Searcher):
         self._deadline = math.inf
         """When the budget of time is spent, on the monotonic clock; known once a trial has started."""
         self._peers = cells_but_for_the_seeds(plan.cells)
-        self._log, self._known = open_log(plan)
+        self._log, self._known = open_log(plan.folder)
         self._storage = JournalStorage(self._log)
         self._studies: dict[int, optuna.Study] = {}
         self._warm: dict[int, int] = {}
@@ -98,7 +93,8 @@ class UnlearningSearch(Searcher):
         self._ends: dict[int, tuple[Status, list[float]]] = {}
         for record in plan.records:
             final = record.measures if record.status is Status.FINISHED else {}
-            self._end(int(record.trial_id), record.status, final)
+            points = [point.measures for point in record.points]
+            self._end(int(record.trial_id), record.status, final, points)
         self._waiting = deque(number for number in range(plan.trials) if number not in self._ends)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -115,7 +111,6 @@ class UnlearningSearch(Searcher):
         if not affordable and self._running:
             return None
         if not affordable or time.monotonic() > self._deadline:
-            self.is_budget_spent = True
             return self._finish()
         for number in self._promotions.hopeless:
             self._give_up(number)
@@ -148,11 +143,14 @@ class UnlearningSearch(Searcher):
             self._promotions.arrive(number, paused, found)
         else:
             self._promotions.end(number, status, found)
-            self._end(number, status, found)
+            self._end(number, status, found, found.get(POINTS, ()))
 
     def close(self) -> None:
-        """End the trials that wait at rungs, unless the search was interrupted."""
-        for number in self._promotions.waiting if self._is_over else ():
+        """End the trials that wait at rungs in vain: all, unless the search was interrupted or a budget ended it."""
+        if not self._is_over:
+            return
+        self.is_budget_spent = bool(self._waiting) or self._promotions.promote() is not None
+        for number in () if self.is_budget_spent else self._promotions.waiting:
             self._give_up(number)
 
     def _finish(self) -> dict[str, Any]:
@@ -213,11 +211,22 @@ class UnlearningSearch(Searcher):
                 values[path] = domain.at(self._draws[sample][path])
         return values
 
-    def _end(self, number: int, status: Status, measures: Mapping[str, float]) -> None:
-        """Record a trial's end, and report the sample to its study once all of its trials have ended."""
+    def _end(
+        self,
+        number: int,
+        status: Status,
+        measures: Mapping[str, float],
+        points: Sequence[Mapping[str, float]] = (),
+    ) -> None:
+        """Record a trial's end, and report the sample to its study once all of its trials have ended.
+
+        Of a sample that is one trial, the best of its end and of its points is reported.
+        """
         watched = self._plan.watched
-        self._ends[number] = status, [measures.get(metric, math.nan) for metric in watched]
         sample, cell = self._plan.positions[number]
+        if points and len(self._peers[cell]) == 1:
+            measures = best_candidate(self._plan, self._study(cell), [measures, *points])
+        self._ends[number] = status, [measures.get(metric, math.nan) for metric in watched]
         ends = [self._ends.get(self._plan.numbers[sample, other]) for other in self._peers[cell]]
         over = [end for end in ends if end is not None]
         if len(over) < len(ends):
@@ -272,23 +281,6 @@ class UnlearningSearch(Searcher):
         trial.set_user_attr(EARLIER, list(sample.trials))
         good = all(math.isfinite(sample.metrics.get(metric, math.nan)) for metric in self._plan.metrics)
         self._tell(study, trial, TrialState.COMPLETE if good else TrialState.PRUNED, sample.metrics)
-
-
-def open_log(plan: SweepPlan) -> tuple[StudyLog, Mapping[int, Mapping[str, Scalar]]]:
-    """Open the log of a sweep's studies.
-
-    Also returns the parameters of the trials that were started before, by their numbers, where the log was damaged and
-    begins anew.
-    """
-    path = plan.folder / STUDY_FILE
-    try:
-        return StudyLog(path), {}
-    except Damaged as error:
-        aside = path.with_name(f"{path.name}.damaged")
-        path.replace(aside)
-        logger.warning("%s; made again from the trials, the old one is %s", error, aside.name)
-    started = read_sweep(plan.folder).trials
-    return StudyLog(path), {int(trial.trial_id): trial.parameters for trial in started}
 
 
 def cells_but_for_the_seeds(cells: Sequence[Mapping[str, Scalar]]) -> list[list[int]]:

@@ -1,16 +1,22 @@
 """Optuna's log of operations in an `AppendLog`, which a full disk or a power loss does not leave half-written."""
 
 import json
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from optuna.storages.journal import BaseJournalBackend
 
+from hamu_ray.config.space import Scalar
 from hamu_ray.results.durable.append_log import AppendLog, read_log
 from hamu_ray.results.durable.sealed import Damaged
+from hamu_ray.results.folder import STUDY_FILE
+from hamu_ray.results.reader import read_sweep
 from hamu_ray.results.wording import shown
+
+logger = logging.getLogger(__name__)
 
 
 class StudyLog(BaseJournalBackend):
@@ -60,3 +66,26 @@ class StudyLog(BaseJournalBackend):
     def _write(self) -> None:
         self._log.append([json.dumps({"operations": self._operations[self._written :]})])
         self._written = len(self._operations)
+
+
+def has_studies(path: Path) -> bool:
+    """Whether a log has operations, and all of them can be read."""
+    lines = [line for line, _ in read_log(path)]
+    return bool(lines) and None not in lines
+
+
+def open_log(folder: Path) -> tuple[StudyLog, Mapping[int, Mapping[str, Scalar]]]:
+    """Open the log of a sweep's studies.
+
+    Also returns the parameters of the trials that were started before, by their numbers, where the log was damaged and
+    begins anew.
+    """
+    path = folder / STUDY_FILE
+    try:
+        return StudyLog(path), {}
+    except Damaged as error:
+        aside = path.with_name(f"{path.name}.damaged")
+        path.replace(aside)
+        logger.warning("%s; made again from the trials, the old one is %s", error, aside.name)
+    started = read_sweep(folder).trials
+    return StudyLog(path), {int(trial.trial_id): trial.parameters for trial in started}

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.files import ConfigError
-from hamu_ray.config.sources.key_paths import SEED, flatten
+from hamu_ray.config.sources.key_paths import SEEDS, TRAINING_SEED, flatten
 from hamu_ray.config.sources.keys import keys_of_domain
 from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
@@ -18,9 +19,12 @@ from hamu_ray.results.folder import SWEEP_FILE, read_records
 from hamu_ray.results.pareto.summary import mean_measures
 from hamu_ray.results.trial import BOOKKEEPING, Status, TrialRecord
 from hamu_ray.results.wording import counted, shown
+from hamu_ray.tuning.search.study_log import has_studies
 
 ENDS = (Status.FINISHED, Status.COLLAPSED)
 """Statuses that say something about the hyperparameters."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,31 @@ class WarmStart:
         return f"{counted(used, 'trial')} of {shown(self.sweep)}{others}"
 
 
+def warm_start_of(
+    config: SweepConfig, cells: Sequence[Mapping[str, Scalar]], study: Path
+) -> WarmStart | None:
+    """Return what a sweep's search starts with; None without `search.warm_start`, and if the study has it already.
+
+    A study that is damaged is made again with it. If the earlier sweep is gone by then, the search goes on without it.
+
+    Raises:
+        ConfigError: The sweep is new, and the earlier one cannot be used.
+    """
+    if config.search.warm_start is None or has_studies(study):
+        return None
+    try:
+        return warm_start(config, cells)
+    except ConfigError as error:
+        if not study.exists():
+            raise
+        logger.warning("%s; the studies are made again without its trials", error)
+        return None
+
+
 def warm_start(config: SweepConfig, cells: Sequence[Mapping[str, Scalar]]) -> WarmStart:
     """Return the samples of the sweep `search.warm_start` that are in a sweep's space, by the index of a cell.
 
-    A trial is of the same problem if its whole configuration, except for what does not change the result and the seed,
+    A trial is of the same problem if its whole configuration, except for what does not change the result and the seeds,
     has the same SHA-256 as that of a run of this sweep with the trial's hyperparameters.
 
     Raises:
@@ -96,17 +121,21 @@ def warm_start(config: SweepConfig, cells: Sequence[Mapping[str, Scalar]]) -> Wa
 
 
 def problem_hash(configuration: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a run's configuration without its seed and what does not change its result."""
+    """Return the SHA-256 of a run's configuration without its seeds and what does not change its result."""
     return hashlib.sha256(json.dumps(_decisive(configuration), sort_keys=True).encode()).hexdigest()
 
 
 def _decisive(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    return {section: value for section, value in configuration.items() if section not in BOOKKEEPING}
+    return {
+        key: value
+        for key, value in flatten(configuration).items()
+        if key.partition(".")[0] not in BOOKKEEPING and key != TRAINING_SEED
+    }
 
 
 def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """Return the first key in which two configurations differ."""
-    first, second = (flatten(_decisive(configuration)) for configuration in (one, other))
+    first, second = (_decisive(configuration) for configuration in (one, other))
     return next((key for key in first if first[key] != second.get(key)), "")
 
 
@@ -121,7 +150,7 @@ def _as_run(record: TrialRecord) -> dict[str, Any] | None:
 def _positions(
     config: SweepConfig, cells: Sequence[Mapping[str, Scalar]], run: Mapping[str, Any]
 ) -> Iterator[tuple[int, dict[str, Scalar]]]:
-    """Yield the cells of a space that contain a run, and its hyperparameters there, whatever its seed."""
+    """Yield the cells of a space that contain a run, and its hyperparameters there, whatever its seeds."""
     flat = flatten(run)
     for number, cell in enumerate(cells):
         point: dict[str, Scalar] = {}
@@ -130,7 +159,7 @@ def _positions(
             domain = config.domain(path, point)
             if domain is None:
                 continue
-            value = cell[path] if path == SEED and path in cell else flat.get(key)
+            value = cell[path] if path in SEEDS and path in cell else flat.get(key)
             if not (value == cell[path] if path in cell else domain.contains(value)):
                 break
             point[path] = value

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import pytest
 from optuna.storages import JournalStorage
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
@@ -69,6 +70,8 @@ class Driver:
         for count in range(1000):
             while (given := self.search.suggest(f"{count}-{len(self.running)}")) is not None:
                 if given == Searcher.FINISHED:
+                    for trial in sorted(self.running):
+                        self.end_one(trial)
                     self.search.close()
                     return True
                 self.running[f"{count}-{len(self.running)}"] = given
@@ -142,6 +145,21 @@ def test_hopeless_trials_end_before_the_others(tmp_path: Path) -> None:
     driver.run(stretches=20)
     assert any(record.status is Status.PRUNED for record in read_records(tmp_path))
     assert TrialState.PRUNED in states(tmp_path), "and the proposals know of them"
+
+
+@pytest.mark.parametrize("stretches", [3, 12, 24, 33, 40])
+def test_trials_that_wait_when_a_budget_is_spent_are_left_for_later(
+    stretches: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = Driver(tmp_path)
+    driver.run(stretches)
+    monkeypatch.setattr(driver.search, "_deadline", -1.0)
+    assert driver.run(), "running ones end at their next rung"
+    is_something_left = len(read_records(tmp_path)) < 2 * SAMPLES
+    assert driver.search.is_budget_spent == is_something_left
+    if is_something_left:
+        assert Driver(tmp_path).run()
+    check_end(tmp_path)
 
 
 def test_rungs_that_a_trial_passed_under_an_earlier_driver_count_it(tmp_path: Path) -> None:

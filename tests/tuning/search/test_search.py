@@ -400,11 +400,12 @@ def test_no_trial_starts_after_the_time_budget(tmp_path: Path, monkeypatch: pyte
     assert not search.is_budget_spent
     now += 61
     assert search.suggest("second") == UnlearningSearch.FINISHED
-    assert search.is_budget_spent
     for _ in range(2):  # Tune's call, and its repetition after a callback has failed
         search.on_trial_complete(
             "first", {"forget_quality": 0.5, "retain_utility": 0.5, STATUS: Status.FINISHED}
         )
+    search.close()
+    assert search.is_budget_spent
 
 
 def test_a_trial_starts_once_its_draw_is_kept(tmp_path: Path) -> None:

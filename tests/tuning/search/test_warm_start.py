@@ -11,6 +11,7 @@ from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.folder import STUDY_FILE, SWEEP_FILE, write_record
 from hamu_ray.results.outcome import Status
+from hamu_ray.results.sweep_folders import make_folder
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.tuning.plan import plan_sweep
 from hamu_ray.tuning.search.searcher import UnlearningSearch
@@ -137,3 +138,46 @@ def test_every_algorithm_that_learns_learns_from_the_earlier_trials(
 def test_what_learns_from_no_trial_takes_no_warm_start(algorithm: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"warm_start: algorithm {algorithm} does not learn from trials"):
         sweep_of(tmp_path, search={"algorithm": algorithm, "warm_start": "earlier"})
+
+
+@pytest.mark.parametrize("left", [0, 200])
+def test_a_study_that_is_made_again_starts_with_the_earlier_trials(
+    left: int, earlier: Path, tmp_path: Path
+) -> None:
+    """A damaged one, and one without operations: the driver was killed before it had written any."""
+    config, folder = sweep_of(tmp_path, search={"warm_start": str(earlier)}), tmp_path / "new"
+    make_folder(folder, config)
+    first = UnlearningSearch(plan_sweep(config, folder), lambda: 1).suggest("0")
+    expected = studies_in(folder)
+    content = (folder / STUDY_FILE).read_bytes()
+    (folder / STUDY_FILE).write_bytes(b"x" * left + content[left:] if left else b"")
+    assert UnlearningSearch(plan_sweep(config, folder), lambda: 1).suggest("0") == first
+    found = studies_in(folder)
+    assert {name: [trial.params for trial in trials] for name, trials in found.items()} == {
+        name: [trial.params for trial in trials] for name, trials in expected.items()
+    }
+
+
+def test_a_study_that_is_made_again_without_the_earlier_sweep_says_so(
+    earlier: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config, folder = sweep_of(tmp_path, search={"warm_start": str(earlier)}), tmp_path / "new"
+    make_folder(folder, config)
+    UnlearningSearch(plan_sweep(config, folder), lambda: 1)
+    (folder / STUDY_FILE).write_bytes(b"x\n" + (folder / STUDY_FILE).read_bytes())
+    earlier.rename(tmp_path / "elsewhere")
+    assert UnlearningSearch(plan_sweep(config, folder), lambda: 1).suggest("0") is not None
+    assert "is not a sweep's folder: it has no sweep.yaml; the studies are made again without" in caplog.text
+
+
+def test_trials_with_other_training_seeds_are_of_the_same_problem(earlier: Path, tmp_path: Path) -> None:
+    """Those of a sweep over the seed alone are samples of one over the training's seed, too."""
+    space = {key: domain for key, domain in SPACE.items() if key != "seed"}
+    space["training.seed"] = {"grid": [7, 8]}
+    config = sweep_of(tmp_path, space, {"warm_start": str(earlier)})
+    plan = plan_sweep(config, tmp_path / "new")
+    assert str(plan.warm_start) == f"16 trials of {earlier}"
+    assert plan.warm_start is not None
+    samples = [sample for samples in plan.warm_start.samples.values() for sample in samples]
+    assert sorted(len(sample.trials) for sample in samples) == [2] * 8, "means over the seeds"
+    assert {sample.parameters["training.seed"] for sample in samples} == {7}

@@ -1,0 +1,155 @@
+"""The models that a run keeps of those at its evaluations, and what becomes of them at its end."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor, nn
+
+from hamu_ray.engine.files.run_folder import RunResult, write_result
+from hamu_ray.engine.files.tensors import load_tensors, save_tensors
+from hamu_ray.engine.history import History
+from hamu_ray.engine.state import changing_state, put_state, whole_state
+from hamu_ray.metrics.measured import Measures
+from hamu_ray.pairing.group import Alone, Group
+from hamu_ray.results.folder import point_folder
+from hamu_ray.results.outcome import Outcome, Report, Status, StepPoint
+from hamu_ray.results.pareto.front import Point
+from hamu_ray.results.pareto.trajectory import MOST, Keeping, kept_steps
+from hamu_ray.results.trial import AT
+from hamu_ray.storage import StoragePath, remove_folder
+
+SMALL = 64_000_000
+"""Bytes of the weights that change up to which a model is small."""
+
+
+class KeptSteps:
+    """The weights of the evaluations of a run that none of its others dominates, in a folder of its own.
+
+    Which ones are kept follows from the metrics of the evaluations in their order alone, so that a run that goes on
+    from a checkpoint keeps the same. Every rank decides, rank 0 writes.
+    """
+
+    def __init__(self, folder: StoragePath, keeping: Keeping, group: Group, model: nn.Module) -> None:
+        """Keep models in a folder, which is created with the first."""
+        self.folder, self.keeping, self.group = folder, keeping, group
+        size = sum(tensor.nbytes for tensor in changing_state(model).values())
+        self.most = keeping.most if keeping.most is not None else MOST * (size <= SMALL)
+        """How many models are kept at most."""
+        self.points: dict[int, Point] = {}
+
+    def recall(self, reports: Iterable[Report]) -> None:
+        """Begin with the evaluations that an earlier process reported until its checkpoint, and forget later ones."""
+        self.points = {}
+        for report in reports:
+            if report.measures:
+                self._add(report.step, report.measures)
+        self._remove_others()
+
+    def offer(self, step: int, measures: Measures, model: nn.Module) -> None:
+        """Keep the model of an evaluation, if none of the others is better, and remove those that it dominates."""
+        if not measures or not self.most:
+            return
+        self._add(step, measures)
+        if step in self.points and self.group.rank == 0:
+            save_tensors(self.file(step), whole_state(model, Alone()))
+        self._remove_others()
+
+    def file(self, step: int) -> StoragePath:
+        """Return the file with the weights of a step."""
+        return self.folder / f"step-{step:09d}.safetensors"
+
+    def remove(self) -> None:
+        """Remove all files."""
+        remove_folder(self.folder)
+        if not any(self.folder.parent.glob("*")):
+            remove_folder(self.folder.parent)
+
+    def _add(self, step: int, measures: Measures) -> None:
+        points = {**self.points, step: self.keeping.point(measures)}
+        steps = kept_steps(points, self.keeping.maximise, self.most)
+        self.points = {step: points[step] for step in steps}
+
+    def _remove_others(self) -> None:
+        if self.group.rank == 0:
+            files = {self.file(step) for step in self.points}
+            for path in self.folder.glob("step-*.safetensors"):
+                if path not in files:
+                    path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class KeptModel:
+    """A kept model with its metrics."""
+
+    point: StepPoint
+    weights: dict[str, Tensor]
+    files: Mapping[str, bytes]
+    """What other programs need besides the weights."""
+    seconds: float
+    """Wall time of its evaluation."""
+
+
+def measure_kept(
+    kept: KeptSteps,
+    model: nn.Module,
+    end: Outcome,
+    measure: Callable[[nn.Module], Measures],
+    export: Callable[[dict[str, Tensor]], Mapping[str, bytes]],
+) -> list[KeptModel]:
+    """Evaluate the kept models of a run that has ended in full; return the non-dominated ones that differ from its end.
+
+    Every rank must call it; ``model`` is what it was afterwards.
+    """
+    found: dict[int, KeptModel] = {}
+    steps = [step for step in kept.points if step != end.steps] if end.is_over else []
+    last = {name: tensor.clone() for name, tensor in changing_state(model).items()} if steps else {}
+    for step in steps:
+        weights, _ = load_tensors(kept.file(step))
+        put_state(model, weights)
+        began = time.perf_counter()
+        point = StepPoint(step, measure(model))
+        found[step] = KeptModel(point, weights, export(weights), time.perf_counter() - began)
+    if steps:
+        put_state(model, last)
+    points = {step: kept.keeping.point(each.point.measures) for step, each in found.items()}
+    if end.status is Status.FINISHED:
+        points[end.steps] = kept.keeping.point(end.measures)
+    best = kept_steps(points, kept.keeping.maximise, len(points))
+    return [found[step] for step in best if step in found and points[step] != points.get(end.steps)]
+
+
+def with_points(end: Outcome, models: Sequence[KeptModel]) -> Outcome:
+    """Return the outcome of a run with the models on its way, and the time of their evaluation."""
+    seconds = end.evaluation_seconds + math.fsum(model.seconds for model in models)
+    return replace(end, points=tuple(model.point for model in models), evaluation_seconds=seconds)
+
+
+def write_kept(folder: StoragePath, result: RunResult, models: Iterable[KeptModel], loading: str) -> None:
+    """Write each kept model of a run to a run folder beside the run's; it is the result of a run that ends there."""
+    for stale in folder.parent.glob(f"{folder.name}{AT}*"):
+        remove_folder(stale)
+    for model in models:
+        step, end = model.point.step, result.outcome
+        outcome = replace(
+            end,
+            status=Status.FINISHED,
+            reason=f"stop.after_steps {step}",
+            steps=step,
+            measures=model.point.measures,
+            seconds=end.seconds * step / end.steps,
+            gradient_computations=end.gradient_computations * step // end.steps,
+            steps_outside_guarantee=0 if end.steps_outside_guarantee == 0 else None,
+            points=(),
+        )
+        stop = result.run.stop.model_copy(update={"after_steps": step})
+        reports = [report for report in result.history.reports if report.step < step]
+        reports.append(Report("unlearning", step, step, model.point.measures))
+        at_step = replace(
+            result,
+            run=result.run.model_copy(update={"stop": stop}),
+            outcome=outcome,
+            history=History(reports=reports),
+        )
+        write_result(point_folder(folder, step), at_step, model.weights, model.files, loading)

@@ -1,0 +1,99 @@
+"""Models that a run keeps on its way: which, that they are those of shorter runs, and that a restart changes none."""
+
+from pathlib import Path
+
+import pytest
+from cheap_runs import Done, ReportList, cheap_run, done, same_bits
+
+from hamu_ray.config.sources.files import load_run
+from hamu_ray.engine.files.tensors import load_tensors
+from hamu_ray.engine.resident import Resident
+from hamu_ray.results.folder import KEPT, MODEL_FILE, RUN_FILE, point_folder, read_outcome, read_reports
+from hamu_ray.results.outcome import Status
+from hamu_ray.results.pareto.trajectory import Keeping
+
+SECTIONS = {
+    "optimizer": {"momentum": 0.9, "learning_rate": 0.03, "schedule": "cosine"},
+    "evaluation": {"every_steps": 2, "subset": 100},
+    "checkpoint": {"every_steps": 5},
+    "method": {"name": "gdiff"},
+}
+RUN = cheap_run(duration={"steps": 12}, **SECTIONS)
+KEEPING = Keeping(("forget_quality", "retain_utility"), (True, True), 2)
+
+
+@pytest.fixture
+def undisturbed(resident: Resident, folder: Path) -> Done:
+    return done(RUN, resident, folder.with_name("undisturbed"), keeping=KEEPING)
+
+
+def points_of(folder: Path) -> dict[str, bytes]:
+    """The weights of a run's points, by their steps."""
+    found = folder.parent.glob(f"{folder.name}@*/{MODEL_FILE}")
+    return {path.parent.name.partition("@")[2]: path.read_bytes() for path in found}
+
+
+def test_points_are_the_models_of_runs_that_end_there(
+    resident: Resident, folder: Path, undisturbed: Done
+) -> None:
+    plain = done(RUN, resident, folder)
+    assert same_bits(plain.weights, undisturbed.weights), "keeping changes nothing"
+    assert plain.outcome.measures == undisturbed.outcome.measures
+    points = undisturbed.outcome.points
+    assert 1 <= len(points) <= 2
+    assert read_outcome(folder.with_name("undisturbed")) == undisturbed.outcome
+    for point in points:
+        place = point_folder(folder.with_name("undisturbed"), point.step)
+        run = load_run(place / RUN_FILE)
+        assert run.stop.after_steps == point.step
+        alone = done(run, resident, folder.with_name("alone"))
+        assert same_bits(alone.weights, load_tensors(place / MODEL_FILE)[0])
+        assert alone.outcome.measures == point.measures
+        outcome = read_outcome(place)
+        assert outcome is not None
+        assert (outcome.status, outcome.steps, outcome.measures) == (
+            Status.FINISHED,
+            point.step,
+            point.measures,
+        )
+        assert read_reports(place)[-1].measures == point.measures
+    assert not (folder.with_name("undisturbed") / KEPT).exists()
+
+
+@pytest.mark.parametrize("dies_at", [4, 6, 10])
+def test_a_run_that_goes_on_keeps_the_same(
+    dies_at: int, resident: Resident, folder: Path, undisturbed: Done
+) -> None:
+    with pytest.raises(ConnectionError):
+        done(RUN, resident, folder, ReportList(dies_at=dies_at), keeping=KEEPING)
+    assert list((folder / KEPT).glob("*/*")), "it had kept some"
+    again = done(RUN, resident, folder, keeping=KEEPING)
+    assert again.outcome.resumed_at == (5 if dies_at > 5 else 0)
+    assert again.outcome.points == undisturbed.outcome.points
+    assert points_of(folder) == points_of(folder.with_name("undisturbed")) != {}
+
+
+def test_a_run_that_collapses_leaves_what_it_had_before(resident: Resident, folder: Path) -> None:
+    sections = {**SECTIONS, "method": {"name": "ga"}, "optimizer": {"learning_rate": 0.2}}
+    run = done(cheap_run(duration={"steps": 12}, **sections), resident, folder, keeping=KEEPING)
+    assert run.outcome.status is Status.COLLAPSED
+    assert run.outcome.points
+    assert all(point.step < run.outcome.steps for point in run.outcome.points)
+
+
+def test_a_run_that_pauses_keeps_and_evaluates_at_its_end(
+    resident: Resident, folder: Path, undisturbed: Done
+) -> None:
+    first = done(RUN, resident, folder, pauses=(6,), keeping=KEEPING)
+    assert (first.outcome.paused, first.outcome.points) == (True, ())
+    assert not points_of(folder)
+    assert done(RUN, resident, folder, keeping=KEEPING).outcome.points
+
+
+def test_large_models_keep_none_by_themselves(
+    resident: Resident, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeping = Keeping(KEEPING.metrics, KEEPING.maximise, None)
+    assert done(RUN, resident, folder, keeping=keeping).outcome.points
+    monkeypatch.setattr("hamu_ray.engine.files.kept.SMALL", 1000)
+    assert not done(RUN, resident, folder.with_name("large"), keeping=keeping).outcome.points
