@@ -81,6 +81,7 @@ def test_losses_are_precise_and_finite_with_a_value_per_unit(objective, dtype):
     # No items, no loss: a worker's part of a batch can be empty.
     nobody = {name: values[:0] for name, values in teachers.items()}
     none = Predictions(logits[:0], LABELS[:0], torch.arange(0), 0, nobody, seeds=torch.arange(0))
+    together, none = (replace(one, second=replace(one, logits=-one.logits)) for one in (together, none))
     loss = objective.loss(together)
     assert loss.dtype == (dtype if dtype == torch.float64 else torch.float32)
     assert loss.shape == (2 if objective.unit == "item" else 1,)
