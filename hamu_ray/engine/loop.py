@@ -4,12 +4,12 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from hamu_ray.engine.files.checkpoint import Checkpoints, Progress
-from hamu_ray.engine.files.kept import KeptSteps
 from hamu_ray.engine.history import History
 from hamu_ray.engine.plan import LOG_EVERY, Plan
 from hamu_ray.engine.state import changing_state, put_state
@@ -26,6 +26,9 @@ from hamu_ray.pairing.group import Group
 from hamu_ray.pairing.support import Masks
 from hamu_ray.results.outcome import Outcome, Report, Status, Verdict
 from hamu_ray.tasks.task import Task, Teacher
+
+if TYPE_CHECKING:
+    from hamu_ray.engine.files.kept import KeptSteps
 
 Measure = Callable[[nn.Module, bool], Measures]
 """Evaluates a model, with all metrics or only the cheap ones."""
@@ -71,7 +74,7 @@ class Loop:
     original: Measures = field(default_factory=dict)
     """Metrics of the initial model; a collapse is detected by comparison with them."""
     checkpoints: Checkpoints | None = None
-    kept: KeptSteps | None = None
+    kept: "KeptSteps | None" = None
     """Keeps models of its evaluations; None keeps none."""
     history: History = field(default_factory=History)
     pauses: Sequence[int] = ()

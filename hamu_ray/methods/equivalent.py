@@ -37,10 +37,11 @@ def equivalent_gradients(
 
     The weighting is one part of a method; the other part are its losses, which are the caller's responsibility: pass
     the gradients of ``METHODS[method].retain`` and ``.forget`` on the retain and the forget set. For most methods both
-    losses are the cross-entropy. ``"kl"``, ``"npo"``, ``"simnpo"``, ``"salun"``, ``"bad-teacher"`` and ``"jensun"``
-    use the weighting of ``"gdiff"`` and differ from it only in their losses: with gradients of the cross-entropy they
-    equal gdiff, as ``"scrub"`` does without phases. ``"ft"`` uses only the retain gradient, ``"ga"`` only the forget
-    gradient. The weights to which ``"salun"`` restricts a run are the caller's choice.
+    losses are the cross-entropy. ``"kl"``, ``"npo"``, ``"simnpo"``, ``"dpo"``, ``"salun"``, ``"rmu"``,
+    ``"bad-teacher"`` and ``"jensun"`` use the weighting of ``"gdiff"`` and differ from it only in their losses: with
+    gradients of the cross-entropy they equal gdiff, as ``"scrub"`` does without phases. ``"ft"`` uses only the retain
+    gradient, ``"ga"`` only the forget gradient. The weights to which ``"salun"`` restricts a run are the caller's
+    choice.
 
     Of ``"ssd"``, which edits weights, the gradients are 0. Of a method with a state that it carries from step to step,
     this is the first step. The penalty of ``"l1-sparse"`` is the caller's: add ``decision.l1_penalty`` times the signs

@@ -36,6 +36,7 @@ class Stop:
     forget_loss_above: float | None = None
     forget_level: str | None = None
     collapse_ratio: float | None = None
+    after_steps: int | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from ray._private.ray_constants import get_runtime_env_default_excludes
 from ray._private.runtime_env.packaging import create_package
 
 ROOT = Path(__file__).parents[2]
-MOST_BYTES = 2_000_000
+MOST_BYTES = 3_000_000
 NEEDED_BY_PIP = {"pyproject.toml", "constraints.txt", "README.md", "LICENSE"}
 """`cluster/runtime_env.yaml` makes pip install the upload itself."""
 NOT_FOR_JOBS = {

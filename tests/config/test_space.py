@@ -104,7 +104,7 @@ def test_no_space(tmp_path: Path) -> None:
             "space.method.forget_objective: none of the sweep's methods (ft, scrub, npo) uses it; remove it",
         ),
         (
-            "method.name: {grid: [ft, hamu-q]}, method.forget_objective: {choice: [npo, dpo]}",
+            "method.name: {grid: [ft, hamu-q]}, method.forget_objective: {choice: [npo, ipo]}",
             "space.method.forget_objective: expected cross_entropy, logit_margin, npo, ",
         ),
         (

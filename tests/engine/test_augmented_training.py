@@ -11,7 +11,6 @@ from hamu_ray.engine.files.store import key_of
 from hamu_ray.engine.files.tensors import load_tensors
 from hamu_ray.engine.planning import training_plan
 from hamu_ray.engine.resident import Resident
-from hamu_ray.engine.step import PairedStep
 from hamu_ray.pairing.group import Alone
 from hamu_ray.pairing.roles import Role
 from hamu_ray.results.outcome import Status, Verdict
@@ -73,14 +72,14 @@ def test_parts_of_a_batch_see_the_changes_of_the_whole(resident: Resident) -> No
             update={"training": run.training.model_copy(update={"batch_size": batch_size})}
         )
         plan = training_plan(small, "original", examples, (), 41)
-        step = PairedStep(task, model, replace(plan, augmented=forward), Alone(), {})
+        plan = replace(plan, augmented=forward)
         found = torch.empty(len(examples), 10)
         batches = plan.sides[Role.RETAIN].batches
         places = {int(example): place for place, example in enumerate(examples)}
         for number in range(epoch * batches.per_pass, (epoch + 1) * batches.per_pass):
             batch = batches(number)
             with torch.no_grad():
-                outputs = step._outputs(Role.RETAIN, batch, number).logits
+                outputs = plan._outputs(task, model, Role.RETAIN, batch, number).logits
             found[[places[int(example)] for example in batch]] = outputs
         return found
 

@@ -143,7 +143,7 @@ FILES = (
         shown="a checkpoint",
     ),
     FileFault(
-        (f"{MODEL}/model.safetensors", f"{MODEL}/recipe.json"),
+        (f"{MODEL}/model.safetensors", f"{MODEL}/recipe.json", f"{MODEL}/training.json"),
         "the model is trained again when a run needs it",
         shown="a stored original or reference",
     ),

@@ -92,7 +92,7 @@ def test_wrong_input_is_named(change, message):
 def test_methods_that_differ_in_their_losses_alone_are_documented_as_that():
     """Given the same gradients they are gdiff; the docstring says so, and which losses the caller differentiates."""
     same = [name for name in METHODS if METHODS[name].weighting is METHODS["gdiff"].weighting]
-    assert same == ["gdiff", "kl", "npo", "simnpo", "salun", "bad-teacher", "jensun"]
+    assert same == ["gdiff", "kl", "npo", "simnpo", "dpo", "salun", "rmu", "bad-teacher", "jensun"]
     steps = [
         equivalent_gradients(name, normal(1), normal(2), lr=1e-3, retain_weight=0.3)[0]
         for name in [*same, "scrub"]
