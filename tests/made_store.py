@@ -14,7 +14,7 @@ from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.folder import TRIALS, write_record
 from hamu_ray.results.outcome import Report, dump_reports
-from hamu_ray.results.recorded_run import provenance_tags
+from hamu_ray.results.recorded_run import point_tags, provenance_tags
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import describe
 from hamu_ray.tracking.client import MlflowTracker
@@ -162,6 +162,7 @@ def log_trial(outbox: Outbox, sweep: str, record: TrialRecord, folder: Path, har
         write_hardness(place / "hardness.npz", run["method"]["name"].startswith("hamu"))
         outbox.log_files(name, [place / "run.yaml", place / "hardness.npz"])
     tags = {"model_path": record.model_path, "on_front": "false", **provenance_tags(record.provenance)}
+    tags |= point_tags(record.points)
     outbox.finish(name, record.status, record.reason, tags)
     write_record(folder, record)
 

@@ -10,6 +10,8 @@ from hamu_ray.reports.make import leave_report
 from hamu_ray.results.audit.finding import Audit
 from hamu_ray.results.folder import AUDIT_FILE, OUTBOX_FILE, SWEEP_FILE, SWEEPS, TRIALS
 from hamu_ray.results.reader import read_sweep
+from hamu_ray.results.recorded_run import audited_tag
+from hamu_ray.results.trial import step_of, trial_of
 from hamu_ray.results.wording import runnable, shown
 from hamu_ray.storage import StoragePath, storage_path
 from hamu_ray.terminal.console import Console
@@ -47,9 +49,16 @@ def deliver(folder: Path, audits: Mapping[str, Audit], console: Console) -> None
 
 
 def record(tracker: Tracker, trials: StoragePath, audits: Mapping[str, Audit]) -> None:
-    """Log the numbers and files of audits to the runs of their trials, whose folders are in ``trials``."""
-    for trial, audit in audits.items():
+    """Log the numbers and files of audits to the runs of their trials, whose folders are in ``trials``.
+
+    The numbers of a point on a trial's way are in a tag of the trial's run, and its file is in a folder of its name.
+    """
+    for name, audit in audits.items():
+        trial, step = trial_of(name), step_of(name)
+        tracker.log_files(trial, [str(trials / name / AUDIT_FILE)], "" if step is None else name)
+        if step is not None:
+            tracker.set_tags(trial, audited_tag(step, audit.metrics))
+            continue
         tracker.log_metrics(trial, audit.metrics)
-        tracker.log_files(trial, [str(trials / trial / AUDIT_FILE)])
         if audit.durable is not None:
             tracker.set_tags(trial, {DURABLE: str(audit.durable).lower()})

@@ -31,7 +31,14 @@ from hamu_ray.results.folder import (
 )
 from hamu_ray.results.outcome import Report
 from hamu_ray.results.pareto.summary import mean_measures
-from hamu_ray.results.recorded_run import RecordedRun, RunBuilder, durability_of, record_of, result_of
+from hamu_ray.results.recorded_run import (
+    RecordedRun,
+    RunBuilder,
+    durability_of,
+    durable_points,
+    record_of,
+    result_of,
+)
 from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import TrialRecord, trial_of
 from hamu_ray.results.wording import shown
@@ -60,6 +67,7 @@ def read_sweep(folder: Path) -> SweepResult:
         replace(
             record,
             measures={**record.measures, **durability_of(runs.get(record.trial_id))},
+            points=durable_points(record.points, runs.get(record.trial_id)),
             original={},
             reference={},
             curve={},

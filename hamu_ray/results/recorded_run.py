@@ -5,8 +5,8 @@ The readers of a sweep's folder and of MLflow both use `RecordedRun`, so that th
 
 import json
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hamu_ray.config.run import RunConfig
@@ -28,6 +28,9 @@ PROVENANCE_TAG = "provenance."
 
 POINT_TAG = "point."
 """Prefix of the tags that contain the metrics of a trial's points, by their steps."""
+
+AUDITED_TAG = "audited."
+"""Prefix of the tags that contain the numbers of the audits of a trial's points, by their steps."""
 
 TOTAL_STEPS = "total_steps"
 """Tag with the number of steps that a trial takes, unless it ends early."""
@@ -52,6 +55,11 @@ def points_in(tags: Mapping[str, str]) -> tuple[StepPoint, ...]:
     """Return the points of a trial from its tags, in order of their steps."""
     found = {name.removeprefix(POINT_TAG): text for name, text in tags.items() if name.startswith(POINT_TAG)}
     return tuple(StepPoint(int(step), json.loads(found[step])) for step in sorted(found, key=int))
+
+
+def audited_tag(step: int, metrics: Mapping[str, float]) -> dict[str, str]:
+    """Return the tag that contains what an audit found for a trial's point."""
+    return {f"{AUDITED_TAG}{step}": json.dumps(dict(metrics))}
 
 
 @dataclass(frozen=True)
@@ -154,7 +162,7 @@ def record_of(run: RecordedRun, document: Mapping[str, Any], config: SweepConfig
             for tag, text in run.tags.items()
             if tag.startswith(PROVENANCE_TAG)
         },
-        points=points_in(run.tags),
+        points=durable_points(points_in(run.tags), run),
         steps=int(run.metrics.get("steps", 0)),
         unlearning_seconds=costs[names.UNLEARNING_SECONDS],
         evaluation_seconds=costs[names.EVALUATION_SECONDS],
@@ -168,7 +176,20 @@ def record_of(run: RecordedRun, document: Mapping[str, Any], config: SweepConfig
 
 def durability_of(run: RecordedRun | None) -> dict[str, float]:
     """Return what an audit logged about how lasting a trial's model has forgotten; empty without one."""
-    return {name: value for name, value in (run.metrics if run else {}).items() if name == DURABILITY}
+    return _durability_in(run.metrics if run else {})
+
+
+def durable_points(points: Sequence[StepPoint], run: RecordedRun | None) -> tuple[StepPoint, ...]:
+    """Return the points of a trial with their durability, where an audit logged it."""
+    tags = run.tags if run else {}
+    found = {point.step: json.loads(tags.get(f"{AUDITED_TAG}{point.step}", "{}")) for point in points}
+    return tuple(
+        replace(point, measures={**point.measures, **_durability_in(found[point.step])}) for point in points
+    )
+
+
+def _durability_in(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if name == DURABILITY}
 
 
 def result_of(

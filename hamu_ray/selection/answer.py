@@ -141,7 +141,7 @@ def bounds_of(summary: SweepSummary, asked: Sequence[tuple[str, str, float]]) ->
     known = {objective.metric: objective for objective in (*summary.objectives, Objective(metric=DURABILITY))}
     bounds: dict[str, Bound] = {}
     for kind, metric, value in asked:
-        if metric == DURABILITY and not any(DURABILITY in trial.measures for trial in summary.trials):
+        if metric == DURABILITY and not any(DURABILITY in trial.measures for trial in summary.candidates):
             raise ConfigError(
                 f"--{kind} {metric}: no model of this sweep was audited; run "
                 f"{runnable('python -m hamu_ray.audit SWEEP')}"

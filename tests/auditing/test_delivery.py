@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow import MlflowClient
@@ -26,12 +27,14 @@ from hamu_ray.results.audit.finding import (
     durability,
     durable,
 )
-from hamu_ray.results.folder import AUDIT_FILE, TRIALS
+from hamu_ray.results.folder import AUDIT_FILE, REFUSED_FILE, RUN_FILE, TRIALS
+from hamu_ray.results.outcome import StepPoint
 from hamu_ray.results.pareto.table import front_table
 from hamu_ray.results.reader import read_sweep
+from hamu_ray.selection.answer import decide
 from hamu_ray.terminal.console import Console
 from hamu_ray.tracking.reader import MlflowReader
-from tests.made_store import fill, sweep_config, uri_of
+from tests.made_store import fill, made_record, points, sweep_config, uri_of
 
 SPACE = {"method.name": {"grid": ["hamu-q", "ga"]}, "optimizer.learning_rate": {"grid": [0.03]}}
 
@@ -149,6 +152,35 @@ def test_tracking_and_report(tmp_path: Path) -> None:
     (folder / TRIALS / front[0] / AUDIT_FILE).write_text("{}")
     (problem,) = problems_of([read_sweep(folder)])
     assert audit_table(problem) is None
+
+
+def test_an_audited_point_on_the_way_of_a_trial(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    name = "made-20260101-120000"
+    config = sweep_config(SPACE, storage={"path": str(tmp_path)}, tracking={"experiment": "audits"})
+    folder = tmp_path / "sweeps" / name
+    records = [made_record(i, config, point, folder) for i, point in enumerate(points(config))]
+    best = StepPoint(4, {**records[0].measures, "forget_quality": 1.0, "retain_utility": 1.0})
+    records[0] = replace(records[0], points=[best])
+    place = folder / TRIALS / "0000@4"
+    place.mkdir(parents=True)
+    (place / RUN_FILE).write_text(yaml.safe_dump(records[0].candidates[1].configuration))
+    fill(tmp_path, config, name=name, experiment="audits", records=records)
+    assert [trial.trial_id for trial in read_sweep(folder).summary.front] == ["0000@4"]
+    write_audit(place, made_audit())
+    deliver(folder, {"0000@4": made_audit()}, Console())
+
+    assert not (folder / REFUSED_FILE).exists()
+    (sweep,) = MlflowReader.open(uri_of(tmp_path), tmp_path).sweeps(name=name)
+    for source in (sweep, read_sweep(folder)):
+        assert [trial.trial_id for trial in source.trials] == [record.trial_id for record in records]
+        durabilities = {t.trial_id: t.measures.get("durability") for t in source.summary.candidates}
+        assert {name for name, value in durabilities.items() if value is not None} == {"0000@4"}
+        (problem,) = problems_of([source])
+        table = audit_table(problem)
+        assert table is not None
+        assert [row.durable for row in table.rows] == ["yes"]
+    assert decide(folder, [("min", "durability", 0.5)]) == 0
+    assert "0000@4" in capsys.readouterr().out
 
 
 def test_a_front_point_without_its_model_is_one_line(tmp_path: Path) -> None:
