@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 from cheap_runs import Done, ReportList, cheap_run, done, same_bits
+from torch import nn
 
 from hamu_ray.config.sources.files import load_run
+from hamu_ray.engine.files.kept import KeptSteps, measure_kept
 from hamu_ray.engine.files.tensors import load_tensors
 from hamu_ray.engine.resident import Resident
+from hamu_ray.pairing.group import Alone
 from hamu_ray.results.folder import KEPT, MODEL_FILE, RUN_FILE, point_folder, read_outcome, read_reports
-from hamu_ray.results.outcome import Status
+from hamu_ray.results.outcome import Outcome, Report, Status
 from hamu_ray.results.pareto.trajectory import Keeping
 
 SECTIONS = {
@@ -97,3 +100,21 @@ def test_large_models_keep_none_by_themselves(
     assert done(RUN, resident, folder, keeping=keeping).outcome.points
     monkeypatch.setattr("hamu_ray.engine.files.kept.SMALL", 1000)
     assert not done(RUN, resident, folder.with_name("large"), keeping=keeping).outcome.points
+
+
+def test_a_model_that_is_gone_is_no_point(tmp_path: Path) -> None:
+    """A process that was killed may have removed it for a later one, which the run that goes on does not reach."""
+    model = nn.Linear(2, 1)
+    kept = KeptSteps(tmp_path, KEEPING, Alone(), model)
+    metrics = KEEPING.metrics
+    reports = [
+        Report("unlearning", step, 8, dict(zip(metrics, values, strict=True)))
+        for step, values in ((2, (0.1, 0.9)), (4, (0.9, 0.1)))
+    ]
+    for report in reports:
+        kept.offer(report.step, report.measures, model)
+    kept.file(2).unlink()
+    kept.recall(reports)
+    end = Outcome(Status.PRUNED, "", 6, {}, 1.0, 12)
+    found = measure_kept(kept, model, end, lambda _: reports[1].measures, lambda _: {})
+    assert [one.point.step for one in found] == [4]

@@ -1,5 +1,6 @@
 """The models that a run keeps of those at its evaluations, and what becomes of them at its end."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +20,8 @@ from hamu_ray.results.pareto.front import Point
 from hamu_ray.results.pareto.trajectory import MOST, Keeping, kept_steps
 from hamu_ray.results.trial import AT
 from hamu_ray.storage import StoragePath, remove_folder
+
+logger = logging.getLogger(__name__)
 
 SMALL = 64_000_000
 """Bytes of the weights that change up to which a model is small."""
@@ -59,6 +62,21 @@ class KeptSteps:
     def file(self, step: int) -> StoragePath:
         """Return the file with the weights of a step."""
         return self.folder / f"step-{step:09d}.safetensors"
+
+    def weights(self, step: int) -> dict[str, Tensor] | None:
+        """Return the weights of a step; None if they are damaged, or gone: an earlier process may have gone further.
+
+        Every rank must call it.
+        """
+        found: dict[str, Tensor] = {}
+        if self.group.rank == 0:
+            try:
+                found, _ = load_tensors(self.file(step))
+            except ValueError as error:
+                logger.warning("%s: this step is no point", error)
+        if not self.group.agree(int(bool(found))):
+            return None
+        return found or load_tensors(self.file(step))[0]
 
     def remove(self) -> None:
         """Remove all files."""
@@ -106,7 +124,9 @@ def measure_kept(
     steps = [step for step in kept.points if step != end.steps] if end.is_over else []
     last = {name: tensor.clone() for name, tensor in changing_state(model).items()} if steps else {}
     for step in steps:
-        weights, _ = load_tensors(kept.file(step))
+        weights = kept.weights(step)
+        if weights is None:
+            continue
         put_state(model, weights)
         began = time.perf_counter()
         point = StepPoint(step, measure(model))
