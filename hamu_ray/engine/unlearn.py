@@ -1,8 +1,9 @@
 """One unlearning run, from its configuration to its result on disk, in one process of a group."""
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -39,6 +40,15 @@ from hamu_ray.tasks.modes import eval_mode
 from hamu_ray.tasks.task import SecondAnswering, Task
 
 
+@dataclass(frozen=True)
+class Edited:
+    """What an edit of the original took; nothing without one."""
+
+    seconds: float = 0.0
+    gradient_computations: int = 0
+    """In global batches of as many examples: those of all training data, and of the forget set again."""
+
+
 def unlearn(
     run: RunConfig,
     resident: Resident,
@@ -66,7 +76,7 @@ def unlearn(
     except Interrupted:
         return Outcome(Status.INTERRUPTED, "stopped from outside", 0, {}, 0.0, 0)
     plan = planned(run, task, original, reference)
-    model, masks = start_of(run, plan, task, original, shards)
+    model, masks, edited = start_of(run, plan, task, original, shards)
 
     def compared(measures: Measures) -> Measures:
         known = reference.measures if reference else None
@@ -96,7 +106,7 @@ def unlearn(
         kept=kept,
         pauses=pauses,
     )
-    outcome = with_references(loop.run(), run, bases[0].measures)
+    outcome = with_references(with_edit(loop.run(), edited), run, bases[0].measures)
     state = whole_state(model, shards, keep=group.rank == 0)
     export = partial(task.export, model, original.folder)
     models = measure_kept(kept, model, outcome, partial(measure, full=True), export) if kept else []
@@ -130,13 +140,14 @@ def planned(run: RunConfig, task: Task, original: StoredModel, reference: Stored
 
 def start_of(
     run: RunConfig, plan: Plan, task: Task, original: StoredModel, shards: Group
-) -> tuple[nn.Module, Masks | None]:
-    """Return the model before the first step, which is the original or its edit, and which weights may change."""
+) -> tuple[nn.Module, Masks | None, Edited]:
+    """Return the model before the first step, which is the original or its edit, which weights may change, and what the
+    edit took.
+    """
     model = built(task, run.seed, original.source, device=build_device(task, shards))
     model = placed(task.unlearner(model, run.seed), task, shards)
     masks = support_masks(run, task, model)
-    edit_model(run, plan, task, model, masks)
-    return model, masks
+    return model, masks, edit_model(run, plan, task, model, masks)
 
 
 def base_reports(
@@ -174,15 +185,16 @@ def support_masks(run: RunConfig, task: Task, model: nn.Module) -> Masks | None:
         return salient_masks(model, losses, math.prod(fractions), masks)
 
 
-def edit_model(run: RunConfig, plan: Plan, task: Task, model: nn.Module, masks: Masks | None) -> None:
+def edit_model(run: RunConfig, plan: Plan, task: Task, model: nn.Module, masks: Masks | None) -> Edited:
     """Change the original once, in place, if the method is an edit: only weights that may change.
 
     Every worker computes the same. The importances are those of the whole training data, in eval mode, batch by batch
-    in the order of the data.
+    in the order of the data. Returns what it took.
     """
     edit, settings = plan.method.edit, plan.settings
     if edit is None:
-        return
+        return Edited()
+    began = time.perf_counter()
     fisher = settings.importance == "fisher"
     objective = cross_entropy if fisher else output_norm
 
@@ -199,6 +211,22 @@ def edit_model(run: RunConfig, plan: Plan, task: Task, model: nn.Module, masks: 
         for name, weights in trainable(model):
             changed = edit(weights, every[name], forgotten[name], settings)
             weights.copy_(changed if masks is None else torch.where(masks[name], changed, weights))
+        weights.sum().item()  # synchronises, so that the time includes the work
+    seconds = time.perf_counter() - began
+    retain_batches, forget_batches = (
+        -(-len(task.splits[name]) // size)
+        for name, size in (("retain", run.batch.retain), ("forget", run.batch.forget))
+    )
+    return Edited(seconds, retain_batches + 2 * forget_batches)
+
+
+def with_edit(outcome: Outcome, edited: Edited) -> Outcome:
+    """Return an outcome that includes what an edit took."""
+    return replace(
+        outcome,
+        seconds=outcome.seconds + edited.seconds,
+        gradient_computations=outcome.gradient_computations + edited.gradient_computations,
+    )
 
 
 def mean_losses(

@@ -127,10 +127,6 @@ class Decision:
     """``(blocks, 2, 2)`` float64: the Gram matrices behind the weights, after clipping if it is enabled."""
     branch: Tensor
     """`Branch` codes ``(blocks,)``, int64."""
-    conflict_weights: Tensor | None = None
-    """``(blocks, 2)`` float64: the weights in place of `weights` of those elements of a block in which r and f have the
-    same sign, so that descending one loss and ascending the other conflict; None: there is no difference.
-    """
     constraint: Constraint | None = None
     """Only for methods that have a constraint."""
     state: Mapping[str, Tensor] = field(default_factory=dict)
@@ -142,6 +138,10 @@ class Decision:
     l1_penalty: Tensor | None = None
     """Coefficient of a penalty on the sum of the absolute weights, 0-d; None: no penalty. A weighting does not see the
     weights: the caller adds ``l1_penalty sign(w)`` to the equivalent gradient.
+    """
+    conflict_weights: Tensor | None = None
+    """``(blocks, 2)`` float64: the weights in place of `weights` of those elements of a block in which r and f have the
+    same sign, so that descending one loss and ascending the other conflict; None: there is no difference.
     """
 
     @property

@@ -101,9 +101,9 @@ class Method:
                 f"method {self.name!r}: its retain objective cannot need {SECOND}; only forget examples have one"
             )
         hidden = [each is not None and HIDDEN in each.needs for each in (self.retain, self.forget)]
-        if hidden == [True, False]:
+        if any(hidden) and (self.forget is None or self.forget.layer is None):
             raise ValueError(
-                f"method {self.name!r}: its forget objective names no layer for the retain objective"
+                f"method {self.name!r}: its objectives need hidden states, and its forget objective names no layer"
             )
         if not callable(self.weighting):
             raise ValueError(f"method {self.name!r} has no weighting")

@@ -204,7 +204,8 @@ def mixture(name: str, *terms: tuple[float, Objective]) -> Objective:
         terms: Pairs of a weight and an objective, at least one.
 
     Raises:
-        ValueError: If there are no terms, or some are per item and some per example.
+        ValueError: If there are no terms, some are per item and some per example, or they do not see the same outputs:
+            logits, or the hidden states of one block.
     """
     if not terms:
         raise ValueError(
@@ -215,8 +216,13 @@ def mixture(name: str, *terms: tuple[float, Objective]) -> Objective:
         raise ValueError(
             f"terms of the mixture {name!r} must have the same unit, found {' and '.join(units)}"
         )
+    seen = {(HIDDEN in objective.needs, objective.layer) for _, objective in terms}
+    if len(seen) > 1:
+        raise ValueError(
+            f"terms of the mixture {name!r} must all see logits, or hidden states of the same block"
+        )
     needs = frozenset[str]().union(*(objective.needs for _, objective in terms))
-    return Objective(name, _Mixture(terms), needs, terms[0][1].unit)
+    return Objective(name, _Mixture(terms), needs, terms[0][1].unit, terms[0][1].layer)
 
 
 def precise(logits: Tensor) -> Tensor:

@@ -101,7 +101,7 @@ CEILING = Metric(
 ENGINE: Mapping[str, Metric] = table(
     Metric(
         UNLEARNING_SECONDS,
-        "Wall time of the unlearning steps only, without evaluation and loading",
+        "Wall time of the unlearning steps, or of an edit, only, without evaluation and loading",
         "lower",
         "s",
         "cost",
@@ -116,7 +116,7 @@ ENGINE: Mapping[str, Metric] = table(
     Metric(STEPS, "Optimizer steps taken", kind="cost"),
     Metric(
         GRADIENT_COMPUTATIONS,
-        "Number of computed gradients of a global batch, over both objectives",
+        "Number of computed gradients of a global batch, over both objectives; an edit's in batches of that size",
         "lower",
         kind="cost",
     ),

@@ -87,9 +87,11 @@ class Outcome:
     steps: int
     measures: Measures
     seconds: float
-    """Wall time of the steps only, without evaluation and loading."""
+    """Wall time of the steps only, or of an edit, without evaluation and loading."""
     gradient_computations: int
-    """Number of computed gradients of a global batch: two per step for paired methods."""
+    """Number of computed gradients of a global batch: two per step for paired methods. Those of an edit count as global
+    batches of as many examples.
+    """
     resumed_at: int = 0
     """The step at which this process resumed the run; 0 if it ran all steps itself."""
     evaluation_seconds: float = 0.0

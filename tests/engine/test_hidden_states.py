@@ -1,6 +1,7 @@
 """RMU: objectives that see hidden states, against a plain implementation on the model of `transformers`."""
 
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from hamu_ray.engine.files.tensors import load_model
 from hamu_ray.engine.planning import unlearning_plan
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.step import PairedStep
-from hamu_ray.methods import METHODS, Objective, Predictions
+from hamu_ray.methods import METHODS, Objective, Predictions, forget_objective
 from hamu_ray.methods.catalogue.rmu import control_vector
 from hamu_ray.methods.draws import uniform
-from hamu_ray.methods.objectives import HIDDEN
+from hamu_ray.methods.objectives import HIDDEN, cross_entropy, mixture
 from hamu_ray.pairing.group import Alone
 from hamu_ray.pairing.roles import Role
 from tests.made_texts import text_run
@@ -148,3 +149,22 @@ def test_half_an_objective_is_refused() -> None:
     with pytest.raises(ValueError, match="has a layer but does not need hidden"):
         Objective("o", METHODS["rmu"].forget.loss, layer=3)
     assert HIDDEN in METHODS["rmu"].retain.needs
+
+
+def test_a_mixture_sees_the_hidden_states_of_one_block() -> None:
+    first, second = (forget_objective("rmu", layer=layer) for layer in (1, 2))
+    mixed = mixture("both", (0.5, first), (0.5, first))
+    assert (mixed.layer, mixed.needs) == (1, first.needs)
+    for other in (second, cross_entropy):
+        with pytest.raises(
+            ValueError, match="'both' must all see logits, or hidden states of the same block"
+        ):
+            mixture("both", (0.5, first), (0.5, other))
+
+
+@pytest.mark.parametrize("forget", [None, replace(METHODS["rmu"].forget, layer=None)])
+def test_a_method_without_a_layer_is_refused(forget: Objective | None) -> None:
+    with pytest.raises(
+        ValueError, match="its objectives need hidden states, and its forget objective names no"
+    ):
+        replace(METHODS["rmu"], forget=forget)

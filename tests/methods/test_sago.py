@@ -1,5 +1,7 @@
 """SAGO, the only weighting that treats the elements of a block differently, against its definition in numpy."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from gradient_pairs import SHAPES, catalogue, flat, normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hamu_ray.methods import Blocks, combine, equivalent_gradients, gram_matrix, promised_changes
+from hamu_ray.methods import Blocks, Decision, combine, equivalent_gradients, gram_matrix, promised_changes
 
 FLOAT = torch.float64
 
@@ -77,3 +79,10 @@ def test_segments_of_workers_give_the_numbers_of_the_whole():
         gram += gram_matrix(r[start:stop], f[start:stop], part, conflicting=True)
     assert torch.equal(torch.cat(parts), whole)
     torch.testing.assert_close(gram, gram_matrix(r, f, blocks, conflicting=True))
+
+
+def test_optional_parts_of_a_decision_come_last():
+    """Weightings of other packages may give them by position."""
+    names = [each.name for each in fields(Decision)]
+    assert names[:4] == ["weights", "gram", "branch", "constraint"]
+    assert names[-1] == "conflict_weights"
