@@ -13,21 +13,24 @@ from torch import Tensor, nn
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.files.given import Given, built, given, identity_of
 from hamu_ray.engine.files.store import ModelStore, StoredModel, Turn, key_of
-from hamu_ray.engine.loop import Loop, OnReport
+from hamu_ray.engine.loop import VERDICT_ENDINGS, Loop, OnReport
 from hamu_ray.engine.placement import build_device, placed
+from hamu_ray.engine.plan import Plan
 from hamu_ray.engine.planning import training_plan
 from hamu_ray.engine.state import whole_state
 from hamu_ray.metrics import names
 from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.pairing.group import Alone, Group
 from hamu_ray.results.folder import MODEL_FILE
-from hamu_ray.results.outcome import Outcome, Status
+from hamu_ray.results.outcome import Outcome, Report, Status, Verdict
 from hamu_ray.tasks.models.checkpoints import Checkpoint
 from hamu_ray.tasks.models.start import check_given_models, model_recipe
 from hamu_ray.tasks.task import Augmenting, Start, Task
 
 LOOK_SECONDS = 1.0
 """Pause between two looks for a model that another group is training."""
+REPORT_SECONDS = 10.0
+"""Interval of reports while waiting. They show that this process is alive, and their answer may be to stop."""
 
 
 def base_models(
@@ -81,8 +84,9 @@ def base_models(
 
 def raise_if_failed(endings: Sequence[Status]) -> None:
     """Raise if the training of a base model ended otherwise than finished; see `base_models`."""
-    if Status.INTERRUPTED in endings:
-        raise Interrupted
+    for verdict in (Verdict.INTERRUPT, Verdict.STOP):  # no trial is pruned before its first step
+        if VERDICT_ENDINGS[verdict][0] in endings:
+            raise Interrupted(VERDICT_ENDINGS[verdict])
     if Status.COLLAPSED in endings:
         raise ValueError(
             "training.optimizer.learning_rate: the loss of a base model's training became non-finite; "
@@ -142,9 +146,10 @@ def train_missing(
     """Train the models that are not stored yet, in this process or one replica's shards; return how trainings ended.
 
     A model that another group is training, of this sweep or of another one, comes last: it is waited for, and trained
-    here if the other group ends without it.
+    here if the other group ends without it. A callback that asks to stop ends the waiting, as it ends a training.
     """
     left, endings = list(bases), []
+    reported = time.monotonic()
     while left:
         for base in list(left):
             with ExitStack() as held:
@@ -157,8 +162,19 @@ def train_missing(
                 if turn is not Turn.OTHERS:
                     left.remove(base)
         if left:
+            verdict = Verdict.GO_ON
+            if shards.rank == 0 and time.monotonic() - reported >= REPORT_SECONDS:
+                steps = base_plan(run, task, left[0]).steps
+                verdict, reported = on_report(Report(left[0].phase, 0, steps)), time.monotonic()
+            if ending := VERDICT_ENDINGS.get(Verdict(shards.agree(verdict))):
+                return [*endings, ending[0]]
             time.sleep(LOOK_SECONDS)
     return endings
+
+
+def base_plan(run: RunConfig, task: Task, base: BaseModel) -> Plan:
+    """Return the plan of training a base model."""
+    return training_plan(run, base.phase, examples_of(task, base.phase), SELECT_BY[base.phase], base.seed)
 
 
 def train_base(
@@ -173,7 +189,7 @@ def train_base(
     else:
         model = task.build_model(base.seed, device=device)
     model = placed(model, task, shards)
-    plan = training_plan(run, base.phase, examples_of(task, base.phase), SELECT_BY[base.phase], base.seed)
+    plan = base_plan(run, task, base)
     if run.training.augment is not None:
         assert isinstance(task, Augmenting), "the configuration requires images"
         plan = replace(plan, augmented=task.augmented(run.training.augment))
@@ -276,7 +292,7 @@ SELECT_BY = {"original": ("retain_accuracy", "forget_accuracy"), "reference": ("
 
 
 class Interrupted(Exception):
-    """The callback requested a stop while a base model was trained."""
+    """The callback requested a stop while a base model was trained, or waited for; its argument is the run's ending."""
 
 
 CHEAP = 2**62

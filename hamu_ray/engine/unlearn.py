@@ -32,7 +32,7 @@ from hamu_ray.pairing.group import Group
 from hamu_ray.pairing.importance import Importance, importance_of
 from hamu_ray.pairing.support import Masks, named_masks, salient_masks, trainable
 from hamu_ray.results.folder import CHECKPOINTS, KEPT
-from hamu_ray.results.outcome import Outcome, Report, Status
+from hamu_ray.results.outcome import Outcome, Report
 from hamu_ray.results.pareto.trajectory import Keeping
 from hamu_ray.storage import StoragePath
 from hamu_ray.tasks.models.start import reference_origin
@@ -73,8 +73,8 @@ def unlearn(
     replicas, shards = group.split(run.workers.shards)
     try:
         original, reference = base_models(run, task, group, on_report, resident.models)
-    except Interrupted:
-        return Outcome(Status.INTERRUPTED, "stopped from outside", 0, {}, 0.0, 0)
+    except Interrupted as stopped:
+        return Outcome(*stopped.args[0], 0, {}, 0.0, 0)
     plan = planned(run, task, original, reference)
     model, masks, edited = start_of(run, plan, task, original, shards)
 

@@ -9,8 +9,8 @@ import torch
 from cheap_runs import ReportList, cheap_run, done, same_bits
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.engine.base_models import base_models
-from hamu_ray.engine.files.store import StoredModel
+from hamu_ray.engine.base_models import BaseModel, base_models, training_recipe
+from hamu_ray.engine.files.store import StoredModel, Turn, key_of
 from hamu_ray.engine.files.tensors import load_tensors, save_tensors
 from hamu_ray.engine.resident import Resident
 from hamu_ray.metrics.measured import Measured
@@ -125,17 +125,21 @@ def test_select_best_returns_the_best_epoch_whole(tmp_path: Path) -> None:
     assert {name: last.measures[name] for name in CHEAP} == epochs[-1]
 
 
+ENDS = {Verdict.INTERRUPT: Status.INTERRUPTED, Verdict.STOP: Status.PRUNED}
+
+
+@pytest.mark.parametrize("verdict", ENDS)
 @pytest.mark.parametrize("phase", ["original", "reference"])
-def test_a_training_that_is_cut_off_is_not_kept(phase: str, tmp_path: Path) -> None:
+def test_a_training_that_is_cut_off_is_not_kept(phase: str, verdict: Verdict, tmp_path: Path) -> None:
     class Enough(ReportList):
         def __call__(self, report: Any) -> Verdict:
             super().__call__(report)
-            return Verdict.INTERRUPT if report.phase == phase else Verdict.GO_ON
+            return verdict if report.phase == phase else Verdict.GO_ON
 
     resident = Resident(tmp_path, torch.device("cpu"))
     run = cheap_run(training={**ONE_STEP, "epochs": 2})
     stopped = done(run, resident, tmp_path / "run", Enough())
-    assert stopped.outcome.status is Status.INTERRUPTED
+    assert stopped.outcome.status is ENDS[verdict]
     assert phase in bases_of(run, resident)[2]
 
 
@@ -174,6 +178,30 @@ def test_what_another_group_trains_is_waited_for(
         assert (held.exception(60) is not None) == fails
     assert {report.phase for report in first.reports} == {"original"}
     assert trained_by_second == ({"original", "reference"} if fails else {"reference"})
+
+
+@pytest.mark.parametrize("verdict", ENDS)
+def test_waiting_for_another_group_shows_life_and_can_be_stopped(
+    verdict: Verdict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without reports, the heartbeat of workers would see the same line for ever, and count them as hung."""
+    monkeypatch.setattr("hamu_ray.engine.base_models.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("hamu_ray.engine.base_models.REPORT_SECONDS", 0.1)
+    run = cheap_run(training=ONE_STEP, reference={"source": "none"})
+    resident = Resident(tmp_path, torch.device("cpu"))
+
+    class Patient(ReportList):
+        def __call__(self, report: Any) -> Verdict:
+            super().__call__(report)
+            return verdict if len(self.reports) == 3 else Verdict.GO_ON
+
+    task, patient = resident.task(run), Patient()
+    key = key_of(training_recipe(run, task, BaseModel("original", run.training_seed)))
+    with resident.models.to_make(key) as turn:
+        assert turn is Turn.OURS
+        ended = done(run, resident, tmp_path / "run", patient)
+    assert ended.outcome.status is ENDS[verdict]
+    assert {(one.phase, one.step, one.total_steps > 0) for one in patient.reports} == {("original", 0, True)}
 
 
 def test_a_training_that_diverges_is_not_kept(tmp_path: Path) -> None:
