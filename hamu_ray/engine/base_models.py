@@ -86,7 +86,7 @@ def raise_if_failed(endings: Sequence[Status]) -> None:
     """Raise if the training of a base model ended otherwise than finished; see `base_models`."""
     for verdict in (Verdict.INTERRUPT, Verdict.STOP):  # no trial is pruned before its first step
         if VERDICT_ENDINGS[verdict][0] in endings:
-            raise Interrupted(VERDICT_ENDINGS[verdict])
+            raise Interrupted(*VERDICT_ENDINGS[verdict])
     if Status.COLLAPSED in endings:
         raise ValueError(
             "training.optimizer.learning_rate: the loss of a base model's training became non-finite; "
@@ -292,7 +292,12 @@ SELECT_BY = {"original": ("retain_accuracy", "forget_accuracy"), "reference": ("
 
 
 class Interrupted(Exception):
-    """The callback requested a stop while a base model was trained, or waited for; its argument is the run's ending."""
+    """The callback requested a stop while a base model was trained, or waited for."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        """Name how the run ends."""
+        super().__init__(reason)
+        self.status, self.reason = status, reason
 
 
 CHEAP = 2**62

@@ -74,7 +74,7 @@ def unlearn(
     try:
         original, reference = base_models(run, task, group, on_report, resident.models)
     except Interrupted as stopped:
-        return Outcome(*stopped.args[0], 0, {}, 0.0, 0)
+        return Outcome(stopped.status, stopped.reason, 0, {}, 0.0, 0)
     plan = planned(run, task, original, reference)
     model, masks, edited = start_of(run, plan, task, original, shards)
 
