@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.files.given import Given, built, given, identity_of
 from hamu_ray.engine.files.store import ModelStore, StoredModel, Turn, key_of
-from hamu_ray.engine.loop import VERDICT_ENDINGS, Loop, OnReport
+from hamu_ray.engine.loop import VERDICT_ENDINGS, Interrupted, Loop, OnReport
 from hamu_ray.engine.placement import build_device, placed
 from hamu_ray.engine.plan import Plan
 from hamu_ray.engine.planning import training_plan
@@ -289,15 +289,6 @@ def measured_from_path(
 
 SELECT_BY = {"original": ("retain_accuracy", "forget_accuracy"), "reference": ("retain_accuracy",)}
 """The metrics whose sum selects the best epoch of a base model's training."""
-
-
-class Interrupted(Exception):
-    """The callback requested a stop while a base model was trained, or waited for."""
-
-    def __init__(self, status: Status, reason: str) -> None:
-        """Name how the run ends."""
-        super().__init__(reason)
-        self.status, self.reason = status, reason
 
 
 CHEAP = 2**62

@@ -57,6 +57,15 @@ WAITS: Ending = (Status.PRUNED, "not continued from its rung")
 """The ending at a pause, which stands unless the run is continued."""
 
 
+class Interrupted(Exception):
+    """The callback requested a stop while a base model was trained, or waited for."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        """Name how the run ends."""
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
 @dataclass
 class Loop:
     """A run in progress. All ranks of the group execute it in lockstep; only rank 0 reports."""

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from hamu_ray.config.run import RunConfig
-from hamu_ray.engine.base_models import CHEAP, Interrupted, base_models
+from hamu_ray.engine.base_models import CHEAP, base_models
 from hamu_ray.engine.files.checkpoint import Checkpoints
 from hamu_ray.engine.files.given import built
 from hamu_ray.engine.files.kept import KeptSteps, measure_kept, with_points, write_kept
 from hamu_ray.engine.files.run_folder import RunResult, write_result
 from hamu_ray.engine.files.store import StoredModel, key_of
-from hamu_ray.engine.loop import Loop, OnReport
+from hamu_ray.engine.loop import Interrupted, Loop, OnReport
 from hamu_ray.engine.placement import build_device, placed
 from hamu_ray.engine.plan import ObjectiveBatches, Plan
 from hamu_ray.engine.planning import unlearning_plan
