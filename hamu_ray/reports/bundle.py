@@ -1,6 +1,7 @@
 """A static site of reports: an index of sweeps, a folder with report, picture and tables for each."""
 
 from collections.abc import Sequence
+from itertools import chain, count
 from pathlib import Path
 
 from hamu_ray.reports.analysis.problems import letters, problems_of
@@ -26,8 +27,10 @@ def write_bundle(sweeps: Sequence[SweepResult], title: str, folder: Path) -> Pat
     entries = []
     for sweep, row in zip(newest, rows, strict=True):
         place = folder / places[sweep.key]
+        for stale in place.glob("front*.png"):
+            stale.unlink()
         write_report([sweep], sweep.name, place)
-        pictures = sorted(place.glob("front*.png"))
+        pictures = sorted(place.glob("front*.png"))  # of several problems the first
         entries.append(
             Entry(
                 row,
@@ -46,16 +49,15 @@ def write_bundle(sweeps: Sequence[SweepResult], title: str, folder: Path) -> Pat
 
 
 def folders_of(sweeps: Sequence[SweepResult]) -> dict[tuple[str, str], str]:
-    """Return a folder for each sweep: its name, and its experiment where two have the same name."""
-    names = [sweep.name for sweep in sweeps]
-    return {
-        sweep.key: file_name(
-            sweep.name if names.count(sweep.name) == 1 else f"{sweep.experiment}-{sweep.name}"
-        )
-        for sweep in sweeps
-    }
+    """Return a folder for each sweep: its name, after a number and its experiment where that is taken."""
+    taken: dict[tuple[str, str], str] = {}
+    for sweep in sweeps:
+        names = chain([sweep.name], (f"{number}-{sweep.experiment}-{sweep.name}" for number in count(1)))
+        free = (name for name in map(file_name, names) if name not in {ALL, *taken.values()})
+        taken[sweep.key] = next(free)
+    return taken
 
 
 def file_name(title: str) -> str:
     """Return a title as a valid folder name."""
-    return "".join(c if c.isalnum() or c in "._-" else "-" for c in title)[:100].strip(".") or "report"
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in title)[:60].strip(".") or "report"

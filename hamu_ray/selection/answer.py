@@ -16,7 +16,7 @@ from hamu_ray.metrics.attacks.names import DURABILITY
 from hamu_ray.results.pareto.summary import SeedGroup, SweepSummary, method_of, over_seeds, settings_of
 from hamu_ray.results.reader import read_sweep
 from hamu_ray.results.sweep_result import SweepResult
-from hamu_ray.results.trial import TrialRecord
+from hamu_ray.results.trial import TrialRecord, trial_of
 from hamu_ray.results.wording import counted, describe, number, runnable, shown
 from hamu_ray.selection.confirmation import check_seeds
 from hamu_ray.selection.rules import (
@@ -170,7 +170,12 @@ def check_not_audited(requested: Sequence[Bound]) -> None:
 
 
 def group_of(summary: SweepSummary, trial: TrialRecord) -> SeedGroup | None:
-    """Return the trials that differ from this one only in their seeds, if there are any."""
+    """Return the trials that differ from this one only in their seeds, if there are any; none for a point on the way.
+
+    Their means are those of their ends.
+    """
+    if trial_of(trial.trial_id) != trial.trial_id:
+        return None
     settings = settings_of(trial, without_seeds=True)
     for group in over_seeds(summary):
         if (group.method, group.parameters) == (method_of(trial), settings):

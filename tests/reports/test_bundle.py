@@ -40,13 +40,22 @@ def test_a_site_of_nothing_says_so(tmp_path: Path) -> None:
     assert "0 sweeps" in write_bundle([], "void", tmp_path / "site").read_text()
 
 
-def test_sweeps_of_one_name_have_folders_of_their_own(study: SweepResult) -> None:
-    other = replace(study, experiment="another")
-    assert sorted(folders_of([study, other]).values()) == [
-        f"another-{study.name}",
-        f"{study.experiment}-{study.name}",
+def test_every_sweep_has_a_folder_of_its_own(study: SweepResult) -> None:
+    """Also where names differ in characters alone that a folder cannot have, or are those of the site's own files."""
+    named = [
+        ("one", "a b"),
+        ("one", "a-b"),
+        ("two", "a b"),
+        ("two", ALL),
+        ("two", "å" * 200),
+        ("six", "å" * 201),
     ]
-    assert list(folders_of([study]).values()) == [study.name]
+    sweeps = [replace(study, experiment=experiment, name=name) for experiment, name in named]
+    found = folders_of(sweeps)
+    assert list(found) == [sweep.key for sweep in sweeps]
+    assert list(found.values())[:4] == ["a-b", "1-one-a-b", "1-two-a-b", "1-two-all"]
+    assert len(set(found.values())) == len(sweeps)
+    assert all(len(place.encode()) < 255 for place in found.values())
 
 
 def test_a_site_is_no_report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

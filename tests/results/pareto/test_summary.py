@@ -1,10 +1,13 @@
 import math
+from dataclasses import replace
 
 import pytest
 
 from hamu_ray.config.search import MetricBounds, Objective
+from hamu_ray.results.outcome import StepPoint
 from hamu_ray.results.pareto.summary import method_of, over_seeds, summarise
 from hamu_ray.results.trial import Status
+from hamu_ray.selection.answer import group_of
 from tests.made_records import ORIGINAL, record, small_summary
 
 
@@ -132,3 +135,14 @@ class TestOverSeeds:
         assert one.intervals[0].mean == pytest.approx(0.55)
         assert math.isnan(one.intervals[0].low)
         assert math.isfinite(both.intervals[0].low)
+
+    def test_a_point_on_the_way_is_in_no_group(self):
+        """The means of a group are those of its trials' ends."""
+        runs = [record(f"000{seed}", 0.8, 0.5, parameters={"seed": seed}) for seed in (0, 1)]
+        point = StepPoint(2, {"forget_quality": 0.9, "retain_utility": 0.4})
+        trials = [replace(runs[0], points=(point,)), runs[1]]
+        summary = summarise(trials)
+        end, way = trials[0].candidates
+        assert way.trial_id == "0000@2"
+        assert group_of(summary, end) is not None
+        assert group_of(summary, way) is None
