@@ -72,11 +72,11 @@ class Sizes:
         raylets = [p for p in psutil.Process(driver).children(recursive=True) if p.name() == "raylet"]
         address = next(a for a in raylets[0].cmdline() if a.startswith("--gcs-address=")).partition("=")[2]
         command = [sys.executable, "-c", GROUPS, address]
-        loopback = {**os.environ, ONE_MACHINE: "0"}  # as the driver; Ray's default is another address
-        with contextlib.suppress(subprocess.SubprocessError):
-            found = subprocess.run(
-                command, env=loopback, capture_output=True, text=True, check=True, timeout=GROUPS_SECONDS
-            )
+        client = {**os.environ, ONE_MACHINE: "0", "RAY_AUTH_MODE": "token"}  # as the driver sets itself
+        found = subprocess.run(
+            command, env=client, capture_output=True, text=True, check=False, timeout=GROUPS_SECONDS
+        )
+        if found.returncode == 0:  # otherwise the cluster ended meanwhile
             self.groups.append(float(found.stdout))
 
 
