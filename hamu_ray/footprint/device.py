@@ -60,7 +60,7 @@ def device_of(
     on_gpus = workers.gpus > 0
     sharing = int(1 / workers.gpus) if 0 < workers.gpus < 1 else 1
     if given is not None:
-        if found := SIZE.fullmatch(given.strip()):
+        if (found := SIZE.fullmatch(given.strip())) and float(found[1]) > 0:
             unit = 2**30 if found[2].lower() == "gib" else 1e9
             memory, name = float(found[1]) * unit, "the given device"
         elif given in GPUS:

@@ -16,6 +16,7 @@ CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limi
 """Files with the memory that a container may use, of the two versions of cgroups."""
 
 QUERY = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+QUERY_SECONDS = 20
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,13 @@ class Machine:
 def this_machine() -> Machine:
     """Return the cores that this process may use, the memory, and the GPUs of the NVIDIA driver."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Machine(len(os.sched_getaffinity(0)), min([memory, *_limits()]), list(_gpus()))
+    return Machine(_cores(), min([memory, *_limits()]), list(_gpus()))
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS
 
 
 def _limits() -> Iterator[int]:
@@ -57,7 +64,10 @@ def _limits() -> Iterator[int]:
 def _gpus() -> Iterator[Gpu]:
     if shutil.which(QUERY[0]) is None:
         return
-    ended = subprocess.run(QUERY, capture_output=True, text=True, check=False)
+    try:
+        ended = subprocess.run(QUERY, capture_output=True, text=True, check=False, timeout=QUERY_SECONDS)
+    except subprocess.TimeoutExpired:  # a driver that hangs
+        return
     for line in ended.stdout.splitlines() if ended.returncode == 0 else ():
         name, _, mebibytes = line.rpartition(",")
         if mebibytes.strip().isdigit():

@@ -167,6 +167,8 @@ def test_a_worker_can_use_its_part_of_the_device(
 def test_an_unknown_device_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"--device-memory H10: must be a size .* did you mean H100\?"):
         device_of(WorkersConfig(), machine_of(), "H10")
+    with pytest.raises(ConfigError, match=r"--device-memory 0GB: must be a size "):
+        device_of(WorkersConfig(), machine_of(), "0GB")
     assert device_of(WorkersConfig(gpus=1), machine_of()) is None
 
 
@@ -237,5 +239,5 @@ def test_a_proposed_setting_makes_the_run_fit(text_corpus: Path) -> None:
 def test_trials_at_once_are_limited_before_anything_else(text_corpus: Path) -> None:
     run = run_of(text_corpus, workers={"count": 1})
     machine = machine_of(memory=4e9, cores=8)
-    with pytest.raises(ConfigError, match=r"which 8 workers share; set search.concurrent: 4$"):
+    with pytest.raises(ConfigError, match=r"which 8 workers share; set search.concurrent: 6$"):
         stated(run, machine=machine, concurrent=None)
