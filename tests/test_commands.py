@@ -123,7 +123,7 @@ def test_dry_run(tmp_path: Path) -> None:
     assert re.search(r"^objectives +max forget_quality, max retain_utility$", about, re.MULTILINE)
     assert "optimizer.learning_rate: loguniform [0.02, 0.1]" in about
     assert re.search(
-        r"^memory +0.9 GB per worker, unlearning with \S+ and sgd \(269,434 parameters\)$", about, re.M
+        r"^memory +0.6 GB per worker, unlearning with \S+ and sgd \(269,434 parameters\)$", about, re.M
     )
     words = " ".join(about.split())  # lines are wrapped to the terminal
     assert "hamu-q requires 20.0 % to 30.0 % of the forgetting available in a step" in words
