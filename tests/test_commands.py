@@ -143,7 +143,7 @@ def test_a_run_that_cannot_fit_is_refused_before_it_starts(tmp_path: Path) -> No
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()
     assert line.startswith(
-        "error: run.yaml: training base models with adamw needs 1.0 GB of memory, more than 0.5 GB for"
+        "error: run.yaml: training base models with adamw needs 0.7 GB of memory, more than 0.5 GB for"
     )
     assert line.endswith("of the given device, which 2 workers share; use devices with more memory")
     assert re.search(r"^memory .*unlearning with hamu-q and sgd", ended.stdout, re.MULTILINE)
