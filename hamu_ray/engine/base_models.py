@@ -149,13 +149,14 @@ def train_missing(
     here if the other group ends without it. A callback that asks to stop ends the waiting, as it ends a training.
     """
     left, endings = list(bases), []
+    keys = {base: key_of(training_recipe(run, task, base)) for base in bases}
     reported = time.monotonic()
     while left:
         for base in list(left):
             with ExitStack() as held:
                 turn = Turn.OURS
                 if shards.rank == 0:  # of the others, each might see another state
-                    turn = held.enter_context(models.to_make(key_of(training_recipe(run, task, base))))
+                    turn = held.enter_context(models.to_make(keys[base]))
                 turn = Turn(shards.agree(turn))
                 if turn is Turn.OURS:
                     endings.append(train_base(run, task, base, shards, on_report, models).status)

@@ -136,7 +136,8 @@ class PairedStep:
         context = self.plan.context(step, losses, dict(self.state))
         decision = self.plan.method.weighting(clipped, context)
         weights, others = decision.unclipped(scales)
-        conflicting = self._conflicting_gram(retain, forget) if others is not None else None
+        promises = others is not None and self.plan.promise_every is not None
+        conflicting = self._conflicting_gram(retain, forget) if promises else None
         # The update takes the memory of the first gradient, which has no further use.
         update = getattr(met, self.plan.needed[0])
         combine(weights, retain, forget, self.blocks, conflict_weights=others, out=update[:count])
