@@ -136,9 +136,11 @@ def forecasts_of(runs: Sequence[RunConfig], source: str) -> Iterator[RunForecast
             continue
         try:
             cache = local_folder(run.storage) / "data"
-            yield run, forecast_data(run.data, run.forget, run.training_seed, run.model, cache)
+            forecast = forecast_data(run.data, run.forget, run.training_seed, run.model, cache)
+            run.steps_of(forecast.splits["retain"].examples)
         except ValueError as error:
             raise ConfigError(f"{source}: {first_line(error)}") from error
+        yield run, forecast
 
 
 def check_output(folder: str) -> None:

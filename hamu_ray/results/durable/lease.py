@@ -1,9 +1,9 @@
 """A lease on a folder: only one process at a time writes it, on any machine. That of a sweep belongs to its driver.
 
 On one machine, and on network file systems with file locks, the lease is a lock of the operating system, which ends
-with its process. Elsewhere, as in buckets, it is a heartbeat: a file that the holder creates, and rewrites every few seconds.
-Other drivers watch the file, so that clocks of different machines are never compared. Of two that write it at the same moment
-the last one holds the lease: both look again a little later.
+with its process. Elsewhere, as in buckets, it is a heartbeat: a file that the holder creates, and rewrites every few
+seconds. Other drivers watch the file, so that clocks of different machines are never compared. Of two that write it at
+the same moment the last one holds the lease: both look again a little later.
 """
 
 import fcntl
