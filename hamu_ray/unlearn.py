@@ -38,6 +38,9 @@ def main() -> int:
     forecasts = list(forecasts_of([run], arguments.config))
     for line in forecast_lines(forecasts):
         print(line)
+    from hamu_ray.footprint.named_parts import check_named_parts
+
+    check_named_parts([run], arguments.config)
     if arguments.dry_run:
         from hamu_ray.footprint.statement import state_memory
 

@@ -8,6 +8,7 @@ import yaml
 from hamu_ray.config.constraint import aims_of, constraints_of
 from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.footprint.named_parts import check_named_parts, named_part_variants
 from hamu_ray.footprint.statement import state_memory, variants_of
 from hamu_ray.preflight import CHECKED_COMBINATIONS
 from hamu_ray.results.diagnosis.finding import Finding
@@ -78,8 +79,9 @@ def memory_of(
     """Yield lines on the memory that a sweep's workers need, of the run that needs the most.
 
     Raises:
-        ConfigError: It cannot fit their device; one line with the setting that would make it fit.
+        ConfigError: It cannot fit their device, or a model lacks a layer that a run names; one line with the key.
     """
+    check_named_parts(named_part_variants(config), source)
     at_once = config.search.concurrent
     yield from state_memory(variants_of(config), forecast, source=source, device=device, concurrent=at_once)
 
