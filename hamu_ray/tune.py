@@ -32,12 +32,14 @@ def main() -> int:
         parser.error("--device-memory: requires --dry-run")
     config = load_sweep(arguments.config, arguments.overrides)
 
-    from hamu_ray.preflight import forecast_lines
+    from hamu_ray.preflight import check_samples, distinct_runs, forecast_lines
     from hamu_ray.terminal.console import Console  # imported late: errors above are reported immediately
 
     console = Console()
     with console.waiting("checking the data, the models and the storage"):
         forecasts = checked(config, arguments.config)
+        if arguments.dry_run:
+            check_samples(distinct_runs(config), arguments.config)
     for line in forecast_lines(forecasts, brief=not arguments.dry_run):
         console.print(line, markup=False, soft_wrap=not console.is_terminal)
     if arguments.dry_run:

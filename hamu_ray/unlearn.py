@@ -28,6 +28,7 @@ def main() -> int:
     from hamu_ray.preflight import (  # imported late: errors above are reported immediately
         check_output,
         check_run,
+        check_samples,
         forecast_lines,
         forecasts_of,
     )
@@ -42,6 +43,7 @@ def main() -> int:
 
     check_named_parts([run], arguments.config)
     if arguments.dry_run:
+        check_samples([run], arguments.config)
         from hamu_ray.footprint.statement import state_memory
 
         device = arguments.device_memory
