@@ -1,7 +1,7 @@
 """``python -m hamu_ray.unlearn RUN.yaml``: one run without Tune. Model in, model out."""
 
 from hamu_ray.command import add_dry_run, make_parser, run_command
-from hamu_ray.config.sources.files import load_run
+from hamu_ray.config.sources.files import load_run, naming_origins
 
 
 def main() -> int:
@@ -33,23 +33,25 @@ def main() -> int:
         forecasts_of,
     )
 
-    check_run(run, arguments.config)
     if arguments.output is not None:
         check_output(arguments.output)
-    forecasts = list(forecasts_of([run], arguments.config))
-    for line in forecast_lines(forecasts):
-        print(line)
-    from hamu_ray.footprint.named_parts import check_named_parts
+    with naming_origins(arguments.config, arguments.overrides):
+        check_run(run, arguments.config)
+        forecasts = list(forecasts_of([run], arguments.config))
+        for line in forecast_lines(forecasts):
+            print(line)
 
-    check_named_parts([run], arguments.config)
-    if arguments.dry_run:
-        check_samples([run], arguments.config)
+        from hamu_ray.footprint.named_parts import check_named_parts
         from hamu_ray.footprint.statement import state_memory
 
-        device = arguments.device_memory
-        for finding in state_memory([run], forecasts[0][1], source=arguments.config, device=device):
-            print(f"{finding.subject:<10} {finding.text}")
-        return 0
+        check_named_parts([run], arguments.config)
+        if arguments.dry_run:
+            check_samples([run], arguments.config)
+            for finding in state_memory(
+                [run], forecasts[0][1], source=arguments.config, device=arguments.device_memory
+            ):
+                print(f"{finding.subject:<10} {finding.text}")
+            return 0
 
     from hamu_ray.workers.single import run_single
 
