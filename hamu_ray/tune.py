@@ -46,7 +46,7 @@ def main() -> int:
         if arguments.dry_run:
             from hamu_ray.tuning.preview import memory_of, preview
 
-            costs = memory_of(config, arguments.config, forecasts[0][1], arguments.device_memory)
+            costs = memory_of(config, arguments.config, forecasts, arguments.device_memory)
             preview(config, console, read_source(arguments.config, arguments.overrides).fixed, costs)
             return 0
 

@@ -47,9 +47,7 @@ def main() -> int:
         check_named_parts([run], arguments.config)
         if arguments.dry_run:
             check_samples([run], arguments.config)
-            for finding in state_memory(
-                [run], forecasts[0][1], source=arguments.config, device=arguments.device_memory
-            ):
+            for finding in state_memory(forecasts, source=arguments.config, device=arguments.device_memory):
                 print(f"{finding.subject:<10} {finding.text}")
             return 0
 
