@@ -47,7 +47,13 @@ def main() -> int:
         check_named_parts([run], arguments.config)
         if arguments.dry_run:
             check_samples([run], arguments.config)
-            for finding in state_memory(forecasts, source=arguments.config, device=arguments.device_memory):
+            from hamu_ray.workers.cluster import cluster_address
+
+            device = arguments.device_memory
+            elsewhere = run.workers.count > 1 and cluster_address() is not None
+            for finding in state_memory(
+                forecasts, source=arguments.config, device=device, elsewhere=elsewhere
+            ):
                 print(f"{finding.subject:<10} {finding.text}")
             return 0
 

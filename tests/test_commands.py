@@ -137,6 +137,13 @@ def test_dry_run(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+def test_a_dry_run_for_a_cluster_connects_to_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    ended = command(tmp_path, "tune", str(DIGITS), "--dry-run")
+    assert (ended.stderr, ended.returncode) == ("", 0)
+    assert "no verdict: nothing is known of the workers' device" in " ".join(ended.stdout.split())
+
+
 def test_errors_of_checks_name_the_change_that_caused_them(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text(
         f"extends: {DIGITS}\nsearch: {{objectives: [{{metric: a}}, {{metric: b}}]}}\n"

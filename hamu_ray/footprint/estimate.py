@@ -44,7 +44,8 @@ class Estimator:
         key = run.model_dump_json(include={"data", "model", "training"}) + self._lengths
         if key not in self._tracers:
             self._tracers[key] = Tracer(outline_of(run, self.forecast))
-        place = "gpu" if self.device is None or self.device.is_gpu else "host"
+        on_gpu = self.device.is_gpu if self.device else run.workers.gpus > 0
+        place = "gpu" if on_gpu else "host"
         return footprints(run, self._tracers[key], self.forecast, place)
 
     def fits(self, footprint: Footprint) -> bool:

@@ -65,20 +65,22 @@ def state_memory(
     device: str | None = None,
     concurrent: int | None = 1,
     machine: Machine | None = None,
+    elsewhere: bool = False,
 ) -> Iterator[Finding]:
     """Yield lines on the memory of a worker in each phase, of the run that needs the most.
 
     ``source`` is the runs' file, for errors; ``device`` is given on the command line; ``concurrent`` is the number of
-    runs at the same time, None: as many as fit the cores of the machine, by default this one.
+    runs at the same time, None: as many as fit the cores of the machine, by default this one. ``elsewhere``: workers
+    run on the nodes of a cluster, of which only what the configuration or the command line says is known.
 
     Raises:
         ConfigError: A run cannot fit the device; one line with the setting that would make it fit.
     """
-    machine = machine or this_machine()
+    place = None if elsewhere else machine or this_machine()
     worst: dict[str, Worst] = {}
     tracers: dict[str, Tracer] = {}
     for run, forecast in cases:
-        placed = device_of(run.workers, machine, device, concurrent)
+        placed = device_of(run.workers, place, device, concurrent)
         estimator = Estimator(placed, forecast, tracers)
         try:
             found = [Worst(run, footprint, estimator) for footprint in estimator.footprints(run)]
@@ -111,8 +113,10 @@ def verdict(worst: Worst, source: str | None) -> Iterator[Finding]:
     """
     device, needed = worst.estimator.device, worst.footprint.total
     if device is None:
-        text = f"no verdict: give --device-memory 80GB, or the GPU of the workers: {', '.join(GPUS)}"
-        yield Finding("", text)
+        kinds = f", or the GPU of the workers: {', '.join(GPUS)}" if worst.run.workers.gpus else ", of a node"
+        yield Finding(
+            "", f"no verdict: nothing is known of the workers' device; give --device-memory 80GB{kinds}"
+        )
         return
     among = f", which {device.workers} workers share" if device.workers > 1 else ""
     room = f"{size(device.share)} for a worker: {USABLE:.0%} of the {size(device.memory)} of {device.name}{among}"

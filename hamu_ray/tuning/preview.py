@@ -18,6 +18,7 @@ from hamu_ray.results.wording import counted, percent
 from hamu_ray.storage import local_folder, storage_path
 from hamu_ray.terminal.console import Console
 from hamu_ray.tuning.plan import plan_sweep
+from hamu_ray.workers.cluster import cluster_address
 
 
 def _among(values: Sequence[Scalar]) -> str:
@@ -84,7 +85,10 @@ def memory_of(
     """
     check_named_parts(named_part_variants(config), source)
     at_once = config.search.concurrent
-    yield from state_memory(cases_of(config, known), source=source, device=device, concurrent=at_once)
+    elsewhere = cluster_address() is not None
+    yield from state_memory(
+        cases_of(config, known), source=source, device=device, concurrent=at_once, elsewhere=elsewhere
+    )
 
 
 def _fractions(config: SweepConfig) -> Iterator[str]:

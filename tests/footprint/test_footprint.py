@@ -186,7 +186,18 @@ def test_what_fits_is_stated_by_part(text_corpus: Path) -> None:
     assert "unlearning with hamu-q and sgd" in phases[1]
     assert lines[-1].strip() == "fits in 3.8 GB for a worker: 95% of the 4.0 GB of the given device"
     unknown = stated(run_of(text_corpus, workers={"count": 2, "gpus": 1}), machine=machine_of())
-    assert "give --device-memory 80GB" in unknown[-1]
+    assert "give --device-memory 80GB, or the GPU" in unknown[-1]
+
+
+def test_workers_of_a_cluster_are_not_judged_by_the_head(text_corpus: Path) -> None:
+    tiny = machine_of(memory=1e6, gpus=(Gpu("T4", int(1e6)),))
+    for workers in ({"count": 2}, {"count": 2, "gpus": 1}):
+        run = run_of(text_corpus, workers=workers)
+        with pytest.raises(ConfigError, match="more than"):
+            stated(run, machine=tiny)
+        lines = stated(run, machine=tiny, elsewhere=True)
+        assert "no verdict: nothing is known of the workers' device; give --device-memory 80GB" in lines[-1]
+    assert "fits in 3.8 GB for a worker" in stated(run_of(text_corpus), device="4GB", elsewhere=True)[-1]
 
 
 def test_the_largest_forget_set_counts(tmp_path: Path) -> None:
