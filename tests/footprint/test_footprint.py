@@ -17,7 +17,7 @@ from hamu_ray.footprint.device import device_of
 from hamu_ray.footprint.estimate import Estimator, with_changes
 from hamu_ray.footprint.machine import Gpu, Machine
 from hamu_ray.footprint.parts import exchange_bytes
-from hamu_ray.footprint.phases import unlearning
+from hamu_ray.footprint.phases import footprints, unlearning
 from hamu_ray.footprint.statement import cases_of, state_memory
 from hamu_ray.footprint.trace import LiveBytes, Tracer
 from hamu_ray.preflight import distinct_runs, forecasts_of
@@ -40,6 +40,7 @@ CASES: dict[str, dict[str, Any]] = {
         "model": {**LARGE, "lora": LORA, "gradient_checkpointing": True},
         "batch": MANY,
     },
+    "an edit": {"model": LARGE, "method": {"name": "ssd", "importance_batch": 4}},
     "bfloat16": {  # few texts: slow on processors without instructions for it
         "model": {**LARGE, "precision": "bfloat16"},
         "batch": {"retain": 3, "forget": 2},
@@ -58,7 +59,7 @@ def run_of(corpus: Path, **sections: Any) -> RunConfig:
 
 def estimated(run: RunConfig) -> int:
     forecast = forecast_data(run.data, run.forget, run.training_seed, run.model)
-    found = unlearning(run, Tracer(outline_of(run, forecast)), forecast, "host")
+    found = footprints(run, Tracer(outline_of(run, forecast)), forecast, "host")[-1]
     return found.total - found.held["fixed"]
 
 
