@@ -16,7 +16,7 @@ from hamu_ray import preflight
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.preflight import check_run, check_sweep, distinct_runs
+from hamu_ray.preflight import check_run, check_sweep, distinct_runs, forecasts_of
 from hamu_ray.results.folder import MODEL_FILE
 
 
@@ -40,6 +40,16 @@ def error_of(config: RunConfig) -> str:
     assert "\n" not in message
     assert message.startswith("x.yaml: ")
     return message.removeprefix("x.yaml: ")
+
+
+def test_a_stop_beyond_the_last_step_of_epochs(tmp_path: Path) -> None:
+    run = run_of(tmp_path, duration={"epochs": 2}, batch={"retain": 500}, stop={"after_steps": 6})
+    assert list(forecasts_of([run], "x.yaml"))
+    beyond = run_of(tmp_path, duration={"epochs": 2}, batch={"retain": 500}, stop={"after_steps": 7})
+    with pytest.raises(
+        ConfigError, match=r"x\.yaml: stop\.after_steps: 7 is beyond the last step, duration\.epochs 2, "
+    ):
+        list(forecasts_of([beyond], "x.yaml"))
 
 
 def test_all_well(tmp_path: Path) -> None:

@@ -214,19 +214,39 @@ class RunConfig(Section):
             raise ValueError("original.source: unlearning needs an original model; use train or path")
         if self.duration.epochs is None and self.duration.steps is None:
             raise ValueError("duration: give epochs or steps")
-        self._check_forget_level()
+        self._check_stop()
         return self
 
-    def _check_forget_level(self) -> None:
-        """Check that a run that stops at the reference's forget loss has a reference and intermediate evaluations."""
-        if self.stop.forget_level is None:
-            return
-        if self.reference.source == "none":
+    def steps_of(self, retain_examples: int) -> int:
+        """Return the number of steps with so many retain examples.
+
+        Raises `ValueError` if the run is to stop after more steps.
+        """
+        steps, after, given = self.duration.steps, self.stop.after_steps, "duration.steps"
+        if steps is None:
+            assert self.duration.epochs is not None
+            given = f"duration.epochs {self.duration.epochs}, which are"
+            steps = self.duration.epochs * -(-retain_examples // self.batch.retain)
+        if after is not None and after > steps:
+            raise ValueError(
+                f"stop.after_steps: {after} is beyond the last step, {given} {steps}; lower it, or make the duration "
+                "longer"
+            )
+        return steps
+
+    def _check_stop(self) -> None:
+        """Check that the rules that end a run early can apply."""
+        if self.duration.steps is not None:
+            self.steps_of(0)
+        if self.stop.forget_level is not None and self.reference.source == "none":
             raise ValueError(
                 "stop.forget_level: reference needs a reference; set reference.source to train or path"
             )
-        if not self.evaluation.enabled or self.evaluation.every_epochs is self.evaluation.every_steps is None:
-            raise ValueError(
-                "stop.forget_level: reference needs intermediate evaluations; set evaluation.every_epochs or "
-                "every_steps"
-            )
+        evaluation = self.evaluation
+        if evaluation.enabled and not evaluation.every_epochs is evaluation.every_steps is None:
+            return
+        for key in ("forget_level", "retain_loss_above", "forget_loss_above"):
+            if (value := getattr(self.stop, key)) is not None:
+                raise ValueError(
+                    f"stop.{key}: {value} needs intermediate evaluations; set evaluation.every_epochs or every_steps"
+                )

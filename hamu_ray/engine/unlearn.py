@@ -162,7 +162,7 @@ def base_reports(
     if reference is not None:
         reports.append(Report("reference", 0, 0, compared(reference.measures)))
     if run.evaluation.enabled:
-        reports.append(Report(plan.phase, 0, plan.steps, compared(original.measures)))
+        reports.append(Report(plan.phase, 0, plan.steps + plan.edits, compared(original.measures)))
     return reports
 
 
