@@ -264,6 +264,16 @@ def test_metrics_that_the_task_lacks(tmp_path: Path) -> None:
         )
 
 
+def test_metrics_of_another_convention(tmp_path: Path) -> None:
+    metric = "openunlearning_extraction_strength"
+    objectives = [{"metric": "retain_utility"}, {"metric": metric, "mode": "min"}]
+    sections: dict[str, Any] = {"forget": {"kind": "split"}, "search": {"objectives": objectives}}
+    config = sweep_of(tmp_path, {"seed": {"grid": [1]}}, data={"name": "tofu"}, **sections)
+    assert f"search.objectives.1.metric: the language task has no metric {metric}" in error_of(config)
+    with pytest.raises(ValueError, match=r"metrics.convention: openunlearning is of language models; set it"):
+        run_of(tmp_path, metrics={"convention": "openunlearning"})
+
+
 def test_metrics_of_another_data_set(tmp_path: Path) -> None:
     """A benchmark's metrics are measured on its own data alone."""
     objectives = [{"metric": "retain_utility"}, {"metric": "wmdp_accuracy", "mode": "min"}]

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from hamu_ray.config.method import AnyMethod, MethodConfig, load_methods
 from hamu_ray.config.method_checks import check_method
+from hamu_ray.config.metrics import MetricsConfig
 from hamu_ray.config.schema import Section
 from hamu_ray.config.support import SupportConfig
 from hamu_ray.config.task.data import AnyData, AnyForget, AnyModel, check_task, with_the_task
@@ -173,6 +174,7 @@ class RunConfig(Section):
     batch: BatchConfig = BatchConfig()
     duration: DurationConfig = DurationConfig(epochs=25)
     evaluation: EvaluationConfig = EvaluationConfig(every_epochs=1)
+    metrics: MetricsConfig = MetricsConfig()
     stop: StopConfig = StopConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     workers: WorkersConfig = WorkersConfig()
@@ -214,6 +216,10 @@ class RunConfig(Section):
             raise ValueError("original.source: unlearning needs an original model; use train or path")
         if self.duration.epochs is None and self.duration.steps is None:
             raise ValueError("duration: give epochs or steps")
+        if self.metrics.convention is not None and self.data.task != "language":
+            raise ValueError(
+                f"metrics.convention: {self.metrics.convention} is of language models; set it to null"
+            )
         self._check_forget_level()
         return self
 

@@ -75,6 +75,7 @@ class Resident:
             run.training.parameters,
             run.evaluation.batch_size,
             run.training_seed,
+            run.metrics.convention,
         )
 
         def data() -> TaskData:
@@ -88,6 +89,7 @@ class Resident:
                 batch_size=run.evaluation.batch_size,
                 seed=run.training_seed,
                 parameters=run.training.parameters,
+                convention=run.metrics.convention,
             )
 
         return self._tasks.get(key, task)

@@ -258,7 +258,17 @@ def weights_key(
 
     It includes the reference if the run stops at the reference's forget loss, second answers, and the code of plug-ins.
     """
-    elsewhere = {"name", "workers", "storage", "tracking", "checkpoint", "original", "reference", "training"}
+    bases_and_places = {
+        "name",
+        "workers",
+        "storage",
+        "tracking",
+        "checkpoint",
+        "original",
+        "reference",
+        "training",
+    }
+    elsewhere = bases_and_places | {"metrics"}
     bases: dict[str, Any] = {"original": original.key}
     if reference is not None and (run.stop.forget_level or run.method.hyperparameters.target):
         bases["reference"] = reference.key
