@@ -312,3 +312,18 @@ def test_a_header_longer_than_its_file_is_not_read(tmp_path: Path) -> None:
     header = json.dumps({"weight": {}}).encode()
     (tmp_path / MODEL_FILE).write_bytes((10**15).to_bytes(8, "little") + header)
     assert "is not a safetensors file" in error_of(run_of(tmp_path, original={"path": str(tmp_path)}))
+
+
+@pytest.mark.parametrize(
+    ("sections", "line"),
+    [
+        ({"evaluation": {"every_epochs": None}}, "stop.rewind: held_out needs intermediate evaluations; set"),
+        (
+            {"reference": {"source": "none"}, "stop": {"rewind": "reference"}},
+            "stop.rewind: reference needs a",
+        ),
+    ],
+)
+def test_what_rewinding_needs(tmp_path: Path, sections: dict[str, Any], line: str) -> None:
+    with pytest.raises(ValueError, match=line):
+        run_of(tmp_path, **{"stop": {"rewind": "held_out"}, **sections})

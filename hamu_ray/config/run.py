@@ -91,6 +91,12 @@ class StopConfig(Section):
     """Stop after so many steps. Unlike a shorter duration, it leaves schedules as they are: the model is that of the
     whole run at this step.
     """
+    rewind: Literal["held_out", "reference"] | None = None
+    """Of the models at the evaluations and at the end, the result is the one whose forget accuracy is nearest to a
+    target, the latest of equal ones. `held_out`: the last model's accuracy on test examples, those of the class to
+    forget where a class is forgotten, as in SCRUB+R (arXiv:2302.09880). `reference`: the reference's forget accuracy.
+    Needs intermediate evaluations, whose models are kept until the end.
+    """
     collapse_ratio: PositiveFloat | None = 10.0
     """Stop as collapsed when the retain perplexity (exp of the loss) exceeds the original's by this factor."""
 
@@ -220,19 +226,25 @@ class RunConfig(Section):
             raise ValueError(
                 f"metrics.convention: {self.metrics.convention} is of language models; set it to null"
             )
-        self._check_forget_level()
+        self._check_evaluations("forget_level", self.stop.forget_level)
+        self._check_evaluations("rewind", self.stop.rewind)
+        if self.stop.rewind is not None and self.data.task == "custom":
+            raise ValueError(
+                "stop.rewind: needs accuracies, which custom tasks need not have; set it to null"
+            )
+        if self.stop.rewind is not None and self.workers.shards > 1:
+            raise ValueError("stop.rewind: keeps models as a whole; set workers.shards to 1")
         return self
 
-    def _check_forget_level(self) -> None:
-        """Check that a run that stops at the reference's forget loss has a reference and intermediate evaluations."""
-        if self.stop.forget_level is None:
+    def _check_evaluations(self, key: str, value: str | None) -> None:
+        """Check that a rule on evaluations has intermediate ones, and a reference if it refers to it."""
+        if value is None:
             return
-        if self.reference.source == "none":
+        if value == "reference" and self.reference.source == "none":
             raise ValueError(
-                "stop.forget_level: reference needs a reference; set reference.source to train or path"
+                f"stop.{key}: reference needs a reference; set reference.source to train or path"
             )
         if not self.evaluation.enabled or self.evaluation.every_epochs is self.evaluation.every_steps is None:
             raise ValueError(
-                "stop.forget_level: reference needs intermediate evaluations; set evaluation.every_epochs or "
-                "every_steps"
+                f"stop.{key}: {value} needs intermediate evaluations; set evaluation.every_epochs or every_steps"
             )

@@ -98,9 +98,9 @@ def scrub_weighting(gram: Tensor, context: Context[SCRUBHyperparameters]) -> Dec
     and so on; from ``forget_until`` of the run, all descend the retain objective. ``retain_weight`` has no effect then.
     Both gradients are computed in every step, although one has the weight 0.
 
-    Source: Kurmanji et al., "Towards Unbounded Machine Unlearning", NeurIPS 2023, arXiv 2302.09880: algorithm 1 without
-    rewinding; there, a phase is an epoch of its own set, and divergences have a temperature of 4, or 2 in its
-    small-scale code.
+    Source: Kurmanji et al., "Towards Unbounded Machine Unlearning", NeurIPS 2023, arXiv 2302.09880: algorithm 1; its
+    rewinding is ``stop.rewind``. There, a phase is an epoch of its own set, and divergences have a temperature of 4, or
+    2 in its small-scale code.
     """
     settings = context.hyperparameters
     if not settings.phase_steps:
