@@ -101,7 +101,7 @@ def unlearn(
         group=group,
         measure=measure,
         on_report=on_report,
-        teachers=resident.teachers(task, model, original.key, plan.needs, plan.seed),
+        teachers=resident.teachers(task, model, original.key, plan.needs, plan.seed, plan.perturbation),
         masks=masks,
         original=original.measures,
         checkpoints=checkpoints,
