@@ -72,9 +72,13 @@ class Running:
         process.send_signal(number)
         return process
 
-    def ends(self, code: int, *lines: str) -> None:
+    def ends(self, code: int, *lines: str, seconds: float = 900) -> None:
         """Wait for the driver's end, and check its exit code and that the log has these texts and no traceback."""
-        assert self.driver.wait(timeout=900) == code, self.log
+        try:
+            assert self.driver.wait(timeout=seconds) == code, self.log
+        except subprocess.TimeoutExpired:
+            self.driver.kill()
+            raise
         for line in lines:
             assert line in self.log, self.log
         assert "Traceback" not in self.log, self.log

@@ -25,6 +25,7 @@ from tests.sweep_processes import ray_processes, start
 KILL_SECONDS = 20.0
 SAMPLE_SECONDS = 5.0
 GROUPS_SECONDS = 60
+MOST_SECONDS_PER_TRIAL = 60.0
 GROWTH = 1.2
 """Maximum ratio of a size in the last third of the sweep to that in the first third."""
 VICTIMS = ("RayTrainWorker", "TrainController", "Slot", "ImplicitFunc", "Pool", "driver")
@@ -92,7 +93,7 @@ def soak(folder: Path, trials: int, seed: int = 0) -> bool:
     began = time.monotonic()
     calm_space = new_space(folder / "calm", search=search, **SECTIONS)
     calm = Running(calm_space, start(calm_space))
-    calm.ends(0)
+    calm.ends(0, seconds=MOST_SECONDS_PER_TRIAL * trials)
     print(f"undisturbed: {trials} trials in {time.monotonic() - began:.0f} s", flush=True)
     space = new_space(folder / "soak", calm_space, search=search, **SECTIONS)
     began = time.monotonic()
