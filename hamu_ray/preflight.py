@@ -19,6 +19,7 @@ from hamu_ray.config.trials import trials_of
 from hamu_ray.methods import check_installed
 from hamu_ray.metrics.benchmark_names import MEASURED_ON
 from hamu_ray.metrics.names import ENGINE
+from hamu_ray.metrics.openunlearning_names import ON_MUSE, OPENUNLEARNING
 from hamu_ray.metrics.table import own_metrics
 from hamu_ray.storage import DEFAULT_LOCAL, local_folder, storage_path, write_atomically
 from hamu_ray.tasks import check_data, check_sample, forecast_data, metric_names
@@ -74,7 +75,10 @@ def check_sweep(config: SweepConfig, source: str) -> None:
     """
     of_task = metric_names(config.data.task, own_metrics(config.model_dump(include={"data"})))
     data = config.data.name
-    known = {name: metric for name, metric in of_task.items() if MEASURED_ON.get(name, data) == data}
+    measured_on = {**MEASURED_ON, **dict.fromkeys(ON_MUSE, "muse")}
+    known = {name: metric for name, metric in of_task.items() if measured_on.get(name, data) == data}
+    if config.metrics.convention is None:
+        known = {name: metric for name, metric in known.items() if metric not in OPENUNLEARNING}
     for number, objective in enumerate(config.search.objectives):
         if objective.metric not in known:
             raise ConfigError(

@@ -274,6 +274,16 @@ def test_metrics_that_the_task_lacks(tmp_path: Path) -> None:
         )
 
 
+def test_metrics_of_another_convention(tmp_path: Path) -> None:
+    metric = "openunlearning_extraction_strength"
+    objectives = [{"metric": "retain_utility"}, {"metric": metric, "mode": "min"}]
+    sections: dict[str, Any] = {"forget": {"kind": "split"}, "search": {"objectives": objectives}}
+    config = sweep_of(tmp_path, {"seed": {"grid": [1]}}, data={"name": "tofu"}, **sections)
+    assert f"search.objectives.1.metric: the language task has no metric {metric}" in error_of(config)
+    with pytest.raises(ValueError, match=r"metrics.convention: openunlearning is of language models; set it"):
+        run_of(tmp_path, metrics={"convention": "openunlearning"})
+
+
 def test_metrics_of_another_data_set(tmp_path: Path) -> None:
     """A benchmark's metrics are measured on its own data alone."""
     objectives = [{"metric": "retain_utility"}, {"metric": "wmdp_accuracy", "mode": "min"}]
@@ -312,3 +322,18 @@ def test_a_header_longer_than_its_file_is_not_read(tmp_path: Path) -> None:
     header = json.dumps({"weight": {}}).encode()
     (tmp_path / MODEL_FILE).write_bytes((10**15).to_bytes(8, "little") + header)
     assert "is not a safetensors file" in error_of(run_of(tmp_path, original={"path": str(tmp_path)}))
+
+
+@pytest.mark.parametrize(
+    ("sections", "line"),
+    [
+        ({"evaluation": {"every_epochs": None}}, "stop.rewind: held_out needs intermediate evaluations; set"),
+        (
+            {"reference": {"source": "none"}, "stop": {"rewind": "reference"}},
+            "stop.rewind: reference needs a",
+        ),
+    ],
+)
+def test_what_rewinding_needs(tmp_path: Path, sections: dict[str, Any], line: str) -> None:
+    with pytest.raises(ValueError, match=line):
+        run_of(tmp_path, **{"stop": {"rewind": "held_out"}, **sections})

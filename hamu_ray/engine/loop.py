@@ -124,7 +124,7 @@ class Loop:
             best.offer(measures, self.model)
             ending = ending or self._rule_that_fires(measures)
             if self.kept and ending is None:
-                self.kept.offer(progress.steps, measures, self.model)
+                self.kept.offer(progress.steps, measures, self.model, stepper.steps_outside_guarantee())
             verdict = self._report(progress.steps, measures)
             due = _due(progress.steps, self.plan.checkpoint_every) and verdict is Verdict.GO_ON
             if self.checkpoints and ending is None and (due or is_paused or verdict is Verdict.INTERRUPT):

@@ -120,6 +120,12 @@ class Plan:
         return next((layer for layer in layers if layer is not None), None)
 
     @property
+    def perturbation(self) -> float | None:
+        """How far the inputs of the teacher `PERTURBED` are moved."""
+        found = (side.objective.perturbation for side in self.sides.values())
+        return next((distance for distance in found if distance is not None), None)
+
+    @property
     def review(self) -> Review | None:
         """The method's review of every step, if its hyperparameters ask for it."""
         return self.method.review if self.settings.trust_region else None

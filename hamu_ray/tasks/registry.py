@@ -83,7 +83,7 @@ def _load_vision(config: DataConfig, model: ModelConfig, cache: Path | None) -> 
     return load_images_data(config, cache, preprocessing)
 
 
-def _build_vision(data: "VisionData", *, parameters: str, **options: Any) -> "Task":
+def _build_vision(data: "VisionData", *, parameters: str, convention: None, **options: Any) -> "Task":
     from hamu_ray.tasks.vision.task import VisionTask
 
     assert parameters == "all", "the configuration allows adapters only for language models"
@@ -124,6 +124,7 @@ def _build_custom(
     batch_size: int,
     seed: int,
     parameters: str,
+    convention: None,
 ) -> "Task":
     from hamu_ray.tasks.custom.task import CustomTask
 
@@ -238,14 +239,22 @@ def build_task(
     batch_size: int,
     seed: int,
     parameters: Literal["all", "lora"] = "all",
+    convention: str | None = None,
 ) -> "Task":
     """Return the task of one trial on loaded data; takes milliseconds.
 
-    ``batch_size`` is for evaluation; ``parameters`` are the parameters that base models train. Raises `ValueError` for
-    a forget set that the data cannot provide.
+    ``batch_size`` is for evaluation; ``parameters`` are the parameters that base models train; ``convention`` is that
+    of further metrics of language models (`hamu_ray.config.metrics`). Raises `ValueError` for a forget set that the
+    data cannot provide.
     """
     return TASKS[data.task].build(
-        data, forget=forget, model=model, batch_size=batch_size, seed=seed, parameters=parameters
+        data,
+        forget=forget,
+        model=model,
+        batch_size=batch_size,
+        seed=seed,
+        parameters=parameters,
+        convention=convention,
     )
 
 
