@@ -128,7 +128,7 @@ def read_record(sweep: Path, trial: str) -> TrialRecord | None:
 def load_record(content: bytes, name: str) -> TrialRecord:
     """Return a record from the content of a file; raises `Damaged` with the file's name."""
     document = unseal(content, name)
-    curve = {int(step): (first, second) for step, (first, second) in document.get("curve", {}).items()}
+    curve = {int(step): tuple(values) for step, values in document.get("curve", {}).items()}
     points = tuple(StepPoint(**point) for point in document.get("points", ()))
     status = Status(document["status"])
     return TrialRecord(**{**document, "status": status, "curve": curve, "points": points})

@@ -17,7 +17,7 @@ from hamu_ray.metrics import names
 from hamu_ray.metrics.attacks.names import DURABILITY
 from hamu_ray.metrics.table import BASES, COSTS, SWEEP, TRIAL_SECONDS, is_model_metric, own_metrics
 from hamu_ray.results.outcome import Status, StepPoint
-from hamu_ray.results.sweep_result import SweepResult, SweepSource, finite_or_nan
+from hamu_ray.results.sweep_result import SweepResult, SweepSource, finite_or_nan, objectives_of
 from hamu_ray.results.trial import TrialRecord
 
 UNMEASURED = frozenset({Status.FAILED, Status.INTERRUPTED})
@@ -143,6 +143,8 @@ def record_of(run: RecordedRun, document: Mapping[str, Any], config: SweepConfig
     measures = {name: value for name, value in run.metrics.items() if name in own or is_model_metric(name)}
     measures |= durability_of(run)
     costs = {name: finite_or_nan(run.metrics.get(name)) for name in COSTS}
+    if measures:  # costs that are objectives are metrics of the trial, too
+        measures |= {o.metric: costs[o.metric] for o in objectives_of(document) if o.metric in costs}
     outside = costs[names.STEPS_OUTSIDE_GUARANTEE]
     nodes = run.tags.get("node", "")
     return TrialRecord(

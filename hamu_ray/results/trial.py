@@ -39,8 +39,8 @@ class TrialRecord:
     """Why it ended: the stop rule, or the first line of the error."""
     model_path: str = ""
     """Path of the unlearned model; empty if it was not kept."""
-    curve: Mapping[int, tuple[float, float]] = field(default_factory=dict)
-    """The two objectives by step, at the steps where the model was evaluated."""
+    curve: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    """The objectives by step, at the steps where the model was evaluated."""
     nodes: Sequence[str] = ()
     """Nodes of its workers, in order of use: each as address and Ray node id."""
     reference_kind: str = ""

@@ -65,6 +65,10 @@ def decide(
             f"{shown(folder)}: none of its {len(sweep.trials)} trials is on a front; give another sweep"
         )
     requested = bounds_of(sweep.summary, asked)
+    if interpolate and len(sweep.objectives) > 2:
+        raise ConfigError(
+            f"--interpolate: between neighbours of a front of two objectives; this sweep has {len(sweep.objectives)}"
+        )
     if interpolate or confirm or seeds:
         check_not_audited(requested)
     bounds = in_force(sweep.summary, requested)
@@ -138,7 +142,10 @@ def bounds_of(summary: SweepSummary, asked: Sequence[tuple[str, str, float]]) ->
 
     Raises `ConfigError` for another metric, a wrong direction, and a bound on durability without an audit.
     """
-    known = {objective.metric: objective for objective in (*summary.objectives, Objective(metric=DURABILITY))}
+    objectives = [
+        Objective(metric=o.metric, mode=o.mode) for o in summary.objectives
+    ]  # equal to those of a floor
+    known = {objective.metric: objective for objective in (*objectives, Objective(metric=DURABILITY))}
     bounds: dict[str, Bound] = {}
     for kind, metric, value in asked:
         if metric == DURABILITY and not any(DURABILITY in trial.measures for trial in summary.candidates):

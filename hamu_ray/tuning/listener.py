@@ -218,7 +218,7 @@ class SweepListener(tune.Callback):
 
     def _write(self, state: TrialState) -> None:
         """Finish a trial's run and write its record."""
-        record = make_record(state, self.plan.results)
+        record = make_record(state, self.plan.results, self.plan.metrics)
         evaluated = record.evaluation_seconds + state.evaluated
         record = replace(record, trial_seconds=state.seconds, evaluation_seconds=evaluated)
         folder = self.plan.results / TRIALS / state.name

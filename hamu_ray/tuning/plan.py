@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from hamu_ray.config.search import Objective
+from hamu_ray.config.search import Objective, directions
 from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.config.trials import positions, samples_of
@@ -76,23 +76,21 @@ class SweepPlan:
         return self.trials - len(self.records)
 
     @property
-    def objectives(self) -> tuple[Objective, Objective]:
-        """The two metrics that the sweep optimises."""
+    def objectives(self) -> tuple[Objective, ...]:
+        """The metrics that the sweep optimises."""
         return self.config.search.objectives
 
     @property
     def keeping(self) -> Keeping | None:
         """Which models of a trial are kept on its way; None for none."""
         most = self.config.search.points_per_trial
-        first, second = self.objectives
-        maximise = (first.maximise, second.maximise)
+        maximise = directions(self.objectives)
         return Keeping(self.metrics, maximise, None if most == "auto" else most) if most else None
 
     @property
-    def metrics(self) -> tuple[str, str]:
+    def metrics(self) -> tuple[str, ...]:
         """The names of the objectives' metrics."""
-        first, second = self.objectives
-        return first.metric, second.metric
+        return tuple(objective.metric for objective in self.objectives)
 
     @property
     def watched(self) -> tuple[str, ...]:
@@ -143,10 +141,10 @@ def reference_curves(config: SweepConfig, records: Sequence[TrialRecord]) -> Ref
     """Return the curves of the trials that finished before; None if the configuration does not prune."""
     if config.search.pruning is None:
         return None
-    first, second = config.search.objectives
+    objectives = config.search.objectives
     return ReferenceCurves(
-        metrics=(first.metric, second.metric),
-        maximise=(first.mode == "max", second.mode == "max"),
+        metrics=[objective.metric for objective in objectives],
+        maximise=directions(objectives),
         margin=config.search.pruning.margin,
         grace_steps=config.search.pruning.grace_steps,
         curves=tuple(record.curve for record in records if record.status is Status.FINISHED and record.curve),

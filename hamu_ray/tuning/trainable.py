@@ -62,7 +62,9 @@ def run_trial(config: dict[str, Any], plan: SweepPlan, pool: ActorHandle) -> Non
         losses += isinstance(end, SlotLost)
     status = end.status if isinstance(end, Outcome) else Status.FAILED
     paused = end.steps if isinstance(end, Outcome) and end.paused else 0
-    measures = end.measures if isinstance(end, Outcome) and (paused or status is Status.FINISHED) else {}
+    measures = {}
+    if isinstance(end, Outcome) and (paused or status is Status.FINISHED):
+        measures = end.with_costs(plan.metrics)
     values = {metric: measures.get(metric, math.nan) for metric in plan.watched}
     points = end.points if isinstance(end, Outcome) else ()
     on_way = [{metric: point.measures.get(metric, math.nan) for metric in plan.watched} for point in points]

@@ -9,6 +9,7 @@ from statistics import fmean
 import numpy as np
 from scipy import stats
 
+from hamu_ray.config.search import directions, worst_corner
 from hamu_ray.reports.analysis.problems import Problem, ReportTrial
 from hamu_ray.results.pareto.front import Interval, Point, hypervolume, mean_interval
 from hamu_ray.results.pareto.summary import method_of
@@ -100,8 +101,7 @@ def volume_curves(problem: Problem) -> list[VolumeCurve]:
 
     Trials are in the order of their numbers. The curve ends with the seed of the fewest trials.
     """
-    first, second = problem.objectives
-    worst = (0.0 if first.maximise else 1.0, 0.0 if second.maximise else 1.0)
+    worst, maximise = worst_corner(problem.objectives), directions(problem.objectives)
     found = []
     for method in problem.methods:
         by_seed: dict[str, list[TrialRecord]] = defaultdict(list)
@@ -123,7 +123,7 @@ def volume_curves(problem: Problem) -> list[VolumeCurve]:
                         if problem.summary.may_be_on_front(t)
                     ],
                     worst,
-                    (first.maximise, second.maximise),
+                    maximise,
                 )
                 for of_seed in trials
             ]
@@ -134,10 +134,9 @@ def volume_curves(problem: Problem) -> list[VolumeCurve]:
 
 
 def _box(problem: Problem) -> float:
-    """Return the area between the worst and the best corner."""
-    corner = problem.summary.best_corner
-    worst = [0.0 if objective.maximise else 1.0 for objective in problem.objectives]
-    return abs(corner[0] - worst[0]) * abs(corner[1] - worst[1])
+    """Return the area or volume between the worst and the best corner."""
+    ends = zip(problem.summary.best_corner, worst_corner(problem.objectives), strict=True)
+    return math.prod(abs(best - worst) for best, worst in ends)
 
 
 def comparisons(found: Sequence[MethodVolume]) -> list[Comparison]:

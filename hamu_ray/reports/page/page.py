@@ -146,7 +146,7 @@ def _view(problem: Problem, name: str, methods: Mapping[str, MethodStyle], chart
         "durability": [charts.add(one) for one in durability_charts(audit, problem, methods)]
         if audit
         else [],
-        "learning": [charts.add(one) for one in learning_charts(problem, details, methods)]
+        "learning": [(metric, charts.add(one)) for metric, one in learning_charts(problem, details, methods)]
         if details.drawn
         else [],
         "left_out": details.left_out,

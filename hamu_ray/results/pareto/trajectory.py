@@ -16,20 +16,19 @@ MOST = 4
 class Keeping:
     """Which models of a run are kept (`search.points_per_trial`)."""
 
-    metrics: tuple[str, str]
+    metrics: Sequence[str]
     """Names of the objectives."""
     maximise: Directions
     most: int | None
     """How many at most; None: `MOST` of a small model, none of a large one."""
 
     def point(self, measures: Mapping[str, float]) -> Point:
-        """Return the values of the two objectives, NaN if missing."""
-        first, second = (float(measures.get(metric, np.nan)) for metric in self.metrics)
-        return first, second
+        """Return the values of the objectives, NaN if missing."""
+        return tuple(float(measures.get(metric, np.nan)) for metric in self.metrics)
 
 
 def kept_steps(points: Mapping[int, Point], maximise: Directions, most: int) -> list[int]:
-    """Return the steps to keep, ascending: of the non-dominated ones those that alone dominate the largest area.
+    """Return the steps to keep, ascending: of the non-dominated ones those that alone dominate the largest hypervolume.
 
     Of equal points, the earliest is kept.
     """
