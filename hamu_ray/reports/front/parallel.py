@@ -62,7 +62,12 @@ def _method_lines(plot: FrontPlot, one: Series, most: int, hover: Hover) -> Iter
     front = [trial for trial in one.trials if trial.on_front]
     length = len(plot.axes) + 1
     symbols = [one.style.marker + "-open" * trial.hollow for trial in front for _ in range(length)]
-    marker = {"symbol": symbols or one.style.marker, "size": 9, "color": one.style.css, "line": {"color": INK, "width": 1}}
+    marker = {
+        "symbol": symbols or one.style.marker,
+        "size": 9,
+        "color": one.style.css,
+        "line": {"color": INK, "width": 1},
+    }
     points = joined(plot, [trial.point for trial in front]) or [BREAK]
     style = {**group, **_texts(plot, front, hover), "mode": "lines+markers", "marker": marker}
     yield line(points, one.style.css, 2, one.method, one.style.dash, **style)
