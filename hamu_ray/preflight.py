@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from hamu_ray.config.run import LOCAL_VARIABLE, STORAGE_VARIABLE, RunConfig, StorageConfig
+from hamu_ray.config.run import LOCAL_VARIABLE, MODEL_FILE, STORAGE_VARIABLE, RunConfig, StorageConfig
 from hamu_ray.config.search import Objective, SearchConfig
 from hamu_ray.config.sources.document import ConfigError, first_line
 from hamu_ray.config.sources.nearest import nearest
@@ -192,6 +192,7 @@ def _check(runs: Sequence[RunConfig], methods: Sequence[str], source: str) -> No
         local = _check_storage(run.storage)
         for each in runs:
             check_given_models(each)
+            _check_start(each)
         _check_tracking(run.tracking.uri, local)
         for data in dict.fromkeys(each.data for each in runs):
             check_data(
@@ -199,6 +200,14 @@ def _check(runs: Sequence[RunConfig], methods: Sequence[str], source: str) -> No
             )
     except ValueError as error:
         raise ConfigError(f"{source}: {first_line(error)}") from error
+
+
+def _check_start(run: RunConfig) -> None:
+    """Check that the model at which a run starts exists; one behind a URL is checked by the engine."""
+    if run.start is not None and "://" not in run.start.path:
+        path = Path(run.start.path).expanduser() / MODEL_FILE
+        if not path.is_file():
+            raise ValueError(f"start.path: {path}: no such file; give the folder of a run with a model")
 
 
 def _check_methods(names: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.files.store import StoredModel
 from hamu_ray.methods.plugins import digest_of_package
 from hamu_ray.results.provenance import Code, ModelIdentity, PluginCode, Provenance, forget_list, sha256_of
+from hamu_ray.storage import StoragePath
 from hamu_ray.tasks.models.checkpoints import Checkpoint, file_digest
 from hamu_ray.tasks.task import Start, Task
 
@@ -32,11 +33,17 @@ GIT_SECONDS = 10
 
 
 def provenance_of_run(
-    run: RunConfig, task: Task, original: StoredModel, reference: StoredModel | None, forgotten: bytes
+    run: RunConfig,
+    task: Task,
+    original: StoredModel,
+    reference: StoredModel | None,
+    forgotten: bytes,
+    start: StoragePath | None = None,
 ) -> Provenance:
     """Return where a run's model comes from, except for the hashes of the model's own files.
 
-    ``forgotten`` is the content of `FORGET_FILE`.
+    ``forgotten`` is the content of `FORGET_FILE`; ``start`` is the file of the model at which unlearning started, where
+    it is not the original.
     """
     return Provenance(
         code=code(),
@@ -51,6 +58,7 @@ def provenance_of_run(
         hardware=f"{run.workers.count} x {device_name(task.device)}",
         platform=f"{platform.platform()}, Python {platform.python_version()}",
         libraries={name: version for name in LIBRARIES if (version := installed(name))},
+        start=None if start is None else ModelIdentity(str(start), file_digest(start)),
         plugins=[PluginCode(**asdict(plugin)) for plugin in run.method.plugins],
     )
 

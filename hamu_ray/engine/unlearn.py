@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import CHEAP, base_models
 from hamu_ray.engine.files.checkpoint import Checkpoints
-from hamu_ray.engine.files.given import built
+from hamu_ray.engine.files.given import built, file_digest, start_file
 from hamu_ray.engine.files.kept import KeptSteps, measure_kept, with_points, write_kept
 from hamu_ray.engine.files.run_folder import RunResult, write_result
 from hamu_ray.engine.files.store import StoredModel, key_of
+from hamu_ray.engine.files.tensors import load_model
 from hamu_ray.engine.loop import Interrupted, Loop, OnReport
 from hamu_ray.engine.placement import build_device, placed
 from hamu_ray.engine.plan import ObjectiveBatches, Plan
@@ -76,7 +77,8 @@ def unlearn(
     except Interrupted as stopped:
         return Outcome(stopped.status, stopped.reason, 0, {}, 0.0, 0)
     plan = planned(run, task, original, reference)
-    model, masks, edited = start_of(run, plan, task, original, shards)
+    start = run.start and start_file(run.start)
+    model, masks, edited = start_of(run, plan, task, original, shards, start)
 
     def compared(measures: Measures) -> Measures:
         known = reference.measures if reference else None
@@ -86,7 +88,8 @@ def unlearn(
         subset = None if full else run.evaluation.subset or CHEAP
         return compared(task.evaluate(current, replicas, subset=subset))
 
-    bases = base_reports(run, plan, compared, original, reference)
+    before = measure(model, full=False) if start and run.evaluation.enabled else compared(original.measures)
+    bases = base_reports(run, plan, compared, original, reference, before)
     for report in bases if group.rank == 0 else ():
         on_report(report)
     key = weights_key(run, original, reference, plan)
@@ -113,7 +116,7 @@ def unlearn(
     outcome = with_points(outcome, models)
     if group.rank == 0:
         forgotten = resident.forgotten(task)
-        provenance = provenance_of_run(run, task, original, reference, forgotten)
+        provenance = provenance_of_run(run, task, original, reference, forgotten, start)
         result = RunResult(run, outcome, bases, loop.history, forgotten, provenance)
         write_kept(folder, result, models, task.loading(model))
         write_result(folder, result, state, export(state), task.loading(model))
@@ -139,14 +142,24 @@ def planned(run: RunConfig, task: Task, original: StoredModel, reference: Stored
 
 
 def start_of(
-    run: RunConfig, plan: Plan, task: Task, original: StoredModel, shards: Group
+    run: RunConfig,
+    plan: Plan,
+    task: Task,
+    original: StoredModel,
+    shards: Group,
+    start: StoragePath | None = None,
 ) -> tuple[nn.Module, Masks | None, Edited]:
-    """Return the model before the first step, which is the original or its edit, which weights may change, and what the
-    edit took.
+    """Return the model before the first step, which is the original, the model in the file ``start``, or an edit of it;
+    which weights may change, and what the edit took.
     """
     model = built(task, run.seed, original.source, device=build_device(task, shards))
     model = placed(task.unlearner(model, run.seed), task, shards)
     masks = support_masks(run, task, model)
+    if start is not None:
+        try:
+            load_model(model, start)
+        except ValueError as error:
+            raise ValueError(f"start.path: {error}") from error
     return model, masks, edit_model(run, plan, task, model, masks)
 
 
@@ -156,13 +169,14 @@ def base_reports(
     compared: Callable[[Measures], Measures],
     original: StoredModel,
     reference: StoredModel | None,
+    before: Measures,
 ) -> list[Report]:
-    """Return the reports of the base models' metrics, and of the model before the first step."""
+    """Return the reports of the base models' metrics, and of those ``before`` the first step."""
     reports = [Report("original", 0, 0, compared(original.measures))]
     if reference is not None:
         reports.append(Report("reference", 0, 0, compared(reference.measures)))
     if run.evaluation.enabled:
-        reports.append(Report(plan.phase, 0, plan.steps, compared(original.measures)))
+        reports.append(Report(plan.phase, 0, plan.steps, before))
     return reports
 
 
@@ -256,14 +270,27 @@ def weights_key(
 ) -> str:
     """Return the hash of everything that determines a run's weights; checkpoints with another hash are not resumed.
 
-    It includes the reference if the run stops at the reference's forget loss, second answers, and the code of plug-ins.
+    It includes the reference if the run stops at the reference's forget loss, second answers, the code of plug-ins, and
+    the model at which it starts.
     """
-    elsewhere = {"name", "workers", "storage", "tracking", "checkpoint", "original", "reference", "training"}
+    elsewhere = {
+        "name",
+        "workers",
+        "storage",
+        "tracking",
+        "checkpoint",
+        "original",
+        "reference",
+        "training",
+        "start",
+    }
     bases: dict[str, Any] = {"original": original.key}
     if reference is not None and (run.stop.forget_level or run.method.hyperparameters.target):
         bases["reference"] = reference.key
     if plan is not None and plan.second is not None:
         bases["second answers"] = plan.second.fingerprint
+    if run.start is not None:
+        bases["start"] = file_digest(start_file(run.start))
     if run.method.plugins:
         bases["plugins"] = [asdict(plugin) for plugin in run.method.plugins]
     document = run.model_dump(mode="json", exclude=elsewhere)
