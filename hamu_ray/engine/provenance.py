@@ -12,10 +12,10 @@ import torch
 
 import hamu_ray
 from hamu_ray.config.run import RunConfig
+from hamu_ray.engine.files.given import start_file
 from hamu_ray.engine.files.store import StoredModel
 from hamu_ray.methods.plugins import digest_of_package
 from hamu_ray.results.provenance import Code, ModelIdentity, PluginCode, Provenance, forget_list, sha256_of
-from hamu_ray.storage import StoragePath
 from hamu_ray.tasks.models.checkpoints import Checkpoint, file_digest
 from hamu_ray.tasks.task import Start, Task
 
@@ -33,18 +33,13 @@ GIT_SECONDS = 10
 
 
 def provenance_of_run(
-    run: RunConfig,
-    task: Task,
-    original: StoredModel,
-    reference: StoredModel | None,
-    forgotten: bytes,
-    start: StoragePath | None = None,
+    run: RunConfig, task: Task, original: StoredModel, reference: StoredModel | None, forgotten: bytes
 ) -> Provenance:
     """Return where a run's model comes from, except for the hashes of the model's own files.
 
-    ``forgotten`` is the content of `FORGET_FILE`; ``start`` is the file of the model at which unlearning started, where
-    it is not the original.
+    ``forgotten`` is the content of `FORGET_FILE`.
     """
+    start = run.start and start_file(run.start)
     return Provenance(
         code=code(),
         data=task.fingerprint,

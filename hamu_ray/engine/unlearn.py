@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import CHEAP, base_models
 from hamu_ray.engine.files.checkpoint import Checkpoints
-from hamu_ray.engine.files.given import built, file_digest, start_file
+from hamu_ray.engine.files.given import built, file_digest, load_start, start_file
 from hamu_ray.engine.files.kept import KeptSteps, measure_kept, with_points, write_kept
 from hamu_ray.engine.files.run_folder import RunResult, write_result
 from hamu_ray.engine.files.store import StoredModel, key_of
-from hamu_ray.engine.files.tensors import load_model
 from hamu_ray.engine.loop import Interrupted, Loop, OnReport
 from hamu_ray.engine.placement import build_device, placed
 from hamu_ray.engine.plan import ObjectiveBatches, Plan
@@ -77,8 +76,7 @@ def unlearn(
     except Interrupted as stopped:
         return Outcome(stopped.status, stopped.reason, 0, {}, 0.0, 0)
     plan = planned(run, task, original, reference)
-    start = run.start and start_file(run.start)
-    model, masks, edited = start_of(run, plan, task, original, shards, start)
+    model, masks, edited = start_of(run, plan, task, original, shards)
 
     def compared(measures: Measures) -> Measures:
         known = reference.measures if reference else None
@@ -88,8 +86,7 @@ def unlearn(
         subset = None if full else run.evaluation.subset or CHEAP
         return compared(task.evaluate(current, replicas, subset=subset))
 
-    before = measure(model, full=False) if start and run.evaluation.enabled else compared(original.measures)
-    bases = base_reports(run, plan, compared, original, reference, before)
+    bases = base_reports(run, plan, compared, original, reference, lambda: measure(model, full=False))
     for report in bases if group.rank == 0 else ():
         on_report(report)
     key = weights_key(run, original, reference, plan)
@@ -116,7 +113,7 @@ def unlearn(
     outcome = with_points(outcome, models)
     if group.rank == 0:
         forgotten = resident.forgotten(task)
-        provenance = provenance_of_run(run, task, original, reference, forgotten, start)
+        provenance = provenance_of_run(run, task, original, reference, forgotten)
         result = RunResult(run, outcome, bases, loop.history, forgotten, provenance)
         write_kept(folder, result, models, task.loading(model))
         write_result(folder, result, state, export(state), task.loading(model))
@@ -142,24 +139,16 @@ def planned(run: RunConfig, task: Task, original: StoredModel, reference: Stored
 
 
 def start_of(
-    run: RunConfig,
-    plan: Plan,
-    task: Task,
-    original: StoredModel,
-    shards: Group,
-    start: StoragePath | None = None,
+    run: RunConfig, plan: Plan, task: Task, original: StoredModel, shards: Group
 ) -> tuple[nn.Module, Masks | None, Edited]:
-    """Return the model before the first step, which is the original, the model in the file ``start``, or an edit of it;
-    which weights may change, and what the edit took.
+    """Return the model before the first step, which is the original, the model of an earlier run (`start`), or an edit
+    of it; which weights may change, and what the edit took.
     """
     model = built(task, run.seed, original.source, device=build_device(task, shards))
     model = placed(task.unlearner(model, run.seed), task, shards)
     masks = support_masks(run, task, model)
-    if start is not None:
-        try:
-            load_model(model, start)
-        except ValueError as error:
-            raise ValueError(f"start.path: {error}") from error
+    if run.start is not None:
+        load_start(model, run.start)
     return model, masks, edit_model(run, plan, task, model, masks)
 
 
@@ -169,13 +158,17 @@ def base_reports(
     compared: Callable[[Measures], Measures],
     original: StoredModel,
     reference: StoredModel | None,
-    before: Measures,
+    at_start: Callable[[], Measures],
 ) -> list[Report]:
-    """Return the reports of the base models' metrics, and of those ``before`` the first step."""
+    """Return the reports of the base models' metrics, and of the model before the first step.
+
+    They are the original's, unless the run starts at another model: ``at_start`` measures it. Every rank must call it.
+    """
     reports = [Report("original", 0, 0, compared(original.measures))]
     if reference is not None:
         reports.append(Report("reference", 0, 0, compared(reference.measures)))
     if run.evaluation.enabled:
+        before = at_start() if run.start else compared(original.measures)
         reports.append(Report(plan.phase, 0, plan.steps, before))
     return reports
 

@@ -102,8 +102,9 @@ class SweepResult:
 
     @property
     def expected(self) -> int | None:
-        """The number of trials of the configuration; None if it is unknown."""
-        return trials_of(self.config) if self.config else None
+        """The number of trials of the configuration, and of clones so far; None if it is unknown."""
+        clones = sum(bool(trial.cloned_from) for trial in self.trials)
+        return trials_of(self.config) + clones if self.config else None
 
     @cached_property
     def summary(self) -> SweepSummary:

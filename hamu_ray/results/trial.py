@@ -62,6 +62,8 @@ class TrialRecord:
     """From `Outcome`; None for methods without a guarantee, and if unknown."""
     points: Sequence[StepPoint] = ()
     """Models on its way that were kept (`search.points_per_trial`), in order of their steps."""
+    cloned_from: str = ""
+    """The trial, or the point of one, from whose model it started (`hamu_ray.steer`); empty if it is not a clone."""
     running: bool = False
     """Whether it has not ended; the status is then `INTERRUPTED`."""
 

@@ -65,12 +65,8 @@ def decide(
             f"{shown(folder)}: none of its {len(sweep.trials)} trials is on a front; give another sweep"
         )
     requested = bounds_of(sweep.summary, asked)
-    if interpolate and len(sweep.objectives) > 2:
-        raise ConfigError(
-            f"--interpolate: between neighbours of a front of two objectives; this sweep has {len(sweep.objectives)}"
-        )
     if interpolate or confirm or seeds:
-        check_not_audited(requested)
+        check_new_models(sweep, requested, interpolate)
     bounds = in_force(sweep.summary, requested)
     summary = relaxed(sweep.summary, requested)
     used = {int(trial.configuration["seed"]) for trial in sweep.trials}
@@ -167,8 +163,12 @@ def bounds_of(summary: SweepSummary, asked: Sequence[tuple[str, str, float]]) ->
     return list(bounds.values())
 
 
-def check_not_audited(requested: Sequence[Bound]) -> None:
-    """Raise `ConfigError` for a bound that models made by the command cannot meet."""
+def check_new_models(sweep: SweepResult, requested: Sequence[Bound], interpolate: bool) -> None:
+    """Raise `ConfigError` for a bound that models made by the command cannot meet, and for lines without neighbours."""
+    if interpolate and len(sweep.objectives) > 2:
+        raise ConfigError(
+            f"--interpolate: for fronts of two objectives, and this one has {len(sweep.objectives)}"
+        )
     if any(bound.objective.metric == DURABILITY for bound in requested):
         raise ConfigError(
             f"--min {DURABILITY}: only audited models have it, and --interpolate, --confirm and --seeds make new ones; "

@@ -13,6 +13,7 @@ from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.results.folder import STUDY_FILE, SWEEPS, read_records
 from hamu_ray.results.pareto.pruning import ReferenceCurves
 from hamu_ray.results.pareto.trajectory import Keeping
+from hamu_ray.results.steering.clones import Clone, read_clones
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.storage import StoragePath, storage_path
 from hamu_ray.tuning.search.algorithm import Choice, choose
@@ -37,6 +38,8 @@ class SweepPlan:
     reference: ReferenceCurves | None
     """Initial curves with which running trials are compared for pruning; None without pruning."""
 
+    clones: Sequence[Clone] = ()
+    """Trials that a person started from others, whether they have ended or not. The trials below are without them."""
     warm_start: WarmStart | None = None
     """Trials of an earlier sweep that the search starts with; None without any, and if its studies have them."""
 
@@ -73,7 +76,16 @@ class SweepPlan:
     @property
     def remaining(self) -> int:
         """The number of trials that have no record yet."""
-        return self.trials - len(self.records)
+        return self.trials - len(self.own_records)
+
+    @property
+    def own_records(self) -> list[TrialRecord]:
+        """The records of the sweep's own trials, without clones."""
+        return [record for record in self.records if self.is_own(int(record.trial_id))]
+
+    def is_own(self, number: int) -> bool:
+        """Whether a trial is one of the sweep's own, by its number: clones have those after them."""
+        return number < self.trials
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -124,6 +136,7 @@ def plan_sweep(config: SweepConfig, folder: Path) -> SweepPlan:
         groups=worker_groups(config),
         records=tuple(records),
         reference=reference_curves(config, records),
+        clones=read_clones(folder),
         warm_start=warm_start_of(config, cells, folder / STUDY_FILE),
     )
 

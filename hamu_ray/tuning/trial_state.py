@@ -37,6 +37,8 @@ class TrialState:
     bases: dict[str, dict[str, float]] = field(default_factory=dict)
     """Metrics of the original model and of the reference."""
     end: Outcome | Failure | None = None
+    cloned_from: str = ""
+    """The trial from whose model it started; empty if it is not a clone."""
 
 
 def make_record(state: TrialState, results: StoragePath, metrics: Sequence[str] = ()) -> TrialRecord:
@@ -54,6 +56,7 @@ def make_record(state: TrialState, results: StoragePath, metrics: Sequence[str] 
         curve=state.curve,
         nodes=state.sent.nodes,
         reason="the sweep ended before the trial",
+        cloned_from=state.cloned_from,
     )
     match state.end:
         case Failure(reason):

@@ -28,7 +28,9 @@ def test_without_a_step_it_is_the_earlier_model(resident: Resident, folder: Path
     assert same.outcome.measures == earlier.outcome.measures
     (first, *_) = same.recorder.of("unlearning")
     (original,) = same.recorder.of("original")
-    assert first.measures["forget_loss"] != original.measures["forget_loss"], "it has not the original's metrics"
+    assert first.measures["forget_loss"] != original.measures["forget_loss"], (
+        "it has not the original's metrics"
+    )
 
 
 def test_it_goes_on_from_there_and_its_configuration_makes_it_again(
@@ -49,7 +51,9 @@ def test_it_goes_on_from_there_and_its_configuration_makes_it_again(
     assert provenance.labels()["start"] == sha256_of_file(earlier.folder / MODEL_FILE)
 
 
-def test_a_checkpoint_of_another_start_is_not_continued(resident: Resident, folder: Path, earlier: Done) -> None:
+def test_a_checkpoint_of_another_start_is_not_continued(
+    resident: Resident, folder: Path, earlier: Done
+) -> None:
     other = done(cheap_run(seed=41, optimizer={"learning_rate": 5e-3}), resident, folder.with_name("other"))
     with pytest.raises(ConnectionError):
         done(run_from(earlier, checkpoint={"every_steps": 2}), resident, folder, ReportList(dies_at=4))

@@ -57,6 +57,15 @@ def start_file(start: StartConfig) -> StoragePath:
     return path
 
 
+def load_start(model: nn.Module, start: StartConfig) -> None:
+    """Load the model of an earlier run in place; raises `ValueError` as `start_file`, or if it does not fit."""
+    path = start_file(start)
+    try:
+        load_model(model, path)
+    except ValueError as error:
+        raise ValueError(f"start.path: {error}") from error
+
+
 def identity_of(run: RunConfig, key: str, name: str) -> str:
     """Return the identity of a given model: its content, or its commit on the hub."""
     source = given(run, key, name)

@@ -90,6 +90,8 @@ def hover_text(plot: FrontPlot, one: PlottedTrial) -> str:
         lines.append(_ended(trial))
     if one.hollow:
         lines.append(f"{NOT_GUARANTEED}: {counted(trial.steps_outside_guarantee or 0, 'step')} outside")
+    if trial.cloned_from:
+        lines.append(f"started from {escape(trial.cloned_from)}")
     if one.missed:
         lines.append(f"does not meet {escape(' and '.join(one.missed))}")
     return "<br>".join(lines)

@@ -29,7 +29,7 @@ class Promotions:
             if scheduler is not None
             else []
         )
-        for record in plan.records if self._cells else ():
+        for record in plan.own_records if self._cells else ():
             self._recall(record)
 
     def arrive(self, number: int, step: int, metrics: Mapping[str, float]) -> None:
