@@ -39,7 +39,7 @@ def provenance_of_run(
 
     ``forgotten`` is the content of `FORGET_FILE`.
     """
-    start = run.start and start_file(run.start)
+    start = None if run.start is None else start_file(run.start)
     return Provenance(
         code=code(),
         data=task.fingerprint,

@@ -82,7 +82,7 @@ def _draw_points(axes: Axes, scene: FrontPlot) -> None:
                 size = {"s": 90, "linewidths": 1.1, "zorder": 5}
             face = {"color": "white", "edgecolors": one.style.colour} if plotted.hollow else {}
             width = {"linewidths": 1.6} if plotted.hollow else {}
-            axes.scatter(*plotted.point, **{**size, **style, **face, **width})
+            axes.scatter(plotted.point[0], plotted.point[1], **{**size, **style, **face, **width})
     if scene.others:
         xs, ys = zip(*(point for _, point in scene.others), strict=True)
         cross: dict[str, Any] = {"s": 40, "marker": "x", "color": MUTED, "linewidths": 1.1, "zorder": 2.5}
@@ -93,11 +93,11 @@ def _draw_marks(axes: Axes, scene: FrontPlot) -> None:
     """Draw the knee's ring, the original model and the reference."""
     if scene.knee:
         ring: dict[str, Any] = {"facecolors": "none", "edgecolors": INK, "linewidths": 1.6}
-        axes.scatter(*scene.knee, s=330, zorder=6, **ring)
+        axes.scatter(scene.knee[0], scene.knee[1], s=330, zorder=6, **ring)
         axes.scatter([], [], s=150, label="knee", **ring)
     for letter, name, point in scene.anchors:
         star: dict[str, Any] = {"marker": "*", "color": ANCHOR_FILL[letter], "edgecolors": INK}
-        axes.scatter(*point, s=210, linewidths=1.1, zorder=7, label=f"{letter}: {name}", **star)
+        axes.scatter(point[0], point[1], s=210, linewidths=1.1, zorder=7, label=f"{letter}: {name}", **star)
         if inside(point, scene.limits):
             offset: dict[str, Any] = {
                 "xytext": (0, 9),
@@ -105,7 +105,9 @@ def _draw_marks(axes: Axes, scene: FrontPlot) -> None:
                 "ha": "center",
                 "va": "bottom",
             }
-            axes.annotate(letter, point, color=INK, fontsize=11, fontweight="bold", zorder=8, **offset)
+            axes.annotate(
+                letter, (point[0], point[1]), color=INK, fontsize=11, fontweight="bold", zorder=8, **offset
+            )
 
 
 def _draw_parallel(axes: Axes, scene: FrontPlot) -> None:

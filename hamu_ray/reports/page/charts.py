@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from hamu_ray.config.space import METHOD_NAME
-from hamu_ray.reports.analysis.comparison import MethodVolume, VolumeCurve
+from hamu_ray.reports.analysis.anytime import VolumeCurve
+from hamu_ray.reports.analysis.comparison import MethodVolume
 from hamu_ray.reports.analysis.importance import Importance
 from hamu_ray.reports.analysis.problems import Problem
 from hamu_ray.reports.front.palette import OKABE_ITO, MethodStyle
@@ -64,13 +65,19 @@ def volume_chart(found: Sequence[MethodVolume], methods: Mapping[str, MethodStyl
 
 
 def anytime_chart(curves: Sequence[VolumeCurve], methods: Mapping[str, MethodStyle]) -> Figure:
-    """Plot the hypervolume of each method's front by the gradients computed so far."""
+    """Plot the hypervolume of each method's front by the gradients computed so far, with intervals over repetitions."""
     data = []
     for curve in curves:
-        style, corners = methods[curve.method], [(0.0, 0.0), *curve.points]
-        steps = line(corners, style.css, 2, curve.method, style.dash)
-        steps["line"]["shape"] = "hv"
-        data.append(steps)
+        style, group = methods[curve.method], {"meta": {"method": curve.method}}
+        name = f"{curve.method} ({', '.join(curve.sweeps)})" if curve.sweeps else curve.method
+        means = [(0.0, 0.0), *((gradients, volume.mean) for gradients, volume in curve.points)]
+        data.append(line(means, style.css, 2, name, style.dash, **group))
+        for end in ("low", "high") if curve.repetitions > 1 else ():
+            corners = [(gradients, getattr(volume, end)) for gradients, volume in curve.points]
+            faint = {**group, "opacity": 0.6, "showlegend": False}
+            data.append(line(corners, style.css, 0.8, f"{name}, 95 % interval", "dot", **faint))
+    for trace in data:
+        trace["line"]["shape"] = "hv"
     axes = {"xaxis": axis("gradients computed"), "yaxis": axis("hypervolume", rangemode="tozero")}
     return figure(data, 340, showlegend=True, **axes)
 
