@@ -284,6 +284,44 @@ def test_metrics_of_another_convention(tmp_path: Path) -> None:
         run_of(tmp_path, metrics={"convention": "openunlearning"})
 
 
+COST = {"metric": "gradient_computations", "mode": "min", "worst": 400}
+POINTS = "search.points_per_trial compares earlier; remove one"
+
+
+@pytest.mark.parametrize(
+    ("objective", "search", "line"),
+    [
+        (
+            {"metric": "durability"},
+            {},
+            "metric: durability is what an audit measures after the sweep; remove it",
+        ),
+        ({**COST, "mode": "max"}, {}, "mode: less gradient_computations is better; give mode: min"),
+        (
+            {**COST, "worst": None},
+            {},
+            "worst: give the gradient_computations beyond which a trial counts nothing",
+        ),
+        (
+            COST,
+            {"points_per_trial": 2},
+            f"metric: gradient_computations is known only at the end of a trial, and {POINTS}",
+        ),
+        (
+            COST,
+            {"pruning": {}},
+            "metric: gradient_computations is known only at the end of a trial, and search.pruning",
+        ),
+    ],
+)
+def test_what_cannot_be_an_objective(
+    tmp_path: Path, objective: dict[str, Any], search: dict[str, Any], line: str
+) -> None:
+    objectives = [{"metric": "forget_quality"}, {"metric": "retain_utility"}, objective]
+    config = sweep_of(tmp_path, {"seed": {"grid": [1]}}, search={"objectives": objectives, **search})
+    assert error_of(config).startswith(f"search.objectives.2.{line}")
+
+
 def test_metrics_of_another_data_set(tmp_path: Path) -> None:
     """A benchmark's metrics are measured on its own data alone."""
     objectives = [{"metric": "retain_utility"}, {"metric": "wmdp_accuracy", "mode": "min"}]

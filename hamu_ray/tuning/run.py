@@ -261,7 +261,9 @@ def run_trials(
     pool = start_pool(str(plan.storage), plan.name, plan.concurrent, plan.remaining, plan.largest_group)
     constraints = plan.config.search.constraints
     with (
-        SweepView(console, plan.trials, plan.records, plan.objectives, constraints) as view,
+        SweepView(
+            console, plan.trials + len(plan.clones), plan.records, plan.objectives, constraints
+        ) as view,
         gpu_time() as gpus,
     ):
         view.rows.several_nodes = len(usable_nodes()) > 1
