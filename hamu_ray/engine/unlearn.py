@@ -173,7 +173,7 @@ def base_reports(
         reports.append(Report("reference", 0, 0, compared(reference.measures)))
     if run.evaluation.enabled:
         before = at_start() if run.start else compared(original.measures)
-        reports.append(Report(plan.phase, 0, plan.last_step, before))
+        reports.append(Report(plan.phase, 0, plan.steps + plan.edits, before))
     return reports
 
 
