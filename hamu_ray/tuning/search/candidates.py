@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import optuna
 from optuna.trial import TrialState
 
-from hamu_ray.config.search import directions, missed, worst_corner
+from hamu_ray.config.search import directions, missed
 from hamu_ray.results.pareto.trajectory import best_addition
 from hamu_ray.tuning.plan import SweepPlan
 
@@ -26,5 +26,4 @@ def best_candidate(
     points = [tuple(float(c[name]) for name in names) for c in allowed]
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     known = [tuple(trial.values) for trial in ended]
-    worst, maximise = worst_corner(plan.objectives), directions(plan.objectives)
-    return allowed[best_addition(points, known, worst, maximise)]
+    return allowed[best_addition(points, known, directions(plan.objectives))]
