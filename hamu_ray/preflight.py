@@ -13,6 +13,7 @@ from uuid import uuid4
 from hamu_ray.config.run import LOCAL_VARIABLE, STORAGE_VARIABLE, RunConfig, StorageConfig
 from hamu_ray.config.sources.document import ConfigError, first_line
 from hamu_ray.config.sources.nearest import nearest
+from hamu_ray.config.sources.packages import check_packages
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.config.task.forget import DrawnForgetSection
 from hamu_ray.config.trials import trials_of
@@ -160,6 +161,8 @@ def _check(runs: Sequence[RunConfig], methods: Sequence[str], source: str) -> No
     run = runs[0]
     try:
         _check_methods(methods)
+        for each in runs:
+            check_packages(each)
         local = _check_storage(run.storage)
         for each in runs:
             check_given_models(each)

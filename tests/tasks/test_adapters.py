@@ -16,6 +16,8 @@ from hamu_ray.tasks.language.adapter import linear_layers, with_adapter
 from hamu_ray.tasks.language.encoding.encoder import Encoder
 from hamu_ray.tasks.language.encoding.tokenizer import load_tokenizer
 from hamu_ray.tasks.language.models import build_language_model
+from hamu_ray.tasks.models.checkpoints import Checkpoint
+from hamu_ray.tasks.models.pretrained import pretrained
 from tests.made_texts import tofu
 
 FAMILIES: dict[str, Any] = {
@@ -107,6 +109,15 @@ def test_a_given_adapter_computes_what_it_did(more: dict[str, Any], tmp_path: Pa
         config = LoraConfig.model_validate({"adapter": str(tmp_path), key: value})
         with pytest.raises(ValueError, match=rf"^model\.lora\.{key}: .* differs from .*; set it to null"):
             with_adapter(family("llama"), config, 0)
+
+
+@pytest.mark.filterwarnings("error::FutureWarning:transformers")
+def test_peft_says_nothing_about_what_transformers_deprecates(tmp_path: Path) -> None:
+    family("llama").save_pretrained(tmp_path / "base")
+    adapted: Any = with_adapter(family("llama"), LoraConfig(rank=2), 0)
+    adapted.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
+    adapted.save_pretrained(tmp_path / "adapter")
+    pretrained(AutoModelForCausalLM, Checkpoint("original.path", str(tmp_path / "adapter")))
 
 
 def test_an_adapter_of_another_model(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Pretrained models with every weight from a checkpoint: a strict `from_pretrained`; and models without training."""
 
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
@@ -56,6 +57,14 @@ def without_bars() -> Iterator[None]:
         logging.enable_progress_bar()
 
 
+@contextmanager
+def without_deprecations() -> Iterator[None]:
+    """Within, no warning that `peft` uses what newer versions of `transformers` call deprecated."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        yield
+
+
 def _loaded(
     auto: Any, checkpoint: Checkpoint, new_head: bool, options: Mapping[str, Any]
 ) -> tuple[Any, set[str]]:
@@ -102,7 +111,7 @@ def _with_its_adapter(model: nn.Module, checkpoint: Checkpoint) -> tuple[nn.Modu
     from peft.utils.save_and_load import load_peft_weights
 
     try:
-        with hub_or_cache(checkpoint.name):
+        with hub_or_cache(checkpoint.name), without_deprecations():
             adapted: Any = PeftModel.from_pretrained(model, checkpoint.name)
             weights = load_peft_weights(checkpoint.name, device="cpu")
     except Exception as error:  # peft and the hub's client raise many unrelated types
