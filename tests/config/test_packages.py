@@ -75,7 +75,11 @@ def test_extras_install_the_packages_that_they_stand_for() -> None:
 def test_each_import_is_a_dependency_or_in_an_extra() -> None:
     known = names(PROJECT["dependencies"]) | names(PROJECT["optional-dependencies"]["torchjd"])
     optional = {module for modules in EXTRAS.values() for module in modules}
-    others = {"markupsafe": "jinja2", "pydantic_core": "pydantic", "tokenizers": "transformers"}  # as parts of these
+    others = {
+        "markupsafe": "jinja2",
+        "pydantic_core": "pydantic",
+        "tokenizers": "transformers",
+    }  # as parts of these
     unknown = {module for module in imported() - optional if not distributions_of(module) & known}
     assert unknown == set(others)
 

@@ -1,5 +1,6 @@
 """Adapters: given ones with their own configuration, and new ones on the layers of different families."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -111,13 +112,34 @@ def test_a_given_adapter_computes_what_it_did(more: dict[str, Any], tmp_path: Pa
             with_adapter(family("llama"), config, 0)
 
 
-@pytest.mark.filterwarnings("error::FutureWarning:transformers")
-def test_peft_says_nothing_about_what_transformers_deprecates(tmp_path: Path) -> None:
+def adapter_of(base: str, folder: Path) -> Checkpoint:
+    """Save an adapter that names its base so, as `peft` writes what its training script had."""
+    with warnings.catch_warnings(action="ignore"):
+        adapted: Any = get_peft_model(family("llama"), PeftConfig(**SAID, task_type="CAUSAL_LM"))
+        adapted.peft_config["default"].base_model_name_or_path = base
+        adapted.save_pretrained(folder)
+    return Checkpoint("original.path", str(folder))
+
+
+@pytest.mark.filterwarnings("error::FutureWarning:transformers", "error:The PEFT config:UserWarning")
+def test_what_peft_warns_about_is_not_shown(tmp_path: Path) -> None:
     family("llama").save_pretrained(tmp_path / "base")
-    adapted: Any = with_adapter(family("llama"), LoraConfig(rank=2), 0)
-    adapted.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
-    adapted.save_pretrained(tmp_path / "adapter")
-    pretrained(AutoModelForCausalLM, Checkpoint("original.path", str(tmp_path / "adapter")))
+    adapter = adapter_of(str(tmp_path / "base"), tmp_path / "adapter")
+    with_adapter(pretrained(AutoModelForCausalLM, adapter), LoraConfig(adapter=adapter.name), 0)
+
+
+def test_a_relative_base_is_found_from_other_working_directories(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers have other working directories than the user."""
+    family("llama").save_pretrained(tmp_path / "project" / "models" / "base")
+    adapter = adapter_of("models/base", tmp_path / "project" / "out" / "adapter")
+    elsewhere = adapter_of("models/base", tmp_path / "other")
+    assert adapter.base == Checkpoint("original.path", str(tmp_path / "project" / "models" / "base"))
+    assert elsewhere.base == Checkpoint("original.path", "models/base")  # perhaps on the hub
+    monkeypatch.chdir(tmp_path / "project")
+    with pytest.raises(ValueError, match=rf"names its base models/base, .*; write {tmp_path}.* there"):
+        _ = elsewhere.base
 
 
 def test_an_adapter_of_another_model(tmp_path: Path) -> None:

@@ -7,23 +7,24 @@ from hamu_ray.config.run import RunConfig
 from hamu_ray.config.task.vision import DigitsData
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
-    "images": ("datasets", "torchvision", "transformers"),
-    "language": ("datasets", "transformers", "peft", "rouge_score", "datasketch"),
+    "images": ("datasets", "huggingface_hub", "torchvision", "transformers"),
+    "language": ("datasets", "huggingface_hub", "transformers", "peft", "rouge_score", "datasketch"),
     "certificate": ("cryptography", "fpdf", "rfc8785"),
     "hub": ("huggingface_hub",),
 }
 """The modules that each extra installs; those in several extras are installed by each of them."""
 
 
-def extra_of(module: str) -> str | None:
-    """Return the extra that installs a module, or None if none does."""
-    top = module.partition(".")[0]
-    return next((extra for extra, modules in EXTRAS.items() if top in modules), None)
+def install(*extras: str) -> str:
+    """Return the command that installs an extra, or any one of several."""
+    return "or ".join(f"pip install 'hamu-ray[{extra}]' " for extra in extras).rstrip()
 
 
-def install(extra: str) -> str:
-    """Return the command that installs an extra."""
-    return f"pip install 'hamu-ray[{extra}]'"
+def missing(error: ModuleNotFoundError) -> str | None:
+    """Return a line that names the extras that install a missing module; None if no extra does."""
+    top = (error.name or "").partition(".")[0]
+    extras = [extra for extra, modules in EXTRAS.items() if top in modules]
+    return f"{top} is not installed; {install(*extras)}" if extras else None
 
 
 def needed(run: RunConfig) -> tuple[str, str] | None:
@@ -45,7 +46,7 @@ def check_packages(run: RunConfig) -> None:
     if found is None:
         return
     key, extra = found
-    missing = [name for name in EXTRAS[extra] if find_spec(name) is None]
-    if missing:
+    lacking = [name for name in EXTRAS[extra] if find_spec(name) is None]
+    if lacking:
         value = run.model.name if key == "model.name" else run.data.name
-        raise ValueError(f"{key}: {value} needs {', '.join(missing)}, not installed; {install(extra)}")
+        raise ValueError(f"{key}: {value} needs {', '.join(lacking)}, not installed; {install(extra)}")

@@ -58,10 +58,13 @@ def without_bars() -> Iterator[None]:
 
 
 @contextmanager
-def without_deprecations() -> Iterator[None]:
-    """Within, no warning that `peft` uses what newer versions of `transformers` call deprecated."""
+def without_warnings() -> Iterator[None]:
+    """Within, `peft` does not warn that it uses what `transformers` deprecates, or that a base model has moved."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        warnings.filterwarnings(
+            "ignore", "The PEFT config's `base_model_name_or_path` was renamed", UserWarning
+        )
         yield
 
 
@@ -111,7 +114,7 @@ def _with_its_adapter(model: nn.Module, checkpoint: Checkpoint) -> tuple[nn.Modu
     from peft.utils.save_and_load import load_peft_weights
 
     try:
-        with hub_or_cache(checkpoint.name), without_deprecations():
+        with hub_or_cache(checkpoint.name), without_warnings():
             adapted: Any = PeftModel.from_pretrained(model, checkpoint.name)
             weights = load_peft_weights(checkpoint.name, device="cpu")
     except Exception as error:  # peft and the hub's client raise many unrelated types
