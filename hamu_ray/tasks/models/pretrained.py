@@ -58,6 +58,19 @@ def without_bars() -> Iterator[None]:
 
 
 @contextmanager
+def without_report() -> Iterator[None]:
+    """Within, `transformers` does not log which weights do not fit, which is checked here."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+@contextmanager
 def without_warnings() -> Iterator[None]:
     """Within, `peft` does not warn that it uses what `transformers` deprecates, or that a base model has moved."""
     with warnings.catch_warnings():
@@ -73,7 +86,8 @@ def _loaded(
 ) -> tuple[Any, set[str]]:
     """Return the model and the names of its weights that are not in the checkpoint, all of them in the head."""
     try:
-        with hub_or_cache(checkpoint.name), without_bars() if checkpoint.local else nullcontext():
+        bars = without_bars() if checkpoint.local else nullcontext()
+        with hub_or_cache(checkpoint.name), bars, without_report():
             model, info = auto.from_pretrained(
                 checkpoint.name, output_loading_info=True, ignore_mismatched_sizes=True, **options
             )
