@@ -21,15 +21,12 @@ from hamu_ray.methods import check_installed
 from hamu_ray.metrics.benchmark_names import MEASURED_ON
 from hamu_ray.metrics.names import ENGINE
 from hamu_ray.metrics.table import own_metrics
-from hamu_ray.storage import DEFAULT_LOCAL, local_folder, storage_path, write_atomically
+from hamu_ray.storage import DEFAULT_LOCAL, RAY_JOB, local_folder, storage_path, write_atomically
 from hamu_ray.tasks import check_data, forecast_data, metric_names
 from hamu_ray.tasks.forecast import Forecast
 from hamu_ray.tasks.models.hub import is_local
 from hamu_ray.tasks.models.start import check_given_models
 from hamu_ray.tracking import store
-
-RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-"""Ray sets this variable in submitted jobs."""
 
 VARIABLES = {"path": STORAGE_VARIABLE, "local": LOCAL_VARIABLE}
 """Environment variables with the defaults of the keys of `storage`."""

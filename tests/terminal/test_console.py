@@ -2,6 +2,7 @@ import io
 
 import pytest
 
+from hamu_ray.results.wording import NONE
 from hamu_ray.terminal.console import Console
 from hamu_ray.terminal.metrics import metrics_table
 
@@ -44,6 +45,6 @@ def test_metrics_that_no_model_has_are_left_out(console):
     )
     assert [line.split() for line in printed(console)] == [
         ["M", "O"],
-        ["loss", "–", "1.0000"],
+        ["loss", NONE, "1.0000"],
         ["prob", "0.5000"],
     ]

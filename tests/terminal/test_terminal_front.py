@@ -38,4 +38,4 @@ def test_texts_of_trials_are_not_markup():
 
 def test_the_title_may_be_wider_than_the_table():
     lines = in_terminal(summarise(sweep(), original=ORIGINAL, reference=REFERENCE), width=200).splitlines()
-    assert [line for line in lines if line.startswith("Front: ")][0].rstrip().endswith(").")
+    assert next(line for line in lines if line.startswith("Front: ")).rstrip().endswith(").")
