@@ -20,8 +20,9 @@ BASH = """_hamu_ray() {{
 complete -o filenames -F _hamu_ray hamu-ray"""
 """Completes commands, search spaces by name, and files."""
 
-ZSH = "autoload -U +X bashcompinit && bashcompinit"
-"""Lets zsh read a completion for bash."""
+ZSH = """(( $+functions[compdef] )) || { autoload -U +X compinit && compinit }
+autoload -U +X bashcompinit && bashcompinit"""
+"""Lets zsh read a completion for bash, also where nothing has started its own completion yet."""
 
 COMMANDS = {
     "tune": ("SPACE.yaml", "run a whole sweep, with its front and its report"),

@@ -41,6 +41,9 @@ OBJECT_STORES = {
 }
 """Protocols of stores without folders: making one would make the bucket, if a mistyped name is that of none."""
 
+RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Ray sets this variable in submitted jobs, whose working directory is not that of the user."""
+
 DEFAULT_LOCAL = "runs"
 """The driver's folder if the storage is not local."""
 

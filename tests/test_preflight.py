@@ -18,6 +18,7 @@ from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.preflight import check_run, check_sweep, distinct_runs, forecasts_of
 from hamu_ray.results.folder import MODEL_FILE
+from hamu_ray.storage import RAY_JOB
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +71,7 @@ def test_a_submitted_job_stores_nothing_in_its_own_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, storage: dict[str, str], key: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(preflight.RAY_JOB, "{}")
+    monkeypatch.setenv(RAY_JOB, "{}")
     message = error_of(RunConfig.model_validate({"storage": storage}))
     assert message.startswith(f"storage.{key}: runs would be in the job's own folder")
     assert message.endswith(f"--set storage.{key}=PATH")
@@ -82,7 +83,7 @@ def test_a_submitted_job_stores_nothing_in_its_own_folder(
 def test_the_environment_of_a_cluster_has_the_defaults_of_the_storage(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv(preflight.RAY_JOB, "{}")
+    monkeypatch.setenv(RAY_JOB, "{}")
     monkeypatch.setenv("HAMU_RAY_STORAGE", "memory://shared")
     monkeypatch.setenv("HAMU_RAY_LOCAL", str(tmp_path / "local"))
     run = RunConfig.model_validate({"workers": {"count": 1}})
