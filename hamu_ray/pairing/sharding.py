@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 
 from hamu_ray.pairing.group import (
     Distributed,
@@ -24,17 +24,26 @@ from hamu_ray.pairing.group import (
 )
 
 
-def shard(model: nn.Module, layers: Sequence[nn.Module], group: Distributed, device: torch.device) -> None:
-    """Shard all parameters of a model over a group, in place, and move them to the device.
+def shard(
+    model: nn.Module,
+    layers: Sequence[nn.Module],
+    group: Distributed,
+    device: torch.device,
+    values: Mapping[str, Tensor],
+) -> None:
+    """Shard all parameters of a model over a group, in place, on the device.
 
-    Every worker passes the same model, which may be on the CPU: one layer at a time is moved to the device. ``layers``
-    are gathered one by one; the other parameters for a whole pass. Afterwards `forward` and `generate` are collective:
-    all ranks must call them the same number of times, also without gradients.
+    Every worker passes the same model, on the CPU, and reads only its own rows of each parameter: of ``values``, by
+    name, or of the parameter itself. ``layers`` are gathered one by one; the other parameters for a whole pass.
+    Afterwards `forward` and `generate` are collective: all ranks must call them the same number of times, also without
+    gradients.
 
     Raises:
         ValueError: A parameter cannot be sharded.
     """
     mesh = DeviceMesh.from_group(group.process_group, device.type)
+    values = {name: parameter.detach() for name, parameter in model.named_parameters()} | dict(values)
+    _empty(model)
     for module in (*layers, model):
         try:
             # Also the root: parameters that stayed gathered would be outdated after a step.
@@ -45,8 +54,23 @@ def shard(model: nn.Module, layers: Sequence[nn.Module], group: Distributed, dev
         sharded.set_force_sum_reduction_for_comms(True)  # gloo cannot multiply while it sums
         sharded.set_custom_all_gather(_AllGather(group.traffic))
         sharded.set_custom_reduce_scatter(_ReduceScatter(group.traffic))
+    model._apply(lambda each: torch.empty_like(each, device=device) if each.is_meta else each.to(device))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            copy_into(parameter, values[name])
     if hasattr(model, "generate"):
         register_fsdp_forward_method(model, "generate")  # peft's calls the model inside
+
+
+def _empty(model: nn.Module) -> None:
+    """Replace all parameters of a model by ones on the meta device; tied ones by the same."""
+    made: dict[nn.Parameter, nn.Parameter] = {}
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            if parameter not in made:
+                empty = torch.empty_like(parameter, device="meta")
+                made[parameter] = nn.Parameter(empty, parameter.requires_grad)
+            setattr(module, name, made[parameter])
 
 
 def local_memory(tensor: Tensor) -> Tensor:
@@ -74,12 +98,13 @@ def whole(tensor: Tensor, shards: Group) -> Tensor:
 
 
 def copy_into(target: Tensor, value: Tensor) -> None:
-    """Copy a tensor into another of the same shape: into a sharded one, this rank's part. Not collective."""
+    """Copy a tensor into another of the same shape: of a sharded one, this rank reads only its own rows."""
     if isinstance(target, DTensor) and not isinstance(value, DTensor):
-        value = distribute_tensor(
-            value.to(target.device), target.device_mesh, target.placements, src_data_rank=None
-        )
-    target.copy_(value)
+        local, mesh = target.to_local(), target.device_mesh
+        rows = -(-len(target) // mesh.size())
+        local.copy_(value.narrow(0, min(mesh.get_local_rank() * rows, len(target)), len(local)))
+    else:
+        target.copy_(value)
 
 
 def like(tensor: Tensor, memory: Tensor) -> Tensor:
