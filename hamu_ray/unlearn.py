@@ -1,7 +1,7 @@
 """``python -m hamu_ray.unlearn RUN.yaml``: one run without Tune. Model in, model out."""
 
 from hamu_ray.command import add_dry_run, make_parser, run_command
-from hamu_ray.config.sources.files import load_run
+from hamu_ray.config.sources.files import has_automatic_shards, load_run, with_shards
 
 
 def main() -> int:
@@ -23,7 +23,9 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.device_memory and not arguments.dry_run:
         parser.error("--device-memory: requires --dry-run")
-    run = load_run(arguments.config, arguments.overrides)
+    automatic = has_automatic_shards(arguments.config, arguments.overrides)
+    overrides = with_shards(arguments.overrides, 1) if automatic else arguments.overrides
+    run = load_run(arguments.config, overrides)
 
     from hamu_ray.preflight import (  # imported late: errors above are reported immediately
         check_output,
@@ -38,6 +40,18 @@ def main() -> int:
     forecasts = list(forecasts_of([run], arguments.config))
     for line in forecast_lines(forecasts):
         print(line)
+    if automatic:
+        from hamu_ray.footprint.shards import fewest_shards
+
+        shards, reason = fewest_shards(
+            lambda number: [load_run(arguments.config, with_shards(arguments.overrides, number))],
+            run.workers.count,
+            forecasts[0][1],
+            source=arguments.config,
+            device=arguments.device_memory,
+        )
+        run = load_run(arguments.config, with_shards(arguments.overrides, shards))
+        print(f"{reason.subject:<10} {reason.text}")
     if arguments.dry_run:
         from hamu_ray.footprint.statement import state_memory
 

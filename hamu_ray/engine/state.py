@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hamu_ray.pairing.group import Group
-from hamu_ray.pairing.sharding import copy_into, whole
+from hamu_ray.pairing.sharding import Gathered, copy_into, whole
 from hamu_ray.tasks.models.deferred import Deferred
 
 ADAPTER_NAME = re.compile(r"(\.lora_\w+)\.default\b")
@@ -30,17 +30,9 @@ def changing_state(model: nn.Module, *, detached: bool = True) -> dict[str, Tens
     }
 
 
-def whole_state(model: nn.Module, shards: Group, *, keep: bool = True) -> dict[str, Tensor]:
-    """Return `changing_state` with tensors that are sharded over a group as a whole, on the CPU.
-
-    All ranks of the group must call it; without ``keep`` the result is empty. One tensor at a time is gathered.
-    """
-    state = {}
-    for name, tensor in changing_state(model).items():
-        value = whole(tensor, shards)
-        if keep:
-            state[name] = value
-    return state
+def whole_state(model: nn.Module, shards: Group) -> dict[str, Tensor | Gathered]:
+    """Return `changing_state` with tensors that are sharded over a group as a whole, gathered as they are written."""
+    return {name: whole(tensor, shards) for name, tensor in changing_state(model).items()}
 
 
 @torch.no_grad()

@@ -54,6 +54,41 @@ class Worst:
         return self.footprint.total / (self.estimator.share if self.estimator.device else 1)
 
 
+class Unknown(Exception):
+    """The memory of a run cannot be estimated; the message is the reason, in one line."""
+
+
+class Devices:
+    """The memory of runs on the devices of their workers; see `state_memory` for the arguments."""
+
+    def __init__(
+        self, forecast: Forecast | None, device: str | None, concurrent: int | None, machine: Machine
+    ) -> None:
+        """Estimate nothing yet."""
+        self.forecast, self.device, self.concurrent, self.machine = forecast, device, concurrent, machine
+        self._estimators: dict[Device | None, Estimator] = {}
+
+    def worst(self, runs: Iterable[RunConfig]) -> dict[str, Worst]:
+        """Return the run that needs the most in each phase.
+
+        Raises:
+            ConfigError: The given device is not known.
+            Unknown: The memory cannot be estimated.
+        """
+        worst: dict[str, Worst] = {}
+        for run in runs:
+            placed = device_of(run.workers, self.machine, self.device, self.concurrent)
+            estimator = self._estimators.setdefault(placed, Estimator(placed, self.forecast))
+            try:
+                found = [Worst(run, footprint, estimator) for footprint in estimator.footprints(run)]
+                for phase, each in zip(PHASES, reversed(found), strict=False):
+                    if phase not in worst or each.load > worst[phase].load:
+                        worst[phase] = each
+            except Exception as error:  # the code of models may raise anything on fake tensors
+                raise Unknown(first_line(error)) from error
+        return worst
+
+
 def state_memory(
     runs: Iterable[RunConfig],
     forecast: Forecast | None = None,
@@ -72,20 +107,12 @@ def state_memory(
     Raises:
         ConfigError: A run cannot fit the device; one line with the setting that would make it fit.
     """
-    machine = machine or this_machine()
-    worst: dict[str, Worst] = {}
-    estimators: dict[Device | None, Estimator] = {}
-    for run in runs:
-        placed = device_of(run.workers, machine, device, concurrent)
-        estimator = estimators.setdefault(placed, Estimator(placed, forecast))
-        try:
-            found = [Worst(run, footprint, estimator) for footprint in estimator.footprints(run)]
-            for phase, each in zip(PHASES, reversed(found), strict=False):
-                if phase not in worst or each.load > worst[phase].load:
-                    worst[phase] = each
-        except Exception as error:  # the code of models may raise anything on fake tensors
-            yield Finding("memory", f"not known: {first_line(error)}")
-            return
+    devices = Devices(forecast, device, concurrent, machine or this_machine())
+    try:
+        worst = devices.worst(runs)
+    except Unknown as error:
+        yield Finding("memory", f"not known: {error}")
+        return
     for each in reversed(worst.values()):
         yield from lines_of(each.footprint)
     yield from verdict(max(worst.values(), key=lambda each: each.load), source)
@@ -112,8 +139,7 @@ def verdict(worst: Worst, source: str | None) -> Iterator[Finding]:
         text = f"no verdict: give --device-memory 80GB, or the GPU of the workers: {', '.join(GPUS)}"
         yield Finding("", text)
         return
-    among = f", which {device.workers} workers share" if device.workers > 1 else ""
-    room = f"{size(device.share)} for a worker: {USABLE:.0%} of the {size(device.memory)} of {device.name}{among}"
+    room = room_of(device)
     if worst.estimator.fits(worst.footprint):
         yield Finding("", f"fits in {room}")
         return
@@ -129,6 +155,12 @@ def verdict(worst: Worst, source: str | None) -> Iterator[Finding]:
         f"{f'{source}: ' if source else ''}{worst.footprint.phase} needs {size(needed)} of memory, more than {room}; "
         + (f"set {advice}" if advice else "use devices with more memory")
     )
+
+
+def room_of(device: Device) -> str:
+    """Return what a worker can use of a device as text."""
+    among = f", which {device.workers} workers share" if device.workers > 1 else ""
+    return f"{size(device.share)} for a worker: {USABLE:.0%} of the {size(device.memory)} of {device.name}{among}"
 
 
 def variants_of(config: SweepConfig) -> Iterator[RunConfig]:

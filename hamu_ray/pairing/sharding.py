@@ -4,7 +4,8 @@ Between steps a worker holds one shard of each parameter, a `DTensor`. The forwa
 parameters of one layer at a time; the gradient of a shard is the sum over the group.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -84,17 +85,33 @@ def local_memory(tensor: Tensor) -> Tensor:
     return torch.empty((rows, *tensor.shape[1:]), device="meta")
 
 
-def whole(tensor: Tensor, shards: Group) -> Tensor:
-    """Return a tensor that is sharded over a group as a whole on the CPU, and any other unchanged.
+@dataclass(frozen=True)
+class Gathered:
+    """A tensor that several ranks hold in parts, as a whole."""
 
-    All ranks must call it.
-    """
+    shape: torch.Size
+    dtype: torch.dtype
+    pieces: Callable[[], Iterator[Tensor]]
+    """Yields its elements in order, one piece after the other on the CPU. Collective: all ranks must exhaust it."""
+
+    @property
+    def nbytes(self) -> int:
+        """Its size in bytes."""
+        return self.shape.numel() * self.dtype.itemsize
+
+
+def whole(tensor: Tensor, shards: Group) -> Tensor | Gathered:
+    """Return a tensor that is sharded over a group as a whole, in one piece, and any other unchanged."""
     if not isinstance(tensor, DTensor):
         return tensor
-    local = tensor.to_local()
-    padded = local.new_zeros((-(-len(tensor) // shards.size), *tensor.shape[1:]))
-    padded[: len(local)] = local
-    return shards.all_gather(padded).flatten(0, 1)[: len(tensor)].cpu()
+
+    def pieces() -> Iterator[Tensor]:
+        local = tensor.to_local().detach()
+        padded = local.new_zeros((-(-len(tensor) // shards.size), *tensor.shape[1:]))
+        padded[: len(local)] = local
+        yield shards.all_gather(padded).flatten(0, 1)[: len(tensor)].cpu()
+
+    return Gathered(tensor.shape, tensor.dtype, pieces)
 
 
 def copy_into(target: Tensor, value: Tensor) -> None:

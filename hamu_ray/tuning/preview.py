@@ -6,8 +6,10 @@ from itertools import islice
 import yaml
 
 from hamu_ray.config.constraint import aims_of, constraints_of
+from hamu_ray.config.sources.files import load_sweep, with_shards
 from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.footprint.shards import fewest_shards
 from hamu_ray.footprint.statement import state_memory, variants_of
 from hamu_ray.preflight import CHECKED_COMBINATIONS
 from hamu_ray.results.diagnosis.finding import Finding
@@ -82,6 +84,29 @@ def memory_of(
     """
     at_once = config.search.concurrent
     yield from state_memory(variants_of(config), forecast, source=source, device=device, concurrent=at_once)
+
+
+def with_fewest_shards(
+    config: SweepConfig, source: str, overrides: Sequence[str], forecast: Forecast | None, device: str | None
+) -> tuple[SweepConfig, Finding]:
+    """Return a sweep with as few shards as fit, and the reason; ``config`` is the sweep with one.
+
+    Raises:
+        ConfigError: No number of shards is enough, or what a worker needs or has is not known; in one line.
+    """
+
+    def sweep_with(shards: int) -> SweepConfig:
+        return load_sweep(source, with_shards(overrides, shards))
+
+    shards, reason = fewest_shards(
+        lambda number: variants_of(sweep_with(number)),
+        config.workers.count,
+        forecast,
+        source=source,
+        device=device,
+        concurrent=config.search.concurrent,
+    )
+    return sweep_with(shards), reason
 
 
 def _fractions(config: SweepConfig) -> Iterator[str]:

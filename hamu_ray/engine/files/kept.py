@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from hamu_ray.engine.files.run_folder import RunResult, write_result
+from hamu_ray.engine.files.run_folder import RunResult, write_result, write_weights
 from hamu_ray.engine.files.tensors import load_tensors, save_tensors
 from hamu_ray.engine.history import History
-from hamu_ray.engine.state import changing_state, put_state, whole_state
+from hamu_ray.engine.state import changing_state, put_state
 from hamu_ray.metrics.measured import Measures
-from hamu_ray.pairing.group import Alone, Group
+from hamu_ray.pairing.group import Group
 from hamu_ray.results.folder import point_folder
 from hamu_ray.results.outcome import Outcome, Report, Status, StepPoint
 from hamu_ray.results.pareto.front import Point
@@ -56,7 +56,7 @@ class KeptSteps:
             return
         self._add(step, measures)
         if step in self.points and self.group.rank == 0:
-            save_tensors(self.file(step), whole_state(model, Alone()))
+            save_tensors(self.file(step), changing_state(model))
         self._remove_others()
 
     def file(self, step: int) -> StoragePath:
@@ -172,4 +172,6 @@ def write_kept(folder: StoragePath, result: RunResult, models: Iterable[KeptMode
             outcome=outcome,
             history=History(reports=reports),
         )
-        write_result(point_folder(folder, step), at_step, model.weights, model.files, loading)
+        place = point_folder(folder, step)
+        write_weights(place, model.weights, step)
+        write_result(place, at_step, model.files, loading)
