@@ -19,9 +19,10 @@ from hamu_ray.config.trials import trials_of
 from hamu_ray.methods import check_installed
 from hamu_ray.metrics.benchmark_names import MEASURED_ON
 from hamu_ray.metrics.names import ENGINE
+from hamu_ray.metrics.openunlearning_names import ON_MUSE, OPENUNLEARNING
 from hamu_ray.metrics.table import own_metrics
 from hamu_ray.storage import DEFAULT_LOCAL, local_folder, storage_path, write_atomically
-from hamu_ray.tasks import check_data, forecast_data, metric_names
+from hamu_ray.tasks import check_data, check_sample, forecast_data, metric_names
 from hamu_ray.tasks.forecast import Forecast
 from hamu_ray.tasks.models.hub import is_local
 from hamu_ray.tasks.models.start import check_given_models
@@ -74,7 +75,10 @@ def check_sweep(config: SweepConfig, source: str) -> None:
     """
     of_task = metric_names(config.data.task, own_metrics(config.model_dump(include={"data"})))
     data = config.data.name
-    known = {name: metric for name, metric in of_task.items() if MEASURED_ON.get(name, data) == data}
+    measured_on = {**MEASURED_ON, **dict.fromkeys(ON_MUSE, "muse")}
+    known = {name: metric for name, metric in of_task.items() if measured_on.get(name, data) == data}
+    if config.metrics.convention is None:
+        known = {name: metric for name, metric in known.items() if metric not in OPENUNLEARNING}
     for number, objective in enumerate(config.search.objectives):
         if objective.metric not in known:
             raise ConfigError(
@@ -136,7 +140,22 @@ def forecasts_of(runs: Sequence[RunConfig], source: str) -> Iterator[RunForecast
             continue
         try:
             cache = local_folder(run.storage) / "data"
-            yield run, forecast_data(run.data, run.forget, run.training_seed, run.model, cache)
+            forecast = forecast_data(run.data, run.forget, run.training_seed, run.model, cache)
+            run.steps_of(forecast.splits["retain"].examples)
+        except ValueError as error:
+            raise ConfigError(f"{source}: {first_line(error)}") from error
+        yield run, forecast
+
+
+def check_samples(runs: Iterable[RunConfig], source: str) -> None:
+    """Read a sample of the local data of runs, for dry runs; others load them before anything expensive starts.
+
+    Raises:
+        ConfigError: One line with the file, the key and the remedy.
+    """
+    for data in dict.fromkeys(run.data for run in runs):
+        try:
+            check_sample(data)
         except ValueError as error:
             raise ConfigError(f"{source}: {first_line(error)}") from error
 

@@ -14,7 +14,7 @@ from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import CHEAP, base_models
 from hamu_ray.engine.files.checkpoint import Checkpoints
 from hamu_ray.engine.files.given import built
-from hamu_ray.engine.files.kept import KeptSteps, measure_kept, with_points, write_kept
+from hamu_ray.engine.files.kept import NO_POINTS, KeptSteps, measure_kept, rewound, with_points, write_kept
 from hamu_ray.engine.files.run_folder import RunResult, write_result, write_weights
 from hamu_ray.engine.files.store import StoredModel, key_of
 from hamu_ray.engine.files.tensors import as_written, take_part
@@ -92,7 +92,9 @@ def unlearn(
         on_report(report)
     key = weights_key(run, original, reference, plan)
     checkpoints = Checkpoints(folder / CHECKPOINTS / key, group)
-    kept = KeptSteps(folder / KEPT / key, keeping, group, model) if keeping else None
+    every = run.stop.rewind is not None
+    keeping = keeping or (NO_POINTS if every else None)
+    kept = KeptSteps(folder / KEPT / key, keeping, group, model, every=every) if keeping else None
     loop = Loop(
         task=task,
         model=model,
@@ -100,7 +102,7 @@ def unlearn(
         group=group,
         measure=measure,
         on_report=on_report,
-        teachers=resident.teachers(task, model, original.key, plan.needs, plan.seed),
+        teachers=resident.teachers(task, model, original.key, plan.needs, plan.seed, plan.perturbation),
         masks=masks,
         original=original.measures,
         checkpoints=checkpoints,
@@ -108,6 +110,8 @@ def unlearn(
         pauses=pauses,
     )
     outcome = with_references(with_edit(loop.run(), edited), run, bases[0].measures)
+    if run.stop.rewind and kept:
+        outcome = rewound(kept, loop, outcome, run.stop.rewind, reference.measures if reference else {})
     export = partial(task.export, model, original.folder)
     models = measure_kept(kept, model, outcome, partial(measure, full=True), export) if kept else []
     outcome = with_points(outcome, models)
@@ -166,7 +170,7 @@ def base_reports(
     if reference is not None:
         reports.append(Report("reference", 0, 0, compared(reference.measures)))
     if run.evaluation.enabled:
-        reports.append(Report(plan.phase, 0, plan.steps, compared(original.measures)))
+        reports.append(Report(plan.phase, 0, plan.steps + plan.edits, compared(original.measures)))
     return reports
 
 
@@ -262,7 +266,17 @@ def weights_key(
 
     It includes the reference if the run stops at the reference's forget loss, second answers, and the code of plug-ins.
     """
-    elsewhere = {"name", "workers", "storage", "tracking", "checkpoint", "original", "reference", "training"}
+    bases_and_places = {
+        "name",
+        "workers",
+        "storage",
+        "tracking",
+        "checkpoint",
+        "original",
+        "reference",
+        "training",
+    }
+    elsewhere = bases_and_places | {"metrics"}
     bases: dict[str, Any] = {"original": original.key}
     if reference is not None and (run.stop.forget_level or run.method.hyperparameters.target):
         bases["reference"] = reference.key

@@ -2,41 +2,39 @@
 
 from collections.abc import Callable, Iterable
 
-from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.config.sources.files import SHARDS
 from hamu_ray.footprint.machine import Machine, this_machine
-from hamu_ray.footprint.statement import Devices, Unknown, Worst, room_of, size, verdict
+from hamu_ray.footprint.statement import Case, Devices, Unknown, Worst, room_of, size, verdict
 from hamu_ray.results.diagnosis.finding import Finding
-from hamu_ray.tasks.forecast import Forecast
 
 
 def fewest_shards(
-    runs_with: Callable[[int], Iterable[RunConfig]],
+    cases_with: Callable[[int], Iterable[Case]],
     workers: int,
-    forecast: Forecast | None = None,
     *,
     source: str,
     device: str | None = None,
     concurrent: int | None = 1,
     machine: Machine | None = None,
+    elsewhere: bool = False,
 ) -> tuple[int, Finding]:
     """Return the smallest number of shards with which all runs fit their device, and a line with the reason.
 
-    ``runs_with`` returns the runs with a number of shards, and raises `ConfigError` if that does not suit them;
+    ``cases_with`` returns the runs with a number of shards, and raises `ConfigError` if that does not suit them;
     ``workers`` is the number of workers of a run. For the rest see `hamu_ray.footprint.statement.state_memory`.
 
     Raises:
         ConfigError: None of the numbers is enough, or the device or the memory is not known; in one line.
     """
-    devices = Devices(forecast, device, concurrent, machine or this_machine())
+    devices = Devices(None if elsewhere else machine or this_machine(), device, concurrent)
     before: tuple[int, Worst] | None = None
     for shards in (number for number in range(1, workers + 1) if workers % number == 0):
         try:
-            runs = list(runs_with(shards))
+            cases = list(cases_with(shards))
         except ConfigError:
             continue
-        worst = _worst(devices, runs, source)
+        worst = _worst(devices, cases, source)
         if worst.estimator.fits(worst.footprint):
             return shards, Finding("shards", f"{shards} (auto): {_reason(before, worst)}")
         before = shards, worst
@@ -45,17 +43,17 @@ def fewest_shards(
     raise AssertionError("it does not fit")
 
 
-def _worst(devices: Devices, runs: Iterable[RunConfig], source: str) -> Worst:
+def _worst(devices: Devices, cases: Iterable[Case], source: str) -> Worst:
     try:
-        worst = max(devices.worst(runs).values(), key=lambda each: each.load)
+        worst = max(devices.worst(cases).values(), key=lambda each: each.load)
     except Unknown as error:
         raise ConfigError(
             f"{source}: {SHARDS}: auto needs the memory of a run, which is not known: {error}; set a number"
         ) from error
     if worst.estimator.device is None:
         raise ConfigError(
-            f"{source}: {SHARDS}: auto needs the memory of the workers' GPUs, of which nothing is known; set "
-            "workers.accelerator, such as H100, or a number"
+            f"{source}: {SHARDS}: auto needs the memory of the workers' device, of which nothing is known; set "
+            "a number, or workers.accelerator, such as H100, for GPUs"
         )
     return worst
 

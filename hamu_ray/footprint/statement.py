@@ -12,6 +12,7 @@ from hamu_ray.footprint.device import GPUS, USABLE, Device, device_of
 from hamu_ray.footprint.estimate import Estimator
 from hamu_ray.footprint.machine import Machine, this_machine
 from hamu_ray.footprint.parts import Footprint
+from hamu_ray.footprint.trace import Tracer
 from hamu_ray.results.diagnosis.finding import Finding
 from hamu_ray.tasks.forecast import Forecast
 
@@ -39,6 +40,9 @@ MOST_VARIANTS = 64
 
 GB = 1e9
 
+Case = tuple[RunConfig, Forecast | None]
+"""A run, and the forecast of its data; None if that is not known."""
+
 
 @dataclass(frozen=True)
 class Worst:
@@ -59,16 +63,14 @@ class Unknown(Exception):
 
 
 class Devices:
-    """The memory of runs on the devices of their workers; see `state_memory` for the arguments."""
+    """The memory of runs on the devices of their workers. What was traced once is known."""
 
-    def __init__(
-        self, forecast: Forecast | None, device: str | None, concurrent: int | None, machine: Machine
-    ) -> None:
-        """Estimate nothing yet."""
-        self.forecast, self.device, self.concurrent, self.machine = forecast, device, concurrent, machine
-        self._estimators: dict[Device | None, Estimator] = {}
+    def __init__(self, machine: Machine | None, device: str | None, concurrent: int | None) -> None:
+        """Estimate nothing yet; for the arguments see `state_memory`, without a machine the workers are elsewhere."""
+        self._machine, self._device, self._concurrent = machine, device, concurrent
+        self._tracers: dict[str, Tracer] = {}
 
-    def worst(self, runs: Iterable[RunConfig]) -> dict[str, Worst]:
+    def worst(self, cases: Iterable[Case]) -> dict[str, Worst]:
         """Return the run that needs the most in each phase.
 
         Raises:
@@ -76,9 +78,9 @@ class Devices:
             Unknown: The memory cannot be estimated.
         """
         worst: dict[str, Worst] = {}
-        for run in runs:
-            placed = device_of(run.workers, self.machine, self.device, self.concurrent)
-            estimator = self._estimators.setdefault(placed, Estimator(placed, self.forecast))
+        for run, forecast in cases:
+            placed = device_of(run.workers, self._machine, self._device, self._concurrent)
+            estimator = Estimator(placed, forecast, self._tracers)
             try:
                 found = [Worst(run, footprint, estimator) for footprint in estimator.footprints(run)]
                 for phase, each in zip(PHASES, reversed(found), strict=False):
@@ -90,26 +92,26 @@ class Devices:
 
 
 def state_memory(
-    runs: Iterable[RunConfig],
-    forecast: Forecast | None = None,
+    cases: Iterable[Case],
     *,
     source: str | None = None,
     device: str | None = None,
     concurrent: int | None = 1,
     machine: Machine | None = None,
+    elsewhere: bool = False,
 ) -> Iterator[Finding]:
     """Yield lines on the memory of a worker in each phase, of the run that needs the most.
 
-    The runs share their data. ``source`` is their file, for errors; ``device`` is given on the command line;
-    ``concurrent`` is the number of runs at the same time, None: as many as fit the cores of the machine, by default
-    this one.
+    ``source`` is the runs' file, for errors; ``device`` is given on the command line; ``concurrent`` is the number of
+    runs at the same time, None: as many as fit the cores of the machine, by default this one. ``elsewhere``: workers
+    run on the nodes of a cluster, of which only what the configuration or the command line says is known.
 
     Raises:
         ConfigError: A run cannot fit the device; one line with the setting that would make it fit.
     """
-    devices = Devices(forecast, device, concurrent, machine or this_machine())
+    place = None if elsewhere else machine or this_machine()
     try:
-        worst = devices.worst(runs)
+        worst = Devices(place, device, concurrent).worst(cases)
     except Unknown as error:
         yield Finding("memory", f"not known: {error}")
         return
@@ -136,8 +138,10 @@ def verdict(worst: Worst, source: str | None) -> Iterator[Finding]:
     """
     device, needed = worst.estimator.device, worst.footprint.total
     if device is None:
-        text = f"no verdict: give --device-memory 80GB, or the GPU of the workers: {', '.join(GPUS)}"
-        yield Finding("", text)
+        kinds = f", or the GPU of the workers: {', '.join(GPUS)}" if worst.run.workers.gpus else ", of a node"
+        yield Finding(
+            "", f"no verdict: nothing is known of the workers' device; give --device-memory 80GB{kinds}"
+        )
         return
     room = room_of(device)
     if worst.estimator.fits(worst.footprint):
@@ -163,9 +167,19 @@ def room_of(device: Device) -> str:
     return f"{size(device.share)} for a worker: {USABLE:.0%} of the {size(device.memory)} of {device.name}{among}"
 
 
-def variants_of(config: SweepConfig) -> Iterator[RunConfig]:
-    """Yield the runs of a sweep that may differ in memory, up to a limit."""
-    return islice(config.variants(DECIDES_MEMORY), MOST_VARIANTS)
+def cases_of(config: SweepConfig, known: Iterable[Case]) -> Iterator[Case]:
+    """Yield the runs of a sweep that may differ in memory, up to a limit, with each of its data and forget sets.
+
+    ``known`` are runs with these; sets of the same sizes count once.
+    """
+    sets: dict[str, Case] = {}
+    for run, forecast in known:
+        sides = forecast.splits.items() if forecast else ()
+        sizes = [(name, side.examples, side.longest) for name, side in sides]
+        sets.setdefault(f"{run.data.model_dump_json()} {sizes}", (run, forecast))
+    for variant in islice(config.variants(DECIDES_MEMORY), MOST_VARIANTS):
+        for run, forecast in sets.values():
+            yield variant.model_copy(update={"data": run.data, "forget": run.forget}), forecast
 
 
 def size(count: float) -> str:

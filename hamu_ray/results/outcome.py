@@ -75,6 +75,8 @@ class StepPoint:
     """Steps taken until then."""
     measures: Measures
     """Metrics of a full evaluation, as at the end of a run."""
+    steps_outside_guarantee: int | None = None
+    """As `Outcome.steps_outside_guarantee`, of the steps until then."""
 
 
 @dataclass(frozen=True)

@@ -48,13 +48,23 @@ def provenance_tags(labels: Mapping[str, str]) -> dict[str, str]:
 
 def point_tags(points: Iterable[StepPoint]) -> dict[str, str]:
     """Return the tags that contain the points of a trial."""
-    return {f"{POINT_TAG}{point.step}": json.dumps(dict(point.measures)) for point in points}
+    return {
+        f"{POINT_TAG}{point.step}": json.dumps(
+            {**point.measures, names.STEPS_OUTSIDE_GUARANTEE: point.steps_outside_guarantee}
+        )
+        for point in points
+    }
 
 
 def points_in(tags: Mapping[str, str]) -> tuple[StepPoint, ...]:
     """Return the points of a trial from its tags, in order of their steps."""
     found = {name.removeprefix(POINT_TAG): text for name, text in tags.items() if name.startswith(POINT_TAG)}
-    return tuple(StepPoint(int(step), json.loads(found[step])) for step in sorted(found, key=int))
+    points = []
+    for step in sorted(found, key=int):
+        measures = json.loads(found[step])
+        outside = measures.pop(names.STEPS_OUTSIDE_GUARANTEE, None)
+        points.append(StepPoint(int(step), measures, outside))
+    return tuple(points)
 
 
 def audited_tag(step: int, metrics: Mapping[str, float]) -> dict[str, str]:

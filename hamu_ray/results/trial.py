@@ -96,7 +96,7 @@ class TrialRecord:
             steps=point.step,
             unlearning_seconds=self.unlearning_seconds * share,
             gradient_computations=self.gradient_computations * share,
-            steps_outside_guarantee=0 if self.steps_outside_guarantee == 0 else None,
+            steps_outside_guarantee=point.steps_outside_guarantee,
             provenance={label: text for label, text in self.provenance.items() if label != "model"},
             points=(),
         )

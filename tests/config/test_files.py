@@ -172,6 +172,14 @@ DATA_SETS = "cifar10, cifar100, custom, digits, images, muse, svhn, text, tiny-i
             "stop.forget_level: reference needs intermediate evaluations; set evaluation.every_epochs or every_steps",
         ),
         (
+            "stop: {retain_loss_above: 2}\nevaluation: {subset: 100}",
+            "stop.retain_loss_above: 2.0 needs intermediate evaluations; set evaluation.every_epochs or every_steps",
+        ),
+        (
+            "stop: {after_steps: 30}\nduration: {steps: 20}",
+            "stop.after_steps: 30 is beyond the last step, duration.steps 20; lower it, or make the duration longer",
+        ),
+        (
             "method: {target: reference}\nreference: {source: none}",
             "method.target: reference needs a reference; set reference.source to train or path",
         ),

@@ -14,6 +14,7 @@ from hamu_ray.footprint.estimate import Estimator
 from hamu_ray.footprint.machine import Machine
 from hamu_ray.footprint.phases import unlearning
 from hamu_ray.footprint.shards import fewest_shards
+from hamu_ray.footprint.statement import Case
 from hamu_ray.footprint.trace import Tracer
 from hamu_ray.results.diagnosis.finding import Finding
 from hamu_ray.tasks.registry import forecast_data, outline_of
@@ -39,14 +40,14 @@ def needed_by(run: RunConfig) -> int:
 def chosen(corpus: Path, memory: float | None, **sections: Any) -> tuple[int, Finding]:
     """Return the choice for GPUs of which a worker can use this many bytes."""
 
-    def runs_with(shards: int) -> list[RunConfig]:
+    def cases_with(shards: int) -> list[Case]:
         try:
-            return [run_of(corpus, shards, **sections)]
+            return [(run_of(corpus, shards, **sections), None)]
         except ValueError as error:
             raise ConfigError(str(error)) from error
 
     device = None if memory is None else f"{memory / 0.95 / 1e9:.6f}GB"
-    return fewest_shards(runs_with, 4, source="run.yaml", device=device, machine=Machine(2, 10**9, ()))
+    return fewest_shards(cases_with, 4, source="run.yaml", device=device, machine=Machine(2, 10**9, ()))
 
 
 def test_there_are_as_few_shards_as_fit(text_corpus: Path) -> None:
@@ -71,7 +72,7 @@ def test_numbers_that_do_not_suit_a_run_are_left_out(text_corpus: Path) -> None:
 
 def test_an_unknown_device_is_refused(text_corpus: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"^run.yaml: workers.shards: auto needs the memory of the workers' GPUs"
+        ConfigError, match=r"^run.yaml: workers.shards: auto needs the memory of the workers' device"
     ):
         chosen(text_corpus, None)
 

@@ -27,5 +27,4 @@ def best_candidate(
     points = [(float(c[first.metric]), float(c[second.metric])) for c in allowed]
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     known = [(trial.values[0], trial.values[1]) for trial in ended]
-    worst = (0.0 if first.maximise else 1.0, 0.0 if second.maximise else 1.0)
-    return allowed[best_addition(points, known, worst, (first.maximise, second.maximise))]
+    return allowed[best_addition(points, known, (first.maximise, second.maximise))]

@@ -110,7 +110,7 @@ def test_the_metrics_of_o_r_and_the_knee_come_after_the_front_with_definitions_t
     (problem,) = problems_of([study])
     assert problem.knee is not None
     columns, rows = metric_table(problem)
-    assert [row.name for row in rows][:3] == ["O", "R", problem.knee.method]
+    assert [row.name for row in rows][:3] == ["O", problem.knee.method, "R"]
     assert not any(
         "title" in attributes for attributes in page.of("th") if "num" in str(attributes.get("class"))
     )
