@@ -54,6 +54,6 @@ def put_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     for name, tensor in state.items():
         target = own[name]
         if isinstance(target, Deferred):
-            target.values = tensor
+            target.stored = tensor
         else:
             copy_into(target, tensor)

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 class Deferred(nn.Parameter):
     """A parameter on the CPU that takes no memory: a stand-in with the shape and the dtype of the final one."""
 
-    values: Tensor
+    stored: Tensor
     """Its values, of the same shape and any dtype; usually mapped from a file, so that they take no memory either."""
 
     def __new__(cls, values: Tensor, dtype: torch.dtype, requires_grad: bool = True) -> "Deferred":
         """Return a stand-in for the parameter with these values in a dtype."""
         one = torch.empty((), dtype=dtype)
         made: Deferred = torch.Tensor._make_subclass(cls, one.expand(values.shape), requires_grad)
-        made.values = values
+        made.stored = values
         return made
 
 
@@ -33,7 +33,7 @@ def defer(model: nn.Module, dtype: torch.dtype) -> None:
 def deferred_values(model: nn.Module) -> Mapping[str, Tensor]:
     """Return the values of a model's deferred parameters by name."""
     return {
-        name: parameter.values
+        name: parameter.stored
         for name, parameter in model.named_parameters()
         if isinstance(parameter, Deferred)
     }
