@@ -103,7 +103,9 @@ class Budget(Section):
     """What each method may compute, whatever its number of hyperparameters."""
 
     gradients: Annotated[int, Field(ge=1)]
-    """Gradients of each method, over all of its grid cells; a step of a method with two objectives computes two."""
+    """Gradients of each method, with each of its forget objectives, over all of its grid cells; a step of a method with
+    two objectives computes two.
+    """
 
 
 WAIT_FOR_NODES = 600.0
