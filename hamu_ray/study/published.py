@@ -80,10 +80,11 @@ def published(given: str) -> Published:
         raise ConfigError(f"{given}: no such study; {nearest(given, known)}")
     try:
         file = StudyFile.model_validate(yaml.safe_load(path.read_text()))
-    except (ValidationError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"{path}: not the file of a study; it needs spaces, a list of search spaces: {error}"
-        ) from error
+    except ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise ConfigError(f"{path}: not a study ({found}); name its search spaces in spaces") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from error
     table = path.with_suffix(".csv")
     if not table.is_file():
         raise ConfigError(f"{table}: the study's table is missing; put it beside {path.name}")

@@ -94,6 +94,7 @@ class Claims:
         rows = pd.read_csv(path)
         self.runs = [_run(key, group) for key, group in rows.groupby(RUN, sort=True, dropna=False)]
         self.arms = list(dict.fromkeys(run.arm for run in sorted(self.runs, key=lambda run: not run.is_hamu)))
+        self.rates = sorted({run.learning_rate for run in self.runs})
         self.rhos = sorted({run.rho for run in self.runs})
 
     def of(self, **given: object) -> Iterator[Run]:

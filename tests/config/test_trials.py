@@ -42,14 +42,12 @@ def test_each_forget_objective_of_a_method_has_its_budget() -> None:
     objectives = {"grid": [None, "wga", "npo"], "when": {"method.name": "hamu-q"}}
     config = sweep_of(space={"method.forget_objective": objectives})
     cells = list(config.cells())
-    found = [
-        (cell["method.name"], cell.get("method.forget_objective"), samples)
+    found = {
+        (cell["method.name"], cell.get("method.forget_objective"), cell["forget.rho"]): samples
         for samples, cell in zip(samples_of(config, cells), cells, strict=True)
-    ]
-    assert (
-        found
-        == [("hamu-q", one, 10) for one in (None, "wga", "npo") for _ in range(2)] + [("ft", None, 20)] * 2
-    )
+    }
+    each = [("hamu-q", None), ("hamu-q", "wga"), ("hamu-q", "npo"), ("ft", None)]
+    assert found == {(*one, rho): 20 if one[0] == "ft" else 10 for one in each for rho in (0.0, 0.5)}
 
 
 def test_the_numbers_of_trials() -> None:
