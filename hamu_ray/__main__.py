@@ -26,7 +26,7 @@ ZSH = "autoload -U +X bashcompinit && bashcompinit"
 COMMANDS = {
     "tune": ("SPACE.yaml", "run a whole sweep, with its front and its report"),
     "watch": ("SWEEP", "how far a running sweep is, from another shell"),
-    "steer": ("SWEEP stop TRIAL", "stop a trial of a running sweep, from another shell"),
+    "steer": ("SWEEP stop|clone TRIAL", "stop a trial of a running sweep, or start one from another"),
     "unlearn": ("RUN.yaml", "one run without Tune: model in, model out"),
     "train": ("FILE.yaml", "only the originals and the references"),
     "select": ("SWEEP", "a point of a sweep's front that meets a bound"),

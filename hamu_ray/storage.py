@@ -103,10 +103,29 @@ def _is_gone(error: OSError) -> bool:
     )
 
 
+def create(path: StoragePath, content: bytes) -> bool:
+    """Write a small file unless one is there already; return whether it was written.
+
+    One of several writers succeeds on local disks, in S3, GCS and Azure. Other file systems of fsspec look first and
+    write then, so that two writers at the same moment may both succeed.
+    """
+    _make_parent(path)
+    try:
+        if isinstance(path, Path):
+            with path.open("xb") as file:
+                file.write(content)
+        else:
+            path.fs.pipe_file(path.path, content, mode="create")
+    except FileExistsError:
+        return False
+    except Exception:  # a service without conditional writes; fsspec's file systems raise different types
+        write_atomically(path, content)
+    return True
+
+
 def write_atomically(path: StoragePath, content: bytes) -> None:
     """Write a file atomically: after a crash it exists either completely or not at all."""
-    if getattr(path, "protocol", "") not in OBJECT_STORES:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    _make_parent(path)
     partial = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         with partial.open("wb") as file:
@@ -119,6 +138,11 @@ def write_atomically(path: StoragePath, content: bytes) -> None:
             _sync_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _make_parent(path: StoragePath) -> None:
+    if getattr(path, "protocol", "") not in OBJECT_STORES:
+        path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def remove_partial_files(folder: StoragePath) -> None:

@@ -1,7 +1,7 @@
 """``python -m hamu_ray.train RUN.yaml``: train the original model and its retain-only reference if they are missing."""
 
 from hamu_ray.command import make_parser, run_command
-from hamu_ray.config.sources.files import load
+from hamu_ray.config.sources.files import load, naming_origins
 
 
 def main() -> int:
@@ -17,7 +17,8 @@ def main() -> int:
 
     from hamu_ray.preflight import check_run  # imported late: errors above are reported immediately
 
-    check_run(run, arguments.config)
+    with naming_origins(arguments.config, arguments.overrides):
+        check_run(run, arguments.config)
 
     from hamu_ray.workers.single import train_models
 

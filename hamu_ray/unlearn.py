@@ -1,7 +1,7 @@
 """``python -m hamu_ray.unlearn RUN.yaml``: one run without Tune. Model in, model out."""
 
 from hamu_ray.command import add_dry_run, make_parser, run_command
-from hamu_ray.config.sources.files import load_run
+from hamu_ray.config.sources.files import load_run, naming_origins
 
 
 def main() -> int:
@@ -28,23 +28,34 @@ def main() -> int:
     from hamu_ray.preflight import (  # imported late: errors above are reported immediately
         check_output,
         check_run,
+        check_samples,
         forecast_lines,
         forecasts_of,
     )
 
-    check_run(run, arguments.config)
     if arguments.output is not None:
         check_output(arguments.output)
-    forecasts = list(forecasts_of([run], arguments.config))
-    for line in forecast_lines(forecasts):
-        print(line)
-    if arguments.dry_run:
+    with naming_origins(arguments.config, arguments.overrides):
+        check_run(run, arguments.config)
+        forecasts = list(forecasts_of([run], arguments.config))
+        for line in forecast_lines(forecasts):
+            print(line)
+
+        from hamu_ray.footprint.named_parts import check_named_parts
         from hamu_ray.footprint.statement import state_memory
 
-        device = arguments.device_memory
-        for finding in state_memory([run], forecasts[0][1], source=arguments.config, device=device):
-            print(f"{finding.subject:<10} {finding.text}")
-        return 0
+        check_named_parts([run], arguments.config)
+        if arguments.dry_run:
+            check_samples([run], arguments.config)
+            from hamu_ray.workers.cluster import cluster_address
+
+            device = arguments.device_memory
+            elsewhere = run.workers.count > 1 and cluster_address() is not None
+            for finding in state_memory(
+                forecasts, source=arguments.config, device=device, elsewhere=elsewhere
+            ):
+                print(f"{finding.subject:<10} {finding.text}")
+            return 0
 
     from hamu_ray.workers.single import run_single
 

@@ -58,7 +58,7 @@ TABLE: Mapping[str, Room] = {
     "pairing": Room("methods", "torch", NUMBERS),
     "config": Room("methods", "pydantic yaml upath"),
     "storage": Room("config", "upath", FILES),
-    "results": Room("config storage metrics", "numpy scipy yaml pydantic pyarrow", FILES),
+    "results": Room("config storage metrics", "numpy scipy yaml pydantic pyarrow optuna", FILES),
     "tasks": Room(
         "config metrics storage",
         "torch torchvision transformers peft datasets huggingface_hub tokenizers safetensors sklearn numpy "

@@ -12,7 +12,7 @@ from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.document import first_line
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.task.language import TextSection
-from hamu_ray.metrics.attacks.names import ATTACKS, LASTING, PARAPHRASE
+from hamu_ray.metrics.attacks.names import ATTACKS, PARAPHRASE
 from hamu_ray.results.audit.finding import Audit
 from hamu_ray.results.durable.lease import Lease
 from hamu_ray.results.folder import AUDIT_FILE
@@ -141,15 +141,11 @@ def show(subject: Subject, audit: Audit, console: Console) -> None:
         names = ", ".join(finding.metric for finding in findings if finding.reason == reason)
         console.text(f"{names}: {reason}")
     if audit.durable is not None:
-        words = (
-            "bring back no more than they bring to R"
-            if audit.durable
-            else "bring back more than they bring to R"
-        )
-        lasting = ", ".join(name for name in LASTING if name in audit.attacks)
+        by = ", ".join(audit.lasting(passes=audit.durable))
         console.verdict(
             "durable" if audit.durable else "not durable",
-            f"durability {number(audit.durability)}, {lasting} {words}",
+            f"durability {number(audit.durability)}, {'no more' if audit.durable else 'more'} is brought back than "
+            f"from R by {by}",
             audit.durable,
         )
     console.fields({"audit": shown(storage_path(subject.folder) / AUDIT_FILE)})

@@ -176,11 +176,7 @@ def _attacks(certificate: Mapping[str, Any]) -> Section:
         )
         for found in findings
     )
-    durable = {
-        True: "they bring back no more than that",
-        False: "they DO bring back more than that",
-        None: "",
-    }
+    durable = {True: ["bring no more of it back"], False: ["DO bring more of it back"], None: []}
     lasting = durable[certificate["attacks"]["durable"]]
     return Section(
         "Attacks",
@@ -188,9 +184,8 @@ def _attacks(certificate: Mapping[str, Any]) -> Section:
             "Attempts to tell that the data once were there, or to bring them back, compared with the same on models "
             "without the data. Where there are several of those, the range is where another one is expected (95 %).",
             *(
-                [f"Attacks that bring knowledge back bring {lasting} of it than to models without the data."]
-                if lasting
-                else []
+                f"Attacks that try to bring knowledge back {found} than from models without the data."
+                for found in lasting
             ),
         ),
         Table(("attack", "before", "after", "models without the data", "after is"), rows),

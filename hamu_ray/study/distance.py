@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hamu_ray.config.search import Objective
+from hamu_ray.config.search import Objective, directions, worst_corner
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.pareto.front import Interval, hypervolume, mean_interval
@@ -119,10 +119,12 @@ def _search(row: Row) -> tuple[str, ...]:
     return row["space"], row["method"], row["search_seed"]
 
 
-def _volume(rows: Sequence[Row], objectives: tuple[Objective, Objective]) -> float:
+def _volume(rows: Sequence[Row], objectives: Sequence[Objective]) -> float:
     finished = [row for row in rows if row["status"] == Status.FINISHED]
     points = [[float(row[objective.metric]) for objective in objectives] for row in finished]
-    return hypervolume(points, maximise=tuple(objective.maximise for objective in objectives))
+    if not points:
+        return 0.0
+    return hypervolume(points, worst_corner(objectives), directions(objectives))
 
 
 def _key(row: Row) -> tuple[str, ...]:

@@ -172,6 +172,14 @@ DATA_SETS = "cifar10, cifar100, custom, digits, images, muse, svhn, text, tiny-i
             "stop.forget_level: reference needs intermediate evaluations; set evaluation.every_epochs or every_steps",
         ),
         (
+            "stop: {retain_loss_above: 2}\nevaluation: {subset: 100}",
+            "stop.retain_loss_above: 2.0 needs intermediate evaluations; set evaluation.every_epochs or every_steps",
+        ),
+        (
+            "stop: {after_steps: 30}\nduration: {steps: 20}",
+            "stop.after_steps: 30 is beyond the last step, duration.steps 20; lower it, or make the duration longer",
+        ),
+        (
             "method: {target: reference}\nreference: {source: none}",
             "method.target: reference needs a reference; set reference.source to train or path",
         ),
@@ -183,7 +191,7 @@ DATA_SETS = "cifar10, cifar100, custom, digits, images, muse, svhn, text, tiny-i
         ("stop: {forget_level: 2}", "stop.forget_level: expected reference, found 2"),
         (
             "search: {objectives: [{metric: a}]}",
-            "search.objectives: expected 2 values, found [{'metric': 'a'}]",
+            "search.objectives: expected at least 2 values, found [{'metric': 'a'}]",
         ),
         (
             "search: {constraints: {retain_utility: {}}}",
@@ -195,7 +203,7 @@ DATA_SETS = "cifar10, cifar100, custom, digits, images, muse, svhn, text, tiny-i
         ),
         (
             "search: {objectives: [{metric: a}, {metric: a}]}",
-            "search.objectives: need two different metrics, found a twice",
+            "search.objectives: need different metrics, found a twice",
         ),
         (
             "search: {objectives: [{metric: a}, {metrik: b}]}",

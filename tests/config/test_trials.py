@@ -28,6 +28,16 @@ def test_methods_get_equal_gradients() -> None:
     assert trials_of(config) == 60
 
 
+def test_an_edit_costs_its_pass_instead_of_steps() -> None:
+    space = {"method.name": {"grid": ["hamu-q", "ssd"]}}
+    with pytest.raises(
+        ValueError, match=r"search\.budget\.edit: null, but ssd takes no steps; give the gradients"
+    ):
+        trials_of(sweep_of(space=space))
+    config = sweep_of(space=space, search={"budget": {"gradients": 400, "edit": 50}})
+    assert samples_of(config, list(config.cells())) == [10, 10, 4, 4]
+
+
 def test_a_grid_over_its_own_key_does_not_give_a_method_more() -> None:
     config = sweep_of(space={"method.constraint_fraction": {"grid": [0.2, 0.4, 0.6, 0.8]}})
     cells = list(config.cells())

@@ -1,6 +1,8 @@
 """Reading configurations from files, with one-line errors: the file, the key path, the remedy."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -108,6 +110,21 @@ def read_source(path: str | Path, overrides: Sequence[str] = ()) -> Source:
         changed[key] = text
         fixed |= dict.fromkeys(fix(document, key, value), text)
     return Source(path, document, layers, changed, fixed)
+
+
+@contextmanager
+def naming_origins(path: str | Path, overrides: Sequence[str]) -> Iterator[None]:
+    """Within, errors of later checks name where a key was written, as those of the schema do.
+
+    They begin with the file and the key; the key may be from ``--set``, a preset or an extended file.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        found = re.fullmatch(rf"{re.escape(str(path))}: ([a-z_]+(?:\.\w+)*): (.*)", str(error), re.DOTALL)
+        if found is None:
+            raise
+        raise read_source(path, overrides).error(*found.groups()) from error
 
 
 def _change(document: dict[str, Any], key: str, value: Any) -> None:

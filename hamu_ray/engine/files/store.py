@@ -82,8 +82,8 @@ class ModelStore:
     """Models in a folder, keyed by the hash of everything that determines them.
 
     A model counts only together with its metrics, which are written last: a partially written model is never used, and
-    concurrent writers of the same model are harmless; `to_make` lets one of them do the work. Metrics of earlier
-    definitions do not count. A model that does not match its digest is renamed.
+    a complete one is never written again, so that concurrent makers of the same model are harmless; `to_make` lets one
+    of them do the work. Metrics of earlier definitions do not count. A model that does not match its digest is renamed.
     """
 
     def __init__(self, root: StoragePath) -> None:
@@ -153,8 +153,10 @@ class ModelStore:
         """Write a model with its metrics and, for information, the recipe that the key is the hash of.
 
         ``weights`` are the output of `whole_state`; ``files`` those that other programs need in addition; ``seconds``
-        the time of its training.
+        the time of its training. If another process has written the model meanwhile, that one is returned.
         """
+        if (made := self.find(key)) is not None:
+            return made
         folder = self.root / key
         save_tensors(folder / MODEL_FILE, weights)
         written = {**(files or {}), RECIPE_FILE: json.dumps(recipe, indent=2).encode()}

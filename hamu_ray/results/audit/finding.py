@@ -98,6 +98,15 @@ class Audit:
         """Whether attacks bring back no more than they bring to R; None if not known."""
         return durable(self.findings)
 
+    def lasting(self, *, passes: bool) -> list[str]:
+        """Return the attacks that try to bring knowledge back of which a number decides so."""
+        deciding = {*DECIDES_DURABLE, *PARAPHRASED.values()}
+        return [
+            name
+            for name, result in self.attacks.items()
+            if any(found.metric in deciding and found.passes is passes for found in result.findings)
+        ]
+
     @property
     def durability(self) -> float:
         """`durability` of the findings."""
