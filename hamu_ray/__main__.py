@@ -38,6 +38,7 @@ COMMANDS = {
     "audit": ("RUN_OR_SWEEP", "attacks on unlearned models, compared with models that never saw the data"),
     "report": ("TARGET ...", "the results of sweeps as an HTML page"),
     "certify": ("RUN", "a signed certificate of a run as page, PDF and JSON; --verify checks one"),
+    "reproduce": ("STUDY", "run a published study again, and how far its numbers are off"),
     "methods": ("", "all methods, with their sources and hyperparameters"),
 }
 
