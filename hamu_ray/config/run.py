@@ -160,6 +160,15 @@ class CheckpointConfig(Section):
     """Whether the checkpoints of a run that has ended are kept."""
 
 
+class StartConfig(Section):
+    """The model at which unlearning starts, instead of the original: the unlearned one of an earlier run."""
+
+    path: str
+    """Folder of the run."""
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    """SHA-256 of its model's file; another content is refused. Null: any."""
+
+
 class RunConfig(Section):
     """One run: a method unlearns a forget set from an original model."""
 
@@ -174,6 +183,10 @@ class RunConfig(Section):
     training: TrainingConfig = TrainingConfig()
     original: ModelSource = ModelSource()
     reference: ReferenceSource = ReferenceSource()
+    start: StartConfig | None = None
+    """An earlier run at whose model this one starts, `{path: FOLDER}`; null: at the original. The original stays the
+    model that losses, stop rules and metrics compare with.
+    """
     method: AnyMethod = Field(default_factory=lambda: MethodConfig.current()())
     support: SupportConfig = SupportConfig()
     optimizer: OptimizerConfig = OptimizerConfig()

@@ -12,7 +12,7 @@ from hamu_ray.tuning.scheduler import PruningScheduler
 from hamu_ray.tuning.search.searcher import UnlearningSearch
 from hamu_ray.tuning.steering import Steering
 from hamu_ray.tuning.trainable import run_trial
-from hamu_ray.workers.ray_private import HEAD_NODE, keep_credentials_out_of_tune
+from hamu_ray.workers.ray_private import HEAD_NODE, keep_credentials_out_of_tune, outlive_low_memory
 
 TRIAL_RESTARTS = 3
 """How often a trial's process is restarted when it dies. Its run continues in the slot meanwhile."""
@@ -30,7 +30,7 @@ def tune_trials(
         tune_config=tune.TuneConfig(
             search_alg=search,
             scheduler=PruningScheduler(plan.reference, pool) if plan.reference else None,
-            num_samples=-1 if plan.config.search.scheduler else plan.remaining,  # a promotion is another one
+            num_samples=-1,  # the search says when it is over: promotions and clones are further ones
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
@@ -43,6 +43,7 @@ def tune_trials(
         ),
     )
     keep_credentials_out_of_tune()
+    outlive_low_memory()
     previous = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         tuner.fit()  # returns after an interrupt

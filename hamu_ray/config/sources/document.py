@@ -183,6 +183,7 @@ PATHS = (
     "original.path",
     "reference.path",
     "reference.start",
+    "start.path",
 )
 """Keys that may contain a local file or folder; some may contain a hub name instead."""
 
