@@ -215,6 +215,8 @@ class TrialRow:
 def _ends(problem: Problem, trial: ReportTrial) -> Iterator[str]:
     """Yield how a trial ended, and what it did not keep."""
     yield trial.ended
+    if trial.record.cloned_from:
+        yield f"started from {trial.record.cloned_from}"
     if trial.record.guaranteed is False:
         yield "not guaranteed"
     if missed := problem.summary.missed(trial.record):

@@ -16,20 +16,19 @@ MOST = 4
 class Keeping:
     """Which models of a run are kept (`search.points_per_trial`)."""
 
-    metrics: tuple[str, str]
+    metrics: Sequence[str]
     """Names of the objectives."""
     maximise: Directions
     most: int | None
     """How many at most; None: `MOST` of a small model, none of a large one."""
 
     def point(self, measures: Mapping[str, float]) -> Point:
-        """Return the values of the two objectives, NaN if missing."""
-        first, second = (float(measures.get(metric, np.nan)) for metric in self.metrics)
-        return first, second
+        """Return the values of the objectives, NaN if missing."""
+        return tuple(float(measures.get(metric, np.nan)) for metric in self.metrics)
 
 
 def kept_steps(points: Mapping[int, Point], maximise: Directions, most: int) -> list[int]:
-    """Return the steps to keep, ascending: of the non-dominated ones those that alone dominate the largest area.
+    """Return the steps to keep, ascending: of the non-dominated ones those that alone dominate the largest hypervolume.
 
     Of equal points, the earliest is kept.
     """
@@ -63,11 +62,8 @@ def reference_point(points: Sequence[Point], maximise: Directions) -> Point:
 
     Otherwise, for metrics that are not fractions, it is worse than all points by a part of their range.
     """
-    first, second = (
-        _worse_than(values, higher)
-        for values, higher in zip(zip(*points, strict=True), maximise, strict=True)
-    )
-    return first, second
+    pairs = zip(zip(*points, strict=True), maximise, strict=True)
+    return tuple(_worse_than(values, higher) for values, higher in pairs)
 
 
 def _worse_than(values: Sequence[float], maximise: bool) -> float:
