@@ -14,6 +14,7 @@ from hamu_ray.config.run import LOCAL_VARIABLE, MODEL_FILE, STORAGE_VARIABLE, Ru
 from hamu_ray.config.search import Objective, SearchConfig
 from hamu_ray.config.sources.document import ConfigError, first_line
 from hamu_ray.config.sources.nearest import nearest
+from hamu_ray.config.sources.packages import check_packages
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.config.task.forget import DrawnForgetSection
 from hamu_ray.config.trials import trials_of
@@ -23,15 +24,12 @@ from hamu_ray.metrics.benchmark_names import MEASURED_ON
 from hamu_ray.metrics.names import ENGINE
 from hamu_ray.metrics.openunlearning_names import ON_MUSE, OPENUNLEARNING
 from hamu_ray.metrics.table import own_metrics
-from hamu_ray.storage import DEFAULT_LOCAL, local_folder, storage_path, write_atomically
+from hamu_ray.storage import DEFAULT_LOCAL, RAY_JOB, local_folder, storage_path, write_atomically
 from hamu_ray.tasks import check_data, check_sample, forecast_data, metric_names
 from hamu_ray.tasks.forecast import Forecast
 from hamu_ray.tasks.models.hub import is_local
 from hamu_ray.tasks.models.start import check_given_models
 from hamu_ray.tracking import store
-
-RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-"""Ray sets this variable in submitted jobs."""
 
 VARIABLES = {"path": STORAGE_VARIABLE, "local": LOCAL_VARIABLE}
 """Environment variables with the defaults of the keys of `storage`."""
@@ -208,6 +206,8 @@ def _check(runs: Sequence[RunConfig], methods: Sequence[str], source: str) -> No
     run = runs[0]
     try:
         _check_methods(methods)
+        for each in runs:
+            check_packages(each)
         local = _check_storage(run.storage)
         for each in runs:
             check_given_models(each)

@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Union
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import TYPE_CHECKING, BinaryIO, Union
 from uuid import uuid4
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ OBJECT_STORES = {
     "r2",
 }
 """Protocols of stores without folders: making one would make the bucket, if a mistyped name is that of none."""
+
+RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Ray sets this variable in submitted jobs, whose working directory is not that of the user."""
 
 DEFAULT_LOCAL = "runs"
 """The driver's folder if the storage is not local."""
@@ -125,14 +128,27 @@ def create(path: StoragePath, content: bytes) -> bool:
 
 def write_atomically(path: StoragePath, content: bytes) -> None:
     """Write a file atomically: after a crash it exists either completely or not at all."""
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def atomic_file(path: StoragePath) -> Iterator[BinaryIO]:
+    """Within this context, write a new file, in any order; at its end the file is at the path, as a whole."""
     _make_parent(path)
     partial = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
-        with partial.open("wb") as file:
-            file.write(content)
-            if isinstance(partial, Path):
+        if isinstance(partial, Path):
+            with partial.open("wb") as file:
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
+        else:
+            with TemporaryFile() as draft:
+                yield draft
+                draft.seek(0)
+                with partial.open("wb") as remote:
+                    shutil.copyfileobj(draft, remote, CHUNK)
         rename(partial, path)
         if isinstance(path, Path):
             _sync_folder(path.parent)
@@ -197,5 +213,6 @@ def local_copy(path: StoragePath) -> Iterator[Path]:
         return
     with TemporaryDirectory(prefix="hamu_ray-") as folder:
         copy = Path(folder) / path.name
-        copy.write_bytes(path.read_bytes())
+        with path.open("rb") as source, copy.open("wb") as target:
+            shutil.copyfileobj(source, target, CHUNK)
         yield copy

@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -216,6 +217,16 @@ def test_a_reader_may_close_the_output(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(line, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (ended.stdout, ended.stderr) == ("Methods\n", "")
+
+
+def test_zsh_completes_where_nothing_has_started_its_completion(tmp_path: Path) -> None:
+    zsh = shutil.which("zsh")
+    if zsh is None:
+        pytest.skip("not installed: zsh")
+    (tmp_path / "script").write_text(overview.completion("zsh"))
+    line = "source ./script && print -- $_comps[hamu-ray]"
+    ended = subprocess.run([zsh, "-f", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (ended.stdout, ended.stderr) == ("_bash_complete -o filenames -F _hamu_ray\n", "")
 
 
 def test_completion_is_for_two_shells(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

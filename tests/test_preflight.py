@@ -18,6 +18,7 @@ from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.preflight import check_run, check_sweep, distinct_runs, forecasts_of
 from hamu_ray.results.folder import MODEL_FILE
+from hamu_ray.storage import RAY_JOB
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +71,7 @@ def test_a_submitted_job_stores_nothing_in_its_own_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, storage: dict[str, str], key: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(preflight.RAY_JOB, "{}")
+    monkeypatch.setenv(RAY_JOB, "{}")
     message = error_of(RunConfig.model_validate({"storage": storage}))
     assert message.startswith(f"storage.{key}: runs would be in the job's own folder")
     assert message.endswith(f"--set storage.{key}=PATH")
@@ -82,7 +83,7 @@ def test_a_submitted_job_stores_nothing_in_its_own_folder(
 def test_the_environment_of_a_cluster_has_the_defaults_of_the_storage(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv(preflight.RAY_JOB, "{}")
+    monkeypatch.setenv(RAY_JOB, "{}")
     monkeypatch.setenv("HAMU_RAY_STORAGE", "memory://shared")
     monkeypatch.setenv("HAMU_RAY_LOCAL", str(tmp_path / "local"))
     run = RunConfig.model_validate({"workers": {"count": 1}})
@@ -274,6 +275,16 @@ def test_metrics_that_the_task_lacks(tmp_path: Path) -> None:
         )
 
 
+def test_metrics_of_another_convention(tmp_path: Path) -> None:
+    metric = "openunlearning_extraction_strength"
+    objectives = [{"metric": "retain_utility"}, {"metric": metric, "mode": "min"}]
+    sections: dict[str, Any] = {"forget": {"kind": "split"}, "search": {"objectives": objectives}}
+    config = sweep_of(tmp_path, {"seed": {"grid": [1]}}, data={"name": "tofu"}, **sections)
+    assert f"search.objectives.1.metric: the language task has no metric {metric}" in error_of(config)
+    with pytest.raises(ValueError, match=r"metrics.convention: openunlearning is of language models; set it"):
+        run_of(tmp_path, metrics={"convention": "openunlearning"})
+
+
 COST = {"metric": "gradient_computations", "mode": "min", "worst": 400}
 POINTS = "search.points_per_trial compares earlier; remove one"
 
@@ -310,16 +321,6 @@ def test_what_cannot_be_an_objective(
     objectives = [{"metric": "forget_quality"}, {"metric": "retain_utility"}, objective]
     config = sweep_of(tmp_path, {"seed": {"grid": [1]}}, search={"objectives": objectives, **search})
     assert error_of(config).startswith(f"search.objectives.2.{line}")
-
-
-def test_metrics_of_another_convention(tmp_path: Path) -> None:
-    metric = "openunlearning_extraction_strength"
-    objectives = [{"metric": "retain_utility"}, {"metric": metric, "mode": "min"}]
-    sections: dict[str, Any] = {"forget": {"kind": "split"}, "search": {"objectives": objectives}}
-    config = sweep_of(tmp_path, {"seed": {"grid": [1]}}, data={"name": "tofu"}, **sections)
-    assert f"search.objectives.1.metric: the language task has no metric {metric}" in error_of(config)
-    with pytest.raises(ValueError, match=r"metrics.convention: openunlearning is of language models; set it"):
-        run_of(tmp_path, metrics={"convention": "openunlearning"})
 
 
 def test_metrics_of_another_data_set(tmp_path: Path) -> None:

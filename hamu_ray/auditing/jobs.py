@@ -8,7 +8,7 @@ import torch
 
 from hamu_ray.auditing.attacks import audit_model
 from hamu_ray.auditing.evidence import Evidence
-from hamu_ray.auditing.lasting import paraphrased_base, relearned_base, rounded_base
+from hamu_ray.auditing.lasting import relearned_base, reworded_base, rounded_base
 from hamu_ray.auditing.subjects import Subject
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.task.model_source import ModelSource
@@ -79,8 +79,8 @@ def run_base_job(job: BaseJob, on_report: OnReport | None = None) -> None:
     evidence = Evidence(job.run, storage_path(job.run.storage.path), resident, [stored], [stored])
     if names.QUANTISATION in job.attacks:
         rounded_base(evidence, stored)
-    if names.PARAPHRASE in job.attacks:
-        paraphrased_base(evidence, stored)
+    for attack in names.WORDINGS.keys() & job.attacks:
+        reworded_base(evidence, stored, attack)
     if names.RELEARNING in job.attacks and job.base.phase == "reference":
         # How much has to be known again depends on the first original.
         first = BaseModel(PHASES[0], job.run.training_seed)

@@ -124,7 +124,7 @@ def _models(certificate: Mapping[str, Any]) -> Section:
     rows += [(f"Unlearned: {name}", content) for name, content in known["files"].items()]
     for number, reference in enumerate(known["references"], 1):
         which = f" {number} of {len(known['references'])}" if len(known["references"]) > 1 else ""
-        rows.append((f"Reference{which}: a model for comparison", reference["sha256"]))
+        rows.append((f"Reference{which}, for comparison", reference["sha256"]))
     sentences = ["A hash is a fingerprint of a file: one changed bit gives another hash."]
     if line := known.get("interpolation"):
         rows += [
@@ -239,4 +239,4 @@ def _checking(certificate: Mapping[str, Any], fingerprint: str | None) -> Sectio
 
 
 def _cell(value: float | None) -> str:
-    return NONE if value is None else f"{value:.2f}"
+    return NONE if value is None else f"{value:z.2f}"  # no negative zero

@@ -123,7 +123,9 @@ class Budget(Section):
     """What each method may compute, whatever its number of hyperparameters."""
 
     gradients: Annotated[int, Field(ge=1)]
-    """Gradients of each method, over all of its grid cells; a step of a method with two objectives computes two."""
+    """Gradients of each method, with each of its forget objectives, over all of its grid cells; a step of a method with
+    two objectives computes two.
+    """
     edit: Annotated[int, Field(ge=1)] | None = None
     """Gradients that an edit such as `ssd` computes in its one pass: retain examples / `batch.retain` + 2 x forget
     examples / `batch.forget`, each rounded up. Needed if a method is an edit."""

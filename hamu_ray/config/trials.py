@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from hamu_ray.config.search import Budget, RungsConfig
 from hamu_ray.config.sources.key_paths import SEEDS
 from hamu_ray.config.sources.keys import keys_of_domain
-from hamu_ray.config.space import METHOD_NAME, Scalar
+from hamu_ray.config.space import FORGET_OBJECTIVE, METHOD_NAME, Scalar
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.methods import METHODS
 
@@ -73,9 +73,15 @@ def _samples_of(config: SweepConfig, cells: Sequence[Mapping[str, Scalar]]) -> l
         raise ValueError(
             "search.budget: needs duration.steps, the same in all trials, and methods that are fixed or in a grid"
         )
-    methods = [str(cell.get(METHOD_NAME, config.method.name)) for cell in cells]
+    methods = [
+        (
+            str(cell.get(METHOD_NAME, config.method.name)),
+            cell.get(FORGET_OBJECTIVE, config.method.forget_objective),
+        )
+        for cell in cells
+    ]
     counts = Counter(methods)
-    return [_paid(budget, name, counts[name], config.duration.steps) for name in methods]
+    return [_paid(budget, method[0], counts[method], config.duration.steps) for method in methods]
 
 
 def _paid(budget: Budget, method: str, cells: int, steps: int) -> int:

@@ -15,8 +15,9 @@ from hamu_ray.engine.base_models import CHEAP, base_models
 from hamu_ray.engine.files.checkpoint import Checkpoints
 from hamu_ray.engine.files.given import built, file_digest, load_start, start_file
 from hamu_ray.engine.files.kept import NO_POINTS, KeptSteps, measure_kept, rewound, with_points, write_kept
-from hamu_ray.engine.files.run_folder import RunResult, write_result
+from hamu_ray.engine.files.run_folder import RunResult, write_result, write_weights
 from hamu_ray.engine.files.store import StoredModel, key_of
+from hamu_ray.engine.files.tensors import as_written, take_part
 from hamu_ray.engine.loop import Interrupted, Loop, OnReport
 from hamu_ray.engine.placement import build_device, placed
 from hamu_ray.engine.plan import ObjectiveBatches, Plan
@@ -31,7 +32,7 @@ from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.group import Group
 from hamu_ray.pairing.importance import Importance, importance_of
 from hamu_ray.pairing.support import Masks, named_masks, salient_masks, trainable
-from hamu_ray.results.folder import CHECKPOINTS, KEPT
+from hamu_ray.results.folder import CHECKPOINTS, KEPT, MODEL_FILE
 from hamu_ray.results.outcome import Outcome, Report
 from hamu_ray.results.pareto.trajectory import Keeping
 from hamu_ray.storage import StoragePath
@@ -111,17 +112,20 @@ def unlearn(
     outcome = with_references(with_edit(loop.run(), edited), run, bases[0].measures)
     if run.stop.rewind and kept:
         outcome = rewound(kept, loop, outcome, run.stop.rewind, reference.measures if reference else {})
-    state = whole_state(model, shards, keep=group.rank == 0)
     export = partial(task.export, model, original.folder)
     models = measure_kept(kept, model, outcome, partial(measure, full=True), export) if kept else []
     outcome = with_points(outcome, models)
+    state = whole_state(model, shards)
     if group.rank == 0:
         forgotten = resident.forgotten(task)
         provenance = provenance_of_run(run, task, original, reference, forgotten)
         result = RunResult(run, outcome, bases, loop.history, forgotten, provenance)
         write_kept(folder, result, models, task.loading(model))
-        write_result(folder, result, state, export(state), task.loading(model))
+        write_weights(folder, state, outcome.steps)
+        write_result(folder, result, export(as_written(folder / MODEL_FILE, state)), task.loading(model))
         remove_progress(result, checkpoints, kept)
+    elif replicas.rank == 0:
+        take_part(state)
     return outcome
 
 
@@ -270,7 +274,7 @@ def weights_key(
     It includes the reference if the run stops at the reference's forget loss, second answers, the code of plug-ins, and
     the model at which it starts.
     """
-    bases_and_places = {
+    elsewhere = {
         "name",
         "workers",
         "storage",
@@ -280,8 +284,8 @@ def weights_key(
         "reference",
         "training",
         "start",
+        "metrics",
     }
-    elsewhere = bases_and_places | {"metrics"}
     bases: dict[str, Any] = {"original": original.key}
     if reference is not None and (run.stop.forget_level or run.method.hyperparameters.target):
         bases["reference"] = reference.key

@@ -8,7 +8,7 @@ from itertools import islice
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.document import ConfigError, first_line
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.footprint.device import GPUS, USABLE, device_of
+from hamu_ray.footprint.device import GPUS, USABLE, Device, device_of
 from hamu_ray.footprint.estimate import Estimator
 from hamu_ray.footprint.machine import Machine, this_machine
 from hamu_ray.footprint.parts import Footprint
@@ -58,6 +58,39 @@ class Worst:
         return self.footprint.total / (self.estimator.share if self.estimator.device else 1)
 
 
+class Unknown(Exception):
+    """The memory of a run cannot be estimated; the message is the reason, in one line."""
+
+
+class Devices:
+    """The memory of runs on the devices of their workers. What was traced once is known."""
+
+    def __init__(self, machine: Machine | None, device: str | None, concurrent: int | None) -> None:
+        """Estimate nothing yet; for the arguments see `state_memory`, without a machine the workers are elsewhere."""
+        self._machine, self._device, self._concurrent = machine, device, concurrent
+        self._tracers: dict[str, Tracer] = {}
+
+    def worst(self, cases: Iterable[Case]) -> dict[str, Worst]:
+        """Return the run that needs the most in each phase.
+
+        Raises:
+            ConfigError: The given device is not known.
+            Unknown: The memory cannot be estimated.
+        """
+        worst: dict[str, Worst] = {}
+        for run, forecast in cases:
+            placed = device_of(run.workers, self._machine, self._device, self._concurrent)
+            estimator = Estimator(placed, forecast, self._tracers)
+            try:
+                found = [Worst(run, footprint, estimator) for footprint in estimator.footprints(run)]
+                for phase, each in zip(PHASES, reversed(found), strict=False):
+                    if phase not in worst or each.load > worst[phase].load:
+                        worst[phase] = each
+            except Exception as error:  # the code of models may raise anything on fake tensors
+                raise Unknown(first_line(error)) from error
+        return worst
+
+
 def state_memory(
     cases: Iterable[Case],
     *,
@@ -77,19 +110,11 @@ def state_memory(
         ConfigError: A run cannot fit the device; one line with the setting that would make it fit.
     """
     place = None if elsewhere else machine or this_machine()
-    worst: dict[str, Worst] = {}
-    tracers: dict[str, Tracer] = {}
-    for run, forecast in cases:
-        placed = device_of(run.workers, place, device, concurrent)
-        estimator = Estimator(placed, forecast, tracers)
-        try:
-            found = [Worst(run, footprint, estimator) for footprint in estimator.footprints(run)]
-            for phase, each in zip(PHASES, reversed(found), strict=False):
-                if phase not in worst or each.load > worst[phase].load:
-                    worst[phase] = each
-        except Exception as error:  # the code of models may raise anything on fake tensors
-            yield Finding("memory", f"not known: {first_line(error)}")
-            return
+    try:
+        worst = Devices(place, device, concurrent).worst(cases)
+    except Unknown as error:
+        yield Finding("memory", f"not known: {error}")
+        return
     for each in reversed(worst.values()):
         yield from lines_of(each.footprint)
     yield from verdict(max(worst.values(), key=lambda each: each.load), source)
@@ -118,8 +143,7 @@ def verdict(worst: Worst, source: str | None) -> Iterator[Finding]:
             "", f"no verdict: nothing is known of the workers' device; give --device-memory 80GB{kinds}"
         )
         return
-    among = f", which {device.workers} workers share" if device.workers > 1 else ""
-    room = f"{size(device.share)} for a worker: {USABLE:.0%} of the {size(device.memory)} of {device.name}{among}"
+    room = room_of(device)
     if worst.estimator.fits(worst.footprint):
         yield Finding("", f"fits in {room}")
         return
@@ -135,6 +159,12 @@ def verdict(worst: Worst, source: str | None) -> Iterator[Finding]:
         f"{f'{source}: ' if source else ''}{worst.footprint.phase} needs {size(needed)} of memory, more than {room}; "
         + (f"set {advice}" if advice else "use devices with more memory")
     )
+
+
+def room_of(device: Device) -> str:
+    """Return what a worker can use of a device as text."""
+    among = f", which {device.workers} workers share" if device.workers > 1 else ""
+    return f"{size(device.share)} for a worker: {USABLE:.0%} of the {size(device.memory)} of {device.name}{among}"
 
 
 def cases_of(config: SweepConfig, known: Iterable[Case]) -> Iterator[Case]:

@@ -6,9 +6,11 @@ from itertools import islice
 import yaml
 
 from hamu_ray.config.constraint import aims_of, constraints_of
+from hamu_ray.config.sources.files import load_sweep, with_shards
 from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.footprint.named_parts import check_named_parts, named_part_variants
+from hamu_ray.footprint.shards import fewest_shards
 from hamu_ray.footprint.statement import Case, cases_of, state_memory
 from hamu_ray.preflight import CHECKED_COMBINATIONS
 from hamu_ray.results.diagnosis.finding import Finding
@@ -89,6 +91,30 @@ def memory_of(
     yield from state_memory(
         cases_of(config, known), source=source, device=device, concurrent=at_once, elsewhere=elsewhere
     )
+
+
+def with_fewest_shards(
+    source: str, overrides: Sequence[str], known: Sequence[Case], device: str | None
+) -> tuple[SweepConfig, Finding]:
+    """Return a sweep with as few shards as fit, and the reason; for the arguments see `memory_of`.
+
+    Raises:
+        ConfigError: No number of shards is enough, or what a worker needs or has is not known; in one line.
+    """
+
+    def sweep_with(shards: int) -> SweepConfig:
+        return load_sweep(source, with_shards(overrides, shards))
+
+    sweep = sweep_with(1)
+    shards, reason = fewest_shards(
+        lambda number: cases_of(sweep_with(number), known),
+        sweep.workers.count,
+        source=source,
+        device=device,
+        concurrent=sweep.search.concurrent,
+        elsewhere=cluster_address() is not None,
+    )
+    return sweep_with(shards), reason
 
 
 def _fractions(config: SweepConfig) -> Iterator[str]:

@@ -16,7 +16,7 @@ from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.footprint.named_parts import check_named_parts, named_part_variants
-from hamu_ray.preflight import RAY_JOB, distinct_runs
+from hamu_ray.preflight import distinct_runs
 from hamu_ray.reports.front.files import print_result
 from hamu_ray.results.durable.lease import Lease
 from hamu_ray.results.durable.mirror import mirrored
@@ -31,7 +31,7 @@ from hamu_ray.results.sweep_folders import (
 )
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import counted, runnable, shown
-from hamu_ray.storage import local_folder, remove_partial_files
+from hamu_ray.storage import RAY_JOB, local_folder, remove_partial_files
 from hamu_ray.terminal.console import Console
 from hamu_ray.terminal.sweep_view import SweepView
 from hamu_ray.tracking.client import MlflowTracker

@@ -21,9 +21,10 @@ from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.engine.seeds import seed_models
 from hamu_ray.engine.state import changing_state
 from hamu_ray.engine.unlearn import unlearn
-from hamu_ray.metrics.attacks.names import ATTACK, ATTACKS, KLOM, LASTING, PARAPHRASE, PARAPHRASED
+from hamu_ray.metrics.attacks.names import ATTACK, ATTACKS, KLOM, LASTING, PARAPHRASED, WORDINGS
 from hamu_ray.pairing.group import Alone
 from hamu_ray.results.audit.file import read_audit
+from hamu_ray.results.audit.finding import REWORDED
 from hamu_ray.results.folder import AUDIT_FILE
 from tests.made_texts import LORA, text_run
 
@@ -45,12 +46,12 @@ def test_the_command(
     assert command.main() == 0
     printed = capsys.readouterr().out
     found = json.loads((folder / AUDIT_FILE).read_text())
-    assert tuple(found["attacks"]) == tuple(name for name in ATTACKS if name != PARAPHRASE)
+    assert tuple(found["attacks"]) == tuple(name for name in ATTACKS if name not in WORDINGS)
     assert "NaN" not in json.dumps(found)
     assert {name for result in found["attacks"].values() for name in result["findings"]} == ATTACK.keys() - {
         "durability",
         "durable",
-        *PARAPHRASED.values(),
+        *REWORDED,
     }
     assert "relative_test_p" in printed
     assert found["attacks"]["ulira"]["findings"]["ulira_auc"]["value"] is not None

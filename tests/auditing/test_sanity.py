@@ -22,10 +22,10 @@ from hamu_ray.metrics.attacks.names import (
     KLOM,
     LASTING,
     LIRA,
-    PARAPHRASE,
     RELATIVE_TEST,
     RELEARNING,
     ULIRA,
+    WORDINGS,
 )
 from hamu_ray.metrics.attacks.relative import relative_test
 from hamu_ray.metrics.measured import Measured, Measures
@@ -33,7 +33,7 @@ from hamu_ray.pairing.group import Alone
 from hamu_ray.results.audit.finding import Audit
 from hamu_ray.results.folder import MODEL_FILE
 
-EVERY = tuple(name for name in ATTACKS if name != PARAPHRASE)
+EVERY = tuple(name for name in ATTACKS if name not in WORDINGS)
 """The attacks on images."""
 
 

@@ -47,6 +47,19 @@ def test_a_grid_over_its_own_key_does_not_give_a_method_more() -> None:
     assert found == [2] * 8
 
 
+def test_each_forget_objective_of_a_method_has_its_budget() -> None:
+    """A method with another forget objective is another method, as its paper has it."""
+    objectives = {"grid": [None, "wga", "npo"], "when": {"method.name": "hamu-q"}}
+    config = sweep_of(space={"method.forget_objective": objectives})
+    cells = list(config.cells())
+    found = {
+        (cell["method.name"], cell.get("method.forget_objective"), cell["forget.rho"]): samples
+        for samples, cell in zip(samples_of(config, cells), cells, strict=True)
+    }
+    each = [("hamu-q", None), ("hamu-q", "wga"), ("hamu-q", "npo"), ("ft", None)]
+    assert found == {(*one, rho): 20 if one[0] == "ft" else 10 for one in each for rho in (0.0, 0.5)}
+
+
 def test_the_numbers_of_trials() -> None:
     assert positions([2, 2, 2]) == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
     assert positions([1, 3]) == [(0, 0), (0, 1), (1, 1), (2, 1)]

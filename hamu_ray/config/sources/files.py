@@ -31,6 +31,9 @@ from hamu_ray.config.sweep import SweepConfig
 
 __all__ = ["ConfigError", "load", "load_run", "load_sweep", "read_yaml"]
 
+SHARDS = "workers.shards"
+"""The key that may be `auto` in files: commands replace it by a number."""
+
 CHECKED_CELLS = 1000
 """Maximum number of grid cells that are checked as a whole; individual values are always checked."""
 
@@ -110,6 +113,17 @@ def read_source(path: str | Path, overrides: Sequence[str] = ()) -> Source:
         changed[key] = text
         fixed |= dict.fromkeys(fix(document, key, value), text)
     return Source(path, document, layers, changed, fixed)
+
+
+def has_automatic_shards(path: str | Path, overrides: Sequence[str] = ()) -> bool:
+    """Whether a file leaves the number of shards to the command; raises `ConfigError`."""
+    workers = read_source(path, overrides).document.get("workers")
+    return isinstance(workers, Mapping) and workers.get("shards") == "auto"
+
+
+def with_shards(overrides: Sequence[str], shards: int) -> list[str]:
+    """Return the overrides of a command with a number of shards."""
+    return [*overrides, f"{SHARDS}={shards}"]
 
 
 @contextmanager

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from hamu_ray.engine.files.run_folder import RunResult, write_result
+from hamu_ray.engine.files.run_folder import RunResult, write_result, write_weights
 from hamu_ray.engine.files.tensors import load_tensors, save_tensors
-from hamu_ray.engine.state import changing_state, put_state, whole_state
+from hamu_ray.engine.state import changing_state, put_state
 from hamu_ray.metrics import names
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.metrics.names import STEPS_OUTSIDE_GUARANTEE
-from hamu_ray.pairing.group import Alone, Group
+from hamu_ray.pairing.group import Group
 from hamu_ray.results.folder import point_folder
 from hamu_ray.results.outcome import Outcome, Report, Status, StepPoint
 from hamu_ray.results.pareto.front import Point
@@ -74,7 +74,7 @@ class KeptSteps:
         self._add(step, measures)
         if step in self.points and self.group.rank == 0:
             about = {} if outside is None else {STEPS_OUTSIDE_GUARANTEE: str(outside)}
-            save_tensors(self.file(step), whole_state(model, Alone()), about)
+            save_tensors(self.file(step), changing_state(model), about)
         self._remove_others()
 
     def file(self, step: int) -> StoragePath:
@@ -232,4 +232,6 @@ def write_kept(folder: StoragePath, result: RunResult, models: Iterable[KeptMode
         at_step = replace(
             result, run=result.run.model_copy(update={"stop": stop}), outcome=outcome, history=history
         )
-        write_result(point_folder(folder, step), at_step, model.weights, model.files, loading)
+        place = point_folder(folder, step)
+        write_weights(place, model.weights, step)
+        write_result(place, at_step, model.files, loading)

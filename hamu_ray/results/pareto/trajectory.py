@@ -62,10 +62,8 @@ def reference_point(points: Sequence[Point], maximise: Directions) -> Point:
 
     Otherwise, for metrics that are not fractions, it is worse than all points by a part of their range.
     """
-    return tuple(
-        _worse_than(values, higher)
-        for values, higher in zip(zip(*points, strict=True), maximise, strict=True)
-    )
+    pairs = zip(zip(*points, strict=True), maximise, strict=True)
+    return tuple(_worse_than(values, higher) for values, higher in pairs)
 
 
 def _worse_than(values: Sequence[float], maximise: bool) -> float:
