@@ -138,6 +138,30 @@ def test_dry_run(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+def test_a_dry_run_for_a_cluster_connects_to_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    ended = command(tmp_path, "tune", str(DIGITS), "--dry-run")
+    assert (ended.stderr, ended.returncode) == ("", 0)
+    assert "no verdict: nothing is known of the workers' device" in " ".join(ended.stdout.split())
+
+
+def test_errors_of_checks_name_the_change_that_caused_them(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(
+        f"extends: {DIGITS}\nsearch: {{objectives: [{{metric: a}}, {{metric: b}}]}}\n"
+    )
+    (tmp_path / "x.yaml").write_text("extends: base.yaml\n")
+    metric = "search.objectives.0.metric: the vision task has no metric a"
+    scheduler = "search.scheduler={kind: rungs, reduction: 3, steps: [10, 30]}"
+    rungs = "search.scheduler: 2 rungs with reduction 3 need 9 or more samples"
+    for arguments, start in (
+        (["x.yaml"], f"error: x.yaml extends base.yaml: {metric}"),
+        ([str(DIGITS), "--set", scheduler], f"error: {DIGITS} with --set {scheduler}: {rungs}"),
+    ):
+        ended = command(tmp_path, "tune", *arguments, "--dry-run", "--set", "search.samples=3")
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr.startswith(start)
+
+
 def test_a_run_that_cannot_fit_is_refused_before_it_starts(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("batch: {retain: 2, forget: 2}\nevaluation: {batch_size: 2}\n")
     ended = command(tmp_path, "unlearn", "run.yaml", "--dry-run", "--device-memory", "1GB")

@@ -16,7 +16,7 @@ from hamu_ray import preflight
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.preflight import check_run, check_sweep, distinct_runs
+from hamu_ray.preflight import check_run, check_sweep, distinct_runs, forecasts_of
 from hamu_ray.results.folder import MODEL_FILE
 from hamu_ray.storage import RAY_JOB
 
@@ -41,6 +41,16 @@ def error_of(config: RunConfig) -> str:
     assert "\n" not in message
     assert message.startswith("x.yaml: ")
     return message.removeprefix("x.yaml: ")
+
+
+def test_a_stop_beyond_the_last_step_of_epochs(tmp_path: Path) -> None:
+    run = run_of(tmp_path, duration={"epochs": 2}, batch={"retain": 500}, stop={"after_steps": 6})
+    assert list(forecasts_of([run], "x.yaml"))
+    beyond = run_of(tmp_path, duration={"epochs": 2}, batch={"retain": 500}, stop={"after_steps": 7})
+    with pytest.raises(
+        ConfigError, match=r"x\.yaml: stop\.after_steps: 7 is beyond the last step, duration\.epochs 2, "
+    ):
+        list(forecasts_of([beyond], "x.yaml"))
 
 
 def test_all_well(tmp_path: Path) -> None:
@@ -265,6 +275,54 @@ def test_metrics_that_the_task_lacks(tmp_path: Path) -> None:
         )
 
 
+def test_metrics_of_another_convention(tmp_path: Path) -> None:
+    metric = "openunlearning_extraction_strength"
+    objectives = [{"metric": "retain_utility"}, {"metric": metric, "mode": "min"}]
+    sections: dict[str, Any] = {"forget": {"kind": "split"}, "search": {"objectives": objectives}}
+    config = sweep_of(tmp_path, {"seed": {"grid": [1]}}, data={"name": "tofu"}, **sections)
+    assert f"search.objectives.1.metric: the language task has no metric {metric}" in error_of(config)
+    with pytest.raises(ValueError, match=r"metrics.convention: openunlearning is of language models; set it"):
+        run_of(tmp_path, metrics={"convention": "openunlearning"})
+
+
+COST = {"metric": "gradient_computations", "mode": "min", "worst": 400}
+POINTS = "search.points_per_trial compares earlier; remove one"
+
+
+@pytest.mark.parametrize(
+    ("objective", "search", "line"),
+    [
+        (
+            {"metric": "durability"},
+            {},
+            "metric: durability is what an audit measures after the sweep; remove it",
+        ),
+        ({**COST, "mode": "max"}, {}, "mode: less gradient_computations is better; give mode: min"),
+        (
+            {**COST, "worst": None},
+            {},
+            "worst: give the gradient_computations beyond which a trial counts nothing",
+        ),
+        (
+            COST,
+            {"points_per_trial": 2},
+            f"metric: gradient_computations is known only at the end of a trial, and {POINTS}",
+        ),
+        (
+            COST,
+            {"pruning": {}},
+            "metric: gradient_computations is known only at the end of a trial, and search.pruning",
+        ),
+    ],
+)
+def test_what_cannot_be_an_objective(
+    tmp_path: Path, objective: dict[str, Any], search: dict[str, Any], line: str
+) -> None:
+    objectives = [{"metric": "forget_quality"}, {"metric": "retain_utility"}, objective]
+    config = sweep_of(tmp_path, {"seed": {"grid": [1]}}, search={"objectives": objectives, **search})
+    assert error_of(config).startswith(f"search.objectives.2.{line}")
+
+
 def test_metrics_of_another_data_set(tmp_path: Path) -> None:
     """A benchmark's metrics are measured on its own data alone."""
     objectives = [{"metric": "retain_utility"}, {"metric": "wmdp_accuracy", "mode": "min"}]
@@ -303,3 +361,18 @@ def test_a_header_longer_than_its_file_is_not_read(tmp_path: Path) -> None:
     header = json.dumps({"weight": {}}).encode()
     (tmp_path / MODEL_FILE).write_bytes((10**15).to_bytes(8, "little") + header)
     assert "is not a safetensors file" in error_of(run_of(tmp_path, original={"path": str(tmp_path)}))
+
+
+@pytest.mark.parametrize(
+    ("sections", "line"),
+    [
+        ({"evaluation": {"every_epochs": None}}, "stop.rewind: held_out needs intermediate evaluations; set"),
+        (
+            {"reference": {"source": "none"}, "stop": {"rewind": "reference"}},
+            "stop.rewind: reference needs a",
+        ),
+    ],
+)
+def test_what_rewinding_needs(tmp_path: Path, sections: dict[str, Any], line: str) -> None:
+    with pytest.raises(ValueError, match=line):
+        run_of(tmp_path, **{"stop": {"rewind": "held_out"}, **sections})

@@ -10,7 +10,7 @@ from hamu_ray.config.task.model_source import ReferenceSource
 from hamu_ray.config.training import TrainingConfig
 from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.methods import Objective, forget_objective, get_method
-from hamu_ray.methods.objectives import HIDDEN, SECOND
+from hamu_ray.methods.objectives import HIDDEN, PERTURBED, SECOND
 
 
 class Sections(Protocol):
@@ -58,6 +58,7 @@ def check_method(run: Sections) -> None:
     _check_penalty(run)
     _check_second_answers(run)
     _check_hidden_states(run)
+    _check_perturbed(run)
     _check_edit(run)
     _check_target(run)
 
@@ -92,6 +93,14 @@ def _check_hidden_states(run: Sections) -> None:
         )
     if run.workers.shards > 1:
         raise ValueError(f"workers.shards: {forget.name} needs hidden states of a whole model; set it to 1")
+
+
+def _check_perturbed(run: Sections) -> None:
+    """Check that the inputs have gradients if an objective needs those near them."""
+    forget = _forget_objective(run)
+    if forget is not None and PERTURBED in forget.needs and run.data.task != "vision":
+        key = "name" if run.method.forget_objective is None else "forget_objective"
+        raise ValueError(f"method.{key}: {forget.name} needs images, which can be perturbed; choose another")
 
 
 def _check_shards(run: Sections) -> None:

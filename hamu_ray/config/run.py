@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from hamu_ray.config.method import AnyMethod, MethodConfig, load_methods
 from hamu_ray.config.method_checks import check_method
+from hamu_ray.config.metrics import MetricsConfig
 from hamu_ray.config.schema import Section
 from hamu_ray.config.support import SupportConfig
 from hamu_ray.config.task.data import AnyData, AnyForget, AnyModel, check_task, with_the_task
@@ -90,6 +91,12 @@ class StopConfig(Section):
     """Stop after so many steps. Unlike a shorter duration, it leaves schedules as they are: the model is that of the
     whole run at this step.
     """
+    rewind: Literal["held_out", "reference"] | None = None
+    """Of the models at the evaluations and at the end, the result is the one whose forget accuracy is nearest to a
+    target, the latest of equal ones. `held_out`: the last model's accuracy on test examples, those of the class to
+    forget where a class is forgotten, as in SCRUB+R (arXiv:2302.09880). `reference`: the reference's forget accuracy.
+    Needs intermediate evaluations, whose models are kept until the end.
+    """
     collapse_ratio: PositiveFloat | None = 10.0
     """Stop as collapsed when the retain perplexity (exp of the loss) exceeds the original's by this factor."""
 
@@ -153,6 +160,15 @@ class CheckpointConfig(Section):
     """Whether the checkpoints of a run that has ended are kept."""
 
 
+class StartConfig(Section):
+    """The model at which unlearning starts, instead of the original: the unlearned one of an earlier run."""
+
+    path: str
+    """Folder of the run."""
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    """SHA-256 of its model's file; another content is refused. Null: any."""
+
+
 class RunConfig(Section):
     """One run: a method unlearns a forget set from an original model."""
 
@@ -167,12 +183,17 @@ class RunConfig(Section):
     training: TrainingConfig = TrainingConfig()
     original: ModelSource = ModelSource()
     reference: ReferenceSource = ReferenceSource()
+    start: StartConfig | None = None
+    """An earlier run at whose model this one starts, `{path: FOLDER}`; null: at the original. The original stays the
+    model that losses, stop rules and metrics compare with.
+    """
     method: AnyMethod = Field(default_factory=lambda: MethodConfig.current()())
     support: SupportConfig = SupportConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     batch: BatchConfig = BatchConfig()
     duration: DurationConfig = DurationConfig(epochs=25)
     evaluation: EvaluationConfig = EvaluationConfig(every_epochs=1)
+    metrics: MetricsConfig = MetricsConfig()
     stop: StopConfig = StopConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     workers: WorkersConfig = WorkersConfig()
@@ -214,19 +235,50 @@ class RunConfig(Section):
             raise ValueError("original.source: unlearning needs an original model; use train or path")
         if self.duration.epochs is None and self.duration.steps is None:
             raise ValueError("duration: give epochs or steps")
-        self._check_forget_level()
+        if self.metrics.convention is not None and self.data.task != "language":
+            raise ValueError(
+                f"metrics.convention: {self.metrics.convention} is of language models; set it to null"
+            )
+        self._check_stop()
         return self
 
-    def _check_forget_level(self) -> None:
-        """Check that a run that stops at the reference's forget loss has a reference and intermediate evaluations."""
-        if self.stop.forget_level is None:
+    def steps_of(self, retain_examples: int) -> int:
+        """Return the number of steps with so many retain examples.
+
+        Raises `ValueError` if the run is to stop after more steps.
+        """
+        steps, after, given = self.duration.steps, self.stop.after_steps, "duration.steps"
+        if steps is None:
+            assert self.duration.epochs is not None
+            given = f"duration.epochs {self.duration.epochs}, which are"
+            steps = self.duration.epochs * -(-retain_examples // self.batch.retain)
+        if after is not None and after > steps:
+            raise ValueError(
+                f"stop.after_steps: {after} is beyond the last step, {given} {steps}; lower it, or make the duration "
+                "longer"
+            )
+        return steps
+
+    def _check_stop(self) -> None:
+        """Check that the rules that end a run early, or choose its result, can apply."""
+        if self.duration.steps is not None:
+            self.steps_of(0)
+        if self.stop.rewind is not None and self.data.task == "custom":
+            raise ValueError(
+                "stop.rewind: needs accuracies, which custom tasks need not have; set it to null"
+            )
+        if self.stop.rewind is not None and self.workers.shards > 1:
+            raise ValueError("stop.rewind: keeps models as a whole; set workers.shards to 1")
+        for key in ("forget_level", "rewind"):
+            if getattr(self.stop, key) == "reference" and self.reference.source == "none":
+                raise ValueError(
+                    f"stop.{key}: reference needs a reference; set reference.source to train or path"
+                )
+        evaluation = self.evaluation
+        if evaluation.enabled and not evaluation.every_epochs is evaluation.every_steps is None:
             return
-        if self.reference.source == "none":
-            raise ValueError(
-                "stop.forget_level: reference needs a reference; set reference.source to train or path"
-            )
-        if not self.evaluation.enabled or self.evaluation.every_epochs is self.evaluation.every_steps is None:
-            raise ValueError(
-                "stop.forget_level: reference needs intermediate evaluations; set evaluation.every_epochs or "
-                "every_steps"
-            )
+        for key in ("forget_level", "rewind", "retain_loss_above", "forget_loss_above"):
+            if (value := getattr(self.stop, key)) is not None:
+                raise ValueError(
+                    f"stop.{key}: {value} needs intermediate evaluations; set evaluation.every_epochs or every_steps"
+                )

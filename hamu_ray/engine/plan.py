@@ -99,6 +99,11 @@ class Plan:
         return min(self.steps, self.stop.after_steps or self.steps)
 
     @property
+    def edits(self) -> int:
+        """1 if the original is edited before the first step, which counts as a step in reports and outcomes; or 0."""
+        return int(self.method.edit is not None)
+
+    @property
     def needed(self) -> tuple[Role, ...]:
         """The roles that the method needs, retain first."""
         return tuple(role for role in Role if role in self.sides)
@@ -113,6 +118,12 @@ class Plan:
         """The block whose outputs the objectives with hidden states see."""
         layers = (side.objective.layer for side in self.sides.values())
         return next((layer for layer in layers if layer is not None), None)
+
+    @property
+    def perturbation(self) -> float | None:
+        """How far the inputs of the teacher `PERTURBED` are moved."""
+        found = (side.objective.perturbation for side in self.sides.values())
+        return next((distance for distance in found if distance is not None), None)
 
     @property
     def review(self) -> Review | None:

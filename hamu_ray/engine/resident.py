@@ -11,13 +11,13 @@ from torch import nn
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.files.store import ModelStore
 from hamu_ray.engine.provenance import forgotten_by
-from hamu_ray.methods.objectives import TEACHERS
+from hamu_ray.methods.objectives import PERTURBED, TEACHERS
 from hamu_ray.results.folder import MODELS
 from hamu_ray.storage import StoragePath
 from hamu_ray.tasks.models.checkpoints import Checkpoint
 from hamu_ray.tasks.models.pretrained import untrained
 from hamu_ray.tasks.registry import TaskData, build_task, data_key, load_data
-from hamu_ray.tasks.task import Task, Teacher
+from hamu_ray.tasks.task import Perturbing, Task, Teacher
 
 Value = TypeVar("Value")
 
@@ -75,6 +75,7 @@ class Resident:
             run.training.parameters,
             run.evaluation.batch_size,
             run.training_seed,
+            run.metrics.convention,
         )
 
         def data() -> TaskData:
@@ -88,6 +89,7 @@ class Resident:
                 batch_size=run.evaluation.batch_size,
                 seed=run.training_seed,
                 parameters=run.training.parameters,
+                convention=run.metrics.convention,
             )
 
         return self._tasks.get(key, task)
@@ -97,17 +99,30 @@ class Resident:
         return self._forgotten.get((task,), lambda: forgotten_by(task))
 
     def teachers(
-        self, task: Task, model: nn.Module, original: str, needs: frozenset[str], seed: int
+        self,
+        task: Task,
+        model: nn.Module,
+        original: str,
+        needs: frozenset[str],
+        seed: int,
+        perturbation: float | None = None,
     ) -> Mapping[str, Teacher]:
         """Return the teachers that objectives need by name, given the model, whose outputs are still the original's.
 
-        ``original`` is the original's key in the store. The random teacher is the same for every run with this seed.
+        ``original`` is the original's key in the store. The random teacher is the same for every run with one seed.
         Raises `ValueError`, in one line, if the model's weights cannot be initialised anew.
         """
         weights = seed * 1_000_003 + RANDOM_STREAM
+
+        def perturbed() -> Teacher:
+            assert isinstance(task, Perturbing), "the configuration requires images"
+            assert perturbation is not None, "the forget objective has one"
+            return task.perturbed_teacher(model, perturbation)
+
         make: Mapping[str, tuple[str, Callable[[], Teacher]]] = {
             "original": (original, lambda: task.teacher(model)),
             "random": (f"random {weights}", lambda: task.teacher(untrained(model, weights))),
+            PERTURBED: (f"{original} perturbed {perturbation}", perturbed),
         }
         return {name: self._teacher(task, *make[name]) for name in TEACHERS if name in needs}
 

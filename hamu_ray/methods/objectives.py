@@ -20,8 +20,13 @@ Unit = Literal["item", "example"]
 answer).
 """
 
-TEACHERS = ("original", "random")
-"""Frozen models that an objective may need: the original model, and a model with newly initialised weights."""
+PERTURBED = "perturbed"
+"""The teacher that is the original model on inputs near the forget examples, which it no longer classifies as well: see
+`Objective.perturbation`."""
+
+TEACHERS = ("original", "random", PERTURBED)
+"""Frozen models that an objective may need: the original model, a model with newly initialised weights, and
+`PERTURBED`."""
 
 SEEDS = "seeds"
 """What an objective needs that draws random numbers: `Predictions.seeds`."""
@@ -168,8 +173,13 @@ class Objective:
 
     layer: Layer | None = None
     """Of a forget objective with hidden states: the block. A retain objective has that of the forget objective."""
+    perturbation: float | None = None
+    """Of a forget objective with the teacher `PERTURBED`: how far each pixel, in 0..1, is moved along the sign of the
+    gradient of the original's loss."""
 
     def __post_init__(self) -> None:
+        if (self.perturbation is None) == (PERTURBED in self.needs):
+            raise ValueError(f"objective {self.name!r} needs both the teacher {PERTURBED} and a perturbation")
         if self.layer is not None and HIDDEN not in self.needs:
             raise ValueError(f"objective {self.name!r} has a layer but does not need {HIDDEN}")
         if unknown := sorted(self.needs.difference(NEEDS)):
@@ -217,12 +227,16 @@ def mixture(name: str, *terms: tuple[float, Objective]) -> Objective:
             f"terms of the mixture {name!r} must have the same unit, found {' and '.join(units)}"
         )
     seen = {(HIDDEN in objective.needs, objective.layer) for _, objective in terms}
+    perturbations = {term.perturbation for _, term in terms} - {None}
+    if len(perturbations) > 1:
+        raise ValueError(f"terms of the mixture {name!r} must have the same perturbation")
     if len(seen) > 1:
         raise ValueError(
             f"terms of the mixture {name!r} must all see logits, or hidden states of the same block"
         )
     needs = frozenset[str]().union(*(objective.needs for _, objective in terms))
-    return Objective(name, _Mixture(terms), needs, terms[0][1].unit, terms[0][1].layer)
+    perturbation = next(iter(perturbations), None)
+    return Objective(name, _Mixture(terms), needs, terms[0][1].unit, terms[0][1].layer, perturbation)
 
 
 def precise(logits: Tensor) -> Tensor:

@@ -92,6 +92,21 @@ def forget_quality_without_reference(
     return forget_quality(losses, known, weights)
 
 
+def forget_quality_by_class(
+    model: Measures, original: Measures, forget_labels: NDArray[np.int64], test_labels: NDArray[np.int64]
+) -> float:
+    """Return `forget_quality_without_reference` where test examples count so that their classes are the forget set's.
+
+    `Undefined` if there is no test example of a class of the forget set.
+    """
+    classes = 1 + int(max(forget_labels.max(initial=0), test_labels.max(initial=0)))
+    forget, test = (np.bincount(labels, minlength=classes) for labels in (forget_labels, test_labels))
+    if ((forget > 0) & (test == 0)).any():
+        return Undefined("there is no reference, and no test image of a class of the forget set")
+    weights = (forget / np.maximum(test, 1))[test_labels]
+    return forget_quality_without_reference(model, original, weights)
+
+
 def _losses(measures: Measures, name: str) -> NDArray[np.float64]:
     values = measures.per_item.get(name, []) if isinstance(measures, Measured) else []
     return np.asarray(values, dtype=np.float64)

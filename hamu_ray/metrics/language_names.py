@@ -10,6 +10,7 @@ from typing import Literal
 from hamu_ray.metrics import names
 from hamu_ray.metrics.benchmark_names import BENCHMARKS
 from hamu_ray.metrics.names import Metric, accuracy_of, loss_of
+from hamu_ray.metrics.openunlearning_names import OPENUNLEARNING
 
 SPLITS = (*names.SPLITS, "duplicate")
 """The splits of text; duplicates of the forget set in the retain set are measured separately."""
@@ -210,6 +211,7 @@ LANGUAGE: Mapping[str, Metric] = names.table(
     *(metric for geometric in (False, True) for metric in _of_truth_ratios(geometric)),
     *_of_attacks(),
     *BENCHMARKS,
+    *OPENUNLEARNING,
     Metric(
         PRIVLEAK,
         f"(A(M) - A(R)) / A(R), A = 1 - {auc_of(MINK, 'forget', 'test')}; 0: as R, below 0: M still knows the text",

@@ -48,12 +48,24 @@ class TaskKind:
     """
 
     check: Callable[[Any, Sequence[tuple[Any, int]], Any], None]
+    sample: Callable[[Any], None]
     forecast: Callable[[Any, Any, int, Any, Path | None], Forecast]
     data_key: Callable[[Any, Any], str]
     load: Callable[[Any, Any, Path | None], Any]
     build: Callable[..., "Task"]
     outline: Callable[[RunConfig, Forecast | None], "Outline"]
     metrics: Mapping[str, Metric]
+
+
+def _sample_vision(config: DataConfig) -> None:
+    from hamu_ray.tasks.vision.images.loading import check_images
+
+    if not isinstance(config, DigitsData):
+        check_images(config)
+
+
+def _sample_nothing(config: object) -> None:
+    """Texts and a custom task's examples are read by the forecast."""
 
 
 def _vision_key(config: DataConfig, model: ModelConfig) -> str:
@@ -71,7 +83,7 @@ def _load_vision(config: DataConfig, model: ModelConfig, cache: Path | None) -> 
     return load_images_data(config, cache, preprocessing)
 
 
-def _build_vision(data: "VisionData", *, parameters: str, **options: Any) -> "Task":
+def _build_vision(data: "VisionData", *, parameters: str, convention: None, **options: Any) -> "Task":
     from hamu_ray.tasks.vision.task import VisionTask
 
     assert parameters == "all", "the configuration allows adapters only for language models"
@@ -112,6 +124,7 @@ def _build_custom(
     batch_size: int,
     seed: int,
     parameters: str,
+    convention: None,
 ) -> "Task":
     from hamu_ray.tasks.custom.task import CustomTask
 
@@ -137,6 +150,7 @@ def _outline_custom(run: RunConfig, forecast: Forecast | None) -> "Outline":
 TASKS: Mapping[str, TaskKind] = {
     "vision": TaskKind(
         check_vision,
+        _sample_vision,
         forecast_vision,
         _vision_key,
         _load_vision,
@@ -146,6 +160,7 @@ TASKS: Mapping[str, TaskKind] = {
     ),
     "language": TaskKind(
         check_language,
+        _sample_nothing,
         forecast_language,
         _language_key,
         _load_language,
@@ -155,6 +170,7 @@ TASKS: Mapping[str, TaskKind] = {
     ),
     "custom": TaskKind(
         check_custom,
+        _sample_nothing,
         forecast_custom,
         _custom_key,
         _load_custom,
@@ -173,6 +189,11 @@ def check_data(
     Raises `ValueError` with one line that names the key and the remedy.
     """
     TASKS[config.task].check(config, choices, model)
+
+
+def check_sample(config: AnyData) -> None:
+    """Read a sample of local data, for dry runs, which load nothing; raises `ValueError` as `check_data`."""
+    TASKS[config.task].sample(config)
 
 
 def data_key(config: AnyData, model: AnyModel) -> str:
@@ -218,14 +239,22 @@ def build_task(
     batch_size: int,
     seed: int,
     parameters: Literal["all", "lora"] = "all",
+    convention: str | None = None,
 ) -> "Task":
     """Return the task of one trial on loaded data; takes milliseconds.
 
-    ``batch_size`` is for evaluation; ``parameters`` are the parameters that base models train. Raises `ValueError` for
-    a forget set that the data cannot provide.
+    ``batch_size`` is for evaluation; ``parameters`` are the parameters that base models train; ``convention`` is that
+    of further metrics of language models (`hamu_ray.config.metrics`). Raises `ValueError` for a forget set that the
+    data cannot provide.
     """
     return TASKS[data.task].build(
-        data, forget=forget, model=model, batch_size=batch_size, seed=seed, parameters=parameters
+        data,
+        forget=forget,
+        model=model,
+        batch_size=batch_size,
+        seed=seed,
+        parameters=parameters,
+        convention=convention,
     )
 
 

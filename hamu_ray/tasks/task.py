@@ -125,6 +125,19 @@ class Layered(Protocol):
         ...
 
 
+@runtime_checkable
+class Perturbing(Protocol):
+    """A task whose inputs have gradients: images."""
+
+    def perturbed_teacher(self, model: nn.Module, perturbation: float) -> Teacher:
+        """Return a function from forget examples to the logits that this model has now for inputs near them.
+
+        Each pixel, in 0..1, is moved by the perturbation along the sign of the gradient of the example's cross-entropy:
+        the fast gradient sign method (Goodfellow et al., arXiv 1412.6572).
+        """
+        ...
+
+
 class Task(Protocol):
     """A data set with its splits, the models that fit it, and their metrics.
 

@@ -15,6 +15,7 @@ import ray
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.config.workers import WorkersConfig
+from hamu_ray.footprint.named_parts import check_named_parts, named_part_variants
 from hamu_ray.preflight import distinct_runs
 from hamu_ray.reports.front.files import print_result
 from hamu_ray.results.durable.lease import Lease
@@ -107,6 +108,7 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
                 remove_partial_files(place)
         plan = plan_sweep(config, folder)
         with console.waiting("building the model, and opening MLflow"):
+            check_named_parts(named_part_variants(config))
             rehearse_runs(distinct_runs(config), plan.storage)
             tracker = open_tracker(config)
         leave_job_folder()
@@ -259,7 +261,9 @@ def run_trials(
     pool = start_pool(str(plan.storage), plan.name, plan.concurrent, plan.remaining, plan.largest_group)
     constraints = plan.config.search.constraints
     with (
-        SweepView(console, plan.trials, plan.records, plan.objectives, constraints) as view,
+        SweepView(
+            console, plan.trials + len(plan.clones), plan.records, plan.objectives, constraints
+        ) as view,
         gpu_time() as gpus,
     ):
         view.rows.several_nodes = len(usable_nodes()) > 1

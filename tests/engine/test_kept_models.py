@@ -7,12 +7,21 @@ from cheap_runs import Done, ReportList, cheap_run, done, same_bits
 from torch import nn
 
 from hamu_ray.config.sources.files import load_run
-from hamu_ray.engine.files.kept import KeptSteps, measure_kept
+from hamu_ray.engine.files.kept import KeptSteps, measure_kept, rewind_target
 from hamu_ray.engine.files.tensors import load_tensors
 from hamu_ray.engine.resident import Resident
 from hamu_ray.pairing.group import Alone
-from hamu_ray.results.folder import KEPT, MODEL_FILE, RUN_FILE, point_folder, read_outcome, read_reports
-from hamu_ray.results.outcome import Outcome, Report, Status
+from hamu_ray.results.folder import (
+    CARD_FILE,
+    HARDNESS_FILE,
+    KEPT,
+    MODEL_FILE,
+    RUN_FILE,
+    point_folder,
+    read_outcome,
+    read_reports,
+)
+from hamu_ray.results.outcome import Outcome, Report, Status, dump_reports
 from hamu_ray.results.pareto.trajectory import Keeping
 
 SECTIONS = {
@@ -118,3 +127,54 @@ def test_a_model_that_is_gone_is_no_point(tmp_path: Path) -> None:
     end = Outcome(Status.PRUNED, "", 6, {}, 1.0, 12)
     found = measure_kept(kept, model, end, lambda _: reports[1].measures, lambda _: {})
     assert [one.point.step for one in found] == [4]
+
+
+@pytest.mark.parametrize("rule", ["held_out", "reference"])
+@pytest.mark.parametrize("keeping", [None, KEEPING])
+def test_a_rewound_run_is_the_evaluation_nearest_to_its_target(
+    rule: str, keeping: Keeping | None, resident: Resident, folder: Path
+) -> None:
+    """As in SCRUB+R: over the errors of all evaluations, with a stop at the chosen step as the second way there."""
+    sections = {**SECTIONS, "method": {"name": "scrub", "phase_steps": 1, "forget_until": 0.7}}
+    run = cheap_run(duration={"steps": 12}, stop={"rewind": rule}, **sections)
+    plain = done(run.model_copy(update={"stop": RUN.stop}), resident, folder.with_name("plain"))
+    found = done(run, resident, folder, keeping=keeping)
+    curve = {r.step: r.measures for r in plain.recorder.of("unlearning") if r.step and r.measures}
+    last = plain.outcome.measures
+    reference = next(r.measures for r in plain.recorder.of("reference") if r.total_steps == 0)
+    target = reference["forget_accuracy"]
+    if rule == "held_out":
+        target = last["test_forgotten_class_accuracy"]
+    assert rewind_target(rule, last, reference) == target
+    errors = {step: abs(measures["forget_accuracy"] - target) for step, measures in curve.items()}
+    nearest = max(step for step, error in errors.items() if error == min(errors.values()))
+    shorter = run.model_copy(update={"stop": RUN.stop.model_copy(update={"after_steps": nearest})})
+    there = done(shorter, resident, folder.with_name("there"))
+    assert same_bits(found.weights, there.weights)
+    assert found.outcome.measures == there.outcome.measures
+    assert (f"rewound to step {nearest}," in found.outcome.reason) == (nearest != 12)
+    assert found.outcome.steps == 12
+    assert not (folder / KEPT).exists()
+    if keeping is None:
+        assert not found.outcome.points
+
+
+def test_points_have_the_history_of_runs_that_end_there(resident: Resident, folder: Path) -> None:
+    """Their hardness and their guarantee are those of their own steps, not of the trial's or of an earlier report."""
+    sections = {**SECTIONS, "method": {"name": "hamu-u"}, "optimizer": {"learning_rate": 0.03}}
+    trial = done(cheap_run(duration={"steps": 12}, **sections), resident, folder, keeping=KEEPING)
+    assert trial.outcome.points
+    for point in trial.outcome.points:
+        place, alone = point_folder(folder, point.step), folder.with_name(f"alone-{point.step}")
+        shorter = done(load_run(place / RUN_FILE), resident, alone).outcome
+        assert dump_reports(read_reports(place)) == dump_reports(read_reports(alone))
+        assert (place / HARDNESS_FILE).read_bytes() == (alone / HARDNESS_FILE).read_bytes()
+        sentences = [guarantee_and_hardness(each / CARD_FILE) for each in (place, alone)]
+        assert sentences[0] == sentences[1] != []
+        outcome = read_outcome(place)
+        assert outcome is not None
+        assert outcome.steps_outside_guarantee == shorter.steps_outside_guarantee is not None
+
+
+def guarantee_and_hardness(card: Path) -> list[str]:
+    return [line for line in card.read_text().splitlines() if "uaranteed: " in line and "first step" in line]

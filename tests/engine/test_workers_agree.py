@@ -29,6 +29,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "hamu on random labels": {"name": "hamu-q", "forget_objective": "random_label"},
     "bad-teacher": {"name": "bad-teacher"},
     "jensun": {"name": "jensun"},
+    "boundary": {"name": "gdiff", "forget_objective": "boundary"},
     "undial": {"name": "gdiff", "forget_objective": "undial"},
     "ceu": {"name": "hamu-u", "forget_objective": "ceu"},
     "sago": {"name": "sago"},
@@ -87,7 +88,9 @@ def test_any_number_of_workers_gives_the_same_numbers(method: str, resident: Res
 
     def steps_of(group: Group) -> tuple[Tensor, list[float]]:
         model = deepcopy(original)
-        teachers = resident.teachers(task, original, "the one above", plan.needs, plan.seed)
+        teachers = resident.teachers(
+            task, original, "the one above", plan.needs, plan.seed, plan.perturbation
+        )
         masks = support_masks(run, task, model)
         set_training_mode(model, freeze_batchnorm=True)
         own = replace(plan, workers=plan.workers.model_copy(update={"count": group.size}))

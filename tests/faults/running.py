@@ -74,7 +74,11 @@ class Running:
 
     def ends(self, code: int, *lines: str) -> None:
         """Wait for the driver's end, and check its exit code and that the log has these texts and no traceback."""
-        assert self.driver.wait(timeout=900) == code, self.log
+        try:
+            assert self.driver.wait(timeout=900) == code, self.log
+        except subprocess.TimeoutExpired:
+            self.driver.kill()
+            raise
         for line in lines:
             assert line in self.log, self.log
         assert "Traceback" not in self.log, self.log

@@ -102,6 +102,11 @@ def random_label(given: Predictions) -> Tensor:
     return F.cross_entropy(given.logits, other_labels(given), reduction="none")
 
 
+def boundary(given: Predictions) -> Tensor:
+    nearest = torch.argmax(given.teachers["perturbed"], dim=1)
+    return F.cross_entropy(given.logits, nearest, reduction="none")
+
+
 def log_likelihoods(given: Predictions, logits: Tensor) -> Tensor:
     """The log-likelihood of each answer, one at a time."""
     found = []
@@ -151,6 +156,7 @@ CASES: dict[str, tuple[Callable[[Predictions], Tensor], Objective]] = {
     "undial": (undial, forget_objective("undial")),
     "bad_teacher": (bad_teacher, forget_objective("bad_teacher")),
     "random_label": (random_label, forget_objective("random_label")),
+    "boundary": (boundary, forget_objective("boundary")),
     "dpo": (dpo, forget_objective("dpo")),
     "dpo-1": (lambda given: dpo(given, 1.0), forget_objective("dpo", beta=1.0)),
     "rmu": (rmu, forget_objective("rmu")),
@@ -158,7 +164,7 @@ CASES: dict[str, tuple[Callable[[Predictions], Tensor], Objective]] = {
     "second_nll": (second_nll, forget_objective("second_nll")),
 }
 SAME_VALUE = {"inverted_hinge", "jensun", "jensun-2", "undial", "bad_teacher", "random_label"}
-SAME_VALUE |= {"dpo", "dpo-1", "second_nll", "rmu", "rmu-20"}
+SAME_VALUE |= {"boundary", "dpo", "dpo-1", "second_nll", "rmu", "rmu-20"}
 """Those whose value is the negative of the paper's; of the others it differs by what differentiation does not see."""
 
 

@@ -8,6 +8,7 @@ from scipy.stats import hmean, ks_2samp
 from hamu_ray.metrics import LANGUAGE, Undefined, reasons
 from hamu_ray.metrics.benchmark_names import BENCHMARKS
 from hamu_ray.metrics.membership import auc_loss
+from hamu_ray.metrics.openunlearning_names import MEASURED, OPENUNLEARNING, PREFIX, SAME
 from hamu_ray.metrics.text.membership import mink_losses, minkpp_losses, zlib_losses
 from hamu_ray.metrics.text.memorization import extraction_strength, item_losses
 from hamu_ray.metrics.text.tofu import Alternatives, indifference, option_probability, truthfulness
@@ -21,6 +22,8 @@ from hamu_ray.tasks.language.measures import (
     compare_items,
     compare_measures,
     forget_items,
+    openunlearning_measures,
+    same_under_their_names,
 )
 from tests.metrics.ragged import made_up_scores, with_broken_token
 
@@ -46,9 +49,9 @@ def measures() -> dict[str, float]:
 
 OF_SOME = (
     *("forget_quality", "forget_quality_ceiling", "validation_prob"),
-    *(metric.name for metric in BENCHMARKS),
+    *(metric.name for metric in (*BENCHMARKS, *OPENUNLEARNING)),
 )
-"""What follows from values of items, several references, a validation split, and published corpora."""
+"""What follows from values of items, several references, a validation split, published corpora, and a convention."""
 
 
 def test_every_measure_has_a_name_and_only_those(measures: dict[str, float]) -> None:
@@ -167,3 +170,17 @@ def test_truth_ratios_are_kept_as_json_for_the_test_against_the_reference() -> N
         "forget_quality_ks_geometric": "there are no truth ratios of the reference",
         "forget_quality_ks_log10_geometric": "the p-value is not defined: there are no truth ratios of the reference",
     }
+
+
+def test_the_names_of_openunlearning_are_those_of_its_metrics(measures: dict[str, float]) -> None:
+    found = openunlearning_measures(SPLITS, ALTERNATIVES, measures)
+    assert tuple(found) == MEASURED
+    assert all(math.isfinite(value) for value in found.values())
+    compared = compare_measures({**measures, **found}, {**measures, **found}, utility="test_prob")
+    assert compared[f"{PREFIX}privleak"] == 0
+    named = same_under_their_names({**measures, **found}, compare_items(forget_items(ALTERNATIVES), {}))
+    assert named[f"{PREFIX}forget_Q_A_Prob"] == measures["forget_prob"]
+    assert set(named) == {name for name, own in SAME.items() if "mem_" not in own}
+    every = {*found, *SAME, f"{PREFIX}privleak"}
+    assert every == {metric.name for metric in OPENUNLEARNING}
+    assert same_under_their_names(measures, {}) == {}

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from hamu_ray.config.task.language import ForgetSplit
 from hamu_ray.config.task.language_model import LanguageModelConfig
+from hamu_ray.metrics.openunlearning_names import CONVENTION, MEASURED, ON_MUSE, OPENUNLEARNING, PREFIX
 from hamu_ray.pairing.group import Alone
 from hamu_ray.tasks import build_task, load_data, metric_names
 from hamu_ray.tasks.language.data import LanguageData
@@ -28,7 +29,12 @@ CPU = torch.device("cpu")
 
 
 def task_of(
-    corpus: Path, *, parameters: str = "all", data: dict[str, Any] | None = None, **model: Any
+    corpus: Path,
+    *,
+    parameters: str = "all",
+    data: dict[str, Any] | None = None,
+    convention: str | None = None,
+    **model: Any,
 ) -> Any:
     config = LanguageModelConfig.model_validate(
         {"hidden_size": 16, "layers": 2, "heads": 2, "vocabulary": 300, **model}
@@ -42,6 +48,7 @@ def task_of(
         batch_size=4,
         seed=3,
         parameters=parameters,  # type: ignore[arg-type]
+        convention=convention,
     )
 
 
@@ -272,3 +279,17 @@ def test_a_sweep_selects_by_texts_that_no_other_number_is_of(text_corpus: Path) 
             expected = sum(probabilities[at] for at in chosen) / len(chosen)
             assert measures[name] == pytest.approx(expected, rel=1e-4)
         assert part.compare(measures, None, measures)["retain_utility"] == measures["validation_prob"]
+
+
+def test_metrics_by_the_convention_of_openunlearning(text_corpus: Path) -> None:
+    plain, both = (task_of(text_corpus, convention=name) for name in (None, CONVENTION))
+    assert both.fingerprint != plain.fingerprint
+    model = both.build_model(1)
+    own, found = plain.evaluate(model, Alone()), both.evaluate(model, Alone())
+    assert {name: found[name] for name in own if name in found} == pytest.approx(dict(own), nan_ok=True)
+    assert set(found) - set(own) == set(MEASURED)
+    compared = both.compare(found, None, found)
+    named = {metric.name for metric in OPENUNLEARNING if metric.name not in {*MEASURED, *ON_MUSE}}
+    assert set(compared) - set(plain.compare(own, None, own)) == named
+    assert compared[f"{PREFIX}privleak"] == 0
+    assert set(both.evaluate(model, Alone(), subset=4)) == set(plain.evaluate(model, Alone(), subset=4))

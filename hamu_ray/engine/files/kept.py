@@ -5,15 +5,17 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from hamu_ray.engine.files.run_folder import RunResult, write_result
+from hamu_ray.engine.files.run_folder import RunResult, write_result, write_weights
 from hamu_ray.engine.files.tensors import load_tensors, save_tensors
-from hamu_ray.engine.history import History
-from hamu_ray.engine.state import changing_state, put_state, whole_state
+from hamu_ray.engine.state import changing_state, put_state
+from hamu_ray.metrics import names
 from hamu_ray.metrics.measured import Measures
-from hamu_ray.pairing.group import Alone, Group
+from hamu_ray.metrics.names import STEPS_OUTSIDE_GUARANTEE
+from hamu_ray.pairing.group import Group
 from hamu_ray.results.folder import point_folder
 from hamu_ray.results.outcome import Outcome, Report, Status, StepPoint
 from hamu_ray.results.pareto.front import Point
@@ -21,62 +23,80 @@ from hamu_ray.results.pareto.trajectory import MOST, Keeping, kept_steps
 from hamu_ray.results.trial import AT
 from hamu_ray.storage import StoragePath, remove_folder
 
+if TYPE_CHECKING:
+    from hamu_ray.engine.loop import Loop
+
 logger = logging.getLogger(__name__)
+
+FORGET_ACCURACY = names.accuracy_of("forget")
+
+NO_POINTS = Keeping((names.FORGET_QUALITY, names.RETAIN_UTILITY), (True, True), 0)
+"""Keeps no models as points of a front."""
 
 SMALL = 64_000_000
 """Bytes of the weights that change up to which a model is small."""
 
 
 class KeptSteps:
-    """The weights of the evaluations of a run that none of its others dominates, in a folder of its own.
+    """The weights of the evaluations of a run that none of its others dominates, or of all, in a folder of its own.
 
     Which ones are kept follows from the metrics of the evaluations in their order alone, so that a run that goes on
     from a checkpoint keeps the same. Every rank decides, rank 0 writes.
     """
 
-    def __init__(self, folder: StoragePath, keeping: Keeping, group: Group, model: nn.Module) -> None:
-        """Keep models in a folder, which is created with the first."""
-        self.folder, self.keeping, self.group = folder, keeping, group
+    def __init__(
+        self, folder: StoragePath, keeping: Keeping, group: Group, model: nn.Module, *, every: bool = False
+    ) -> None:
+        """Keep models in a folder, which is created with the first; with ``every``, those of all evaluations."""
+        self.folder, self.keeping, self.group, self.every = folder, keeping, group, every
         size = sum(tensor.nbytes for tensor in changing_state(model).values())
         self.most = keeping.most if keeping.most is not None else MOST * (size <= SMALL)
-        """How many models are kept at most."""
+        """How many models are kept at most, unless all are."""
         self.points: dict[int, Point] = {}
+        self.forget_accuracies: dict[int, float] = {}
+        """Of every kept step whose evaluation measured it."""
 
     def recall(self, reports: Iterable[Report]) -> None:
         """Begin with the evaluations that an earlier process reported until its checkpoint, and forget later ones."""
-        self.points = {}
+        self.points, self.forget_accuracies = {}, {}
         for report in reports:
             if report.measures:
                 self._add(report.step, report.measures)
         self._remove_others()
 
-    def offer(self, step: int, measures: Measures, model: nn.Module) -> None:
-        """Keep the model of an evaluation, if none of the others is better, and remove those that it dominates."""
-        if not measures or not self.most:
+    def offer(self, step: int, measures: Measures, model: nn.Module, outside: int | None = None) -> None:
+        """Keep the model of an evaluation, if none of the others is better, and remove those that it dominates.
+
+        ``outside`` is `Outcome.steps_outside_guarantee` of the steps until now.
+        """
+        if not measures or not (self.most or self.every):
             return
         self._add(step, measures)
         if step in self.points and self.group.rank == 0:
-            save_tensors(self.file(step), whole_state(model, Alone()))
+            about = {} if outside is None else {STEPS_OUTSIDE_GUARANTEE: str(outside)}
+            save_tensors(self.file(step), changing_state(model), about)
         self._remove_others()
 
     def file(self, step: int) -> StoragePath:
         """Return the file with the weights of a step."""
         return self.folder / f"step-{step:09d}.safetensors"
 
-    def weights(self, step: int) -> dict[str, Tensor] | None:
-        """Return the weights of a step; None if they are damaged, or gone: an earlier process may have gone further.
+    def weights(self, step: int) -> tuple[dict[str, Tensor], int | None] | None:
+        """Return the weights of a step, and what `offer` was given as ``outside``.
 
-        Every rank must call it.
+        None if they are damaged, or gone: an earlier process may have gone further. Every rank must call it.
         """
-        found: dict[str, Tensor] = {}
+        found = None
         if self.group.rank == 0:
             try:
-                found, _ = load_tensors(self.file(step))
+                found = load_tensors(self.file(step))
             except ValueError as error:
                 logger.warning("%s: this step is no point", error)
-        if not self.group.agree(int(bool(found))):
+        if not self.group.agree(int(found is not None)):
             return None
-        return found or load_tensors(self.file(step))[0]
+        weights, about = found or load_tensors(self.file(step))
+        outside = about.get(STEPS_OUTSIDE_GUARANTEE)
+        return weights, None if outside is None else int(outside)
 
     def remove(self) -> None:
         """Remove all files."""
@@ -86,8 +106,10 @@ class KeptSteps:
 
     def _add(self, step: int, measures: Measures) -> None:
         points = {**self.points, step: self.keeping.point(measures)}
-        steps = kept_steps(points, self.keeping.maximise, self.most)
+        steps = sorted(points) if self.every else kept_steps(points, self.keeping.maximise, self.most)
         self.points = {step: points[step] for step in steps}
+        accuracies = {**self.forget_accuracies, step: measures.get(FORGET_ACCURACY, math.nan)}
+        self.forget_accuracies = {step: accuracies[step] for step in steps}
 
     def _remove_others(self) -> None:
         if self.group.rank == 0:
@@ -121,15 +143,17 @@ def measure_kept(
     Every rank must call it; ``model`` is what it was afterwards.
     """
     found: dict[int, KeptModel] = {}
-    steps = [step for step in kept.points if step != end.steps] if end.is_over else []
+    candidates = kept_steps(kept.points, kept.keeping.maximise, kept.most)
+    steps = [step for step in candidates if step != end.steps] if end.is_over else []
     last = {name: tensor.clone() for name, tensor in changing_state(model).items()} if steps else {}
     for step in steps:
-        weights = kept.weights(step)
-        if weights is None:
+        known = kept.weights(step)
+        if known is None:
             continue
+        weights, outside = known
         put_state(model, weights)
         began = time.perf_counter()
-        point = StepPoint(step, measure(model))
+        point = StepPoint(step, measure(model), outside)
         found[step] = KeptModel(point, weights, export(weights), time.perf_counter() - began)
     if steps:
         put_state(model, last)
@@ -138,6 +162,45 @@ def measure_kept(
         points[end.steps] = kept.keeping.point(end.measures)
     best = kept_steps(points, kept.keeping.maximise, len(points))
     return [found[step] for step in best if step in found and points[step] != points.get(end.steps)]
+
+
+def rewind_target(rule: str, last: Measures, reference: Measures) -> float:
+    """Return the forget accuracy that a run is rewound to by `StopConfig.rewind`; NaN if it is not known."""
+    if rule == "reference":
+        return reference.get(FORGET_ACCURACY, math.nan)
+    of_class = last.get(names.TEST_FORGOTTEN_CLASS_ACCURACY, math.nan)
+    return last.get(names.accuracy_of("test"), math.nan) if math.isnan(of_class) else of_class
+
+
+def rewound(kept: KeptSteps, loop: "Loop", end: Outcome, rule: str, reference: Measures) -> Outcome:
+    """Return the outcome of a run that has finished, with the model whose forget accuracy is nearest to its target.
+
+    The candidates are the kept models and the last one; of equally near ones it is the latest. It becomes the loop's
+    model, is evaluated in full and reported. Every rank must call it.
+
+    Source: Kurmanji et al., "Towards Unbounded Machine Unlearning", NeurIPS 2023, arXiv 2302.09880: the rewinding of
+    SCRUB+R, where the target is the last model's error on held-out data like the forget set.
+    """
+    target = rewind_target(rule, end.measures, reference)
+    accuracies = {**kept.forget_accuracies, end.steps: end.measures.get(FORGET_ACCURACY, math.nan)}
+    distances = {step: abs(value - target) for step, value in accuracies.items()}
+    measured = [step for step, distance in distances.items() if math.isfinite(distance)]
+    step = min(measured, key=lambda step: (distances[step], -step), default=end.steps)
+    if end.status is not Status.FINISHED or step == end.steps or (known := kept.weights(step)) is None:
+        return end
+    put_state(loop.model, known[0])
+    began = time.perf_counter()
+    measures = loop.measure(loop.model, True)
+    if loop.group.rank == 0:
+        report = Report(loop.plan.phase, end.steps, loop.plan.last_step, measures)
+        loop.history.reports.append(report)
+        loop.on_report(report)
+    return replace(
+        end,
+        measures=measures,
+        reason=f"{end.reason}; rewound to step {step}, whose forget accuracy is nearest to {target:.4g}",
+        evaluation_seconds=end.evaluation_seconds + time.perf_counter() - began,
+    )
 
 
 def with_points(end: Outcome, models: Sequence[KeptModel]) -> Outcome:
@@ -160,16 +223,15 @@ def write_kept(folder: StoragePath, result: RunResult, models: Iterable[KeptMode
             measures=model.point.measures,
             seconds=end.seconds * step / end.steps,
             gradient_computations=end.gradient_computations * step // end.steps,
-            steps_outside_guarantee=0 if end.steps_outside_guarantee == 0 else None,
+            steps_outside_guarantee=model.point.steps_outside_guarantee,
             points=(),
         )
-        stop = result.run.stop.model_copy(update={"after_steps": step})
-        reports = [report for report in result.history.reports if report.step < step]
-        reports.append(Report("unlearning", step, step, model.point.measures))
+        stop = result.run.stop.model_copy(update={"after_steps": step, "rewind": None})
+        history = result.history.until(step)
+        history.reports.append(Report("unlearning", step, step, model.point.measures))
         at_step = replace(
-            result,
-            run=result.run.model_copy(update={"stop": stop}),
-            outcome=outcome,
-            history=History(reports=reports),
+            result, run=result.run.model_copy(update={"stop": stop}), outcome=outcome, history=history
         )
-        write_result(point_folder(folder, step), at_step, model.weights, model.files, loading)
+        place = point_folder(folder, step)
+        write_weights(place, model.weights, step)
+        write_result(place, at_step, model.files, loading)

@@ -84,7 +84,7 @@ class SCRUBHyperparameters(WeightedSum):
     forget_until: float = hyperparameter(
         0.3,
         "fraction of the steps, from the first, with phases of the forget objective; then the retain objective alone",
-        source=f"{_SCRUB_PAPER}; default: 3 of 10 epochs, as in its code",
+        source=f"{_SCRUB_PAPER}; default: 3 of 10 epochs, as in its small-scale code; 2 of 3 in its large-scale code",
         search={"uniform": (0.1, 1.0)},
         ge=0,
         le=1,
@@ -98,8 +98,9 @@ def scrub_weighting(gram: Tensor, context: Context[SCRUBHyperparameters]) -> Dec
     and so on; from ``forget_until`` of the run, all descend the retain objective. ``retain_weight`` has no effect then.
     Both gradients are computed in every step, although one has the weight 0.
 
-    Source: Kurmanji et al., "Towards Unbounded Machine Unlearning", NeurIPS 2023, arXiv 2302.09880: algorithm 1 without
-    rewinding; there, a phase is an epoch of its own set.
+    Source: Kurmanji et al., "Towards Unbounded Machine Unlearning", NeurIPS 2023, arXiv 2302.09880: algorithm 1; its
+    rewinding is ``stop.rewind``. There, a phase is an epoch of its own set, and divergences have a temperature of 4, or
+    2 in its small-scale code.
     """
     settings = context.hyperparameters
     if not settings.phase_steps:

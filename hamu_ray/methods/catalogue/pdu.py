@@ -22,37 +22,39 @@ _MULTIPLIER = "multiplier"
 
 @dataclass(frozen=True, kw_only=True)
 class PDUHyperparameters(Hyperparameters):
-    """The defaults are those of the code in open-unlearning.
+    """The defaults are those of the class `PDU` in open-unlearning (``src/trainer/unlearn/pdu.py``).
 
     ``initial_multiplier`` is its ``alpha`` where ``gamma`` is 1, and ``dual_warmup`` its ``dual_warmup_epochs`` over
-    the number of epochs.
+    the number of epochs. Its ``configs/trainer/PDU.yaml`` requires a value of ``retain_loss_eps`` and warms up for 5
+    epochs. Its scripts (``community/methods/PDU/run.sh``) take a multiplier of 100, a step size of 5, eps of 0.3 and 5
+    of 10 epochs on TOFU; 50, 1, eps of 0.1 to 1.5 and 3 of 10 epochs on MUSE.
     """
 
     retain_loss_eps: float = hyperparameter(
         0.0,
         "the retain loss that the constraint allows; a little more than the original model's is sensible",
-        source=_PAPER,
+        source=f"{_PAPER}; default: the class in open-unlearning; its scripts: 0.3 for TOFU, 0.1 to 1.5 for MUSE",
         search={"uniform": (0.0, 1.0)},
         ge=0,
     )
     dual_step_size: float = hyperparameter(
         1.0,
         "step size of the multiplier",
-        source=_PAPER,
+        source=f"{_PAPER}; default: open-unlearning; its scripts: 5 for TOFU, 1 for MUSE",
         search={"loguniform": (0.01, 10.0)},
         ge=0,
     )
     initial_multiplier: float = hyperparameter(
         1.0,
         "the multiplier of the first step, the weight of the retain loss relative to the forget objective",
-        source=f"{_PAPER}; default: open-unlearning",
+        source=f"{_PAPER}; default: open-unlearning; its scripts: 100 for TOFU, 50 for MUSE",
         search={"loguniform": (1.0, 100.0)},
         ge=0,
     )
     dual_warmup: float = hyperparameter(
         0.0,
         "fraction of the steps, from the first, during which the multiplier stays",
-        source=f"{_PAPER}; default: open-unlearning",
+        source=f"{_PAPER}; default: the class in open-unlearning; its scripts: 0.5 for TOFU, 0.3 for MUSE",
         search={"uniform": (0.0, 0.5)},
         ge=0,
         le=1,

@@ -46,7 +46,7 @@ class RMUHyperparameters(Hyperparameters):
     steering: float = hyperparameter(
         6.5,
         "length of the vector that hidden states are steered towards",
-        source=f"{_PAPER}: 6.5 for Zephyr-7B; larger for models with larger hidden states",
+        source=f"{_PAPER}: 6.5 for Zephyr-7B, 20 unless given in its code; larger for models with larger hidden states",
         search={"loguniform": (1.0, 100.0)},
         gt=0,
     )

@@ -84,7 +84,7 @@ class SSDHyperparameters(Hyperparameters):
     importance_batch: int = hyperparameter(
         32,
         "examples whose mean loss has one gradient in the importance; 1: the diagonal of the Fisher information",
-        source="the published code takes the gradients of batches; default: hamu_ray",
+        source="the published code takes batches: 64 for classes, 128 for random examples; default: hamu_ray",
         search={"choice": (1, 8, 32, 64)},
         ge=1,
     )

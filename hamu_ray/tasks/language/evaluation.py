@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hamu_ray.metrics import language_names, names
+from hamu_ray.metrics import language_names, names, openunlearning_names
 from hamu_ray.metrics.language_names import EVALUATION_SETS, SPLITS, VALIDATION_PROB
 from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.metrics.text.memorization import item_losses, mean_probability
@@ -25,6 +25,7 @@ from hamu_ray.tasks.language.measures import (
     all_measures,
     cheap_measures,
     forget_items,
+    openunlearning_measures,
 )
 from hamu_ray.tasks.language.probes import probe_measures
 from hamu_ray.tasks.language.scores import answer_logits, answer_scores, greedy_answers
@@ -44,8 +45,17 @@ SUBSET_STREAM = 2
 class Evaluation:
     """The texts that the models of a task are evaluated on."""
 
-    def __init__(self, encodings: Encodings, split: TextSplit, *, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        encodings: Encodings,
+        split: TextSplit,
+        *,
+        batch_size: int,
+        seed: int,
+        convention: str | None = None,
+    ) -> None:
         """Select the questions of the evaluation sets that belong to the splits; the seed determines subsets."""
+        self.convention = convention
         self._encodings = encodings
         self._rows, self._texts = encodings.corpus.rows, encodings.texts
         self.batch_size = batch_size
@@ -70,6 +80,12 @@ class Evaluation:
         self.asked = {name: positions for name, positions in found.items() if len(positions[0])}
         """Evaluation sets by name: indices of the questions that belong to the splits, and of their wrong answers."""
 
+    @property
+    def identity(self) -> str:
+        """What the metrics of a model depend on besides its texts; empty by default."""
+        parts = (("validation", self._encodings.encoder.config.validation), ("convention", self.convention))
+        return "".join(f"{name} {value}" for name, value in parts if value)
+
     def measure(self, model: nn.Module, share: Share, subset: int | None) -> Measured:
         """Evaluate a model in eval mode, without gradients; see `LanguageTask.evaluate`."""
         scores = partial(self._scores, model, share)
@@ -81,6 +97,8 @@ class Evaluation:
             generated = self._generated(model, share)
             of_probes = self._of_probes(model, scores, share)
         order: tuple[str, ...] = (*EVERY, *of_probes) if subset is None else CHEAP
+        if subset is None and self.convention:
+            order = (*order, *openunlearning_names.MEASURED)
         if of_validation is not None:
             order = (*order, VALIDATION_PROB)
         items = {names.FORGET_LOSSES: item_losses(splits["forget"]).tolist(), **forget_items(alternatives)}
@@ -93,6 +111,8 @@ class Evaluation:
             texts = self._answers()
             measures = all_measures(splits, texts=texts, generated=generated, alternatives=alternatives)
             measures |= {**self.counted(), **of_probes}
+            if self.convention:
+                measures |= openunlearning_measures(splits, alternatives, measures)
         if of_validation is not None and share.rank == 0:
             measures[VALIDATION_PROB] = mean_probability(of_validation)
         values = [measures[name] for name in order if measures]

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hamu_ray.metrics import comparison, language_names, names
+from hamu_ray.metrics import comparison, language_names, names, openunlearning_names
 from hamu_ray.metrics.benchmark_names import MUSE_AUC, MUSE_PRIVLEAK
 from hamu_ray.metrics.language_names import EVALUATION_SETS, MINK, MINK_PERCENT, MINKPP, SPLITS
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.metrics.membership import auc_loss
 from hamu_ray.metrics.text import membership as text_membership
-from hamu_ray.metrics.text import memorization, tofu
+from hamu_ray.metrics.text import memorization, openunlearning, tofu
 from hamu_ray.metrics.text.rouge import rouge_recall
 from hamu_ray.metrics.text.tofu import Alternatives
 from hamu_ray.metrics.text.tokens import Floats, TokenScores
@@ -148,7 +148,50 @@ def compare_measures(measures: Measures, reference: Measures | None, *, utility:
         compared[language_names.PRIVLEAK] = comparison.privleak(measures[auc], _measured(reference, auc))
     if MUSE_AUC in measures:
         compared[MUSE_PRIVLEAK] = comparison.privleak(measures[MUSE_AUC], _measured(reference, MUSE_AUC))
+    if openunlearning_names.MIA_MIN_K in measures:
+        attack = MUSE_AUC if MUSE_AUC in measures else openunlearning_names.MIA_MIN_K
+        leak = openunlearning.privleak(measures[attack], _measured(reference, attack))
+        compared[openunlearning_names.PRIVLEAK] = leak
     return compared
+
+
+def openunlearning_measures(
+    splits: Mapping[str, TokenScores], alternatives: Mapping[str, Alternatives], own: Measures
+) -> Measures:
+    """Return what OpenUnlearning measures otherwise, `openunlearning_names.MEASURED`; ``own`` is of `all_measures`."""
+    forget, test = splits.get("forget"), splits.get("test")
+    no_forget, no_test = _no_split("forget"), _no_split("test")
+    found: Measures = {
+        openunlearning_names.EXACT_MEMORIZATION: openunlearning.exact_memorization(forget)
+        if forget
+        else no_forget,
+        openunlearning_names.EXTRACTION_STRENGTH: openunlearning.extraction_strength(forget)
+        if forget
+        else no_forget,
+    }
+    for name, standardised in (
+        (openunlearning_names.MIA_MIN_K, False),
+        (openunlearning_names.MIA_MIN_K_PLUS_PLUS, True),
+    ):
+        found[name] = (
+            openunlearning.mia_min_k(forget, test, standardised=standardised) if forget and test else no_test
+        )
+    for split, name in openunlearning_names.TRUTH_RATIOS.items():
+        found[name] = (
+            openunlearning.truth_ratio(alternatives[split], split)
+            if split in alternatives
+            else _no_wrong_answers(split)
+        )
+    found[openunlearning_names.MODEL_UTILITY] = openunlearning.model_utility(own, found)
+    return found
+
+
+def same_under_their_names(measures: Measures, compared: Measures) -> Measures:
+    """Return metrics that OpenUnlearning has, too, under its names, if its others have been measured."""
+    if openunlearning_names.MIA_MIN_K not in measures:
+        return {}
+    known = {**measures, **compared}
+    return {name: known[own] for name, own in openunlearning_names.SAME.items() if own in known}
 
 
 def compare_items(items: ItemValues, reference: ItemValues) -> Measures:

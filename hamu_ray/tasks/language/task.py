@@ -22,7 +22,12 @@ from hamu_ray.tasks.language.encoding.token_file import encoded_sequences
 from hamu_ray.tasks.language.evaluation import Evaluation
 from hamu_ray.tasks.language.export import LOADING, exported
 from hamu_ray.tasks.language.items import TextItems
-from hamu_ray.tasks.language.measures import TRUTH_RATIOS, compare_items, compare_measures
+from hamu_ray.tasks.language.measures import (
+    TRUTH_RATIOS,
+    compare_items,
+    compare_measures,
+    same_under_their_names,
+)
 from hamu_ray.tasks.language.models import Models
 from hamu_ray.tasks.language.scores import answer_logits, grouped
 from hamu_ray.tasks.language.teacher import FrozenModel, with_weights
@@ -47,6 +52,7 @@ class LanguageTask:
         batch_size: int,
         seed: int,
         parameters: Literal["all", "lora"] = "all",
+        convention: str | None = None,
     ) -> None:
         """Split the training texts.
 
@@ -65,7 +71,9 @@ class LanguageTask:
         self._model_config = model
         self._parameters = parameters
         self._models = Models(data, self._encodings, model, parameters)
-        self._evaluation = Evaluation(self._encodings, split, batch_size=batch_size, seed=seed)
+        self._evaluation = Evaluation(
+            self._encodings, split, batch_size=batch_size, seed=seed, convention=convention
+        )
         self._reported: set[str] = set()
         self._second: Sequences | None = None
 
@@ -83,9 +91,8 @@ class LanguageTask:
         parts += [probe.texts for _, probe in sorted(self._encodings.probes.items())]
         content = hashlib.sha256("".join(texts.digest for texts in parts).encode())
         content.update(self._test.numpy().data)
-        if validation := self._encodings.encoder.config.validation:
-            # No training depends on it, but the metrics that are stored with a model do.
-            content.update(f"validation {validation}".encode())
+        # No training depends on it, but the metrics that are stored with a model do.
+        content.update(self._evaluation.identity.encode())
         return content.hexdigest()
 
     def identities(self, examples: Tensor) -> Sequence[ExampleIdentity]:
@@ -227,6 +234,7 @@ class LanguageTask:
         items, known = (m.per_item if isinstance(m, Measured) else {} for m in (measures, reference))
         if any(name in items for name in TRUTH_RATIOS):
             compared |= compare_items(items, known)
+        compared |= same_under_their_names(measures, compared)
         self._log_reasons(compared)
         return compared
 

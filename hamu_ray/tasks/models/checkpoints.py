@@ -131,6 +131,15 @@ class Checkpoint:
                 return [path]
         raise ValueError(f"{self.key}: {self.name} has no weights; it needs {' or '.join(names)}, or shards")
 
+    @property
+    def dtype(self) -> str | None:
+        """The dtype of all its weights, as in safetensors files (`BF16`); None if they differ or are in other files."""
+        files = self.weights
+        if any(path.suffix != ".safetensors" for path in files):
+            return None
+        found = {place.dtype for path in files for place in tensors_of(path).values()}
+        return found.pop() if len(found) == 1 else None
+
     def _shard(self, name: str) -> Path:
         path = self.file(name)
         if path is None:

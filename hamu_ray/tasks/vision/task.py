@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ from hamu_ray.tasks.vision.images.augmentation import cropped_and_flipped
 from hamu_ray.tasks.vision.items import ImageItems
 from hamu_ray.tasks.vision.measures import ALL, CHEAP, UNSEEN, all_measures, cheap_measures, exact_losses
 from hamu_ray.tasks.vision.models import build_vision_model, logits_of
+from hamu_ray.tasks.vision.perturbed import perturbed_logits
 
 logger = logging.getLogger(__name__)
 
@@ -133,11 +135,15 @@ class VisionTask:
         bitwise identical for every batch and after a restart.
         """
         logits = self._evaluated_logits(model, self.data.train, torch.arange(len(self.data.train)))
+        return lambda examples: logits.index_select(0, indices_on(logits.device, examples))
 
-        def answers(examples: Tensor) -> Tensor:
-            return logits.index_select(0, indices_on(logits.device, examples))
-
-        return answers
+    def perturbed_teacher(self, model: nn.Module, perturbation: float) -> Teacher:
+        """Return a function from forget images to the current logits of this model for images near them."""
+        forget = self._splits["forget"]
+        batches = map(self.data.train.gather, forget.split(self._batch_size))
+        with eval_mode(model):
+            logits = perturbed_logits(partial(self._outputs_of, model), batches, perturbation)
+        return lambda examples: logits[indices_on(self.device, torch.searchsorted(forget, examples))]
 
     def evaluate(self, model: nn.Module, share: Share, *, subset: int | None = None) -> Measured:
         """Evaluate the model on retain, forget and test images, in eval mode, which is reset afterwards.
@@ -210,22 +216,13 @@ class VisionTask:
             return {names.FORGET_QUALITY: Undefined("there is no reference")}
         if reference is None:
             assert original is not None
-            return {names.FORGET_QUALITY: self._without_reference(measures, original)}
+            parts = ((self.data.train, self._splits["forget"]), (self.data.test, self._test))
+            labels = (source.labels[at.to(self.device)].cpu().numpy() for source, at in parts)
+            return {names.FORGET_QUALITY: comparison.forget_quality_by_class(measures, original, *labels)}
         size = len(self._splits["forget"])
         return comparison.measured_forget_quality(
             measures, reference, size, lambda subset: self._drawn(subset)["forget"]
         )
-
-    def _without_reference(self, measures: Measures, original: Measures) -> float:
-        """Compare with the original's losses on test images, which count so that their classes are the forget set's."""
-        forget, test = (
-            torch.bincount(source.labels[at.to(self.device)], minlength=len(self.data.class_names)).double()
-            for source, at in ((self.data.train, self._splits["forget"]), (self.data.test, self._test))
-        )
-        if bool(((forget > 0) & (test == 0)).any()):
-            return Undefined("there is no reference, and no test image of a class of the forget set")
-        weights = (forget / test.clamp(min=1))[self.data.test.labels[self._test.to(self.device)]]
-        return comparison.forget_quality_without_reference(measures, original, weights.cpu().numpy())
 
     def loading(self, model: nn.Module) -> str:
         """Return the Python code that loads this model from its folder."""
