@@ -87,6 +87,12 @@ def test_captions_are_whole(page) -> None:
     )
 
 
+def test_captions_are_above_their_tables_and_widen_no_column(page) -> None:
+    below = "one => one.getBoundingClientRect().bottom > one.parentElement.rows[0].getBoundingClientRect().top + 1"
+    captions = f"[...document.querySelectorAll('caption')].filter(one => one.offsetHeight).filter({below})"
+    assert page.evaluate(f"{captions}.map(one => one.textContent)") == []
+
+
 def test_charts_are_drawn(page) -> None:
     charts = page.query_selector_all(".chart")
     assert len(charts) >= 10
