@@ -81,8 +81,8 @@ def differences(
         common = [seed for seed in now.get(name, {}) if seed in values]
         if common:
             interval = mean_interval([*values.values()])
-            means = (sum(of[seed] for seed in common) / len(common) for of in (values, now[name]))
-            found.append(Difference(*name, interval, *means, len(common)))
+            before, after = (sum(of[seed] for seed in common) / len(common) for of in (values, now[name]))
+            found.append(Difference(*name, interval, before, after, len(common)))
     return found
 
 
