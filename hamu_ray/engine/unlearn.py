@@ -78,9 +78,8 @@ def unlearn(
         return Outcome(stopped.status, stopped.reason, 0, {}, 0.0, 0)
     plan = planned(run, task, original, reference)
     model, masks, edited = start_of(run, plan, task, original, shards)
-
-    def compared(measures: Measures) -> Measures:
-        return {**measures, **task.compare(measures, original.measures, reference and reference.measures)}
+    known = reference.measures if reference else None
+    compared = partial(with_comparisons, task, original.measures, known)
 
     def measure(current: nn.Module, full: bool) -> Measures:
         subset = None if full else run.evaluation.subset or CHEAP
@@ -107,7 +106,7 @@ def unlearn(
     )
     outcome = with_references(with_edit(loop.run(), edited), run, bases[0].measures)
     if run.stop.rewind and kept:
-        outcome = rewound(kept, loop, outcome, run.stop.rewind, reference.measures if reference else {})
+        outcome = rewound(kept, loop, outcome, run.stop.rewind, known or {})
     export = partial(task.export, model, original.folder)
     models = measure_kept(kept, model, outcome, partial(measure, full=True), export) if kept else []
     outcome = with_points(outcome, models)
@@ -121,6 +120,13 @@ def unlearn(
     elif replicas.rank == 0:
         take_part(state)
     return outcome
+
+
+def with_comparisons(
+    task: Task, original: Measures, reference: Measures | None, measures: Measures
+) -> Measures:
+    """Return metrics with those that compare the model with the base models."""
+    return {**measures, **task.compare(measures, original, reference)}
 
 
 def remove_progress(result: RunResult, checkpoints: Checkpoints, kept: KeptSteps | None) -> None:

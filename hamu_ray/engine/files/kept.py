@@ -140,6 +140,10 @@ class KeptModel:
     seconds: float
     """Wall time of its evaluation."""
 
+    def export(self, _: Mapping[str, Tensor]) -> Mapping[str, bytes]:
+        """Return the files besides the weights, which were made when it was evaluated."""
+        return self.files
+
 
 def measure_kept(
     kept: KeptSteps,
@@ -242,5 +246,4 @@ def write_kept(folder: StoragePath, result: RunResult, models: Iterable[KeptMode
         at_step = replace(
             result, run=result.run.model_copy(update={"stop": stop}), outcome=outcome, history=history
         )
-        place, files = point_folder(folder, step), model.files
-        write_result(place, at_step, model.weights, lambda _, files=files: files, loading)
+        write_result(point_folder(folder, step), at_step, model.weights, model.export, loading)
