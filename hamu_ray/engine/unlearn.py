@@ -14,10 +14,10 @@ from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import CHEAP, base_models
 from hamu_ray.engine.files.checkpoint import Checkpoints
 from hamu_ray.engine.files.given import built, file_digest, load_start, start_file
-from hamu_ray.engine.files.kept import NO_POINTS, KeptSteps, measure_kept, rewound, with_points, write_kept
-from hamu_ray.engine.files.run_folder import RunResult, write_result, write_weights
+from hamu_ray.engine.files.kept import KeptSteps, kept_of, measure_kept, rewound, with_points, write_kept
+from hamu_ray.engine.files.run_folder import RunResult, write_result
 from hamu_ray.engine.files.store import StoredModel, key_of
-from hamu_ray.engine.files.tensors import as_written, take_part
+from hamu_ray.engine.files.tensors import take_part
 from hamu_ray.engine.loop import Interrupted, Loop, OnReport
 from hamu_ray.engine.placement import build_device, placed
 from hamu_ray.engine.plan import ObjectiveBatches, Plan
@@ -32,7 +32,7 @@ from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.group import Group
 from hamu_ray.pairing.importance import Importance, importance_of
 from hamu_ray.pairing.support import Masks, named_masks, salient_masks, trainable
-from hamu_ray.results.folder import CHECKPOINTS, KEPT, MODEL_FILE
+from hamu_ray.results.folder import CHECKPOINTS, KEPT
 from hamu_ray.results.outcome import Outcome, Report
 from hamu_ray.results.pareto.trajectory import Keeping
 from hamu_ray.storage import StoragePath
@@ -78,10 +78,8 @@ def unlearn(
         return Outcome(stopped.status, stopped.reason, 0, {}, 0.0, 0)
     plan = planned(run, task, original, reference)
     model, masks, edited = start_of(run, plan, task, original, shards)
-
-    def compared(measures: Measures) -> Measures:
-        known = reference.measures if reference else None
-        return {**measures, **task.compare(measures, original.measures, known)}
+    known = reference.measures if reference else None
+    compared = partial(with_comparisons, task, original.measures, known)
 
     def measure(current: nn.Module, full: bool) -> Measures:
         subset = None if full else run.evaluation.subset or CHEAP
@@ -90,11 +88,8 @@ def unlearn(
     bases = base_reports(run, plan, compared, original, reference, lambda: measure(model, full=False))
     for report in bases if group.rank == 0 else ():
         on_report(report)
-    key = weights_key(run, original, reference, plan)
-    checkpoints = Checkpoints(folder / CHECKPOINTS / key, group)
-    every = run.stop.rewind is not None
-    keeping = keeping or (NO_POINTS if every else None)
-    kept = KeptSteps(folder / KEPT / key, keeping, group, model, every=every) if keeping else None
+    checkpoints = Checkpoints(folder / CHECKPOINTS / weights_key(run, original, reference, plan), group)
+    kept = kept_of(run, folder / KEPT / checkpoints.folder.name, keeping, group, model)
     loop = Loop(
         task=task,
         model=model,
@@ -111,22 +106,27 @@ def unlearn(
     )
     outcome = with_references(with_edit(loop.run(), edited), run, bases[0].measures)
     if run.stop.rewind and kept:
-        outcome = rewound(kept, loop, outcome, run.stop.rewind, reference.measures if reference else {})
+        outcome = rewound(kept, loop, outcome, run.stop.rewind, known or {})
     export = partial(task.export, model, original.folder)
     models = measure_kept(kept, model, outcome, partial(measure, full=True), export) if kept else []
     outcome = with_points(outcome, models)
     state = whole_state(model, shards)
     if group.rank == 0:
-        forgotten = resident.forgotten(task)
-        provenance = provenance_of_run(run, task, original, reference, forgotten)
-        result = RunResult(run, outcome, bases, loop.history, forgotten, provenance)
+        provenance = provenance_of_run(run, task, original, reference, resident.forgotten(task))
+        result = RunResult(run, outcome, bases, loop.history, resident.forgotten(task), provenance)
         write_kept(folder, result, models, task.loading(model))
-        write_weights(folder, state, outcome.steps)
-        write_result(folder, result, export(as_written(folder / MODEL_FILE, state)), task.loading(model))
+        write_result(folder, result, state, export, task.loading(model))
         remove_progress(result, checkpoints, kept)
     elif replicas.rank == 0:
         take_part(state)
     return outcome
+
+
+def with_comparisons(
+    task: Task, original: Measures, reference: Measures | None, measures: Measures
+) -> Measures:
+    """Return metrics with those that compare the model with the base models."""
+    return {**measures, **task.compare(measures, original, reference)}
 
 
 def remove_progress(result: RunResult, checkpoints: Checkpoints, kept: KeptSteps | None) -> None:

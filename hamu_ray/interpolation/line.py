@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch.optim.swa_utils import update_bn
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import CHEAP, base_models
 from hamu_ray.engine.files.given import built
-from hamu_ray.engine.files.run_folder import RunResult, write_result, write_weights
+from hamu_ray.engine.files.run_folder import RunResult, write_result
 from hamu_ray.engine.files.tensors import load_tensors
 from hamu_ray.engine.history import History
 from hamu_ray.engine.loop import OnReport
@@ -94,9 +95,8 @@ class Line:
             provenance=replace(provenance, interpolation=Interpolation(at, self._identities())),
         )
         state = changing_state(self.model)
-        files = self._task.export(self.model, self._original.folder, state)
-        write_weights(folder, state, outcome.steps)
-        write_result(folder, result, files, self._task.loading(self.model))
+        export = partial(self._task.export, self.model, self._original.folder)
+        write_result(folder, result, state, export, self._task.loading(self.model))
         return outcome
 
     def _move(self, at: float) -> None:

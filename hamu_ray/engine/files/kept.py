@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from hamu_ray.engine.files.run_folder import RunResult, write_result, write_weights
+from hamu_ray.config.run import RunConfig
+from hamu_ray.engine.files.run_folder import RunResult, write_result
 from hamu_ray.engine.files.tensors import load_tensors, save_tensors
 from hamu_ray.engine.state import changing_state, put_state
 from hamu_ray.metrics import names
@@ -119,6 +120,15 @@ class KeptSteps:
                     path.unlink(missing_ok=True)
 
 
+def kept_of(
+    run: RunConfig, folder: StoragePath, keeping: Keeping | None, group: Group, model: nn.Module
+) -> KeptSteps | None:
+    """Return the models to keep of a run's evaluations, in a folder of their own; None if it keeps none."""
+    every = run.stop.rewind is not None
+    keeping = keeping or (NO_POINTS if every else None)
+    return KeptSteps(folder, keeping, group, model, every=every) if keeping else None
+
+
 @dataclass(frozen=True)
 class KeptModel:
     """A kept model with its metrics."""
@@ -129,6 +139,10 @@ class KeptModel:
     """What other programs need besides the weights."""
     seconds: float
     """Wall time of its evaluation."""
+
+    def export(self, _: Mapping[str, Tensor]) -> Mapping[str, bytes]:
+        """Return the files besides the weights, which were made when it was evaluated."""
+        return self.files
 
 
 def measure_kept(
@@ -232,6 +246,4 @@ def write_kept(folder: StoragePath, result: RunResult, models: Iterable[KeptMode
         at_step = replace(
             result, run=result.run.model_copy(update={"stop": stop}), outcome=outcome, history=history
         )
-        place = point_folder(folder, step)
-        write_weights(place, model.weights, step)
-        write_result(place, at_step, model.files, loading)
+        write_result(point_folder(folder, step), at_step, model.weights, model.export, loading)

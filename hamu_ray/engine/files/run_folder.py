@@ -1,16 +1,17 @@
 """The result files in a run's folder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 import yaml
+from torch import Tensor
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.files.card import model_card
-from hamu_ray.engine.files.tensors import Written, save_tensors
+from hamu_ray.engine.files.tensors import Written, as_written, save_tensors
 from hamu_ray.engine.history import History
 from hamu_ray.results.durable.listing import write_listed
 from hamu_ray.results.durable.sealed import write_sealed
@@ -44,27 +45,25 @@ class RunResult:
     """Without the hashes of the model's files."""
 
 
-def write_weights(folder: StoragePath, state: Written, steps: int) -> None:
-    """Write a model's `whole_state` after a number of steps, which begins a new result."""
-    (folder / OUTCOME_FILE).unlink(missing_ok=True)
-    remove_partial_files(folder)
-    save_tensors(folder / MODEL_FILE, state, {"steps": str(steps)})
-
-
 def write_result(
     folder: StoragePath,
     result: RunResult,
-    files: Mapping[str, bytes],
+    state: Written,
+    export: Callable[[Mapping[str, Tensor]], Mapping[str, bytes]],
     loading: str,
 ) -> None:
-    """Write everything about the run whose `write_weights` are there, with provenance; the outcome is written last.
+    """Write the model, its provenance and everything about the run; the outcome is written last.
 
-    ``files`` are those that other programs need in addition to the weights; ``loading`` is Python code for the model
-    card that loads the model.
+    ``state`` is the model's `whole_state`; ``export`` returns the files that other programs need in addition to the
+    weights, given these; ``loading`` is Python code for the model card that loads the model.
     """
     run, outcome, history = result.run, result.outcome, result.history
+    (folder / OUTCOME_FILE).unlink(missing_ok=True)
+    remove_partial_files(folder)
     reports = [*result.bases, *history.reports]
     write_atomically(folder / REPORTS_FILE, dump_reports(reports))
+    save_tensors(folder / MODEL_FILE, state, {"steps": str(outcome.steps)})
+    files = export(as_written(folder / MODEL_FILE, state))
     hashes = {MODEL_FILE: sha256_of_file(folder / MODEL_FILE)}
     hashes |= {name: sha256_of(content) for name, content in files.items()}
     provenance = replace(result.provenance, files=hashes)
