@@ -20,13 +20,14 @@ BASH = """_hamu_ray() {{
 complete -o filenames -F _hamu_ray hamu-ray"""
 """Completes commands, search spaces by name, and files."""
 
-ZSH = "autoload -U +X bashcompinit && bashcompinit"
-"""Lets zsh read a completion for bash."""
+ZSH = """(( $+functions[compdef] )) || { autoload -U +X compinit && compinit }
+autoload -U +X bashcompinit && bashcompinit"""
+"""Lets zsh read a completion for bash, also where nothing has started its own completion yet."""
 
 COMMANDS = {
     "tune": ("SPACE.yaml", "run a whole sweep, with its front and its report"),
     "watch": ("SWEEP", "how far a running sweep is, from another shell"),
-    "steer": ("SWEEP stop TRIAL", "stop a trial of a running sweep, from another shell"),
+    "steer": ("SWEEP stop|clone TRIAL", "stop a trial of a running sweep, or start one from another"),
     "unlearn": ("RUN.yaml", "one run without Tune: model in, model out"),
     "train": ("FILE.yaml", "only the originals and the references"),
     "select": ("SWEEP", "a point of a sweep's front that meets a bound"),
@@ -37,6 +38,7 @@ COMMANDS = {
     "audit": ("RUN_OR_SWEEP", "attacks on unlearned models, compared with models that never saw the data"),
     "report": ("TARGET ...", "the results of sweeps as an HTML page"),
     "certify": ("RUN", "a signed certificate of a run as page, PDF and JSON; --verify checks one"),
+    "reproduce": ("STUDY", "run a published study again, and how far its numbers are off"),
     "methods": ("", "all methods, with their sources and hyperparameters"),
 }
 

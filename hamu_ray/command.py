@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from hamu_ray.config.sources.credentials import without_credentials
 from hamu_ray.config.sources.files import ConfigError
+from hamu_ray.config.sources.packages import missing
 from hamu_ray.config.sources.shipped import space_path
 from hamu_ray.storage import storage_error
 
@@ -47,8 +48,8 @@ def program(name: str) -> str:
 def run_command(main: Callable[[], int], again: str = "then run the same command again") -> NoReturn:
     """Run a command; errors that the user can fix end it with one line.
 
-    The exit code is 2 for an invalid configuration, 1 for a storage that cannot be written, and 130 for Ctrl-C;
-    ``again`` describes how to continue afterwards.
+    The exit code is 2 for an invalid configuration or a missing optional package, 1 for a storage that cannot be
+    written, and 130 for Ctrl-C; ``again`` describes how to continue afterwards.
     """
     try:
         code = main()
@@ -57,6 +58,11 @@ def run_command(main: Callable[[], int], again: str = "then run the same command
     except KeyboardInterrupt:
         print(f"interrupted; {again.removeprefix('then ')}", file=sys.stderr)
         code = 130
+    except ModuleNotFoundError as error:
+        line = missing(error)
+        if line is None:
+            raise
+        code = _say(line, 2)
     except Exception as error:
         lost = storage_error(error)
         if lost is None:

@@ -10,26 +10,26 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from hamu_ray.config.run import LOCAL_VARIABLE, STORAGE_VARIABLE, RunConfig, StorageConfig
+from hamu_ray.config.run import LOCAL_VARIABLE, MODEL_FILE, STORAGE_VARIABLE, RunConfig, StorageConfig
+from hamu_ray.config.search import Objective, SearchConfig
 from hamu_ray.config.sources.document import ConfigError, first_line
 from hamu_ray.config.sources.nearest import nearest
+from hamu_ray.config.sources.packages import check_packages
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.config.task.forget import DrawnForgetSection
 from hamu_ray.config.trials import trials_of
 from hamu_ray.methods import check_installed
+from hamu_ray.metrics.attacks.names import DURABILITY
 from hamu_ray.metrics.benchmark_names import MEASURED_ON
 from hamu_ray.metrics.names import ENGINE
 from hamu_ray.metrics.openunlearning_names import ON_MUSE, OPENUNLEARNING
 from hamu_ray.metrics.table import own_metrics
-from hamu_ray.storage import DEFAULT_LOCAL, local_folder, storage_path, write_atomically
-from hamu_ray.tasks import check_data, forecast_data, metric_names
+from hamu_ray.storage import DEFAULT_LOCAL, RAY_JOB, local_folder, storage_path, write_atomically
+from hamu_ray.tasks import check_data, check_sample, forecast_data, metric_names
 from hamu_ray.tasks.forecast import Forecast
 from hamu_ray.tasks.models.hub import is_local
 from hamu_ray.tasks.models.start import check_given_models
 from hamu_ray.tracking import store
-
-RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-"""Ray sets this variable in submitted jobs."""
 
 VARIABLES = {"path": STORAGE_VARIABLE, "local": LOCAL_VARIABLE}
 """Environment variables with the defaults of the keys of `storage`."""
@@ -80,6 +80,8 @@ def check_sweep(config: SweepConfig, source: str) -> None:
     if config.metrics.convention is None:
         known = {name: metric for name, metric in known.items() if metric not in OPENUNLEARNING}
     for number, objective in enumerate(config.search.objectives):
+        if reason := unsearchable(objective, config.search):
+            raise ConfigError(f"{source}: search.objectives.{number}.{reason}")
         if objective.metric not in known:
             raise ConfigError(
                 f"{source}: search.objectives.{number}.metric: the {config.data.task} task has no metric "
@@ -102,6 +104,31 @@ def check_sweep(config: SweepConfig, source: str) -> None:
             "limit search.time_budget"
         )
     _check(distinct_runs(config), config.methods, source)
+
+
+def unsearchable(objective: Objective, search: SearchConfig) -> str:
+    """Return why a sweep cannot have an objective, with its key; empty if it is a metric, or a cost as it should be."""
+    name = objective.metric
+    if name == DURABILITY:
+        return (
+            f"metric: {name} is what an audit measures after the sweep; remove it, and run "
+            "python -m hamu_ray.audit SWEEP: it is an axis of the report then, and --min durability=X a bound of select"
+        )
+    if name not in ENGINE:
+        return ""
+    if objective.maximise:
+        return f"mode: less {name} is better; give mode: min"
+    if objective.worst is None:
+        return f"worst: give the {name} beyond which a trial counts nothing, as a cost has no worst value of its own"
+    early = {
+        "pruning": search.pruning,
+        "scheduler": search.scheduler,
+        "points_per_trial": search.points_per_trial,
+    }
+    for key, given in early.items():
+        if given:
+            return f"metric: {name} is known only at the end of a trial, and search.{key} compares earlier; remove one"
+    return ""
 
 
 def distinct_runs(config: SweepConfig) -> list[RunConfig]:
@@ -140,7 +167,22 @@ def forecasts_of(runs: Sequence[RunConfig], source: str) -> Iterator[RunForecast
             continue
         try:
             cache = local_folder(run.storage) / "data"
-            yield run, forecast_data(run.data, run.forget, run.training_seed, run.model, cache)
+            forecast = forecast_data(run.data, run.forget, run.training_seed, run.model, cache)
+            run.steps_of(forecast.splits["retain"].examples)
+        except ValueError as error:
+            raise ConfigError(f"{source}: {first_line(error)}") from error
+        yield run, forecast
+
+
+def check_samples(runs: Iterable[RunConfig], source: str) -> None:
+    """Read a sample of the local data of runs, for dry runs; others load them before anything expensive starts.
+
+    Raises:
+        ConfigError: One line with the file, the key and the remedy.
+    """
+    for data in dict.fromkeys(run.data for run in runs):
+        try:
+            check_sample(data)
         except ValueError as error:
             raise ConfigError(f"{source}: {first_line(error)}") from error
 
@@ -164,9 +206,12 @@ def _check(runs: Sequence[RunConfig], methods: Sequence[str], source: str) -> No
     run = runs[0]
     try:
         _check_methods(methods)
+        for each in runs:
+            check_packages(each)
         local = _check_storage(run.storage)
         for each in runs:
             check_given_models(each)
+            _check_start(each)
         _check_tracking(run.tracking.uri, local)
         for data in dict.fromkeys(each.data for each in runs):
             check_data(
@@ -174,6 +219,14 @@ def _check(runs: Sequence[RunConfig], methods: Sequence[str], source: str) -> No
             )
     except ValueError as error:
         raise ConfigError(f"{source}: {first_line(error)}") from error
+
+
+def _check_start(run: RunConfig) -> None:
+    """Check that the model at which a run starts exists; one behind a URL is checked by the engine."""
+    if run.start is not None and "://" not in run.start.path:
+        path = Path(run.start.path).expanduser() / MODEL_FILE
+        if not path.is_file():
+            raise ValueError(f"start.path: {path}: no such file; give the folder of a run with a model")
 
 
 def _check_methods(names: Sequence[str]) -> None:

@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Union
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import TYPE_CHECKING, BinaryIO, Union
 from uuid import uuid4
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ OBJECT_STORES = {
     "r2",
 }
 """Protocols of stores without folders: making one would make the bucket, if a mistyped name is that of none."""
+
+RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Ray sets this variable in submitted jobs, whose working directory is not that of the user."""
 
 DEFAULT_LOCAL = "runs"
 """The driver's folder if the storage is not local."""
@@ -103,22 +106,59 @@ def _is_gone(error: OSError) -> bool:
     )
 
 
+def create(path: StoragePath, content: bytes) -> bool:
+    """Write a small file unless one is there already; return whether it was written.
+
+    One of several writers succeeds on local disks, in S3, GCS and Azure. Other file systems of fsspec look first and
+    write then, so that two writers at the same moment may both succeed.
+    """
+    _make_parent(path)
+    try:
+        if isinstance(path, Path):
+            with path.open("xb") as file:
+                file.write(content)
+        else:
+            path.fs.pipe_file(path.path, content, mode="create")
+    except FileExistsError:
+        return False
+    except Exception:  # a service without conditional writes; fsspec's file systems raise different types
+        write_atomically(path, content)
+    return True
+
+
 def write_atomically(path: StoragePath, content: bytes) -> None:
     """Write a file atomically: after a crash it exists either completely or not at all."""
-    if getattr(path, "protocol", "") not in OBJECT_STORES:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def atomic_file(path: StoragePath) -> Iterator[BinaryIO]:
+    """Within this context, write a new file, in any order; at its end the file is at the path, as a whole."""
+    _make_parent(path)
     partial = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
-        with partial.open("wb") as file:
-            file.write(content)
-            if isinstance(partial, Path):
+        if isinstance(partial, Path):
+            with partial.open("wb") as file:
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
+        else:
+            with TemporaryFile() as draft:
+                yield draft
+                draft.seek(0)
+                with partial.open("wb") as remote:
+                    shutil.copyfileobj(draft, remote, CHUNK)
         rename(partial, path)
         if isinstance(path, Path):
             _sync_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _make_parent(path: StoragePath) -> None:
+    if getattr(path, "protocol", "") not in OBJECT_STORES:
+        path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def remove_partial_files(folder: StoragePath) -> None:
@@ -173,5 +213,6 @@ def local_copy(path: StoragePath) -> Iterator[Path]:
         return
     with TemporaryDirectory(prefix="hamu_ray-") as folder:
         copy = Path(folder) / path.name
-        copy.write_bytes(path.read_bytes())
+        with path.open("rb") as source, copy.open("wb") as target:
+            shutil.copyfileobj(source, target, CHUNK)
         yield copy

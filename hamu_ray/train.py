@@ -1,7 +1,7 @@
 """``python -m hamu_ray.train RUN.yaml``: train the original model and its retain-only reference if they are missing."""
 
 from hamu_ray.command import make_parser, run_command
-from hamu_ray.config.sources.files import load
+from hamu_ray.config.sources.files import has_automatic_shards, load, naming_origins, with_shards
 
 
 def main() -> int:
@@ -13,11 +13,13 @@ def main() -> int:
         "a run's configuration, or a search space",
     )
     arguments = parser.parse_args()
-    run = load(arguments.config, arguments.overrides)
+    automatic = has_automatic_shards(arguments.config, arguments.overrides)
+    run = load(arguments.config, with_shards(arguments.overrides, 1) if automatic else arguments.overrides)
 
     from hamu_ray.preflight import check_run  # imported late: errors above are reported immediately
 
-    check_run(run, arguments.config)
+    with naming_origins(arguments.config, arguments.overrides):
+        check_run(run, arguments.config)
 
     from hamu_ray.workers.single import train_models
 

@@ -3,7 +3,13 @@
 from typing import TYPE_CHECKING
 
 from hamu_ray.command import add_dry_run, make_parser, run_command
-from hamu_ray.config.sources.files import load_sweep, read_source
+from hamu_ray.config.sources.files import (
+    has_automatic_shards,
+    load_sweep,
+    naming_origins,
+    read_source,
+    with_shards,
+)
 from hamu_ray.config.sweep import SweepConfig
 
 if TYPE_CHECKING:
@@ -30,22 +36,36 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.device_memory and not arguments.dry_run:
         parser.error("--device-memory: requires --dry-run")
-    config = load_sweep(arguments.config, arguments.overrides)
+    automatic = has_automatic_shards(arguments.config, arguments.overrides)
+    overrides = with_shards(arguments.overrides, 1) if automatic else arguments.overrides
+    config = load_sweep(arguments.config, overrides)
 
-    from hamu_ray.preflight import forecast_lines
+    from hamu_ray.preflight import check_samples, distinct_runs, forecast_lines
     from hamu_ray.terminal.console import Console  # imported late: errors above are reported immediately
 
     console = Console()
-    with console.waiting("checking the data, the models and the storage"):
-        forecasts = checked(config, arguments.config)
-    for line in forecast_lines(forecasts, brief=not arguments.dry_run):
-        console.print(line, markup=False, soft_wrap=not console.is_terminal)
-    if arguments.dry_run:
-        from hamu_ray.tuning.preview import memory_of, preview
+    with naming_origins(arguments.config, arguments.overrides):
+        with console.waiting("checking the data, the models and the storage"):
+            forecasts = checked(config, arguments.config)
+            if arguments.dry_run:
+                check_samples(distinct_runs(config), arguments.config)
+        for line in forecast_lines(forecasts, brief=not arguments.dry_run):
+            console.print(line, markup=False, soft_wrap=not console.is_terminal)
+        if automatic:
+            from hamu_ray.tuning.preview import with_fewest_shards
 
-        costs = memory_of(config, arguments.config, forecasts[0][1], arguments.device_memory)
-        preview(config, console, read_source(arguments.config, arguments.overrides).fixed, costs)
-        return 0
+            config, reason = with_fewest_shards(
+                arguments.config, arguments.overrides, forecasts, arguments.device_memory
+            )
+            console.print(
+                f"{reason.subject:<10} {reason.text}", markup=False, soft_wrap=not console.is_terminal
+            )
+        if arguments.dry_run:
+            from hamu_ray.tuning.preview import memory_of, preview
+
+            costs = memory_of(config, arguments.config, forecasts, arguments.device_memory)
+            preview(config, console, read_source(arguments.config, arguments.overrides).fixed, costs)
+            return 0
 
     with console.waiting("loading Ray and MLflow"):
         from hamu_ray.tuning.run import run_sweep

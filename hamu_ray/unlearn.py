@@ -1,7 +1,14 @@
 """``python -m hamu_ray.unlearn RUN.yaml``: one run without Tune. Model in, model out."""
 
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
 from hamu_ray.command import add_dry_run, make_parser, run_command
-from hamu_ray.config.sources.files import load_run
+from hamu_ray.config.run import RunConfig
+from hamu_ray.config.sources.files import has_automatic_shards, load_run, naming_origins, with_shards
+
+if TYPE_CHECKING:
+    from hamu_ray.preflight import RunForecast
 
 
 def main() -> int:
@@ -23,32 +30,67 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.device_memory and not arguments.dry_run:
         parser.error("--device-memory: requires --dry-run")
-    run = load_run(arguments.config, arguments.overrides)
+    automatic = has_automatic_shards(arguments.config, arguments.overrides)
+    overrides = with_shards(arguments.overrides, 1) if automatic else arguments.overrides
+    run = load_run(arguments.config, overrides)
 
     from hamu_ray.preflight import (  # imported late: errors above are reported immediately
         check_output,
         check_run,
+        check_samples,
         forecast_lines,
         forecasts_of,
     )
 
-    check_run(run, arguments.config)
     if arguments.output is not None:
         check_output(arguments.output)
-    forecasts = list(forecasts_of([run], arguments.config))
-    for line in forecast_lines(forecasts):
-        print(line)
-    if arguments.dry_run:
-        from hamu_ray.footprint.statement import state_memory
+    with naming_origins(arguments.config, arguments.overrides):
+        check_run(run, arguments.config)
+        forecasts = list(forecasts_of([run], arguments.config))
+        for line in forecast_lines(forecasts):
+            print(line)
 
+        from hamu_ray.footprint.named_parts import check_named_parts
+        from hamu_ray.footprint.statement import state_memory
+        from hamu_ray.workers.cluster import cluster_address
+
+        check_named_parts([run], arguments.config)
         device = arguments.device_memory
-        for finding in state_memory([run], forecasts[0][1], source=arguments.config, device=device):
-            print(f"{finding.subject:<10} {finding.text}")
-        return 0
+        elsewhere = run.workers.count > 1 and cluster_address() is not None
+        if automatic:
+            run = with_fewest_shards(arguments, forecasts[0], elsewhere)
+            forecasts = [(run, forecasts[0][1])]
+        if arguments.dry_run:
+            check_samples([run], arguments.config)
+            for finding in state_memory(
+                forecasts, source=arguments.config, device=device, elsewhere=elsewhere
+            ):
+                print(f"{finding.subject:<10} {finding.text}")
+            return 0
 
     from hamu_ray.workers.single import run_single
 
     return run_single(run, arguments.output, arguments.force).exit_code
+
+
+def with_fewest_shards(arguments: Namespace, known: "RunForecast", elsewhere: bool) -> RunConfig:
+    """Return the run with as few shards as fit, after printing the reason; raises `ConfigError`."""
+    from hamu_ray.footprint.shards import fewest_shards
+
+    run, forecast = known
+
+    def run_with(shards: int) -> RunConfig:
+        return load_run(arguments.config, with_shards(arguments.overrides, shards))
+
+    shards, reason = fewest_shards(
+        lambda number: [(run_with(number), forecast)],
+        run.workers.count,
+        source=arguments.config,
+        device=arguments.device_memory,
+        elsewhere=elsewhere,
+    )
+    print(f"{reason.subject:<10} {reason.text}")
+    return run_with(shards)
 
 
 if __name__ == "__main__":

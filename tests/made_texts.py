@@ -103,15 +103,21 @@ def tofu(corpus: Path, **values: Any) -> TofuData:
     return TofuData(path=str(corpus), subset="forget_01", **{"max_length": 64, **values})
 
 
-def write_checkpoint(folder: Path, corpus: Path, *, chat: bool = False) -> Path:
-    """Write a tiny random checkpoint with its tokenizer, in the format of `transformers`; return its folder."""
+def write_checkpoint(
+    folder: Path, corpus: Path, *, chat: bool = False, dtype: torch.dtype = torch.float32, **sizes: int
+) -> Path:
+    """Write a random checkpoint with its tokenizer, in the format of `transformers`; return its folder.
+
+    It is tiny without ``sizes`` of its own, and in several files if it is large.
+    """
     from hamu_ray.config.task.language import ForgetSplit
     from hamu_ray.tasks.language.documents.corpus import load_corpus
     from hamu_ray.tasks.language.encoding.encoder import Encoder
     from hamu_ray.tasks.language.encoding.tokenizer import load_tokenizer
     from hamu_ray.tasks.language.models import build_language_model
 
-    config = LanguageModelConfig(hidden_size=16, layers=2, heads=2, vocabulary=300)
+    tiny = {"hidden_size": 16, "layers": 2, "heads": 2, "vocabulary": 300}
+    config = LanguageModelConfig.model_validate({**tiny, **sizes})
     data = tofu(corpus)
     tokenizer = load_tokenizer(config, load_corpus(data, ForgetSplit()).texts, None)
     if chat:
@@ -120,6 +126,6 @@ def write_checkpoint(folder: Path, corpus: Path, *, chat: bool = False) -> Path:
             "{% else %} {{ m.content }} {{ eos_token }}{% endif %}{% endfor %}"
         )
     model: Any = build_language_model(config, Encoder(tokenizer, data), 0, torch.device("cpu"))
-    model.save_pretrained(folder)
+    model.to(dtype).save_pretrained(folder, max_shard_size="50MB")
     tokenizer.save_pretrained(folder)
     return folder

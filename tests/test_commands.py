@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -137,6 +138,30 @@ def test_dry_run(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+def test_a_dry_run_for_a_cluster_connects_to_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    ended = command(tmp_path, "tune", str(DIGITS), "--dry-run")
+    assert (ended.stderr, ended.returncode) == ("", 0)
+    assert "no verdict: nothing is known of the workers' device" in " ".join(ended.stdout.split())
+
+
+def test_errors_of_checks_name_the_change_that_caused_them(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(
+        f"extends: {DIGITS}\nsearch: {{objectives: [{{metric: a}}, {{metric: b}}]}}\n"
+    )
+    (tmp_path / "x.yaml").write_text("extends: base.yaml\n")
+    metric = "search.objectives.0.metric: the vision task has no metric a"
+    scheduler = "search.scheduler={kind: rungs, reduction: 3, steps: [10, 30]}"
+    rungs = "search.scheduler: 2 rungs with reduction 3 need 9 or more samples"
+    for arguments, start in (
+        (["x.yaml"], f"error: x.yaml extends base.yaml: {metric}"),
+        ([str(DIGITS), "--set", scheduler], f"error: {DIGITS} with --set {scheduler}: {rungs}"),
+    ):
+        ended = command(tmp_path, "tune", *arguments, "--dry-run", "--set", "search.samples=3")
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr.startswith(start)
+
+
 def test_a_run_that_cannot_fit_is_refused_before_it_starts(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("batch: {retain: 2, forget: 2}\nevaluation: {batch_size: 2}\n")
     ended = command(tmp_path, "unlearn", "run.yaml", "--dry-run", "--device-memory", "1GB")
@@ -192,6 +217,16 @@ def test_a_reader_may_close_the_output(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(line, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (ended.stdout, ended.stderr) == ("Methods\n", "")
+
+
+def test_zsh_completes_where_nothing_has_started_its_completion(tmp_path: Path) -> None:
+    zsh = shutil.which("zsh")
+    if zsh is None:
+        pytest.skip("not installed: zsh")
+    (tmp_path / "script").write_text(overview.completion("zsh"))
+    line = "source ./script && print -- $_comps[hamu-ray]"
+    ended = subprocess.run([zsh, "-f", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (ended.stdout, ended.stderr) == ("_bash_complete -o filenames -F _hamu_ray\n", "")
 
 
 def test_completion_is_for_two_shells(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

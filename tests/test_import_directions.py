@@ -58,7 +58,7 @@ TABLE: Mapping[str, Room] = {
     "pairing": Room("methods", "torch", NUMBERS),
     "config": Room("methods", "pydantic yaml upath"),
     "storage": Room("config", "upath", FILES),
-    "results": Room("config storage metrics", "numpy scipy yaml pydantic pyarrow", FILES),
+    "results": Room("config storage metrics", "numpy scipy yaml pydantic pyarrow optuna", FILES),
     "tasks": Room(
         "config metrics storage",
         "torch torchvision transformers peft datasets huggingface_hub tokenizers safetensors sklearn numpy "
@@ -99,6 +99,11 @@ TABLE: Mapping[str, Room] = {
         "ray optuna numpy yaml",
         f"cloudpickle pandas rich pyarrow torch safetensors plotly matplotlib {NUMBERS} {FILES}",
     ),
+    "study": Room(
+        "config engine pairing results storage terminal tuning",
+        "torch yaml pydantic",
+        f"ray optuna cloudpickle pandas rich pyarrow safetensors plotly matplotlib {NUMBERS} {FILES}",
+    ),
     "inspection": Room(
         "config footprint metrics preflight results storage tasks",
         "datasets numpy yaml",
@@ -130,6 +135,7 @@ TABLE: Mapping[str, Room] = {
     "doctor": Room("command config inspection results storage tracking workers", "", f"numpy {FILES}"),
     "report": Room("command config reports", "", FILES),
     "certify": Room("command config certificate storage", "", FILES),
+    "reproduce": Room("command study", "", FILES),
     "__main__": Room("config", ""),
     "audit": Room("auditing command config metrics", "", f"{NUMBERS} {FILES}"),
 }

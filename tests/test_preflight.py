@@ -16,8 +16,9 @@ from hamu_ray import preflight
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.preflight import check_run, check_sweep, distinct_runs
+from hamu_ray.preflight import check_run, check_sweep, distinct_runs, forecasts_of
 from hamu_ray.results.folder import MODEL_FILE
+from hamu_ray.storage import RAY_JOB
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +43,16 @@ def error_of(config: RunConfig) -> str:
     return message.removeprefix("x.yaml: ")
 
 
+def test_a_stop_beyond_the_last_step_of_epochs(tmp_path: Path) -> None:
+    run = run_of(tmp_path, duration={"epochs": 2}, batch={"retain": 500}, stop={"after_steps": 6})
+    assert list(forecasts_of([run], "x.yaml"))
+    beyond = run_of(tmp_path, duration={"epochs": 2}, batch={"retain": 500}, stop={"after_steps": 7})
+    with pytest.raises(
+        ConfigError, match=r"x\.yaml: stop\.after_steps: 7 is beyond the last step, duration\.epochs 2, "
+    ):
+        list(forecasts_of([beyond], "x.yaml"))
+
+
 def test_all_well(tmp_path: Path) -> None:
     check_run(run_of(tmp_path / "new" / "runs"), "x.yaml")
     left = {path.name for path in (tmp_path / "new" / "runs").iterdir()}
@@ -60,7 +71,7 @@ def test_a_submitted_job_stores_nothing_in_its_own_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, storage: dict[str, str], key: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(preflight.RAY_JOB, "{}")
+    monkeypatch.setenv(RAY_JOB, "{}")
     message = error_of(RunConfig.model_validate({"storage": storage}))
     assert message.startswith(f"storage.{key}: runs would be in the job's own folder")
     assert message.endswith(f"--set storage.{key}=PATH")
@@ -72,7 +83,7 @@ def test_a_submitted_job_stores_nothing_in_its_own_folder(
 def test_the_environment_of_a_cluster_has_the_defaults_of_the_storage(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv(preflight.RAY_JOB, "{}")
+    monkeypatch.setenv(RAY_JOB, "{}")
     monkeypatch.setenv("HAMU_RAY_STORAGE", "memory://shared")
     monkeypatch.setenv("HAMU_RAY_LOCAL", str(tmp_path / "local"))
     run = RunConfig.model_validate({"workers": {"count": 1}})
@@ -272,6 +283,44 @@ def test_metrics_of_another_convention(tmp_path: Path) -> None:
     assert f"search.objectives.1.metric: the language task has no metric {metric}" in error_of(config)
     with pytest.raises(ValueError, match=r"metrics.convention: openunlearning is of language models; set it"):
         run_of(tmp_path, metrics={"convention": "openunlearning"})
+
+
+COST = {"metric": "gradient_computations", "mode": "min", "worst": 400}
+POINTS = "search.points_per_trial compares earlier; remove one"
+
+
+@pytest.mark.parametrize(
+    ("objective", "search", "line"),
+    [
+        (
+            {"metric": "durability"},
+            {},
+            "metric: durability is what an audit measures after the sweep; remove it",
+        ),
+        ({**COST, "mode": "max"}, {}, "mode: less gradient_computations is better; give mode: min"),
+        (
+            {**COST, "worst": None},
+            {},
+            "worst: give the gradient_computations beyond which a trial counts nothing",
+        ),
+        (
+            COST,
+            {"points_per_trial": 2},
+            f"metric: gradient_computations is known only at the end of a trial, and {POINTS}",
+        ),
+        (
+            COST,
+            {"pruning": {}},
+            "metric: gradient_computations is known only at the end of a trial, and search.pruning",
+        ),
+    ],
+)
+def test_what_cannot_be_an_objective(
+    tmp_path: Path, objective: dict[str, Any], search: dict[str, Any], line: str
+) -> None:
+    objectives = [{"metric": "forget_quality"}, {"metric": "retain_utility"}, objective]
+    config = sweep_of(tmp_path, {"seed": {"grid": [1]}}, search={"objectives": objectives, **search})
+    assert error_of(config).startswith(f"search.objectives.2.{line}")
 
 
 def test_metrics_of_another_data_set(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ def script(name: str) -> ModuleType:
 ablation, ablation_table = script("ablation"), script("ablation_table")
 benchmark, benchmark_tables = script("benchmark"), script("benchmark_tables")
 benchmark_data = sys.modules["benchmark_data"]
+claims, claims_tables = script("claims"), script("claims_tables")
+claims_data = sys.modules["claims_data"]
 
 
 def test_a_weighted_sum_of_hamu_s_length() -> None:
@@ -181,11 +183,77 @@ def test_the_study_s_spaces_search_the_same_hyperparameters() -> None:
     assert digits.space.keys() == cifar.space.keys()
 
 
-def test_the_documented_tables_are_those_of_the_rows() -> None:
-    page = (STUDY / "README.md").read_text()
+@pytest.mark.parametrize("table", sorted(STUDY.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_documented_tables_are_those_of_the_rows(table: Path) -> None:
+    """A study has a page of its name; that of digits is the folder's."""
+    page = (STUDY / ("README.md" if table.stem == "digits" else f"{table.stem}.md")).read_text()
     found = re.findall(r"<!-- table: (\w+) -->", page)
-    assert set(found) == set(benchmark_tables.TABLES)
-    assert benchmark_tables.with_tables(page, benchmark_tables.Data(STUDY / "digits.csv")) == page
+    assert found
+    assert set(found) <= set(benchmark_tables.TABLES)
+    assert benchmark_tables.with_tables(page, benchmark_tables.Data(table.with_suffix(".csv"))) == page
+
+
+def test_the_tables_of_the_claims_are_those_of_the_rows() -> None:
+    page = (STUDY / "claims.md").read_text()
+    assert set(re.findall(r"<!-- table: (\w+) -->", page)) == set(claims_tables.TABLES)
+    assert claims_tables.with_tables(page, claims_data.Claims(STUDY / "claims.csv")) == page
+
+
+def made_run(tmp_path: Path, forget: list[float], retain: list[float], hardness: list[float]) -> object:
+    """A run of hamu-q with the fraction 0.5, evaluated every three steps; R's forget loss is 1."""
+    arm = {
+        "label": 0,
+        "rho": 0.5,
+        "method": "hamu-q",
+        "constraint_fraction": 0.5,
+        "learning_rate": 0.1,
+        "seed": 41,
+    }
+    rows = [
+        {"step": 3 * i, "forget_loss": f, "retain_loss": r, "hardness": h, "retain_utility": 0.9 - 0.1 * i}
+        for i, (f, r, h) in enumerate(zip(forget, retain, hardness, strict=True))
+    ]
+    rows.append({"step": "R", "forget_loss": 1.0, "retain_loss": 0.1, "retain_utility": 0.9})
+    common = {"forget_quality": 0.5, "gradient_cosine": 0.6, "status": "finished"}
+    pd.DataFrame([arm | common | row for row in rows]).to_csv(tmp_path / "made.csv", index=False)
+    (run,) = claims_data.Claims(tmp_path / "made.csv").runs
+    return run
+
+
+def test_what_a_run_pays_and_when_the_criterion_is_met(tmp_path: Path) -> None:
+    run = made_run(tmp_path, [0.2, 0.6, 1.4], [0.1, 0.2, 0.4], [0.2, 0.6, 0.9])
+    assert run.arm == "hamu-q 0.5"
+    assert run.sine == pytest.approx(0.8)
+    assert run.to_reference() == pytest.approx((4.5, 0.2, 0.15)), "half way between two evaluations"
+    assert run.criterion() == 1, "0.4 of the change are free, and 0.5 are asked for"
+    assert not claims_tables.improved(run, 1)
+    assert claims_tables.best_after(run, 1) == 0
+    run = made_run(tmp_path, [0.2, 0.6, 0.8], [0.1, 0.2, 0.05], [0.2, 0.6, 0.1])
+    assert run.to_reference() is None
+    assert claims_tables.improved(run, 1)
+    assert made_run(tmp_path, [1.2, 1.3], [0.1, 0.1], [0, 0]).to_reference() == (0, 0, 0)
+
+
+def test_every_evaluation_of_a_run_is_a_row_and_no_run_is_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "claims.csv"
+    given = ["claims", str(SPACES / "digits_claims.yaml"), "--table", str(table), "--set", "preset=smallest"]
+    monkeypatch.setattr(sys, "argv", [*given, "--set", f"storage.path={tmp_path}/runs"])
+    claims.main()
+    text = table.read_text()
+    claims.main()
+    assert table.read_text() == text
+    found = claims_data.Claims(table)
+    assert [(run.arm, run.rho) for run in found.runs] == [
+        (arm, rho) for rho in (0.0, 0.5) for arm in ("gdiff", "hamu-q 0.25")
+    ]
+    for run in found.runs:
+        assert run.path["step"].tolist() == [0, 2, 4]
+        assert run.path["gradient_cosine"].notna().tolist() == [True, True, False], "of the step that follows"
+        assert run.path["hardness"].notna().sum() == 2 * run.is_hamu
+        assert run.path["retain_loss"].nunique() == 3
+        assert run.reference["forget_quality"] == 1
 
 
 def test_volumes_and_corrected_tests_of_made_rows() -> None:

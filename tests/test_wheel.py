@@ -25,7 +25,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cwd=ROOT, check=True, capture_output=True, text=True,
     )  # fmt: skip
     for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file() and name.split("/")[0] in ("hamu_ray", "search_spaces", *TOP):
+        if (ROOT / name).is_file() and name.startswith(("hamu_ray/", "search_spaces/", "docs/study/", *TOP)):
             (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / "source" / name).write_bytes((ROOT / name).read_bytes())
     build = ["wheel", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", str(folder)]
@@ -61,6 +61,10 @@ def test_it_has_the_files_that_are_not_modules(wheel: Path) -> None:
         names = archive.namelist()
     spaces = {name.split("/search_spaces/")[1] for name in names if "/search_spaces/" in name}
     assert spaces == {f"{name}.yaml" for name in shipped_spaces()}
+    studies = {name.split("/share/hamu_ray/study/")[1] for name in names if "/share/hamu_ray/study/" in name}
+    assert studies == {
+        path.name for path in (ROOT / "docs" / "study").iterdir() if path.suffix in (".csv", ".yaml")
+    }
     templates = {str(path.relative_to(ROOT)) for path in (ROOT / "hamu_ray").rglob("templates/*")}
     assert templates
     assert templates <= set(names)
@@ -76,4 +80,8 @@ def test_a_shipped_search_space_runs_by_name_from_an_empty_folder(installed: Pat
     missing = run(installed, "tune", "digitz")
     assert (missing.stderr, missing.returncode) == ("error: digitz: no such file; did you mean digits?\n", 2)
     usage = run(installed, "tune").stderr
+    study = run(installed, "reproduce", "study/digits", "--methods", "gdif")
+    assert study.returncode == 2
+    assert "--methods gdif: not in" in study.stderr
+    assert "did you mean gdiff?" in study.stderr
     assert usage.startswith("usage: hamu-ray tune ")

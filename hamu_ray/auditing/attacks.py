@@ -16,9 +16,10 @@ from hamu_ray.auditing.lasting import (
     VERSION,
     Curves,
     paraphrase_findings,
-    paraphrases,
+    prefix_findings,
     quantisation_findings,
     relearning_findings,
+    rewordings,
 )
 from hamu_ray.engine.files.store import key_of
 from hamu_ray.metrics.attacks import names
@@ -33,7 +34,7 @@ def _without_curves(find: Callable[[Evidence], list[Finding]]) -> Callable[[Evid
     return lambda evidence: (find(evidence), {})
 
 
-VERDICTS = 1
+VERDICTS = 2
 """Increase it when results are judged in another way; what was done to models of earlier ones is kept."""
 
 FIND: Mapping[str, Callable[[Evidence], Findings]] = {
@@ -45,6 +46,7 @@ FIND: Mapping[str, Callable[[Evidence], Findings]] = {
     names.RELEARNING: relearning_findings,
     names.QUANTISATION: quantisation_findings,
     names.PARAPHRASE: paraphrase_findings,
+    names.PREFIX: prefix_findings,
 }
 """What each attack of `names.ATTACKS` finds."""
 
@@ -81,5 +83,5 @@ def recipe(evidence: Evidence, attack: str) -> dict[str, object]:
         "originals": [stored.key for stored in evidence.originals],
         "references": [stored.key for stored in evidence.references],
         "run": evidence.run.model_dump(mode="json", exclude=where),
-        **({"wordings": dict(paraphrases(evidence.task))} if attack == names.PARAPHRASE else {}),
+        **({"wordings": dict(rewordings(evidence.task, attack))} if attack in names.WORDINGS else {}),
     }

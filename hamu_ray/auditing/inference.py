@@ -138,10 +138,13 @@ def judged(
     passes: Callable[[float], bool | None],
     reason: str = "",
 ) -> Finding:
-    """Return the finding of a number that passes or not; it is not decided where the original would pass, too."""
+    """Return the finding of a number that passes or not.
+
+    Passing decides nothing where the original would pass, too, or where it is not known whether it would.
+    """
     verdict = passes(value)
-    if verdict and passes(original):
-        return Finding(name, value, original, among, None, NO_POWER)
+    if verdict and (of_original := passes(original)) is not False:
+        return Finding(name, value, original, among, None, NO_POWER if of_original else UNKNOWN_POWER)
     return Finding(name, value, original, among, verdict, reason)
 
 
@@ -161,5 +164,8 @@ def on_test(models: Sequence[Losses]) -> np.ndarray:
 
 
 NO_POWER = "the original would pass, too, so that it shows nothing; set more reference.seeds"
+UNKNOWN_POWER = (
+    "whether the original would pass is not known, so that it shows nothing; set original.seeds to 3"
+)
 NO_REFERENCE = Undefined("there is no reference")
 FEW = "the references are too few for an interval of one more; set reference.seeds"

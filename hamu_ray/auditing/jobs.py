@@ -8,7 +8,7 @@ import torch
 
 from hamu_ray.auditing.attacks import audit_model
 from hamu_ray.auditing.evidence import Evidence
-from hamu_ray.auditing.lasting import paraphrased_base, relearned_base, rounded_base
+from hamu_ray.auditing.lasting import relearned_base, reworded_base, rounded_base
 from hamu_ray.auditing.subjects import Subject
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.task.model_source import ModelSource
@@ -17,7 +17,7 @@ from hamu_ray.engine.files.store import StoredModel
 from hamu_ray.engine.loop import OnReport
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.seeds import PHASES, bases_of_seeds, seed_models, trained_base
-from hamu_ray.engine.unlearn import unlearn
+from hamu_ray.engine.unlearn import unlearn, weights_key
 from hamu_ray.metrics.attacks import names
 from hamu_ray.pairing.group import Alone
 from hamu_ray.results.audit.finding import Audit
@@ -79,8 +79,8 @@ def run_base_job(job: BaseJob, on_report: OnReport | None = None) -> None:
     evidence = Evidence(job.run, storage_path(job.run.storage.path), resident, [stored], [stored])
     if names.QUANTISATION in job.attacks:
         rounded_base(evidence, stored)
-    if names.PARAPHRASE in job.attacks:
-        paraphrased_base(evidence, stored)
+    for attack in names.WORDINGS.keys() & job.attacks:
+        reworded_base(evidence, stored, attack)
     if names.RELEARNING in job.attacks and job.base.phase == "reference":
         # How much has to be known again depends on the first original.
         first = BaseModel(PHASES[0], job.run.training_seed)
@@ -98,7 +98,7 @@ def run_model_job(job: ModelJob, on_report: OnReport | None = None) -> Audit:
 
     def more_models() -> list[StoragePath]:
         return [
-            unlearned_again(run, number, original, resident, folder, on_report or go_on)
+            unlearned_again(run, number, original, references, resident, folder, on_report or go_on)
             for number, original in enumerate(originals[1:], start=1)
         ]
 
@@ -109,13 +109,15 @@ def unlearned_again(
     run: RunConfig,
     number: int,
     original: StoredModel,
+    references: Sequence[StoredModel],
     resident: Resident,
     folder: StoragePath,
     on_report: OnReport,
 ) -> StoragePath:
     """Run a run from another original with another seed, unless that was done; return its folder.
 
-    Raises `ValueError` if it does not finish.
+    Its name contains a hash of everything that determines the weights: a run with other hyperparameters, whose results
+    replaced those in ``folder``, has others. Raises `ValueError` if it does not finish.
     """
     again = run.model_copy(
         update={
@@ -125,7 +127,8 @@ def unlearned_again(
             "workers": run.workers.model_copy(update={"count": 1, "shards": 1, "forget_workers": None}),
         }
     )
-    place = folder / AUDIT / f"seed-{number}-{original.key}"
+    key = weights_key(again, original, references[0] if references else None)
+    place = folder / AUDIT / f"seed-{number}-{key}"
     outcome = read_outcome(place)
     if outcome is None:
         outcome = unlearn(again, resident, Alone(), place, on_report)

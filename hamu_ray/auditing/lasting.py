@@ -1,4 +1,4 @@
-"""Attacks that bring knowledge back: relearning, quantisation, and asking in other words.
+"""Attacks that bring knowledge back: relearning, quantisation, and asking in another way.
 
 What they do to a base model is stored beside it, and found again by every audit.
 """
@@ -21,13 +21,17 @@ from hamu_ray.metrics.undefined import Undefined
 from hamu_ray.results.audit.finding import TOLERANCE, Finding
 from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.storage import StoragePath
-from hamu_ray.tasks.items import Paraphrased
+from hamu_ray.tasks.items import Reworded
 from hamu_ray.tasks.task import Task
 
 VERSION = 1
 """Increase it when an attack changes; results of earlier ones are computed again."""
 
 NO_WORDINGS = Undefined("the data give no other wordings of it for the examples to forget")
+
+NO_PREFIX = Undefined(
+    "the texts to forget have no questions, or no room for answers after a prefix within data.max_length"
+)
 
 Curves = Mapping[str, list[float]]
 
@@ -66,44 +70,53 @@ def quantisation_findings(evidence: Evidence) -> tuple[list[Finding], Curves]:
 
 def paraphrase_findings(evidence: Evidence) -> tuple[list[Finding], Curves]:
     """Return the confidence on other wordings of the forget set, beside the original's and the references'."""
-    kinds = list(paraphrases(evidence.task))
-    model = paraphrase_confidences(evidence.task, evidence.unlearned()) if kinds else []
-    original = paraphrased_base(evidence, evidence.originals[0])
-    others = [paraphrased_base(evidence, stored) for stored in evidence.references]
+    return _wording_findings(evidence, names.PARAPHRASE, NO_WORDINGS), {}
+
+
+def prefix_findings(evidence: Evidence) -> tuple[list[Finding], Curves]:
+    """Return the confidence after a prefix on the forget set, beside the original's and the references'."""
+    return _wording_findings(evidence, names.PREFIX, NO_PREFIX), {}
+
+
+def _wording_findings(evidence: Evidence, attack: str, missing: Undefined) -> list[Finding]:
+    kinds = list(rewordings(evidence.task, attack))
+    model = wording_confidences(evidence.task, evidence.unlearned(), attack) if kinds else []
+    original = reworded_base(evidence, evidence.originals[0], attack)
+    others = [reworded_base(evidence, stored, attack) for stored in evidence.references]
     findings = []
-    for kind, name in names.PARAPHRASED.items():
+    for kind, name in names.WORDINGS[attack].items():
         if kind not in kinds:
-            findings.append(undefined(name, NO_WORDINGS))
+            findings.append(undefined(name, missing))
             continue
         place = kinds.index(kind)
         among = spread([values[place] for values in others], FRACTION)
         findings.append(_brought_back(name, model[place], original[place], among))
-    return findings, {}
+    return findings
 
 
-def paraphrases(task: Task) -> Mapping[str, str]:
-    """Return the hash of other wordings by what they reword; empty without any."""
-    return task.items.paraphrases if isinstance(task.items, Paraphrased) else {}
+def rewordings(task: Task, attack: str) -> Mapping[str, str]:
+    """Return the hash of an attack's wordings by what they change; empty without any."""
+    return task.items.rewordings(attack) if isinstance(task.items, Reworded) else {}
 
 
-def paraphrase_confidences(task: Task, model: nn.Module) -> list[float]:
-    """Return the mean confidence on the wordings of each kind, in order of `paraphrases`."""
-    assert isinstance(task.items, Paraphrased)
-    return [confidence(losses) for losses in task.items.paraphrase_losses(model).values()]
+def wording_confidences(task: Task, model: nn.Module, attack: str) -> list[float]:
+    """Return the mean confidence on an attack's wordings of each kind, in order of `rewordings`."""
+    assert isinstance(task.items, Reworded)
+    return [confidence(losses) for losses in task.items.rewording_losses(model, attack).values()]
 
 
-def paraphrased_base(evidence: Evidence, stored: StoredModel) -> list[float]:
-    """Return the confidences of a base model on other wordings, computed once; empty without any."""
-    wordings = paraphrases(evidence.task)
+def reworded_base(evidence: Evidence, stored: StoredModel, attack: str) -> list[float]:
+    """Return the confidences of a base model on an attack's wordings, computed once; empty without any."""
+    wordings = rewordings(evidence.task, attack)
     if not wordings:
         return []
     recipe = {"wordings": dict(wordings)}
     return _once(
         evidence,
         stored,
-        names.PARAPHRASE,
+        attack,
         recipe,
-        lambda run, model: paraphrase_confidences(evidence.task, model),
+        lambda run, model: wording_confidences(evidence.task, model, attack),
     )
 
 

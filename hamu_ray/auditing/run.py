@@ -1,6 +1,6 @@
 """An audit from its target to its results: on the terminal, in the models' folders, in MLflow and in the report."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.document import first_line
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.task.language import TextSection
-from hamu_ray.metrics.attacks.names import ATTACKS, LASTING, PARAPHRASE
+from hamu_ray.metrics.attacks.names import ATTACKS, PARAPHRASE, PREFIX
 from hamu_ray.results.audit.finding import Audit
 from hamu_ray.results.durable.lease import Lease
 from hamu_ray.results.folder import AUDIT_FILE
@@ -59,20 +59,34 @@ def run_audit(
 
 def allowed(subjects: Sequence[Subject], attacks: Sequence[str] | None) -> Sequence[str]:
     """Return the attacks to run; raises `ConfigError` for a requested one that the data do not allow."""
-    without = [subject.run.data for subject in subjects if not may_have_paraphrases(subject.run)]
-    if without and attacks is not None and PARAPHRASE in attacks:
-        raise ConfigError(
-            f"--attacks {PARAPHRASE}: the data ({without[0].name}) give no other wordings of the examples to forget; "
-            "name their columns in data.paraphrased_question_column or data.paraphrased_answer_column (data.name: "
-            "text), or leave the attack out"
-        )
-    chosen = ATTACKS if attacks is None else attacks
-    return [attack for attack in chosen if attack != PARAPHRASE or not without]
+    refused = {}
+    for attack, (may, problem) in NEEDS.items():
+        without = [subject.run.data.name for subject in subjects if not may(subject.run)]
+        if without and attacks is not None and attack in attacks:
+            raise ConfigError(f"--attacks {attack}: the data ({without[0]}) {problem}")
+        refused[attack] = bool(without)
+    return [attack for attack in attacks or ATTACKS if not refused.get(attack)]
+
+
+def has_texts(run: RunConfig) -> bool:
+    """Whether a run is about texts."""
+    return isinstance(run.data, TextSection)
 
 
 def may_have_paraphrases(run: RunConfig) -> bool:
     """Whether a run's data can have other wordings of their examples."""
     return isinstance(run.data, TextSection) and run.data.may_have_paraphrases
+
+
+NEEDS: Mapping[str, tuple[Callable[[RunConfig], bool], str]] = {
+    PARAPHRASE: (
+        may_have_paraphrases,
+        "give no other wordings of the examples to forget; name their columns in data.paraphrased_question_column or "
+        "data.paraphrased_answer_column (data.name: text), or leave the attack out",
+    ),
+    PREFIX: (has_texts, "have no texts that a prefix could precede; leave the attack out"),
+}
+"""The attacks that not all data allow: whether a run's may, and what is wrong if not."""
 
 
 def audit_subjects(
@@ -141,15 +155,11 @@ def show(subject: Subject, audit: Audit, console: Console) -> None:
         names = ", ".join(finding.metric for finding in findings if finding.reason == reason)
         console.text(f"{names}: {reason}")
     if audit.durable is not None:
-        words = (
-            "bring back no more than they bring to R"
-            if audit.durable
-            else "bring back more than they bring to R"
-        )
-        lasting = ", ".join(name for name in LASTING if name in audit.attacks)
+        by = ", ".join(audit.lasting(passes=audit.durable))
         console.verdict(
             "durable" if audit.durable else "not durable",
-            f"durability {number(audit.durability)}, {lasting} {words}",
+            f"durability {number(audit.durability)}, {'no more' if audit.durable else 'more'} is brought back than "
+            f"from R by {by}",
             audit.durable,
         )
     console.fields({"audit": shown(storage_path(subject.folder) / AUDIT_FILE)})

@@ -124,7 +124,7 @@ def _models(certificate: Mapping[str, Any]) -> Section:
     rows += [(f"Unlearned: {name}", content) for name, content in known["files"].items()]
     for number, reference in enumerate(known["references"], 1):
         which = f" {number} of {len(known['references'])}" if len(known["references"]) > 1 else ""
-        rows.append((f"Reference{which}: a model for comparison", reference["sha256"]))
+        rows.append((f"Reference{which}, for comparison", reference["sha256"]))
     sentences = ["A hash is a fingerprint of a file: one changed bit gives another hash."]
     if line := known.get("interpolation"):
         rows += [
@@ -176,11 +176,7 @@ def _attacks(certificate: Mapping[str, Any]) -> Section:
         )
         for found in findings
     )
-    durable = {
-        True: "they bring back no more than that",
-        False: "they DO bring back more than that",
-        None: "",
-    }
+    durable = {True: ["bring no more of it back"], False: ["DO bring more of it back"], None: []}
     lasting = durable[certificate["attacks"]["durable"]]
     return Section(
         "Attacks",
@@ -188,9 +184,8 @@ def _attacks(certificate: Mapping[str, Any]) -> Section:
             "Attempts to tell that the data once were there, or to bring them back, compared with the same on models "
             "without the data. Where there are several of those, the range is where another one is expected (95 %).",
             *(
-                [f"Attacks that bring knowledge back bring {lasting} of it than to models without the data."]
-                if lasting
-                else []
+                f"Attacks that try to bring knowledge back {found} than from models without the data."
+                for found in lasting
             ),
         ),
         Table(("attack", "before", "after", "models without the data", "after is"), rows),
@@ -244,4 +239,4 @@ def _checking(certificate: Mapping[str, Any], fingerprint: str | None) -> Sectio
 
 
 def _cell(value: float | None) -> str:
-    return NONE if value is None else f"{value:.2f}"
+    return NONE if value is None else f"{value:z.2f}"  # no negative zero

@@ -56,6 +56,8 @@ ATTACKS: Mapping[str, str] = {
     "quantisation_gain_4_bit": "What rounding to 4 bits adds to that probability",
     "paraphrased_question_confidence": "Probability of the removed answers when asked in other words",
     "paraphrased_answer_confidence": "Probability of the removed answers in other words",
+    "prefixed_question_confidence": "Probability of the removed answers after a sentence that asks for them",
+    "completed_answer_confidence": "Probability of the second half of the removed answers, given the first",
 }
 """The numbers of attacks."""
 

@@ -160,6 +160,15 @@ class CheckpointConfig(Section):
     """Whether the checkpoints of a run that has ended are kept."""
 
 
+class StartConfig(Section):
+    """The model at which unlearning starts, instead of the original: the unlearned one of an earlier run."""
+
+    path: str
+    """Folder of the run."""
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    """SHA-256 of its model's file; another content is refused. Null: any."""
+
+
 class RunConfig(Section):
     """One run: a method unlearns a forget set from an original model."""
 
@@ -174,6 +183,10 @@ class RunConfig(Section):
     training: TrainingConfig = TrainingConfig()
     original: ModelSource = ModelSource()
     reference: ReferenceSource = ReferenceSource()
+    start: StartConfig | None = None
+    """An earlier run at whose model this one starts, `{path: FOLDER}`; null: at the original. The original stays the
+    model that losses, stop rules and metrics compare with.
+    """
     method: AnyMethod = Field(default_factory=lambda: MethodConfig.current()())
     support: SupportConfig = SupportConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -226,25 +239,46 @@ class RunConfig(Section):
             raise ValueError(
                 f"metrics.convention: {self.metrics.convention} is of language models; set it to null"
             )
-        self._check_evaluations("forget_level", self.stop.forget_level)
-        self._check_evaluations("rewind", self.stop.rewind)
+        self._check_stop()
+        return self
+
+    def steps_of(self, retain_examples: int) -> int:
+        """Return the number of steps with so many retain examples.
+
+        Raises `ValueError` if the run is to stop after more steps.
+        """
+        steps, after, given = self.duration.steps, self.stop.after_steps, "duration.steps"
+        if steps is None:
+            assert self.duration.epochs is not None
+            given = f"duration.epochs {self.duration.epochs}, which are"
+            steps = self.duration.epochs * -(-retain_examples // self.batch.retain)
+        if after is not None and after > steps:
+            raise ValueError(
+                f"stop.after_steps: {after} is beyond the last step, {given} {steps}; lower it, or make the duration "
+                "longer"
+            )
+        return steps
+
+    def _check_stop(self) -> None:
+        """Check that the rules that end a run early, or choose its result, can apply."""
+        if self.duration.steps is not None:
+            self.steps_of(0)
         if self.stop.rewind is not None and self.data.task == "custom":
             raise ValueError(
                 "stop.rewind: needs accuracies, which custom tasks need not have; set it to null"
             )
         if self.stop.rewind is not None and self.workers.shards > 1:
             raise ValueError("stop.rewind: keeps models as a whole; set workers.shards to 1")
-        return self
-
-    def _check_evaluations(self, key: str, value: str | None) -> None:
-        """Check that a rule on evaluations has intermediate ones, and a reference if it refers to it."""
-        if value is None:
+        for key in ("forget_level", "rewind"):
+            if getattr(self.stop, key) == "reference" and self.reference.source == "none":
+                raise ValueError(
+                    f"stop.{key}: reference needs a reference; set reference.source to train or path"
+                )
+        evaluation = self.evaluation
+        if evaluation.enabled and not evaluation.every_epochs is evaluation.every_steps is None:
             return
-        if value == "reference" and self.reference.source == "none":
-            raise ValueError(
-                f"stop.{key}: reference needs a reference; set reference.source to train or path"
-            )
-        if not self.evaluation.enabled or self.evaluation.every_epochs is self.evaluation.every_steps is None:
-            raise ValueError(
-                f"stop.{key}: {value} needs intermediate evaluations; set evaluation.every_epochs or every_steps"
-            )
+        for key in ("forget_level", "rewind", "retain_loss_above", "forget_loss_above"):
+            if (value := getattr(self.stop, key)) is not None:
+                raise ValueError(
+                    f"stop.{key}: {value} needs intermediate evaluations; set evaluation.every_epochs or every_steps"
+                )

@@ -1,7 +1,7 @@
 """The search of a space: algorithm, number of trials, objectives, and pruning."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -15,11 +15,28 @@ class Objective(Section):
 
     metric: str
     mode: Literal["max", "min"] = "max"
+    worst: float | None = None
+    """The value beyond which hypervolumes count nothing; null: 0 to maximise, 1 to minimise. Costs need one."""
 
     @property
     def maximise(self) -> bool:
         """Whether higher values are better."""
         return self.mode == "max"
+
+    @property
+    def worst_value(self) -> float:
+        """The metric's value in the worst corner, the reference point of hypervolumes."""
+        return float(not self.maximise) if self.worst is None else self.worst
+
+
+def directions(objectives: Sequence[Objective]) -> tuple[bool, ...]:
+    """Return for each objective whether higher values are better."""
+    return tuple(objective.maximise for objective in objectives)
+
+
+def worst_corner(objectives: Sequence[Objective]) -> tuple[float, ...]:
+    """Return the reference point of hypervolumes."""
+    return tuple(objective.worst_value for objective in objectives)
 
 
 class MetricBounds(Section):
@@ -66,14 +83,17 @@ def missed(constraints: Mapping[str, MetricBounds], metrics: Mapping[str, float]
 FORGET_QUALITY = "forget_quality"
 """The metric that needs the losses of a reference."""
 
-DEFAULT_OBJECTIVES = (Objective(metric=FORGET_QUALITY), Objective(metric="retain_utility"))
+DEFAULT_OBJECTIVES: tuple[Objective, ...] = (
+    Objective(metric=FORGET_QUALITY),
+    Objective(metric="retain_utility"),
+)
 
 
 class PruningConfig(Section):
     """When to prune a trial that is far worse than finished ones. Pruned trials are never on the front."""
 
     margin: Annotated[float, Field(gt=0)] = 0.1
-    """A trial is pruned if a finished one was better by more than this in both objectives at the same step."""
+    """A trial is pruned if a finished one was better by more than this in all objectives at the same step."""
     grace_steps: Annotated[int, Field(ge=0)] = 0
     """Number of steps before a trial can be pruned."""
 
@@ -103,7 +123,12 @@ class Budget(Section):
     """What each method may compute, whatever its number of hyperparameters."""
 
     gradients: Annotated[int, Field(ge=1)]
-    """Gradients of each method, over all of its grid cells; a step of a method with two objectives computes two."""
+    """Gradients of each method, with each of its forget objectives, over all of its grid cells; a step of a method with
+    two objectives computes two.
+    """
+    edit: Annotated[int, Field(ge=1)] | None = None
+    """Gradients that an edit such as `ssd` computes in its one pass: retain examples / `batch.retain` + 2 x forget
+    examples / `batch.forget`, each rounded up. Needed if a method is an edit."""
 
 
 WAIT_FOR_NODES = 600.0
@@ -147,7 +172,7 @@ class SearchConfig(Section):
     best third of each rung is continued. Null: no rungs.
     """
     points_per_trial: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
-    """How many models a trial keeps of those at its evaluations, besides its last: the best in both objectives. Each is
+    """How many models a trial keeps of those at its evaluations, besides its last: the best in the objectives. Each is
     evaluated in full at the end, and is a point of the sweep. `auto`: 4 where the weights that change take at most
     64 MB, as in small models and adapters, otherwise none.
     """
@@ -157,13 +182,18 @@ class SearchConfig(Section):
     """Ranges of the task's metrics in which a trial must end to be on the front: `{retain_utility: {min: 0.9},
     mia_confidence: {max: 0.55}}`. The search algorithm prefers trials that meet them.
     """
-    objectives: Annotated[tuple[Objective, Objective], Field(strict=False)] = DEFAULT_OBJECTIVES
+    objectives: Annotated[tuple[Objective, ...], Field(min_length=2, strict=False)] = DEFAULT_OBJECTIVES
+    """Two or more metrics of the task, or costs of a trial such as `{metric: gradient_computations, mode: min, worst:
+    400}`.
+    """
 
     @field_validator("objectives")
     @classmethod
-    def _two_metrics(cls, objectives: tuple[Objective, Objective]) -> tuple[Objective, Objective]:
-        if objectives[0].metric == objectives[1].metric:
-            raise ValueError(f"need two different metrics, found {objectives[0].metric} twice")
+    def _different_metrics(cls, objectives: tuple[Objective, ...]) -> tuple[Objective, ...]:
+        names = [objective.metric for objective in objectives]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"need different metrics, found {name} twice")
         return objectives
 
     @model_validator(mode="after")

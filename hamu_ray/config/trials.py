@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from hamu_ray.config.search import Budget, RungsConfig
 from hamu_ray.config.sources.key_paths import SEEDS
 from hamu_ray.config.sources.keys import keys_of_domain
-from hamu_ray.config.space import METHOD_NAME, Scalar
+from hamu_ray.config.space import FORGET_OBJECTIVE, METHOD_NAME, Scalar
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.methods import METHODS
 
@@ -73,15 +73,30 @@ def _samples_of(config: SweepConfig, cells: Sequence[Mapping[str, Scalar]]) -> l
         raise ValueError(
             "search.budget: needs duration.steps, the same in all trials, and methods that are fixed or in a grid"
         )
-    methods = [str(cell.get(METHOD_NAME, config.method.name)) for cell in cells]
+    methods = [
+        (
+            str(cell.get(METHOD_NAME, config.method.name)),
+            cell.get(FORGET_OBJECTIVE, config.method.forget_objective),
+        )
+        for cell in cells
+    ]
     counts = Counter(methods)
-    return [_paid(budget, name, counts[name], config.duration.steps) for name in methods]
+    return [_paid(budget, method[0], counts[method], config.duration.steps) for method in methods]
 
 
 def _paid(budget: Budget, method: str, cells: int, steps: int) -> int:
     """Return the number of samples of a method in each of its cells."""
     known = METHODS[method]
-    cost = steps * ((known.retain is not None) + (known.forget is not None))
+    if known.edit is not None and budget.edit is None:
+        raise ValueError(
+            f"search.budget.edit: null, but {method} takes no steps; give the gradients of its one pass: retain "
+            "examples / batch.retain + 2 x forget examples / batch.forget"
+        )
+    cost = (
+        budget.edit
+        if known.edit is not None
+        else steps * ((known.retain is not None) + (known.forget is not None))
+    )
     samples = budget.gradients // max(1, cost * cells)
     if not samples:
         raise ValueError(

@@ -18,7 +18,8 @@ class WorkersConfig(Section):
     shards: PositiveInt = 1
     """Number of workers that hold one copy of a language model together, each a shard of every weight, gradient and
     optimizer state. `count` / `shards` copies share the objectives as workers do; with one copy (`count` = `shards`),
-    its workers compute both objectives in turn. Base models are sharded, too."""
+    its workers compute both objectives in turn. Base models are sharded, too. `auto` in a file of `tune` or `unlearn`:
+    as few as fit the memory of the workers' device."""
     cpus: PositiveFloat = 1.0
     """CPUs per worker."""
     gpus: float = Field(default=0.0, ge=0)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.files.given import Given, built, given, identity_of
 from hamu_ray.engine.files.store import ModelStore, StoredModel, Turn, key_of
+from hamu_ray.engine.files.tensors import take_part
 from hamu_ray.engine.loop import VERDICT_ENDINGS, Interrupted, Loop, OnReport
 from hamu_ray.engine.placement import build_device, placed
 from hamu_ray.engine.plan import Plan
@@ -215,9 +217,11 @@ def add_model(
     seconds: float | None = None,
 ) -> None:
     """Store a model, with the time of its training. The shards of a replica must all call it; the first writes."""
-    weights = whole_state(model, shards, keep=shards.rank == 0)
+    weights = whole_state(model, shards)
     if shards.rank == 0:
-        models.add(key_of(recipe), weights, measures, recipe, task.export(model, None, weights), seconds)
+        models.add(key_of(recipe), weights, measures, recipe, partial(task.export, model, None), seconds)
+    else:
+        take_part(weights)
 
 
 def examples_of(task: Task, phase: str) -> Tensor:

@@ -1,7 +1,7 @@
 """The history of a run: totals of each step for logging, diagnostics of every block, and reports."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -41,6 +41,16 @@ class History:
         kept = sum(added <= step for added in self._steps)
         for values in (self._steps, self._totals, self._per_block):
             del values[kept:]
+
+    def until(self, step: int) -> "History":
+        """Return the history of a run that ends after this step, of which it was taken and reported.
+
+        Its last report has the diagnostics of the last steps, without metrics.
+        """
+        reports = [replace(report, total_steps=step) for report in self.reports if report.step <= step]
+        reports[-1] = replace(reports[-1], measures={})
+        past = [torch.cat(self.past)[:step]] if self.past else []
+        return History(self.blocks, self.names, self.block_names, past, reports)
 
     def take(self) -> tuple[list[int], dict[str, list[float]]]:
         """Return the steps since the last call and their totals by name, with two transfers for all."""

@@ -124,7 +124,7 @@ class Loop:
             best.offer(measures, self.model)
             ending = ending or self._rule_that_fires(measures)
             if self.kept and ending is None:
-                self.kept.offer(progress.steps, measures, self.model)
+                self.kept.offer(progress.steps, measures, self.model, stepper.steps_outside_guarantee())
             verdict = self._report(progress.steps, measures)
             due = _due(progress.steps, self.plan.checkpoint_every) and verdict is Verdict.GO_ON
             if self.checkpoints and ending is None and (due or is_paused or verdict is Verdict.INTERRUPT):
@@ -160,7 +160,7 @@ class Loop:
         return Outcome(
             status=status,
             reason=reason,
-            steps=progress.steps,
+            steps=progress.steps + self.plan.edits,
             measures=measures,
             seconds=progress.seconds,
             gradient_computations=gradients,
@@ -244,7 +244,8 @@ class Loop:
         steps, history = self.history.take()
         verdict = Verdict.GO_ON
         if self.group.rank == 0:
-            report = Report(self.plan.phase, done, self.plan.last_step, measures, history, steps)
+            done, last = done + self.plan.edits, self.plan.last_step + self.plan.edits
+            report = Report(self.plan.phase, done, last, measures, history, steps)
             self.history.reports.append(report)
             verdict = self.on_report(report)
         return Verdict(self.group.agree(verdict))

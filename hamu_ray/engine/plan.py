@@ -99,6 +99,11 @@ class Plan:
         return min(self.steps, self.stop.after_steps or self.steps)
 
     @property
+    def edits(self) -> int:
+        """1 if the original is edited before the first step, which counts as a step in reports and outcomes; or 0."""
+        return int(self.method.edit is not None)
+
+    @property
     def needed(self) -> tuple[Role, ...]:
         """The roles that the method needs, retain first."""
         return tuple(role for role in Role if role in self.sides)

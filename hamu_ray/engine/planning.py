@@ -36,10 +36,7 @@ def unlearning_plan(
         if objective is not None
     }
     steps_per_epoch = batches[Role.RETAIN].per_pass
-    steps = run.duration.steps if method.edit is None else 0
-    if steps is None:
-        assert run.duration.epochs is not None
-        steps = run.duration.epochs * steps_per_epoch
+    steps = run.steps_of(len(splits["retain"])) if method.edit is None else 0
     evaluation = run.evaluation
     every_epochs = evaluation.every_epochs
     evaluate_every = every_epochs * steps_per_epoch if every_epochs else evaluation.every_steps

@@ -12,6 +12,7 @@ import torch
 
 import hamu_ray
 from hamu_ray.config.run import RunConfig
+from hamu_ray.engine.files.given import start_file
 from hamu_ray.engine.files.store import StoredModel
 from hamu_ray.methods.plugins import digest_of_package
 from hamu_ray.results.provenance import Code, ModelIdentity, PluginCode, Provenance, forget_list, sha256_of
@@ -38,6 +39,7 @@ def provenance_of_run(
 
     ``forgotten`` is the content of `FORGET_FILE`.
     """
+    start = None if run.start is None else start_file(run.start)
     return Provenance(
         code=code(),
         data=task.fingerprint,
@@ -51,6 +53,7 @@ def provenance_of_run(
         hardware=f"{run.workers.count} x {device_name(task.device)}",
         platform=f"{platform.platform()}, Python {platform.python_version()}",
         libraries={name: version for name in LIBRARIES if (version := installed(name))},
+        start=None if start is None else ModelIdentity(str(start), file_digest(start)),
         plugins=[PluginCode(**asdict(plugin)) for plugin in run.method.plugins],
     )
 

@@ -22,6 +22,7 @@ from hamu_ray.pairing.flat import FlatParameters
 from hamu_ray.pairing.group import Group
 from hamu_ray.pairing.optimizer import hold, make_optimizer
 from hamu_ray.pairing.roles import Role, assign
+from hamu_ray.pairing.sharding import Gathered
 from hamu_ray.pairing.support import Masks, Support
 from hamu_ray.tasks.task import Task, Teacher
 
@@ -262,7 +263,7 @@ class PairedStep:
             **{f"method.{name}": value for name, value in self.state.items()},
         }
 
-    def optimizer_state(self) -> dict[str, Tensor]:
+    def optimizer_state(self) -> dict[str, Tensor | Gathered]:
         """Return the optimizer's state of all parameters, independent of the numbers of workers and of shards.
 
         Every rank must call it.
@@ -276,7 +277,7 @@ class PairedStep:
             value = state[key]
             own.copy_(self.flat.part(value, self.shards)[self.exchange.segment] if value.ndim else value)
 
-    def _whole(self, value: Tensor) -> Tensor:
+    def _whole(self, value: Tensor) -> Tensor | Gathered:
         rows = self.replicas.gather_rows(value) if len(value) < self.flat.padded else value
         return self.flat.whole(rows, self.shards)
 

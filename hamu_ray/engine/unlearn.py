@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import CHEAP, base_models
 from hamu_ray.engine.files.checkpoint import Checkpoints
-from hamu_ray.engine.files.given import built
+from hamu_ray.engine.files.given import built, file_digest, load_start, start_file
 from hamu_ray.engine.files.kept import NO_POINTS, KeptSteps, measure_kept, rewound, with_points, write_kept
-from hamu_ray.engine.files.run_folder import RunResult, write_result
+from hamu_ray.engine.files.run_folder import RunResult, write_result, write_weights
 from hamu_ray.engine.files.store import StoredModel, key_of
+from hamu_ray.engine.files.tensors import as_written, take_part
 from hamu_ray.engine.loop import Interrupted, Loop, OnReport
 from hamu_ray.engine.placement import build_device, placed
 from hamu_ray.engine.plan import ObjectiveBatches, Plan
@@ -31,7 +32,7 @@ from hamu_ray.pairing.batches import Batches
 from hamu_ray.pairing.group import Group
 from hamu_ray.pairing.importance import Importance, importance_of
 from hamu_ray.pairing.support import Masks, named_masks, salient_masks, trainable
-from hamu_ray.results.folder import CHECKPOINTS, KEPT
+from hamu_ray.results.folder import CHECKPOINTS, KEPT, MODEL_FILE
 from hamu_ray.results.outcome import Outcome, Report
 from hamu_ray.results.pareto.trajectory import Keeping
 from hamu_ray.storage import StoragePath
@@ -86,7 +87,7 @@ def unlearn(
         subset = None if full else run.evaluation.subset or CHEAP
         return compared(task.evaluate(current, replicas, subset=subset))
 
-    bases = base_reports(run, plan, compared, original, reference)
+    bases = base_reports(run, plan, compared, original, reference, lambda: measure(model, full=False))
     for report in bases if group.rank == 0 else ():
         on_report(report)
     key = weights_key(run, original, reference, plan)
@@ -111,17 +112,20 @@ def unlearn(
     outcome = with_references(with_edit(loop.run(), edited), run, bases[0].measures)
     if run.stop.rewind and kept:
         outcome = rewound(kept, loop, outcome, run.stop.rewind, reference.measures if reference else {})
-    state = whole_state(model, shards, keep=group.rank == 0)
     export = partial(task.export, model, original.folder)
     models = measure_kept(kept, model, outcome, partial(measure, full=True), export) if kept else []
     outcome = with_points(outcome, models)
+    state = whole_state(model, shards)
     if group.rank == 0:
         forgotten = resident.forgotten(task)
         provenance = provenance_of_run(run, task, original, reference, forgotten)
         result = RunResult(run, outcome, bases, loop.history, forgotten, provenance)
         write_kept(folder, result, models, task.loading(model))
-        write_result(folder, result, state, export(state), task.loading(model))
+        write_weights(folder, state, outcome.steps)
+        write_result(folder, result, export(as_written(folder / MODEL_FILE, state)), task.loading(model))
         remove_progress(result, checkpoints, kept)
+    elif replicas.rank == 0:
+        take_part(state)
     return outcome
 
 
@@ -145,12 +149,14 @@ def planned(run: RunConfig, task: Task, original: StoredModel, reference: Stored
 def start_of(
     run: RunConfig, plan: Plan, task: Task, original: StoredModel, shards: Group
 ) -> tuple[nn.Module, Masks | None, Edited]:
-    """Return the model before the first step, which is the original or its edit, which weights may change, and what the
-    edit took.
+    """Return the model before the first step, which is the original, the model of an earlier run (`start`), or an edit
+    of it; which weights may change, and what the edit took.
     """
     model = built(task, run.seed, original.source, device=build_device(task, shards))
     model = placed(task.unlearner(model, run.seed), task, shards)
     masks = support_masks(run, task, model)
+    if run.start is not None:
+        load_start(model, run.start)
     return model, masks, edit_model(run, plan, task, model, masks)
 
 
@@ -160,13 +166,18 @@ def base_reports(
     compared: Callable[[Measures], Measures],
     original: StoredModel,
     reference: StoredModel | None,
+    at_start: Callable[[], Measures],
 ) -> list[Report]:
-    """Return the reports of the base models' metrics, and of the model before the first step."""
+    """Return the reports of the base models' metrics, and of the model before the first step.
+
+    They are the original's, unless the run starts at another model: ``at_start`` measures it. Every rank must call it.
+    """
     reports = [Report("original", 0, 0, compared(original.measures))]
     if reference is not None:
         reports.append(Report("reference", 0, 0, compared(reference.measures)))
     if run.evaluation.enabled:
-        reports.append(Report(plan.phase, 0, plan.steps, compared(original.measures)))
+        before = at_start() if run.start else compared(original.measures)
+        reports.append(Report(plan.phase, 0, plan.steps + plan.edits, before))
     return reports
 
 
@@ -260,9 +271,10 @@ def weights_key(
 ) -> str:
     """Return the hash of everything that determines a run's weights; checkpoints with another hash are not resumed.
 
-    It includes the reference if the run stops at the reference's forget loss, second answers, and the code of plug-ins.
+    It includes the reference if the run stops at the reference's forget loss, second answers, the code of plug-ins, and
+    the model at which it starts.
     """
-    bases_and_places = {
+    elsewhere = {
         "name",
         "workers",
         "storage",
@@ -271,13 +283,16 @@ def weights_key(
         "original",
         "reference",
         "training",
+        "start",
+        "metrics",
     }
-    elsewhere = bases_and_places | {"metrics"}
     bases: dict[str, Any] = {"original": original.key}
     if reference is not None and (run.stop.forget_level or run.method.hyperparameters.target):
         bases["reference"] = reference.key
     if plan is not None and plan.second is not None:
         bases["second answers"] = plan.second.fingerprint
+    if run.start is not None:
+        bases["start"] = file_digest(start_file(run.start))
     if run.method.plugins:
         bases["plugins"] = [asdict(plugin) for plugin in run.method.plugins]
     document = run.model_dump(mode="json", exclude=elsewhere)

@@ -1,1 +1,1 @@
-"""Memory that the workers of a run need, computed from its configuration: no weights are loaded."""
+"""What a configuration alone says of a run, without weights: the memory of its workers, and its model's layers."""

@@ -47,12 +47,13 @@ class Device:
 
 
 def device_of(
-    workers: WorkersConfig, machine: Machine, given: str | None = None, runs: int | None = None
+    workers: WorkersConfig, machine: Machine | None, given: str | None = None, runs: int | None = None
 ) -> Device | None:
-    """Return the device of a run's workers; None if they are on GPUs of which nothing is known.
+    """Return the device of a run's workers; None if nothing is known of it.
 
-    Without a ``given`` device, it is ``workers.accelerator``, or this machine's GPUs or host. ``runs`` is the largest
-    number of runs at the same time; None: as many as the machine has cores for.
+    Without a ``given`` device, it is ``workers.accelerator``, or the GPUs or the host of the ``machine`` that they run
+    on; None: a cluster's nodes, of which a host is taken to have the workers of one run. ``runs`` is the largest number
+    of runs at the same time; None: as many as the machine has cores for.
 
     Raises:
         ConfigError: A device is given that is neither a size nor a known GPU.
@@ -73,17 +74,19 @@ def device_of(
         if on_gpus:
             return Device(name, memory, sharing, True)
         return Device(name, memory, _on_host(workers, machine, runs), False)
-    if not on_gpus:
+    if not on_gpus and machine is not None:
         return Device("this host", machine.memory, _on_host(workers, machine, runs), False)
-    if workers.accelerator in GPUS:
+    if on_gpus and workers.accelerator in GPUS:
         return Device(workers.accelerator, GPUS[workers.accelerator] * 1e9, sharing, True)
-    if machine.gpus:
+    if machine is not None and machine.gpus:
         smallest = min(machine.gpus, key=lambda gpu: gpu.memory)
         return Device(smallest.name, smallest.memory, sharing, True)
     return None
 
 
-def _on_host(workers: WorkersConfig, machine: Machine, runs: int | None) -> int:
+def _on_host(workers: WorkersConfig, machine: Machine | None, runs: int | None) -> int:
     """Return how many workers compute on a host at the same time."""
+    if machine is None:
+        return workers.count
     fit = max(1, int(machine.cores / (workers.count * workers.cpus)))
     return workers.count * min(fit, runs or fit)

@@ -21,12 +21,19 @@ SHARDS = (2, 4, 8, 16, 32, 64)
 class Estimator:
     """The memory of runs on the same data. What was traced once is known."""
 
-    def __init__(self, device: Device | None, forecast: Forecast | None) -> None:
-        """Estimate for workers on a device; ``forecast`` is that of the data, if it is known."""
+    def __init__(
+        self, device: Device | None, forecast: Forecast | None, tracers: dict[str, Tracer] | None = None
+    ) -> None:
+        """Estimate for workers on a device; ``forecast`` is that of the data, if it is known.
+
+        Estimators that are given the same ``tracers``, empty at first, trace each model once.
+        """
         self.device, self.forecast = device, forecast
         self.share = device.share if device else float("inf")
         """Bytes that a worker can use."""
-        self._tracers: dict[str, Tracer] = {}
+        self._tracers = {} if tracers is None else tracers
+        sides = forecast.splits.values() if forecast else ()
+        self._lengths = str([side.longest for side in sides])
 
     def footprints(self, run: RunConfig) -> list[Footprint]:
         """Return the memory of a worker in each phase of a run.
@@ -34,10 +41,11 @@ class Estimator:
         Raises:
             ValueError: Its model cannot be determined.
         """
-        key = run.model_dump_json(include={"data", "model", "training"})
+        key = run.model_dump_json(include={"data", "model", "training"}) + self._lengths
         if key not in self._tracers:
             self._tracers[key] = Tracer(outline_of(run, self.forecast))
-        place = "gpu" if self.device is None or self.device.is_gpu else "host"
+        on_gpu = self.device.is_gpu if self.device else run.workers.gpus > 0
+        place = "gpu" if on_gpu else "host"
         return footprints(run, self._tracers[key], self.forecast, place)
 
     def fits(self, footprint: Footprint) -> bool:

@@ -1,6 +1,7 @@
 """The phases of a run with the memory of each: the training of base models, and unlearning."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from torch import nn
@@ -21,7 +22,7 @@ from hamu_ray.footprint.parts import (
 )
 from hamu_ray.footprint.trace import Tracer
 from hamu_ray.methods import Method, Objective
-from hamu_ray.methods.objectives import cross_entropy
+from hamu_ray.methods.objectives import cross_entropy, output_norm
 from hamu_ray.pairing.roles import Role, assign
 from hamu_ray.tasks.forecast import Forecast
 
@@ -34,7 +35,8 @@ def footprints(run: RunConfig, tracer: Tracer, forecast: Forecast | None, place:
 
     ``tracer`` is of the run's outline; ``forecast``, where it is known, limits batches to the examples that there are.
     """
-    phases = [unlearning(run, tracer, forecast, place)]
+    is_edit = configured(run.method).edit is not None
+    phases = [(editing if is_edit else unlearning)(run, tracer, forecast, place)]
     if "train" in (run.original.source, run.reference.source):
         phases.insert(0, training(run, tracer, forecast, place))
     return phases
@@ -84,6 +86,29 @@ def unlearning(run: RunConfig, tracer: Tracer, forecast: Forecast | None, place:
     if run.evaluation.enabled:
         passes.append(_evaluation(run, tracer, True))
     return _footprint(f"unlearning with {run.method.name} and {run.optimizer.name}", model, held, passes)
+
+
+def editing(run: RunConfig, tracer: Tracer, forecast: Forecast | None, place: str) -> Footprint:
+    """Return the memory of a worker that edits the original once: every worker computes the same, as a whole.
+
+    What steps would need, the gradients and the optimizer's state, is held only afterwards.
+    """
+    model, method, settings = tracer.model(True), configured(run.method), run.method.hyperparameters
+    count = elements(changing(model), 1)
+    objective = cross_entropy if settings.importance == "fisher" else output_norm
+    limits = (settings.importance_batch, run.batch.forget, run.batch.micro or settings.importance_batch)
+    part = _gradient(tracer, True, objective, min(limits), 1, "batch.micro")
+    # Importances for all data and for the forget set, and the gradient of a batch; once activations are freed, that of
+    # its part.
+    copies = 3 * FLOAT32 * count
+    most = lambda: copies + max(part.size, FLOAT32 * count)  # noqa: E731
+    passes = [replace(part, name=f"importances, and {part.name}", measure=most)]
+    if run.evaluation.enabled:
+        evaluation = _evaluation(run, tracer, True)
+        steps = 2 * FLOAT32 * count + optimizer_bytes(run.optimizer, count)
+        passes.append(replace(evaluation, measure=lambda: steps + evaluation.size))
+    held = {**_weights(model, 1, place), "copies of weights": _copies(run, method, model, count, 0)}
+    return _footprint(f"unlearning with {run.method.name}", model, held, passes)
 
 
 def changing(model: nn.Module) -> list[nn.Parameter]:

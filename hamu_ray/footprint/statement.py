@@ -12,6 +12,7 @@ from hamu_ray.footprint.device import GPUS, USABLE, Device, device_of
 from hamu_ray.footprint.estimate import Estimator
 from hamu_ray.footprint.machine import Machine, this_machine
 from hamu_ray.footprint.parts import Footprint
+from hamu_ray.footprint.trace import Tracer
 from hamu_ray.results.diagnosis.finding import Finding
 from hamu_ray.tasks.forecast import Forecast
 
@@ -39,6 +40,9 @@ MOST_VARIANTS = 64
 
 GB = 1e9
 
+Case = tuple[RunConfig, Forecast | None]
+"""A run, and the forecast of its data; None if that is not known."""
+
 
 @dataclass(frozen=True)
 class Worst:
@@ -54,38 +58,63 @@ class Worst:
         return self.footprint.total / (self.estimator.share if self.estimator.device else 1)
 
 
+class Unknown(Exception):
+    """The memory of a run cannot be estimated; the message is the reason, in one line."""
+
+
+class Devices:
+    """The memory of runs on the devices of their workers. What was traced once is known."""
+
+    def __init__(self, machine: Machine | None, device: str | None, concurrent: int | None) -> None:
+        """Estimate nothing yet; for the arguments see `state_memory`, without a machine the workers are elsewhere."""
+        self._machine, self._device, self._concurrent = machine, device, concurrent
+        self._tracers: dict[str, Tracer] = {}
+
+    def worst(self, cases: Iterable[Case]) -> dict[str, Worst]:
+        """Return the run that needs the most in each phase.
+
+        Raises:
+            ConfigError: The given device is not known.
+            Unknown: The memory cannot be estimated.
+        """
+        worst: dict[str, Worst] = {}
+        for run, forecast in cases:
+            placed = device_of(run.workers, self._machine, self._device, self._concurrent)
+            estimator = Estimator(placed, forecast, self._tracers)
+            try:
+                found = [Worst(run, footprint, estimator) for footprint in estimator.footprints(run)]
+                for phase, each in zip(PHASES, reversed(found), strict=False):
+                    if phase not in worst or each.load > worst[phase].load:
+                        worst[phase] = each
+            except Exception as error:  # the code of models may raise anything on fake tensors
+                raise Unknown(first_line(error)) from error
+        return worst
+
+
 def state_memory(
-    runs: Iterable[RunConfig],
-    forecast: Forecast | None = None,
+    cases: Iterable[Case],
     *,
     source: str | None = None,
     device: str | None = None,
     concurrent: int | None = 1,
     machine: Machine | None = None,
+    elsewhere: bool = False,
 ) -> Iterator[Finding]:
     """Yield lines on the memory of a worker in each phase, of the run that needs the most.
 
-    The runs share their data. ``source`` is their file, for errors; ``device`` is given on the command line;
-    ``concurrent`` is the number of runs at the same time, None: as many as fit the cores of the machine, by default
-    this one.
+    ``source`` is the runs' file, for errors; ``device`` is given on the command line; ``concurrent`` is the number of
+    runs at the same time, None: as many as fit the cores of the machine, by default this one. ``elsewhere``: workers
+    run on the nodes of a cluster, of which only what the configuration or the command line says is known.
 
     Raises:
         ConfigError: A run cannot fit the device; one line with the setting that would make it fit.
     """
-    machine = machine or this_machine()
-    worst: dict[str, Worst] = {}
-    estimators: dict[Device | None, Estimator] = {}
-    for run in runs:
-        placed = device_of(run.workers, machine, device, concurrent)
-        estimator = estimators.setdefault(placed, Estimator(placed, forecast))
-        try:
-            found = [Worst(run, footprint, estimator) for footprint in estimator.footprints(run)]
-            for phase, each in zip(PHASES, reversed(found), strict=False):
-                if phase not in worst or each.load > worst[phase].load:
-                    worst[phase] = each
-        except Exception as error:  # the code of models may raise anything on fake tensors
-            yield Finding("memory", f"not known: {first_line(error)}")
-            return
+    place = None if elsewhere else machine or this_machine()
+    try:
+        worst = Devices(place, device, concurrent).worst(cases)
+    except Unknown as error:
+        yield Finding("memory", f"not known: {error}")
+        return
     for each in reversed(worst.values()):
         yield from lines_of(each.footprint)
     yield from verdict(max(worst.values(), key=lambda each: each.load), source)
@@ -109,11 +138,12 @@ def verdict(worst: Worst, source: str | None) -> Iterator[Finding]:
     """
     device, needed = worst.estimator.device, worst.footprint.total
     if device is None:
-        text = f"no verdict: give --device-memory 80GB, or the GPU of the workers: {', '.join(GPUS)}"
-        yield Finding("", text)
+        kinds = f", or the GPU of the workers: {', '.join(GPUS)}" if worst.run.workers.gpus else ", of a node"
+        yield Finding(
+            "", f"no verdict: nothing is known of the workers' device; give --device-memory 80GB{kinds}"
+        )
         return
-    among = f", which {device.workers} workers share" if device.workers > 1 else ""
-    room = f"{size(device.share)} for a worker: {USABLE:.0%} of the {size(device.memory)} of {device.name}{among}"
+    room = room_of(device)
     if worst.estimator.fits(worst.footprint):
         yield Finding("", f"fits in {room}")
         return
@@ -131,9 +161,25 @@ def verdict(worst: Worst, source: str | None) -> Iterator[Finding]:
     )
 
 
-def variants_of(config: SweepConfig) -> Iterator[RunConfig]:
-    """Yield the runs of a sweep that may differ in memory, up to a limit."""
-    return islice(config.variants(DECIDES_MEMORY), MOST_VARIANTS)
+def room_of(device: Device) -> str:
+    """Return what a worker can use of a device as text."""
+    among = f", which {device.workers} workers share" if device.workers > 1 else ""
+    return f"{size(device.share)} for a worker: {USABLE:.0%} of the {size(device.memory)} of {device.name}{among}"
+
+
+def cases_of(config: SweepConfig, known: Iterable[Case]) -> Iterator[Case]:
+    """Yield the runs of a sweep that may differ in memory, up to a limit, with each of its data and forget sets.
+
+    ``known`` are runs with these; sets of the same sizes count once.
+    """
+    sets: dict[str, Case] = {}
+    for run, forecast in known:
+        sides = forecast.splits.items() if forecast else ()
+        sizes = [(name, side.examples, side.longest) for name, side in sides]
+        sets.setdefault(f"{run.data.model_dump_json()} {sizes}", (run, forecast))
+    for variant in islice(config.variants(DECIDES_MEMORY), MOST_VARIANTS):
+        for run, forecast in sets.values():
+            yield variant.model_copy(update={"data": run.data, "forget": run.forget}), forecast
 
 
 def size(count: float) -> str:

@@ -9,7 +9,7 @@ from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.config.trials import trials_of
 from hamu_ray.footprint.machine import GIB, Machine
-from hamu_ray.footprint.statement import state_memory, variants_of
+from hamu_ray.footprint.statement import cases_of, state_memory
 from hamu_ray.inspection.model import Model
 from hamu_ray.results.diagnosis.finding import Finding
 from hamu_ray.results.wording import duration
@@ -54,7 +54,7 @@ def memory(config: SweepConfig, machine: Machine, forecast: Forecast) -> Iterato
     """Yield the memory of a worker by part, in each phase of the runs, and whether it fits this machine."""
     at_once = config.search.concurrent
     try:
-        yield from state_memory(variants_of(config), forecast, concurrent=at_once, machine=machine)
+        yield from state_memory(cases_of(config, [(config, forecast)]), concurrent=at_once, machine=machine)
     except ConfigError as error:
         yield Finding("memory", str(error), True)
 

@@ -11,13 +11,13 @@ from torch.optim.swa_utils import update_bn
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import CHEAP, base_models
 from hamu_ray.engine.files.given import built
-from hamu_ray.engine.files.run_folder import RunResult, write_result
+from hamu_ray.engine.files.run_folder import RunResult, write_result, write_weights
 from hamu_ray.engine.files.tensors import load_tensors
 from hamu_ray.engine.history import History
 from hamu_ray.engine.loop import OnReport
 from hamu_ray.engine.provenance import identity_of_model, provenance_of_run
 from hamu_ray.engine.resident import Resident
-from hamu_ray.engine.state import put_state, whole_state
+from hamu_ray.engine.state import changing_state, put_state
 from hamu_ray.interpolation.weights import between, moves_statistics
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.pairing.group import Alone
@@ -59,7 +59,7 @@ class Line:
         self._original, self._reference = base_models(run, self._task, Alone(), on_report, resident.models)
         model = built(self._task, run.seed, self._original.source)
         self.model: nn.Module = self._task.unlearner(model, run.seed)
-        start = {name: tensor.clone() for name, tensor in whole_state(self.model, Alone()).items()}
+        start = {name: tensor.clone() for name, tensor in changing_state(self.model).items()}
         self._first = start if ends.first is None else load_tensors(ends.first / MODEL_FILE)[0]
         self._second, _ = load_tensors(ends.second / MODEL_FILE)
         between(self._first, self._second, 1.0)
@@ -93,9 +93,10 @@ class Line:
             forgotten=forgotten,
             provenance=replace(provenance, interpolation=Interpolation(at, self._identities())),
         )
-        state = whole_state(self.model, Alone())
+        state = changing_state(self.model)
         files = self._task.export(self.model, self._original.folder, state)
-        write_result(folder, result, state, files, self._task.loading(self.model))
+        write_weights(folder, state, outcome.steps)
+        write_result(folder, result, files, self._task.loading(self.model))
         return outcome
 
     def _move(self, at: float) -> None:

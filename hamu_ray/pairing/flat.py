@@ -1,12 +1,12 @@
 """Flat buffers for parameters and gradients; the model's tensors are views of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from hamu_ray.pairing.group import Group
-from hamu_ray.pairing.sharding import like, local_memory, move
+from hamu_ray.pairing.sharding import Gathered, like, local_memory, move
 
 
 class FlatParameters:
@@ -48,16 +48,20 @@ class FlatParameters:
             offset += shape.numel()
         return views
 
-    def whole(self, values: Tensor, shards: Group) -> Tensor:
+    def whole(self, values: Tensor, shards: Group) -> Tensor | Gathered:
         """Return values of the whole parameters, given a buffer of each shard's, without paddings.
 
-        The result does not depend on the number of shards; of more than one it is on the CPU. Every rank of ``shards``
-        must call it.
+        The result does not depend on the number of shards; of more than one it has a piece per parameter.
         """
         if shards.size == 1:
             return values[: self.count]
-        rows = zip(self.parameters, self.views(values), strict=True)
-        return torch.cat([shards.all_gather(row).view(-1)[: of.numel()].cpu() for of, row in rows])
+
+        def pieces() -> Iterator[Tensor]:
+            for of, row in zip(self.parameters, self.views(values), strict=True):
+                yield shards.all_gather(row).view(-1)[: of.numel()].cpu()
+
+        count = sum(parameter.numel() for parameter in self.parameters)
+        return Gathered(torch.Size([count]), values.dtype, pieces)
 
     def part(self, values: Tensor, shards: Group) -> Tensor:
         """Return this rank's buffer, with all its paddings, of the output of `whole` for any number of shards."""

@@ -4,7 +4,8 @@ Between steps a worker holds one shard of each parameter, a `DTensor`. The forwa
 parameters of one layer at a time; the gradient of a shard is the sum over the group.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 
 from hamu_ray.pairing.group import (
     Distributed,
@@ -24,17 +25,26 @@ from hamu_ray.pairing.group import (
 )
 
 
-def shard(model: nn.Module, layers: Sequence[nn.Module], group: Distributed, device: torch.device) -> None:
-    """Shard all parameters of a model over a group, in place, and move them to the device.
+def shard(
+    model: nn.Module,
+    layers: Sequence[nn.Module],
+    group: Distributed,
+    device: torch.device,
+    values: Mapping[str, Tensor],
+) -> None:
+    """Shard all parameters of a model over a group, in place, on the device.
 
-    Every worker passes the same model, which may be on the CPU: one layer at a time is moved to the device. ``layers``
-    are gathered one by one; the other parameters for a whole pass. Afterwards `forward` and `generate` are collective:
-    all ranks must call them the same number of times, also without gradients.
+    Every worker passes the same model, on the CPU, and reads only its own rows of each parameter: of ``values``, by
+    name, or of the parameter itself. ``layers`` are gathered one by one; the other parameters for a whole pass.
+    Afterwards `forward` and `generate` are collective: all ranks must call them the same number of times, also without
+    gradients.
 
     Raises:
         ValueError: A parameter cannot be sharded.
     """
     mesh = DeviceMesh.from_group(group.process_group, device.type)
+    values = {name: parameter.detach() for name, parameter in model.named_parameters()} | dict(values)
+    _empty(model)
     for module in (*layers, model):
         try:
             # Also the root: parameters that stayed gathered would be outdated after a step.
@@ -45,8 +55,23 @@ def shard(model: nn.Module, layers: Sequence[nn.Module], group: Distributed, dev
         sharded.set_force_sum_reduction_for_comms(True)  # gloo cannot multiply while it sums
         sharded.set_custom_all_gather(_AllGather(group.traffic))
         sharded.set_custom_reduce_scatter(_ReduceScatter(group.traffic))
+    model._apply(lambda each: torch.empty_like(each, device=device) if each.is_meta else each.to(device))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            copy_into(parameter, values[name])
     if hasattr(model, "generate"):
         register_fsdp_forward_method(model, "generate")  # peft's calls the model inside
+
+
+def _empty(model: nn.Module) -> None:
+    """Replace all parameters of a model by ones on the meta device; tied ones by the same."""
+    made: dict[nn.Parameter, nn.Parameter] = {}
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            if parameter not in made:
+                empty = torch.empty_like(parameter, device="meta")
+                made[parameter] = nn.Parameter(empty, parameter.requires_grad)
+            setattr(module, name, made[parameter])
 
 
 def local_memory(tensor: Tensor) -> Tensor:
@@ -60,26 +85,43 @@ def local_memory(tensor: Tensor) -> Tensor:
     return torch.empty((rows, *tensor.shape[1:]), device="meta")
 
 
-def whole(tensor: Tensor, shards: Group) -> Tensor:
-    """Return a tensor that is sharded over a group as a whole on the CPU, and any other unchanged.
+@dataclass(frozen=True)
+class Gathered:
+    """A tensor that several ranks hold in parts, as a whole."""
 
-    All ranks must call it.
-    """
+    shape: torch.Size
+    dtype: torch.dtype
+    pieces: Callable[[], Iterator[Tensor]]
+    """Yields its elements in order, one piece after the other on the CPU. Collective: all ranks must exhaust it."""
+
+    @property
+    def nbytes(self) -> int:
+        """Its size in bytes."""
+        return self.shape.numel() * self.dtype.itemsize
+
+
+def whole(tensor: Tensor, shards: Group) -> Tensor | Gathered:
+    """Return a tensor that is sharded over a group as a whole, in one piece, and any other unchanged."""
     if not isinstance(tensor, DTensor):
         return tensor
-    local = tensor.to_local()
-    padded = local.new_zeros((-(-len(tensor) // shards.size), *tensor.shape[1:]))
-    padded[: len(local)] = local
-    return shards.all_gather(padded).flatten(0, 1)[: len(tensor)].cpu()
+
+    def pieces() -> Iterator[Tensor]:
+        local = tensor.to_local().detach()
+        padded = local.new_zeros((-(-len(tensor) // shards.size), *tensor.shape[1:]))
+        padded[: len(local)] = local
+        yield shards.all_gather(padded).flatten(0, 1)[: len(tensor)].cpu()
+
+    return Gathered(tensor.shape, tensor.dtype, pieces)
 
 
 def copy_into(target: Tensor, value: Tensor) -> None:
-    """Copy a tensor into another of the same shape: into a sharded one, this rank's part. Not collective."""
+    """Copy a tensor into another of the same shape: of a sharded one, this rank reads only its own rows."""
     if isinstance(target, DTensor) and not isinstance(value, DTensor):
-        value = distribute_tensor(
-            value.to(target.device), target.device_mesh, target.placements, src_data_rank=None
-        )
-    target.copy_(value)
+        local, mesh = target.to_local(), target.device_mesh
+        rows = -(-len(target) // mesh.size())
+        local.copy_(value.narrow(0, min(mesh.get_local_rank() * rows, len(target)), len(local)))
+    else:
+        target.copy_(value)
 
 
 def like(tensor: Tensor, memory: Tensor) -> Tensor:

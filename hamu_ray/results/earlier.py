@@ -37,7 +37,11 @@ def first_steps(storage: StoragePath, method: str, runs: Iterable[RunConfig]) ->
     free, sines = [], []
     for path in islice(files, LOOKED_AT):
         document = yaml.safe_load(path.read_text())
-        if document["method"]["name"] != method or _problem(document) not in problems:
+        if (
+            document["method"]["name"] != method
+            or _problem(document) not in problems
+            or document.get("start")
+        ):
             continue
         if not (path.parent / REPORTS_FILE).exists():
             continue

@@ -70,9 +70,6 @@ RECORD_FILE = "record.json"
 STUDY_FILE = "optuna.log"
 """In the sweep's folder: the operations of the Optuna studies."""
 
-STOPPING = "stopping"
-"""In the sweep's folder: the trials that are to be stopped, an empty file each; the driver reads them."""
-
 RAY_LOG = "ray.log"
 """In the sweep's folder: what Ray said in the driver."""
 
@@ -128,26 +125,10 @@ def read_record(sweep: Path, trial: str) -> TrialRecord | None:
 def load_record(content: bytes, name: str) -> TrialRecord:
     """Return a record from the content of a file; raises `Damaged` with the file's name."""
     document = unseal(content, name)
-    curve = {int(step): (first, second) for step, (first, second) in document.get("curve", {}).items()}
+    curve = {int(step): tuple(values) for step, values in document.get("curve", {}).items()}
     points = tuple(StepPoint(**point) for point in document.get("points", ()))
     status = Status(document["status"])
     return TrialRecord(**{**document, "status": status, "curve": curve, "points": points})
-
-
-def request_stop(sweep: Path, trial: str) -> None:
-    """Ask the driver of a sweep to stop a trial."""
-    (sweep / STOPPING).mkdir(exist_ok=True)
-    (sweep / STOPPING / trial).touch()
-
-
-def stop_requests(sweep: Path) -> set[str]:
-    """Return the trials that the driver of a sweep is asked to stop."""
-    return {path.name for path in (sweep / STOPPING).glob("*")}
-
-
-def remove_stop_request(sweep: Path, trial: str) -> None:
-    """Remove a request that is fulfilled."""
-    (sweep / STOPPING / trial).unlink(missing_ok=True)
 
 
 def rerun_command(run: str, sweep: str, trial: str) -> str:

@@ -1,10 +1,11 @@
 """The reports of a run while it runs, and its outcome."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum, StrEnum
 
 from hamu_ray.config.sources.credentials import without_credentials
+from hamu_ray.metrics import names
 from hamu_ray.metrics.measured import Measures
 from hamu_ray.results.durable.sealed import seal, unseal
 
@@ -75,6 +76,8 @@ class StepPoint:
     """Steps taken until then."""
     measures: Measures
     """Metrics of a full evaluation, as at the end of a run."""
+    steps_outside_guarantee: int | None = None
+    """As `Outcome.steps_outside_guarantee`, of the steps until then."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,22 @@ class Outcome:
 
     points: Sequence[StepPoint] = ()
     """Models on its way that were kept, in order of their steps."""
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """What it cost, by the names of `hamu_ray.metrics.names.ENGINE`, as far as known when it ends."""
+        return {
+            names.STEPS: float(self.steps),
+            names.UNLEARNING_SECONDS: self.seconds,
+            names.EVALUATION_SECONDS: self.evaluation_seconds,
+            names.GRADIENT_COMPUTATIONS: float(self.gradient_computations),
+            names.EXCHANGE_BYTES: self.exchange_bytes,
+        }
+
+    def with_costs(self, metrics: Collection[str]) -> dict[str, float]:
+        """Return its metrics, and those of its costs that are among these ones; empty if it was not evaluated."""
+        costs = {name: value for name, value in self.costs.items() if name in metrics}
+        return {**self.measures, **costs} if self.measures else {}
 
     @property
     def is_over(self) -> bool:

@@ -107,6 +107,8 @@ class Provenance:
     """Of the method and the forget objective, where they are of another package."""
     interpolation: Interpolation | None = None
     """For a model between two others, of which the second is the run's."""
+    start: ModelIdentity | None = None
+    """The model at which unlearning started, where it is not the original; its own provenance is beside it."""
     retain_count: int | None = None
     """Number of examples that were to be retained; unknown for runs of earlier versions."""
 
@@ -140,6 +142,7 @@ class Provenance:
             "data": self.data,
             "forget_list": self.forget_list,
             "original": self.original.sha256,
+            "start": self.start.sha256 if self.start else "",
             "reference": ", ".join(reference.sha256 for reference in self.references),
             "retraining": "" if self.retraining_seconds is None else duration(self.retraining_seconds),
             "model": self.result,
@@ -196,6 +199,7 @@ def provenance_of(document: Mapping[str, Any]) -> Provenance:
             and Interpolation(between["at"], [ModelIdentity(**end) for end in between["ends"]]),
             "code": Code(**document["code"]),
             "original": ModelIdentity(**document["original"]),
+            "start": ModelIdentity(**start) if (start := document.get("start")) else None,
             "references": [ModelIdentity(**reference) for reference in document["references"]],
             "plugins": [PluginCode(**plugin) for plugin in document.get("plugins", [])],
         }

@@ -17,7 +17,7 @@ from hamu_ray.metrics import names
 from hamu_ray.metrics.attacks.names import DURABILITY
 from hamu_ray.metrics.table import BASES, COSTS, SWEEP, TRIAL_SECONDS, is_model_metric, own_metrics
 from hamu_ray.results.outcome import Status, StepPoint
-from hamu_ray.results.sweep_result import SweepResult, SweepSource, finite_or_nan
+from hamu_ray.results.sweep_result import SweepResult, SweepSource, finite_or_nan, objectives_of
 from hamu_ray.results.trial import TrialRecord
 
 UNMEASURED = frozenset({Status.FAILED, Status.INTERRUPTED})
@@ -38,6 +38,9 @@ TOTAL_STEPS = "total_steps"
 PAUSED_AT = "paused_at"
 """Tag with the step of the rung at which a trial waits; empty once it is continued."""
 
+CLONED_FROM, CLONE_PARAMETERS = "cloned_from", "clone_parameters"
+"""Tags of a clone: the trial from whose model it started, and its parameters, some of which the space may not have."""
+
 UNFINISHED = "not ended: its sweep is running, or its driver was killed"
 
 
@@ -46,15 +49,30 @@ def provenance_tags(labels: Mapping[str, str]) -> dict[str, str]:
     return {f"{PROVENANCE_TAG}{name}": text for name, text in labels.items()}
 
 
+def clone_tags(cloned_from: str, parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tags of a clone; none of another trial."""
+    return {CLONED_FROM: cloned_from, CLONE_PARAMETERS: json.dumps(dict(parameters))} if cloned_from else {}
+
+
 def point_tags(points: Iterable[StepPoint]) -> dict[str, str]:
     """Return the tags that contain the points of a trial."""
-    return {f"{POINT_TAG}{point.step}": json.dumps(dict(point.measures)) for point in points}
+    return {
+        f"{POINT_TAG}{point.step}": json.dumps(
+            {**point.measures, names.STEPS_OUTSIDE_GUARANTEE: point.steps_outside_guarantee}
+        )
+        for point in points
+    }
 
 
 def points_in(tags: Mapping[str, str]) -> tuple[StepPoint, ...]:
     """Return the points of a trial from its tags, in order of their steps."""
     found = {name.removeprefix(POINT_TAG): text for name, text in tags.items() if name.startswith(POINT_TAG)}
-    return tuple(StepPoint(int(step), json.loads(found[step])) for step in sorted(found, key=int))
+    points = []
+    for step in sorted(found, key=int):
+        measures = json.loads(found[step])
+        outside = measures.pop(names.STEPS_OUTSIDE_GUARANTEE, None)
+        points.append(StepPoint(int(step), measures, outside))
+    return tuple(points)
 
 
 def audited_tag(step: int, metrics: Mapping[str, float]) -> dict[str, str]:
@@ -143,12 +161,15 @@ def record_of(run: RecordedRun, document: Mapping[str, Any], config: SweepConfig
     measures = {name: value for name, value in run.metrics.items() if name in own or is_model_metric(name)}
     measures |= durability_of(run)
     costs = {name: finite_or_nan(run.metrics.get(name)) for name in COSTS}
+    if measures:  # costs that are objectives are metrics of the trial, too
+        measures |= {o.metric: costs[o.metric] for o in objectives_of(document) if o.metric in costs}
     outside = costs[names.STEPS_OUTSIDE_GUARANTEE]
     nodes = run.tags.get("node", "")
     return TrialRecord(
         trial_id=run.name,
         status=status,
-        parameters=_sampled(run.parameters, document, config),
+        parameters=_sampled(run, document, config),
+        cloned_from=run.tags.get(CLONED_FROM, ""),
         configuration=configuration_of(run.parameters),
         measures={} if status in UNMEASURED else measures,
         reason=reason,
@@ -223,10 +244,11 @@ def configuration_of(flat: Mapping[str, Any]) -> dict[str, Any]:
     return nested({path: value for path, value in flat.items() if path.partition(".")[0] in known})
 
 
-def _sampled(
-    flat: Mapping[str, Any], document: Mapping[str, Any], config: SweepConfig | None
-) -> dict[str, Any]:
-    """Return the values of the keys that the sweep varied and the trial's method uses."""
+def _sampled(run: RecordedRun, document: Mapping[str, Any], config: SweepConfig | None) -> dict[str, Any]:
+    """Return the values of the keys that the sweep varied and the trial's method uses, or those of a clone."""
+    if CLONE_PARAMETERS in run.tags:
+        return dict(json.loads(run.tags[CLONE_PARAMETERS]))
+    flat = run.parameters
     present: dict[str, Any] = {}
     for path in document.get("space") or {}:
         values = [flat[key] for key in keys_of_domain(path) if key in flat]

@@ -19,6 +19,7 @@ from hamu_ray.results.durable.parts import entries, parts_of
 from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.folder import OUTBOX_FILE, RECORD_FILE, SWEEP_FILE, SWEEPS, TRIALS, read_records
 from hamu_ray.results.reader import read_outbox
+from hamu_ray.results.steering.clones import read_clones
 from hamu_ray.results.trial import Status
 from hamu_ray.results.wording import shown
 from hamu_ray.storage import DEFAULT_LOCAL, StoragePath, is_same, storage_path, write_atomically
@@ -202,7 +203,8 @@ def has_something_left(folder: Path) -> bool:
     if not runs and not any((folder / TRIALS).glob(f"*/{RECORD_FILE}")):
         return False
     ended = own is not None and not own.running and own.tags.get("status") == Status.FINISHED
-    return not ended or len(read_records(folder)) < trials_of(load_sweep(folder / SWEEP_FILE))
+    expected = trials_of(load_sweep(folder / SWEEP_FILE)) + len(read_clones(folder))
+    return not ended or len(read_records(folder)) < expected
 
 
 def restore_folder(config: SweepConfig, folder: Path) -> None:

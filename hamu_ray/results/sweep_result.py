@@ -85,13 +85,9 @@ class SweepResult:
             return None
 
     @property
-    def objectives(self) -> tuple[Objective, Objective]:
+    def objectives(self) -> tuple[Objective, ...]:
         """The objectives of the sweep."""
-        given = (self.document.get("search") or {}).get("objectives")
-        if not given:
-            return DEFAULT_OBJECTIVES
-        first, second = (Objective.model_validate(one) for one in given)
-        return first, second
+        return objectives_of(self.document)
 
     @property
     def constraints(self) -> dict[str, MetricBounds]:
@@ -106,13 +102,20 @@ class SweepResult:
 
     @property
     def expected(self) -> int | None:
-        """The number of trials of the configuration; None if it is unknown."""
-        return trials_of(self.config) if self.config else None
+        """The number of trials of the configuration, and of clones so far; None if it is unknown."""
+        clones = sum(bool(trial.cloned_from) for trial in self.trials)
+        return trials_of(self.config) + clones if self.config else None
 
     @cached_property
     def summary(self) -> SweepSummary:
         """The Pareto front of the trials, and everything that tables of it show."""
         return summarise(self.trials, self.objectives, self.original, self.reference, self.constraints)
+
+
+def objectives_of(document: Mapping[str, Any]) -> tuple[Objective, ...]:
+    """Return the objectives of a sweep's configuration as plain data."""
+    given = (document.get("search") or {}).get("objectives")
+    return tuple(map(Objective.model_validate, given)) if given else DEFAULT_OBJECTIVES
 
 
 def shared_constraints(sweeps: Iterable[SweepResult]) -> dict[str, MetricBounds]:
@@ -126,9 +129,10 @@ def shared_constraints(sweeps: Iterable[SweepResult]) -> dict[str, MetricBounds]
 
 
 def objective_curve(source: SweepSource, trial: str, objectives: Sequence[Objective]) -> dict[int, Point]:
-    """Return the two objectives of a trial at the steps where both were logged."""
-    first, second = (source.history(trial, objective.metric) for objective in objectives)
-    return {step: (first[step], second[step]) for step in sorted(first) if step in second}
+    """Return the objectives of a trial at the steps where all were logged."""
+    histories = [source.history(trial, objective.metric) for objective in objectives]
+    steps = set.intersection(*map(set, histories)) if histories else ()
+    return {step: tuple(history[step] for history in histories) for step in sorted(steps)}
 
 
 def finite_or_nan(value: float | None) -> float:

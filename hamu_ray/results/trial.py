@@ -39,8 +39,8 @@ class TrialRecord:
     """Why it ended: the stop rule, or the first line of the error."""
     model_path: str = ""
     """Path of the unlearned model; empty if it was not kept."""
-    curve: Mapping[int, tuple[float, float]] = field(default_factory=dict)
-    """The two objectives by step, at the steps where the model was evaluated."""
+    curve: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    """The objectives by step, at the steps where the model was evaluated."""
     nodes: Sequence[str] = ()
     """Nodes of its workers, in order of use: each as address and Ray node id."""
     reference_kind: str = ""
@@ -62,6 +62,8 @@ class TrialRecord:
     """From `Outcome`; None for methods without a guarantee, and if unknown."""
     points: Sequence[StepPoint] = ()
     """Models on its way that were kept (`search.points_per_trial`), in order of their steps."""
+    cloned_from: str = ""
+    """The trial, or the point of one, from whose model it started (`hamu_ray.steer`); empty if it is not a clone."""
     running: bool = False
     """Whether it has not ended; the status is then `INTERRUPTED`."""
 
@@ -96,7 +98,7 @@ class TrialRecord:
             steps=point.step,
             unlearning_seconds=self.unlearning_seconds * share,
             gradient_computations=self.gradient_computations * share,
-            steps_outside_guarantee=0 if self.steps_outside_guarantee == 0 else None,
+            steps_outside_guarantee=point.steps_outside_guarantee,
             provenance={label: text for label, text in self.provenance.items() if label != "model"},
             points=(),
         )

@@ -4,6 +4,7 @@
 """
 
 import math
+import os
 import re
 import shlex
 import shutil
@@ -15,7 +16,7 @@ from typing import Any
 from hamu_ray.config.sources.key_paths import METHOD_NAME, METHOD_PREFIX
 from hamu_ray.metrics.table import OBJECTIVES, metric_of
 from hamu_ray.results.pareto.front import Interval
-from hamu_ray.storage import StoragePath
+from hamu_ray.storage import RAY_JOB, StoragePath
 
 DEFINITIONS = {name: metric.definition for name, metric in OBJECTIVES.items()}
 """Definitions of objectives by name, for subtitles of axes."""
@@ -138,8 +139,8 @@ def defined(name: str, task: str) -> tuple[str, str]:
 
 
 def shown(path: StoragePath) -> str:
-    """Return a path relative to the working directory, if it is inside."""
-    if isinstance(path, Path) and path.is_relative_to(Path.cwd()):
+    """Return a path relative to the working directory, if it is inside and the user's, which that of a job is not."""
+    if isinstance(path, Path) and path.is_relative_to(Path.cwd()) and RAY_JOB not in os.environ:
         return str(path.relative_to(Path.cwd()))
     return str(path)
 

@@ -66,7 +66,7 @@ def decide(
         )
     requested = bounds_of(sweep.summary, asked)
     if interpolate or confirm or seeds:
-        check_not_audited(requested)
+        check_new_models(sweep, requested, interpolate)
     bounds = in_force(sweep.summary, requested)
     summary = relaxed(sweep.summary, requested)
     used = {int(trial.configuration["seed"]) for trial in sweep.trials}
@@ -138,7 +138,10 @@ def bounds_of(summary: SweepSummary, asked: Sequence[tuple[str, str, float]]) ->
 
     Raises `ConfigError` for another metric, a wrong direction, and a bound on durability without an audit.
     """
-    known = {objective.metric: objective for objective in (*summary.objectives, Objective(metric=DURABILITY))}
+    objectives = [
+        Objective(metric=o.metric, mode=o.mode) for o in summary.objectives
+    ]  # equal to those of a floor
+    known = {objective.metric: objective for objective in (*objectives, Objective(metric=DURABILITY))}
     bounds: dict[str, Bound] = {}
     for kind, metric, value in asked:
         if metric == DURABILITY and not any(DURABILITY in trial.measures for trial in summary.candidates):
@@ -160,8 +163,12 @@ def bounds_of(summary: SweepSummary, asked: Sequence[tuple[str, str, float]]) ->
     return list(bounds.values())
 
 
-def check_not_audited(requested: Sequence[Bound]) -> None:
-    """Raise `ConfigError` for a bound that models made by the command cannot meet."""
+def check_new_models(sweep: SweepResult, requested: Sequence[Bound], interpolate: bool) -> None:
+    """Raise `ConfigError` for a bound that models made by the command cannot meet, and for lines without neighbours."""
+    if interpolate and len(sweep.objectives) > 2:
+        raise ConfigError(
+            f"--interpolate: for fronts of two objectives, and this one has {len(sweep.objectives)}"
+        )
     if any(bound.objective.metric == DURABILITY for bound in requested):
         raise ConfigError(
             f"--min {DURABILITY}: only audited models have it, and --interpolate, --confirm and --seeds make new ones; "

@@ -1,11 +1,11 @@
-"""Rules for selecting a point of a front: the best in one objective that meets a bound on the other."""
+"""Rules for selecting a point of a front: the best in one objective that meets bounds on the others."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count, islice
 
-from hamu_ray.config.search import MetricBounds, Objective
+from hamu_ray.config.search import MetricBounds, Objective, directions
 from hamu_ray.results.pareto.front import Interval, knee
 from hamu_ray.results.pareto.summary import SweepSummary, summarise
 from hamu_ray.results.trial import TrialRecord
@@ -66,8 +66,8 @@ def relaxed(summary: SweepSummary, bounds: Iterable[Bound]) -> SweepSummary:
 def best(summary: SweepSummary, bounds: Sequence[Bound]) -> TrialRecord | None:
     """Return the selected trial of the front, or None if no point meets the bounds.
 
-    With a bound on one objective, this is the best point in the other. Without bounds, or with bounds on both or
-    neither, it is the knee of the remaining points.
+    It is the knee of the points that meet the bounds, in the objectives that have none; where only one has none, the
+    best in it, and where all have one, the knee in all of them.
     """
     kept = [trial for trial in summary.front if shortfall(trial, bounds) <= 0]
     if not kept:
@@ -76,11 +76,11 @@ def best(summary: SweepSummary, bounds: Sequence[Bound]) -> TrialRecord | None:
         return summary.knee
     bounded = {bound.objective.metric for bound in bounds}
     free = [objective for objective in summary.objectives if objective.metric not in bounded]
+    free = free or list(summary.objectives)
     if len(free) == 1:
         return max(kept, key=lambda trial: better(free[0], trial.measures[free[0].metric]))
-    first, second = summary.objectives
-    points = [summary.point(trial.measures) for trial in kept]
-    return kept[knee(points, (first.maximise, second.maximise))]
+    points = [[trial.measures[objective.metric] for objective in free] for trial in kept]
+    return kept[knee(points, directions(free))]
 
 
 def nearest_miss(summary: SweepSummary, bounds: Sequence[Bound]) -> TrialRecord | None:
@@ -128,10 +128,9 @@ def verdict(bound: Bound, interval: Interval) -> str:
     return "holds only on average" if bound.shortfall(interval.mean) <= 0 else "does not hold"
 
 
-def differences(summary: SweepSummary, trial: TrialRecord, other: Mapping[str, float]) -> tuple[float, float]:
-    """Return the gains in the two objectives from switching to other metrics; a loss is negative."""
-    first, second = (
+def differences(summary: SweepSummary, trial: TrialRecord, other: Mapping[str, float]) -> tuple[float, ...]:
+    """Return the gains in the objectives from switching to other metrics; a loss is negative."""
+    return tuple(
         better(o, other.get(o.metric, math.nan)) - better(o, trial.measures[o.metric])
         for o in summary.objectives
     )
-    return first, second

@@ -6,12 +6,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hamu_ray.metrics.measured import Measures
     from hamu_ray.tasks.forecast import Forecast
-    from hamu_ray.tasks.registry import build_task, check_data, forecast_data, load_data, metric_names
+    from hamu_ray.tasks.registry import (
+        build_task,
+        check_data,
+        check_sample,
+        forecast_data,
+        load_data,
+        metric_names,
+    )
     from hamu_ray.tasks.task import Outputs, Share, Task, Teacher
 
 _MODULES = {
     "forecast": ("Forecast",),
-    "registry": ("build_task", "check_data", "forecast_data", "load_data", "metric_names"),
+    "registry": ("build_task", "check_data", "check_sample", "forecast_data", "load_data", "metric_names"),
     "task": ("Measures", "Outputs", "Share", "Task", "Teacher"),
 }
 
@@ -24,6 +31,7 @@ __all__ = [
     "Teacher",
     "build_task",
     "check_data",
+    "check_sample",
     "forecast_data",
     "load_data",
     "metric_names",

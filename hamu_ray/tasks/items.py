@@ -15,16 +15,15 @@ Columns = Mapping[str, np.ndarray | Sequence[object]]
 
 
 @runtime_checkable
-class Paraphrased(Protocol):
-    """Items whose data give other wordings of the examples to forget."""
+class Reworded(Protocol):
+    """Items whose examples to forget can be asked for in other ways, one of `metrics.attacks.names.WORDINGS`."""
 
-    @property
-    def paraphrases(self) -> Mapping[str, str]:
-        """The hash of the wordings by what they reword, ``question`` or ``answer``; empty if there are none."""
+    def rewordings(self, attack: str) -> Mapping[str, str]:
+        """Return the hash of an attack's wordings by what they change, ``question`` or ``answer``; empty if none."""
         ...
 
-    def paraphrase_losses(self, model: nn.Module) -> Mapping[str, NDArray[np.float64]]:
-        """Return the loss of each wording by what it rewords, float64 ``(wordings,)``, in eval mode."""
+    def rewording_losses(self, model: nn.Module, attack: str) -> Mapping[str, NDArray[np.float64]]:
+        """Return the loss of each wording by what it changes, float64 ``(wordings,)``, in eval mode."""
         ...
 
 

@@ -48,12 +48,24 @@ class TaskKind:
     """
 
     check: Callable[[Any, Sequence[tuple[Any, int]], Any], None]
+    sample: Callable[[Any], None]
     forecast: Callable[[Any, Any, int, Any, Path | None], Forecast]
     data_key: Callable[[Any, Any], str]
     load: Callable[[Any, Any, Path | None], Any]
     build: Callable[..., "Task"]
     outline: Callable[[RunConfig, Forecast | None], "Outline"]
     metrics: Mapping[str, Metric]
+
+
+def _sample_vision(config: DataConfig) -> None:
+    from hamu_ray.tasks.vision.images.loading import check_images
+
+    if not isinstance(config, DigitsData):
+        check_images(config)
+
+
+def _sample_nothing(config: object) -> None:
+    """Texts and a custom task's examples are read by the forecast."""
 
 
 def _vision_key(config: DataConfig, model: ModelConfig) -> str:
@@ -138,6 +150,7 @@ def _outline_custom(run: RunConfig, forecast: Forecast | None) -> "Outline":
 TASKS: Mapping[str, TaskKind] = {
     "vision": TaskKind(
         check_vision,
+        _sample_vision,
         forecast_vision,
         _vision_key,
         _load_vision,
@@ -147,6 +160,7 @@ TASKS: Mapping[str, TaskKind] = {
     ),
     "language": TaskKind(
         check_language,
+        _sample_nothing,
         forecast_language,
         _language_key,
         _load_language,
@@ -156,6 +170,7 @@ TASKS: Mapping[str, TaskKind] = {
     ),
     "custom": TaskKind(
         check_custom,
+        _sample_nothing,
         forecast_custom,
         _custom_key,
         _load_custom,
@@ -174,6 +189,11 @@ def check_data(
     Raises `ValueError` with one line that names the key and the remedy.
     """
     TASKS[config.task].check(config, choices, model)
+
+
+def check_sample(config: AnyData) -> None:
+    """Read a sample of local data, for dry runs, which load nothing; raises `ValueError` as `check_data`."""
+    TASKS[config.task].sample(config)
 
 
 def data_key(config: AnyData, model: AnyModel) -> str:

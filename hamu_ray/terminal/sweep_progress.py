@@ -34,7 +34,7 @@ class SweepProgress:
     """
 
     total: int
-    objectives: tuple[Objective, Objective]
+    objectives: tuple[Objective, ...]
     constraints: Mapping[str, MetricBounds] = field(default_factory=dict)
     began: float = 0.0
     """When the driver started."""

@@ -25,7 +25,7 @@ class SweepView:
         console: Console,
         total: int,
         records: Sequence[TrialRecord],
-        objectives: tuple[Objective, Objective],
+        objectives: tuple[Objective, ...],
         constraints: Mapping[str, MetricBounds] | None = None,
     ) -> None:
         """Create the view of a sweep of `total` trials, of which those with `records` have already ended.

@@ -33,12 +33,12 @@ def view_id(objectives: Sequence[Objective], sweep: str | None = None) -> str:
 
 def view_of(objectives: Sequence[Objective], sweep: str | None = None) -> dict[str, Any]:
     """Return the identifier, name and state of a view on the trials of a sweep, or of all sweeps."""
-    first, second = objectives
-    words = f"{first.metric} against {second.metric}".replace("_", " ")
+    metrics = [objective.metric for objective in objectives]
+    words = (" against " if len(metrics) == 2 else ", ").join(metrics).replace("_", " ")
     return {
         "identifier": view_id(objectives, sweep),
         "name": f"{sweep or 'All sweeps'}: {words}",
-        "state": _state(first, second, sweep),
+        "state": _state(objectives, sweep),
     }
 
 
@@ -68,9 +68,9 @@ def relative_link(identifier: str) -> str:
     return link("", "{experiment_id}", identifier)
 
 
-def _state(first: Objective, second: Objective, sweep: str | None) -> dict[str, Any]:
+def _state(objectives: Sequence[Objective], sweep: str | None) -> dict[str, Any]:
     """Return the state of the page. Ordered by a metric, because ordered by time the UI nests trials in sweeps."""
-    metrics = [first.metric, second.metric]
+    metrics, second = [objective.metric for objective in objectives], objectives[1]
     labels = [label for label in LABELS if label != "method"]
     columns = ["params.`method`", *(f"metrics.`{metric}`" for metric in metrics)]
     columns += [*(f"params.`{label}`" for label in labels), "tags.`status`", "tags.`on_front`"]
@@ -87,7 +87,7 @@ def _state(first: Objective, second: Objective, sweep: str | None) -> dict[str, 
         "columnWidths": {},
         "runsHiddenMode": "SHOW_ALL",
         "compareRunCharts": [
-            _scatter(first.metric, second.metric),
+            _scatter(*metrics) if len(metrics) == 2 else _parallel(metrics),
             *map(_line, [*metrics, *DIAGNOSTICS]),
         ],
         "compareRunSections": [
@@ -125,6 +125,11 @@ def _card(identifier: str, kind: str, title: str) -> dict[str, Any]:
 def _scatter(first: str, second: str) -> dict[str, Any]:
     axes = {"xaxis": {"key": first, "type": "METRIC"}, "yaxis": {"key": second, "type": "METRIC"}}
     return {**_card("scatter", "SCATTER", f"{second} against {first}"), **axes}
+
+
+def _parallel(metrics: Sequence[str]) -> dict[str, Any]:
+    card = _card("parallel", "PARALLEL", ", ".join(metrics))
+    return {**card, "selectedParams": [], "selectedMetrics": list(metrics), "showAllRuns": False}
 
 
 def _line(metric: str) -> dict[str, Any]:

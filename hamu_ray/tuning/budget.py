@@ -81,6 +81,7 @@ def ending(plan: SweepPlan, records: Sequence[TrialRecord], is_budget_spent: boo
     waiting = sum(record.running for record in records)
     if sum(record.status is Status.INTERRUPTED for record in records) > waiting:
         return Status.INTERRUPTED, ""
+    records = [record for record in records if plan.is_own(int(record.trial_id))]
     if len(records) - waiting == plan.trials:
         return Status.FINISHED, ""
     if not is_budget_spent:

@@ -26,7 +26,13 @@ from hamu_ray.results.folder import (
 from hamu_ray.results.outcome import Failure, Outcome, Report
 from hamu_ray.results.pareto.pruning import curve_of
 from hamu_ray.results.provenance import readable_provenance
-from hamu_ray.results.recorded_run import PAUSED_AT, TOTAL_STEPS, point_tags, provenance_tags
+from hamu_ray.results.recorded_run import (
+    PAUSED_AT,
+    TOTAL_STEPS,
+    clone_tags,
+    point_tags,
+    provenance_tags,
+)
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.results.wording import describe
 from hamu_ray.storage import remove_folder
@@ -36,7 +42,7 @@ from hamu_ray.tracking.labels import labels_of
 from hamu_ray.tracking.outbox import Outbox
 from hamu_ray.tuning.budget import GpuBudget, gpus_of
 from hamu_ray.tuning.plan import SweepPlan
-from hamu_ray.tuning.trainable import EVENTS, NUMBER, PARAMETERS
+from hamu_ray.tuning.trainable import CLONED_FROM, EVENTS, NUMBER, PARAMETERS, run_of
 from hamu_ray.tuning.trial_state import TrialState, make_record, record_of_waiting
 from hamu_ray.tuning.usage import Usage
 from hamu_ray.workers.messages import Started
@@ -58,6 +64,8 @@ class SweepListener(tune.Callback):
         self.usage = Usage()
         self.budget = GpuBudget(plan.config.search.gpu_hours, plan.records)
         self._sent = outbox.sent_states()
+        self._clones = {trial_name(clone.number) for clone in plan.clones}
+        """The clones that the view's total includes."""
         self._said_that_rungs_are_beyond = False
 
     def __reduce__(self) -> tuple:
@@ -73,18 +81,25 @@ class SweepListener(tune.Callback):
         if name in self.paused:
             self._continue(trial.trial_id, self.paused.pop(name))
             return
-        run = self.plan.config.resolve(parameters)
+        run, cloned_from = run_of(trial.config, self.plan), trial.config.get(CLONED_FROM, "")
         self.budget.start(name, run.workers)
         labels = labels_of(run)
         colour = colour_of(run.method.name, self.plan.config.methods)
-        self.running[trial.trial_id] = TrialState(name, parameters, run, self._sent[name])
+        self.running[trial.trial_id] = TrialState(
+            name, parameters, run, self._sent[name], cloned_from=cloned_from
+        )
         self.outbox.start_trial(
             name,
             self.plan.name,
             describe(parameters),
             parameters={**flatten(run.model_dump(mode="json")), **labels},
-            tags={**labels, "sweep": self.plan.name, "status": "running", COLOUR: colour},
+            tags={**labels, "sweep": self.plan.name, "status": "running", COLOUR: colour}
+            | clone_tags(cloned_from, parameters),
         )
+        if cloned_from and name not in self._clones:
+            self._clones.add(name)
+            self.view.progress.total += 1
+            self._set_remaining()
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
         """Forward a trial's events.
@@ -218,7 +233,7 @@ class SweepListener(tune.Callback):
 
     def _write(self, state: TrialState) -> None:
         """Finish a trial's run and write its record."""
-        record = make_record(state, self.plan.results)
+        record = make_record(state, self.plan.results, self.plan.metrics)
         evaluated = record.evaluation_seconds + state.evaluated
         record = replace(record, trial_seconds=state.seconds, evaluation_seconds=evaluated)
         folder = self.plan.results / TRIALS / state.name

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from hamu_ray.config.search import Objective
+from hamu_ray.config.search import Objective, directions
 from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.config.trials import positions, samples_of
@@ -13,6 +13,7 @@ from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.results.folder import STUDY_FILE, SWEEPS, read_records
 from hamu_ray.results.pareto.pruning import ReferenceCurves
 from hamu_ray.results.pareto.trajectory import Keeping
+from hamu_ray.results.steering.clones import Clone, read_clones
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.storage import StoragePath, storage_path
 from hamu_ray.tuning.search.algorithm import Choice, choose
@@ -37,6 +38,8 @@ class SweepPlan:
     reference: ReferenceCurves | None
     """Initial curves with which running trials are compared for pruning; None without pruning."""
 
+    clones: Sequence[Clone] = ()
+    """Trials that a person started from others, whether they have ended or not. The trials below are without them."""
     warm_start: WarmStart | None = None
     """Trials of an earlier sweep that the search starts with; None without any, and if its studies have them."""
 
@@ -73,26 +76,33 @@ class SweepPlan:
     @property
     def remaining(self) -> int:
         """The number of trials that have no record yet."""
-        return self.trials - len(self.records)
+        return self.trials - len(self.own_records)
 
     @property
-    def objectives(self) -> tuple[Objective, Objective]:
-        """The two metrics that the sweep optimises."""
+    def own_records(self) -> list[TrialRecord]:
+        """The records of the sweep's own trials, without clones."""
+        return [record for record in self.records if self.is_own(int(record.trial_id))]
+
+    def is_own(self, number: int) -> bool:
+        """Whether a trial is one of the sweep's own, by its number: clones have those after them."""
+        return number < self.trials
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """The metrics that the sweep optimises."""
         return self.config.search.objectives
 
     @property
     def keeping(self) -> Keeping | None:
         """Which models of a trial are kept on its way; None for none."""
         most = self.config.search.points_per_trial
-        first, second = self.objectives
-        maximise = (first.maximise, second.maximise)
+        maximise = directions(self.objectives)
         return Keeping(self.metrics, maximise, None if most == "auto" else most) if most else None
 
     @property
-    def metrics(self) -> tuple[str, str]:
+    def metrics(self) -> tuple[str, ...]:
         """The names of the objectives' metrics."""
-        first, second = self.objectives
-        return first.metric, second.metric
+        return tuple(objective.metric for objective in self.objectives)
 
     @property
     def watched(self) -> tuple[str, ...]:
@@ -126,6 +136,7 @@ def plan_sweep(config: SweepConfig, folder: Path) -> SweepPlan:
         groups=worker_groups(config),
         records=tuple(records),
         reference=reference_curves(config, records),
+        clones=read_clones(folder),
         warm_start=warm_start_of(config, cells, folder / STUDY_FILE),
     )
 
@@ -143,10 +154,10 @@ def reference_curves(config: SweepConfig, records: Sequence[TrialRecord]) -> Ref
     """Return the curves of the trials that finished before; None if the configuration does not prune."""
     if config.search.pruning is None:
         return None
-    first, second = config.search.objectives
+    objectives = config.search.objectives
     return ReferenceCurves(
-        metrics=(first.metric, second.metric),
-        maximise=(first.mode == "max", second.mode == "max"),
+        metrics=[objective.metric for objective in objectives],
+        maximise=directions(objectives),
         margin=config.search.pruning.margin,
         grace_steps=config.search.pruning.grace_steps,
         curves=tuple(record.curve for record in records if record.status is Status.FINISHED and record.curve),

@@ -6,18 +6,21 @@ from itertools import islice
 import yaml
 
 from hamu_ray.config.constraint import aims_of, constraints_of
+from hamu_ray.config.sources.files import load_sweep, with_shards
 from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.footprint.statement import state_memory, variants_of
+from hamu_ray.footprint.named_parts import check_named_parts, named_part_variants
+from hamu_ray.footprint.shards import fewest_shards
+from hamu_ray.footprint.statement import Case, cases_of, state_memory
 from hamu_ray.preflight import CHECKED_COMBINATIONS
 from hamu_ray.results.diagnosis.finding import Finding
 from hamu_ray.results.earlier import SECTIONS, first_steps
 from hamu_ray.results.folder import SWEEPS
 from hamu_ray.results.wording import counted, percent
 from hamu_ray.storage import local_folder, storage_path
-from hamu_ray.tasks.forecast import Forecast
 from hamu_ray.terminal.console import Console
 from hamu_ray.tuning.plan import plan_sweep
+from hamu_ray.workers.cluster import cluster_address
 
 
 def _among(values: Sequence[Scalar]) -> str:
@@ -73,15 +76,45 @@ def preview(
 
 
 def memory_of(
-    config: SweepConfig, source: str, forecast: Forecast | None, device: str | None
+    config: SweepConfig, source: str, known: Iterable[Case], device: str | None
 ) -> Iterator[Finding]:
     """Yield lines on the memory that a sweep's workers need, of the run that needs the most.
 
+    ``known`` are runs with each of the sweep's forget sets.
+
     Raises:
-        ConfigError: It cannot fit their device; one line with the setting that would make it fit.
+        ConfigError: It cannot fit their device, or a model lacks a layer that a run names; one line with the key.
     """
+    check_named_parts(named_part_variants(config), source)
     at_once = config.search.concurrent
-    yield from state_memory(variants_of(config), forecast, source=source, device=device, concurrent=at_once)
+    elsewhere = cluster_address() is not None
+    yield from state_memory(
+        cases_of(config, known), source=source, device=device, concurrent=at_once, elsewhere=elsewhere
+    )
+
+
+def with_fewest_shards(
+    source: str, overrides: Sequence[str], known: Sequence[Case], device: str | None
+) -> tuple[SweepConfig, Finding]:
+    """Return a sweep with as few shards as fit, and the reason; for the arguments see `memory_of`.
+
+    Raises:
+        ConfigError: No number of shards is enough, or what a worker needs or has is not known; in one line.
+    """
+
+    def sweep_with(shards: int) -> SweepConfig:
+        return load_sweep(source, with_shards(overrides, shards))
+
+    sweep = sweep_with(1)
+    shards, reason = fewest_shards(
+        lambda number: cases_of(sweep_with(number), known),
+        sweep.workers.count,
+        source=source,
+        device=device,
+        concurrent=sweep.search.concurrent,
+        elsewhere=cluster_address() is not None,
+    )
+    return sweep_with(shards), reason
 
 
 def _fractions(config: SweepConfig) -> Iterator[str]:

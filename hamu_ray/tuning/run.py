@@ -15,7 +15,8 @@ import ray
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.config.workers import WorkersConfig
-from hamu_ray.preflight import RAY_JOB, distinct_runs
+from hamu_ray.footprint.named_parts import check_named_parts, named_part_variants
+from hamu_ray.preflight import distinct_runs
 from hamu_ray.reports.front.files import print_result
 from hamu_ray.results.durable.lease import Lease
 from hamu_ray.results.durable.mirror import mirrored
@@ -30,7 +31,7 @@ from hamu_ray.results.sweep_folders import (
 )
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import counted, runnable, shown
-from hamu_ray.storage import local_folder, remove_partial_files
+from hamu_ray.storage import RAY_JOB, local_folder, remove_partial_files
 from hamu_ray.terminal.console import Console
 from hamu_ray.terminal.sweep_view import SweepView
 from hamu_ray.tracking.client import MlflowTracker
@@ -107,6 +108,7 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
                 remove_partial_files(place)
         plan = plan_sweep(config, folder)
         with console.waiting("building the model, and opening MLflow"):
+            check_named_parts(named_part_variants(config))
             rehearse_runs(distinct_runs(config), plan.storage)
             tracker = open_tracker(config)
         leave_job_folder()
@@ -259,7 +261,9 @@ def run_trials(
     pool = start_pool(str(plan.storage), plan.name, plan.concurrent, plan.remaining, plan.largest_group)
     constraints = plan.config.search.constraints
     with (
-        SweepView(console, plan.trials, plan.records, plan.objectives, constraints) as view,
+        SweepView(
+            console, plan.trials + len(plan.clones), plan.records, plan.objectives, constraints
+        ) as view,
         gpu_time() as gpus,
     ):
         view.rows.several_nodes = len(usable_nodes()) > 1

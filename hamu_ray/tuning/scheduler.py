@@ -1,4 +1,4 @@
-"""Pruning as a Tune scheduler: trials that are far worse than finished ones in both objectives are stopped early."""
+"""Pruning as a Tune scheduler: trials that are far worse than finished ones in all objectives are stopped early."""
 
 from dataclasses import replace
 from typing import Any

@@ -25,7 +25,7 @@ def space_noted(plan: SweepPlan) -> Iterator[None]:
     except Exception as error:
         lost = storage_error(error)
         if lost is not None and lost.errno in FULL:
-            left = plan.trials - len(list((plan.folder / TRIALS).glob(f"*/{RECORD_FILE}")))
+            left = plan.trials + len(plan.clones) - len(list((plan.folder / TRIALS).glob(f"*/{RECORD_FILE}")))
             size = largest_trial(plan)
             if left * size > free_space(plan.folder):
                 need = left * size / MEGABYTE

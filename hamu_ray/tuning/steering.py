@@ -7,8 +7,9 @@ from typing import Any
 from ray import tune
 from ray.actor import ActorHandle
 
-from hamu_ray.results.folder import remove_stop_request, stop_requests, trial_name
+from hamu_ray.results.folder import trial_name
 from hamu_ray.results.outcome import Verdict
+from hamu_ray.results.steering.stops import remove_stop_request, stop_requests
 from hamu_ray.tuning.trainable import NUMBER, PAUSED
 
 POLL_SECONDS = 1.0

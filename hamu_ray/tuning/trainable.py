@@ -8,6 +8,7 @@ import ray
 from ray import tune
 from ray.actor import ActorHandle
 
+from hamu_ray.config.run import RunConfig
 from hamu_ray.results.durable.sealed import Damaged
 from hamu_ray.results.folder import TRIALS, read_outcome, read_reports, trial_name
 from hamu_ray.results.outcome import Failure, Outcome, Report, Status
@@ -37,6 +38,9 @@ PASSED = "passed"
 NUMBER, PARAMETERS = "number", "parameters"
 """Keys in a Tune trial's configuration: its number, from which its name is derived, and the sampled values."""
 
+RUN, CLONED_FROM = "run", "cloned_from"
+"""Keys in the Tune configuration of a clone: its whole run as plain data, and the name of the trial it starts from."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -50,8 +54,9 @@ def run_trial(config: dict[str, Any], plan: SweepPlan, pool: ActorHandle) -> Non
     folder = plan.results / TRIALS / trial
     search = plan.config.search
     passed = config.get(PASSED, 0)
-    pauses = tuple(step for step in search.scheduler.steps if step > passed) if search.scheduler else ()
-    run = plan.config.resolve(config[PARAMETERS])
+    rungs = search.scheduler.steps if search.scheduler and RUN not in config else ()
+    pauses = tuple(step for step in rungs if step > passed)
+    run = run_of(config, plan)
     keeping = plan.keeping if run.workers.shards == 1 else None
     job = Job(trial, run, str(folder), attempts=search.retries + 1, keeping=keeping, pauses=pauses)
     end: Outcome | Failure | None = replay_ended_run(trial, folder, pool, passed)
@@ -62,11 +67,18 @@ def run_trial(config: dict[str, Any], plan: SweepPlan, pool: ActorHandle) -> Non
         losses += isinstance(end, SlotLost)
     status = end.status if isinstance(end, Outcome) else Status.FAILED
     paused = end.steps if isinstance(end, Outcome) and end.paused else 0
-    measures = end.measures if isinstance(end, Outcome) and (paused or status is Status.FINISHED) else {}
+    measures = {}
+    if isinstance(end, Outcome) and (paused or status is Status.FINISHED):
+        measures = end.with_costs(plan.metrics)
     values = {metric: measures.get(metric, math.nan) for metric in plan.watched}
     points = end.points if isinstance(end, Outcome) else ()
     on_way = [{metric: point.measures.get(metric, math.nan) for metric in plan.watched} for point in points]
     tune.report({**values, STATUS: status, PAUSED: paused, POINTS: on_way, EVENTS: [end]})
+
+
+def run_of(config: dict[str, Any], plan: SweepPlan) -> RunConfig:
+    """Return the run of a Tune trial: of a sample, or of a clone."""
+    return RunConfig.model_validate(config[RUN]) if RUN in config else plan.config.resolve(config[PARAMETERS])
 
 
 def may_run_again(end: Outcome | Failure | None) -> bool:

@@ -1,6 +1,7 @@
 """The driver's state of a trial, and the record that is made of it."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,7 +25,7 @@ class TrialState:
     sent: SentState
     """What is already in the outbox."""
     curve: dict[int, Point] = field(default_factory=dict)
-    """The two objectives by step."""
+    """The objectives by step."""
     began: float = field(default_factory=time.monotonic)
     """When it started or was continued, on the monotonic clock."""
     seconds: float = 0.0
@@ -36,10 +37,15 @@ class TrialState:
     bases: dict[str, dict[str, float]] = field(default_factory=dict)
     """Metrics of the original model and of the reference."""
     end: Outcome | Failure | None = None
+    cloned_from: str = ""
+    """The trial from whose model it started; empty if it is not a clone."""
 
 
-def make_record(state: TrialState, results: StoragePath) -> TrialRecord:
-    """Return a trial's record; a trial that has not ended is recorded as interrupted."""
+def make_record(state: TrialState, results: StoragePath, metrics: Sequence[str] = ()) -> TrialRecord:
+    """Return a trial's record; a trial that has not ended is recorded as interrupted.
+
+    Costs that are among the objectives, whose ``metrics`` are given, are metrics of the trial, too.
+    """
     record = TrialRecord(
         trial_id=state.name,
         status=Status.INTERRUPTED,
@@ -50,6 +56,7 @@ def make_record(state: TrialState, results: StoragePath) -> TrialRecord:
         curve=state.curve,
         nodes=state.sent.nodes,
         reason="the sweep ended before the trial",
+        cloned_from=state.cloned_from,
     )
     match state.end:
         case Failure(reason):
@@ -59,7 +66,7 @@ def make_record(state: TrialState, results: StoragePath) -> TrialRecord:
                 record,
                 status=end.status,
                 reason=end.reason,
-                measures=dict(end.measures),
+                measures=end.with_costs(metrics),
                 points=end.points,
                 steps=end.steps,
                 unlearning_seconds=end.seconds,

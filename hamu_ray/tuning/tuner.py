@@ -30,7 +30,7 @@ def tune_trials(
         tune_config=tune.TuneConfig(
             search_alg=search,
             scheduler=PruningScheduler(plan.reference, pool) if plan.reference else None,
-            num_samples=-1 if plan.config.search.scheduler else plan.remaining,  # a promotion is another one
+            num_samples=-1,  # the search says when it is over: promotions and clones are further ones
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(

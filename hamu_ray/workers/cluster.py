@@ -114,11 +114,11 @@ def join_or_start(log: Callable[[str], None]) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if os.environ.get("RAY_AUTH_MODE") == "disabled":
         log("RAY_AUTH_MODE is disabled: whoever reaches the cluster's ports can run code in it")
-    address = os.environ.get("RAY_ADDRESS") or running_cluster()
+    address = cluster_address()
     if address is not None:
         check_responds(address)
     try:
-        if address in (None, "local"):
+        if address is None:
             start_on_loopback(**options)
         else:
             ray.init(**options)
@@ -126,6 +126,12 @@ def join_or_start(log: Callable[[str], None]) -> None:
         raise ConfigError(
             f"Ray cannot start: {first_line(error)}; see its logs in {ray_logs()}, or set RAY_ADDRESS"
         ) from error
+
+
+def cluster_address() -> str | None:
+    """Return the address of the cluster that this process would join; None if it would start one."""
+    address = os.environ.get("RAY_ADDRESS") or running_cluster()
+    return None if address == "local" else address
 
 
 def check_responds(address: str) -> None:

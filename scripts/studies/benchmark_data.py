@@ -6,13 +6,12 @@ from pathlib import Path
 import pandas as pd
 
 from hamu_ray.results.pareto.front import hypervolume
+from hamu_ray.study.published import published
 
 OBJECTIVES = ["forget_quality", "retain_utility"]
-JUDGED = ["forget_quality", "test_accuracy"]
-"""What confirmed points are judged by: the search has seen neither these seeds nor these test images."""
 BASELINE = "gdiff"
 COMPARED = (BASELINE, "hamu-u", "hamu-q")
-REQUESTS = {"class": "a class", "half": "half a class", "random": "a random tenth"}
+REQUESTS = {"class": "a class", "half": "half a class", "random": "a random tenth", "none": "an author"}
 
 
 class Data:
@@ -21,15 +20,25 @@ class Data:
     def __init__(self, path: Path) -> None:
         """Read the table."""
         rows = pd.read_csv(path, dtype={"parameters": str, "method": str})
+        (self.objectives,) = {
+            tuple(objective.metric for objective in config.search.objectives)
+            for config in published(str(path.with_suffix(".yaml"))).configs(seed=0).values()
+        }
         self.search = complete(rows[rows["purpose"] == "search"])
         self.confirmed = rows[rows["purpose"] == "confirm"]
         self.bases = rows[rows["purpose"].isin(["original", "reference"])]
         self.spaces = list(dict.fromkeys(self.search["space"]))
         self.methods = list(dict.fromkeys(self.search["method"]))
-        self.volumes = volumes(self.search)
+        self.volumes = volumes(self.search, self.objectives)
         self.means = self.volumes.groupby(["method", "space"])["volume"].mean().groupby("method").mean()
         """Of each method, over requests, whose searches may differ in number."""
         self.ranked = sorted(self.methods, key=lambda method: -self.means[method])
+
+    @property
+    def judged(self) -> list[str]:
+        """What confirmed points are judged by: new seeds, and test images that no search has seen, if there are any."""
+        has_test_images = self.objectives[1] == "retain_utility"
+        return [self.objectives[0], "test_accuracy" if has_test_images else self.objectives[1]]
 
     def base(self, space: str, name: str = "original", training: int | None = None) -> pd.Series:
         """Return the row of an original model or reference, by default of the search."""
@@ -40,7 +49,7 @@ class Data:
     def nothing(self, space: str) -> float:
         """Return the hypervolume of the original model, untouched."""
         base = self.base(space)
-        return float(base[OBJECTIVES[0]] * base[OBJECTIVES[1]])
+        return float(base[self.objectives[0]] * base[self.objectives[1]])
 
     @property
     def finished(self) -> pd.DataFrame:
@@ -64,10 +73,10 @@ def complete(trials: pd.DataFrame) -> pd.DataFrame:
     return trials[counts == counts.groupby(trials["space"]).transform("max")]
 
 
-def volumes(trials: pd.DataFrame) -> pd.DataFrame:
+def volumes(trials: pd.DataFrame, objectives: Sequence[str] = OBJECTIVES) -> pd.DataFrame:
     """Return the hypervolume of each method's front down to (0, 0), by space and search seed."""
     found = []
     for (space, method, seed), group in trials.groupby(["space", "method", "search_seed"], sort=False):
-        points = group.loc[group["status"] == "finished", OBJECTIVES].to_numpy()
+        points = group.loc[group["status"] == "finished", list(objectives)].to_numpy()
         found.append((space, method, seed, hypervolume(points)))
     return pd.DataFrame(found, columns=["space", "method", "search_seed", "volume"])

@@ -21,9 +21,10 @@ from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.engine.seeds import seed_models
 from hamu_ray.engine.state import changing_state
 from hamu_ray.engine.unlearn import unlearn
-from hamu_ray.metrics.attacks.names import ATTACK, ATTACKS, KLOM, LASTING, PARAPHRASE, PARAPHRASED
+from hamu_ray.metrics.attacks.names import ATTACK, ATTACKS, KLOM, LASTING, PARAPHRASED, WORDINGS
 from hamu_ray.pairing.group import Alone
 from hamu_ray.results.audit.file import read_audit
+from hamu_ray.results.audit.finding import REWORDED
 from hamu_ray.results.folder import AUDIT_FILE
 from tests.made_texts import LORA, text_run
 
@@ -45,16 +46,16 @@ def test_the_command(
     assert command.main() == 0
     printed = capsys.readouterr().out
     found = json.loads((folder / AUDIT_FILE).read_text())
-    assert tuple(found["attacks"]) == tuple(name for name in ATTACKS if name != PARAPHRASE)
+    assert tuple(found["attacks"]) == tuple(name for name in ATTACKS if name not in WORDINGS)
     assert "NaN" not in json.dumps(found)
     assert {name for result in found["attacks"].values() for name in result["findings"]} == ATTACK.keys() - {
         "durability",
         "durable",
-        *PARAPHRASED.values(),
+        *REWORDED,
     }
     assert "relative_test_p" in printed
     assert found["attacks"]["ulira"]["findings"]["ulira_auc"]["value"] is not None
-    assert "relearning, quantisation bring back" in printed
+    assert "is brought back than from R by" in printed
 
     def never(evidence: object) -> Any:
         raise AssertionError("it was computed again")
@@ -84,6 +85,23 @@ def test_another_model_or_a_damaged_file_is_attacked_again(tmp_path: Path) -> No
     second = run_model_job(ModelJob(subject, ("lira",)))
     assert second.model != first.model
     assert second.attacks["lira"].key != first.attacks["lira"].key
+
+
+def test_a_run_again_with_other_hyperparameters_has_other_shadow_models(tmp_path: Path) -> None:
+    """Both runs are in one folder, one after the other; the first one's shadow models stay as they are."""
+    run = quick_run(tmp_path, training=BRIEF, original={"seeds": 3}, reference={"seeds": 3})
+    audits, known = [], {}
+    for rate in (1e-3, 1e-1):
+        again = run.model_copy(update={"optimizer": run.optimizer.model_copy(update={"learning_rate": rate})})
+        (subject,) = subjects_of(str(unlearned(again, tmp_path / "run")))
+        audits.append(run_model_job(ModelJob(subject, ("ulira",))))
+        found = {
+            path: path.read_bytes() for path in (tmp_path / "run").glob("audit/seed-*/model.safetensors")
+        }
+        assert len(found) == len(known) + 2
+        assert all(found[path] == content for path, content in known.items())
+        known = found
+    assert audits[0].attacks["ulira"].findings != audits[1].attacks["ulira"].findings
 
 
 def test_a_run_without_a_reference_says_so(tmp_path: Path) -> None:

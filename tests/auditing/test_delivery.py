@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from mlflow import MlflowClient
 
 from hamu_ray.auditing.delivery import deliver
-from hamu_ray.auditing.subjects import subjects_of
+from hamu_ray.auditing.run import show
+from hamu_ray.auditing.subjects import Subject, subjects_of
+from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.metrics.attacks.spread import FRACTION, spread
 from hamu_ray.reports.analysis.problems import problems_of
@@ -109,6 +111,32 @@ def test_a_durable_model_has_a_durability_of_1(
 def test_an_undefined_wording_does_not_count() -> None:
     known = [lasting(0.2, 1.0, [0.2], name) for name in DECIDES_DURABLE]
     assert durability([*known, Finding("paraphrased_question_confidence", float("nan"))]) == 1.0
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_the_line_names_the_attacks_that_decide(
+    passes: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wordings that the data lack decide nothing, nor does rounding that brings nothing back where relearning does."""
+    made = made_audit(passes)
+    area, *rounded, _ = made.attacks["relearning"].findings
+    wording = Finding("paraphrased_answer_confidence", float("nan"), reason="the data give none")
+    audit = Audit(
+        made.model,
+        {
+            "relearning": AttackResult("relearning", "1", (area,), 1.0, {}),
+            "quantisation": AttackResult(
+                "quantisation", "2", tuple(replace(one, passes=True) for one in rounded), 1.0, {}
+            ),
+            "paraphrase": AttackResult("paraphrase", "3", (wording,), 1.0, {}),
+        },
+    )
+    run = RunConfig.model_validate({"storage": {"path": str(tmp_path)}})
+    show(Subject("run", "", str(tmp_path), run), audit, Console())
+    last = capsys.readouterr().out.split("durability")[-1]
+    assert ("R by relearning, quantisation" if passes else "R by relearning") in " ".join(last.split())
+    assert ("quantisation" in last) is passes
+    assert "paraphrase" not in last
 
 
 def test_tracking_and_report(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 
 from hamu_ray.auditing.attacks import audit_model
 from hamu_ray.auditing.evidence import Evidence, losses_of
-from hamu_ray.auditing.inference import NO_POWER
+from hamu_ray.auditing.inference import NO_POWER, UNKNOWN_POWER
 from hamu_ray.engine.files.store import StoredModel
 from hamu_ray.engine.files.tensors import save_tensors
 from hamu_ray.engine.state import changing_state
@@ -22,10 +22,10 @@ from hamu_ray.metrics.attacks.names import (
     KLOM,
     LASTING,
     LIRA,
-    PARAPHRASE,
     RELATIVE_TEST,
     RELEARNING,
     ULIRA,
+    WORDINGS,
 )
 from hamu_ray.metrics.attacks.relative import relative_test
 from hamu_ray.metrics.measured import Measured, Measures
@@ -33,7 +33,7 @@ from hamu_ray.pairing.group import Alone
 from hamu_ray.results.audit.finding import Audit
 from hamu_ray.results.folder import MODEL_FILE
 
-EVERY = tuple(name for name in ATTACKS if name != PARAPHRASE)
+EVERY = tuple(name for name in ATTACKS if name not in WORDINGS)
 """The attacks on images."""
 
 
@@ -104,6 +104,22 @@ def test_an_attack_that_the_original_passes_decides_nothing(known: Evidence, tmp
     assert found.passes is None
     assert found.reason == NO_POWER
     assert found.verdict != "as R"
+
+
+def test_passing_decides_nothing_where_it_is_not_known_whether_the_original_would(
+    few: Evidence, known: Evidence, tmp_path: Path
+) -> None:
+    """Of two originals only one is left for the Gaussians where the other is attacked."""
+    two = replace(few, originals=few.originals[:2])
+    found = []
+    for name, stored in (("reference", known.references[REFERENCES]), ("original", few.originals[3])):
+        evidence = put([known.base(stored)], two, tmp_path / name)
+        findings = {finding.metric: finding for finding in audit_model(evidence, (LIRA,)).findings}
+        found.append(findings["lira_online_auc"])
+    forgotten, original = found
+    assert forgotten.references.contains(forgotten.value)
+    assert (forgotten.passes, forgotten.reason) == (None, UNKNOWN_POWER)
+    assert original.passes is False, "failing needs no power"
 
 
 def test_each_of_the_references_has_another_p_value(known: Evidence) -> None:

@@ -21,7 +21,7 @@ from hamu_ray.metrics.attacks.names import ATTACK, DURABILITY, DURABLE
 from hamu_ray.metrics.attacks.spread import Spread
 from hamu_ray.metrics.table import MODEL as METRICS
 from hamu_ray.results.audit.file import write_audit
-from hamu_ray.results.audit.finding import AttackResult, Audit, Finding
+from hamu_ray.results.audit.finding import DECIDES_DURABLE, AttackResult, Audit, Finding
 from hamu_ray.results.folder import AUDIT_FILE
 from hamu_ray.results.outcome import NO_REFERENCE
 from hamu_ray.results.provenance import Interpolation, ModelIdentity, sha256_of
@@ -113,6 +113,7 @@ def test_attacks_are_explained_where_an_audit_was_made(make: Make) -> None:
     findings = (
         Finding("lira_auc", 0.72, 0.99, Spread(0.5, 0.45, 0.59, 4), passes=False),
         Finding("rmia_auc", 0.5, 0.9, Spread(0.51, math.nan, math.nan, 1), reason="one reference"),
+        Finding("quantisation_gain_4_bit", -0.001, 0.001, Spread(-0.0, -0.002, 0.002, 4)),
     )
     result = AttackResult("lira", "k", findings, 1.0, {"model": [0.1] * 100})
     write_audit(folder, Audit(sha256_of(MODEL), {"lira": result}))
@@ -121,10 +122,27 @@ def test_attacks_are_explained_where_an_audit_was_made(make: Make) -> None:
     assert [row[1:] for row in table.rows] == [
         ("0.99", "0.72", "0.45 to 0.59", "UNLIKE them"),
         ("0.90", "0.50", "0.51", "not decided"),
+        ("0.00", "0.00", "0.00 to 0.00", "not decided"),
     ]
+    assert len(sections_of(folder)["Attacks"].sentences) == 1, (
+        "nothing is known of attacks that bring it back"
+    )
     assert "No attacks" not in limits_of(folder)
-    assert "By 1 of 2 numbers of attacks it is UNLIKE" in limits_of(folder)
+    assert "By 1 of 3 numbers of attacks it is UNLIKE" in limits_of(folder)
     certify(folder, None, folder)
+
+
+@pytest.mark.parametrize(("passes", "words"), [(True, "bring no more"), (False, "DO bring more")])
+def test_whether_attacks_bring_knowledge_back_is_a_sentence(passes: bool, words: str, make: Make) -> None:
+    folder = make()
+    findings = tuple(
+        Finding(name, 0.5, 0.9, Spread(0.5, 0.4, 0.6, 4), passes=passes) for name in DECIDES_DURABLE
+    )
+    result = AttackResult("relearning", "k", findings, 1.0, {})
+    write_audit(folder, Audit(sha256_of(MODEL), {"relearning": result}))
+    assert sections_of(folder)["Attacks"].sentences[1] == (
+        f"Attacks that try to bring knowledge back {words} of it back than from models without the data."
+    )
 
 
 def test_an_audit_of_another_model_is_refused(make: Make) -> None:

@@ -114,7 +114,7 @@ def test_what_nodes_install_is_there_and_within_the_tested_versions(name: str) -
     assert all((ROOT / path).exists() for path in sources)
     assert "constraints.txt" in sources
     (install,) = [line for line in config["setup_commands"] if "pip install" in line]
-    assert "-c ~/hamu-ray/constraints.txt ~/hamu-ray " in install
+    assert "-c ~/hamu-ray/constraints.txt ~/hamu-ray[all," in install
 
 
 def test_the_pods_are_kubernetes_pods() -> None:

@@ -172,6 +172,14 @@ DATA_SETS = "cifar10, cifar100, custom, digits, images, muse, svhn, text, tiny-i
             "stop.forget_level: reference needs intermediate evaluations; set evaluation.every_epochs or every_steps",
         ),
         (
+            "stop: {retain_loss_above: 2}\nevaluation: {subset: 100}",
+            "stop.retain_loss_above: 2.0 needs intermediate evaluations; set evaluation.every_epochs or every_steps",
+        ),
+        (
+            "stop: {after_steps: 30}\nduration: {steps: 20}",
+            "stop.after_steps: 30 is beyond the last step, duration.steps 20; lower it, or make the duration longer",
+        ),
+        (
             "method: {target: reference}\nreference: {source: none}",
             "method.target: reference needs a reference; set reference.source to train or path",
         ),
@@ -180,10 +188,14 @@ DATA_SETS = "cifar10, cifar100, custom, digits, images, muse, svhn, text, tiny-i
             "method.target: reference is a cross-entropy, and npo is the forget objective; "
             "set method.forget_objective or method.target to null",
         ),
+        (
+            "data: {name: muse, test_share: 0.3}\nforget: {kind: split}",
+            "data.test_share: 0.3 has no effect, as a split of the data has the test examples; remove it",
+        ),
         ("stop: {forget_level: 2}", "stop.forget_level: expected reference, found 2"),
         (
             "search: {objectives: [{metric: a}]}",
-            "search.objectives: expected 2 values, found [{'metric': 'a'}]",
+            "search.objectives: expected at least 2 values, found [{'metric': 'a'}]",
         ),
         (
             "search: {constraints: {retain_utility: {}}}",
@@ -195,7 +207,7 @@ DATA_SETS = "cifar10, cifar100, custom, digits, images, muse, svhn, text, tiny-i
         ),
         (
             "search: {objectives: [{metric: a}, {metric: a}]}",
-            "search.objectives: need two different metrics, found a twice",
+            "search.objectives: need different metrics, found a twice",
         ),
         (
             "search: {objectives: [{metric: a}, {metrik: b}]}",
@@ -346,4 +358,12 @@ def test_paths_that_exist_become_absolute(tmp_path: Path, monkeypatch: pytest.Mo
     )
     run = load_run("run.yaml")
     assert run.forget.path == str(tmp_path / "list.txt")
+    (tmp_path / "sweep.yaml").write_text(
+        "extends: run.yaml\nspace: {forget.path: [{grid: [list.txt, other.txt]}]}\n"
+    )
+    assert load_sweep("sweep.yaml").space["forget.path"][0].grid == [str(tmp_path / "list.txt"), "other.txt"]
+    (tmp_path / "text.yaml").write_text(
+        "data: {name: tofu, refusals_path: list.txt}\nforget: {kind: split}\n"
+    )
+    assert load_run("text.yaml").data.refusals_path == str(tmp_path / "list.txt")
     assert run.data.path == "owner/name", "a name of the hub stays"

@@ -28,6 +28,16 @@ def test_methods_get_equal_gradients() -> None:
     assert trials_of(config) == 60
 
 
+def test_an_edit_costs_its_pass_instead_of_steps() -> None:
+    space = {"method.name": {"grid": ["hamu-q", "ssd"]}}
+    with pytest.raises(
+        ValueError, match=r"search\.budget\.edit: null, but ssd takes no steps; give the gradients"
+    ):
+        trials_of(sweep_of(space=space))
+    config = sweep_of(space=space, search={"budget": {"gradients": 400, "edit": 50}})
+    assert samples_of(config, list(config.cells())) == [10, 10, 4, 4]
+
+
 def test_a_grid_over_its_own_key_does_not_give_a_method_more() -> None:
     config = sweep_of(space={"method.constraint_fraction": {"grid": [0.2, 0.4, 0.6, 0.8]}})
     cells = list(config.cells())
@@ -35,6 +45,19 @@ def test_a_grid_over_its_own_key_does_not_give_a_method_more() -> None:
         n for n, cell in zip(samples_of(config, cells), cells, strict=True) if cell["method.name"] == "hamu-q"
     ]
     assert found == [2] * 8
+
+
+def test_each_forget_objective_of_a_method_has_its_budget() -> None:
+    """A method with another forget objective is another method, as its paper has it."""
+    objectives = {"grid": [None, "wga", "npo"], "when": {"method.name": "hamu-q"}}
+    config = sweep_of(space={"method.forget_objective": objectives})
+    cells = list(config.cells())
+    found = {
+        (cell["method.name"], cell.get("method.forget_objective"), cell["forget.rho"]): samples
+        for samples, cell in zip(samples_of(config, cells), cells, strict=True)
+    }
+    each = [("hamu-q", None), ("hamu-q", "wga"), ("hamu-q", "npo"), ("ft", None)]
+    assert found == {(*one, rho): 20 if one[0] == "ft" else 10 for one in each for rho in (0.0, 0.5)}
 
 
 def test_the_numbers_of_trials() -> None:

@@ -10,7 +10,7 @@ from cheap_runs import ReportList, cheap_run, done, same_bits
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import BaseModel, base_models, training_recipe
-from hamu_ray.engine.files.store import StoredModel, Turn, key_of
+from hamu_ray.engine.files.store import ModelStore, StoredModel, Turn, key_of
 from hamu_ray.engine.files.tensors import load_tensors, save_tensors
 from hamu_ray.engine.resident import Resident
 from hamu_ray.metrics.measured import Measured
@@ -253,3 +253,12 @@ def test_an_invalid_path_is_reported_in_one_line(resident: Resident, bases: Base
         with pytest.raises(ValueError, match=message) as error:
             done(cheap_run(original={"path": str(path)}), resident, tmp_path / "run")
         assert "\n" not in str(error.value)
+
+
+def test_the_first_complete_model_of_a_key_stays(tmp_path: Path) -> None:
+    models = ModelStore(tmp_path)
+    first = models.add("key", {"weight": torch.ones(2)}, {"loss": 1.0}, {}, seconds=1.0)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "key").iterdir()}
+    second = models.add("key", {"weight": torch.zeros(2)}, {"loss": 2.0}, {}, seconds=2.0)
+    assert second == first
+    assert {path.name: path.read_bytes() for path in (tmp_path / "key").iterdir()} == before

@@ -86,12 +86,16 @@ def test_ssd_is_the_papers(method: dict[str, Any], resident: Resident, bases: Ba
     assert changed > 20
 
 
-def test_a_run_is_the_edit_without_steps(resident: Resident, bases: Bases, tmp_path: Path) -> None:
+def test_a_run_is_the_edit_as_its_only_step(resident: Resident, bases: Bases, tmp_path: Path) -> None:
     run = cheap_run(method={"name": "ssd", "selection": 5.0}, duration={"steps": 4}, batch={"micro": 7})
     ended = done(run, resident, tmp_path / "run")
     assert ended.outcome.status is Status.FINISHED
     sizes = {name: -(-len(part) // 48) for name, part in resident.task(run).splits.items()}
-    assert ended.outcome.steps == 0
+    assert ended.outcome.steps == 1
+    assert [(report.step, report.total_steps) for report in ended.recorder.of("unlearning")] == [
+        (0, 1),
+        (1, 1),
+    ]
     assert ended.outcome.gradient_computations == sizes["retain"] + 2 * sizes["forget"]
     assert ended.outcome.seconds > 0
     task = resident.task(run)

@@ -11,8 +11,17 @@ from hamu_ray.engine.files.kept import KeptSteps, measure_kept, rewind_target
 from hamu_ray.engine.files.tensors import load_tensors
 from hamu_ray.engine.resident import Resident
 from hamu_ray.pairing.group import Alone
-from hamu_ray.results.folder import KEPT, MODEL_FILE, RUN_FILE, point_folder, read_outcome, read_reports
-from hamu_ray.results.outcome import Outcome, Report, Status
+from hamu_ray.results.folder import (
+    CARD_FILE,
+    HARDNESS_FILE,
+    KEPT,
+    MODEL_FILE,
+    RUN_FILE,
+    point_folder,
+    read_outcome,
+    read_reports,
+)
+from hamu_ray.results.outcome import Outcome, Report, Status, dump_reports
 from hamu_ray.results.pareto.trajectory import Keeping
 
 SECTIONS = {
@@ -148,3 +157,24 @@ def test_a_rewound_run_is_the_evaluation_nearest_to_its_target(
     assert not (folder / KEPT).exists()
     if keeping is None:
         assert not found.outcome.points
+
+
+def test_points_have_the_history_of_runs_that_end_there(resident: Resident, folder: Path) -> None:
+    """Their hardness and their guarantee are those of their own steps, not of the trial's or of an earlier report."""
+    sections = {**SECTIONS, "method": {"name": "hamu-u"}, "optimizer": {"learning_rate": 0.03}}
+    trial = done(cheap_run(duration={"steps": 12}, **sections), resident, folder, keeping=KEEPING)
+    assert trial.outcome.points
+    for point in trial.outcome.points:
+        place, alone = point_folder(folder, point.step), folder.with_name(f"alone-{point.step}")
+        shorter = done(load_run(place / RUN_FILE), resident, alone).outcome
+        assert dump_reports(read_reports(place)) == dump_reports(read_reports(alone))
+        assert (place / HARDNESS_FILE).read_bytes() == (alone / HARDNESS_FILE).read_bytes()
+        sentences = [guarantee_and_hardness(each / CARD_FILE) for each in (place, alone)]
+        assert sentences[0] == sentences[1] != []
+        outcome = read_outcome(place)
+        assert outcome is not None
+        assert outcome.steps_outside_guarantee == shorter.steps_outside_guarantee is not None
+
+
+def guarantee_and_hardness(card: Path) -> list[str]:
+    return [line for line in card.read_text().splitlines() if "uaranteed: " in line and "first step" in line]

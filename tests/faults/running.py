@@ -72,10 +72,10 @@ class Running:
         process.send_signal(number)
         return process
 
-    def ends(self, code: int, *lines: str, seconds: float = 900) -> None:
+    def ends(self, code: int, *lines: str) -> None:
         """Wait for the driver's end, and check its exit code and that the log has these texts and no traceback."""
         try:
-            assert self.driver.wait(timeout=seconds) == code, self.log
+            assert self.driver.wait(timeout=900) == code, self.log
         except subprocess.TimeoutExpired:
             self.driver.kill()
             raise

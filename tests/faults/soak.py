@@ -1,8 +1,10 @@
-"""A long sweep with a random kill every few seconds, compared with one that was left alone."""
+"""A long sweep with a random kill every few seconds, compared with the same trials in one process without Ray."""
 
 import contextlib
+import hashlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,9 +17,18 @@ from statistics import median
 from typing import Any
 
 import psutil
+import torch
 
+from hamu_ray.config.sources.files import load_sweep
+from hamu_ray.engine.resident import Resident
+from hamu_ray.engine.unlearn import unlearn
+from hamu_ray.pairing.group import Alone
 from hamu_ray.results.diagnosis.diagnose import diagnose
-from hamu_ray.results.folder import read_records
+from hamu_ray.results.folder import MODEL_FILE, read_records
+from hamu_ray.results.outcome import Verdict
+from hamu_ray.tuning.plan import plan_sweep
+from hamu_ray.tuning.search.searcher import UnlearningSearch
+from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, STATUS
 from hamu_ray.workers.ray_private import ONE_MACHINE
 from tests.faults.running import Running, new_space, points, weights
 from tests.sweep_processes import ray_processes, start
@@ -25,7 +36,6 @@ from tests.sweep_processes import ray_processes, start
 KILL_SECONDS = 20.0
 SAMPLE_SECONDS = 5.0
 GROUPS_SECONDS = 60
-MOST_SECONDS_PER_TRIAL = 60.0
 GROWTH = 1.2
 """Maximum ratio of a size in the last third of the sweep to that in the first third."""
 VICTIMS = ("RayTrainWorker", "TrainController", "Slot", "ImplicitFunc", "Pool", "driver")
@@ -88,23 +98,39 @@ def grown(samples: Sequence[float]) -> tuple[float, float]:
 
 
 def soak(folder: Path, trials: int, seed: int = 0) -> bool:
-    """Run both sweeps, print what was seen, and return whether nothing was lost and nothing has grown."""
+    """Run a sweep, print what was seen, and return whether nothing was lost and nothing has grown."""
     search = {"samples": trials, "concurrent": 2, "algorithm": "random", "retries": 10}
-    began = time.monotonic()
-    calm_space = new_space(folder / "calm", search=search, **SECTIONS)
-    calm = Running(calm_space, start(calm_space))
-    calm.ends(0, seconds=MOST_SECONDS_PER_TRIAL * trials)
-    print(f"undisturbed: {trials} trials in {time.monotonic() - began:.0f} s", flush=True)
-    space = new_space(folder / "soak", calm_space, search=search, **SECTIONS)
+    space = new_space(folder / "soak", search=search, **SECTIONS)
     began = time.monotonic()
     sweep, kills, sizes = disturbed(space, trials, random.Random(seed))
     told = ", ".join(f"{count} {victim}" for victim, count in sorted(kills.items()))
-    print(f"disturbed: in {time.monotonic() - began:.0f} s, {sum(kills.values())} kills ({told})", flush=True)
+    print(f"sweep: in {time.monotonic() - began:.0f} s, {sum(kills.values())} kills ({told})", flush=True)
     if not kills:
         print("FAIL nothing was killed", flush=True)
-    return bool(kills) & all(
-        [*unharmed(sweep, calm, trials), *(level(name, getattr(sizes, name)) for name in vars(sizes))]
-    )
+    sound = [level(name, getattr(sizes, name)) for name in vars(sizes)]
+    began = time.monotonic()
+    expected = undisturbed(space, folder / "undisturbed")
+    print(f"undisturbed: {len(expected)} trials in {time.monotonic() - began:.0f} s", flush=True)
+    return bool(kills) & all([*sound, *unharmed(sweep, expected)])
+
+
+def undisturbed(space: Path, folder: Path) -> dict[str, str]:
+    """Run the trials of a sweep in this process, one after another; return the hash of each model."""
+    torch.set_num_threads(1)
+    folder.mkdir()
+    config = load_sweep(space)
+    plan, resident = plan_sweep(config, folder), Resident(folder, torch.device("cpu"))
+    searcher = UnlearningSearch(plan, lambda: 1)
+    hashes = {}
+    for trial in range(plan.trials):
+        given = searcher.suggest(str(trial))
+        assert given is not None
+        run, name = config.resolve(given[PARAMETERS]), f"{given[NUMBER]:04}"
+        outcome = unlearn(run, resident, Alone(), folder / name, lambda report: Verdict.GO_ON)
+        hashes[name] = hashlib.sha256((folder / name / MODEL_FILE).read_bytes()).hexdigest()
+        shutil.rmtree(folder / name)
+        searcher.on_trial_complete(str(trial), {**outcome.measures, STATUS: outcome.status})
+    return hashes
 
 
 def disturbed(space: Path, trials: int, rng: random.Random) -> tuple[Running, Counter[str], Sizes]:
@@ -144,17 +170,15 @@ def kill(sweep: Running, rng: random.Random) -> list[str]:
     return []
 
 
-def unharmed(sweep: Running, calm: Running, trials: int) -> list[bool]:
-    """Compare a sweep with the undisturbed one, and print it."""
-    expected = weights(calm.storage)
+def unharmed(sweep: Running, expected: Mapping[str, str]) -> list[bool]:
+    """Compare a sweep with the models of the undisturbed trials, and print it."""
     names = [record.trial_id for record in read_records(sweep.folder)]
     steps = points(f"sqlite:///{sweep.storage}/mlflow.db", sweep.folder)
     once = {trial: list(range(1, STEPS + 1)) for trial in expected}
     problems = diagnose(sweep.folder).problems
     left = {path.name for path in sweep.folder.rglob(".*") if "tune-" not in str(path)}
     checks = {
-        f"{len(names)} records of {trials} trials, each once": names == sorted(expected)
-        and len(names) == trials,
+        f"{len(names)} records of {len(expected)} trials, each once": names == sorted(expected),
         f"{len(expected)} models are bit-identical": weights(sweep.storage) == expected,
         "MLflow has every step of every trial once": steps == once,
         f"{len(problems)} damaged files": not problems,

@@ -1,4 +1,4 @@
-"""The peak of resident memory of a run's steps in bytes, as a module: ``STORAGE RUN.json``."""
+"""The peak of resident memory of a run's steps, or of its edit, in bytes, as a module: ``STORAGE RUN.json``."""
 
 import json
 import sys
@@ -10,6 +10,7 @@ from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.planning import unlearning_plan
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.step import PairedStep
+from hamu_ray.engine.unlearn import edit_model
 from hamu_ray.pairing.group import Alone
 from scripts.gpu.machine import Machine
 from scripts.gpu.parts.memory import Peak
@@ -19,6 +20,9 @@ def step(run: RunConfig, resident: Resident) -> None:
     task = resident.task(run)
     model = task.unlearner(task.build_model(0), 0)
     plan = unlearning_plan(run, task.splits)
+    if plan.method.edit is not None:
+        edit_model(run, plan, task, model, None)
+        return
     teachers = resident.teachers(task, model, "original", plan.needs, 0)
     stepper = PairedStep(task, model.train(), plan, Alone(), teachers)
     stepper(0)

@@ -11,14 +11,16 @@ from transformers import LlamaConfig
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.document import ConfigError
+from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.footprint.device import device_of
 from hamu_ray.footprint.estimate import Estimator, with_changes
 from hamu_ray.footprint.machine import Gpu, Machine
 from hamu_ray.footprint.parts import exchange_bytes
-from hamu_ray.footprint.phases import unlearning
-from hamu_ray.footprint.statement import state_memory
+from hamu_ray.footprint.phases import footprints, unlearning
+from hamu_ray.footprint.statement import cases_of, state_memory
 from hamu_ray.footprint.trace import LiveBytes, Tracer
+from hamu_ray.preflight import distinct_runs, forecasts_of
 from hamu_ray.tasks.registry import forecast_data, outline_of
 from tests.made_texts import LORA, text_run
 
@@ -38,6 +40,7 @@ CASES: dict[str, dict[str, Any]] = {
         "model": {**LARGE, "lora": LORA, "gradient_checkpointing": True},
         "batch": MANY,
     },
+    "an edit": {"model": LARGE, "method": {"name": "ssd", "importance_batch": 4}},
     "bfloat16": {  # few texts: slow on processors without instructions for it
         "model": {**LARGE, "precision": "bfloat16"},
         "batch": {"retain": 3, "forget": 2},
@@ -56,7 +59,7 @@ def run_of(corpus: Path, **sections: Any) -> RunConfig:
 
 def estimated(run: RunConfig) -> int:
     forecast = forecast_data(run.data, run.forget, run.training_seed, run.model)
-    found = unlearning(run, Tracer(outline_of(run, forecast)), forecast, "host")
+    found = footprints(run, Tracer(outline_of(run, forecast)), forecast, "host")[-1]
     return found.total - found.held["fixed"]
 
 
@@ -174,7 +177,7 @@ def test_an_unknown_device_is_refused() -> None:
 
 def stated(run: RunConfig, **options: Any) -> list[str]:
     forecast = forecast_data(run.data, run.forget, run.training_seed, run.model)
-    return [str(line) for line in state_memory([run], forecast, **options)]
+    return [str(line) for line in state_memory([(run, forecast)], **options)]
 
 
 def test_what_fits_is_stated_by_part(text_corpus: Path) -> None:
@@ -184,7 +187,39 @@ def test_what_fits_is_stated_by_part(text_corpus: Path) -> None:
     assert "unlearning with hamu-q and sgd" in phases[1]
     assert lines[-1].strip() == "fits in 3.8 GB for a worker: 95% of the 4.0 GB of the given device"
     unknown = stated(run_of(text_corpus, workers={"count": 2, "gpus": 1}), machine=machine_of())
-    assert "give --device-memory 80GB" in unknown[-1]
+    assert "give --device-memory 80GB, or the GPU" in unknown[-1]
+
+
+def test_workers_of_a_cluster_are_not_judged_by_the_head(text_corpus: Path) -> None:
+    tiny = machine_of(memory=1e6, gpus=(Gpu("T4", int(1e6)),))
+    for workers in ({"count": 2}, {"count": 2, "gpus": 1}):
+        run = run_of(text_corpus, workers=workers)
+        with pytest.raises(ConfigError, match="more than"):
+            stated(run, machine=tiny)
+        lines = stated(run, machine=tiny, elsewhere=True)
+        assert "no verdict: nothing is known of the workers' device; give --device-memory 80GB" in lines[-1]
+    assert "fits in 3.8 GB for a worker" in stated(run_of(text_corpus), device="4GB", elsewhere=True)[-1]
+
+
+def test_the_largest_forget_set_counts(tmp_path: Path) -> None:
+    """Of a sweep over forget sets of 1 and of 10 % of the images, whichever comes first."""
+    shares = [0.01, 0.1]
+    for grid in (shares, shares[::-1]):
+        sweep = SweepConfig.model_validate(
+            {
+                "storage": {"path": str(tmp_path)},
+                "forget": {"kind": "random"},
+                "method": {"name": "ga"},
+                "evaluation": {"enabled": False},
+                "original": {"path": "x"},
+                "reference": {"source": "none"},
+                "workers": {"count": 1},
+                "space": {"forget.share": {"grid": grid}},
+            }
+        )
+        known = forecasts_of(distinct_runs(sweep), "x.yaml")
+        lines = [str(line) for line in state_memory(cases_of(sweep, known), device="80GB")]
+        assert any("activations of 144 images" in line for line in lines), lines
 
 
 REMEDIES: dict[str, tuple[dict[str, Any], float, str]] = {

@@ -56,6 +56,32 @@ def candidates(summary: SweepSummary) -> list:
     ]
 
 
+THREE = (*(Objective(metric=metric) for metric in METRICS), Objective(metric="steps", mode="min", worst=9))
+
+
+@given(st.lists(st.tuples(values, values, st.integers(0, 8)), max_size=12), st.floats(0, 1))
+def test_bounds_on_two_of_three_objectives_leave_the_third(points, value):
+    trials = [record(f"{i:02d}", x, y, measures={"steps": n}) for i, (x, y, n) in enumerate(points)]
+    bounds = [Bound(objective, value) for objective in THREE[:2]]
+    allowed = [t for t in trials if all(t.measures[metric] >= value for metric in METRICS)]
+    chosen = best(summarise(trials, THREE), bounds)
+    assert (chosen is None) == (not allowed)
+    if chosen is not None:
+        assert chosen.measures["steps"] == min(trial.measures["steps"] for trial in allowed)
+
+
+def test_a_bound_on_one_of_three_objectives_takes_the_knee_of_the_others():
+    trials = [
+        record("a", 1.0, 0.1, measures={"steps": 1}),
+        record("b", 0.8, 0.8, measures={"steps": 2}),
+        record("c", 0.1, 1.0, measures={"steps": 3}),
+        record("d", 0.9, 0.9, measures={"steps": 9}),
+    ]
+    chosen = best(summarise(trials, THREE), [Bound(THREE[2], 5)])
+    assert chosen is not None
+    assert chosen.trial_id == "b"
+
+
 @given(trials, modes, st.sampled_from([0, 1]), st.floats(-0.2, 1.2))
 def test_one_bound_takes_the_best_of_the_other_objective(points, directions, bounded, value):
     summary = summary_of(points, directions)

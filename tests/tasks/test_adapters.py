@@ -1,5 +1,6 @@
 """Adapters: given ones with their own configuration, and new ones on the layers of different families."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from hamu_ray.tasks.language.adapter import linear_layers, with_adapter
 from hamu_ray.tasks.language.encoding.encoder import Encoder
 from hamu_ray.tasks.language.encoding.tokenizer import load_tokenizer
 from hamu_ray.tasks.language.models import build_language_model
+from hamu_ray.tasks.models.checkpoints import Checkpoint
+from hamu_ray.tasks.models.pretrained import pretrained
 from tests.made_texts import tofu
 
 FAMILIES: dict[str, Any] = {
@@ -107,6 +110,36 @@ def test_a_given_adapter_computes_what_it_did(more: dict[str, Any], tmp_path: Pa
         config = LoraConfig.model_validate({"adapter": str(tmp_path), key: value})
         with pytest.raises(ValueError, match=rf"^model\.lora\.{key}: .* differs from .*; set it to null"):
             with_adapter(family("llama"), config, 0)
+
+
+def adapter_of(base: str, folder: Path) -> Checkpoint:
+    """Save an adapter that names its base so, as `peft` writes what its training script had."""
+    with warnings.catch_warnings(action="ignore"):
+        adapted: Any = get_peft_model(family("llama"), PeftConfig(**SAID, task_type="CAUSAL_LM"))
+        adapted.peft_config["default"].base_model_name_or_path = base
+        adapted.save_pretrained(folder)
+    return Checkpoint("original.path", str(folder))
+
+
+@pytest.mark.filterwarnings("error::FutureWarning:transformers", "error:The PEFT config:UserWarning")
+def test_what_peft_warns_about_is_not_shown(tmp_path: Path) -> None:
+    family("llama").save_pretrained(tmp_path / "base")
+    adapter = adapter_of(str(tmp_path / "base"), tmp_path / "adapter")
+    with_adapter(pretrained(AutoModelForCausalLM, adapter), LoraConfig(adapter=adapter.name), 0)
+
+
+def test_a_relative_base_is_found_from_other_working_directories(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers have other working directories than the user."""
+    family("llama").save_pretrained(tmp_path / "project" / "models" / "base")
+    adapter = adapter_of("models/base", tmp_path / "project" / "out" / "adapter")
+    elsewhere = adapter_of("models/base", tmp_path / "other")
+    assert adapter.base == Checkpoint("original.path", str(tmp_path / "project" / "models" / "base"))
+    assert elsewhere.base == Checkpoint("original.path", "models/base")  # perhaps on the hub
+    monkeypatch.chdir(tmp_path / "project")
+    with pytest.raises(ValueError, match=rf"names its base models/base, .*; write {tmp_path}.* there"):
+        _ = elsewhere.base
 
 
 def test_an_adapter_of_another_model(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 from hamu_ray.config.task.forget import ForgetFiles
 from hamu_ray.config.task.model import ModelConfig
 from hamu_ray.config.task.vision import ImagesData
+from hamu_ray.tasks.registry import check_sample
 from hamu_ray.tasks.vision.images import pixels
 from hamu_ray.tasks.vision.images.labels import labelled_rows, spread_over_classes
 from hamu_ray.tasks.vision.images.loading import load_images_data
@@ -175,7 +176,19 @@ def test_broken_image(tmp_path: Path, offline: None) -> None:
             (folder / split / name).mkdir(parents=True)
             (folder / split / name / "0.png").write_bytes(b"not an image")
     message = error_of(ImagesData(path=str(folder)))
-    assert message.startswith("data.path: an image in rows 0 to 1")
+    assert message.startswith(
+        f"data.path: {folder}/train/cat/0.png (row 0 of {folder} (train)) cannot be decoded: "
+    )
+    assert message.endswith("; replace it")
+
+
+def test_a_dry_run_decodes_a_sample(image_folder: Path, offline: None) -> None:
+    config = ImagesData(path=str(image_folder))
+    check_sample(config)
+    whole = (image_folder / "test" / "dog" / "0.png").read_bytes()
+    (image_folder / "test" / "dog" / "0.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"data\.path: .*/test/dog/0\.png \(row \d of .* cannot be decoded"):
+        check_sample(config)
 
 
 def test_cache_is_read_and_follows_the_files(image_folder: Path, tmp_path: Path) -> None:

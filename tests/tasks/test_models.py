@@ -1,3 +1,5 @@
+import logging
+import logging.handlers
 from pathlib import Path
 
 import pytest
@@ -173,6 +175,16 @@ def test_transformers_checkpoint(kind: str, tmp_path: Path, offline: None) -> No
     assert torch.equal(parameters_of(model), parameters_of(again))
     with pytest.raises(ValueError, match=r"expects images with 3 channels, the data have 1"):
         build_vision_model(config, (1, 8, 8), TEN, seed=1)
+
+
+def test_a_new_head_is_no_news(tmp_path: Path, offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`transformers` reports the weights of the old head, over several lines."""
+    library = logging.getLogger("transformers")
+    monkeypatch.setattr(library, "handlers", [handler := logging.handlers.BufferingHandler(100)])
+    config = ModelConfig(name=saved_checkpoint(tmp_path / "vit", "vit"), new_head=True)
+    build_vision_model(config, (3, 8, 8), TEN, seed=1)
+    assert not [record.getMessage() for record in handler.buffer]
+    assert library.level < logging.ERROR
 
 
 def test_images_must_have_the_checkpoints_size(tmp_path: Path, offline: None) -> None:

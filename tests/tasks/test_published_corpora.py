@@ -27,6 +27,9 @@ from hamu_ray.tasks import build_task, check_data, load_data
 from hamu_ray.tasks.language.data import LanguageData
 from hamu_ray.tasks.language.documents.corpus import load_corpus, split_corpus
 from hamu_ray.tasks.language.documents.published import passages
+from hamu_ray.tasks.language.encoding.encoder import Encoder
+from hamu_ray.tasks.language.encoding.token_file import encoded_sequences
+from hamu_ray.tasks.language.probes import _beginnings, probe_encoder
 from hamu_ray.tasks.language.task import LanguageTask
 from tests.made_texts import text_run
 from tests.thread_ranks import Alone, Meeting, OneOf
@@ -198,6 +201,23 @@ def test_continuations_are_compared_with_the_true_ones(muse: Path, monkeypatch: 
     measures = task.evaluate(task.build_model(1), Alone())
     assert len(texts) == 1
     assert [measures[name] for name in MUSE[:3]] == [1, 1, 1]
+
+
+def test_a_true_continuation_goes_on_in_the_next_window(muse: Path) -> None:
+    """VerbMem compares as many tokens with short windows as with long ones."""
+    encoder = probe_encoder(
+        task_of(MuseData(path=str(muse), windows=WINDOWS))._encodings.encoder, "continuations"
+    )
+    prompt, truth = ["Bo 0 said so"], [" 0 times." + " Bo 0 said so 1 times." * 20]
+    found = []
+    for length in (32, 2048):
+        config = encoder.config.model_copy(update={"windows": WindowsConfig(length=length)})
+        short = Encoder(encoder.tokenizer, config)
+        texts = encoded_sequences(short, prompt, truth, torch.device("cpu"))
+        assert (int(texts.windows) > 1) == (length == 32)
+        found.append(_beginnings(texts, 60, short))
+    assert found[0] == found[1]
+    assert truth[0].strip().startswith(found[0][0].strip())
 
 
 def test_wmdp_asks_for_letters(wmdp: Path) -> None:

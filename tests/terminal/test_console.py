@@ -2,7 +2,9 @@ import io
 
 import pytest
 
+from hamu_ray.results.wording import NONE
 from hamu_ray.terminal.console import Console
+from hamu_ray.terminal.metrics import metrics_table
 
 PATH = "/data/[red]/" + "long/" * 40
 
@@ -34,3 +36,15 @@ def test_columns_are_aligned(console):
     assert header.split() == ["metric", "O", "[R]"]
     assert [row.split() for row in rows] == [["accuracy", "0.9", "[1]"], ["loss", "0.25", "2"]]
     assert len({len(line) for line in (header, *rows)}) == 1
+
+
+def test_metrics_that_no_model_has_are_left_out(console):
+    nan = float("nan")
+    console.print(
+        metrics_table({"M": {"loss": nan, "rouge": nan, "prob": 0.5}, "O": {"loss": 1.0, "rouge": nan}})
+    )
+    assert [line.split() for line in printed(console)] == [
+        ["M", "O"],
+        ["loss", NONE, "1.0000"],
+        ["prob", "0.5000"],
+    ]

@@ -34,3 +34,8 @@ def test_an_empty_front_is_reported():
 
 def test_texts_of_trials_are_not_markup():
     assert "[red]a" in in_terminal(summarise([record("[red]a", 0.5, 0.5)]))
+
+
+def test_the_title_may_be_wider_than_the_table():
+    lines = in_terminal(summarise(sweep(), original=ORIGINAL, reference=REFERENCE), width=200).splitlines()
+    assert next(line for line in lines if line.startswith("Front: ")).rstrip().endswith(").")

@@ -41,6 +41,14 @@ def test_a_view_shows_both_objectives_of_one_sweep_or_of_all():
     assert view_id(OBJECTIVES, "tiny-1") != view_id(OBJECTIVES)
 
 
+def test_more_objectives_are_parallel_coordinates():
+    objectives = (*OBJECTIVES, Objective(metric="steps", mode="min"))
+    view = view_of(objectives, "tiny-1")
+    first = view["state"]["compareRunCharts"][0]
+    assert (first["type"], first["selectedMetrics"]) == ("PARALLEL", ["avg_gap", "retain_utility", "steps"])
+    assert view["name"] == "tiny-1: avg gap, retain utility, steps"
+
+
 def test_the_link_names_the_view():
     address = urlsplit(urlsplit(link("http://127.0.0.1:5000/", "7", "hamu_ray-a b")).fragment)
     assert address.path == "/experiments/7/runs"

@@ -6,12 +6,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from rich.console import Console
 
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.results.folder import OUTBOX_FILE, read_records
 from hamu_ray.results.live import LiveSweep
 from hamu_ray.results.outcome import Outcome, Report, Status
+from hamu_ray.results.reader import read_sweep
 from hamu_ray.results.sweep_folders import make_folder
 from hamu_ray.terminal.sweep_view import SweepView
 from hamu_ray.tracking.outbox import Outbox
@@ -103,6 +105,27 @@ def test_a_stretch_under_an_earlier_driver_counts_for_the_budget(tmp_path: Path)
     driver.on_trial_complete(0, [], TRIAL)
     (record,) = read_records(plan.folder)
     assert record.trial_seconds == 100.0
+
+
+def test_a_cost_that_is_an_objective_is_a_metric_of_its_trial(tmp_path: Path) -> None:
+    made = sweep_config(tmp_path).model_dump(mode="json")
+    cost = {"metric": "gradient_computations", "mode": "min", "worst": 100}
+    made["search"]["objectives"] = [{"metric": "forget_quality"}, cost, {"metric": "retain_utility"}]
+    config = SweepConfig.model_validate(made)
+    plan = plan_sweep(config, tmp_path / "sweep")
+    make_folder(plan.folder, config)
+    metrics = {"forget_quality": 0.5, "retain_utility": 0.9}
+    driver = listener(
+        plan, Report("unlearning", 4, 4, metrics), Outcome(Status.FINISHED, "", 4, metrics, 1.0, 8)
+    )
+    driver.pool = cast("Any", Calls())
+    driver.on_trial_complete(0, [], TRIAL)
+    live = LiveSweep(plan.folder)
+    (logged,) = live.update()
+    (record,) = read_records(plan.folder)
+    assert record.measures == logged.measures == {**metrics, "gradient_computations": 8.0}
+    for summary in (live.result.summary, read_sweep(plan.folder).summary):
+        assert summary.hypervolume == pytest.approx(0.5 * 0.9 * (100 - 8))
 
 
 def test_a_trial_that_is_given_up_has_its_metrics(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from hamu_ray.results.durable.lease import Lease
-from hamu_ray.results.folder import SWEEP_FILE, request_stop, stop_requests
+from hamu_ray.results.folder import SWEEP_FILE
 from hamu_ray.results.outcome import Verdict
+from hamu_ray.results.steering.stops import request_stop, stop_requests
 from hamu_ray.tracking.outbox import Outbox
 from hamu_ray.tuning import steering
 from hamu_ray.tuning.steering import Steering

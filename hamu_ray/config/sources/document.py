@@ -174,12 +174,16 @@ def value_at(document: Mapping[str, Any], path: str) -> Any:
 
 PATHS = (
     "data.path",
+    "data.forget_path",
+    "data.questions_path",
+    "data.refusals_path",
     "forget.path",
     "model.name",
     "model.lora.adapter",
     "original.path",
     "reference.path",
     "reference.start",
+    "start.path",
 )
 """Keys that may contain a local file or folder; some may contain a hub name instead."""
 
@@ -187,10 +191,22 @@ PATHS = (
 def with_absolute_paths(document: dict[str, Any]) -> dict[str, Any]:
     """Make existing paths absolute, in place, because workers have other working directories than the user.
 
-    Paths that do not exist are left unchanged for later checks to report.
+    Those in the domains of a space, too. Paths that do not exist are left unchanged for later checks to report.
     """
     for key in PATHS:
         value = value_at(document, key)
-        if isinstance(value, str) and Path(value).expanduser().exists():
-            assign(document, key, str(Path(value).expanduser().absolute()))
+        if isinstance(value, str):
+            assign(document, key, _absolute(value))
+        varied = value_at(document, f"{SPACE}.{key}")
+        for domain in varied if isinstance(varied, list) else [varied]:
+            for kind, values in domain.items() if isinstance(domain, dict) else ():
+                if isinstance(values, list):
+                    domain[kind] = [_absolute(each) for each in values]
     return document
+
+
+def _absolute(value: Any) -> Any:
+    """Return an existing path as an absolute one, and anything else as it is."""
+    if isinstance(value, str) and Path(value).expanduser().exists():
+        return str(Path(value).expanduser().absolute())
+    return value

@@ -132,7 +132,10 @@ def _alternatives(details: Sequence[ErrorDetails]) -> str:
             expected.update(dict.fromkeys(_quoted(context)))
         else:
             template = _EXPECTED.get(detail["type"], detail["msg"])
-            expected[template.format(**{key: _plain(value) for key, value in context.items()})] = None
+            words = template.format(**{key: _plain(value) for key, value in context.items()})
+            expected[
+                f"{words}s" if context.get("min_length", 1) > 1 and words.startswith("at least") else words
+            ] = None
     *others, last = expected
     return f"{', '.join(others)} or {last}" if others else last
 

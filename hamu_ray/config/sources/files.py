@@ -1,6 +1,8 @@
 """Reading configurations from files, with one-line errors: the file, the key path, the remedy."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -28,6 +30,9 @@ from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
 
 __all__ = ["ConfigError", "load", "load_run", "load_sweep", "read_yaml"]
+
+SHARDS = "workers.shards"
+"""The key that may be `auto` in files: commands replace it by a number."""
 
 CHECKED_CELLS = 1000
 """Maximum number of grid cells that are checked as a whole; individual values are always checked."""
@@ -108,6 +113,32 @@ def read_source(path: str | Path, overrides: Sequence[str] = ()) -> Source:
         changed[key] = text
         fixed |= dict.fromkeys(fix(document, key, value), text)
     return Source(path, document, layers, changed, fixed)
+
+
+def has_automatic_shards(path: str | Path, overrides: Sequence[str] = ()) -> bool:
+    """Whether a file leaves the number of shards to the command; raises `ConfigError`."""
+    workers = read_source(path, overrides).document.get("workers")
+    return isinstance(workers, Mapping) and workers.get("shards") == "auto"
+
+
+def with_shards(overrides: Sequence[str], shards: int) -> list[str]:
+    """Return the overrides of a command with a number of shards."""
+    return [*overrides, f"{SHARDS}={shards}"]
+
+
+@contextmanager
+def naming_origins(path: str | Path, overrides: Sequence[str]) -> Iterator[None]:
+    """Within, errors of later checks name where a key was written, as those of the schema do.
+
+    They begin with the file and the key; the key may be from ``--set``, a preset or an extended file.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        found = re.fullmatch(rf"{re.escape(str(path))}: ([a-z_]+(?:\.\w+)*): (.*)", str(error), re.DOTALL)
+        if found is None:
+            raise
+        raise read_source(path, overrides).error(*found.groups()) from error
 
 
 def _change(document: dict[str, Any], key: str, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""Search spaces that come with the package, found by name: `digits`, `cifar/job_grid`."""
+"""Files that come with the package, found by name: search spaces such as `digits` and `cifar/job_grid`, and studies."""
 
 from importlib import metadata
 from pathlib import Path, PurePosixPath
@@ -10,12 +10,17 @@ SUFFIXES = (".yaml", ".yml")
 
 
 def shipped_spaces() -> dict[str, Path]:
-    """Return the files by name: those of the checkout that the package runs from, or those installed with it."""
-    checkout = Path(hamu_ray.__file__).parents[1] / FOLDER
+    """Return the search spaces by name."""
+    return shipped_files(FOLDER)
+
+
+def shipped_files(folder: str) -> dict[str, Path]:
+    """Return the YAML files of a folder by name: of the checkout that the package runs from, or installed with it."""
+    checkout = Path(hamu_ray.__file__).parents[1] / folder
     if checkout.is_dir():
         files = {path.relative_to(checkout): path for path in checkout.rglob("*.yaml")}
     else:
-        files = {Path(name): path for name, path in _installed().items()}
+        files = {Path(name): path for name, path in _installed(Path(folder).name).items()}
     return {name.with_suffix("").as_posix(): path for name, path in sorted(files.items())}
 
 
@@ -34,13 +39,13 @@ def name_of(path: str | Path) -> str | None:
     return name if name in shipped_spaces() else None
 
 
-def _installed() -> dict[str, Path]:
+def _installed(folder: str) -> dict[str, Path]:
+    """Return the files below `share/hamu_ray/FOLDER` by their path in it."""
     try:
         files = metadata.files("hamu-ray") or []
     except metadata.PackageNotFoundError:
         return {}
+    inside = ((file.as_posix().partition(f"share/hamu_ray/{folder}/")[2], file) for file in files)
     return {
-        "/".join(file.parts[file.parts.index(FOLDER) + 1 :]): Path(str(file.locate())).resolve()
-        for file in files
-        if FOLDER in file.parts and file.suffix == ".yaml"
+        name: Path(str(file.locate())).resolve() for name, file in inside if name and file.suffix == ".yaml"
     }

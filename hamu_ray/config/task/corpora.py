@@ -10,7 +10,6 @@ class CorpusSection(TextSection):
     """Keys common to corpora of long documents, which are cut into passages."""
 
     forget_kinds: ClassVar[tuple[str, ...]] = ("split",)
-    holds_out: ClassVar[bool] = False
 
     question_column: None = None
     alternate_column: None = None
@@ -40,14 +39,17 @@ class MuseData(CorpusSection):
     retain_splits: Names = ("retain1", "retain2")
     """The splits to retain. MUSE's own baselines unlearn with `[retain1]` and measure on questions about `retain2`."""
 
+    @property
+    def holds_out(self) -> bool:
+        """Whether test examples are held out of the retain examples: the split `holdout` has them."""
+        return False
+
 
 class WmdpData(CorpusSection):
     """WMDP (Li et al. 2024, arXiv 2403.03218): papers or code on hazardous topics, in the layout of its hub data sets.
 
     Its multiple-choice questions are measured. `test_share` of the retain corpus is held out for test.
     """
-
-    holds_out: ClassVar[bool] = True
 
     name: Literal["wmdp"] = "wmdp"
     path: str = "cais/wmdp-corpora"

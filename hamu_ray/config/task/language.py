@@ -81,6 +81,19 @@ class TextSection(Section):
     new_tokens: PositiveInt | None = None
     """Maximum length of a greedy answer in tokens; null: the length of the longest true answer."""
 
+    @property
+    def holds_out(self) -> bool:
+        """Whether test examples are held out of the retain examples."""
+        return True
+
+    @model_validator(mode="after")
+    def _test_share_has_an_effect(self) -> "TextSection":
+        if not self.holds_out and self.test_share != TextSection.model_fields["test_share"].default:
+            raise ValueError(
+                f"test_share: {self.test_share} has no effect, as a split of the data has the test examples; remove it"
+            )
+        return self
+
     @model_validator(mode="after")
     def _question_has_its_place(self) -> "TextSection":
         if self.question_column is not None and "{question}" not in self.prompt:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hamu_ray.engine.files.tensors import load_tensors, save_tensors
+from hamu_ray.engine.files.tensors import load_tensors, save_tensors, take_part
 from hamu_ray.engine.history import History
 from hamu_ray.engine.state import put_state, whole_state
 from hamu_ray.engine.step import PairedStep
 from hamu_ray.pairing.group import Group
+from hamu_ray.pairing.sharding import Gathered
 from hamu_ray.results.outcome import dump_reports, load_reports
 from hamu_ray.storage import StoragePath, remove_folder
 
@@ -50,12 +51,14 @@ class Checkpoints:
         Keeps the previous checkpoint. Later checkpoints, which could not be read on resuming, are deleted.
         """
         optimizer = stepper.optimizer_state()
-        state = whole_state(stepper.model, stepper.shards, keep=self.group.rank == 0)
-        if self.group.rank != 0:
-            return
-        tensors = {f"model.{name}": tensor for name, tensor in state.items()}
+        state = whole_state(stepper.model, stepper.shards)
+        tensors: dict[str, Tensor | Gathered] = {f"model.{name}": tensor for name, tensor in state.items()}
         tensors |= {f"optimizer.{key}": value for key, value in optimizer.items()}
         tensors |= {f"state.{key}": value for key, value in stepper.carried_state().items()}
+        if self.group.rank != 0:
+            if stepper.replicas.rank == 0:
+                take_part(tensors)
+            return
         tensors["history"] = torch.cat(history.past)
         tensors["reports"] = torch.frombuffer(bytearray(dump_reports(history.reports)), dtype=torch.uint8)
         metadata = {

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from hamu_ray.config.run import RunConfig
+from hamu_ray.config.run import RunConfig, StartConfig
 from hamu_ray.engine.files.tensors import load_model
 from hamu_ray.results.folder import MODEL_FILE
 from hamu_ray.storage import StoragePath, storage_path
@@ -42,6 +42,28 @@ def built(
     except ValueError as error:
         raise ValueError(f"{key}: {error}" if key else str(error)) from error
     return model
+
+
+def start_file(start: StartConfig) -> StoragePath:
+    """Return the file of the model of an earlier run; raises `ValueError` if it does not exist, or was changed."""
+    path = storage_path(start.path) / MODEL_FILE
+    if not path.is_file():
+        raise ValueError(f"start.path: {path}: no such file; give the folder of a run with a model")
+    found = file_digest(path)
+    if start.sha256 is not None and found != start.sha256:
+        raise ValueError(
+            f"start.sha256: {path} has {found}; it was written again since, remove start.sha256 to take it"
+        )
+    return path
+
+
+def load_start(model: nn.Module, start: StartConfig) -> None:
+    """Load the model of an earlier run in place; raises `ValueError` as `start_file`, or if it does not fit."""
+    path = start_file(start)
+    try:
+        load_model(model, path)
+    except ValueError as error:
+        raise ValueError(f"start.path: {error}") from error
 
 
 def identity_of(run: RunConfig, key: str, name: str) -> str:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from hamu_ray.engine.files.run_folder import RunResult, write_result
+from hamu_ray.engine.files.run_folder import RunResult, write_result, write_weights
 from hamu_ray.engine.files.tensors import load_tensors, save_tensors
-from hamu_ray.engine.history import History
-from hamu_ray.engine.state import changing_state, put_state, whole_state
+from hamu_ray.engine.state import changing_state, put_state
 from hamu_ray.metrics import names
 from hamu_ray.metrics.measured import Measures
-from hamu_ray.pairing.group import Alone, Group
+from hamu_ray.metrics.names import STEPS_OUTSIDE_GUARANTEE
+from hamu_ray.pairing.group import Group
 from hamu_ray.results.folder import point_folder
 from hamu_ray.results.outcome import Outcome, Report, Status, StepPoint
 from hamu_ray.results.pareto.front import Point
@@ -64,33 +64,39 @@ class KeptSteps:
                 self._add(report.step, report.measures)
         self._remove_others()
 
-    def offer(self, step: int, measures: Measures, model: nn.Module) -> None:
-        """Keep the model of an evaluation, if none of the others is better, and remove those that it dominates."""
+    def offer(self, step: int, measures: Measures, model: nn.Module, outside: int | None = None) -> None:
+        """Keep the model of an evaluation, if none of the others is better, and remove those that it dominates.
+
+        ``outside`` is `Outcome.steps_outside_guarantee` of the steps until now.
+        """
         if not measures or not (self.most or self.every):
             return
         self._add(step, measures)
         if step in self.points and self.group.rank == 0:
-            save_tensors(self.file(step), whole_state(model, Alone()))
+            about = {} if outside is None else {STEPS_OUTSIDE_GUARANTEE: str(outside)}
+            save_tensors(self.file(step), changing_state(model), about)
         self._remove_others()
 
     def file(self, step: int) -> StoragePath:
         """Return the file with the weights of a step."""
         return self.folder / f"step-{step:09d}.safetensors"
 
-    def weights(self, step: int) -> dict[str, Tensor] | None:
-        """Return the weights of a step; None if they are damaged, or gone: an earlier process may have gone further.
+    def weights(self, step: int) -> tuple[dict[str, Tensor], int | None] | None:
+        """Return the weights of a step, and what `offer` was given as ``outside``.
 
-        Every rank must call it.
+        None if they are damaged, or gone: an earlier process may have gone further. Every rank must call it.
         """
-        found: dict[str, Tensor] = {}
+        found = None
         if self.group.rank == 0:
             try:
-                found, _ = load_tensors(self.file(step))
+                found = load_tensors(self.file(step))
             except ValueError as error:
                 logger.warning("%s: this step is no point", error)
-        if not self.group.agree(int(bool(found))):
+        if not self.group.agree(int(found is not None)):
             return None
-        return found or load_tensors(self.file(step))[0]
+        weights, about = found or load_tensors(self.file(step))
+        outside = about.get(STEPS_OUTSIDE_GUARANTEE)
+        return weights, None if outside is None else int(outside)
 
     def remove(self) -> None:
         """Remove all files."""
@@ -141,12 +147,13 @@ def measure_kept(
     steps = [step for step in candidates if step != end.steps] if end.is_over else []
     last = {name: tensor.clone() for name, tensor in changing_state(model).items()} if steps else {}
     for step in steps:
-        weights = kept.weights(step)
-        if weights is None:
+        known = kept.weights(step)
+        if known is None:
             continue
+        weights, outside = known
         put_state(model, weights)
         began = time.perf_counter()
-        point = StepPoint(step, measure(model))
+        point = StepPoint(step, measure(model), outside)
         found[step] = KeptModel(point, weights, export(weights), time.perf_counter() - began)
     if steps:
         put_state(model, last)
@@ -177,11 +184,11 @@ def rewound(kept: KeptSteps, loop: "Loop", end: Outcome, rule: str, reference: M
     target = rewind_target(rule, end.measures, reference)
     accuracies = {**kept.forget_accuracies, end.steps: end.measures.get(FORGET_ACCURACY, math.nan)}
     distances = {step: abs(value - target) for step, value in accuracies.items()}
-    known = [step for step, distance in distances.items() if math.isfinite(distance)]
-    step = min(known, key=lambda step: (distances[step], -step), default=end.steps)
-    if end.status is not Status.FINISHED or step == end.steps or (weights := kept.weights(step)) is None:
+    measured = [step for step, distance in distances.items() if math.isfinite(distance)]
+    step = min(measured, key=lambda step: (distances[step], -step), default=end.steps)
+    if end.status is not Status.FINISHED or step == end.steps or (known := kept.weights(step)) is None:
         return end
-    put_state(loop.model, weights)
+    put_state(loop.model, known[0])
     began = time.perf_counter()
     measures = loop.measure(loop.model, True)
     if loop.group.rank == 0:
@@ -216,16 +223,15 @@ def write_kept(folder: StoragePath, result: RunResult, models: Iterable[KeptMode
             measures=model.point.measures,
             seconds=end.seconds * step / end.steps,
             gradient_computations=end.gradient_computations * step // end.steps,
-            steps_outside_guarantee=0 if end.steps_outside_guarantee == 0 else None,
+            steps_outside_guarantee=model.point.steps_outside_guarantee,
             points=(),
         )
         stop = result.run.stop.model_copy(update={"after_steps": step, "rewind": None})
-        reports = [report for report in result.history.reports if report.step < step]
-        reports.append(Report("unlearning", step, step, model.point.measures))
+        history = result.history.until(step)
+        history.reports.append(Report("unlearning", step, step, model.point.measures))
         at_step = replace(
-            result,
-            run=result.run.model_copy(update={"stop": stop}),
-            outcome=outcome,
-            history=History(reports=reports),
+            result, run=result.run.model_copy(update={"stop": stop}), outcome=outcome, history=history
         )
-        write_result(point_folder(folder, step), at_step, model.weights, model.files, loading)
+        place = point_folder(folder, step)
+        write_weights(place, model.weights, step)
+        write_result(place, at_step, model.files, loading)

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import yaml
-from torch import Tensor
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.files.card import model_card
-from hamu_ray.engine.files.tensors import tensor_file
+from hamu_ray.engine.files.tensors import Written, save_tensors
 from hamu_ray.engine.history import History
 from hamu_ray.results.durable.listing import write_listed
 from hamu_ray.results.durable.sealed import write_sealed
@@ -27,7 +26,7 @@ from hamu_ray.results.folder import (
 from hamu_ray.results.hardness import GRADIENT_COSINE, HARDNESS, hardness_sentences, histories_of
 from hamu_ray.results.outcome import Outcome, Report, dump_reports
 from hamu_ray.results.provenance import Provenance, sha256_of, write_provenance
-from hamu_ray.storage import StoragePath, remove_partial_files, write_atomically
+from hamu_ray.storage import StoragePath, remove_partial_files, sha256_of_file, write_atomically
 
 
 @dataclass(frozen=True)
@@ -45,27 +44,29 @@ class RunResult:
     """Without the hashes of the model's files."""
 
 
+def write_weights(folder: StoragePath, state: Written, steps: int) -> None:
+    """Write a model's `whole_state` after a number of steps, which begins a new result."""
+    (folder / OUTCOME_FILE).unlink(missing_ok=True)
+    remove_partial_files(folder)
+    save_tensors(folder / MODEL_FILE, state, {"steps": str(steps)})
+
+
 def write_result(
     folder: StoragePath,
     result: RunResult,
-    state: Mapping[str, Tensor],
     files: Mapping[str, bytes],
     loading: str,
 ) -> None:
-    """Write the model, its provenance and everything about the run; the outcome is written last.
+    """Write everything about the run whose `write_weights` are there, with provenance; the outcome is written last.
 
-    ``state`` is the model's `whole_state`; ``files`` are those that other programs need in addition to the weights;
-    ``loading`` is Python code for the model card that loads the model.
+    ``files`` are those that other programs need in addition to the weights; ``loading`` is Python code for the model
+    card that loads the model.
     """
     run, outcome, history = result.run, result.outcome, result.history
-    (folder / OUTCOME_FILE).unlink(missing_ok=True)
-    remove_partial_files(folder)
     reports = [*result.bases, *history.reports]
     write_atomically(folder / REPORTS_FILE, dump_reports(reports))
-    weights = tensor_file(state, {"steps": str(outcome.steps)})
-    parts = {MODEL_FILE: weights, **files}
-    write_atomically(folder / MODEL_FILE, weights)
-    hashes = {name: sha256_of(content) for name, content in parts.items()}
+    hashes = {MODEL_FILE: sha256_of_file(folder / MODEL_FILE)}
+    hashes |= {name: sha256_of(content) for name, content in files.items()}
     provenance = replace(result.provenance, files=hashes)
     write_provenance(folder, provenance)
     configuration = run.model_dump(mode="json", by_alias=True)

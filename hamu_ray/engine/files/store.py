@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from hamu_ray.engine.files.tensors import save_tensors
+from hamu_ray.engine.files.tensors import Written, as_written, save_tensors, take_part
 from hamu_ray.metrics.measured import DEFINITIONS, Measured, Measures
 from hamu_ray.results.durable.lease import Held, Lease
 from hamu_ray.results.durable.listing import write_listed
@@ -82,8 +82,8 @@ class ModelStore:
     """Models in a folder, keyed by the hash of everything that determines them.
 
     A model counts only together with its metrics, which are written last: a partially written model is never used, and
-    concurrent writers of the same model are harmless; `to_make` lets one of them do the work. Metrics of earlier
-    definitions do not count. A model that does not match its digest is renamed.
+    a complete one is never written again, so that concurrent makers of the same model are harmless; `to_make` lets one
+    of them do the work. Metrics of earlier definitions do not count. A model that does not match its digest is renamed.
     """
 
     def __init__(self, root: StoragePath) -> None:
@@ -144,20 +144,25 @@ class ModelStore:
     def add(
         self,
         key: str,
-        weights: Mapping[str, Tensor],
+        weights: Written,
         measures: Measures,
         recipe: Mapping[str, Any],
-        files: Mapping[str, bytes] | None = None,
+        export: Callable[[Mapping[str, Tensor]], Mapping[str, bytes]] | None = None,
         seconds: float | None = None,
     ) -> StoredModel:
         """Write a model with its metrics and, for information, the recipe that the key is the hash of.
 
-        ``weights`` are the output of `whole_state`; ``files`` those that other programs need in addition; ``seconds``
-        the time of its training.
+        ``weights`` are the output of `whole_state`; ``export`` returns the files that other programs need in addition,
+        given the weights; ``seconds`` is the time of its training. If another process has written the model meanwhile,
+        that one is returned.
         """
+        if (made := self.find(key)) is not None:
+            take_part(weights)  # as the other shards do
+            return made
         folder = self.root / key
         save_tensors(folder / MODEL_FILE, weights)
-        written = {**(files or {}), RECIPE_FILE: json.dumps(recipe, indent=2).encode()}
+        files = export(as_written(folder / MODEL_FILE, weights)) if export else {}
+        written = {**files, RECIPE_FILE: json.dumps(recipe, indent=2).encode()}
         if seconds is not None:
             written[TRAINING_FILE] = json.dumps({"seconds": seconds}).encode()
         write_listed(folder, written)

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from hamu_ray.metrics.names import Metric, table
 
 LIRA, ULIRA, RMIA, KLOM, RELATIVE_TEST = "lira", "ulira", "rmia", "klom", "relative_test"
-RELEARNING, QUANTISATION, PARAPHRASE = "relearning", "quantisation", "paraphrase"
+RELEARNING, QUANTISATION, PARAPHRASE, PREFIX = "relearning", "quantisation", "paraphrase", "prefix"
 
-ATTACKS = (LIRA, ULIRA, RMIA, KLOM, RELATIVE_TEST, RELEARNING, QUANTISATION, PARAPHRASE)
+ATTACKS = (LIRA, ULIRA, RMIA, KLOM, RELATIVE_TEST, RELEARNING, QUANTISATION, PARAPHRASE, PREFIX)
 """The attacks and tests of an audit, in order."""
 
-LASTING = (RELEARNING, QUANTISATION, PARAPHRASE)
+LASTING = (RELEARNING, QUANTISATION, PARAPHRASE, PREFIX)
 """The attacks that try to bring knowledge back; `DURABLE` is about these."""
 
 LIRA_AUC, LIRA_TPR = "lira_auc", "lira_tpr_at_1_fpr"
@@ -37,6 +37,11 @@ def quantised(bits: int) -> str:
 
 PARAPHRASED = {"question": "paraphrased_question_confidence", "answer": "paraphrased_answer_confidence"}
 """Keys of the confidence on other wordings, by what is reworded."""
+PREFIXED = {"question": "prefixed_question_confidence", "answer": "completed_answer_confidence"}
+"""Keys of the confidence after a prefix: a sentence before the question, or the beginning of the answer."""
+
+WORDINGS: Mapping[str, Mapping[str, str]] = {PARAPHRASE: PARAPHRASED, PREFIX: PREFIXED}
+"""The attacks that ask in another way, with their keys by what is changed."""
 
 
 def quantisation_gain(bits: int) -> str:
@@ -148,15 +153,25 @@ ATTACK: Mapping[str, Metric] = table(
         kind="attack",
     ),
     Metric(
+        PREFIXED["question"],
+        "The same of the true answers to the forget set's questions after a sentence that asks for the answer",
+        kind="attack",
+    ),
+    Metric(
+        PREFIXED["answer"],
+        "The same of the second half of the forget set's answers, given the first half",
+        kind="attack",
+    ),
+    Metric(
         DURABILITY,
-        "1 - the largest part of what O knows beyond any reference that relearning, quantisation or other wordings "
-        "find in M; 1: nothing, 0: all",
+        "1 - the largest part of what O knows beyond any reference that relearning, quantisation, other wordings or "
+        "prefixes find in M; 1: nothing, 0: all",
         "higher",
         kind="attack",
     ),
     Metric(
         DURABLE,
-        "1 if relearning, quantisation and, where the data have any, other wordings bring back no more than they bring "
+        "1 if relearning, quantisation and, for texts, prefixes and other wordings bring back no more than they bring "
         "to the references, else 0",
         "higher",
         kind="attack",

@@ -72,6 +72,19 @@ class TokenScores:
             np.where(self.lengths > 1, self.lengths - 1, self.lengths),
         )
 
+    def without_start(self, fraction: float) -> "TokenScores":
+        """Return the scores without this fraction of each item's tokens, below 1, from its first on, rounded down."""
+        left_out = (self.lengths * fraction).astype(np.int64)
+        places = np.arange(len(self.log_probs)) - np.repeat(self.starts, self.lengths)
+        kept = places >= np.repeat(left_out, self.lengths)
+        return TokenScores(
+            self.log_probs[kept],
+            self.correct[kept],
+            self.means[kept],
+            self.deviations[kept],
+            self.lengths - left_out,
+        )
+
     def item_means(self, values: np.ndarray) -> Floats:
         """Return the mean of a value per token ``(tokens,)`` over each item's tokens, float64 ``(items,)``."""
         return np.add.reduceat(values, self.starts, dtype=np.float64) / self.lengths

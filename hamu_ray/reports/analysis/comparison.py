@@ -9,16 +9,14 @@ from statistics import fmean
 import numpy as np
 from scipy import stats
 
+from hamu_ray.config.search import worst_corner
 from hamu_ray.reports.analysis.problems import Problem, ReportTrial
-from hamu_ray.results.pareto.front import Interval, Point, hypervolume, mean_interval
+from hamu_ray.results.pareto.front import Interval, mean_interval
 from hamu_ray.results.pareto.summary import method_of
-from hamu_ray.results.trial import Status, TrialRecord
+from hamu_ray.results.trial import Status
 
 RESULTS = frozenset({Status.FINISHED, Status.INFEASIBLE, Status.COLLAPSED, Status.PRUNED})
 """Statuses that count as a result of the method; failed and interrupted trials do not."""
-
-MOST_POINTS = 200
-"""Maximum number of points of a curve."""
 
 LEAST_FOR_WILCOXON = 6
 """Minimum number of pairs at which a signed-rank test can reach 0.05: its smallest two-sided p-value is 2 / 2^n."""
@@ -39,15 +37,6 @@ class MethodVolume:
     interval: Interval
     trials: int
     """Number of trials behind the hypervolume."""
-
-
-@dataclass(frozen=True)
-class VolumeCurve:
-    """The hypervolume of a method's front during its search, as means over the seeds."""
-
-    method: str
-    points: tuple[Point, ...]
-    """Gradients computed so far, and the hypervolume, after each trial of a seed."""
 
 
 @dataclass(frozen=True)
@@ -95,49 +84,10 @@ def volumes(problem: Problem) -> list[MethodVolume]:
     return sorted(found, key=lambda volume: (-volume.interval.mean, volume.method))
 
 
-def volume_curves(problem: Problem) -> list[VolumeCurve]:
-    """Return the hypervolume by gradients computed, for each method whose trials know their number.
-
-    Trials are in the order of their numbers. The curve ends with the seed of the fewest trials.
-    """
-    first, second = problem.objectives
-    worst = (0.0 if first.maximise else 1.0, 0.0 if second.maximise else 1.0)
-    found = []
-    for method in problem.methods:
-        by_seed: dict[str, list[TrialRecord]] = defaultdict(list)
-        for trial in problem.trials:
-            if method_of(trial.record) == method and not math.isnan(trial.record.gradient_computations):
-                by_seed[trial.seeds].append(trial.record)
-        shared = min(map(len, by_seed.values()), default=0)
-        every = 1 + shared // MOST_POINTS
-        points = []
-        for number in reversed(range(shared, 0, -every)):
-            trials = [records[:number] for records in by_seed.values()]
-            gradients = [math.fsum(t.gradient_computations for t in of_seed) for of_seed in trials]
-            volumes = [
-                hypervolume(
-                    [
-                        problem.summary.point(t.measures)
-                        for trial in of_seed
-                        for t in trial.candidates
-                        if problem.summary.may_be_on_front(t)
-                    ],
-                    worst,
-                    (first.maximise, second.maximise),
-                )
-                for of_seed in trials
-            ]
-            points.append((fmean(gradients), fmean(volumes)))
-        if points:
-            found.append(VolumeCurve(method, tuple(points)))
-    return found
-
-
 def _box(problem: Problem) -> float:
-    """Return the area between the worst and the best corner."""
-    corner = problem.summary.best_corner
-    worst = [0.0 if objective.maximise else 1.0 for objective in problem.objectives]
-    return abs(corner[0] - worst[0]) * abs(corner[1] - worst[1])
+    """Return the area or volume between the worst and the best corner."""
+    ends = zip(problem.summary.best_corner, worst_corner(problem.objectives), strict=True)
+    return math.prod(abs(best - worst) for best, worst in ends)
 
 
 def comparisons(found: Sequence[MethodVolume]) -> list[Comparison]:

@@ -9,6 +9,8 @@ from zipfile import BadZipFile
 import numpy as np
 import yaml
 
+from hamu_ray.config.search import Objective
+from hamu_ray.metrics.table import COSTS
 from hamu_ray.reports.analysis.problems import Problem, ReportTrial, SeedGroup
 from hamu_ray.results.folder import HARDNESS_FILE, RUN_FILE
 from hamu_ray.results.hardness import hardness_sentences
@@ -54,7 +56,7 @@ class Details:
     """Details of the trials that a report shows in detail."""
 
     curves: dict[str, Curve]
-    """Trial id to its learning curve: the two objectives by step."""
+    """Trial id to its learning curve: the evaluated objectives by step."""
     drawn: tuple[SeedGroup, ...]
     """Configurations whose curves are drawn: the methods' knees, then other points of the front."""
     left_out: int
@@ -67,6 +69,11 @@ class Details:
     """Hardness of each method's knee, described in sentences; methods without hardness diagnostics are left out."""
     runs: dict[str, str]
     """Configuration of each front point as YAML, by trial id."""
+
+
+def evaluated(problem: Problem) -> list[Objective]:
+    """Return the objectives that are measured while a trial runs: all but costs."""
+    return [objective for objective in problem.objectives if objective.metric not in COSTS]
 
 
 def fetch(problem: Problem) -> Details:
@@ -90,7 +97,7 @@ def fetch(problem: Problem) -> Details:
             blocks[method] = found
     return Details(
         curves={
-            m.record.trial_id: objective_curve(m.sweep.source, m.name_in_sweep, problem.objectives)
+            m.record.trial_id: objective_curve(m.sweep.source, m.name_in_sweep, evaluated(problem))
             for m in chosen
         },
         drawn=drawn,

@@ -68,8 +68,8 @@ class SeedGroup:
     """Sorted by seed."""
     record: TrialRecord
     """One record for the whole group: metrics averaged over seeds, under a common name."""
-    intervals: tuple[Interval, Interval]
-    """Mean and 95 % confidence interval of the two objectives over seeds; the interval is NaN for a single seed."""
+    intervals: tuple[Interval, ...]
+    """Mean and 95 % confidence interval of each objective over seeds; the interval is NaN for a single seed."""
     seeds: tuple[int, ...]
 
     @property
@@ -94,7 +94,7 @@ class Problem:
     title: str
     """What distinguishes it from the report's other problems, or a short description if it is the only one."""
     trials: tuple[ReportTrial, ...]
-    objectives: tuple[Objective, Objective]
+    objectives: tuple[Objective, ...]
     groups: tuple[SeedGroup, ...]
     original: Mapping[str, float]
     reference: Mapping[str, float]
@@ -229,7 +229,7 @@ def bases_of(trials: Sequence[ReportTrial], alone: bool) -> tuple[dict[str, floa
     )
 
 
-def _groups(trials: Iterable[ReportTrial], objectives: tuple[Objective, Objective]) -> Iterator[SeedGroup]:
+def _groups(trials: Iterable[ReportTrial], objectives: tuple[Objective, ...]) -> Iterator[SeedGroup]:
     """Yield the groups of finished trials with finite objectives."""
     groups: dict[str, list[ReportTrial]] = defaultdict(list)
     for trial in trials:
@@ -245,7 +245,7 @@ def _groups(trials: Iterable[ReportTrial], objectives: tuple[Objective, Objectiv
         yield SeedGroup(
             trials=tuple(group),
             record=_as_one(group, list(seeds.values())),
-            intervals=(mean_interval(points[0]), mean_interval(points[1])),
+            intervals=tuple(map(mean_interval, points)),
             seeds=tuple(seeds),
         )
 

@@ -111,7 +111,7 @@ class MethodVariance:
 
 
 def variances(problem: Problem) -> list[MethodVariance]:
-    """Return the components of both objectives for each method that has them."""
+    """Return the components of each objective for each method that has them."""
     found = []
     groups: dict[str, list[SeedGroup]] = defaultdict(list)
     for group in problem.groups:

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from hamu_ray.metrics.attacks.names import DURABILITY
 from hamu_ray.reports.front.palette import LIGHT
+from hamu_ray.reports.front.parallel import parallel_figure
 from hamu_ray.reports.front.scene import (
     FAINT,
     GUARANTEED_FRONT,
@@ -33,7 +34,12 @@ ANCHOR_SYMBOL = {"O": "star", "R": "star-open"}
 
 
 def front_figure(plot: FrontPlot) -> Figure:
-    """Return the figure: fronts, trials by method, the knee, and the original (O) and reference (R) models."""
+    """Return the figure: fronts, trials by method, the knee, and the original (O) and reference (R) models.
+
+    More than two objectives are drawn as parallel coordinates.
+    """
+    if len(plot.axes) > 2:
+        return parallel_figure(plot, HEIGHT, MOST_POINTS, lambda one: hover_text(plot, one))
     data = [trace for one in plot.series for trace in _seed_points(one)]
     for one in plot.series:
         if one.stairs:
@@ -84,6 +90,8 @@ def hover_text(plot: FrontPlot, one: PlottedTrial) -> str:
         lines.append(_ended(trial))
     if one.hollow:
         lines.append(f"{NOT_GUARANTEED}: {counted(trial.steps_outside_guarantee or 0, 'step')} outside")
+    if trial.cloned_from:
+        lines.append(f"started from {escape(trial.cloned_from)}")
     if one.missed:
         lines.append(f"does not meet {escape(' and '.join(one.missed))}")
     return "<br>".join(lines)
@@ -164,7 +172,7 @@ def _standalone(plot: FrontPlot) -> Figure:
     drawing = front_figure(plot)
     frame = {"gridcolor": GRID, "zeroline": False, "showline": True, "linecolor": INK, "ticks": "outside"}
     layout = drawing["layout"]
-    for key, text in zip(("xaxis", "yaxis"), plot.definitions, strict=True):
+    for key, text in zip(("xaxis", "yaxis"), plot.definitions if len(plot.axes) == 2 else (), strict=False):
         small = f"<br><span style='font-size:12px;color:{LIGHT['muted']}'>{escape(text)}</span>"
         layout[key] |= {**frame, "title": {"text": layout[key]["title"]["text"] + small}}
     corner = {"xref": "paper", "yref": "paper", "x": 0, "y": 0, "xanchor": "left", "yanchor": "top"}
@@ -177,6 +185,9 @@ def _standalone(plot: FrontPlot) -> Figure:
         "legend": {"x": 1.02, "y": 1, "itemsizing": "constant"},
         "margin": {"l": 90, "r": 30, "t": 70, "b": 85 + 18 * len(plot.notes)},
         "hoverlabel": {"bgcolor": "white", "align": "left"},
-        "annotations": [{**corner, **notes, "font": {"size": 12, "color": MUTED}}],
+        "annotations": [
+            *layout.get("annotations", ()),
+            {**corner, **notes, "font": {"size": 12, "color": MUTED}},
+        ],
     }
     return drawing

@@ -1,6 +1,6 @@
 """The Pareto front as a PNG, drawn by matplotlib, for papers and places without a browser."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from hamu_ray.reports.front.palette import LIGHT
+from hamu_ray.reports.front.parallel import BREAK, OFF_FRONT, joined
 from hamu_ray.reports.front.scene import FAINT, GUARANTEED_FRONT, NOT_GUARANTEED, FrontPlot, compose, inside
+from hamu_ray.results.pareto.front import Point
 from hamu_ray.results.pareto.summary import SweepSummary
-from hamu_ray.results.wording import DEFINITIONS
+from hamu_ray.results.wording import DEFINITIONS, number
 
 INK, MUTED, GRID = LIGHT["ink"], LIGHT["muted"], LIGHT["grid"]
 ANCHOR_FILL = {"O": INK, "R": "white"}
@@ -40,8 +42,12 @@ def write_png(
     figure = Figure(figsize=(9.5, 6.4), facecolor="white")
     canvas = FigureCanvasAgg(figure)  # without pyplot: no global state, no display
     axes = figure.subplots()
-    _draw_points(axes, scene)
-    _draw_marks(axes, scene)
+    if len(scene.axes) > 2:
+        _draw_parallel(axes, scene)
+    else:
+        _draw_points(axes, scene)
+        _draw_marks(axes, scene)
+        _set_axes(axes, scene)
     _dress(axes, scene)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +82,7 @@ def _draw_points(axes: Axes, scene: FrontPlot) -> None:
                 size = {"s": 90, "linewidths": 1.1, "zorder": 5}
             face = {"color": "white", "edgecolors": one.style.colour} if plotted.hollow else {}
             width = {"linewidths": 1.6} if plotted.hollow else {}
-            axes.scatter(*plotted.point, **{**size, **style, **face, **width})
+            axes.scatter(plotted.point[0], plotted.point[1], **{**size, **style, **face, **width})
     if scene.others:
         xs, ys = zip(*(point for _, point in scene.others), strict=True)
         cross: dict[str, Any] = {"s": 40, "marker": "x", "color": MUTED, "linewidths": 1.1, "zorder": 2.5}
@@ -87,11 +93,11 @@ def _draw_marks(axes: Axes, scene: FrontPlot) -> None:
     """Draw the knee's ring, the original model and the reference."""
     if scene.knee:
         ring: dict[str, Any] = {"facecolors": "none", "edgecolors": INK, "linewidths": 1.6}
-        axes.scatter(*scene.knee, s=330, zorder=6, **ring)
+        axes.scatter(scene.knee[0], scene.knee[1], s=330, zorder=6, **ring)
         axes.scatter([], [], s=150, label="knee", **ring)
     for letter, name, point in scene.anchors:
         star: dict[str, Any] = {"marker": "*", "color": ANCHOR_FILL[letter], "edgecolors": INK}
-        axes.scatter(*point, s=210, linewidths=1.1, zorder=7, label=f"{letter}: {name}", **star)
+        axes.scatter(point[0], point[1], s=210, linewidths=1.1, zorder=7, label=f"{letter}: {name}", **star)
         if inside(point, scene.limits):
             offset: dict[str, Any] = {
                 "xytext": (0, 9),
@@ -99,23 +105,69 @@ def _draw_marks(axes: Axes, scene: FrontPlot) -> None:
                 "ha": "center",
                 "va": "bottom",
             }
-            axes.annotate(letter, point, color=INK, fontsize=11, fontweight="bold", zorder=8, **offset)
+            axes.annotate(
+                letter, (point[0], point[1]), color=INK, fontsize=11, fontweight="bold", zorder=8, **offset
+            )
 
 
-def _dress(axes: Axes, scene: FrontPlot) -> None:
-    """Set limits, titles, legend and notes."""
+def _draw_parallel(axes: Axes, scene: FrontPlot) -> None:
+    """Draw a line for each trial over parallel axes, on which better is higher."""
+
+    def draw(points: Sequence[Point], colour: str, label: str = "", **style: Any) -> None:
+        corners = joined(scene, points) or [BREAK]
+        axes.plot(*zip(*corners, strict=True), color=colour, label=label or None, **style)
+
+    if scene.others:
+        points = [point for _, point in scene.others]
+        draw(points, MUTED, scene.others_label, linestyle=":", linewidth=0.8, alpha=OFF_FRONT)
+    for one in scene.series:
+        dash = LINE_STYLES[one.style.dash]
+        for trial in (trial for trial in one.trials if not trial.on_front):
+            alpha = FAINT if trial.missed else OFF_FRONT
+            draw([trial.point], one.style.colour, linestyle=dash, linewidth=0.8, alpha=alpha)
+        mark: dict[str, Any] = {"marker": MATPLOTLIB_MARKERS[one.style.marker], "markeredgecolor": INK}
+        draw([], one.style.colour, one.method, linestyle=dash, markersize=7, **mark)
+        for trial in (trial for trial in one.trials if trial.on_front):
+            face = {"markerfacecolor": "white"} if trial.hollow else {}
+            draw([trial.point], one.style.colour, linestyle=dash, zorder=5, **mark, **face)
+    if scene.knee:
+        draw([scene.knee], INK, "knee", linewidth=4, alpha=0.45)
+    for letter, name, point in scene.anchors:
+        draw([point], INK, f"{letter}: {name}", linestyle=":", linewidth=1.2)
+    axes.set(xlim=(-0.3, len(scene.axes) - 0.7), ylim=(-0.09, 1.09), yticks=[])
+    axes.set_xticks(range(len(scene.axes)), scene.axes)
+    for at, ends in enumerate(scene.ends):
+        axes.axvline(at, color=MUTED, linewidth=1, zorder=1)
+        for y, value, side in zip((0, 1), ends, ("top", "bottom"), strict=True):
+            axes.annotate(number(value), (at, y), color=MUTED, fontsize=9, ha="center", va=side)
+
+
+def _set_axes(axes: Axes, scene: FrontPlot) -> None:
+    """Set the limits and titles of two axes."""
     axes.set(xlim=scene.limits[0], ylim=scene.limits[1])
-    axes.set_title(scene.title, loc="left", fontsize=12, color=INK, pad=12)
-    small: dict[str, Any] = {"fontsize": 8.5, "color": MUTED, "annotation_clip": False}
-    small["textcoords"] = "offset points"
+    small = _small()
     label = axes.set_xlabel(scene.axes[0], fontsize=12, color=INK)
     place: dict[str, Any] = {"xy": (0.5, 0), "xycoords": label, "xytext": (0, -4)}
     axes.annotate(scene.definitions[0], ha="center", va="top", **place, **small)
     label = axes.set_ylabel(scene.axes[1], fontsize=12, color=INK, labelpad=8)
     place = {"xy": (0, 0.5), "xycoords": label, "xytext": (-4, 0)}
     axes.annotate(scene.definitions[1], ha="right", va="center", rotation=90, **place, **small)
-    place = {"xy": (0, 0), "xycoords": "axes fraction", "xytext": (0, -62), "linespacing": 1.5}
-    axes.annotate("\n".join(scene.notes), ha="left", va="top", **place, **small)
+
+
+def _small() -> dict[str, Any]:
+    return {"fontsize": 8.5, "color": MUTED, "annotation_clip": False, "textcoords": "offset points"}
+
+
+def _dress(axes: Axes, scene: FrontPlot) -> None:
+    """Set title, legend and notes."""
+    axes.set_title(scene.title, loc="left", fontsize=12, color=INK, pad=12)
+    place: dict[str, Any] = {
+        "xy": (0, 0),
+        "xycoords": "axes fraction",
+        "xytext": (0, -62),
+        "linespacing": 1.5,
+    }
+    axes.annotate("\n".join(scene.notes), ha="left", va="top", **place, **_small())
     axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

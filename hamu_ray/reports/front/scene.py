@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from hamu_ray.config.search import Objective
+from hamu_ray.config.search import Objective, directions
 from hamu_ray.reports.front.palette import MethodStyle, styles_of
 from hamu_ray.results.pareto.front import Interval, Point, non_dominated
 from hamu_ray.results.pareto.summary import SweepSummary, method_of
@@ -23,8 +23,8 @@ NOT_GUARANTEED = "not guaranteed"
 GUARANTEED_FRONT = "front without them"
 NOT_GUARANTEED_NOTE = "Hollow: not guaranteed, some steps were outside the method's guarantee."
 
-Limits = tuple[Point, Point]
-"""Lower and upper limit of the horizontal axis, then of the vertical axis."""
+Limits = tuple[tuple[float, float], ...]
+"""Lower and upper limit of the axis of each objective: the horizontal one, then the vertical one."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class SeedMeans:
     """The seeds behind a point that is a mean over seeds."""
 
     seeds: tuple[int, ...]
-    intervals: tuple[Interval, Interval]
-    """Mean and 95 % confidence interval of the two objectives."""
+    intervals: tuple[Interval, ...]
+    """Mean and 95 % confidence interval of each objective."""
     points: tuple[Point, ...]
     """The objectives of the individual trials."""
 
@@ -71,14 +71,15 @@ class FrontPlot:
     """Everything that a figure of a front shows, in the units of the objectives."""
 
     title: str
-    axes: tuple[str, str]
-    definitions: tuple[str, str]
+    axes: tuple[str, ...]
+    definitions: tuple[str, ...]
+    maximise: tuple[bool, ...]
     limits: Limits
     series: tuple[Series, ...]
     others: tuple[tuple[TrialRecord, Point], ...]
     """Unfinished trials with finite objectives, which cannot be on the front."""
     stairs: tuple[Point, ...]
-    """Corners of the front's step line, from edge to edge of the figure."""
+    """Corners of the front's step line, from edge to edge of the figure; empty with more than two objectives."""
     guaranteed_stairs: tuple[Point, ...]
     """Corners of the front without the trials that are not guaranteed; trials of methods without a guarantee stay in.
 
@@ -89,6 +90,17 @@ class FrontPlot:
     """Letter, name and point of the original model (O) and the retain-only reference (R)."""
     notes: tuple[str, ...]
     """Notes for the reader: zoomed axes, and points outside the axes."""
+
+    @property
+    def ends(self) -> tuple[tuple[float, float], ...]:
+        """The worse and the better end of each axis."""
+        pairs = zip(self.limits, self.maximise, strict=True)
+        return tuple((low, high) if maximise else (high, low) for (low, high), maximise in pairs)
+
+    def scaled(self, point: Point) -> tuple[float, ...]:
+        """Return a point with each value as its place on its axis, from 0 at the worse end to 1 at the better one."""
+        pairs = zip(point, self.ends, strict=True)
+        return tuple((value - worse) / (best - worse) for value, (worse, best) in pairs)
 
     @property
     def hollow(self) -> bool:
@@ -131,14 +143,14 @@ def compose(
     drawn = [one for trials in plotted.values() for one in trials]
     shown = [one.point for one in drawn]
     everything = shown + [point for _, point in others] + [point for _, _, point in anchors]
-    horizontal = _limits([x for x, _ in shown], [x for x, _ in everything])
-    limits = horizontal, _limits([y for _, y in shown], [y for _, y in everything])
     names = [objective.metric for objective in summary.objectives]
+    limits = tuple(_limits([p[i] for p in shown], [p[i] for p in everything]) for i in range(len(names)))
     front = [summary.point(trial.measures) for trial in summary.front]
     return FrontPlot(
         title=_title(summary),
-        axes=(words(names[0]), words(names[1])),
-        definitions=(definitions.get(names[0], ""), definitions.get(names[1], "")),
+        axes=tuple(map(words, names)),
+        definitions=tuple(definitions.get(name, "") for name in names),
+        maximise=directions(summary.objectives),
         limits=limits,
         series=tuple(_series(summary, methods, plotted, limits)),
         others=others,
@@ -178,9 +190,9 @@ def _guaranteed_stairs(
     trials = [one for several in plotted.values() for one in several]
     if not any(one.trial.guaranteed for one in trials) or not any(o.hollow and o.on_front for o in trials):
         return ()
-    directions = summary.objectives[0].maximise, summary.objectives[1].maximise
     points = [one.point for one in trials if not one.hollow and not one.missed]
-    front = [p for p, marked in zip(points, non_dominated(points, directions), strict=True) if marked]
+    marks = non_dominated(points, directions(summary.objectives))
+    front = [p for p, marked in zip(points, marks, strict=True) if marked]
     return stairs_of(front, summary.objectives, limits)
 
 
@@ -191,18 +203,18 @@ def _series(
     limits: Limits,
 ) -> Iterator[Series]:
     """Yield a series for each method that has points. Methods without points keep their styles."""
-    directions = summary.objectives[0].maximise, summary.objectives[1].maximise
+    maximise = directions(summary.objectives)
     for method, style in styles_of(methods or sorted({method_of(t) for t in summary.trials})).items():
         trials = plotted.get(method)
         if trials:
             points = [one.point for one in trials if not one.missed]
-            own = [p for p, marked in zip(points, non_dominated(points, directions), strict=True) if marked]
+            own = [p for p, marked in zip(points, non_dominated(points, maximise), strict=True) if marked]
             several = len(own) > 1 and len(plotted) > 1
             stairs = stairs_of(own, summary.objectives, limits) if several else ()
             yield Series(method, style, tuple(trials), stairs)
 
 
-def _limits(shown: Sequence[float], everything: Sequence[float]) -> Point:
+def _limits(shown: Sequence[float], everything: Sequence[float]) -> tuple[float, float]:
     """Return the limits of an axis: 0..1 and all values beyond, or zoomed in on trials that are close together."""
     low, high = min([0.0, *everything]), max([1.0, *everything])
     margin = 0.03 * (high - low)
@@ -217,11 +229,12 @@ def _limits(shown: Sequence[float], everything: Sequence[float]) -> Point:
     return max(middle - reach, whole[0]), min(middle + reach, whole[1])
 
 
-def stairs_of(
-    front: Sequence[Point], objectives: tuple[Objective, Objective], limits: Limits
-) -> tuple[Point, ...]:
-    """Return the border of the region dominated by the points of a front, up to the worst ends of both axes."""
-    if not front:
+def stairs_of(front: Sequence[Point], objectives: Sequence[Objective], limits: Limits) -> tuple[Point, ...]:
+    """Return the border of the region dominated by the points of a front, up to the worst ends of both axes.
+
+    Empty without points, and with more than two objectives.
+    """
+    if not front or len(objectives) > 2:
         return ()
     points = sorted(front, reverse=not objectives[0].maximise)  # from the worst to the best first objective
     worst = [ends[0] if o.maximise else ends[1] for ends, o in zip(limits, objectives, strict=True)]
@@ -246,7 +259,7 @@ def _notes(
         yield f"Close-up: {', '.join(close)}."
     for letter, name, point in anchors:
         if not inside(point, limits):
-            yield f"Outside the axes: {letter}, the {name}, at ({point[0]:.3g}, {point[1]:.3g})."
+            yield f"Outside the axes: {letter}, the {name}, at ({', '.join(f'{value:.3g}' for value in point)})."
     outside = sum(not inside(point, limits) for _, point in others)
     if outside:
         yield f"Outside the axes: {outside} of the trials that did not finish."

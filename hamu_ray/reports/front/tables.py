@@ -38,7 +38,19 @@ def write_csv(path: Path | str, summary: SweepSummary, trials: Sequence[TrialRec
         "model_path",
     ]
     constrained = ["misses"] * bool(summary.constraints)
-    header = ["trial_id", "method", "status", "place", *constrained, *metrics, *parameters, *others, *after]
+    cloned = ["cloned_from"] * any(trial.cloned_from for trial in summary.trials)
+    header = [
+        "trial_id",
+        "method",
+        "status",
+        "place",
+        *constrained,
+        *cloned,
+        *metrics,
+        *parameters,
+        *others,
+        *after,
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     with unfinished.open("w", newline="", encoding="utf-8") as file:
@@ -48,6 +60,7 @@ def write_csv(path: Path | str, summary: SweepSummary, trials: Sequence[TrialRec
             row: dict[str, Any] = {key: getattr(trial, key) for key in after}
             row |= {key: value for key, value in trial.measures.items() if key not in after}
             row |= {**settings_of(trial), "trial_id": trial.trial_id, "method": method_of(trial)}
+            row |= {key: getattr(trial, key) for key in cloned}
             row |= {key: " and ".join(summary.missed(trial)) for key in constrained}
             writer.writerow(row | {"status": trial.status.value, "place": summary.place(trial)})
     unfinished.replace(path)

@@ -33,12 +33,12 @@ def headline(problem: Problem) -> str:
         if problem.summary.outside_constraints:
             return f"No finished trial meets {problem.summary.bounds}: there is no front"
         return "No trial finished: there is no front"
-    first, second = (
+    values = [
         f"{words(o.metric)} {number(interval.mean)}"
         for o, interval in zip(problem.objectives, knee.intervals, strict=True)
-    )
+    ]
     method = knee.method.replace("-", "\u2011")  # non-breaking hyphen
-    return f"Best balance: {method}, with {first} and {second}"
+    return f"Best balance: {method}, with {', '.join(values[:-1])} and {values[-1]}"
 
 
 def lede(problem: Problem, volumes: list[MethodVolume]) -> str:

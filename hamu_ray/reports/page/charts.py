@@ -5,13 +5,17 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from hamu_ray.config.space import METHOD_NAME
-from hamu_ray.reports.analysis.comparison import MethodVolume, VolumeCurve
+from hamu_ray.reports.analysis.anytime import VolumeCurve
+from hamu_ray.reports.analysis.comparison import MethodVolume
 from hamu_ray.reports.analysis.importance import Importance
 from hamu_ray.reports.analysis.problems import Problem
-from hamu_ray.reports.front.palette import MethodStyle
+from hamu_ray.reports.front.palette import OKABE_ITO, MethodStyle
 from hamu_ray.reports.front.scene import FrontPlot, SeedMeans, compose
 from hamu_ray.reports.front.traces import INK, PAPER, Figure, axis, figure, line, markers
 from hamu_ray.results.wording import last_word, number, words
+
+PATTERNS = ("", "/", ".", "x")
+"""Of the bars of each objective."""
 
 
 def front_of(problem: Problem, methods: Mapping[str, MethodStyle]) -> FrontPlot:
@@ -61,27 +65,34 @@ def volume_chart(found: Sequence[MethodVolume], methods: Mapping[str, MethodStyl
 
 
 def anytime_chart(curves: Sequence[VolumeCurve], methods: Mapping[str, MethodStyle]) -> Figure:
-    """Plot the hypervolume of each method's front by the gradients computed so far."""
+    """Plot the hypervolume of each method's front by the gradients computed so far, with intervals over repetitions."""
     data = []
     for curve in curves:
-        style, corners = methods[curve.method], [(0.0, 0.0), *curve.points]
-        steps = line(corners, style.css, 2, curve.method, style.dash)
-        steps["line"]["shape"] = "hv"
-        data.append(steps)
+        style, group = methods[curve.method], {"meta": {"method": curve.method}}
+        name = f"{curve.method} ({', '.join(curve.sweeps)})" if curve.sweeps else curve.method
+        means = [(0.0, 0.0), *((gradients, volume.mean) for gradients, volume in curve.points)]
+        data.append(line(means, style.css, 2, name, style.dash, **group))
+        for end in ("low", "high") if curve.repetitions > 1 else ():
+            corners = [(gradients, getattr(volume, end)) for gradients, volume in curve.points]
+            faint = {**group, "opacity": 0.6, "showlegend": False}
+            data.append(line(corners, style.css, 0.8, f"{name}, 95 % interval", "dot", **faint))
+    for trace in data:
+        trace["line"]["shape"] = "hv"
     axes = {"xaxis": axis("gradients computed"), "yaxis": axis("hypervolume", rangemode="tozero")}
     return figure(data, 340, showlegend=True, **axes)
 
 
 def importance_chart(importance: Importance) -> Figure:
-    """Plot the importance of each hyperparameter for both objectives."""
-    (first, ours), (second, theirs) = importance.fractions.items()
-    paths = sorted(dict.fromkeys([*ours, *theirs]), key=lambda path: ours.get(path, 0) + theirs.get(path, 0))
+    """Plot the importance of each hyperparameter for each objective."""
+    found = importance.fractions.values()
+    paths = sorted(
+        dict.fromkeys(path for fractions in found for path in fractions),
+        key=lambda path: sum(fractions.get(path, 0) for fractions in found),
+    )
     labels = [escape(last_word(path) if path != METHOD_NAME else "method") for path in paths]
     data = []
-    for metric, fractions, colour, pattern in (
-        (second, theirs, "var(--c1)", "/"),
-        (first, ours, "var(--c0)", ""),
-    ):
+    for i, (metric, fractions) in reversed([*enumerate(importance.fractions.items())]):
+        colour, pattern = f"var(--c{i % len(OKABE_ITO)})", PATTERNS[i % len(PATTERNS)]
         data.append(
             {
                 "type": "bar",
@@ -102,4 +113,4 @@ def importance_chart(importance: Importance) -> Figure:
         "showlegend": True,
         "bargap": 0.3,
     }
-    return figure(data, 130 + 52 * len(paths), **layout)
+    return figure(data, 130 + 26 * len(found) * len(paths), **layout)

@@ -14,7 +14,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from hamu_ray.reports.analysis.comparison import MethodVolume, comparisons, volume_curves, volumes
+from hamu_ray.reports.analysis.anytime import volume_curves
+from hamu_ray.reports.analysis.comparison import MethodVolume, comparisons, volumes
 from hamu_ray.reports.analysis.details import Details, fetch
 from hamu_ray.reports.analysis.importance import importances
 from hamu_ray.reports.analysis.problems import Problem, letters, problems_of
@@ -100,11 +101,12 @@ def _volume_view(
     problem: Problem, found: list[MethodVolume], methods: Mapping[str, MethodStyle], charts: Charts
 ) -> dict[str, Any]:
     """Return the template variables of the section on hypervolumes, and on their variance over seeds."""
-    pairs = comparisons(found)
+    pairs, curves = comparisons(found), volume_curves(problem)
     return {
         "volumes": found,
         "volume_chart": charts.add(volume_chart(found, methods)) if found else None,
-        "anytime": charts.add(anytime_chart(curves, methods)) if (curves := volume_curves(problem)) else None,
+        "anytime": charts.add(anytime_chart(curves, methods)) if curves else None,
+        "repetitions": max((curve.repetitions for curve in curves), default=1),
         "volume_seeds": sorted({seed for volume in found for seed in volume.by_seed}),
         "comparisons": pairs,
         "wilcoxon": any(math.isfinite(pair.wilcoxon) for pair in pairs),
@@ -146,7 +148,7 @@ def _view(problem: Problem, name: str, methods: Mapping[str, MethodStyle], chart
         "durability": [charts.add(one) for one in durability_charts(audit, problem, methods)]
         if audit
         else [],
-        "learning": [charts.add(one) for one in learning_charts(problem, details, methods)]
+        "learning": [(metric, charts.add(one)) for metric, one in learning_charts(problem, details, methods)]
         if details.drawn
         else [],
         "left_out": details.left_out,

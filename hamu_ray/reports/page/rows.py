@@ -35,7 +35,7 @@ HEADLINES = (
     "forget_quality_ks_log10",
     "privleak",
 )
-"""Metrics shown initially, after the objectives; the others are shown on demand."""
+"""Metrics that come first, after the objectives."""
 
 ENDS = (*map(str, Status), "running")
 
@@ -58,7 +58,6 @@ class Column:
     short: str
     definition: str
     better: str
-    headline: bool
 
     @property
     def defined(self) -> tuple[str, str] | None:
@@ -79,14 +78,14 @@ class MetricRow:
 
 
 def metric_table(problem: Problem) -> tuple[list[Column], list[MetricRow]]:
-    """Return all metrics of O, R, the knee and the other methods' knees, with their differences to R."""
+    """Return all metrics of O, the knee, R and the other methods' knees, with their differences to R."""
     task = str((problem.trials[0].record.configuration.get("model") or {}).get("task", ""))
     objectives = [objective.metric for objective in problem.objectives]
     sources = [problem.reference, problem.original, *(k.record.measures for k in problem.knees.values())]
     present = dict.fromkeys(name for measures in sources for name in measures)
     first = [name for name in (*objectives, *HEADLINES) if name in present]
     names = list(dict.fromkeys([*first, *present]))
-    columns = [Column(n, SHORT.get(n, ""), *defined(n, task), headline=n in first) for n in names]
+    columns = [Column(n, SHORT.get(n, ""), *defined(n, task)) for n in names]
     rows = [
         MetricRow(
             title, detail, "", _metric_cells(measures, names, problem.reference if title == "O" else {})
@@ -100,7 +99,8 @@ def metric_table(problem: Problem) -> tuple[list[Column], list[MetricRow]]:
     best = problem.knee.method if problem.knee else ""
     for method, knee in sorted(problem.knees.items(), key=lambda item: item[0] != best):
         cells = _metric_cells(knee.record.measures, names, problem.reference, knee)
-        rows.append(MetricRow(method, knee_detail(knee), method, cells))
+        place = bool(problem.original) if method == best else len(rows)
+        rows.insert(place, MetricRow(method, knee_detail(knee), method, cells))
     return columns, rows
 
 
@@ -215,6 +215,8 @@ class TrialRow:
 def _ends(problem: Problem, trial: ReportTrial) -> Iterator[str]:
     """Yield how a trial ended, and what it did not keep."""
     yield trial.ended
+    if trial.record.cloned_from:
+        yield f"started from {trial.record.cloned_from}"
     if trial.record.guaranteed is False:
         yield "not guaranteed"
     if missed := problem.summary.missed(trial.record):

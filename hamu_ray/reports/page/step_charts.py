@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 
 from hamu_ray.metrics.table import BLOCK, STEP
-from hamu_ray.reports.analysis.details import SEEDS_DRAWN, STEP_METRICS, Blocks, Details
+from hamu_ray.reports.analysis.details import SEEDS_DRAWN, STEP_METRICS, Blocks, Details, evaluated
 from hamu_ray.reports.analysis.problems import Problem
 from hamu_ray.reports.front.palette import MethodStyle
 from hamu_ray.reports.front.traces import INK, MUTED, Figure, axis, figure
@@ -18,10 +18,15 @@ LEAST = 1e-12
 """Magnitudes below this count as zero on logarithmic scales."""
 
 
-def learning_charts(problem: Problem, details: Details, methods: Mapping[str, MethodStyle]) -> list[Figure]:
-    """Return one chart per objective: knees emphasised, other points of the front thin, O and R as level lines."""
+def learning_charts(
+    problem: Problem, details: Details, methods: Mapping[str, MethodStyle]
+) -> list[tuple[str, Figure]]:
+    """Return one chart per evaluated objective, with its name.
+
+    Knees are emphasised, other points of the front thin, O and R level lines.
+    """
     charts = []
-    for i, objective in enumerate(problem.objectives):
+    for i, objective in enumerate(evaluated(problem)):
         data, last = [], 1
         knees = set(problem.knees)
         for one in details.drawn:
@@ -52,7 +57,7 @@ def learning_charts(problem: Problem, details: Details, methods: Mapping[str, Me
                 )
         data += _levels(problem, objective.metric, last)
         axes = {"xaxis": axis("step", rangemode="tozero"), "yaxis": axis(words(objective.metric))}
-        charts.append(figure(data, 360, hovermode="closest", **axes))
+        charts.append((objective.metric, figure(data, 360, hovermode="closest", **axes)))
     return charts
 
 

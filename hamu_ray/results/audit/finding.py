@@ -9,16 +9,17 @@ from hamu_ray.metrics.attacks.names import (
     BITS,
     DURABILITY,
     DURABLE,
-    PARAPHRASED,
     RELEARNING_AREA,
+    WORDINGS,
     quantised,
 )
 from hamu_ray.metrics.attacks.spread import Spread
 from hamu_ray.results.wording import NONE, number
 
 DECIDES_DURABLE = (RELEARNING_AREA, *(quantised(bits) for bits in BITS))
-"""The numbers by which a model is durable: what the references have after the same attacks. Those of `PARAPHRASED` join
-them where the data have other wordings."""
+"""The numbers by which a model is durable: what the references have after the same attacks. Those of `REWORDED` join
+them where the data have other wordings, or are texts."""
+REWORDED = tuple(name for kinds in WORDINGS.values() for name in kinds.values())
 TOLERANCE = 0.01
 """Differences in confidence, and in its area, that do not count as knowledge."""
 UNKNOWN = Spread(math.nan, math.nan, math.nan, 0)
@@ -97,6 +98,15 @@ class Audit:
     def durable(self) -> bool | None:
         """Whether attacks bring back no more than they bring to R; None if not known."""
         return durable(self.findings)
+
+    def lasting(self, *, passes: bool) -> list[str]:
+        """Return the attacks that try to bring knowledge back of which a number decides so."""
+        deciding = {*DECIDES_DURABLE, *REWORDED}
+        return [
+            name
+            for name, result in self.attacks.items()
+            if any(found.metric in deciding and found.passes is passes for found in result.findings)
+        ]
 
     @property
     def durability(self) -> float:
@@ -210,5 +220,5 @@ def _lead(finding: Finding) -> float:
 def _lasting(findings: Iterable[Finding]) -> list[Finding | None]:
     """Return the findings that decide whether a model is durable; None for those that are missing."""
     known = {finding.metric: finding for finding in findings}
-    reworded = [name for name in PARAPHRASED.values() if name in known and known[name].references.references]
+    reworded = [name for name in REWORDED if name in known and known[name].references.references]
     return [known.get(name) for name in (*DECIDES_DURABLE, *reworded)]

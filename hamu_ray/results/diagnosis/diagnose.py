@@ -12,6 +12,7 @@ from hamu_ray.results.diagnosis.problem import Problem, set_aside
 from hamu_ray.results.diagnosis.sweep_files import driver_problems, started_with, store_problems
 from hamu_ray.results.diagnosis.trial_files import has_ended, model_problems, trial_problems
 from hamu_ray.results.folder import SWEEP_FILE, SWEEPS, TRIALS, trial_name
+from hamu_ray.results.steering.clones import read_clones
 from hamu_ray.storage import StoragePath, storage_path
 
 
@@ -45,7 +46,7 @@ def diagnose(folder: Path) -> Diagnosis:
         ),
         *model_problems(storage),
     ]
-    count = trials_of(config) if config else 0
+    count = trials_of(config) + len(read_clones(folder)) if config else 0
     names = [trial_name(number) for number in range(count)]
     return Diagnosis(problems, count, [name for name in names if not has_ended(folder, results, name)])
 

@@ -1,8 +1,9 @@
 """A lease on a folder: only one process at a time writes it, on any machine. That of a sweep belongs to its driver.
 
 On one machine, and on network file systems with file locks, the lease is a lock of the operating system, which ends
-with its process. Elsewhere, as in buckets, it is a heartbeat: a file that the holder rewrites every few seconds. Other
-drivers watch the file, so that clocks of different machines are never compared.
+with its process. Elsewhere, as in buckets, it is a heartbeat: a file that the holder creates, and rewrites every few
+seconds. Other drivers watch the file, so that clocks of different machines are never compared. Of two that write it at
+the same moment the last one holds the lease: both look again a little later.
 """
 
 import fcntl
@@ -19,9 +20,9 @@ from typing import Any
 from uuid import uuid4
 
 from hamu_ray.config.sources.files import ConfigError
-from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
+from hamu_ray.results.durable.sealed import Damaged, read_sealed, seal, write_sealed
 from hamu_ray.results.wording import shown
-from hamu_ray.storage import StoragePath
+from hamu_ray.storage import StoragePath, create
 
 LEASE_FILE = "driver.json"
 """File with the holder and its heartbeat."""
@@ -30,6 +31,8 @@ LOCK_FILE = "driver.lock"
 BEAT_SECONDS = 10.0
 PATIENCE_SECONDS = 35.0
 """Time without a heartbeat after which a driver on another machine counts as dead, in seconds."""
+CLAIM_SECONDS = 1.0
+"""Time between the first heartbeat and the look whether another driver wrote one in the same moment, in seconds."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -75,10 +78,10 @@ class Lease:
         locked = self._take_lock()
         holder = self._holder()
         unknown = locked is None or (holder is not None and holder["machine"] != self._own["machine"])
-        if locked is False or (holder and unknown and self._beats_on(holder)):
+        held = locked is False or (holder and unknown and self._beats_on(holder))
+        if held or not self._claim(holder, alone=locked is True):
             self._release_lock()
-            raise Held(_refusal(self._folder, holder, self._work))
-        self._beat()
+            raise Held(_refusal(self._folder, self._holder() or holder, self._work))
         self._thread.start()
         return self
 
@@ -108,6 +111,22 @@ class Lease:
     def _beat(self) -> None:
         self._beats += 1
         write_sealed(self._folder / LEASE_FILE, {**self._own, "beats": self._beats})
+
+    def _claim(self, dead: dict[str, Any] | None, alone: bool) -> bool:
+        """Write the first heartbeat, in place of that of a dead holder; return whether the lease is this process's.
+
+        ``alone``: the operating system's lock keeps others away.
+        """
+        if alone:
+            self._beat()
+            return True
+        if not create(self._folder / LEASE_FILE, seal({**self._own, "beats": self._beats})):
+            if self._holder() not in (None, dead):  # None: it is damaged
+                return False
+            self._beat()
+        time.sleep(CLAIM_SECONDS)
+        holder = self._holder()
+        return holder is not None and holder["token"] == self._own["token"]
 
     def _is_own(self) -> bool:
         holder = self._holder()

@@ -6,8 +6,8 @@ tensor ends. The metadata in the header include a digest of the rest.
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, BinaryIO
 
 from hamu_ray.storage import StoragePath
 
@@ -19,17 +19,25 @@ CHUNK = 1 << 22
 """Number of bytes that are read at once."""
 
 
-def with_digest(content: bytes, metadata: Mapping[str, str]) -> bytes:
-    """Return a safetensors file with other metadata, in sorted order, and a digest."""
-    view = memoryview(content)
-    end = 8 + int.from_bytes(view[:8], "little")
-    head = json.loads(bytes(view[8:end]))
-    head[METADATA] = dict(metadata)
-    hashed = hashlib.blake2b(_encoded(head), digest_size=16)
-    hashed.update(view[end:])
-    head[METADATA][TENSOR_DIGEST] = hashed.hexdigest()
+def write_with_digest(
+    file: BinaryIO, entries: Mapping[str, Any], metadata: Mapping[str, str], content: Iterable[memoryview]
+) -> None:
+    """Write a safetensors file with a digest, given the header's entries in the order of the content.
+
+    Metadata are in sorted order. The digest, which is known last, is written in the end.
+    """
+    head: dict[str, Any] = {METADATA: dict(metadata), **entries}
+    hashed = _hash(head)
+    head[METADATA][TENSOR_DIGEST] = "0" * len(hashed.hexdigest())
     encoded = _encoded(head)
-    return b"".join([len(encoded).to_bytes(8, "little"), encoded, view[end:]])
+    file.write(len(encoded).to_bytes(8, "little"))
+    file.write(encoded)
+    for part in content:
+        hashed.update(part)
+        file.write(part)
+    head[METADATA][TENSOR_DIGEST] = hashed.hexdigest()
+    file.seek(8)
+    file.write(_encoded(head))
 
 
 def is_whole(path: StoragePath) -> bool:
@@ -45,7 +53,7 @@ def is_whole(path: StoragePath) -> bool:
 
 
 def is_intact(path: StoragePath) -> bool:
-    """Whether a file that `with_digest` made is complete and matches its digest."""
+    """Whether a file that `write_with_digest` made is complete and matches its digest."""
     return is_whole(path) and not is_damaged(path) and _head(path)[METADATA].get(TENSOR_DIGEST) is not None
 
 
@@ -66,7 +74,7 @@ def is_damaged(path: StoragePath) -> bool:
         expected = head[METADATA].pop(TENSOR_DIGEST, None)
     except (ValueError, LookupError, TypeError, AttributeError):
         return False  # not a safetensors file, which is reported when it is opened
-    hashed = hashlib.blake2b(_encoded(head), digest_size=16)
+    hashed = _hash(head)
     with path.open("rb") as file:
         file.seek(8 + int.from_bytes(file.read(8), "little"))
         while chunk := file.read(CHUNK):
@@ -86,6 +94,11 @@ def _head(path: StoragePath) -> Any:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         return json.loads(file.read(length)) if length < path.stat().st_size else {}
+
+
+def _hash(head: Mapping[str, Any]) -> "hashlib.blake2b":
+    """Return the digest of a header without one, to be continued with the content."""
+    return hashlib.blake2b(_encoded(head), digest_size=16)
 
 
 def _encoded(head: Mapping[str, Any]) -> bytes:

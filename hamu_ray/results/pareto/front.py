@@ -1,6 +1,6 @@
-"""The Pareto front of two objectives: its points, hypervolume and knee, and intervals of means. Pure functions.
+"""The Pareto front of two or more objectives: its points, hypervolume and knee, and intervals of means. Pure functions.
 
-Points are rows (first objective, second objective). `maximise` states for each whether higher is better; internally,
+Points are rows of one value for each objective. `maximise` states for each whether higher is better; internally,
 objectives to minimise are negated, so that all formulas maximise.
 """
 
@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Point = tuple[float, float]
-Directions = tuple[bool, bool]
+Point = tuple[float, ...]
+Directions = tuple[bool, ...]
 
 MAXIMISE_BOTH: Directions = (True, True)
 
 LINE_TOLERANCE = 1e-9
-"""Points closer than this to the line through the front's ends, relative to the ends' bounding box, count as on it."""
+"""Points closer than this to the farthest one, relative to the front's bounding box, count as equally far."""
 
 
 class Interval(NamedTuple):
@@ -27,7 +27,7 @@ class Interval(NamedTuple):
 
 
 def non_dominated(points: ArrayLike, maximise: Directions = MAXIMISE_BOTH) -> NDArray[np.bool_]:
-    """Mark the non-dominated points: no other point is as good in both objectives and better in one.
+    """Mark the non-dominated points: no other point is as good in all objectives and better in one.
 
     Equal points do not dominate each other: all copies of a front point are marked. A point with a NaN or infinite
     coordinate is never marked and dominates none.
@@ -44,12 +44,18 @@ def non_dominated(points: ArrayLike, maximise: Directions = MAXIMISE_BOTH) -> ND
 def hypervolume(
     points: ArrayLike, reference: Point = (0.0, 0.0), maximise: Directions = MAXIMISE_BOTH
 ) -> float:
-    """Return the area that the points dominate, down to a reference point that is worse than all of them.
+    """Return the area or volume that the points dominate, down to a reference point that is worse than all of them.
 
-    The result is exact. Points that are not better than the reference in both objectives, or not finite, add nothing.
+    The result is exact. Points that are not better than the reference in all objectives, or not finite, add nothing.
+    With more than two objectives, it is computed by Optuna (While et al., A Fast Way of Calculating Exact Hypervolumes,
+    2012).
     """
     gains = _oriented(points, maximise) - _oriented([reference], maximise)
     gains = gains[np.isfinite(gains).all(axis=1) & (gains > 0).all(axis=1)]
+    if len(maximise) > 2:
+        from optuna._hypervolume import compute_hypervolume  # imported late: few sweeps need it
+
+        return float(compute_hypervolume(-gains, np.zeros(len(maximise))))
     gains = gains[np.argsort(-gains[:, 0], kind="stable")]
     heights = np.maximum.accumulate(gains[:, 1])
     return float(np.sum(gains[:, 0] * np.diff(heights, prepend=0.0)))
@@ -77,6 +83,9 @@ def knee(points: ArrayLike, maximise: Directions = MAXIMISE_BOTH) -> int:
     lies beyond the line (one point, two points, a straight or a concave front), the knee is the point on it with the
     best sum of both objectives.
 
+    The farthest point is the one with the best sum of objectives, each scaled to its range on the front; so it is with
+    more than two, whose extreme points need not lie on one plane.
+
     Args:
         points: a front's points in any order, all finite; at least one.
         maximise: for each objective, whether higher is better.
@@ -84,6 +93,10 @@ def knee(points: ArrayLike, maximise: Directions = MAXIMISE_BOTH) -> int:
     values = _oriented(points, maximise)
     if not len(values) or not np.isfinite(values).all():
         raise ValueError(f"a knee needs one or more finite points, found {np.asarray(points).tolist()}")
+    if len(maximise) > 2:
+        spans = np.ptp(values, axis=0)
+        distance = ((values - values.min(axis=0)) / np.where(spans > 0, spans, 1.0)).sum(axis=1)
+        return _best_sum(values, distance >= distance.max() - LINE_TOLERANCE)
     ends = values[np.lexsort((values[:, 1], -values[:, 0]))[[0, -1]]]  # best in the first, best in the second
     along = ends[1] - ends[0]
     offset = values - ends[0]
@@ -91,8 +104,11 @@ def knee(points: ArrayLike, maximise: Directions = MAXIMISE_BOTH) -> int:
         along[1] * offset[:, 0] - along[0] * offset[:, 1]
     )  # multiplied by the line's length: same order
     tolerance = LINE_TOLERANCE * abs(along[0] * along[1])
-    farthest = distance >= max(distance.max(), 0.0) - tolerance
-    return int(np.argmax(np.where(farthest, values.sum(axis=1), -np.inf)))
+    return _best_sum(values, distance >= max(distance.max(), 0.0) - tolerance)
+
+
+def _best_sum(values: NDArray[np.float64], among: NDArray[np.bool_]) -> int:
+    return int(np.argmax(np.where(among, values.sum(axis=1), -np.inf)))
 
 
 def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
@@ -116,10 +132,10 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
 
 
 def _oriented(points: ArrayLike, maximise: Directions) -> NDArray[np.float64]:
-    """Return the points as an (n, 2) array in which higher is better."""
-    values = np.asarray(points, dtype=float)
+    """Return the points as an array of shape (n, objectives) in which higher is better."""
+    values, number = np.asarray(points, dtype=float), len(maximise)
     if not values.size:
-        values = values.reshape(0, 2)
-    if values.ndim != 2 or values.shape[1] != 2:
-        raise ValueError(f"points must have the shape (n, 2), found {values.shape}")
+        values = values.reshape(0, number)
+    if values.ndim != 2 or values.shape[1] != number:
+        raise ValueError(f"points must have the shape (n, {number}), found {values.shape}")
     return values * np.where(maximise, 1.0, -1.0)

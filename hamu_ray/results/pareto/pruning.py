@@ -1,27 +1,27 @@
-"""Pruning: trials that are far worse than finished ones in both objectives."""
+"""Pruning: trials that are far worse than finished ones in all objectives."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hamu_ray.results.outcome import Failure, Outcome, Report, Status
 from hamu_ray.results.pareto.front import Directions, Point
 
 Curve = Mapping[int, Point]
-"""A trial's two objectives at each step where it was evaluated."""
+"""A trial's objectives at each step where it was evaluated."""
 
 
 @dataclass(frozen=True)
 class ReferenceCurves:
     """The curves of finished trials, with which running trials are compared."""
 
-    metrics: tuple[str, str]
+    metrics: Sequence[str]
     maximise: Directions
     margin: float
     grace_steps: int
     curves: tuple[Curve, ...] = ()
 
     def beat(self, step: int, measures: Mapping[str, float]) -> bool:
-        """Return whether one of them was better by more than the margin in both objectives at the same step.
+        """Return whether one of them was better by more than the margin in all objectives at the same step.
 
         A missing or NaN metric is never considered worse; other rules handle it.
         """
@@ -39,13 +39,12 @@ class ReferenceCurves:
         )
 
 
-def curve_of(reports: Iterable[Report], metrics: tuple[str, str]) -> dict[int, Point]:
-    """Return a run's two objectives at the steps where they were evaluated."""
-    first, second = metrics
+def curve_of(reports: Iterable[Report], metrics: Sequence[str]) -> dict[int, Point]:
+    """Return a run's objectives at the steps where they were evaluated."""
     return {
-        report.step: (report.measures[first], report.measures[second])
+        report.step: tuple(report.measures[metric] for metric in metrics)
         for report in reports
-        if report.phase == "unlearning" and {first, second} <= report.measures.keys()
+        if report.phase == "unlearning" and report.measures.keys() >= {*metrics}
     }
 
 

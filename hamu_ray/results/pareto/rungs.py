@@ -1,8 +1,8 @@
-"""Asynchronous successive halving with two objectives: which trials are continued beyond a rung.
+"""Asynchronous successive halving with several objectives: which trials are continued beyond a rung.
 
 After Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020), where a trial is promoted as soon
-as it is among the best ``1 / reduction`` of those that have reached its rung. With two objectives, trials are ranked by
-non-dominated sorting, and within a front by their exclusive hypervolume, as in SMS-EMOA (Beume et al., 2007).
+as it is among the best ``1 / reduction`` of those that have reached its rung. With several objectives, trials are
+ranked by non-dominated sorting, and within a front by their exclusive hypervolume, as in SMS-EMOA (Beume et al., 2007).
 """
 
 import math
@@ -22,14 +22,14 @@ def ranked(points: Sequence[Point], maximise: Directions) -> list[int]:
 
     The order does not depend on the scales of the objectives.
     """
-    values = np.asarray(points, dtype=float).reshape(-1, 2)
+    values = np.asarray(points, dtype=float).reshape(-1, len(maximise))
     left = [i for i in range(len(points)) if np.isfinite(values[i]).all()]
     undefined = [i for i in range(len(points)) if i not in set(left)]
     if not left:
         return undefined
     spans = np.ptp(values[left], axis=0)
     scaled = (values - values[left].min(axis=0)) / np.where(spans > 0, spans, 1.0)
-    worst = (-MARGIN if maximise[0] else 1 + MARGIN, -MARGIN if maximise[1] else 1 + MARGIN)
+    worst = tuple(-MARGIN if each else 1 + MARGIN for each in maximise)
     order: list[int] = []
     while left:
         marks = non_dominated(scaled[left], maximise)
@@ -41,7 +41,7 @@ def ranked(points: Sequence[Point], maximise: Directions) -> list[int]:
 
 
 def _contributions(front: np.ndarray, worst: Point, maximise: Directions) -> list[float]:
-    """Return the area that each point alone dominates, rounded so that equal areas are equal."""
+    """Return the hypervolume that each point alone dominates, rounded so that equal ones are equal."""
     whole = hypervolume(front, worst, maximise)
     return [
         round(whole - hypervolume(np.delete(front, i, axis=0), worst, maximise), 12)

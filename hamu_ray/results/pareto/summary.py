@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from hamu_ray.config.search import DEFAULT_OBJECTIVES, MetricBounds, Objective, missed
+from hamu_ray.config.search import (
+    DEFAULT_OBJECTIVES,
+    MetricBounds,
+    Objective,
+    directions,
+    missed,
+    worst_corner,
+)
 from hamu_ray.config.sources.key_paths import SEED, SEEDS, TRAINING_SEED
 from hamu_ray.config.space import METHOD_NAME
 from hamu_ray.config.sweep import SweepConfig
@@ -33,7 +40,7 @@ class SweepSummary:
     (`TrialRecord.points`), whatever became of their trials later.
     """
 
-    objectives: tuple[Objective, Objective]
+    objectives: tuple[Objective, ...]
     trials: tuple[TrialRecord, ...]
     """All trials, in the given order."""
     front: tuple[TrialRecord, ...]
@@ -98,9 +105,8 @@ class SweepSummary:
         return tuple(dict.fromkeys(t.nothing_to_forget for t in self.trials if t.nothing_to_forget))
 
     def point(self, measures: Mapping[str, float]) -> Point:
-        """Return the values of the two objectives, NaN if missing."""
-        first, second = (float(measures.get(objective.metric, math.nan)) for objective in self.objectives)
-        return first, second
+        """Return the values of the objectives, NaN if missing."""
+        return tuple(float(measures.get(objective.metric, math.nan)) for objective in self.objectives)
 
     def place(self, trial: TrialRecord) -> str:
         """Return `knee`, `front` or an empty string."""
@@ -116,21 +122,21 @@ class SeedGroup:
     method: str
     parameters: dict[str, Any]
     trials: int
-    intervals: tuple[Interval, Interval]
-    """Mean and 95 % interval of the two objectives."""
+    intervals: tuple[Interval, ...]
+    """Mean and 95 % interval of each objective."""
 
 
 def summarise(
     records: Iterable[TrialRecord],
-    objectives: tuple[Objective, Objective] = DEFAULT_OBJECTIVES,
+    objectives: tuple[Objective, ...] = DEFAULT_OBJECTIVES,
     original: Mapping[str, float] | None = None,
     reference: Mapping[str, float] | None = None,
     constraints: Mapping[str, MetricBounds] | None = None,
 ) -> SweepSummary:
     """Return the summary of a sweep, which may still be running and need not have a finished trial.
 
-    The hypervolume is the area between the worst corner (0 to maximise, 1 to minimise) and the best corner: 1 (0 to
-    minimise), or the original model's value for metrics with `Metric.original_is_best`, such as `retain_utility`.
+    The hypervolume is between the worst corner (`Objective.worst_value`) and the best corner: 1 (0 to minimise), or the
+    original model's value for metrics with `Metric.original_is_best`, such as `retain_utility`.
 
     Args:
         records: the sweep's trials.
@@ -139,19 +145,21 @@ def summarise(
         reference: metrics of the retain-only reference.
         constraints: the search's constraints.
     """
-    first, second = objectives
     trials, original, constraints = tuple(records), dict(original or {}), dict(constraints or {})
     candidates = (candidate for trial in trials for candidate in trial.candidates)
     finished = [t for t in candidates if t.status is Status.FINISHED and not missed(constraints, t.measures)]
-    measures = [[float(t.measures.get(o.metric, math.nan)) for o in (first, second)] for t in finished]
-    maximise = (first.maximise, second.maximise)
+    measures = [[float(t.measures.get(o.metric, math.nan)) for o in objectives] for t in finished]
+    maximise = directions(objectives)
     on_front = [i for i, marked in enumerate(non_dominated(measures, maximise)) if marked]
-    on_front.sort(key=lambda i: (measures[i][0] if first.maximise else -measures[i][0], finished[i].trial_id))
+    signs = [1.0 if each else -1.0 for each in maximise]
+    on_front.sort(
+        key=lambda i: ([s * v for s, v in zip(signs, measures[i], strict=True)], finished[i].trial_id)
+    )
     front, points = tuple(finished[i] for i in on_front), [measures[i] for i in on_front]
-    worst = (0.0 if first.maximise else 1.0, 0.0 if second.maximise else 1.0)
-    best = (_best(first, original), _best(second, original))
+    worst = worst_corner(objectives)
+    best = tuple(_best(objective, original) for objective in objectives)
     return SweepSummary(
-        objectives=(first, second),
+        objectives=objectives,
         trials=trials,
         front=front,
         knee=front[knee(points, maximise)] if front else None,
@@ -207,10 +215,8 @@ def over_seeds(summary: SweepSummary) -> list[SeedGroup]:
             of_units: dict[int, list[Point]] = defaultdict(list)
             for unit, trial in trials:
                 of_units[unit].append(summary.point(trial.measures))
-            firsts, seconds = zip(
-                *(map(fmean, zip(*points, strict=True)) for points in of_units.values()), strict=True
-            )
-            intervals = mean_interval(firsts), mean_interval(seconds)
+            means = [list(map(fmean, zip(*points, strict=True))) for points in of_units.values()]
+            intervals = tuple(map(mean_interval, zip(*means, strict=True)))
             found.append(
                 SeedGroup(method, settings_of(trials[0][1], without_seeds=True), len(trials), intervals)
             )

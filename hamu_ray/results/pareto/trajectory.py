@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hamu_ray.results.pareto.front import Directions, Point, hypervolume, non_dominated
-from hamu_ray.results.pareto.rungs import ranked
+from hamu_ray.results.pareto.rungs import MARGIN, ranked
 
 MOST = 4
 """How many models a trial keeps with `search.points_per_trial: auto`."""
@@ -16,20 +16,19 @@ MOST = 4
 class Keeping:
     """Which models of a run are kept (`search.points_per_trial`)."""
 
-    metrics: tuple[str, str]
+    metrics: Sequence[str]
     """Names of the objectives."""
     maximise: Directions
     most: int | None
     """How many at most; None: `MOST` of a small model, none of a large one."""
 
     def point(self, measures: Mapping[str, float]) -> Point:
-        """Return the values of the two objectives, NaN if missing."""
-        first, second = (float(measures.get(metric, np.nan)) for metric in self.metrics)
-        return first, second
+        """Return the values of the objectives, NaN if missing."""
+        return tuple(float(measures.get(metric, np.nan)) for metric in self.metrics)
 
 
 def kept_steps(points: Mapping[int, Point], maximise: Directions, most: int) -> list[int]:
-    """Return the steps to keep, ascending: of the non-dominated ones those that alone dominate the largest area.
+    """Return the steps to keep, ascending: of the non-dominated ones those that alone dominate the largest hypervolume.
 
     Of equal points, the earliest is kept.
     """
@@ -41,11 +40,12 @@ def kept_steps(points: Mapping[int, Point], maximise: Directions, most: int) -> 
     return sorted(front[i] for i in order[:most])
 
 
-def best_addition(points: Sequence[Point], known: Sequence[Point], worst: Point, maximise: Directions) -> int:
-    """Return the index of the point that adds most to the hypervolume of known ones; of equal ones, the first.
+def best_addition(points: Sequence[Point], known: Sequence[Point], maximise: Directions) -> int:
+    """Return the index of the finite point that adds most to the hypervolume of known ones; of equal ones, the first.
 
     If none adds anything, it is the one with the largest hypervolume of its own.
     """
+    worst = reference_point(points, maximise)
     whole = hypervolume(known, worst, maximise)
     gains = [
         (
@@ -55,3 +55,19 @@ def best_addition(points: Sequence[Point], known: Sequence[Point], worst: Point,
         for point in points
     ]
     return max(range(len(points)), key=lambda i: (gains[i], -i))
+
+
+def reference_point(points: Sequence[Point], maximise: Directions) -> Point:
+    """Return a point for hypervolumes that no point lies beyond: 0 to maximise, 1 to minimise where that is so.
+
+    Otherwise, for metrics that are not fractions, it is worse than all points by a part of their range.
+    """
+    pairs = zip(zip(*points, strict=True), maximise, strict=True)
+    return tuple(_worse_than(values, higher) for values, higher in pairs)
+
+
+def _worse_than(values: Sequence[float], maximise: bool) -> float:
+    margin = MARGIN * (max(values) - min(values) or 1.0)
+    if maximise:
+        return 0.0 if min(values) >= 0 else min(values) - margin
+    return 1.0 if max(values) <= 1 else max(values) + margin

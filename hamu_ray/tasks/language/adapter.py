@@ -12,7 +12,7 @@ from hamu_ray.config.task.language_model import LoraConfig
 from hamu_ray.tasks.language.check import check_adapter
 from hamu_ray.tasks.models.checkpoints import Checkpoint
 from hamu_ray.tasks.models.hub import hub_or_cache, one_line
-from hamu_ray.tasks.models.pretrained import check_weights
+from hamu_ray.tasks.models.pretrained import check_weights, without_warnings
 
 RANK, ALPHA, DROPOUT = 8, 16, 0.05
 """Defaults of a new adapter."""
@@ -35,7 +35,8 @@ def with_adapter(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            adapted = get_peft_model(base, described)
+            with without_warnings():
+                adapted = get_peft_model(base, described)
         except ValueError as error:
             if config.adapter is None:
                 raise

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hamu_ray.metrics.attacks.names import PARAPHRASE, PREFIX
 from hamu_ray.metrics.text.memorization import item_losses
 from hamu_ray.metrics.text.rouge import item_rouge_recalls
 from hamu_ray.metrics.text.tokens import Floats, TokenScores
 from hamu_ray.tasks.items import Columns, Places
 from hamu_ray.tasks.language.data import Encodings
-from hamu_ray.tasks.language.documents.paraphrases import Paraphrases
+from hamu_ray.tasks.language.documents.paraphrases import Paraphrases, of_prefixes
 from hamu_ray.tasks.language.documents.sequences import Batch, Sequences
 from hamu_ray.tasks.language.documents.texts import ChosenTexts
 from hamu_ray.tasks.language.encoding.token_file import encoded_sequences
@@ -98,24 +99,37 @@ class TextItems:
         return {name: torch.cat(parts)[places_back].numpy() for name, parts in seen.items()}
 
     @cached_property
-    def _paraphrases(self) -> Mapping[str, Paraphrases]:
-        forgotten = self.splits["forget"].numpy()
-        every = self.encodings.corpus.paraphrases.items()
-        found = {kind: wordings.of_examples(forgotten) for kind, wordings in every}
-        return {kind: wordings for kind, wordings in found.items() if len(wordings)}
+    def _wordings(self) -> Mapping[str, Mapping[str, Paraphrases]]:
+        corpus, forgotten = self.encodings.corpus, self.splits["forget"].numpy()
+        given = {kind: one.of_examples(forgotten) for kind, one in corpus.paraphrases.items()}
+        return {
+            PARAPHRASE: {kind: one for kind, one in given.items() if len(one)},
+            PREFIX: {k: one for k, one in of_prefixes(corpus.rows, forgotten).items() if self._has_room(one)},
+        }
 
-    @property
-    def paraphrases(self) -> Mapping[str, str]:
-        """The hash of other wordings of the texts to forget, by what they reword: ``question`` or ``answer``."""
-        return {kind: wordings.digest for kind, wordings in self._paraphrases.items()}
+    def _has_room(self, wordings: Paraphrases) -> bool:
+        """Whether each prompt leaves room for an answer: a prefix makes it longer than any that is trained on."""
+        try:
+            self._encoded(wordings)
+        except ValueError:
+            return False
+        return True
 
-    def paraphrase_losses(self, model: nn.Module) -> Mapping[str, Floats]:
-        """Return the mean loss of each wording's answer in nats per token, float64 ``(wordings,)``."""
+    def _encoded(self, wordings: Paraphrases) -> Sequences:
+        rows, device = wordings.rows, self.encodings.texts.device
+        return encoded_sequences(self.encodings.encoder, rows.questions, rows.answers, device)
+
+    def rewordings(self, attack: str) -> Mapping[str, str]:
+        """Return the hash of other wordings of the texts to forget, by what they change: ``question`` or ``answer``."""
+        return {kind: wordings.digest for kind, wordings in self._wordings[attack].items()}
+
+    def rewording_losses(self, model: nn.Module, attack: str) -> Mapping[str, Floats]:
+        """Return the mean loss of each wording's answer in nats per token that counts, float64 ``(wordings,)``."""
         found = {}
-        for kind, wordings in self._paraphrases.items():
-            rows, device = wordings.rows, self.encodings.texts.device
-            texts = encoded_sequences(self.encodings.encoder, rows.questions, rows.answers, device)
-            found[kind] = item_losses(self._scores(model, texts, torch.arange(len(texts))))
+        for kind, wordings in self._wordings[attack].items():
+            texts = self._encoded(wordings)
+            scores = self._scores(model, texts, torch.arange(len(texts)))
+            found[kind] = item_losses(scores.without_start(wordings.given))
         return found
 
     def _scores(self, model: nn.Module, texts: Sequences, indices: Tensor) -> TokenScores:

@@ -10,6 +10,7 @@ from hamu_ray.tasks.language.adapter import as_fresh, with_adapter
 from hamu_ray.tasks.language.data import Encodings, LanguageData
 from hamu_ray.tasks.language.encoding.encoder import Encoder
 from hamu_ray.tasks.models.checkpoints import Checkpoint
+from hamu_ray.tasks.models.deferred import defer
 from hamu_ray.tasks.models.hub import hub_or_cache, one_line
 from hamu_ray.tasks.models.pretrained import pretrained
 from hamu_ray.tasks.modes import is_sharded
@@ -17,6 +18,9 @@ from hamu_ray.tasks.task import Start
 
 ATTENTION_NAMES = ("attn_implementation", "scaled_dot_product_attention", "flash_attn", "FlashAttention")
 """Words in errors of `transformers` if a model or this machine does not support an attention implementation."""
+
+STORED = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+"""Dtypes by their names in safetensors files."""
 
 FEED_FORWARD_RATIO = 3
 """Width of the built-in model's feed-forward layers relative to its hidden size."""
@@ -93,6 +97,7 @@ def build_language_model(
 ) -> nn.Module:
     """Return a model on the device; the seed determines random weights, independent of the device.
 
+    On the meta device, parameters are `Deferred`: of a checkpoint nothing is read until they are used.
     A checkpoint keeps its weights, or those of ``start`` if given: in float32, or in the configured precision if they
     stay ``frozen``. Global random states are not changed. Raises `ValueError` for a name that is neither, and for a
     model whose context is too short for the data.
@@ -102,7 +107,8 @@ def build_language_model(
         torch.manual_seed(seed)
         start = start or Start("model.name", config.name)
         is_checkpoint = start.name != EMBEDDED
-        model: Any = _checkpoint(config, start, dtype) if is_checkpoint else _embedded(config, encoder)
+        build = _mapped if device.type == "meta" else _checkpoint
+        model: Any = build(config, start, dtype) if is_checkpoint else _embedded(config, encoder)
     context = getattr(model.config, "max_position_embeddings", None)
     if context is not None and encoder.config.longest > context:
         key = "max_length" if encoder.config.windows is None else "windows.length"
@@ -110,7 +116,11 @@ def build_language_model(
             f"data.{key}: {encoder.config.longest} tokens exceed the context of {config.name}, {context}; "
             "lower it"
         )
-    return _recomputing(model, config).to(device)
+    model = _recomputing(model, config)
+    if device.type != "meta":
+        return model.to(device)
+    defer(model, dtype)
+    return model
 
 
 def outlined_language_model(config: LanguageModelConfig, longest: int, dtype: torch.dtype) -> nn.Module:
@@ -178,9 +188,26 @@ def _llama(config: LanguageModelConfig, vocabulary: int, longest: int, **special
     )
 
 
-def _checkpoint(config: LanguageModelConfig, start: Start, dtype: torch.dtype) -> nn.Module:
-    from transformers import AutoModelForCausalLM
+def _mapped(config: LanguageModelConfig, start: Start, dtype: torch.dtype) -> nn.Module:
+    """Return a checkpoint's model whose weights are mapped from its files, which requires the files' own dtype.
 
+    It is loaded in ``dtype`` if something else than weights would differ, and if an adapter is merged into it.
+    """
+    checkpoint = _known(start)
+    stored = dtype if checkpoint.adapter else STORED.get(checkpoint.dtype or "", dtype)
+    model: Any = _checkpoint(config, start, stored)
+    kept = getattr(model, "_keep_in_fp32_modules", None) or getattr(
+        model, "_keep_in_fp32_modules_strict", None
+    )
+    rounded = any(b.is_floating_point() and b.dtype != torch.float32 for b in model.buffers())
+    if stored != dtype and (kept or rounded):
+        return _checkpoint(config, start, dtype)
+    model.config.dtype = dtype
+    return model
+
+
+def _known(start: Start) -> Checkpoint:
+    """Return a checkpoint that has a configuration; raises `ValueError` for other names."""
     checkpoint = Checkpoint(start.key, start.name)
     try:
         _ = checkpoint.config
@@ -190,6 +217,13 @@ def _checkpoint(config: LanguageModelConfig, start: Start, dtype: torch.dtype) -
             f"{start.key}: {start.name} is neither {EMBEDDED} nor a transformers causal language model that can be "
             f"loaded: {problem}"
         ) from error
+    return checkpoint
+
+
+def _checkpoint(config: LanguageModelConfig, start: Start, dtype: torch.dtype) -> nn.Module:
+    from transformers import AutoModelForCausalLM
+
+    checkpoint = _known(start)
     try:
         return pretrained(
             AutoModelForCausalLM,

@@ -71,7 +71,5 @@ def _measured(
 
 
 def _beginnings(texts: Sequences, tokens: int, encoder: Encoder) -> Sequence[str]:
-    """Return the first tokens of each answer as text."""
-    starts, counts = texts.starts + texts.prompts, texts.first_answers.clamp(max=tokens)
-    extents = zip(starts.tolist(), counts.tolist(), strict=True)
-    return [encoder.decode(texts.tokens[start : start + count].tolist()) for start, count in extents]
+    """Return the first tokens of each answer as text, from all of its windows."""
+    return [encoder.decode(texts.answer(text)[:tokens].tolist()) for text in range(len(texts))]

@@ -63,7 +63,12 @@ class Checkpoint:
 
     @property
     def base(self) -> "Checkpoint | None":
-        """The base model of an adapter, None for a whole model; raises `ValueError` if the adapter does not name it."""
+        """The base model of an adapter, None for a whole model.
+
+        A relative path, which `peft` writes as its training script had it, is looked up in the adapter's folder and
+        those above it, because workers have other working directories than the user. Raises `ValueError` if the
+        adapter does not name its base, or names a folder that is found from the working directory alone.
+        """
         if not self.adapter:
             return None
         name = self.adapter.get("base_model_name_or_path")
@@ -72,7 +77,17 @@ class Checkpoint:
                 f"{self.key}: {self.name}: {ADAPTER_CONFIG} has no base_model_name_or_path; set it to the model "
                 "that the adapter was trained on"
             )
-        return Checkpoint(self.key, str(name))
+        given = Path(name).expanduser()
+        if not self.local or given.is_absolute():
+            return Checkpoint(self.key, str(name))
+        above = (Path(self.name).expanduser().absolute() / ADAPTER_CONFIG).parents
+        found = next((str(folder / given) for folder in above if (folder / given).exists()), None)
+        if found is None and given.exists():
+            raise ValueError(
+                f"{self.key}: {self.name}: {ADAPTER_CONFIG} names its base {name}, which is in no folder above it; "
+                f"write {given.absolute()} there"
+            )
+        return Checkpoint(self.key, found or str(name))
 
     def json(self, file: str) -> dict[str, Any]:
         """Return one of its JSON files, empty if it does not exist; raises `ValueError` if it cannot be parsed."""
@@ -115,6 +130,15 @@ class Checkpoint:
             if (path := self.file(name)) is not None:
                 return [path]
         raise ValueError(f"{self.key}: {self.name} has no weights; it needs {' or '.join(names)}, or shards")
+
+    @property
+    def dtype(self) -> str | None:
+        """The dtype of all its weights, as in safetensors files (`BF16`); None if they differ or are in other files."""
+        files = self.weights
+        if any(path.suffix != ".safetensors" for path in files):
+            return None
+        found = {place.dtype for path in files for place in tensors_of(path).values()}
+        return found.pop() if len(found) == 1 else None
 
     def _shard(self, name: str) -> Path:
         path = self.file(name)

@@ -1,5 +1,6 @@
 """Pretrained models with every weight from a checkpoint: a strict `from_pretrained`; and models without training."""
 
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
@@ -56,12 +57,37 @@ def without_bars() -> Iterator[None]:
         logging.enable_progress_bar()
 
 
+@contextmanager
+def without_report() -> Iterator[None]:
+    """Within, `transformers` does not log which weights do not fit, which is checked here."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Within, `peft` does not warn that it uses what `transformers` deprecates, or that a base model has moved."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        warnings.filterwarnings(
+            "ignore", "The PEFT config's `base_model_name_or_path` was renamed", UserWarning
+        )
+        yield
+
+
 def _loaded(
     auto: Any, checkpoint: Checkpoint, new_head: bool, options: Mapping[str, Any]
 ) -> tuple[Any, set[str]]:
     """Return the model and the names of its weights that are not in the checkpoint, all of them in the head."""
     try:
-        with hub_or_cache(checkpoint.name), without_bars() if checkpoint.local else nullcontext():
+        bars = without_bars() if checkpoint.local else nullcontext()
+        with hub_or_cache(checkpoint.name), bars, without_report():
             model, info = auto.from_pretrained(
                 checkpoint.name, output_loading_info=True, ignore_mismatched_sizes=True, **options
             )
@@ -102,7 +128,7 @@ def _with_its_adapter(model: nn.Module, checkpoint: Checkpoint) -> tuple[nn.Modu
     from peft.utils.save_and_load import load_peft_weights
 
     try:
-        with hub_or_cache(checkpoint.name):
+        with hub_or_cache(checkpoint.name), without_warnings():
             adapted: Any = PeftModel.from_pretrained(model, checkpoint.name)
             weights = load_peft_weights(checkpoint.name, device="cpu")
     except Exception as error:  # peft and the hub's client raise many unrelated types

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import optuna
 from optuna.trial import TrialState
 
-from hamu_ray.config.search import missed
+from hamu_ray.config.search import directions, missed
 from hamu_ray.results.pareto.trajectory import best_addition
 from hamu_ray.tuning.plan import SweepPlan
 
@@ -23,9 +23,7 @@ def best_candidate(
     allowed = [c for c in finite if not missed(plan.config.search.constraints, c)] or finite
     if not allowed:
         return {}
-    first, second = plan.objectives
-    points = [(float(c[first.metric]), float(c[second.metric])) for c in allowed]
+    points = [tuple(float(c[name]) for name in names) for c in allowed]
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    known = [(trial.values[0], trial.values[1]) for trial in ended]
-    worst = (0.0 if first.maximise else 1.0, 0.0 if second.maximise else 1.0)
-    return allowed[best_addition(points, known, worst, (first.maximise, second.maximise))]
+    known = [tuple(trial.values) for trial in ended]
+    return allowed[best_addition(points, known, directions(plan.objectives))]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 
+from hamu_ray.config.search import directions
 from hamu_ray.results.durable.sealed import Damaged
 from hamu_ray.results.folder import TRIALS, read_reports, trial_name
 from hamu_ray.results.pareto.front import Point
@@ -10,8 +11,6 @@ from hamu_ray.results.pareto.pruning import curve_of
 from hamu_ray.results.pareto.rungs import Rungs
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.tuning.plan import SweepPlan
-
-UNDEFINED = (math.nan, math.nan)
 
 
 class Promotions:
@@ -24,14 +23,13 @@ class Promotions:
         """Create the rungs, with the trials that have ended before."""
         self._plan = plan
         scheduler = plan.config.search.scheduler
-        first, second = plan.objectives
-        maximise = (first.maximise, second.maximise)
+        maximise = directions(plan.objectives)
         self._cells = (
             [Rungs(scheduler.steps, scheduler.reduction, maximise, samples) for samples in plan.samples]
             if scheduler is not None
             else []
         )
-        for record in plan.records if self._cells else ():
+        for record in plan.own_records if self._cells else ():
             self._recall(record)
 
     def arrive(self, number: int, step: int, metrics: Mapping[str, float]) -> None:
@@ -49,7 +47,7 @@ class Promotions:
     def end(self, number: int, status: Status, metrics: Mapping[str, float]) -> None:
         """A trial has ended."""
         if self._cells:
-            point = self._point(metrics) if status == Status.FINISHED else UNDEFINED
+            point = self._point(metrics if status == Status.FINISHED else {})
             self._rungs(number).end(number, point)
 
     def give_up(self, number: int) -> None:
@@ -95,5 +93,4 @@ class Promotions:
         return self._cells[cell]
 
     def _point(self, metrics: Mapping[str, float]) -> Point:
-        first, second = (float(metrics.get(metric, math.nan)) for metric in self._plan.metrics)
-        return first, second
+        return tuple(float(metrics.get(metric, math.nan)) for metric in self._plan.metrics)

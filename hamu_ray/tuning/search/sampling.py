@@ -5,6 +5,7 @@ from typing import Any
 
 import optuna
 
+from hamu_ray.config.sources.key_paths import SEEDS
 from hamu_ray.config.space import Domain, Scalar
 from hamu_ray.config.sweep import SweepConfig
 
@@ -42,3 +43,12 @@ def suggest_one(trial: optuna.Trial, name: str, domain: Domain) -> Any:
     if domain.integers is not None:
         return trial.suggest_int(name, *domain.integers)
     return trial.suggest_categorical(name, domain.examples)
+
+
+def cells_but_for_the_seeds(cells: Sequence[Mapping[str, Scalar]]) -> list[list[int]]:
+    """Return, for each cell, the indices of the cells that equal it except for the seeds, including itself."""
+    keys = [tuple((path, value) for path, value in cell.items() if path not in SEEDS) for cell in cells]
+    peers: dict[tuple[tuple[str, Scalar], ...], list[int]] = {}
+    for i, key in enumerate(keys):
+        peers.setdefault(key, []).append(i)
+    return [peers[key] for key in keys]

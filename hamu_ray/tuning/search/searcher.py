@@ -15,17 +15,26 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from hamu_ray.config.search import violations
-from hamu_ray.config.sources.key_paths import SEEDS
 from hamu_ray.config.space import Scalar
 from hamu_ray.results.outcome import Status
 from hamu_ray.tuning.plan import SweepPlan
 from hamu_ray.tuning.search.algorithm import MOST_RANDOM, ask_for, common_draws, make_sampler, startup_of
 from hamu_ray.tuning.search.candidates import best_candidate
+from hamu_ray.tuning.search.clones import CloneQueue
 from hamu_ray.tuning.search.promotions import Promotions
-from hamu_ray.tuning.search.sampling import parameter_name, sampled_names, suggest
+from hamu_ray.tuning.search.sampling import cells_but_for_the_seeds, parameter_name, sampled_names, suggest
 from hamu_ray.tuning.search.study_log import open_log
 from hamu_ray.tuning.search.warm_start import EarlierSample
-from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, PASSED, PAUSED, POINTS, STATUS
+from hamu_ray.tuning.trainable import (
+    CLONED_FROM,
+    NUMBER,
+    PARAMETERS,
+    PASSED,
+    PAUSED,
+    POINTS,
+    RUN,
+    STATUS,
+)
 
 EARLIER = "earlier_trials"
 """Attribute of a study's trials that are of an earlier sweep (`search.warm_start`): the names of its trials."""
@@ -75,6 +84,7 @@ class UnlearningSearch(Searcher):
         self._affordable = affordable
         self._on_give_up = on_give_up
         self._promotions = Promotions(plan)
+        self._clones = CloneQueue(plan)
         self._is_over = False
         self._deadline = math.inf
         """When the budget of time is spent, on the monotonic clock; known once a trial has started."""
@@ -91,7 +101,7 @@ class UnlearningSearch(Searcher):
                 for cell in {peers[0] for peers in self._peers}:
                     self._study(cell)
         self._ends: dict[int, tuple[Status, list[float]]] = {}
-        for record in plan.records:
+        for record in plan.own_records:
             final = record.measures if record.status is Status.FINISHED else {}
             points = [point.measures for point in record.points]
             self._end(int(record.trial_id), record.status, final, points)
@@ -116,6 +126,11 @@ class UnlearningSearch(Searcher):
             self._give_up(number)
         if len(self._running) >= self._limit():
             return None
+        is_last = not self._waiting and not self._running
+        if (clone := self._clones.next(at_once=is_last)) and self._is_kept():
+            self._clones.take(clone)
+            started = self._start(trial_id, clone.number, clone.parameters)
+            return {**started, RUN: clone.configuration, CLONED_FROM: clone.cloned_from}
         if (promoted := self._promotions.promote()) is not None:
             number, passed = promoted
             return {**self._start(trial_id, number, self._parameters(number)), PASSED: passed}
@@ -139,6 +154,8 @@ class UnlearningSearch(Searcher):
             return
         found = {} if error or result is None else result
         number, status = self._running.pop(trial_id), found.get(STATUS, Status.FAILED)
+        if not self._plan.is_own(number):
+            return  # the search does not learn from a clone, whose start is another
         if paused := found.get(PAUSED, 0):
             self._promotions.arrive(number, paused, found)
         else:
@@ -281,12 +298,3 @@ class UnlearningSearch(Searcher):
         trial.set_user_attr(EARLIER, list(sample.trials))
         good = all(math.isfinite(sample.metrics.get(metric, math.nan)) for metric in self._plan.metrics)
         self._tell(study, trial, TrialState.COMPLETE if good else TrialState.PRUNED, sample.metrics)
-
-
-def cells_but_for_the_seeds(cells: Sequence[Mapping[str, Scalar]]) -> list[list[int]]:
-    """Return, for each cell, the indices of the cells that equal it except for the seeds, including itself."""
-    keys = [tuple((path, value) for path, value in cell.items() if path not in SEEDS) for cell in cells]
-    peers: dict[tuple[tuple[str, Scalar], ...], list[int]] = {}
-    for i, key in enumerate(keys):
-        peers.setdefault(key, []).append(i)
-    return [peers[key] for key in keys]

@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from hamu_ray.config.sources.document import first_line
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.results.diagnosis.finding import Finding
+from hamu_ray.results.wording import counted
 from hamu_ray.storage import storage_path
 from hamu_ray.workers.cluster import join_or_start
 from hamu_ray.workers.nodes.capacity import usable_nodes
@@ -137,4 +138,4 @@ def storage_finding(storage: str) -> Finding:
         check_shared(storage)
     except Exception as error:  # fsspec's file systems raise many unrelated types
         return Finding("storage", first_line(error), True)
-    return Finding("storage", f"{storage}: written and read by {len(usable_nodes())} nodes")
+    return Finding("storage", f"{storage}: written and read by {counted(len(usable_nodes()), 'node')}")

@@ -3,22 +3,23 @@
 import itertools
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hamu_ray.reports.analysis.anytime import volume_curves
 from hamu_ray.reports.analysis.comparison import (
     Comparison,
     MethodVolume,
     comparisons,
     holm,
-    volume_curves,
     volumes,
 )
 from hamu_ray.reports.analysis.problems import Problem, problems_of
-from hamu_ray.results.pareto.front import Interval, hypervolume
+from hamu_ray.results.pareto.front import Interval, hypervolume, mean_interval
 from hamu_ray.results.pareto.summary import method_of
 from hamu_ray.results.sweep_result import SweepResult
 
@@ -109,7 +110,33 @@ def test_a_curve_is_the_volume_after_each_trial_of_the_seeds(study: SweepResult)
         for number, (gradients, area) in enumerate(one.points, start=1):
             assert gradients == 10 * number
             expected = [problem.of_trials(of_seed[:number]).hypervolume for of_seed in seeds.values()]
-            assert area == pytest.approx(np.mean(expected))
+            assert area == pytest.approx(mean_interval(expected), nan_ok=True)
+        assert (one.repetitions, one.sweeps) == (len(seeds), ())
+
+
+def test_sweeps_that_differ_in_the_search_s_seed_are_repetitions(study: SweepResult) -> None:
+    """Each is a search of its own: its trials do not add to another's front."""
+    trials = [
+        replace(trial, gradient_computations=10.0) for trial in study.trials if method_of(trial) == "hamu-q"
+    ]
+    search = study.document.get("search") or {}
+
+    def sweep(name: str, least: float, **changes: Any) -> SweepResult:
+        lower = [
+            replace(t, measures={**t.measures, "forget_quality": least}) if t.measures else t for t in trials
+        ]
+        document = {**study.document, "search": {**search, **changes}}
+        return replace(study, name=name, document=document, trials=tuple(lower))
+
+    repeated = [sweep("one", 0.2, seed=0), sweep("two", 0.4, seed=1)]
+    (curve,) = volume_curves(problems_of(repeated)[0])
+    alone = [volume_curves(problems_of([each])[0])[0] for each in repeated]
+    assert (curve.repetitions, curve.sweeps) == (2, ())
+    for (gradients, volume), *others in zip(curve.points, *(one.points for one in alone), strict=True):
+        assert gradients == others[0][0]
+        assert volume == pytest.approx(mean_interval([each.mean for _, each in others]))
+    curves = volume_curves(problems_of([*repeated, sweep("three", 0.3, algorithm="random")])[0])
+    assert [one.sweeps for one in curves] == [("A", "B"), ("C",)]
 
 
 def with_gradients(study: SweepResult) -> Problem:

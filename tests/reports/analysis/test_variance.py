@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from hamu_ray.reports.analysis.comparison import volume_curves, volumes
+from hamu_ray.reports.analysis.anytime import volume_curves
+from hamu_ray.reports.analysis.comparison import volumes
 from hamu_ray.reports.analysis.problems import Problem, problems_of
 from hamu_ray.reports.analysis.variance import Components, components, variances
 from hamu_ray.reports.page.page import render
@@ -133,7 +134,7 @@ def test_trainings_are_the_units_of_a_nested_design(problem: Problem) -> None:
 
 def test_the_volume_of_a_training_is_the_mean_over_its_unlearnings(problem: Problem) -> None:
     """Not of the best of them, which would grow with their number."""
-    curves = {curve.method: curve.points[-1][1] for curve in volume_curves(problem)}
+    curves = {curve.method: curve.points[-1][1].mean for curve in volume_curves(problem)}
     for volume in volumes(problem):
         for training, found in volume.by_seed.items():
             of_runs = [

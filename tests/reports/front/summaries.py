@@ -20,4 +20,14 @@ SUMMARIES = {
         [record("a", 0, 0.9, measures={"avg_gap": 0.2}), record("b", 0, 0.8, measures={"avg_gap": 0.1})],
         (Objective(metric="avg_gap", mode="min"), Objective(metric="retain_utility")),
     ),
+    "three objectives": summarise(
+        [*sweep(), record("b", 1.0, 0.7, steps_outside_guarantee=2, measures={"avg_gap": 0.0}), COLLAPSED],
+        (
+            Objective(metric="forget_quality"),
+            Objective(metric="avg_gap", mode="min"),
+            Objective(metric="retain_utility"),
+        ),
+        original=ORIGINAL,
+        reference=REFERENCE,
+    ),
 }

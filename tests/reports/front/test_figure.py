@@ -42,6 +42,21 @@ def test_colours_are_those_of_the_methods():
         assert (trace["marker"]["color"], trace["marker"]["symbol"]) == (one.style.colour, one.style.marker)
 
 
+def test_three_objectives_are_parallel_coordinates():
+    plot = compose(SUMMARIES["three objectives"])
+    figure = front_figure(plot)
+    assert figure["layout"]["xaxis"]["ticktext"] == ["forget quality", "avg gap", "retain utility"]
+    one = next(one for one in plot.series if one.method == "hamu-q")
+    (trace,) = [t for t in named(figure, "hamu-q") if t["mode"] == "lines+markers"]
+    front = [trial for trial in one.trials if trial.on_front]
+    assert len(trace["x"]) == len(trace["hovertext"]) == len(trace["marker"]["symbol"]) == 4 * len(front)
+    assert trace["y"][:3] == plot.scaled(front[0].point)
+    assert math.isnan(trace["x"][3]), "a break between two trials"
+    assert any(symbol.endswith("-open") for symbol in trace["marker"]["symbol"])
+    ends = [(one["x"], one["y"], one["text"]) for one in figure["layout"]["annotations"]]
+    assert len(ends) == 6
+
+
 def test_hollow_trials_and_the_front_without_them():
     trials = [
         record("a", 0.2, 0.9, steps_outside_guarantee=0),

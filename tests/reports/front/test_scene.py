@@ -50,6 +50,18 @@ def test_whole_axes_unless_all_is_close_together():
     assert "2 of the trials" in close.notes[2]
 
 
+def test_places_on_the_axes_of_three_objectives():
+    scene = compose(SUMMARIES["three objectives"])
+    assert scene.stairs == scene.guaranteed_stairs == ()
+    assert all(one.stairs == () for one in scene.series)
+    worst, best = (tuple(ends[side] for ends in scene.ends) for side in (0, 1))
+    assert (scene.scaled(worst), scene.scaled(best)) == ((0, 0, 0), (1, 1, 1))
+    assert [low < high for low, high in scene.ends] == [True, False, True], "a lower gap is better"
+    marks = {one.trial.trial_id: one.on_front for series in scene.series for one in series.trials}
+    assert marks["b"]
+    assert not marks["a1b2c_00000"]
+
+
 def test_equal_trials_have_room():
     scene = compose(summarise([record("a", 0.5, 0.5), record("b", 0.5, 0.5)]))
     assert scene.limits[0][1] - scene.limits[0][0] > 0.01

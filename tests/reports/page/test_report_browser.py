@@ -14,8 +14,8 @@ from tests.made_store import OBJECTIVES, fill, made_record, points, sweep_config
 
 pytestmark = pytest.mark.browser
 
-DRAW_ALL = "dispatchEvent(new Event('beforeprint')); dispatchEvent(new Event('afterprint'))"
-"""Makes the page draw charts that are out of view."""
+DRAW_ALL = [f"dispatchEvent(new Event('{name}'))" for name in ("beforeprint", "afterprint")]
+"""Makes the page draw charts that are out of view, as printing does."""
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,8 @@ def page(request: pytest.FixtureRequest, browser, file: Path) -> Iterator:
     page.on("request", lambda request: page.complaints.append(request.url))
     page.goto(file.as_uri())
     page.wait_for_selector(".main-svg")
-    page.evaluate(DRAW_ALL)
+    for event in DRAW_ALL:
+        page.evaluate(event)
     page.wait_for_function(
         "document.querySelectorAll('.chart').length === document.querySelectorAll('.js-plotly-plot').length"
     )
@@ -145,11 +146,41 @@ def test_another_heat_map_is_chosen(page) -> None:
     assert page.evaluate(unit) != "degrees"
 
 
-def test_more_measures_are_shown_on_demand(page) -> None:
-    extra = page.locator("table.measures th.extra").first
-    assert not extra.is_visible()
-    page.locator("button.more").click()
-    assert extra.is_visible()
+def test_all_metrics_of_all_models_are_shown(page) -> None:
+    table = page.locator("table.measures")
+    names = table.locator("thead th").all_inner_texts()
+    assert names[0] == "metric"
+    assert names[1].startswith("O")
+    assert names[3].startswith("R")
+    assert names[-1] == "definition"
+    rows = table.locator("tbody tr")
+    assert rows.count() > 5
+    assert all(row.is_visible() for row in rows.all())
+    assert table.locator("xpath=ancestor::details").count() == 0
+
+
+def test_charts_are_in_print(browser, file: Path) -> None:
+    """Also where the page is printed as soon as it is loaded, although unpacking what draws them takes time."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.add_init_script(
+        "const text = Response.prototype.text;"
+        "Response.prototype.text = async function () {"
+        "  await new Promise((go) => setTimeout(go, 1500)); return text.call(this); };"
+    )
+    page.goto(file.as_uri(), wait_until="load")
+    sheet = 44 * 16
+    for event, fits in zip(DRAW_ALL, (float(sheet).__ge__, float(sheet).__lt__), strict=True):
+        page.evaluate(event)
+        drawn = page.evaluate(
+            "[...document.querySelectorAll('.chart')].map((chart) => ["
+            "chart.querySelector('.main-svg')?.getBoundingClientRect().width, chart.clientWidth])"
+        )
+        assert len(drawn) >= 10
+        assert [width for width, room in drawn if room] == pytest.approx(
+            [room for _, room in drawn if room], abs=2
+        )
+        assert fits(drawn[0][0])
+    page.close()
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -14,6 +14,8 @@ import pytest
 
 from hamu_ray.reports.analysis.importance import EVERYTHING, importances
 from hamu_ray.reports.analysis.problems import problems_of
+from hamu_ray.reports.front.palette import LIGHT
+from hamu_ray.reports.front.traces import resolved
 from hamu_ray.reports.make import write_report
 from hamu_ray.reports.page.page import as_script, render
 from hamu_ray.reports.page.rows import metric_table, reason_rows
@@ -110,7 +112,7 @@ def test_the_metrics_of_o_r_and_the_knee_come_after_the_front_with_definitions_t
     (problem,) = problems_of([study])
     assert problem.knee is not None
     columns, rows = metric_table(problem)
-    assert [row.name for row in rows][:3] == ["O", "R", problem.knee.method]
+    assert [row.name for row in rows][:3] == ["O", problem.knee.method, "R"]
     assert not any(
         "title" in attributes for attributes in page.of("th") if "num" in str(attributes.get("class"))
     )
@@ -157,6 +159,28 @@ def test_heat_maps_hold_what_was_recorded(page: Page) -> None:
     assert angle["y"] == list(BLOCKS)
     assert found[2, 4] == 10 * 2 + 5
     assert angle["z"]["shape"] == f"{len(BLOCKS)}, {STEPS}"
+
+
+def test_three_objectives_are_in_charts_and_tables(study: SweepResult) -> None:
+    cost = {"metric": "gradient_computations", "mode": "min", "worst": 200}
+    objectives = [{"metric": "forget_quality"}, cost, {"metric": "retain_utility"}]
+    trials = [
+        replace(
+            trial,
+            measures={**trial.measures, "gradient_computations": 60.0 + 9 * i} if trial.measures else {},
+        )
+        for i, trial in enumerate(study.trials)
+    ]
+    document = {**study.document, "search": {"objectives": objectives}}
+    sweep = replace(study, document=document, trials=tuple(trials))
+    (problem,) = problems_of([sweep])
+    text = render([sweep], "three")
+    page = Page(text)
+    for figure in page.figures.values():
+        go.Figure(resolved(figure, LIGHT))
+    assert "Parallel coordinates of forget quality, gradient computations, retain utility" in text
+    assert all(len(group.intervals) == 3 for group in problem.groups)
+    assert text.count(" over steps, one line per trial") == 2, "costs have no curve"
 
 
 def test_error_bars_are_the_intervals_over_seeds(page: Page, study: SweepResult) -> None:

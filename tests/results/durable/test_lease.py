@@ -5,9 +5,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fsspec import AbstractFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
 
 from hamu_ray.results.durable import lease
 from hamu_ray.results.durable.lease import LEASE_FILE, Held, Lease
@@ -28,6 +33,7 @@ with Lease(Path(sys.argv[1])):
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(lease, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(lease, "CLAIM_SECONDS", 0.3)
 
 
 def elsewhere(folder: Path, beats: int) -> None:
@@ -105,4 +111,35 @@ def test_without_locks_the_heartbeat_decides_on_one_machine_too() -> None:
         first._closing.set()  # as if it were killed
         with Lease(bucket):
             pass
+    assert not (bucket / LEASE_FILE).exists()
+
+
+@pytest.mark.parametrize("conditional", [True, False], ids=["conditional writes", "look and write"])
+def test_of_several_drivers_at_the_same_moment_one_gets_a_bucket(
+    conditional: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = MemoryFileSystem
+
+    def open_later(self: MemoryFileSystem, *args: Any, **kwargs: Any) -> Any:
+        time.sleep(0.05)  # the latency of a bucket: all see that there is no holder before one writes
+        return opened(self, *args, **kwargs)
+
+    opened = files._open
+    monkeypatch.setattr(files, "_open", open_later)
+    if not conditional:
+        monkeypatch.setattr(files, "pipe_file", AbstractFileSystem.pipe_file)
+    bucket, start, done = storage_path("memory://bucket/race"), threading.Barrier(4), threading.Barrier(4)
+
+    def take(_: int) -> bool:
+        start.wait()
+        try:
+            with Lease(bucket):
+                done.wait()
+                return True
+        except Held:
+            done.wait()
+            return False
+
+    with ThreadPoolExecutor(4) as drivers:
+        assert sum(drivers.map(take, range(4))) == 1
     assert not (bucket / LEASE_FILE).exists()

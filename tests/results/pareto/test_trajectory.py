@@ -11,7 +11,8 @@ from hamu_ray.results.pareto.front import hypervolume
 from hamu_ray.results.pareto.trajectory import best_addition, kept_steps
 from hamu_ray.results.trial import Status, TrialRecord
 
-values = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0, math.nan])
+fractions = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])
+values = st.one_of(fractions, st.just(math.nan))
 points = st.lists(st.tuples(values, values), max_size=8)
 directions = st.tuples(st.booleans(), st.booleans())
 
@@ -54,11 +55,20 @@ def test_of_many_the_ones_that_alone_dominate_much_are_kept():
     assert kept_steps(curve, (True, True), 3) in ([1, 2, 4], [1, 3, 4])
 
 
-@given(points.filter(lambda found: any(all(map(math.isfinite, p)) for p in found)), points)
+@given(st.lists(st.tuples(fractions, fractions), min_size=1, max_size=8), points)
 def test_the_best_addition_adds_most(found, known):
-    chosen = best_addition(found, known, (0.0, 0.0), (True, True))
+    chosen = best_addition(found, known, (True, True))
     volumes = [hypervolume([*known, point]) for point in found]
     assert volumes[chosen] == pytest.approx(max(volumes))
+
+
+@pytest.mark.parametrize("shift", [0.0, 3.0, -3.0])
+def test_the_best_addition_does_not_depend_on_the_range_of_a_metric(shift):
+    """A loss to minimise may be above 1, a log p-value to maximise below 0: none of them was better than the corner."""
+    found = [(2.0 + shift, 0.1), (1.2 + shift, 0.8), (1.0 + shift, 0.2)]
+    assert best_addition(found, [], (False, True)) == 1
+    assert best_addition(found, [(1.1 + shift, 0.9)], (False, True)) == 2
+    assert best_addition([(-one, other) for one, other in found], [], (True, True)) == 1
 
 
 def test_the_points_of_a_trial_as_records():

@@ -124,6 +124,31 @@ def test_a_sample_counts_with_the_means_over_its_seeds(tmp_path: Path) -> None:
     assert all(t.values == pytest.approx([0.42, 0.5]) for t in trials if t.state.name == "COMPLETE")
 
 
+@pytest.mark.parametrize("algorithm", ["random", "tpe", "gp", "nsga2"])
+def test_three_objectives(algorithm: str, tmp_path: Path) -> None:
+    metrics = ("forget_quality", "retain_utility", "steps")
+    objectives = [{"metric": "forget_quality"}, {"metric": "retain_utility"}]
+    objectives.append({"metric": "steps", "mode": "min", "worst": 100})
+    config = SweepConfig.model_validate(
+        {
+            "space": {"optimizer.learning_rate": {"uniform": [0.1, 1.0]}},
+            "search": {"samples": 6, "algorithm": algorithm, "objectives": objectives},
+        }
+    )
+    search = UnlearningSearch(plan_sweep(config, tmp_path), lambda: 1)
+    for i in range(6):
+        given = search.suggest(str(i))
+        assert given is not None
+        rate = given[PARAMETERS]["optimizer.learning_rate"]
+        values = dict(zip(metrics, (rate, 1 - rate, 20 / rate), strict=True))
+        search.on_trial_complete(str(i), {**values, STATUS: Status.FINISHED})
+    storage = JournalStorage(StudyLog(tmp_path / STUDY_FILE))
+    (name,) = optuna.get_all_study_names(storage)
+    study = optuna.load_study(study_name=name, storage=storage)
+    assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MAXIMIZE", "MINIMIZE"]
+    assert [len(trial.values) for trial in study.trials] == [3] * 6
+
+
 def test_the_searcher_shuns_where_trials_collapse(tmp_path: Path) -> None:
     config = SweepConfig.model_validate(
         {"space": {"optimizer.learning_rate": {"uniform": [1e-6, 1.0]}}, "search": {"samples": 40}}

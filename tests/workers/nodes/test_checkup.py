@@ -37,7 +37,7 @@ def test_a_cluster_that_works(cluster: None, tmp_path: Path) -> None:
     assert list(lines) == ["ray", "node", "storage", "mlflow"]
     assert f"{ray.__version__} at {address}" in lines["ray"]
     assert f"torch {torch.__version__}" in lines["node"]
-    assert lines["storage"].endswith("runs: written and read by 1 nodes")
+    assert lines["storage"].endswith("runs: written and read by 1 node")
     assert "experiment 'hamu_ray' can be written" in lines["mlflow"]
     assert not list((tmp_path / "runs").glob(".doctor*"))
 

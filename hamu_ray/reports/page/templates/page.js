@@ -40,7 +40,12 @@
     };
   };
 
-  // Plotly is in the page, compressed; charts that are asked for before it is ready are drawn then.
+  // Plotly is in the page, compressed; charts that are asked for before it is ready are drawn then. Printing from the
+  // command line waits for the load event, which a frame with an open document delays until then.
+  const pending = document.createElement("iframe");
+  pending.hidden = true;
+  document.body.append(pending);
+  pending.contentDocument.open();
   let ready = false;
   const unpack = async () => {
     const packed = Uint8Array.from(atob(document.getElementById("plotly").textContent), (one) => one.charCodeAt(0));
@@ -74,7 +79,8 @@
     }
   }, { rootMargin: "800px" });
   charts.forEach((place) => watcher.observe(place));
-  unpack().then(redraw, () => charts.forEach((place) => { place.textContent = "Charts need a browser of 2023 or newer; pictures are in the same folder."; }));
+  unpack().then(redraw, () => charts.forEach((place) => { place.textContent = "Charts need a browser of 2023 or newer; pictures are in the same folder."; }))
+    .finally(() => pending.remove());
   small.addEventListener("change", redraw);
   dark.addEventListener("change", redraw);
 
@@ -88,16 +94,23 @@
   };
   toggle.addEventListener("click", () => setTheme(themes[(themes.indexOf(root.dataset.theme || "system") + 1) % 3]));
 
+  // Charts are drawn anew at the width of a sheet, or of the window: a drawn one keeps its width.
+  const setPaper = (isPaper) => {
+    root.classList.toggle("paper", isPaper);
+    if (ready) drawn.forEach((place) => Plotly.purge(place));
+  };
   let before, folded;
   addEventListener("beforeprint", () => {
     before = root.dataset.theme || "system";
     folded = document.querySelectorAll("details:not([open])");
     folded.forEach((details) => { details.open = true; });
     charts.forEach((place) => drawn.add(place));
+    setPaper(true);
     setTheme("light");
   });
   addEventListener("afterprint", () => {
     folded.forEach((details) => { details.open = false; });
+    setPaper(false);
     setTheme(before);
   });
 
@@ -166,15 +179,6 @@
         sort(table, column, ascending ? 1 : -1);
       });
     }
-  }
-
-  for (const button of document.querySelectorAll(".more")) {
-    const label = button.textContent;
-    button.addEventListener("click", () => {
-      const all = document.getElementById(button.getAttribute("aria-controls")).classList.toggle("all");
-      button.setAttribute("aria-expanded", String(all));
-      button.textContent = all ? "Show fewer metrics" : label;
-    });
   }
 
   for (const input of document.querySelectorAll(".filter")) {

@@ -98,6 +98,14 @@ class Sequences:
             content.update(tensor.numpy().data)
         return content.hexdigest()
 
+    def answer(self, text: int) -> Tensor:
+        """Return the tokens of a text's answer from all of its windows, int64 ``(answers,)``."""
+        first = int(self._first[text])
+        own = slice(first, first + int(self.windows[text]))
+        ends = (self._window_starts[own] + self._window_lengths[own]).tolist()
+        counts = self.window_answers[own].tolist()
+        return torch.cat([self.tokens[end - count : end] for end, count in zip(ends, counts, strict=True)])
+
     def batch(self, indices: Tensor) -> Batch:
         """Return the windows of these texts, padded to the longest of them.
 

@@ -6,9 +6,10 @@ import torch
 
 from hamu_ray.config.task.model import ModelConfig
 from hamu_ray.config.task.vision import ImagesData
+from hamu_ray.tasks.models.hub import is_local
 from hamu_ray.tasks.vision.data import Examples, VisionData, as_pixels
 from hamu_ray.tasks.vision.images.labels import LabelledRows, labelled_rows
-from hamu_ray.tasks.vision.images.pixels import decoded_pixels
+from hamu_ray.tasks.vision.images.pixels import check_sample, decoded_pixels
 from hamu_ray.tasks.vision.images.preprocessing import Preprocessing, preprocessing_of
 
 
@@ -45,6 +46,14 @@ def load_images_data(
     return VisionData(
         trained, tested, names, preprocessing.mean, preprocessing.std, train.source, config.validation
     )
+
+
+def check_images(config: ImagesData) -> None:
+    """Decode a sample of the training and test images of local data; raises `ValueError` as `load_images_data`."""
+    if is_local(config.path):
+        train, test, _ = labelled_rows(config)
+        for rows, split in ((train, config.train_split), (test, config.test_split)):
+            check_sample(rows.dataset, config.image_column, f"{config.path} ({split})")
 
 
 def _size(examples: Examples) -> str:

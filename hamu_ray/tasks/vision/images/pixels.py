@@ -27,6 +27,9 @@ CACHE_FORMAT = 3
 ROWS_AT_ONCE = 256
 """Number of images decoded per access to the data set."""
 
+SAMPLE = 256
+"""Maximum number of a split's images that `check_sample` decodes."""
+
 
 def decoded_pixels(
     dataset: "Dataset", column: str, *, preprocessing: Preprocessing, where: str, cache: Path | None
@@ -74,6 +77,44 @@ def _write(file: BinaryIO, chunks: Iterator[np.ndarray], count: int) -> None:
         file.write(np.ascontiguousarray(chunk).data)  # a resized one has another order
 
 
+def check_sample(dataset: "Dataset", column: str, where: str) -> None:
+    """Decode evenly spaced images of a split, at most `SAMPLE`; raises `ValueError` for one that cannot be decoded."""
+    from datasets import Image
+
+    images = _as_images(dataset, column, Image(), where)
+    for row in range(0, len(images), -(-len(images) // SAMPLE) or 1):
+        try:
+            images[row]
+        except Exception as error:  # Pillow and datasets raise many unrelated types for broken files
+            raise _undecodable(images, column, range(row, row + 1), where, error) from error
+
+
+def _as_images(dataset: "Dataset", column: str, feature: Any, where: str) -> "Dataset":
+    """Return a column alone, whose values are decoded on access."""
+    try:
+        return dataset.select_columns([column]).cast_column(column, feature)
+    except (TypeError, ValueError, NotImplementedError) as error:  # NotImplementedError: Arrow's casts
+        raise ValueError(
+            f"data.image_column: {column} of {where} does not contain images ({one_line(error)}); name the column "
+            "that does"
+        ) from error
+
+
+def _undecodable(images: "Dataset", column: str, rows: range, where: str, error: Exception) -> ValueError:
+    """Return an error that names the first of these rows that cannot be decoded, and its file."""
+    from datasets import Image
+
+    files = images.cast_column(column, Image(decode=False))
+    for row in rows:
+        try:
+            images[row]
+        except Exception as found:
+            file = (files[row][column] or {}).get("path")
+            name = f"{file} (row {row} of {where})" if file else f"the image in row {row} of {where}"
+            return ValueError(f"data.path: {name} cannot be decoded: {one_line(found)}; replace it")
+    return ValueError(f"data.path: images of {where} cannot be decoded: {one_line(error)}")
+
+
 def _decoded(
     dataset: "Dataset", column: str, preprocessing: Preprocessing, where: str
 ) -> Iterator[np.ndarray]:
@@ -81,24 +122,14 @@ def _decoded(
     from datasets import Image
 
     resize = resizer(preprocessing)
-    mode = "L" if len(preprocessing.mean) == 1 else "RGB"
-    try:
-        images = dataset.select_columns([column]).cast_column(column, Image(mode=mode))
-    except (TypeError, ValueError, NotImplementedError) as error:  # NotImplementedError: Arrow's casts
-        raise ValueError(
-            f"data.image_column: {column} of {where} does not contain images ({one_line(error)}); name the column "
-            "that does"
-        ) from error
+    images = _as_images(dataset, column, Image(mode="L" if len(preprocessing.mean) == 1 else "RGB"), where)
     first: np.ndarray | None = None
     for start in range(0, len(images), ROWS_AT_ONCE):
         stop = min(start + ROWS_AT_ONCE, len(images))
         try:
             batch = images[start:stop][column]
         except Exception as error:  # Pillow and datasets raise many unrelated types for broken files
-            raise ValueError(
-                f"data.path: an image in rows {start} to {stop - 1} of {where} cannot be decoded: "
-                f"{one_line(error)}"
-            ) from error
+            raise _undecodable(images, column, range(start, stop), where, error) from error
         chunk = []
         for row, image in enumerate(batch, start):
             if image is None:

@@ -1,4 +1,4 @@
-"""The rows of a study in a CSV file that an interrupted study continues."""
+"""The table of a study: a CSV file with a row per trial, which an interrupted study continues."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ class Rows:
         self._path, self._columns, self._key = path, columns, key
         self._known: dict[tuple[str, ...], dict[str, str]] = {}
         if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("w", newline="") as file:
                 csv.DictWriter(file, columns).writeheader()
         with path.open(newline="") as file:

@@ -1,0 +1,69 @@
+"""A run that starts at the model of an earlier run."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from cheap_runs import Done, ReportList, cheap_run, done, same_bits
+
+from hamu_ray.config.run import RunConfig
+from hamu_ray.engine.resident import Resident
+from hamu_ray.results.folder import MODEL_FILE, RUN_FILE
+from hamu_ray.results.provenance import read_provenance
+from hamu_ray.storage import sha256_of_file
+
+
+@pytest.fixture
+def earlier(resident: Resident, folder: Path) -> Done:
+    return done(cheap_run(), resident, folder.with_name("earlier"))
+
+
+def run_from(earlier: Done, **sections: object) -> RunConfig:
+    return cheap_run(start={"path": str(earlier.folder)}, **sections)
+
+
+def test_without_a_step_it_is_the_earlier_model(resident: Resident, folder: Path, earlier: Done) -> None:
+    same = done(run_from(earlier, duration={"steps": 0}), resident, folder)
+    assert same_bits(same.weights, earlier.weights)
+    assert same.outcome.measures == earlier.outcome.measures
+    (first, *_) = same.recorder.of("unlearning")
+    (original,) = same.recorder.of("original")
+    assert first.measures["forget_loss"] != original.measures["forget_loss"], (
+        "it has not the original's metrics"
+    )
+
+
+def test_it_goes_on_from_there_and_its_configuration_makes_it_again(
+    resident: Resident, folder: Path, earlier: Done
+) -> None:
+    run = run_from(earlier, optimizer={"learning_rate": 2e-3}, checkpoint={"every_steps": 2})
+    undisturbed = done(run, resident, folder)
+    assert not same_bits(undisturbed.weights, done(cheap_run(), resident, folder.with_name("plain")).weights)
+    written = RunConfig.model_validate(yaml.safe_load((folder / RUN_FILE).read_text()))
+    place = folder.with_name("again")
+    with pytest.raises(ConnectionError):
+        done(written, resident, place, ReportList(dies_at=4))
+    again = done(written, resident, place)
+    assert again.outcome.resumed_at == 2
+    assert same_bits(again.weights, undisturbed.weights)
+    provenance = read_provenance(folder)
+    assert provenance is not None
+    assert provenance.labels()["start"] == sha256_of_file(earlier.folder / MODEL_FILE)
+
+
+def test_a_checkpoint_of_another_start_is_not_continued(
+    resident: Resident, folder: Path, earlier: Done
+) -> None:
+    other = done(cheap_run(seed=41, optimizer={"learning_rate": 5e-3}), resident, folder.with_name("other"))
+    with pytest.raises(ConnectionError):
+        done(run_from(earlier, checkpoint={"every_steps": 2}), resident, folder, ReportList(dies_at=4))
+    assert done(run_from(other, checkpoint={"every_steps": 2}), resident, folder).outcome.resumed_at == 0
+
+
+def test_a_model_that_is_gone_or_was_written_again(resident: Resident, folder: Path, earlier: Done) -> None:
+    changed = cheap_run(start={"path": str(earlier.folder), "sha256": "0" * 64})
+    with pytest.raises(ValueError, match=r"^start.sha256: .*it was written again since"):
+        done(changed, resident, folder)
+    gone = cheap_run(start={"path": str(folder / "nowhere")})
+    with pytest.raises(ValueError, match=r"^start.path: .*no such file"):
+        done(gone, resident, folder)
