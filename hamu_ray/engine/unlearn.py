@@ -3,9 +3,8 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +12,24 @@ from torch import Tensor, nn
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import CHEAP, base_models
 from hamu_ray.engine.files.checkpoint import Checkpoints
-from hamu_ray.engine.files.given import built, file_digest, load_start, start_file
-from hamu_ray.engine.files.kept import NO_POINTS, KeptSteps, measure_kept, rewound, with_points, write_kept
+from hamu_ray.engine.files.given import built, load_start
+from hamu_ray.engine.files.kept import (
+    NO_POINTS,
+    KeptSteps,
+    measure_kept,
+    rewind_target,
+    rewound,
+    with_points,
+    write_kept,
+)
 from hamu_ray.engine.files.run_folder import RunResult, write_result, write_weights
-from hamu_ray.engine.files.store import StoredModel, key_of
+from hamu_ray.engine.files.store import StoredModel
 from hamu_ray.engine.files.tensors import as_written, take_part
 from hamu_ray.engine.loop import Interrupted, Loop, OnReport
 from hamu_ray.engine.placement import build_device, placed
 from hamu_ray.engine.plan import ObjectiveBatches, Plan
 from hamu_ray.engine.planning import unlearning_plan
-from hamu_ray.engine.provenance import provenance_of_run
+from hamu_ray.engine.provenance import provenance_of_run, weights_key
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.state import whole_state
 from hamu_ray.methods.objectives import SECOND, Objective, cross_entropy, output_norm
@@ -64,8 +71,8 @@ def unlearn(
     Goes on from this run's newest checkpoint in ``folder``, and removes its checkpoints at the end unless they are to
     be kept. Stops at the first of the steps ``pauses`` that it has not passed, as if it had ended there, but with a
     checkpoint. With ``keeping``, models of its evaluations are kept, evaluated in full at the end, and written to run
-    folders of their own (`hamu_ray.engine.files.kept`). Trains the original model and its reference first where they
-    are configured so and are not stored yet.
+    folders of their own (`hamu_ray.engine.files.kept`). Trains base models first where they are configured so and
+    are not stored yet.
 
     Raises:
         ValueError: The data or a model cannot be used as configured; one line with the key and the remedy.
@@ -80,21 +87,19 @@ def unlearn(
     model, masks, edited = start_of(run, plan, task, original, shards)
 
     def compared(measures: Measures) -> Measures:
-        known = reference.measures if reference else None
-        return {**measures, **task.compare(measures, original.measures, known)}
+        return {**measures, **task.compare(measures, original.measures, reference and reference.measures)}
 
     def measure(current: nn.Module, full: bool) -> Measures:
-        subset = None if full else run.evaluation.subset or CHEAP
-        return compared(task.evaluate(current, replicas, subset=subset))
+        return compared(
+            task.evaluate(current, replicas, subset=None if full else run.evaluation.subset or CHEAP)
+        )
 
     bases = base_reports(run, plan, compared, original, reference, lambda: measure(model, full=False))
     for report in bases if group.rank == 0 else ():
         on_report(report)
     key = weights_key(run, original, reference, plan)
     checkpoints = Checkpoints(folder / CHECKPOINTS / key, group)
-    every = run.stop.rewind is not None
-    keeping = keeping or (NO_POINTS if every else None)
-    kept = KeptSteps(folder / KEPT / key, keeping, group, model, every=every) if keeping else None
+    kept = keeper(run, folder / KEPT / key, keeping, group, model)
     loop = Loop(
         task=task,
         model=model,
@@ -109,9 +114,7 @@ def unlearn(
         kept=kept,
         pauses=pauses,
     )
-    outcome = with_references(with_edit(loop.run(), edited), run, bases[0].measures)
-    if run.stop.rewind and kept:
-        outcome = rewound(kept, loop, outcome, run.stop.rewind, reference.measures if reference else {})
+    outcome = with_references(with_edit(ended(run, loop, reference), edited), run, bases[0].measures)
     export = partial(task.export, model, original.folder)
     models = measure_kept(kept, model, outcome, partial(measure, full=True), export) if kept else []
     outcome = with_points(outcome, models)
@@ -127,6 +130,29 @@ def unlearn(
     elif replicas.rank == 0:
         take_part(state)
     return outcome
+
+
+def keeper(
+    run: RunConfig, folder: StoragePath, keeping: Keeping | None, group: Group, model: nn.Module
+) -> KeptSteps | None:
+    """Return what keeps models of the evaluations of a run, as points of a front or to rewind to; None: none."""
+    every = run.stop.rewind is not None
+    chosen = keeping or (NO_POINTS if every else None)
+    return KeptSteps(folder, chosen, group, model, every=every) if chosen else None
+
+
+def ended(run: RunConfig, loop: Loop, reference: StoredModel | None) -> Outcome:
+    """Run the loop, and rewind its model at the end if `stop.rewind` asks for it, which is reported."""
+    outcome = loop.run()
+    if run.stop.rewind is None or loop.kept is None:
+        return outcome
+    target = rewind_target(run.stop.rewind, outcome.measures, reference.measures if reference else {})
+    found = rewound(loop.kept, loop.model, outcome, target, lambda model: loop.measure(model, True))
+    if found is not outcome and loop.group.rank == 0:
+        report = Report(loop.plan.phase, found.steps, loop.plan.last_step, found.measures)
+        loop.history.reports.append(report)
+        loop.on_report(report)
+    return found
 
 
 def remove_progress(result: RunResult, checkpoints: Checkpoints, kept: KeptSteps | None) -> None:
@@ -264,36 +290,3 @@ def with_references(outcome: Outcome, run: RunConfig, original: Measures) -> Out
         reference_origin=str(origin),
         nothing_to_forget=nothing_to_forget(original),
     )
-
-
-def weights_key(
-    run: RunConfig, original: StoredModel, reference: StoredModel | None, plan: Plan | None = None
-) -> str:
-    """Return the hash of everything that determines a run's weights; checkpoints with another hash are not resumed.
-
-    It includes the reference if the run stops at the reference's forget loss, second answers, the code of plug-ins, and
-    the model at which it starts.
-    """
-    elsewhere = {
-        "name",
-        "workers",
-        "storage",
-        "tracking",
-        "checkpoint",
-        "original",
-        "reference",
-        "training",
-        "start",
-        "metrics",
-    }
-    bases: dict[str, Any] = {"original": original.key}
-    if reference is not None and (run.stop.forget_level or run.method.hyperparameters.target):
-        bases["reference"] = reference.key
-    if plan is not None and plan.second is not None:
-        bases["second answers"] = plan.second.fingerprint
-    if run.start is not None:
-        bases["start"] = file_digest(start_file(run.start))
-    if run.method.plugins:
-        bases["plugins"] = [asdict(plugin) for plugin in run.method.plugins]
-    document = run.model_dump(mode="json", exclude=elsewhere)
-    return key_of({**bases, "run": {**document, "method": run.method.used}})
