@@ -69,10 +69,9 @@ def unlearn(
     """Unlearn, and write the model, its metrics and its configuration to ``folder``.
 
     Goes on from this run's newest checkpoint in ``folder``, and removes its checkpoints at the end unless they are to
-    be kept. Stops at the first of the steps ``pauses`` that it has not passed, as if it had ended there, but with a
-    checkpoint. With ``keeping``, models of its evaluations are kept, evaluated in full at the end, and written to run
-    folders of their own (`hamu_ray.engine.files.kept`). Trains base models first where they are configured so and
-    are not stored yet.
+    be kept. Stops at the first of ``pauses`` (steps) that it has not passed, as if it had ended there, but with a
+    checkpoint. With ``keeping``, writes models of its evaluations to run folders of their own
+    (`hamu_ray.engine.files.kept`). Trains missing base models first.
 
     Raises:
         ValueError: The data or a model cannot be used as configured; one line with the key and the remedy.
@@ -90,9 +89,8 @@ def unlearn(
         return {**measures, **task.compare(measures, original.measures, reference and reference.measures)}
 
     def measure(current: nn.Module, full: bool) -> Measures:
-        return compared(
-            task.evaluate(current, replicas, subset=None if full else run.evaluation.subset or CHEAP)
-        )
+        subset = None if full else run.evaluation.subset or CHEAP
+        return compared(task.evaluate(current, replicas, subset=subset))
 
     bases = base_reports(run, plan, compared, original, reference, lambda: measure(model, full=False))
     for report in bases if group.rank == 0 else ():
@@ -120,9 +118,8 @@ def unlearn(
     outcome = with_points(outcome, models)
     state = whole_state(model, shards)
     if group.rank == 0:
-        forgotten = resident.forgotten(task)
-        provenance = provenance_of_run(run, task, original, reference, forgotten)
-        result = RunResult(run, outcome, bases, loop.history, forgotten, provenance)
+        provenance = provenance_of_run(run, task, original, reference, resident.forgotten(task))
+        result = RunResult(run, outcome, bases, loop.history, resident.forgotten(task), provenance)
         write_kept(folder, result, models, task.loading(model))
         write_weights(folder, state, outcome.steps)
         write_result(folder, result, export(as_written(folder / MODEL_FILE, state)), task.loading(model))
