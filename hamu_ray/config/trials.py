@@ -87,16 +87,14 @@ def _samples_of(config: SweepConfig, cells: Sequence[Mapping[str, Scalar]]) -> l
 def _paid(budget: Budget, method: str, cells: int, steps: int) -> int:
     """Return the number of samples of a method in each of its cells."""
     known = METHODS[method]
-    if known.edit is not None and budget.edit is None:
-        raise ValueError(
-            f"search.budget.edit: null, but {method} takes no steps; give the gradients of its one pass: retain "
-            "examples / batch.retain + 2 x forget examples / batch.forget"
-        )
-    cost = (
-        budget.edit
-        if known.edit is not None
-        else steps * ((known.retain is not None) + (known.forget is not None))
-    )
+    cost = steps * ((known.retain is not None) + (known.forget is not None))
+    if known.edit is not None:
+        if budget.edit is None:
+            raise ValueError(
+                f"search.budget.edit: null, but {method} takes no steps; give the gradients of its one pass: retain "
+                "examples / batch.retain + 2 x forget examples / batch.forget"
+            )
+        cost = budget.edit
     samples = budget.gradients // max(1, cost * cells)
     if not samples:
         raise ValueError(

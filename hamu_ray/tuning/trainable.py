@@ -15,6 +15,7 @@ from hamu_ray.results.outcome import Failure, Outcome, Report, Status
 from hamu_ray.storage import StoragePath
 from hamu_ray.tuning.plan import SweepPlan
 from hamu_ray.workers.messages import Job, Started
+from hamu_ray.workers.ray_private import LOST_ACTOR
 from hamu_ray.workers.slot import follow
 
 MOST_SLOT_LOSSES = 20
@@ -118,7 +119,7 @@ def run_in_pool(job: Job, pool: Any) -> Outcome | Failure:
 
     try:
         end = follow(job, slot, on_reports, on_start)
-    except ray.exceptions.RayActorError as error:
+    except LOST_ACTOR as error:
         ray.get(pool.release.remote(job.trial, usable=False))
         return SlotLost(f"its slot died: {str(error).splitlines()[0]}")
     leaves = isinstance(end, Outcome) and end.status is Status.INTERRUPTED

@@ -12,7 +12,7 @@ from hamu_ray.tuning.scheduler import PruningScheduler
 from hamu_ray.tuning.search.searcher import UnlearningSearch
 from hamu_ray.tuning.steering import Steering
 from hamu_ray.tuning.trainable import run_trial
-from hamu_ray.workers.ray_private import HEAD_NODE, keep_credentials_out_of_tune
+from hamu_ray.workers.ray_private import HEAD_NODE, keep_credentials_out_of_tune, outlive_low_memory
 
 TRIAL_RESTARTS = 3
 """How often a trial's process is restarted when it dies. Its run continues in the slot meanwhile."""
@@ -43,6 +43,7 @@ def tune_trials(
         ),
     )
     keep_credentials_out_of_tune()
+    outlive_low_memory()
     previous = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         tuner.fit()  # returns after an interrupt

@@ -46,6 +46,9 @@ WORKER_HEALTH_CHECK = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
 Ray mentions the variable only in an error message; the default is ten minutes.
 """
 
+LOST_ACTOR = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
+"""Errors of a call whose actor is dead."""
+
 UNMANAGED_NODE = "node_"
 """Prefix of Ray's node type for a node that was not started by an autoscaler."""
 
@@ -184,3 +187,14 @@ def keep_credentials_out_of_tune() -> None:
     ENV_VARS_TO_PROPAGATE.difference_update(
         {name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
     )
+
+
+def outlive_low_memory() -> None:
+    """Let Tune treat an actor that Ray's memory monitor has killed like one that died for another reason.
+
+    Ray raises `OutOfMemoryError` for its tasks, which is no `RayActorError`; Tune raises all other errors in the
+    driver, and the sweep would end. Its trials are restarted instead, a limited number of times.
+    """
+    from ray.air.execution._internal import actor_manager  # only the driver imports Tune
+
+    actor_manager.RayActorError = LOST_ACTOR  # type: ignore[misc, assignment]

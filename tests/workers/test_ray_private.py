@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -189,3 +190,36 @@ def test_tune_copies_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = remote._default_options["runtime_env"]["env_vars"]
     assert "AWS_SECRET_ACCESS_KEY" not in environment
     assert environment["PL_DISABLE_FORK"] == "1", "Tune's own variables stay"
+
+
+@pytest.mark.ray
+def test_tune_outlives_the_memory_monitor(cluster: None) -> None:
+    """Tune's error of a call whose actor Ray has killed for its memory, which would end the driver."""
+    import ray
+    from ray.air.execution import FixedResourceManager, ResourceRequest
+    from ray.air.execution._internal import actor_manager
+    from ray.exceptions import OutOfMemoryError
+
+    from hamu_ray.workers.ray_private import outlive_low_memory
+
+    class Idle:
+        def wait(self) -> None:
+            threading.Event().wait()
+
+    manager = actor_manager.RayActorManager(resource_manager=FixedResourceManager({"CPU": 0.1}))
+    lost: list[Exception] = []
+    actor = manager.add_actor(
+        Idle, {}, ResourceRequest([{"CPU": 0.1}]), on_error=lambda actor, error: lost.append(error)
+    )
+    while not manager.num_live_actors:
+        manager.next(timeout=10)
+    manager.schedule_actor_task(actor, "wait")
+    task = next(iter(manager._actor_task_events._tracked_futures.values()))[1]
+    killed = OutOfMemoryError("1 worker was killed due to the node running low on memory")
+    with pytest.raises(RuntimeError, match="unexpected exception"):
+        task(killed)
+    outlive_low_memory()
+    task(killed)
+    assert lost == [killed]
+    assert not manager.num_live_actors
+    assert ray.is_initialized()
