@@ -15,9 +15,10 @@ from hamu_ray.config.task.model_source import ModelSource
 from hamu_ray.engine.base_models import BaseModel
 from hamu_ray.engine.files.store import StoredModel
 from hamu_ray.engine.loop import OnReport
+from hamu_ray.engine.provenance import weights_key
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.seeds import PHASES, bases_of_seeds, seed_models, trained_base
-from hamu_ray.engine.unlearn import unlearn, weights_key
+from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.metrics.attacks import names
 from hamu_ray.pairing.group import Alone
 from hamu_ray.results.audit.finding import Audit

@@ -7,13 +7,15 @@ from dataclasses import asdict
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 
 import hamu_ray
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.files.given import start_file
-from hamu_ray.engine.files.store import StoredModel
+from hamu_ray.engine.files.store import StoredModel, key_of
+from hamu_ray.engine.plan import Plan
 from hamu_ray.methods.plugins import digest_of_package
 from hamu_ray.results.provenance import Code, ModelIdentity, PluginCode, Provenance, forget_list, sha256_of
 from hamu_ray.tasks.models.checkpoints import Checkpoint, file_digest
@@ -125,3 +127,26 @@ def _installed_commit() -> str:
         return str(json.loads(text or "{}").get("vcs_info", {}).get("commit_id", ""))
     except (metadata.PackageNotFoundError, ValueError):
         return ""
+
+
+def weights_key(
+    run: RunConfig, original: StoredModel, reference: StoredModel | None, plan: Plan | None = None
+) -> str:
+    """Return the hash of everything that determines a run's weights; checkpoints with another hash are not resumed.
+
+    It includes the reference if the run stops at the reference's forget loss, second answers, the code of plug-ins, and
+    the model at which it starts.
+    """
+    places = {"name", "workers", "storage", "tracking", "checkpoint", "metrics"}
+    elsewhere = places | {"original", "reference", "training", "start"}
+    bases: dict[str, Any] = {"original": original.key}
+    if reference is not None and (run.stop.forget_level or run.method.hyperparameters.target):
+        bases["reference"] = reference.key
+    if plan is not None and plan.second is not None:
+        bases["second answers"] = plan.second.fingerprint
+    if run.start is not None:
+        bases["start"] = file_digest(start_file(run.start))
+    if run.method.plugins:
+        bases["plugins"] = [asdict(plugin) for plugin in run.method.plugins]
+    document = run.model_dump(mode="json", exclude=elsewhere)
+    return key_of({**bases, "run": {**document, "method": run.method.used}})

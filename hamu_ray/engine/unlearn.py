@@ -3,9 +3,8 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +12,24 @@ from torch import Tensor, nn
 from hamu_ray.config.run import RunConfig
 from hamu_ray.engine.base_models import CHEAP, base_models
 from hamu_ray.engine.files.checkpoint import Checkpoints
-from hamu_ray.engine.files.given import built, file_digest, load_start, start_file
-from hamu_ray.engine.files.kept import KeptSteps, kept_of, measure_kept, rewound, with_points, write_kept
+from hamu_ray.engine.files.given import built, load_start
+from hamu_ray.engine.files.kept import (
+    KeptSteps,
+    kept_of,
+    measure_kept,
+    rewind_target,
+    rewound,
+    with_points,
+    write_kept,
+)
 from hamu_ray.engine.files.run_folder import RunResult, write_result
-from hamu_ray.engine.files.store import StoredModel, key_of
+from hamu_ray.engine.files.store import StoredModel
 from hamu_ray.engine.files.tensors import take_part
 from hamu_ray.engine.loop import Interrupted, Loop, OnReport
 from hamu_ray.engine.placement import build_device, placed
 from hamu_ray.engine.plan import ObjectiveBatches, Plan
 from hamu_ray.engine.planning import unlearning_plan
-from hamu_ray.engine.provenance import provenance_of_run
+from hamu_ray.engine.provenance import provenance_of_run, weights_key
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.state import whole_state
 from hamu_ray.methods.objectives import SECOND, Objective, cross_entropy, output_norm
@@ -62,10 +69,9 @@ def unlearn(
     """Unlearn, and write the model, its metrics and its configuration to ``folder``.
 
     Goes on from this run's newest checkpoint in ``folder``, and removes its checkpoints at the end unless they are to
-    be kept. Stops at the first of the steps ``pauses`` that it has not passed, as if it had ended there, but with a
-    checkpoint. With ``keeping``, models of its evaluations are kept, evaluated in full at the end, and written to run
-    folders of their own (`hamu_ray.engine.files.kept`). Trains the original model and its reference first where they
-    are configured so and are not stored yet.
+    be kept. Stops at the first of ``pauses`` (steps) that it has not passed, as if it had ended there, but with a
+    checkpoint. With ``keeping``, writes models of its evaluations to run folders of their own
+    (`hamu_ray.engine.files.kept`). Trains missing base models first.
 
     Raises:
         ValueError: The data or a model cannot be used as configured; one line with the key and the remedy.
@@ -78,8 +84,8 @@ def unlearn(
         return Outcome(stopped.status, stopped.reason, 0, {}, 0.0, 0)
     plan = planned(run, task, original, reference)
     model, masks, edited = start_of(run, plan, task, original, shards)
-    known = reference.measures if reference else None
-    compared = partial(with_comparisons, task, original.measures, known)
+    known = reference.measures if reference else {}
+    compared = partial(with_comparisons, task, original.measures, known or None)
 
     def measure(current: nn.Module, full: bool) -> Measures:
         subset = None if full else run.evaluation.subset or CHEAP
@@ -88,8 +94,9 @@ def unlearn(
     bases = base_reports(run, plan, compared, original, reference, lambda: measure(model, full=False))
     for report in bases if group.rank == 0 else ():
         on_report(report)
-    checkpoints = Checkpoints(folder / CHECKPOINTS / weights_key(run, original, reference, plan), group)
-    kept = kept_of(run, folder / KEPT / checkpoints.folder.name, keeping, group, model)
+    key = weights_key(run, original, reference, plan)
+    checkpoints = Checkpoints(folder / CHECKPOINTS / key, group)
+    kept = kept_of(run, folder / KEPT / key, keeping, group, model)
     loop = Loop(
         task=task,
         model=model,
@@ -104,9 +111,7 @@ def unlearn(
         kept=kept,
         pauses=pauses,
     )
-    outcome = with_references(with_edit(loop.run(), edited), run, bases[0].measures)
-    if run.stop.rewind and kept:
-        outcome = rewound(kept, loop, outcome, run.stop.rewind, known or {})
+    outcome = with_references(with_edit(ended(run, loop, known), edited), run, bases[0].measures)
     export = partial(task.export, model, original.folder)
     models = measure_kept(kept, model, outcome, partial(measure, full=True), export) if kept else []
     outcome = with_points(outcome, models)
@@ -127,6 +132,20 @@ def with_comparisons(
 ) -> Measures:
     """Return metrics with those that compare the model with the base models."""
     return {**measures, **task.compare(measures, original, reference)}
+
+
+def ended(run: RunConfig, loop: Loop, reference: Measures) -> Outcome:
+    """Run the loop, and rewind its model at the end if `stop.rewind` asks for it, which is reported."""
+    outcome = loop.run()
+    if run.stop.rewind is None or loop.kept is None:
+        return outcome
+    target = rewind_target(run.stop.rewind, outcome.measures, reference)
+    found = rewound(loop.kept, loop.model, outcome, target, lambda model: loop.measure(model, True))
+    if found is not outcome and loop.group.rank == 0:
+        report = Report(loop.plan.phase, found.steps, loop.plan.last_step, found.measures)
+        loop.history.reports.append(report)
+        loop.on_report(report)
+    return found
 
 
 def remove_progress(result: RunResult, checkpoints: Checkpoints, kept: KeptSteps | None) -> None:
@@ -264,36 +283,3 @@ def with_references(outcome: Outcome, run: RunConfig, original: Measures) -> Out
         reference_origin=str(origin),
         nothing_to_forget=nothing_to_forget(original),
     )
-
-
-def weights_key(
-    run: RunConfig, original: StoredModel, reference: StoredModel | None, plan: Plan | None = None
-) -> str:
-    """Return the hash of everything that determines a run's weights; checkpoints with another hash are not resumed.
-
-    It includes the reference if the run stops at the reference's forget loss, second answers, the code of plug-ins, and
-    the model at which it starts.
-    """
-    elsewhere = {
-        "name",
-        "workers",
-        "storage",
-        "tracking",
-        "checkpoint",
-        "original",
-        "reference",
-        "training",
-        "start",
-        "metrics",
-    }
-    bases: dict[str, Any] = {"original": original.key}
-    if reference is not None and (run.stop.forget_level or run.method.hyperparameters.target):
-        bases["reference"] = reference.key
-    if plan is not None and plan.second is not None:
-        bases["second answers"] = plan.second.fingerprint
-    if run.start is not None:
-        bases["start"] = file_digest(start_file(run.start))
-    if run.method.plugins:
-        bases["plugins"] = [asdict(plugin) for plugin in run.method.plugins]
-    document = run.model_dump(mode="json", exclude=elsewhere)
-    return key_of({**bases, "run": {**document, "method": run.method.used}})

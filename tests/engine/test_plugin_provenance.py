@@ -21,7 +21,7 @@ from pathlib import Path
 import yaml
 from cheap_runs import cheap_run
 from hamu_ray.engine.files.store import StoredModel
-from hamu_ray.engine.unlearn import weights_key
+from hamu_ray.engine.provenance import weights_key
 
 original = StoredModel("0" * 64, Path("model.safetensors"), {})
 names = yaml.safe_load(sys.argv[1])

@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -23,9 +22,6 @@ from hamu_ray.results.pareto.front import Point
 from hamu_ray.results.pareto.trajectory import MOST, Keeping, kept_steps
 from hamu_ray.results.trial import AT
 from hamu_ray.storage import StoragePath, remove_folder
-
-if TYPE_CHECKING:
-    from hamu_ray.engine.loop import Loop
 
 logger = logging.getLogger(__name__)
 
@@ -186,29 +182,26 @@ def rewind_target(rule: str, last: Measures, reference: Measures) -> float:
     return last.get(names.accuracy_of("test"), math.nan) if math.isnan(of_class) else of_class
 
 
-def rewound(kept: KeptSteps, loop: "Loop", end: Outcome, rule: str, reference: Measures) -> Outcome:
+def rewound(
+    kept: KeptSteps, model: nn.Module, end: Outcome, target: float, measure: Callable[[nn.Module], Measures]
+) -> Outcome:
     """Return the outcome of a run that has finished, with the model whose forget accuracy is nearest to its target.
 
-    The candidates are the kept models and the last one; of equally near ones it is the latest. It becomes the loop's
-    model, is evaluated in full and reported. Every rank must call it.
+    The candidates are the kept models and the last one; of equally near ones it is the latest. It is put into
+    ``model`` and evaluated in full. Every rank must call it.
 
     Source: Kurmanji et al., "Towards Unbounded Machine Unlearning", NeurIPS 2023, arXiv 2302.09880: the rewinding of
     SCRUB+R, where the target is the last model's error on held-out data like the forget set.
     """
-    target = rewind_target(rule, end.measures, reference)
     accuracies = {**kept.forget_accuracies, end.steps: end.measures.get(FORGET_ACCURACY, math.nan)}
     distances = {step: abs(value - target) for step, value in accuracies.items()}
     measured = [step for step, distance in distances.items() if math.isfinite(distance)]
     step = min(measured, key=lambda step: (distances[step], -step), default=end.steps)
     if end.status is not Status.FINISHED or step == end.steps or (known := kept.weights(step)) is None:
         return end
-    put_state(loop.model, known[0])
+    put_state(model, known[0])
     began = time.perf_counter()
-    measures = loop.measure(loop.model, True)
-    if loop.group.rank == 0:
-        report = Report(loop.plan.phase, end.steps, loop.plan.last_step, measures)
-        loop.history.reports.append(report)
-        loop.on_report(report)
+    measures = measure(model)
     return replace(
         end,
         measures=measures,

@@ -1,4 +1,4 @@
-"""Random labels and SalUn: learning other labels on the forget set."""
+"""Random labels, SalUn and boundary shrink: learning other labels on the forget set."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from hamu_ray.methods.draws import drawn
 from hamu_ray.methods.hyperparameters import Hyperparameters, WeightedSum, hyperparameter
 from hamu_ray.methods.method import ForgetObjective, Method, weighted_difference
-from hamu_ray.methods.objectives import SEEDS, Objective, Predictions, cross_entropy
+from hamu_ray.methods.objectives import PERTURBED, SEEDS, Objective, Predictions, cross_entropy
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _PAPER = "Golatkar et al. 2020, arXiv 1911.04933; Graves et al. 2021, arXiv 2010.10981"
 _SALUN_PAPER = "Fan et al. 2024, arXiv 2310.12508"
+_BOUNDARY_PAPER = "Chen et al. 2023, arXiv 2303.11570"
 
 
 def other_labels(predictions: Predictions) -> Tensor:
@@ -67,6 +68,42 @@ class SalUnHyperparameters(WeightedSum):
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class BoundaryHyperparameters(Hyperparameters):
+    """Boundary shrink's."""
+
+    perturbation: float = hyperparameter(
+        0.1,
+        "how far each pixel, in 0..1, is moved along the sign of the original's gradient to find the nearest class",
+        source=f"{_BOUNDARY_PAPER}; default: its code",
+        search={"loguniform": (0.01, 0.5)},
+        gt=0,
+        le=1,
+    )
+
+
+def _nearest_label(predictions: Predictions) -> Tensor:
+    found = predictions.log_probabilities
+    nearest = predictions.teacher(PERTURBED).logits.argmax(-1)
+    return found.gather(-1, nearest[:, None]).squeeze(-1)
+
+
+def boundary(hyperparameters: BoundaryHyperparameters) -> Objective:
+    """Return ``log p(nearest label)``: raising it is learning that label by its cross-entropy.
+
+    The nearest label is what the original model, in eval mode, says of the image after one step of the fast gradient
+    sign method. It is the image's own label where that step crosses no boundary; the published code keeps it, too.
+
+    Source: Chen et al., "Boundary Unlearning", CVPR 2023, arXiv 2303.11570: boundary shrink, as in its code.
+    """
+    return Objective(
+        "boundary",
+        _nearest_label,
+        needs=frozenset({PERTURBED}),
+        perturbation=hyperparameters.perturbation,
+    )
+
+
 RANDOM_LABEL = ForgetObjective(
     name="random_label",
     summary="log p(label') of every image or answer token, where label' is another label, drawn once",
@@ -83,4 +120,12 @@ SALUN = Method(
     forget=_RANDOM_LABEL,
     own_forget=True,
     hyperparameters=SalUnHyperparameters,
+)
+
+BOUNDARY = ForgetObjective(
+    name="boundary",
+    summary="log p(label') of every image, where label' is the original's for the image a step of its gradient away",
+    source=_BOUNDARY_PAPER,
+    make=boundary,
+    hyperparameters=BoundaryHyperparameters,
 )

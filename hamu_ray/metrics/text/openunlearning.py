@@ -105,8 +105,14 @@ def _longer(scores: TokenScores) -> TokenScores:
     """Return the answers that have more than the end token, without it."""
     kept = scores.lengths > 1
     tokens = np.repeat(kept, scores.lengths)
-    values = (scores.log_probs, scores.correct, scores.means, scores.deviations)
-    return TokenScores(*(value[tokens] for value in values), scores.lengths[kept]).without_end()
+    longer = TokenScores(
+        scores.log_probs[tokens],
+        scores.correct[tokens],
+        scores.means[tokens],
+        scores.deviations[tokens],
+        scores.lengths[kept],
+    )
+    return longer.without_end()
 
 
 def _scores_of(attack: Callable[[TokenScores, int], Floats], scores: TokenScores) -> Floats:
