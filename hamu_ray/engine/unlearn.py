@@ -86,7 +86,7 @@ def unlearn(
     model, masks, edited = start_of(run, plan, task, original, shards)
 
     def compared(measures: Measures) -> Measures:
-        return {**measures, **task.compare(measures, original.measures, reference and reference.measures)}
+        return measures | task.compare(measures, original.measures, reference.measures if reference else None)
 
     def measure(current: nn.Module, full: bool) -> Measures:
         subset = None if full else run.evaluation.subset or CHEAP
