@@ -84,8 +84,8 @@ def unlearn(
         return Outcome(stopped.status, stopped.reason, 0, {}, 0.0, 0)
     plan = planned(run, task, original, reference)
     model, masks, edited = start_of(run, plan, task, original, shards)
-    known = reference.measures if reference else {}
-    compared = partial(with_comparisons, task, original.measures, known or None)
+    known = reference.measures if reference else None
+    compared = partial(with_comparisons, task, original.measures, known)
 
     def measure(current: nn.Module, full: bool) -> Measures:
         subset = None if full else run.evaluation.subset or CHEAP
@@ -111,7 +111,7 @@ def unlearn(
         kept=kept,
         pauses=pauses,
     )
-    outcome = with_references(with_edit(ended(run, loop, known), edited), run, bases[0].measures)
+    outcome = with_references(with_edit(ended(run, loop, known or {}), edited), run, bases[0].measures)
     export = partial(task.export, model, original.folder)
     models = measure_kept(kept, model, outcome, partial(measure, full=True), export) if kept else []
     outcome = with_points(outcome, models)
