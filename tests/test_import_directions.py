@@ -99,11 +99,6 @@ TABLE: Mapping[str, Room] = {
         "ray optuna numpy yaml",
         f"cloudpickle pandas rich pyarrow torch safetensors plotly matplotlib {NUMBERS} {FILES}",
     ),
-    "study": Room(
-        "config engine pairing results storage terminal tuning",
-        "torch yaml pydantic",
-        f"ray optuna cloudpickle pandas rich pyarrow safetensors plotly matplotlib {NUMBERS} {FILES}",
-    ),
     "inspection": Room(
         "config footprint metrics preflight results storage tasks",
         "datasets numpy yaml",
@@ -135,7 +130,11 @@ TABLE: Mapping[str, Room] = {
     "doctor": Room("command config inspection results storage tracking workers", "", f"numpy {FILES}"),
     "report": Room("command config reports", "", FILES),
     "certify": Room("command config certificate storage", "", FILES),
-    "reproduce": Room("command study", "", FILES),
+    "reproduce": Room(
+        "command config engine pairing results storage terminal tuning",
+        "torch yaml pydantic",
+        f"ray optuna cloudpickle pandas rich pyarrow safetensors plotly matplotlib {NUMBERS} {FILES}",
+    ),
     "__main__": Room("config", ""),
     "audit": Room("auditing command config metrics", "", f"{NUMBERS} {FILES}"),
 }

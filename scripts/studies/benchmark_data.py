@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from hamu_ray.reproduce.published import published
 from hamu_ray.results.pareto.front import hypervolume
-from hamu_ray.study.published import published
 
 OBJECTIVES = ["forget_quality", "retain_utility"]
 BASELINE = "gdiff"

@@ -21,11 +21,11 @@ from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.pairing.group import Alone
+from hamu_ray.reproduce.columns import BASES, COLUMNS, CONFIRM, KEY, METRICS, SEARCH
+from hamu_ray.reproduce.rows import Rows
 from hamu_ray.results.hardness import HARDNESS
 from hamu_ray.results.outcome import Report, Status, Verdict
 from hamu_ray.storage import storage_path
-from hamu_ray.study.columns import BASES, COLUMNS, CONFIRM, KEY, METRICS, SEARCH
-from hamu_ray.study.rows import Rows
 from hamu_ray.tuning.plan import plan_sweep
 from hamu_ray.tuning.search.searcher import UnlearningSearch
 from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, STATUS

@@ -14,7 +14,7 @@ from hamu_ray.config.sources.files import ConfigError, load_sweep
 from hamu_ray.config.sources.nearest import nearest
 from hamu_ray.config.sources.shipped import shipped_files, space_path
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.study.columns import COLUMNS, SEARCH
+from hamu_ray.reproduce.columns import COLUMNS, SEARCH
 
 FOLDER = "docs/study"
 

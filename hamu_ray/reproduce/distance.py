@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from hamu_ray.config.search import Objective, directions, worst_corner
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.reproduce.columns import CONFIRM, KEY, SEARCH
+from hamu_ray.reproduce.rows import Row
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.pareto.front import Interval, hypervolume, mean_interval
-from hamu_ray.study.columns import CONFIRM, KEY, SEARCH
-from hamu_ray.study.rows import Row
 
 VOLUME = "hypervolume"
 JUDGED = ("forget_quality", "test_accuracy", "test_prob")

@@ -9,10 +9,10 @@ from pathlib import Path
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.sources.nearest import nearest
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.study.columns import CONFIRM
-from hamu_ray.study.distance import Difference, differences, identical
-from hamu_ray.study.published import Published, published
-from hamu_ray.study.run import Study
+from hamu_ray.reproduce.columns import CONFIRM
+from hamu_ray.reproduce.distance import Difference, differences, identical
+from hamu_ray.reproduce.published import Published, published
+from hamu_ray.reproduce.run import Study
 from hamu_ray.terminal.console import Console
 
 HEADER = ("method", "number", "published", "interval", "again", "distance")

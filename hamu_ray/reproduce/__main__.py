@@ -10,7 +10,7 @@ def main() -> int:
     """Run a study, or a part of it, and compare its numbers with the published ones."""
     arguments = make_parser().parse_args()
 
-    from hamu_ray.study.reproduce import Part, reproduce
+    from hamu_ray.reproduce.study import Part, reproduce
 
     return reproduce(
         arguments.study,

@@ -10,13 +10,13 @@ import pytest
 import yaml
 
 from hamu_ray.config.sources.files import ConfigError
+from hamu_ray.reproduce import study as again
+from hamu_ray.reproduce.columns import COLUMNS
+from hamu_ray.reproduce.distance import Difference, identical
+from hamu_ray.reproduce.published import published
+from hamu_ray.reproduce.run import Study
+from hamu_ray.reproduce.study import Part
 from hamu_ray.results.pareto.front import Interval
-from hamu_ray.study import reproduce as again
-from hamu_ray.study.columns import COLUMNS
-from hamu_ray.study.distance import Difference, identical
-from hamu_ray.study.published import published
-from hamu_ray.study.reproduce import Part
-from hamu_ray.study.run import Study
 
 ROOT = Path(__file__).parents[2]
 INF = math.inf
