@@ -51,6 +51,15 @@ def test_it_goes_on_from_there_and_its_configuration_makes_it_again(
     assert provenance.labels()["start"] == sha256_of_file(earlier.folder / MODEL_FILE)
 
 
+def test_its_teacher_is_the_original(resident: Resident, folder: Path, earlier: Done) -> None:
+    """Also for later runs with the same original in this process, which share the teacher."""
+    scrub = {"method": {"name": "scrub"}, "duration": {"steps": 3}, "evaluation": {"subset": None}}
+    plain = done(cheap_run(**scrub), Resident(resident.storage, resident.device), folder.with_name("plain"))
+    before = Resident(resident.storage, resident.device)
+    done(run_from(earlier, **scrub), before, folder)
+    assert same_bits(done(cheap_run(**scrub), before, folder.with_name("after")).weights, plain.weights)
+
+
 def test_a_checkpoint_of_another_start_is_not_continued(
     resident: Resident, folder: Path, earlier: Done
 ) -> None:
