@@ -155,7 +155,7 @@ def ended(run: RunConfig, loop: Loop, reference: Measures) -> Outcome:
         return outcome
     target = rewind_target(run.stop.rewind, outcome.measures, reference)
     found = rewound(loop.kept, loop.model, outcome, target, lambda model: loop.measure(model, True))
-    if found is not outcome and loop.group.rank == 0:
+    if found.measures is not outcome.measures and loop.group.rank == 0:
         report = Report(loop.plan.phase, found.steps, loop.plan.last_step, found.measures)
         loop.history.reports.append(report)
         loop.on_report(report)
