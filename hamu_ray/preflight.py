@@ -24,6 +24,7 @@ from hamu_ray.metrics.benchmark_names import MEASURED_ON
 from hamu_ray.metrics.names import ENGINE
 from hamu_ray.metrics.openunlearning_names import ON_MUSE, OPENUNLEARNING
 from hamu_ray.metrics.table import own_metrics
+from hamu_ray.results.provenance import check_same_split
 from hamu_ray.storage import DEFAULT_LOCAL, RAY_JOB, local_folder, storage_path, write_atomically
 from hamu_ray.tasks import check_data, check_sample, forecast_data, metric_names
 from hamu_ray.tasks.forecast import Forecast
@@ -222,11 +223,12 @@ def _check(runs: Sequence[RunConfig], methods: Sequence[str], source: str) -> No
 
 
 def _check_start(run: RunConfig) -> None:
-    """Check that the model at which a run starts exists; one behind a URL is checked by the engine."""
+    """Check that the model at which a run starts exists, of this split; one behind a URL is checked by the engine."""
     if run.start is not None and "://" not in run.start.path:
         path = Path(run.start.path).expanduser() / MODEL_FILE
         if not path.is_file():
             raise ValueError(f"start.path: {path}: no such file; give the folder of a run with a model")
+        check_same_split(path.parent, run.training_seed)
 
 
 def _check_methods(names: Sequence[str]) -> None:

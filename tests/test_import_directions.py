@@ -80,7 +80,7 @@ TABLE: Mapping[str, Room] = {
     ),
     "tracking": Room("config methods metrics results storage", "mlflow pydantic yaml", f"{NUMBERS} {FILES}"),
     "terminal": Room("config metrics results storage", "rich", f"{NUMBERS} {FILES}"),
-    "preflight": Room("config methods metrics storage tasks tracking", "", f"{NUMBERS} {FILES}"),
+    "preflight": Room("config methods metrics results storage tasks tracking", "", f"{NUMBERS} {FILES}"),
     "workers": Room(
         "config engine pairing results storage terminal",
         "ray torch pyarrow",

@@ -118,8 +118,11 @@ def unlearned_again(
     """Run a run from another original with another seed, unless that was done; return its folder.
 
     Its name contains a hash of everything that determines the weights: a run with other hyperparameters, whose results
-    replaced those in ``folder``, has others. Raises `ValueError` if it does not finish.
+    replaced those in ``folder``, has others. Raises `ValueError` if it does not finish, or starts at an earlier run's
+    model, which is of one original.
     """
+    if run.start is not None:
+        raise ValueError("start.path: its model is of one original; audit this run with --originals 1")
     again = run.model_copy(
         update={
             "seed": run.seed + number,

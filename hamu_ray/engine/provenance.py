@@ -134,13 +134,16 @@ def weights_key(
 ) -> str:
     """Return the hash of everything that determines a run's weights; checkpoints with another hash are not resumed.
 
-    It includes the reference if the run stops at the reference's forget loss, second answers, the code of plug-ins, and
-    the model at which it starts.
+    It includes the reference if the run stops at the reference's forget loss or rewinds to its forget accuracy, second
+    answers, the code of plug-ins, and the model at which it starts.
     """
     places = {"name", "workers", "storage", "tracking", "checkpoint", "metrics"}
     elsewhere = places | {"original", "reference", "training", "start"}
     bases: dict[str, Any] = {"original": original.key}
-    if reference is not None and (run.stop.forget_level or run.method.hyperparameters.target):
+    by_reference = (
+        run.stop.forget_level or run.stop.rewind == "reference" or run.method.hyperparameters.target
+    )
+    if reference is not None and by_reference:
         bases["reference"] = reference.key
     if plan is not None and plan.second is not None:
         bases["second answers"] = plan.second.fingerprint

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -45,7 +45,7 @@ from hamu_ray.results.pareto.trajectory import Keeping
 from hamu_ray.storage import StoragePath
 from hamu_ray.tasks.models.start import reference_origin
 from hamu_ray.tasks.modes import eval_mode
-from hamu_ray.tasks.task import SecondAnswering, Task
+from hamu_ray.tasks.task import SecondAnswering, Task, Teacher
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,19 @@ class Edited:
     seconds: float = 0.0
     gradient_computations: int = 0
     """In global batches of as many examples: those of all training data, and of the forget set again."""
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """A run before its first step."""
+
+    model: nn.Module
+    """The original, the model of an earlier run (`start`), or an edit of either."""
+    masks: Masks | None
+    """Which weights may change; None: all."""
+    teachers: Mapping[str, Teacher]
+    """Those that the plan's objectives need, of the original."""
+    edited: Edited
 
 
 def unlearn(
@@ -83,7 +96,8 @@ def unlearn(
     except Interrupted as stopped:
         return Outcome(stopped.status, stopped.reason, 0, {}, 0.0, 0)
     plan = planned(run, task, original, reference)
-    model, masks, edited = start_of(run, plan, task, original, shards)
+    begun = beginning(run, plan, resident, original, shards)
+    model = begun.model
     known = reference.measures if reference else None
     compared = partial(with_comparisons, task, original.measures, known)
 
@@ -104,14 +118,14 @@ def unlearn(
         group=group,
         measure=measure,
         on_report=on_report,
-        teachers=resident.teachers(task, model, original.key, plan.needs, plan.seed, plan.perturbation),
-        masks=masks,
+        teachers=begun.teachers,
+        masks=begun.masks,
         original=original.measures,
         checkpoints=checkpoints,
         kept=kept,
         pauses=pauses,
     )
-    outcome = with_references(with_edit(ended(run, loop, known or {}), edited), run, bases[0].measures)
+    outcome = with_references(with_edit(ended(run, loop, known or {}), begun.edited), run, bases[0].measures)
     export = partial(task.export, model, original.folder)
     models = measure_kept(kept, model, outcome, partial(measure, full=True), export) if kept else []
     outcome = with_points(outcome, models)
@@ -141,7 +155,7 @@ def ended(run: RunConfig, loop: Loop, reference: Measures) -> Outcome:
         return outcome
     target = rewind_target(run.stop.rewind, outcome.measures, reference)
     found = rewound(loop.kept, loop.model, outcome, target, lambda model: loop.measure(model, True))
-    if found is not outcome and loop.group.rank == 0:
+    if found.measures is not outcome.measures and loop.group.rank == 0:
         report = Report(loop.plan.phase, found.steps, loop.plan.last_step, found.measures)
         loop.history.reports.append(report)
         loop.on_report(report)
@@ -165,18 +179,18 @@ def planned(run: RunConfig, task: Task, original: StoredModel, reference: Stored
     return replace(plan, second=task.second_answers(run.seed))
 
 
-def start_of(
-    run: RunConfig, plan: Plan, task: Task, original: StoredModel, shards: Group
-) -> tuple[nn.Module, Masks | None, Edited]:
-    """Return the model before the first step, which is the original, the model of an earlier run (`start`), or an edit
-    of it; which weights may change, and what the edit took.
-    """
+def beginning(
+    run: RunConfig, plan: Plan, resident: Resident, original: StoredModel, shards: Group
+) -> Beginning:
+    """Build the original, which gives the weights that may change and the teachers, and change it to where to start."""
+    task = resident.task(run)
     model = built(task, run.seed, original.source, device=build_device(task, shards))
     model = placed(task.unlearner(model, run.seed), task, shards)
     masks = support_masks(run, task, model)
+    teachers = resident.teachers(task, model, original.key, plan.needs, plan.seed, plan.perturbation)
     if run.start is not None:
         load_start(model, run.start)
-    return model, masks, edit_model(run, plan, task, model, masks)
+    return Beginning(model, masks, teachers, edit_model(run, plan, task, model, masks))
 
 
 def base_reports(

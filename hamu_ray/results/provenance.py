@@ -171,6 +171,21 @@ def read_provenance(folder: StoragePath) -> Provenance | None:
         return None
 
 
+def check_same_split(folder: StoragePath, seed: int) -> None:
+    """Check that the run in a folder, if it says so, split its data with this seed: its model may know test examples.
+
+    Raises:
+        ValueError: It did not; one line with the keys.
+    """
+    known = readable_provenance(folder)
+    found = known.seeds.get("training", seed) if known else seed
+    if found != seed:
+        raise ValueError(
+            f"start.path: the model in {folder} is of the split of seed {found}, and this run's is of {seed}; set "
+            f"training.seed: {found}"
+        )
+
+
 def readable_provenance(folder: StoragePath) -> Provenance | None:
     """Return the provenance of the run in a folder; None if it has none, or a damaged one."""
     try:

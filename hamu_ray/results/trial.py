@@ -130,5 +130,8 @@ def step_of(name: str) -> int | None:
 
 
 def stopped_at(configuration: Mapping[str, Any], step: int) -> dict[str, Any]:
-    """Return a run's configuration with which it ends after so many steps."""
-    return {**configuration, "stop": {**configuration.get("stop", {}), "after_steps": step}}
+    """Return a run's configuration with which it ends with the model after so many steps."""
+    return {
+        **configuration,
+        "stop": {**configuration.get("stop", {}), "after_steps": step, "rewind": None},
+    }

@@ -186,7 +186,7 @@ class MlflowSource:
         """Return the commands that download a trial's configuration and run it again."""
         fetch = ["mlflow", "artifacts", "download", "-r", self.run_id(trial), "-a", RUN_FILE, "-d", "."]
         uri, step = shlex.quote(self.address), step_of(trial)
-        until = f" --set stop.after_steps={step}" if step else ""
+        until = f" --set stop.after_steps={step} --set stop.rewind=null" if step else ""
         return f"MLFLOW_TRACKING_URI={uri} {shlex.join(fetch)}\n{rerun_command(RUN_FILE, self.sweep, trial)}{until}"
 
 

@@ -6,9 +6,11 @@ from itertools import islice
 import yaml
 
 from hamu_ray.config.constraint import aims_of, constraints_of
+from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.config.sources.files import load_sweep, with_shards
 from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.config.trials import trials_of
 from hamu_ray.footprint.named_parts import check_named_parts, named_part_variants
 from hamu_ray.footprint.shards import fewest_shards
 from hamu_ray.footprint.statement import Case, cases_of, state_memory
@@ -103,7 +105,12 @@ def with_fewest_shards(
     """
 
     def sweep_with(shards: int) -> SweepConfig:
-        return load_sweep(source, with_shards(overrides, shards))
+        found = load_sweep(source, with_shards(overrides, shards))
+        try:
+            trials_of(found)
+        except ValueError as error:
+            raise ConfigError(f"{source}: {error}") from error
+        return found
 
     sweep = sweep_with(1)
     shards, reason = fewest_shards(

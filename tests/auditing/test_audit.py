@@ -104,6 +104,19 @@ def test_a_run_again_with_other_hyperparameters_has_other_shadow_models(tmp_path
     assert audits[0].attacks["ulira"].findings != audits[1].attacks["ulira"].findings
 
 
+def test_a_run_from_an_earlier_one_has_no_shadow_models(tmp_path: Path) -> None:
+    """They would all start at the same model, whatever their originals."""
+    run = quick_run(tmp_path, training=BRIEF, original={"seeds": 2}, reference={"seeds": 3})
+    earlier = unlearned(run, tmp_path / "earlier")
+    later = RunConfig.model_validate({**run.model_dump(), "start": {"path": str(earlier)}})
+    folder = str(unlearned(later, tmp_path / "later"))
+    (subject,) = subjects_of(folder)
+    with pytest.raises(ValueError, match=r"^start\.path: its model is of one original; .*--originals 1$"):
+        run_model_job(ModelJob(subject, ("ulira",)))
+    (alone,) = subjects_of(folder, originals=1)
+    assert run_model_job(ModelJob(alone, ("lira", "ulira"))).attacks.keys() == {"lira", "ulira"}
+
+
 def test_a_run_without_a_reference_says_so(tmp_path: Path) -> None:
     run = RunConfig.model_validate(
         {

@@ -1,5 +1,6 @@
 """Models that a run keeps on its way: which, that they are those of shorter runs, and that a restart changes none."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from cheap_runs import Done, ReportList, cheap_run, done, same_bits
 from torch import nn
 
 from hamu_ray.config.sources.files import load_run
-from hamu_ray.engine.files.kept import KeptSteps, measure_kept, rewind_target
+from hamu_ray.engine.files.kept import NO_POINTS, KeptSteps, measure_kept, rewind_target, rewound
 from hamu_ray.engine.files.tensors import load_tensors
 from hamu_ray.engine.resident import Resident
 from hamu_ray.pairing.group import Alone
@@ -127,6 +128,27 @@ def test_a_model_that_is_gone_is_no_point(tmp_path: Path) -> None:
     end = Outcome(Status.PRUNED, "", 6, {}, 1.0, 12)
     found = measure_kept(kept, model, end, lambda _: reports[1].measures, lambda _: {})
     assert [one.point.step for one in found] == [4]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "target", "words"),
+    [
+        ((0.9, 0.5), 0.9, "not rewound: the model of step 2 is gone"),
+        ((0.9, 0.5), math.nan, "not rewound: a forget accuracy or its target is not known"),
+        ((math.nan, math.nan), 0.9, "not rewound: a forget accuracy or its target is not known"),
+        ((0.9, 0.5), 0.5, ""),
+    ],
+)
+def test_a_run_that_cannot_be_rewound_says_so(
+    accuracies: tuple[float, float], target: float, words: str, folder: Path
+) -> None:
+    kept = KeptSteps(folder / KEPT, NO_POINTS, Alone(), nn.Linear(2, 1), every=True)
+    measures = {"forget_quality": 0.5, "retain_utility": 0.5}
+    kept.recall([Report("unlearning", 2, 4, {**measures, "forget_accuracy": accuracies[0]})])
+    end = Outcome(Status.FINISHED, "all steps taken", 4, {"forget_accuracy": accuracies[1]}, 1.0, 8)
+    found = rewound(kept, nn.Linear(2, 1), end, target, lambda _: {})
+    assert found.reason == "; ".join(["all steps taken", *[words] * bool(words)])
+    assert found.measures is end.measures
 
 
 @pytest.mark.parametrize("rule", ["held_out", "reference"])

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from sklearn.datasets import load_digits
 from hamu_ray.certificate.make import certify
 from hamu_ray.certificate.verify import verify
 from hamu_ray.engine.files.store import StoredModel
-from hamu_ray.engine.provenance import PACKAGE, code, installed
+from hamu_ray.engine.provenance import PACKAGE, code, installed, weights_key
 from hamu_ray.engine.resident import Resident
 from hamu_ray.results.durable.sealed import read_sealed, write_sealed
 from hamu_ray.results.folder import CARD_FILE, FORGET_FILE, MODEL_FILE, PROVENANCE_FILE
@@ -41,6 +42,15 @@ def test_hashes_are_those_of_the_files(
     card = (folder / CARD_FILE).read_text()
     for text in (known.result, known.data, known.forget_list, known.original.sha256):
         assert text in card
+
+
+def test_what_rewinds_to_a_reference_depends_on_it(bases: tuple[StoredModel, StoredModel]) -> None:
+    original, reference = bases
+    other = replace(reference, key="other")
+    sections = {"evaluation": {"every_steps": 2}}
+    for rule, same in (("reference", False), ("held_out", True), (None, True)):
+        run = cheap_run(stop={"rewind": rule}, **sections)
+        assert (weights_key(run, original, reference) == weights_key(run, original, other)) == same
 
 
 def test_the_forget_list_identifies_the_images(resident: Resident, folder: Path, bases: object) -> None:

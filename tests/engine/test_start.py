@@ -7,7 +7,9 @@ import yaml
 from cheap_runs import Done, ReportList, cheap_run, done, same_bits
 
 from hamu_ray.config.run import RunConfig
+from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.engine.resident import Resident
+from hamu_ray.preflight import check_run
 from hamu_ray.results.folder import MODEL_FILE, RUN_FILE
 from hamu_ray.results.provenance import read_provenance
 from hamu_ray.storage import sha256_of_file
@@ -51,6 +53,15 @@ def test_it_goes_on_from_there_and_its_configuration_makes_it_again(
     assert provenance.labels()["start"] == sha256_of_file(earlier.folder / MODEL_FILE)
 
 
+def test_its_teacher_is_the_original(resident: Resident, folder: Path, earlier: Done) -> None:
+    """Also for later runs with the same original in this process, which share the teacher."""
+    scrub = {"method": {"name": "scrub"}, "duration": {"steps": 3}, "evaluation": {"subset": None}}
+    plain = done(cheap_run(**scrub), Resident(resident.storage, resident.device), folder.with_name("plain"))
+    before = Resident(resident.storage, resident.device)
+    done(run_from(earlier, **scrub), before, folder)
+    assert same_bits(done(cheap_run(**scrub), before, folder.with_name("after")).weights, plain.weights)
+
+
 def test_a_checkpoint_of_another_start_is_not_continued(
     resident: Resident, folder: Path, earlier: Done
 ) -> None:
@@ -67,3 +78,16 @@ def test_a_model_that_is_gone_or_was_written_again(resident: Resident, folder: P
     gone = cheap_run(start={"path": str(folder / "nowhere")})
     with pytest.raises(ValueError, match=r"^start.path: .*no such file"):
         done(gone, resident, folder)
+
+
+def test_a_model_of_another_split_is_refused_before_a_run_starts(
+    tmp_path: Path, resident: Resident, earlier: Done
+) -> None:
+    """Its training examples may be this run's test examples; so would be those of a confirmation with new seeds."""
+    storage = {"storage": {"path": str(tmp_path)}}
+    check_run(run_from(earlier, **storage), "x.yaml")
+    check_run(run_from(earlier, **storage, seed=7, training={"seed": 41}), "x.yaml")
+    with pytest.raises(
+        ConfigError, match=r"^x.yaml: start.path: .* of seed 41, .* of 7; set training.seed: 41$"
+    ):
+        check_run(run_from(earlier, **storage, seed=7), "x.yaml")

@@ -113,3 +113,22 @@ def test_a_dry_run_states_the_number(
     less = stated(f"{needed / 1e9:.6f}GB")
     assert "shards 2 (auto): with 1, training base models with adamw needs" in less
     assert ("a model is held in 2 shards" in less) == (name == "tune")
+
+
+def test_a_sweep_that_keeps_models_on_the_way_has_no_shards(
+    text_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sections = {name: {} for name in ("original", "reference")} | {"evaluation": {"every_steps": 4}}
+    run = run_of(text_corpus, 1, workers={"count": 2, "gpus": 1}, storage={"path": str(tmp_path)}, **sections)
+    forecast = forecast_data(run.data, run.forget, run.training_seed, run.model)
+    needed = max(phase.total for phase in Estimator(None, forecast).footprints(run))
+    document = run.model_dump(mode="json", exclude_unset=True)
+    document |= {"space": SPACE, "search": {"points_per_trial": 4}}
+    document["workers"]["shards"] = "auto"
+    (tmp_path / "file.yaml").write_text(yaml.safe_dump(document))
+    less = f"{needed / 1e9:.6f}GB"
+    monkeypatch.setattr(
+        sys, "argv", ["tune", str(tmp_path / "file.yaml"), "--dry-run", "--device-memory", less]
+    )
+    with pytest.raises(ConfigError, match="of memory, more than"):
+        tune.main()

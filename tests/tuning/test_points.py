@@ -127,7 +127,9 @@ def test_mlflow_has_the_same_points(sweep: Path) -> None:
     assert record == found.source.record(point.trial_id)
     assert record.original, "with the metrics of the original"
     command = tracked.source.rerun_command(point.trial_id)
-    assert command.endswith(f"{point.trial_id.replace('@', '-')} --set stop.after_steps={point.steps}")
+    assert command.endswith(
+        f"{point.trial_id.replace('@', '-')} --set stop.after_steps={point.steps} --set stop.rewind=null"
+    )
     history = tracked.source.history(point.trial_id, "retain_utility")
     assert max(history) <= point.steps
 

@@ -196,9 +196,13 @@ def rewound(
     accuracies = {**kept.forget_accuracies, end.steps: end.measures.get(FORGET_ACCURACY, math.nan)}
     distances = {step: abs(value - target) for step, value in accuracies.items()}
     measured = [step for step, distance in distances.items() if math.isfinite(distance)]
-    step = min(measured, key=lambda step: (distances[step], -step), default=end.steps)
-    if end.status is not Status.FINISHED or step == end.steps or (known := kept.weights(step)) is None:
+    step = min(measured, key=lambda step: (distances[step], -step), default=None)
+    if end.status is not Status.FINISHED or step == end.steps:
         return end
+    if step is None:
+        return replace(end, reason=f"{end.reason}; not rewound: a forget accuracy or its target is not known")
+    if (known := kept.weights(step)) is None:
+        return replace(end, reason=f"{end.reason}; not rewound: the model of step {step} is gone")
     put_state(model, known[0])
     began = time.perf_counter()
     measures = measure(model)

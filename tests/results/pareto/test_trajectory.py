@@ -77,7 +77,7 @@ def test_the_points_of_a_trial_as_records():
         "0003",
         Status.COLLAPSED,
         {"optimizer.learning_rate": 0.1},
-        {"stop": {"criterion": True}},
+        {"stop": {"criterion": True, "rewind": "held_out"}},
         reason="retain perplexity",
         model_path="s3://bucket/0003/sweeps/a/trials/0003/model.safetensors",
         points=points,
@@ -89,7 +89,7 @@ def test_the_points_of_a_trial_as_records():
     assert whole is trial
     assert (point.trial_id, point.status, point.steps) == ("0003@4", Status.FINISHED, 4)
     assert point.model_path == "s3://bucket/0003/sweeps/a/trials/0003@4/model.safetensors"
-    assert point.configuration == {"stop": {"criterion": True, "after_steps": 4}}
+    assert point.configuration == {"stop": {"criterion": True, "after_steps": 4, "rewind": None}}
     assert point.reason == "step 4 of trial 0003, which collapsed later: retain perplexity"
     assert (point.gradient_computations, point.steps_outside_guarantee) == (8.0, None)
     found = trial.candidate("0003@4")
