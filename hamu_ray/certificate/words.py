@@ -168,6 +168,11 @@ def limits(certificate: Mapping[str, Any]) -> list[str]:
         )
     elif ended["status"] != "finished":
         found.append(f"Unlearning did not complete: it ended {ended['status']} ({ended['reason']}).")
+    if certificate["provenance"].get("start"):
+        found.append(
+            "Unlearning started at the model of an earlier run: that run's method, its steps, their number outside a "
+            "guarantee and its time are not part of this certificate, which has the hash of the model."
+        )
     if ended["nothing_to_forget"]:
         found.append(f"There was {ended['nothing_to_forget']}.")
     if ended["steps_outside_guarantee"]:

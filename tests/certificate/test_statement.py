@@ -107,6 +107,24 @@ def test_a_run_that_is_no_interpolation_does_not_speak_of_one(make: Make) -> Non
     assert len(sections_of(folder)["From which model to which"].sentences) == 1
 
 
+def test_a_run_that_started_at_an_earlier_one_says_so(make: Make) -> None:
+    folder = make(provenance={"start": ModelIdentity("/home/ada/earlier/model.safetensors", "4" * 64)})
+    certificate = certificate_of(read_evidence(folder))
+    assert certificate["provenance"]["start"] == {"sha256": "4" * 64}
+    assert "/home/ada" not in json.dumps(certificate)
+    table = sections_of(folder)["From which model to which"].table
+    assert table is not None
+    assert ("Start: the model of an earlier run, which this one changed", "4" * 64) in table.rows
+    assert "changed further, after earlier unlearning" in statement_of(certificate, None).summary[0]
+    assert "started at the model of an earlier run" in limits_of(folder)
+
+
+def test_a_run_that_started_at_the_original_does_not_speak_of_another(make: Make) -> None:
+    folder = make()
+    assert "start" not in certificate_of(read_evidence(folder))["provenance"]
+    assert "earlier" not in limits_of(folder)
+
+
 def test_attacks_are_explained_where_an_audit_was_made(make: Make) -> None:
     folder = make()
     assert sections_of(folder)["Attacks"].sentences == ("None were run.",)
