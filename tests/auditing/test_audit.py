@@ -16,8 +16,9 @@ from hamu_ray.auditing.evidence import unlearned_model
 from hamu_ray.auditing.jobs import ModelJob, run_model_job
 from hamu_ray.auditing.quantisation import quantised
 from hamu_ray.auditing.subjects import subjects_of
-from hamu_ray.config.run import RunConfig
+from hamu_ray.config.run import RunConfig, StartConfig
 from hamu_ray.config.sources.document import ConfigError
+from hamu_ray.config.sources.files import load_run
 from hamu_ray.engine.seeds import seed_models
 from hamu_ray.engine.state import changing_state
 from hamu_ray.engine.unlearn import unlearn
@@ -102,6 +103,22 @@ def test_a_run_again_with_other_hyperparameters_has_other_shadow_models(tmp_path
         assert all(found[path] == content for path, content in known.items())
         known = found
     assert audits[0].attacks["ulira"].findings != audits[1].attacks["ulira"].findings
+
+
+def test_shadow_models_of_a_run_that_started_at_another_come_from_other_originals(tmp_path: Path) -> None:
+    """The earlier run is repeated from each original too."""
+    first = quick_run(tmp_path, training=BRIEF, original={"seeds": 3}, reference={"seeds": 3})
+    start = StartConfig(path=str(unlearned(first, tmp_path / "first")))
+    (subject,) = subjects_of(str(unlearned(first.model_copy(update={"start": start}), tmp_path / "second")))
+    run_model_job(ModelJob(subject, ("ulira",)))
+    shadows = [load_run(str(path)) for path in (tmp_path / "second").glob("audit/seed-*/run.yaml")]
+    later = [run for run in shadows if run.start is not None]
+    assert len(shadows) == 4
+    assert len(later) == 2
+    for run in later:
+        assert run.start is not None
+        earlier = load_run(f"{run.start.path}/run.yaml")
+        assert (earlier.start, earlier.original.path) == (None, run.original.path)
 
 
 def test_a_run_without_a_reference_says_so(tmp_path: Path) -> None:
