@@ -1,10 +1,11 @@
 """Optional packages: which extra of the distribution installs them, and what a configuration needs of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.task.vision import DigitsData
+from hamu_ray.methods import check_installed
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "images": ("datasets", "huggingface_hub", "torchvision", "transformers"),
@@ -50,3 +51,16 @@ def check_packages(run: RunConfig) -> None:
     if lacking:
         value = run.model.name if key == "model.name" else run.data.name
         raise ValueError(f"{key}: {value} needs {', '.join(lacking)}, not installed; {install(extra)}")
+
+
+def check_methods(names: Iterable[str]) -> None:
+    """Check that the optional packages of methods are installed, without importing them.
+
+    Raises:
+        ValueError: One is missing; one line with the key, the packages and the command that installs them.
+    """
+    for name in names:
+        try:
+            check_installed(name)
+        except ValueError as error:
+            raise ValueError(f"method.name: {error}") from error
