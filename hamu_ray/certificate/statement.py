@@ -184,17 +184,12 @@ def _attacks(certificate: Mapping[str, Any]) -> Section:
         )
         for found in findings
     )
-    durable = {True: ["bring no more of it back"], False: ["DO bring more of it back"], None: []}
-    lasting = durable[certificate["attacks"]["durable"]]
     return Section(
         "Attacks",
         (
             "Attempts to tell that the data once were there, or to bring them back, compared with the same on models "
             "without the data. Where there are several of those, the range is where another one is expected (95 %).",
-            *(
-                f"Attacks that try to bring knowledge back {found} than from models without the data."
-                for found in lasting
-            ),
+            *words.lasting(certificate["attacks"]),
         ),
         Table(("attack", "before", "after", "models without the data", "after is"), rows),
     )
