@@ -16,6 +16,10 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
 """The modules that each extra installs; those in several extras are installed by each of them."""
 
 
+BUCKETS: Mapping[str, tuple[str, ...]] = {"s3": ("s3fs",), "gcs": ("gcsfs",)}
+"""The same of the extras for storage, which are not in `all`."""
+
+
 def install(*extras: str) -> str:
     """Return the command that installs an extra, or any one of several."""
     return "or ".join(f"pip install 'hamu-ray[{extra}]' " for extra in extras).rstrip()
@@ -24,7 +28,7 @@ def install(*extras: str) -> str:
 def missing(error: ModuleNotFoundError) -> str | None:
     """Return a line that names the extras that install a missing module; None if no extra does."""
     top = (error.name or "").partition(".")[0]
-    extras = [extra for extra, modules in EXTRAS.items() if top in modules]
+    extras = [extra for extra, modules in {**EXTRAS, **BUCKETS}.items() if top in modules]
     return f"{top} is not installed; {install(*extras)}" if extras else None
 
 
