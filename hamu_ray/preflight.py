@@ -14,11 +14,10 @@ from hamu_ray.config.run import LOCAL_VARIABLE, MODEL_FILE, STORAGE_VARIABLE, Ru
 from hamu_ray.config.search import Objective, SearchConfig
 from hamu_ray.config.sources.document import ConfigError, first_line
 from hamu_ray.config.sources.nearest import nearest
-from hamu_ray.config.sources.packages import check_packages
+from hamu_ray.config.sources.packages import check_methods, check_packages
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.config.task.forget import DrawnForgetSection
 from hamu_ray.config.trials import trials_of
-from hamu_ray.methods import check_installed
 from hamu_ray.metrics.attacks.names import DURABILITY
 from hamu_ray.metrics.benchmark_names import MEASURED_ON
 from hamu_ray.metrics.names import ENGINE
@@ -206,7 +205,7 @@ def _check(runs: Sequence[RunConfig], methods: Sequence[str], source: str) -> No
     """Check runs that share storage, tracking and kind of model, and the packages of their methods."""
     run = runs[0]
     try:
-        _check_methods(methods)
+        check_methods(methods)
         for each in runs:
             check_packages(each)
         local = _check_storage(run.storage)
@@ -229,15 +228,6 @@ def _check_start(run: RunConfig) -> None:
         if not path.is_file():
             raise ValueError(f"start.path: {path}: no such file; give the folder of a run with a model")
         check_same_split(path.parent, run.training_seed)
-
-
-def _check_methods(names: Sequence[str]) -> None:
-    """Check that optional packages are installed."""
-    for name in names:
-        try:
-            check_installed(name)
-        except ValueError as error:
-            raise ValueError(f"method.name: {error}") from error
 
 
 def _check_storage(config: StorageConfig) -> Path:

@@ -58,7 +58,7 @@ def storage_path(text: str | Path) -> StoragePath:
     """Return a configuration's path as an absolute path.
 
     Raises:
-        ValueError: No installed package can open such a URL; the message names the one that can.
+        ValueError: No installed package can open such a URL; the message names the one that can, and what installs it.
     """
     if isinstance(text, Path) or "://" not in text:
         return Path(text).expanduser().absolute()
@@ -69,7 +69,11 @@ def storage_path(text: str | Path) -> StoragePath:
         local = path.protocol in ("file", "local")
         _ = path.fs  # detects a missing package
     except (ImportError, ValueError) as error:
-        raise ValueError(f"{text} cannot be opened: {error}") from error
+        from hamu_ray.config.sources.packages import missing
+
+        cause = error.__cause__
+        lacks = missing(cause) if isinstance(cause, ModuleNotFoundError) else None
+        raise ValueError(f"{text} cannot be opened: {lacks or error}") from error
     return Path(path.path) if local else path
 
 

@@ -10,7 +10,8 @@ from hamu_ray.auditing.attacks import audit_model
 from hamu_ray.auditing.evidence import Evidence
 from hamu_ray.auditing.lasting import relearned_base, reworded_base, rounded_base
 from hamu_ray.auditing.subjects import Subject
-from hamu_ray.config.run import RunConfig
+from hamu_ray.config.run import RunConfig, StartConfig
+from hamu_ray.config.sources.files import load_run
 from hamu_ray.config.task.model_source import ModelSource
 from hamu_ray.engine.base_models import BaseModel
 from hamu_ray.engine.files.store import StoredModel
@@ -22,7 +23,7 @@ from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.metrics.attacks import names
 from hamu_ray.pairing.group import Alone
 from hamu_ray.results.audit.finding import Audit
-from hamu_ray.results.folder import AUDIT, read_outcome
+from hamu_ray.results.folder import AUDIT, RUN_FILE, read_outcome
 from hamu_ray.results.outcome import Report, Status, Verdict
 from hamu_ray.storage import StoragePath, storage_path
 
@@ -117,14 +118,18 @@ def unlearned_again(
 ) -> StoragePath:
     """Run a run from another original with another seed, unless that was done; return its folder.
 
-    Its name contains a hash of everything that determines the weights: a run with other hyperparameters, whose results
-    replaced those in ``folder``, has others. Raises `ValueError` if it does not finish, or starts at an earlier run's
-    model, which is of one original.
+    If it started at the model of an earlier run, that is run from the original first. The folder's name contains a
+    hash of everything that determines the weights: a run with other hyperparameters, whose results replaced those in
+    ``folder``, has others. Raises `ValueError` if it does not finish.
     """
-    if run.start is not None:
-        raise ValueError("start.path: its model is of one original; audit this run with --originals 1")
+    start = run.start
+    if start is not None:
+        earlier = load_run(str(storage_path(start.path) / RUN_FILE))
+        begun = unlearned_again(earlier, number, original, references, resident, folder, on_report)
+        start = StartConfig(path=str(begun))
     again = run.model_copy(
         update={
+            "start": start,
             "seed": run.seed + number,
             "training": run.training.model_copy(update={"seed": run.training_seed}),
             "original": ModelSource(source="path", path=str(original.path)),

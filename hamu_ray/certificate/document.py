@@ -31,6 +31,10 @@ def certificate_of(evidence: Evidence, made: datetime | None = None) -> dict[str
         del known["interpolation"]
     else:
         known["interpolation"]["ends"] = [{"sha256": end.sha256} for end in provenance.interpolation.ends]
+    if provenance.start is None:
+        del known["start"]
+    else:
+        known["start"] = {"sha256": provenance.start.sha256}
     certificate: dict[str, Any] = {
         "format": FORMAT,
         "format_version": VERSION,

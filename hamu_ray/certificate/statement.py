@@ -69,8 +69,9 @@ def _summary(certificate: Mapping[str, Any], fingerprint: str | None) -> Iterato
     ended = certificate["unlearning"]
     noun = words.NOUNS.get(certificate["task"], "example")
     count = certificate["removed"]["count"]
+    changed = "changed further, after earlier unlearning," if _start(certificate) else "changed"
     yield (
-        f"A model was changed by the method {ended['method']} to remove the influence of {count:,} training "
+        f"A model was {changed} by the method {ended['method']} to remove the influence of {count:,} training "
         f"{noun}{'' if count == 1 else 's'}, in {ended['steps']:,} steps ({duration(ended['seconds'])}). "
         f"Status: {ended['status']} ({ended['reason']})."
     )
@@ -121,6 +122,8 @@ def _removed(certificate: Mapping[str, Any]) -> Section:
 def _models(certificate: Mapping[str, Any]) -> Section:
     known = certificate["provenance"]
     rows = [("Original: the model before, trained on all data", known["original"]["sha256"])]
+    if start := _start(certificate):
+        rows.append(("Start: the model of an earlier run, which this one changed", start["sha256"]))
     rows += [(f"Unlearned: {name}", content) for name, content in known["files"].items()]
     for number, reference in enumerate(known["references"], 1):
         which = f" {number} of {len(known['references'])}" if len(known["references"]) > 1 else ""
@@ -139,6 +142,11 @@ def _models(certificate: Mapping[str, Any]) -> Section:
         tuple(sentences),
         Table(("model", "SHA-256"), tuple(rows), codes=True),
     )
+
+
+def _start(certificate: Mapping[str, Any]) -> Mapping[str, str] | None:
+    """Return the model of an earlier run at which unlearning started; None if that was the original."""
+    return certificate["provenance"].get("start")
 
 
 def _judged(certificate: Mapping[str, Any]) -> Section:
@@ -176,17 +184,12 @@ def _attacks(certificate: Mapping[str, Any]) -> Section:
         )
         for found in findings
     )
-    durable = {True: ["bring no more of it back"], False: ["DO bring more of it back"], None: []}
-    lasting = durable[certificate["attacks"]["durable"]]
     return Section(
         "Attacks",
         (
             "Attempts to tell that the data once were there, or to bring them back, compared with the same on models "
             "without the data. Where there are several of those, the range is where another one is expected (95 %).",
-            *(
-                f"Attacks that try to bring knowledge back {found} than from models without the data."
-                for found in lasting
-            ),
+            *words.lasting(certificate["attacks"]),
         ),
         Table(("attack", "before", "after", "models without the data", "after is"), rows),
     )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hamu_ray.results.audit.finding import audit_of
 from hamu_ray.results.outcome import NO_REFERENCE
 
 NOUNS = {"vision": "image", "language": "text", "custom": "example"}
@@ -60,6 +61,14 @@ ATTACKS: Mapping[str, str] = {
     "completed_answer_confidence": "Probability of the second half of the removed answers, given the first",
 }
 """The numbers of attacks."""
+
+LASTING: Mapping[str, str] = {
+    "relearning": "brief further training",
+    "quantisation": "rounding the model's numbers",
+    "paraphrase": "asking in other words",
+    "prefix": "asking with a sentence that demands the answer, or with half of it given",
+}
+"""The attacks that try to bring knowledge back."""
 
 VERDICTS: Mapping[bool | None, str] = {True: "like them", False: "UNLIKE them", None: "not decided"}
 """How an attack's number compares with those of models without the data."""
@@ -158,6 +167,16 @@ def findings_of(certificate: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     ]
 
 
+def lasting(attacks: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence on the attacks that bring knowledge back, or do not, with those that show it; none if that is
+    not known."""
+    if (durable := attacks["durable"]) is None:
+        return
+    found = ", ".join(LASTING[name] for name in audit_of(attacks).lasting(passes=durable))
+    more = "no more of it comes" if durable else "MORE of it DOES come"
+    yield f"Of the attempts to bring knowledge back: {more} back than from models without the data by {found}."
+
+
 def limits(certificate: Mapping[str, Any]) -> list[str]:
     """Return what weakens the claims of a certificate, in sentences; empty if nothing does."""
     ended, reference = certificate["unlearning"], certificate["reference"]["kind"]
@@ -168,6 +187,11 @@ def limits(certificate: Mapping[str, Any]) -> list[str]:
         )
     elif ended["status"] != "finished":
         found.append(f"Unlearning did not complete: it ended {ended['status']} ({ended['reason']}).")
+    if certificate["provenance"].get("start"):
+        found.append(
+            "Unlearning started at the model of an earlier run: that run's method, its steps, their number outside a "
+            "guarantee and its time are not part of this certificate, which has the hash of the model."
+        )
     if ended["nothing_to_forget"]:
         found.append(f"There was {ended['nothing_to_forget']}.")
     if ended["steps_outside_guarantee"]:

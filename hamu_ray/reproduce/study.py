@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.sources.nearest import nearest
+from hamu_ray.config.sources.packages import check_methods, check_packages
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.reproduce.columns import CONFIRM
 from hamu_ray.reproduce.distance import Difference, differences, identical
@@ -57,6 +58,7 @@ def reproduce(
     part.check(study)
     seeds = sorted({seed for name in study.requests for seed in study.seeds(name)})
     configs = {seed: study.configs(seed, changes) for seed in seeds}
+    _check_packages(study, part, configs[seeds[0]])
     table = table or Path("runs") / "study" / f"{study.name}.csv"
     running = Study(table, minutes, configs[seeds[0]][study.requests[0]].storage.path)
     is_whole = _run(study, part, configs, running)
@@ -77,6 +79,18 @@ def reproduce(
         if not is_whole:
             Console().text(f"not all was run: the same command goes on with {table}")
     return 0 if is_whole else 1
+
+
+def _check_packages(study: Published, part: Part, configs: Mapping[str, SweepConfig]) -> None:
+    """Check that the optional packages of a part are installed, before anything runs; raises `ConfigError`."""
+    methods = study.methods if part.methods is None else part.methods
+    try:
+        for request, config in configs.items():
+            if part.requests is None or request in part.requests:
+                check_packages(config)
+        check_methods(method.partition("+")[0] for method in methods)
+    except ValueError as error:
+        raise ConfigError(f"{study.path}: {error}") from error
 
 
 def _run(

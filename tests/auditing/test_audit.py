@@ -16,8 +16,9 @@ from hamu_ray.auditing.evidence import unlearned_model
 from hamu_ray.auditing.jobs import ModelJob, run_model_job
 from hamu_ray.auditing.quantisation import quantised
 from hamu_ray.auditing.subjects import subjects_of
-from hamu_ray.config.run import RunConfig
+from hamu_ray.config.run import RunConfig, StartConfig
 from hamu_ray.config.sources.document import ConfigError
+from hamu_ray.config.sources.files import load_run
 from hamu_ray.engine.seeds import seed_models
 from hamu_ray.engine.state import changing_state
 from hamu_ray.engine.unlearn import unlearn
@@ -104,17 +105,20 @@ def test_a_run_again_with_other_hyperparameters_has_other_shadow_models(tmp_path
     assert audits[0].attacks["ulira"].findings != audits[1].attacks["ulira"].findings
 
 
-def test_a_run_from_an_earlier_one_has_no_shadow_models(tmp_path: Path) -> None:
-    """They would all start at the same model, whatever their originals."""
-    run = quick_run(tmp_path, training=BRIEF, original={"seeds": 2}, reference={"seeds": 3})
-    earlier = unlearned(run, tmp_path / "earlier")
-    later = RunConfig.model_validate({**run.model_dump(), "start": {"path": str(earlier)}})
-    folder = str(unlearned(later, tmp_path / "later"))
-    (subject,) = subjects_of(folder)
-    with pytest.raises(ValueError, match=r"^start\.path: its model is of one original; .*--originals 1$"):
-        run_model_job(ModelJob(subject, ("ulira",)))
-    (alone,) = subjects_of(folder, originals=1)
-    assert run_model_job(ModelJob(alone, ("lira", "ulira"))).attacks.keys() == {"lira", "ulira"}
+def test_shadow_models_of_a_run_that_started_at_another_come_from_other_originals(tmp_path: Path) -> None:
+    """The earlier run is repeated from each original too."""
+    first = quick_run(tmp_path, training=BRIEF, original={"seeds": 3}, reference={"seeds": 3})
+    start = StartConfig(path=str(unlearned(first, tmp_path / "first")))
+    (subject,) = subjects_of(str(unlearned(first.model_copy(update={"start": start}), tmp_path / "second")))
+    run_model_job(ModelJob(subject, ("ulira",)))
+    shadows = [load_run(str(path)) for path in (tmp_path / "second").glob("audit/seed-*/run.yaml")]
+    later = [run for run in shadows if run.start is not None]
+    assert len(shadows) == 4
+    assert len(later) == 2
+    for run in later:
+        assert run.start is not None
+        earlier = load_run(f"{run.start.path}/run.yaml")
+        assert (earlier.start, earlier.original.path) == (None, run.original.path)
 
 
 def test_a_run_without_a_reference_says_so(tmp_path: Path) -> None:

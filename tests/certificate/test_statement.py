@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from made_run import MODEL, Make
 
+from hamu_ray.certificate import words
 from hamu_ray.certificate.document import certificate_of
 from hamu_ray.certificate.evidence import read_evidence
 from hamu_ray.certificate.make import PAGE, PDF, certify
 from hamu_ray.certificate.statement import Section, statement_of
 from hamu_ray.certificate.words import ATTACKS, DOUBTS, MEASURES, STANDS_FOR, asked
 from hamu_ray.config.sources.document import ConfigError
+from hamu_ray.metrics.attacks import names
 from hamu_ray.metrics.attacks.names import ATTACK, DURABILITY, DURABLE
 from hamu_ray.metrics.attacks.spread import Spread
 from hamu_ray.metrics.table import MODEL as METRICS
@@ -107,6 +109,24 @@ def test_a_run_that_is_no_interpolation_does_not_speak_of_one(make: Make) -> Non
     assert len(sections_of(folder)["From which model to which"].sentences) == 1
 
 
+def test_a_run_that_started_at_an_earlier_one_says_so(make: Make) -> None:
+    folder = make(provenance={"start": ModelIdentity("/home/ada/earlier/model.safetensors", "4" * 64)})
+    certificate = certificate_of(read_evidence(folder))
+    assert certificate["provenance"]["start"] == {"sha256": "4" * 64}
+    assert "/home/ada" not in json.dumps(certificate)
+    table = sections_of(folder)["From which model to which"].table
+    assert table is not None
+    assert ("Start: the model of an earlier run, which this one changed", "4" * 64) in table.rows
+    assert "changed further, after earlier unlearning" in statement_of(certificate, None).summary[0]
+    assert "started at the model of an earlier run" in limits_of(folder)
+
+
+def test_a_run_that_started_at_the_original_does_not_speak_of_another(make: Make) -> None:
+    folder = make()
+    assert "start" not in certificate_of(read_evidence(folder))["provenance"]
+    assert "earlier" not in limits_of(folder)
+
+
 def test_attacks_are_explained_where_an_audit_was_made(make: Make) -> None:
     folder = make()
     assert sections_of(folder)["Attacks"].sentences == ("None were run.",)
@@ -132,17 +152,28 @@ def test_attacks_are_explained_where_an_audit_was_made(make: Make) -> None:
     certify(folder, None, folder)
 
 
-@pytest.mark.parametrize(("passes", "words"), [(True, "bring no more"), (False, "DO bring more")])
-def test_whether_attacks_bring_knowledge_back_is_a_sentence(passes: bool, words: str, make: Make) -> None:
+@pytest.mark.parametrize(("passes", "said"), [(True, "no more of it comes"), (False, "MORE of it DOES come")])
+def test_whether_attacks_bring_knowledge_back_is_a_sentence(passes: bool, said: str, make: Make) -> None:
+    """It names the attacks that show it, and no others."""
     folder = make()
-    findings = tuple(
-        Finding(name, 0.5, 0.9, Spread(0.5, 0.4, 0.6, 4), passes=passes) for name in DECIDES_DURABLE
-    )
-    result = AttackResult("relearning", "k", findings, 1.0, {})
-    write_audit(folder, Audit(sha256_of(MODEL), {"relearning": result}))
+    findings = [
+        Finding(name, 0.5, 0.9, Spread(0.5, 0.4, 0.6, 4), passes=passes)
+        for name in (*DECIDES_DURABLE, "completed_answer_confidence")
+    ]
+    undecided = Finding("paraphrased_question_confidence", 0.5, 0.5, Spread(0.5, 0.4, 0.6, 4))
+    by_attack = {"relearning": findings[:1], "quantisation": findings[1:-1], "paraphrase": [undecided]}
+    by_attack["prefix"] = findings[-1:]
+    results = {name: AttackResult(name, "k", tuple(found), 1.0, {}) for name, found in by_attack.items()}
+    write_audit(folder, Audit(sha256_of(MODEL), results))
     assert sections_of(folder)["Attacks"].sentences[1] == (
-        f"Attacks that try to bring knowledge back {words} of it back than from models without the data."
+        f"Of the attempts to bring knowledge back: {said} back than from models without the data by "
+        "brief further training, rounding the model's numbers, "
+        "asking with a sentence that demands the answer, or with half of it given."
     )
+
+
+def test_every_attack_that_brings_knowledge_back_has_words() -> None:
+    assert tuple(words.LASTING) == names.LASTING
 
 
 def test_an_audit_of_another_model_is_refused(make: Make) -> None:

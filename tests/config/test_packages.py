@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hamu_ray.command import run_command
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources import packages
 from hamu_ray.config.sources.packages import EXTRAS, check_packages
+from hamu_ray.storage import storage_path
 
 PACKAGE = Path(hamu_ray.__file__).parent
 PROJECT = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
@@ -64,7 +66,7 @@ def imported() -> set[str]:
 
 
 def test_extras_install_the_packages_that_they_stand_for() -> None:
-    for extra, modules in EXTRAS.items():
+    for extra, modules in {**EXTRAS, **packages.BUCKETS}.items():
         wanted = names(PROJECT["optional-dependencies"][extra])
         assert all(distributions_of(module) & wanted for module in modules), extra
         assert len(modules) == len(wanted), extra
@@ -122,6 +124,21 @@ def test_commands_name_the_extra_of_what_they_import(
         run_command(main)
     assert ended.value.code == 2
     assert capsys.readouterr().err == "error: rfc8785 is not installed; pip install 'hamu-ray[certificate]'\n"
+
+
+@pytest.mark.parametrize(("scheme", "module", "extra"), [("s3", "s3fs", "s3"), ("gs", "gcsfs", "gcs")])
+def test_storage_in_a_bucket_names_its_extra(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, module: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(
+        import_module("fsspec.registry")._registry, scheme, raising=False
+    )  # a class that was imported before
+    line = (
+        f"{scheme}://bucket/runs cannot be opened: {module} is not installed; pip install 'hamu-ray[{extra}]'"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(line)}$"):
+        storage_path(f"{scheme}://bucket/runs")
 
 
 def test_a_run_on_the_digits_needs_no_extra(tmp_path: Path) -> None:

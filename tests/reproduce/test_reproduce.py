@@ -165,3 +165,15 @@ def test_the_shipped_studies_name_their_requests(monkeypatch: pytest.MonkeyPatch
     from hamu_ray.__main__ import overview
 
     assert "hamu-ray reproduce STUDY" in overview()
+
+
+def test_a_method_whose_packages_are_missing_ends_it_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hamu_ray.methods.registry.find_spec", lambda name: None)
+    table = tmp_path / "digits.csv"
+    with pytest.raises(ConfigError, match=r"method\.name: jd-\w+ needs torchjd.*hamu-ray\[torchjd\]"):
+        again.reproduce("study/digits", Part(), table, changes=(), minutes=INF, as_json=False)
+    assert not table.exists()
+    part = Part(requests=["digits-half"], methods=["gdiff"], seeds=[0])
+    assert again.reproduce("study/digits", part, table, changes=(), minutes=0, as_json=False) == 1
