@@ -82,6 +82,17 @@ def test_a_bound_on_one_of_three_objectives_takes_the_knee_of_the_others():
     assert chosen.trial_id == "b"
 
 
+def test_a_trial_that_another_beats_in_all_objectives_without_a_bound_is_no_knee_of_them():
+    trials = [
+        record("a", 1.0, 0.5, measures={"steps": 5}),
+        record("b", 0.5, 0.45, measures={"steps": 1}),
+        record("c", 0.2, 0.1, measures={"steps": 0}),
+    ]
+    chosen = best(summarise(trials, THREE), [Bound(THREE[2], 5)])
+    assert chosen is not None
+    assert chosen.trial_id == "a"
+
+
 @given(trials, modes, st.sampled_from([0, 1]), st.floats(-0.2, 1.2))
 def test_one_bound_takes_the_best_of_the_other_objective(points, directions, bounded, value):
     summary = summary_of(points, directions)
