@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hamu_ray.command import program, run_command
 from hamu_ray.config.sources.files import ConfigError
+from hamu_ray.metrics.table import COSTS
 from hamu_ray.results.folder import read_record, read_records, trial_name
 from hamu_ray.results.live import LiveSweep
 from hamu_ray.results.steering.clones import clone_of, request_clone
@@ -83,7 +84,7 @@ def clone(folder: Path, sweep: LiveSweep, name: str, changes: Sequence[str]) -> 
     """Write the request of a clone into a sweep's folder; return the clone's name.
 
     Raises:
-        ConfigError: The trial has not ended, or left no model; or a change is invalid.
+        ConfigError: The trial has not ended, or left no model; a change is invalid; or a cost is an objective.
     """
     trial = read_record(folder, trial_of(name))
     model = trial and trial.candidate(name)
@@ -92,6 +93,12 @@ def clone(folder: Path, sweep: LiveSweep, name: str, changes: Sequence[str]) -> 
         raise ConfigError(
             f"{name}: has not ended, or is no point of a trial; trials that have ended: {ended}"
         )
+    for objective in sweep.result.objectives:
+        if objective.metric in COSTS:
+            raise ConfigError(
+                f"clone {name}: {objective.metric} is an objective of this sweep, and a clone's would lack that of the "
+                "trial it starts from; run the changed settings in a sweep of their own"
+            )
     number = sweep.result.expected
     if number is None:
         raise ConfigError(f"{folder}: its configuration is of another version")

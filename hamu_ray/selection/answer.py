@@ -177,11 +177,11 @@ def check_new_models(sweep: SweepResult, requested: Sequence[Bound], interpolate
 
 
 def group_of(summary: SweepSummary, trial: TrialRecord) -> SeedGroup | None:
-    """Return the trials that differ from this one only in their seeds, if there are any; none for a point on the way.
+    """Return the trials that differ from this one only in their seeds, if there are any.
 
-    Their means are those of their ends.
+    Their means are those of their ends: none for a point on the way, nor for a clone.
     """
-    if trial_of(trial.trial_id) != trial.trial_id:
+    if trial_of(trial.trial_id) != trial.trial_id or trial.cloned_from:
         return None
     settings = settings_of(trial, without_seeds=True)
     for group in over_seeds(summary):
