@@ -152,6 +152,18 @@ def test_the_search_hands_a_clone_out_once_and_does_not_learn_from_it(
     assert values == [[0.5, 0.9], None]
 
 
+def test_a_sweep_does_not_end_without_a_clone_while_its_storage_is_away(plan: SweepPlan) -> None:
+    kept = [False]
+    ended(plan, 1)
+    request_clone(plan.folder, clone(plan, 2))
+    search = UnlearningSearch(plan_sweep(plan.config, plan.folder), lambda: 1, lambda: kept[0])
+    assert search.suggest("a") is None
+    kept[0] = True
+    given = search.suggest("a")
+    assert given is not None
+    assert given[NUMBER] == 2
+
+
 def test_a_clone_that_has_not_ended_is_left_to_run(plan: SweepPlan) -> None:
     request_clone(plan.folder, clone(plan, 2))
     ended(plan, 1)
