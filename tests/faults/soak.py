@@ -149,11 +149,20 @@ def disturbed(space: Path, trials: int, rng: random.Random) -> tuple[Running, Co
             counted = True
             with contextlib.suppress(psutil.NoSuchProcess, IndexError):
                 sizes.count_groups(sweep.driver.pid)
-        if time.monotonic() > next_kill:
+        if not is_at_work(sweep.driver.pid):
+            next_kill = time.monotonic() + KILL_SECONDS
+        elif time.monotonic() > next_kill:
             kills.update(kill(sweep, rng))
             next_kill = time.monotonic() + KILL_SECONDS
     sweep.ends(0)
     return sweep, kills, sizes
+
+
+def is_at_work(driver: int) -> bool:
+    """Return whether a sweep has workers, so that it is not just starting again after a kill."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(ray_processes("RayTrainWorker", driver))
+    return False
 
 
 def kill(sweep: Running, rng: random.Random) -> list[str]:
