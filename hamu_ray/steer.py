@@ -6,10 +6,9 @@ from pathlib import Path
 
 from hamu_ray.command import program, run_command
 from hamu_ray.config.sources.files import ConfigError
-from hamu_ray.metrics.table import COSTS
 from hamu_ray.results.folder import read_record, read_records, trial_name
 from hamu_ray.results.live import LiveSweep
-from hamu_ray.results.steering.clones import clone_of, request_clone
+from hamu_ray.results.steering.clones import check_no_costs, clone_of, request_clone
 from hamu_ray.results.steering.stops import request_stop
 from hamu_ray.results.sweep_folders import given_or_newest
 from hamu_ray.results.trial import AT, trial_of
@@ -93,12 +92,7 @@ def clone(folder: Path, sweep: LiveSweep, name: str, changes: Sequence[str]) -> 
         raise ConfigError(
             f"{name}: has not ended, or is no point of a trial; trials that have ended: {ended}"
         )
-    for objective in sweep.result.objectives:
-        if objective.metric in COSTS:
-            raise ConfigError(
-                f"clone {name}: {objective.metric} is an objective of this sweep, and a clone's would lack that of the "
-                "trial it starts from; run the changed settings in a sweep of their own"
-            )
+    check_no_costs(name, sweep.result.objectives)
     number = sweep.result.expected
     if number is None:
         raise ConfigError(f"{folder}: its configuration is of another version")
