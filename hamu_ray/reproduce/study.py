@@ -64,9 +64,9 @@ def reproduce(
     configs = {seed: study.configs(seed, changes) for seed in seeds}
     for name in study.requests:
         if name not in configs[seeds[0]]:
-            found = ", ".join(configs[seeds[0]])
+            known = ", ".join(configs[seeds[0]])
             raise ConfigError(
-                f"{study.path}: the table has runs of {name}, and spaces only of {found}; add its search space"
+                f"{study.path}: the table has runs of {name}, and spaces only of {known}; add its search space"
             )
     table = table or default_table(study.name, changes)
     running = Study(table, minutes, configs[seeds[0]][study.requests[0]].storage.path)
