@@ -20,7 +20,7 @@ from hamu_ray.config.task.forget import DrawnForgetSection
 from hamu_ray.config.trials import trials_of
 from hamu_ray.metrics.attacks.names import DURABILITY
 from hamu_ray.metrics.benchmark_names import MEASURED_ON
-from hamu_ray.metrics.names import ENGINE
+from hamu_ray.metrics.names import ENGINE, STEPS_OUTSIDE_GUARANTEE
 from hamu_ray.metrics.openunlearning_names import ON_MUSE, OPENUNLEARNING
 from hamu_ray.metrics.table import own_metrics
 from hamu_ray.results.provenance import check_same_split
@@ -116,6 +116,8 @@ def unsearchable(objective: Objective, search: SearchConfig) -> str:
         )
     if name not in ENGINE:
         return ""
+    if name == STEPS_OUTSIDE_GUARANTEE:
+        return f"metric: only HAMU's trials have {name}; give another metric or cost"
     if objective.maximise:
         return f"mode: less {name} is better; give mode: min"
     if objective.worst is None:

@@ -8,7 +8,7 @@ from hamu_ray.command import program, run_command
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.results.folder import read_record, read_records, trial_name
 from hamu_ray.results.live import LiveSweep
-from hamu_ray.results.steering.clones import clone_of, request_clone
+from hamu_ray.results.steering.clones import check_no_costs, clone_of, request_clone
 from hamu_ray.results.steering.stops import request_stop
 from hamu_ray.results.sweep_folders import given_or_newest
 from hamu_ray.results.trial import AT, trial_of
@@ -83,7 +83,7 @@ def clone(folder: Path, sweep: LiveSweep, name: str, changes: Sequence[str]) -> 
     """Write the request of a clone into a sweep's folder; return the clone's name.
 
     Raises:
-        ConfigError: The trial has not ended, or left no model; or a change is invalid.
+        ConfigError: The trial has not ended, or left no model; a change is invalid; or a cost is an objective.
     """
     trial = read_record(folder, trial_of(name))
     model = trial and trial.candidate(name)
@@ -92,6 +92,7 @@ def clone(folder: Path, sweep: LiveSweep, name: str, changes: Sequence[str]) -> 
         raise ConfigError(
             f"{name}: has not ended, or is no point of a trial; trials that have ended: {ended}"
         )
+    check_no_costs(name, sweep.result.objectives)
     number = sweep.result.expected
     if number is None:
         raise ConfigError(f"{folder}: its configuration is of another version")

@@ -297,6 +297,11 @@ POINTS = "search.points_per_trial compares earlier; remove one"
             {},
             "metric: durability is what an audit measures after the sweep; remove it",
         ),
+        (
+            {**COST, "metric": "steps_outside_guarantee"},
+            {},
+            "metric: only HAMU's trials have steps_outside_guarantee",
+        ),
         ({**COST, "mode": "max"}, {}, "mode: less gradient_computations is better; give mode: min"),
         (
             {**COST, "worst": None},

@@ -15,7 +15,7 @@ class Objective(Section):
 
     metric: str
     mode: Literal["max", "min"] = "max"
-    worst: float | None = None
+    worst: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """The value beyond which hypervolumes count nothing; null: 0 to maximise, 1 to minimise. Costs need one."""
 
     @property

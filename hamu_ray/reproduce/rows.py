@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hamu_ray.config.sources.files import ConfigError
+
 Row = Mapping[str, Any]
 
 
@@ -12,7 +14,11 @@ class Rows:
     """A CSV file with a row per trial; what it contains is not run again."""
 
     def __init__(self, path: Path, columns: Sequence[str], key: Sequence[str]) -> None:
-        """Read the file, or create it with a header; the columns ``key`` identify a trial."""
+        """Read the file, or create it with a header; the columns ``key`` identify a trial.
+
+        Raises:
+            ConfigError: The file has other columns.
+        """
         self._path, self._columns, self._key = path, columns, key
         self._known: dict[tuple[str, ...], dict[str, str]] = {}
         if not path.exists():
@@ -20,7 +26,10 @@ class Rows:
             with path.open("w", newline="") as file:
                 csv.DictWriter(file, columns).writeheader()
         with path.open(newline="") as file:
-            for row in csv.DictReader(file):
+            reader = csv.DictReader(file)
+            if tuple(reader.fieldnames or ()) != tuple(columns):
+                raise ConfigError(f"{path}: not a table of these runs, its columns differ; give another file")
+            for row in reader:
                 self._known[self._key_of(row)] = row
 
     @property

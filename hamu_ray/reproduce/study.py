@@ -1,5 +1,6 @@
 """Running a published study again, or a part of it, and stating how far its numbers are from the published ones."""
 
+import hashlib
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -57,9 +58,19 @@ def reproduce(
     study = published(given)
     part.check(study)
     seeds = sorted({seed for name in study.requests for seed in study.seeds(name)})
+    if not seeds:
+        raise ConfigError(
+            f"{study.path.with_suffix('.csv')}: no run of a search, with which others could be compared"
+        )
     configs = {seed: study.configs(seed, changes) for seed in seeds}
+    for name in study.requests:
+        if name not in configs[seeds[0]]:
+            known = ", ".join(configs[seeds[0]])
+            raise ConfigError(
+                f"{study.path}: the table has runs of {name}, and spaces only of {known}; add its search space"
+            )
     _check_packages(study, part, configs[seeds[0]])
-    table = table or Path("runs") / "study" / f"{study.name}.csv"
+    table = table or default_table(study.name, changes)
     running = Study(table, minutes, configs[seeds[0]][study.requests[0]].storage.path)
     is_whole = _run(study, part, configs, running)
     found = differences(study.rows, running.rows.all, configs[seeds[0]])
@@ -91,6 +102,12 @@ def _check_packages(study: Published, part: Part, configs: Mapping[str, SweepCon
         check_methods(method.partition("+")[0] for method in methods)
     except ValueError as error:
         raise ConfigError(f"{study.path}: {error}") from error
+
+
+def default_table(name: str, changes: Sequence[str]) -> Path:
+    """Return where the rows of a study are written: with changes to its spaces they are others."""
+    digest = hashlib.blake2b(json.dumps(sorted(changes)).encode(), digest_size=4).hexdigest()
+    return Path("runs") / "study" / (f"{name}-{digest}.csv" if changes else f"{name}.csv")
 
 
 def _run(

@@ -13,6 +13,7 @@ from hamu_ray.config.search import Objective
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.config.sources.nearest import nearest
 from hamu_ray.metrics.attacks.names import DURABILITY
+from hamu_ray.metrics.table import COSTS
 from hamu_ray.results.pareto.summary import SeedGroup, SweepSummary, method_of, over_seeds, settings_of
 from hamu_ray.results.reader import read_sweep
 from hamu_ray.results.sweep_result import SweepResult
@@ -169,6 +170,9 @@ def check_new_models(sweep: SweepResult, requested: Sequence[Bound], interpolate
         raise ConfigError(
             f"--interpolate: for fronts of two objectives, and this one has {len(sweep.objectives)}"
         )
+    for objective in sweep.objectives if interpolate else ():
+        if objective.metric in COSTS:
+            raise ConfigError(f"--interpolate: models between trials have no {objective.metric} of their own")
     if any(bound.objective.metric == DURABILITY for bound in requested):
         raise ConfigError(
             f"--min {DURABILITY}: only audited models have it, and --interpolate, --confirm and --seeds make new ones; "
@@ -177,11 +181,11 @@ def check_new_models(sweep: SweepResult, requested: Sequence[Bound], interpolate
 
 
 def group_of(summary: SweepSummary, trial: TrialRecord) -> SeedGroup | None:
-    """Return the trials that differ from this one only in their seeds, if there are any; none for a point on the way.
+    """Return the trials that differ from this one only in their seeds, if there are any.
 
-    Their means are those of their ends.
+    Their means are those of their ends: none for a point on the way, nor for a clone.
     """
-    if trial_of(trial.trial_id) != trial.trial_id:
+    if trial_of(trial.trial_id) != trial.trial_id or trial.cloned_from:
         return None
     settings = settings_of(trial, without_seeds=True)
     for group in over_seeds(summary):

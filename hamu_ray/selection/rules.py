@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain, count, islice
 
 from hamu_ray.config.search import MetricBounds, Objective, directions
-from hamu_ray.results.pareto.front import Interval, knee
+from hamu_ray.results.pareto.front import Interval, knee, non_dominated
 from hamu_ray.results.pareto.summary import SweepSummary, summarise
 from hamu_ray.results.trial import TrialRecord
 
@@ -80,7 +80,9 @@ def best(summary: SweepSummary, bounds: Sequence[Bound]) -> TrialRecord | None:
     if len(free) == 1:
         return max(kept, key=lambda trial: better(free[0], trial.measures[free[0].metric]))
     points = [[trial.measures[objective.metric] for objective in free] for trial in kept]
-    return kept[knee(points, directions(free))]
+    # Without the bounded objectives, some of them dominate others.
+    left = [i for i, marked in enumerate(non_dominated(points, directions(free))) if marked]
+    return kept[left[knee([points[i] for i in left], directions(free))]]
 
 
 def nearest_miss(summary: SweepSummary, bounds: Sequence[Bound]) -> TrialRecord | None:

@@ -81,12 +81,12 @@ def ending(plan: SweepPlan, records: Sequence[TrialRecord], is_budget_spent: boo
     waiting = sum(record.running for record in records)
     if sum(record.status is Status.INTERRUPTED for record in records) > waiting:
         return Status.INTERRUPTED, ""
-    records = [record for record in records if plan.is_own(int(record.trial_id))]
-    if len(records) - waiting == plan.trials:
+    own = sum(plan.is_own(int(record.trial_id)) for record in records)
+    if own - waiting == plan.trials:
         return Status.FINISHED, ""
     if not is_budget_spent:
         return Status.INTERRUPTED, ""
-    ran = f"{len(records) - waiting} of {counted(plan.trials, 'trial')} have run"
+    ran = f"{own - waiting} of {counted(plan.trials, 'trial')} have run"
     if waiting:
         ran += f", and {waiting} wait{'s' * (waiting == 1)} at a rung"
     hours, seconds = plan.config.search.gpu_hours, plan.config.search.time_budget

@@ -155,6 +155,33 @@ def test_a_file_that_is_no_study_is_one_line(tmp_path: Path) -> None:
         published(str(tmp_path / "a.yaml"))
 
 
+def test_a_table_and_a_study_that_do_not_fit_are_one_line(study: Path, tmp_path: Path) -> None:
+    def reproduce(path: Path, table: Path) -> None:
+        again.reproduce(str(path), Part(), table, changes=[], minutes=INF, as_json=False)
+
+    other = tmp_path / "other.csv"
+    other.write_text("a,b\n1,2\n")
+    with pytest.raises(ConfigError, match=r"other\.csv: not a table of these runs"):
+        reproduce(study, other)
+    assert other.read_text() == "a,b\n1,2\n", "nothing is written to it"
+    (tmp_path / "a.yaml").write_text(study.read_text())
+    rows = study.with_suffix(".csv").read_text()
+    (tmp_path / "a.csv").write_text(rows.replace("small,", "large,"))
+    with pytest.raises(ConfigError, match=r"a\.yaml: the table has runs of large, and spaces only of small"):
+        reproduce(tmp_path / "a.yaml", tmp_path / "x.csv")
+    (tmp_path / "a.csv").write_text(rows.partition("\n")[0] + "\n")
+    with pytest.raises(ConfigError, match=r"a\.csv: no run of a search"):
+        reproduce(tmp_path / "a.yaml", tmp_path / "x.csv")
+
+
+def test_changed_spaces_have_a_table_of_their_own() -> None:
+    """Rows of other settings would be taken for those of the study."""
+    plain, changed, other = (again.default_table("digits", c) for c in ([], ["a=1"], ["a=2"]))
+    assert plain == Path("runs/study/digits.csv")
+    assert len({plain, changed, other}) == 3
+    assert again.default_table("digits", ["b=2", "a=1"]) == again.default_table("digits", ["a=1", "b=2"])
+
+
 def test_the_shipped_studies_name_their_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     files = sorted((ROOT / "docs" / "study").glob("*.yaml"))
     assert files

@@ -1,15 +1,19 @@
 """The selected point against an exhaustive search over all trials."""
 
 import math
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hamu_ray.config.search import Objective
+from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.results.pareto.front import Interval
 from hamu_ray.results.pareto.summary import SweepSummary, summarise
+from hamu_ray.results.sweep_result import SweepResult
 from hamu_ray.results.trial import Status
+from hamu_ray.selection.answer import check_new_models
 from hamu_ray.selection.rules import (
     LARGEST_SEED,
     Bound,
@@ -80,6 +84,17 @@ def test_a_bound_on_one_of_three_objectives_takes_the_knee_of_the_others():
     chosen = best(summarise(trials, THREE), [Bound(THREE[2], 5)])
     assert chosen is not None
     assert chosen.trial_id == "b"
+
+
+def test_a_trial_that_another_beats_in_all_objectives_without_a_bound_is_no_knee_of_them():
+    trials = [
+        record("a", 1.0, 0.5, measures={"steps": 5}),
+        record("b", 0.5, 0.45, measures={"steps": 1}),
+        record("c", 0.2, 0.1, measures={"steps": 0}),
+    ]
+    chosen = best(summarise(trials, THREE), [Bound(THREE[2], 5)])
+    assert chosen is not None
+    assert chosen.trial_id == "a"
 
 
 @given(trials, modes, st.sampled_from([0, 1]), st.floats(-0.2, 1.2))
@@ -185,3 +200,12 @@ def test_whether_a_bound_holds(interval, mode, words):
 def test_bounds_are_spelt_as_inequalities():
     assert str(Bound(Objective(metric="retain_utility"), 0.9)) == "retain_utility >= 0.9"
     assert str(Bound(Objective(metric="avg_gap", mode="min"), 0.05)) == "avg_gap <= 0.05"
+
+
+def test_lines_between_trials_have_no_costs():
+    search = {"objectives": [each.model_dump() for each in (THREE[0], THREE[2])]}
+    document = {"search": search}
+    sweep = SweepResult("x", "x", document, (), {}, {}, {}, False, "", 0.0, 0.0, cast("Any", None))
+    with pytest.raises(ConfigError, match="--interpolate: models between trials have no steps of their own"):
+        check_new_models(sweep, [], interpolate=True)
+    check_new_models(sweep, [], interpolate=False)

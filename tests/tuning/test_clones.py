@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -19,9 +20,12 @@ from hamu_ray.results.durable.lease import Lease
 from hamu_ray.results.folder import STUDY_FILE, SWEEP_FILE, read_records, write_record
 from hamu_ray.results.live import LiveSweep
 from hamu_ray.results.outcome import Outcome, Report, Status, StepPoint
+from hamu_ray.results.pareto.summary import over_seeds, summarise
 from hamu_ray.results.steering.clones import Clone, clone_of, read_clones, request_clone
 from hamu_ray.results.sweep_folders import has_something_left, make_folder
 from hamu_ray.results.trial import TrialRecord
+from hamu_ray.selection.answer import group_of
+from hamu_ray.steer import clone as request
 from hamu_ray.storage import sha256_of_file
 from hamu_ray.terminal.sweep_view import SweepView
 from hamu_ray.tracking.outbox import Outbox
@@ -148,6 +152,18 @@ def test_the_search_hands_a_clone_out_once_and_does_not_learn_from_it(
     assert values == [[0.5, 0.9], None]
 
 
+def test_a_sweep_does_not_end_without_a_clone_while_its_storage_is_away(plan: SweepPlan) -> None:
+    kept = [False]
+    ended(plan, 1)
+    request_clone(plan.folder, clone(plan, 2))
+    search = UnlearningSearch(plan_sweep(plan.config, plan.folder), lambda: 1, lambda: kept[0])
+    assert search.suggest("a") is None
+    kept[0] = True
+    given = search.suggest("a")
+    assert given is not None
+    assert given[NUMBER] == 2
+
+
 def test_a_clone_that_has_not_ended_is_left_to_run(plan: SweepPlan) -> None:
     request_clone(plan.folder, clone(plan, 2))
     ended(plan, 1)
@@ -205,6 +221,31 @@ def test_its_lineage_is_recorded_and_logged(plan: SweepPlan, is_known: bool) -> 
     assert live.result.expected == 3
 
 
+def test_a_clone_is_no_repetition_of_its_trial_with_another_seed(plan: SweepPlan) -> None:
+    trials = [replace(ended(plan), parameters={"seed": seed}) for seed in (41, 42)]
+    cloned = replace(trials[0], trial_id="0002", cloned_from="0000", measures=dict.fromkeys(METRICS, 1.0))
+    (group,) = over_seeds(summarise([*trials, cloned]))
+    assert (group.trials, [interval.mean for interval in group.intervals]) == (2, [0.5, 0.9])
+    assert group_of(summarise([*trials, cloned]), cloned) is None
+
+
+def test_hours_of_clones_are_used_hours(tmp_path: Path) -> None:
+    search = {"samples": 2, "gpu_hours": 1.0, "time_budget": 60.0}
+    config = SweepConfig.model_validate(
+        {
+            "storage": {"path": str(tmp_path)},
+            "space": SPACE,
+            "workers": {"count": 1, "gpus": 1},
+            "search": search,
+        }
+    )
+    plan = plan_sweep(config, tmp_path)
+    records = [replace(ended(plan, number), trial_seconds=1800.0) for number in (0, 2)]
+    _, reason = ending(plan, records, is_budget_spent=True)
+    assert reason.startswith("1 of search.gpu_hours 1 are used")
+    assert reason.endswith("1 of 2 trials have run")
+
+
 def test_the_command(plan: SweepPlan) -> None:
     def steer(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "hamu_ray.steer", NAME, "clone", *arguments]
@@ -220,3 +261,17 @@ def test_the_command(plan: SweepPlan) -> None:
         assert "0000@4 when a worker group is free" in steer("0@4", "--set", "batch.forget=24").stdout
     (made,) = read_clones(plan.folder)
     assert (made.number, made.cloned_from, made.run.batch.forget) == (2, "0000@4", 24)
+
+
+def test_a_cost_among_the_objectives(plan: SweepPlan) -> None:
+    """A clone's own cost is a part of what its model has cost, and would look better than every other trial's."""
+    cost = {"metric": "gradient_computations", "mode": "min", "worst": 400}
+    search = {"samples": 2, "objectives": [{"metric": "forget_quality"}, cost]}
+    document = {**plan.config.whole, "search": search}
+    (plan.folder / SWEEP_FILE).write_text(yaml.safe_dump(document))
+    ended(plan)
+    sweep = LiveSweep(plan.folder)
+    sweep.update()
+    with pytest.raises(ConfigError, match="clone 0000: gradient_computations is an objective of this sweep"):
+        request(plan.folder, sweep, "0000", ())
+    assert not read_clones(plan.folder)

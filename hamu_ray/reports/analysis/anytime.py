@@ -43,7 +43,7 @@ def volume_curves(problem: Problem) -> list[VolumeCurve]:
     found = []
     for method in problem.methods:
         searches: dict[str, dict[tuple[str, str], dict[str, list[TrialRecord]]]] = {}
-        for trial in problem.trials:
+        for trial in problem.of_search:
             if method_of(trial.record) == method and not math.isnan(trial.record.gradient_computations):
                 of_search = searches.setdefault(search_of(trial), {})
                 seeds = of_search.setdefault(trial.sweep.key, defaultdict(list))

@@ -59,13 +59,14 @@ class Comparison:
 def volumes(problem: Problem) -> list[MethodVolume]:
     """Return the hypervolume of each method by seed, sorted by mean in descending order.
 
-    That of a training with several unlearning seeds is the mean over them: the front of all takes the best.
+    That of a training with several unlearning seeds is the mean over them: the front of all takes the best. Clones
+    do not count.
     """
     found = []
     for method in problem.methods:
         ended = [
             m
-            for m in problem.trials
+            for m in problem.of_search
             if method_of(m.record) == method and not m.record.running and m.record.status in RESULTS
         ]
         if not ended:

@@ -42,7 +42,7 @@ class Importance:
 
 def importances(problem: Problem) -> tuple[list[Importance], list[str]]:
     """Return the importances over all methods and within each method, and sentences that explain which are missing."""
-    records = [m.record for m in problem.trials if m.record.status is Status.FINISHED]
+    records = [m.record for m in problem.of_search if m.record.status is Status.FINISHED]
     scopes = {EVERYTHING: records}
     if len(problem.methods) > 1:
         scopes |= {name: [r for r in records if method_of(r) == name] for name in problem.methods}

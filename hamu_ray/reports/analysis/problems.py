@@ -113,6 +113,11 @@ class Problem:
         """The groups on the Pareto front, from the worst to the best first objective."""
         return tuple(self._named[trial.trial_id] for trial in self.summary.front)
 
+    @cached_property
+    def of_search(self) -> tuple[ReportTrial, ...]:
+        """The trials that the search proposed: without clones, for which a method has another start and more steps."""
+        return tuple(trial for trial in self.trials if not trial.record.cloned_from)
+
     @property
     def knee(self) -> SeedGroup | None:
         """The group at the knee of the front."""

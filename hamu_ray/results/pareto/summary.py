@@ -203,10 +203,14 @@ def units(trials: Sequence[TrialRecord]) -> list[int]:
 
 
 def over_seeds(summary: SweepSummary) -> list[SeedGroup]:
-    """Return means of the objectives over seeds, for each configuration that finished with at least two seeds."""
+    """Return means of the objectives over seeds, for each configuration that finished with at least two seeds.
+
+    Clones, whose start is another, are left out.
+    """
     groups: dict[tuple[str, str], list[tuple[int, TrialRecord]]] = defaultdict(list)
     for unit, trial in zip(units(summary.trials), summary.trials, strict=True):
-        if trial.status is Status.FINISHED and not trial.parameters.keys().isdisjoint(SEEDS):
+        varies = not trial.parameters.keys().isdisjoint(SEEDS)
+        if trial.status is Status.FINISHED and varies and not trial.cloned_from:
             settings = sorted(settings_of(trial, without_seeds=True).items())
             groups[method_of(trial), repr(settings)].append((unit, trial))
     found = []

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from hamu_ray.config.run import MODEL_FILE, RunConfig
+from hamu_ray.config.search import Objective
 from hamu_ray.config.sources.document import ConfigError, assign, parse_override
 from hamu_ray.config.sources.files import check_run_document
 from hamu_ray.config.sources.key_paths import flatten
+from hamu_ray.metrics.table import COSTS
 from hamu_ray.results.durable.sealed import Damaged, read_sealed, write_sealed
 from hamu_ray.results.folder import trial_name
 from hamu_ray.results.trial import TrialRecord
@@ -81,6 +83,16 @@ def clone_of(trial: TrialRecord, model: TrialRecord, number: int, changes: Itera
     run = check_run_document(document, f"clone of {model.trial_id}")
     parameters = {**trial.parameters, **flatten(settings)}
     return Clone(number, model.trial_id, parameters, run.model_dump(mode="json"))
+
+
+def check_no_costs(name: str, objectives: Iterable[Objective]) -> None:
+    """Raise `ConfigError` if a cost is an objective: a clone's own is a part of what its model has cost."""
+    for objective in objectives:
+        if objective.metric in COSTS:
+            raise ConfigError(
+                f"clone {name}: {objective.metric} is an objective of this sweep, and a clone's would lack that of the "
+                "trial it starts from; run the changed settings in a sweep of their own"
+            )
 
 
 def nested_copy(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """The clones that a search hands out beside its own trials."""
 
 import time
+from typing import Any
 
 from hamu_ray.results.steering.clones import Clone, read_clones
 from hamu_ray.tuning.plan import SweepPlan
+from hamu_ray.tuning.trainable import CLONED_FROM, RUN
 
 POLL_SECONDS = 1.0
 """Pause between two readings of the requests."""
@@ -28,6 +30,7 @@ class CloneQueue:
         self._read = time.monotonic()
         return None
 
-    def take(self, clone: Clone) -> None:
-        """Hand one out."""
+    def take(self, clone: Clone) -> dict[str, Any]:
+        """Hand one out; return what its Tune configuration has besides its number and parameters."""
         self._known.add(clone.number)
+        return {RUN: clone.configuration, CLONED_FROM: clone.cloned_from}

@@ -25,16 +25,7 @@ from hamu_ray.tuning.search.promotions import Promotions
 from hamu_ray.tuning.search.sampling import cells_but_for_the_seeds, parameter_name, sampled_names, suggest
 from hamu_ray.tuning.search.study_log import open_log
 from hamu_ray.tuning.search.warm_start import EarlierSample
-from hamu_ray.tuning.trainable import (
-    CLONED_FROM,
-    NUMBER,
-    PARAMETERS,
-    PASSED,
-    PAUSED,
-    POINTS,
-    RUN,
-    STATUS,
-)
+from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, PASSED, PAUSED, POINTS, STATUS
 
 EARLIER = "earlier_trials"
 """Attribute of a study's trials that are of an earlier sweep (`search.warm_start`): the names of its trials."""
@@ -127,10 +118,10 @@ class UnlearningSearch(Searcher):
         if len(self._running) >= self._limit():
             return None
         is_last = not self._waiting and not self._running
-        if (clone := self._clones.next(at_once=is_last)) and self._is_kept():
-            self._clones.take(clone)
-            started = self._start(trial_id, clone.number, clone.parameters)
-            return {**started, RUN: clone.configuration, CLONED_FROM: clone.cloned_from}
+        if (clone := self._clones.next(at_once=is_last)) is not None:
+            if not self._is_kept():
+                return None
+            return {**self._start(trial_id, clone.number, clone.parameters), **self._clones.take(clone)}
         if (promoted := self._promotions.promote()) is not None:
             number, passed = promoted
             return {**self._start(trial_id, number, self._parameters(number)), PASSED: passed}

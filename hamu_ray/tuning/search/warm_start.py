@@ -34,7 +34,7 @@ class EarlierSample:
     parameters: Mapping[str, Scalar]
     """By path, with those of the grids."""
     metrics: Mapping[str, float]
-    """Means over its seeds; empty if it collapsed."""
+    """Means over its seeds, with its costs; empty if it collapsed."""
     trials: tuple[str, ...]
     """The names of its trials."""
 
@@ -169,5 +169,7 @@ def _positions(
 
 def _sample(trials: Sequence[tuple[Mapping[str, Scalar], TrialRecord]]) -> EarlierSample:
     collapsed = any(record.status is not Status.FINISHED for _, record in trials)
-    metrics = {} if collapsed else mean_measures([record.measures for _, record in trials])
+    # Costs may be objectives here and not have been there.
+    known = [{**record.costs, **record.measures} for _, record in trials]
+    metrics = {} if collapsed else mean_measures(known)
     return EarlierSample(trials[0][0], metrics, tuple(record.trial_id for _, record in trials))

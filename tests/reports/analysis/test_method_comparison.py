@@ -18,6 +18,7 @@ from hamu_ray.reports.analysis.comparison import (
     holm,
     volumes,
 )
+from hamu_ray.reports.analysis.importance import importances
 from hamu_ray.reports.analysis.problems import Problem, problems_of
 from hamu_ray.results.pareto.front import Interval, hypervolume, mean_interval
 from hamu_ray.results.pareto.summary import method_of
@@ -137,6 +138,21 @@ def test_sweeps_that_differ_in_the_search_s_seed_are_repetitions(study: SweepRes
         assert volume == pytest.approx(mean_interval([each.mean for _, each in others]))
     curves = volume_curves(problems_of([*repeated, sweep("three", 0.3, algorithm="random")])[0])
     assert [one.sweeps for one in curves] == [("A", "B"), ("C",)]
+
+
+def test_clones_do_not_count_for_their_methods(study: SweepResult) -> None:
+    """A person gave them another start, perhaps the model of another method, and steps beyond the budget."""
+    problem = with_gradients(study)
+    sweep = problem.trials[0].sweep
+    best = next(t for t in sweep.trials if t.measures and method_of(t) == "hamu-q")
+    perfect = {**best.measures, "forget_quality": 1.0, "retain_utility": 1.0}
+    configuration = {**best.configuration, "start": {"path": "trials/0000"}}
+    cloned = replace(best, trial_id="9999", measures=perfect, configuration=configuration, cloned_from="0000")
+    (other,) = problems_of([replace(sweep, trials=(*sweep.trials, cloned))])
+    assert other.summary.hypervolume > problem.summary.hypervolume, "it is on the front"
+    assert volumes(other) == volumes(problem)
+    assert volume_curves(other) == volume_curves(problem)
+    assert importances(other) == importances(problem)
 
 
 def with_gradients(study: SweepResult) -> Problem:

@@ -1,5 +1,6 @@
 """A search that starts with the trials of an earlier sweep."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -49,7 +50,8 @@ def earlier(tmp_path: Path) -> Path:
         metrics = {"forget_quality": parameters[RATE] + parameters["seed"], "retain_utility": 0.5}
         status = Status.COLLAPSED if i == 0 else Status.FINISHED
         configuration = config.resolve(parameters).model_dump(mode="json")
-        write_record(folder, TrialRecord(f"{i:04d}", status, parameters, configuration, metrics))
+        record = TrialRecord(f"{i:04d}", status, parameters, configuration, metrics)
+        write_record(folder, replace(record, gradient_computations=10.0 + i))
         search.on_trial_complete(str(i), {**metrics, STATUS: status})
     return folder
 
@@ -86,6 +88,22 @@ def test_the_search_knows_the_trials_of_an_earlier_sweep(earlier: Path, tmp_path
     drawn = cold.suggest("0")
     assert drawn is not None
     assert drawn[PARAMETERS] != first[PARAMETERS], "the first sample already follows from the earlier ones"
+
+
+def test_a_cost_that_was_no_objective_of_the_earlier_sweep_is_known(earlier: Path, tmp_path: Path) -> None:
+    objectives = [
+        {"metric": "forget_quality"},
+        {"metric": "retain_utility"},
+        {"metric": "gradient_computations", "mode": "min", "worst": 400},
+    ]
+    config = sweep_of(tmp_path, search={"warm_start": str(earlier), "objectives": objectives})
+    folder = tmp_path / "new"
+    folder.mkdir()
+    UnlearningSearch(plan_sweep(config, folder), lambda: 1)
+    trials = [trial for study in studies_in(folder).values() for trial in study]
+    complete = [trial.values for trial in trials if trial.state.name == "COMPLETE"]
+    assert len(complete) == len(trials) - 1
+    assert all(10 < values[2] < 26 for values in complete)
 
 
 @pytest.mark.parametrize(
