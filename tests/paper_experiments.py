@@ -58,8 +58,9 @@ SMALL_TRIALS = {
     "ablations/cifar_ratio": 2 * 2 * 2 * 2 * 4,
     "ablations/tofu": (2 * 2 + 6) * 2 * 4,
     "ablations/tofu_ratio": 2 * 2 * 2 * 4,
+    "study/digits_claims": 5 * 7,
     **{f"study/digits_{request}": 19 * 2 + 3 * 4 for request in ("class", "half", "random")},
-    **{f"study/tofu_{request}": 14 * 8 + 2 * 16 for request in ("none", "semantic")},
+    **{f"study/tofu_{request}": 20 * 8 + 2 * 16 for request in ("none", "semantic")},
 }
 """Trials with the preset `small`, if they differ from the whole experiment's."""
 
@@ -81,7 +82,8 @@ OTHERS = {
         for task in ("digits", "cifar")
         for request in ("class", "half", "random")
     },
-    **{f"study/tofu_{request}": 14 * 4 + 2 * 8 for request in ("none", "semantic")},
+    **{f"study/tofu_{request}": 20 * 4 + 2 * 8 for request in ("none", "semantic")},
+    "study/digits_claims": 5 * 7 * 2,
 }
 """Number of trials of search spaces that are not the paper's."""
 

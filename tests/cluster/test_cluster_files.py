@@ -201,7 +201,7 @@ def test_a_skypilot_task_has_a_token_and_a_storage_for_all_nodes() -> None:
     assert "--dashboard-host 127.0.0.1" in task.run
     assert "0.0.0.0" not in task.run
     assert task.envs["HAMU_RAY_STORAGE"].startswith("s3://")
-    assert "s3fs" in task.setup
+    assert "[all,s3]" in task.setup
     assert (ROOT / task.envs["SPACE"]).is_file()
 
 

@@ -74,7 +74,7 @@ def test_scrub_retains_by_both():
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda objective: objective.name)
 def test_losses_are_precise_and_finite_with_a_value_per_unit(objective, dtype):
     logits, original = (1e4 * LOGITS).to(dtype), (-1e4 * ORIGINAL).to(dtype)
-    teachers = {"original": original, "random": original.flip(0)}
+    teachers = {"original": original, "random": original.flip(0), "perturbed": original.roll(1, 0)}
     together = Predictions(
         logits, LABELS, torch.zeros(2, dtype=torch.int64), 1, teachers, seeds=torch.tensor([5])
     )
