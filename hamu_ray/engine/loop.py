@@ -81,7 +81,9 @@ class Loop:
     masks: Masks | None = None
     """The weights that may change, a mask for each parameter; None: all."""
     original: Measures = field(default_factory=dict)
-    """Metrics of the initial model; a collapse is detected by comparison with them."""
+    """Metrics of the original; a collapse is detected by comparison with them."""
+    before: Measures = field(default_factory=dict)
+    """Metrics of the model before the first step: the original's, unless the run starts at another model."""
     checkpoints: Checkpoints | None = None
     kept: "KeptSteps | None" = None
     """Keeps models of its evaluations; None keeps none."""
@@ -112,7 +114,7 @@ class Loop:
         computed = self._restored = progress.steps
         measures: Measures = {}
         pause = next((step for step in self.pauses if progress.steps <= step < self.plan.last_step), None)
-        ending = self._level_reached(self.original)
+        ending = self._level_reached(self.before)
         if pause == progress.steps:  # it was stopped between its checkpoint and its outcome
             ending, measures = WAITS, self.history.reports[-1].measures
         while progress.steps < self.plan.last_step and ending is None:

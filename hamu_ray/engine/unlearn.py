@@ -121,6 +121,7 @@ def unlearn(
         teachers=begun.teachers,
         masks=begun.masks,
         original=original.measures,
+        before=bases[-1].measures if run.start else original.measures,
         checkpoints=checkpoints,
         kept=kept,
         pauses=pauses,

@@ -35,6 +35,19 @@ def test_without_a_step_it_is_the_earlier_model(resident: Resident, folder: Path
     )
 
 
+def test_a_start_beyond_the_reference_s_level_takes_no_step(
+    resident: Resident, folder: Path, earlier: Done
+) -> None:
+    beyond = done(
+        cheap_run(method={"name": "ga"}, optimizer={"learning_rate": 0.3}, stop={"collapse_ratio": None}),
+        resident,
+        folder.with_name("beyond"),
+    )
+    stop = {"forget_level": "reference", "collapse_ratio": None}
+    end = done(run_from(beyond, stop=stop, reference={"source": "train"}), resident, folder).outcome
+    assert (end.steps, "reached the reference's" in end.reason) == (0, True)
+
+
 def test_it_goes_on_from_there_and_its_configuration_makes_it_again(
     resident: Resident, folder: Path, earlier: Done
 ) -> None:
