@@ -18,6 +18,7 @@ from hamu_ray.metrics.attacks.margins import Floats
 from hamu_ray.metrics.measured import Measured, Measures
 from hamu_ray.pairing.group import Alone
 from hamu_ray.results.folder import MODEL_FILE
+from hamu_ray.results.provenance import read_provenance
 from hamu_ray.storage import StoragePath
 from hamu_ray.tasks.models.checkpoints import file_digest
 from hamu_ray.tasks.task import Task
@@ -67,6 +68,12 @@ class Evidence:
     def reference_losses(self) -> list[Losses]:
         """Losses of each reference."""
         return [losses_of(stored.measures) for stored in self.references]
+
+    @cached_property
+    def is_interpolated(self) -> bool:
+        """Whether the model lies between two others, so that no run makes it with other seeds."""
+        provenance = read_provenance(self.folder)
+        return provenance is not None and provenance.interpolation is not None
 
     @cached_property
     def shadow_losses(self) -> list[Losses]:

@@ -45,6 +45,8 @@ def lira_findings(evidence: Evidence) -> list[Finding]:
 
 def ulira_findings(evidence: Evidence) -> list[Finding]:
     """Return U-LiRA's numbers, with one reference after the other in the model's place."""
+    if evidence.is_interpolated:
+        return [undefined(name, INTERPOLATED) for name in (names.ULIRA_AUC, names.ULIRA_TPR)]
     shadows = on_forget(evidence.shadow_losses) if evidence.references else np.empty((0, 0))
 
     def attack(attacked: Losses, others: Sequence[Losses]) -> Measures:
@@ -87,8 +89,8 @@ def klom_findings(evidence: Evidence) -> list[Finding]:
     As estimates from few models are biased, all are compared with the same references: those left by draws of as many
     references as there are unlearned models.
     """
-    if not evidence.references:
-        return [undefined(names.KLOM_P95, NO_REFERENCE)]
+    if evidence.is_interpolated or not evidence.references:
+        return [undefined(names.KLOM_P95, INTERPOLATED if evidence.is_interpolated else NO_REFERENCE)]
     models = [evidence.model_losses.forget, *on_forget(evidence.shadow_losses)]
     references = on_forget(evidence.reference_losses)
     size = min(len(models), len(references) // 2)
@@ -168,4 +170,5 @@ UNKNOWN_POWER = (
     "whether the original would pass is not known, so that it shows nothing; set original.seeds to 3"
 )
 NO_REFERENCE = Undefined("there is no reference")
+INTERPOLATED = Undefined("the model lies between two others, which no run makes with other seeds")
 FEW = "the references are too few for an interval of one more; set reference.seeds"

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,22 @@ from hamu_ray.config.sources.files import load_run
 from hamu_ray.engine.seeds import seed_models
 from hamu_ray.engine.state import changing_state
 from hamu_ray.engine.unlearn import unlearn
-from hamu_ray.metrics.attacks.names import ATTACK, ATTACKS, KLOM, LASTING, PARAPHRASED, WORDINGS
+from hamu_ray.metrics.attacks.names import (
+    ATTACK,
+    ATTACKS,
+    KLOM,
+    KLOM_P95,
+    LASTING,
+    PARAPHRASED,
+    ULIRA_AUC,
+    ULIRA_TPR,
+    WORDINGS,
+)
 from hamu_ray.pairing.group import Alone
 from hamu_ray.results.audit.file import read_audit
 from hamu_ray.results.audit.finding import REWORDED
 from hamu_ray.results.folder import AUDIT_FILE
+from hamu_ray.results.provenance import Interpolation, ModelIdentity, read_provenance, write_provenance
 from tests.made_texts import LORA, text_run
 
 BRIEF = {"epochs": 2, "batch_size": 400}
@@ -119,6 +131,22 @@ def test_shadow_models_of_a_run_that_started_at_another_come_from_other_original
         assert run.start is not None
         earlier = load_run(f"{run.start.path}/run.yaml")
         assert (earlier.start, earlier.original.path) == (None, run.original.path)
+
+
+def test_a_model_between_two_others_has_no_shadow_models(tmp_path: Path) -> None:
+    """A run with other seeds makes another of its ends, and not the model."""
+    run = quick_run(tmp_path, training=BRIEF, original={"seeds": 3}, reference={"seeds": 4})
+    folder = unlearned(run, tmp_path / "run")
+    provenance = read_provenance(folder)
+    assert provenance is not None
+    ends = [provenance.original, ModelIdentity("elsewhere", "0" * 64)]
+    write_provenance(folder, replace(provenance, interpolation=Interpolation(0.5, ends)))
+    (subject,) = subjects_of(str(folder))
+    found = run_model_job(ModelJob(subject, ("lira", "ulira", "klom")))
+    assert not list(folder.glob("audit/seed-*"))
+    reasons = {finding.metric: finding.reason for finding in found.findings}
+    assert all("between two others" in reasons[name] for name in (ULIRA_AUC, ULIRA_TPR, KLOM_P95))
+    assert "between two others" not in reasons["lira_auc"]
 
 
 def test_a_run_without_a_reference_says_so(tmp_path: Path) -> None:
