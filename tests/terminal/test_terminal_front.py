@@ -1,5 +1,7 @@
 import io
 
+import pytest
+
 from hamu_ray.results.pareto.summary import summarise
 from hamu_ray.results.pareto.table import front_table
 from hamu_ray.terminal.console import Console
@@ -26,6 +28,20 @@ def test_a_real_sweep_fits_eighty_columns():
     text = in_terminal(summarise(sweep(), original=ORIGINAL, reference=REFERENCE))
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
+
+
+@pytest.mark.parametrize("width", [50, 60, 70, 80])
+def test_columns_are_whole_or_named(width: int) -> None:
+    summary = summarise(sweep(), original=ORIGINAL, reference=REFERENCE)
+    header = front_table(summary).header
+    text = in_terminal(summary, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    table, _, rest = text.partition("Not shown for want of width: ")
+    named = " ".join(rest.partition(".")[0].split()).split(", ") if rest else []
+    assert named == header[len(header) - len(named) :]
+    assert all(set(name.split()) <= set(table.split()) for name in header[: len(header) - len(named)])
+    assert bool(named) == (width < 80)
 
 
 def test_an_empty_front_is_reported():
