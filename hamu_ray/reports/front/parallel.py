@@ -79,14 +79,19 @@ def _texts(plot: FrontPlot, trials: Sequence[PlottedTrial], hover: Hover) -> Fig
 
 
 def _axes(plot: FrontPlot) -> Figure:
-    """Return an axis for each objective, with its values at the ends."""
+    """Return an axis for each objective, with the worst and the best value on it."""
+    drawn = [point for _, point in plot.others] + [point for _, _, point in plot.anchors]
+    drawn += [trial.point for one in plot.series for trial in one.trials]
     ends = [
         {
-            **{"x": at, "y": y, "text": number(value), "yanchor": anchor},
-            **{"showarrow": False, "font": {"size": 11, "color": MUTED}},
+            **{"x": at, "y": (value - worse) / (best - worse), "text": number(value)},
+            **{"yanchor": anchor, "yshift": shift, "showarrow": False, "font": {"size": 11, "color": MUTED}},
         }
-        for at, values in enumerate(plot.ends)
-        for y, value, anchor in zip((0, 1), values, ("top", "bottom"), strict=True)
+        for at, (worse, best) in enumerate(plot.ends)
+        if (found := [point[at] for point in drawn if math.isfinite(point[at])])
+        for value, anchor, shift in zip(
+            sorted([min(found), max(found)], reverse=worse > best), ("top", "bottom"), (-6, 6), strict=True
+        )
     ]
     names = [escape(name) for name in plot.axes]
     across = {"tickvals": list(range(len(names))), "ticktext": names, "range": [-0.3, len(names) - 0.7]}
