@@ -17,15 +17,17 @@ def make_parser(name: str, description: str, config_help: str) -> argparse.Argum
     """Return a parser with the arguments of every command: a configuration and changes to it."""
     parser = argparse.ArgumentParser(prog=program(name), description=description)
     parser.add_argument("config", metavar="CONFIG.yaml", type=space_path, help=config_help)
-    parser.add_argument(
-        "--set",
-        metavar="KEY.PATH=VALUE",
-        dest="overrides",
-        action="append",
-        default=[],
-        help="change one key of the configuration, such as --set data.path=../cifar10; may be repeated",
+    add_overrides(
+        parser, "change one key of the configuration, such as --set data.path=../cifar10; may be repeated"
     )
     return parser
+
+
+def add_overrides(parser: argparse.ArgumentParser, description: str) -> None:
+    """Add `--set`, whose values are `overrides`."""
+    parser.add_argument(
+        "--set", metavar="KEY.PATH=VALUE", dest="overrides", action="append", default=[], help=description
+    )
 
 
 def add_dry_run(parser: argparse.ArgumentParser, description: str) -> None:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from hamu_ray.command import program, run_command
+from hamu_ray.command import add_overrides, program, run_command
 
 
 def main() -> int:
@@ -42,13 +42,8 @@ def make_parser() -> argparse.ArgumentParser:
         help="rows of the runs; continued (default: runs/study/NAME.csv; another name for each --set)",
     )
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no run after so long")
-    parser.add_argument(
-        "--set",
-        metavar="KEY.PATH=VALUE",
-        dest="overrides",
-        action="append",
-        default=[],
-        help="change a key of all search spaces, such as --set data.path=FOLDER; may be repeated",
+    add_overrides(
+        parser, "change a key of all search spaces, such as --set data.path=FOLDER; may be repeated"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     return parser
