@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from hamu_ray.command import program, run_command
+from hamu_ray.command import add_overrides, program, run_command
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.results.folder import read_record, read_records, trial_name
 from hamu_ray.results.live import LiveSweep
@@ -62,14 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     cloning.add_argument(
         "trial", metavar="TRIAL", help="its number, such as 0003, or a point's, such as 0003@12"
     )
-    cloning.add_argument(
-        "--set",
-        dest="overrides",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="a setting that differs, such as optimizer.learning_rate=0.001; repeatable",
-    )
+    add_overrides(cloning, "a setting that differs, such as optimizer.learning_rate=0.001; repeatable")
     return parser
 
 
