@@ -5,6 +5,7 @@ submitted as documented, and sweeps whose nodes join, die and are removed while 
 import re
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from mlflow import MlflowClient
 from hamu_ray.results.folder import read_records
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.trial import TrialRecord
-from tests.cluster.fake_cluster import FakeCluster
+from tests.cluster.fake_cluster import FakeCluster, has_title
 from tests.sweep_processes import write_space
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
@@ -118,12 +119,20 @@ def under_way(space: Path, storage: Path) -> dict[str, int]:
     return found
 
 
+def places_of(space: Path) -> dict[str, str]:
+    """The nodes on which the trials of a sweep run, as far as their workers have said so."""
+    folders = list((space.parent / "runs" / "sweeps").glob("tiny-*"))
+    records = [record for folder in folders for record in read_records(folder)]
+    return {r.trial_id: r.nodes[-1].rpartition("/")[2] for r in records if r.running and r.nodes}
+
+
 def has_workers(raylet: psutil.Process) -> bool:
     """Whether a group's workers are on a node."""
     try:
-        return any("RayTrainWorker" in " ".join(child.cmdline()) for child in raylet.children())
+        children = raylet.children()
     except psutil.Error:
         return False
+    return any(has_title(child, "ray::RayTrainWorker") for child in children)
 
 
 @pytest.mark.usefixtures("impossible")
@@ -179,23 +188,26 @@ def test_nodes_join_for_trials_and_trials_survive_lost_nodes(
     space = sweep(tmp_path, shared, 3)
     cluster.sweep("vanishing", space)
     most = 0
-    disturbed: dict[str, dict[str, int]] = {}
-    """Nodes, and which trials were at which steps then."""
+    disturbed: dict[str, int] = {}
+    """Trials under way when a node was lost, and their steps then."""
 
     def node_at_work() -> str | None:
-        """A node with a running trial that is far from its end: every node with workers has one."""
+        """A node on which a trial is far from its end, as long as every node with workers is one."""
         nonlocal most
         assert cluster.status("vanishing") in ("PENDING", "RUNNING"), cluster.ask("vanishing/logs")["logs"]
         raylets = cluster.raylets()
         most = max(most, len(raylets))
-        nodes = [node for node in raylets if has_workers(raylets[node]) and node not in disturbed]
-        before = next(reversed(disturbed.values()), {})
-        trials = under_way(space, shared)
-        moving = [trial for trial, step in trials.items() if before.get(trial, 0) < step < STEPS / 2]
-        return nodes[0] if nodes and len(nodes) == len(moving) else None
+        places = places_of(space)
+        working = {
+            places[trial]
+            for trial, step in under_way(space, shared).items()
+            if trial in places and disturbed.get(trial, 0) < step < STEPS / 2
+        }
+        with_workers = {node for node in raylets if has_workers(raylets[node])}
+        return min(working) if working and working == with_workers else None
 
     lost = cluster.until(node_at_work, "a node to be lost")
-    disturbed[lost] = under_way(space, shared)
+    disturbed |= under_way(space, shared)
     cluster.lose(lost)
     cluster.until(node_at_work, "a node to be taken")
     at_work = {node for node, raylet in cluster.raylets().items() if has_workers(raylet)}
@@ -208,6 +220,19 @@ def test_nodes_join_for_trials_and_trials_survive_lost_nodes(
     assert {lost, taken} <= left, "their trials went on elsewhere"
     assert all(f"/{node[-6:]}" in log for record in records for node in record.nodes)
     cluster.until(lambda: not cluster.raylets(), "the nodes go")
+
+
+def test_two_jobs_are_submitted_together(cluster: FakeCluster, shared: Path, tmp_path: Path) -> None:
+    """Two people submit the same checkout at once: its upload, the nodes and the storage are shared."""
+    spaces = {name: tmp_path / name for name in ("first", "second")}
+    for name, folder in spaces.items():
+        folder.mkdir()
+        spaces[name] = sweep(folder, shared, 1)
+    with ThreadPoolExecutor() as people:
+        list(people.map(cluster.sweep, spaces, spaces.values()))
+    for name, space in spaces.items():
+        cluster.wait_for(name, "SUCCEEDED")
+        assert_all_done_once(space, 2)
 
 
 def test_a_stopped_job_is_resumed_and_nodes_go_after_the_last_trial(
