@@ -106,9 +106,12 @@ def unlearn(
         return compared(task.evaluate(current, replicas, subset=subset))
 
     bases = base_reports(run, plan, compared, original, reference, lambda: measure(model, full=False))
-    for report in bases if group.rank == 0 else ():
-        on_report(report)
     key = weights_key(run, original, reference, plan)
+    provenance = None  # gathered while all files are there
+    if group.rank == 0:
+        provenance = provenance_of_run(run, task, original, reference, resident.forgotten(task))
+        for report in bases:
+            on_report(report)
     checkpoints = Checkpoints(folder / CHECKPOINTS / key, group)
     kept = kept_of(run, folder / KEPT / key, keeping, group, model)
     loop = Loop(
@@ -131,8 +134,7 @@ def unlearn(
     models = measure_kept(kept, model, outcome, partial(measure, full=True), export) if kept else []
     outcome = with_points(outcome, models)
     state = whole_state(model, shards)
-    if group.rank == 0:
-        provenance = provenance_of_run(run, task, original, reference, resident.forgotten(task))
+    if provenance is not None:
         result = RunResult(run, outcome, bases, loop.history, resident.forgotten(task), provenance)
         write_kept(folder, result, models, task.loading(model))
         write_result(folder, result, state, export, task.loading(model))
@@ -222,9 +224,8 @@ def support_masks(run: RunConfig, task: Task, model: nn.Module) -> Masks | None:
     Every worker computes the same masks: saliency is that of the whole forget set, in eval mode. Raises `ValueError`,
     in one line, for names of layers that the model does not have.
     """
-    support, masks = run.support, None
-    if support.kind == "layers":
-        masks = named_masks(model, support.names)
+    support = run.support
+    masks = named_masks(model, support.names) if support.kind == "layers" else None
     given = support.fraction if support.kind == "saliency" else None
     fractions = [each for each in (given, run.method.hyperparameters.saliency) if each is not None]
     if not fractions:
@@ -261,12 +262,11 @@ def edit_model(run: RunConfig, plan: Plan, task: Task, model: nn.Module, masks: 
             changed = edit(weights, every[name], forgotten[name], settings)
             weights.copy_(changed if masks is None else torch.where(masks[name], changed, weights))
         weights.sum().item()  # synchronises, so that the time includes the work
-    seconds = time.perf_counter() - began
     retain_batches, forget_batches = (
         -(-len(task.splits[name]) // size)
         for name, size in (("retain", run.batch.retain), ("forget", run.batch.forget))
     )
-    return Edited(seconds, retain_batches + 2 * forget_batches)
+    return Edited(time.perf_counter() - began, retain_batches + 2 * forget_batches)
 
 
 def with_edit(outcome: Outcome, edited: Edited) -> Outcome:
