@@ -137,6 +137,9 @@ class TrackingConfig(Section):
     """Tracking URI; null: MLFLOW_TRACKING_URI, or a SQLite file in the storage path."""
     experiment: str = Field(default="hamu_ray", min_length=1, max_length=250)
     """Name of the MLflow experiment; MLflow's databases limit its length."""
+    system_metrics: bool = False
+    """Whether a sweep's trials have `system/` metrics: CPU and memory of their nodes, and utilization, memory and
+    power of the nodes' NVIDIA GPUs, every half minute."""
     register_models: str | None = Field(default=None, min_length=1)
     """Name in MLflow's model registry under which the models on a sweep's front are registered; null: none. Their files
     are then also stored as MLflow artifacts.
