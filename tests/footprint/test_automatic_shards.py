@@ -11,6 +11,7 @@ from hamu_ray import train, tune, unlearn
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.config.workers import WorkersConfig
+from hamu_ray.doctor import verify_cluster
 from hamu_ray.footprint.estimate import Estimator
 from hamu_ray.footprint.machine import Machine
 from hamu_ray.footprint.phases import unlearning
@@ -20,6 +21,7 @@ from hamu_ray.footprint.trace import Tracer
 from hamu_ray.results.diagnosis.finding import Finding
 from hamu_ray.tasks.registry import forecast_data, outline_of
 from hamu_ray.workers import single
+from hamu_ray.workers.nodes import checkup
 from tests.made_texts import text_run
 
 SECTIONS: dict[str, Any] = {
@@ -146,6 +148,19 @@ def test_training_alone_has_no_shards(
         assert train.main() == 0
         assert (enough in capsys.readouterr().out) == (given != 1)
     assert trained == [1, 2, 1]
+
+
+def test_a_cluster_is_checked_for_any_number(
+    text_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = {"path": str(tmp_path)}
+    run = run_of(text_corpus, 1, storage=storage, tracking={"uri": f"sqlite:///{tmp_path}/none.db"})
+    document = run.model_dump(mode="json", exclude_unset=True) | {"space": SPACE}
+    document["workers"]["shards"] = "auto"
+    (tmp_path / "file.yaml").write_text(yaml.safe_dump(document))
+    monkeypatch.setattr(checkup, "check_up", lambda storage: [Finding("storage", storage)])
+    assert verify_cluster(str(tmp_path / "file.yaml")) == 0
+    assert str(tmp_path) in capsys.readouterr().out
 
 
 def test_a_sweep_that_keeps_models_on_the_way_has_no_shards(
