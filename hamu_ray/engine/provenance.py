@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 import hamu_ray
-from hamu_ray.config.run import RunConfig
+from hamu_ray.config.run import RunConfig, StartConfig
 from hamu_ray.engine.files.given import identity_of_start
 from hamu_ray.engine.files.store import StoredModel, key_of
 from hamu_ray.engine.plan import Plan
@@ -43,7 +43,6 @@ def provenance_of_run(
 
     ``forgotten`` is the content of `FORGET_FILE`.
     """
-    start = run.start
     return Provenance(
         code=code(),
         data=task.fingerprint,
@@ -57,9 +56,14 @@ def provenance_of_run(
         hardware=f"{run.workers.count} x {device_name(task.device)}",
         platform=f"{platform.platform()}, Python {platform.python_version()}",
         libraries={name: version for name in LIBRARIES if (version := installed(name))},
-        start=start and ModelIdentity(str(storage_path(start.path) / MODEL_FILE), identity_of_start(start)),
+        start=None if run.start is None else started_at(run.start),
         plugins=[PluginCode(**asdict(plugin)) for plugin in run.method.plugins],
     )
+
+
+def started_at(start: StartConfig) -> ModelIdentity:
+    """Return place and content hash of the model of an earlier run at which a run started."""
+    return ModelIdentity(str(storage_path(start.path) / MODEL_FILE), identity_of_start(start))
 
 
 def forgotten_by(task: Task) -> bytes:

@@ -1,5 +1,6 @@
 """System metrics of a worker's node, by the names that MLflow gives them."""
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -12,8 +13,12 @@ import psutil
 from hamu_ray.workers.messages import SystemSample
 from hamu_ray.workers.ray_private import nvml
 
+logger = logging.getLogger(__name__)
+
 SECONDS = 30.0
 """Least time between two samples."""
+FIRST_SECONDS = 0.1
+"""Time that the CPU is watched for a job's first sample; later ones have the mean since the one before."""
 
 
 class SystemMetrics:
@@ -23,28 +28,32 @@ class SystemMetrics:
         """Sample nothing yet; ``node`` is its address and Ray node id."""
         self._node = node
         self._clock = clock
-        self._wanted = False
-        self._next = -math.inf
-        psutil.cpu_percent()  # a sample has the mean since the one before
+        self.begin(False)
 
     def begin(self, wanted: bool) -> None:
         """Begin a job; its first sample is due at once, if it wants any."""
         self._wanted, self._next = wanted, -math.inf
+        self._watch: float | None = FIRST_SECONDS
 
     def due(self) -> SystemSample | None:
         """Return a sample if one is due."""
         now = self._clock()
         if not self._wanted or now < self._next:
             return None
-        self._next = now + SECONDS
-        return SystemSample(self._node, {**host(), **gpus()})
+        watch, self._watch, self._next = self._watch, None, now + SECONDS
+        try:
+            return SystemSample(self._node, {**host(watch), **gpus()})
+        except Exception:  # the heartbeat that carries the sample must not end with it
+            logger.exception("no system metrics of this node")
+            self._wanted = False
+            return None
 
 
-def host() -> dict[str, float]:
-    """Return CPU utilization since the last call, and memory in use."""
+def host(watch: float | None = None) -> dict[str, float]:
+    """Return memory in use, and CPU utilization in the next ``watch`` seconds, or since the thread's last call."""
     memory = psutil.virtual_memory()
     return {
-        "cpu_utilization_percentage": psutil.cpu_percent(),
+        "cpu_utilization_percentage": psutil.cpu_percent(watch),
         "system_memory_usage_megabytes": memory.used / 1e6,
         "system_memory_usage_percentage": 100 * memory.used / memory.total,
     }

@@ -1,11 +1,13 @@
 """Samples of a node's CPU, memory and GPUs."""
 
+import threading
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
 
+from hamu_ray.workers.messages import SystemSample
 from hamu_ray.workers.nodes import system
 from hamu_ray.workers.nodes.system import SECONDS, SystemMetrics, gpus, host
 from hamu_ray.workers.ray_private import nvml
@@ -25,6 +27,38 @@ def test_a_job_has_a_sample_at_once_and_then_at_the_cadence() -> None:
         assert metrics.due() is not None
     metrics.begin(False)
     assert metrics.due() is None
+
+
+def test_a_node_that_cannot_be_sampled_does_not_end_the_heartbeat(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unreadable(watch: float | None) -> dict[str, float]:
+        raise OSError("/proc/stat: no such file")
+
+    monkeypatch.setattr(system, "host", unreadable)
+    metrics = SystemMetrics("10.0.0.3/4f2a")
+    metrics.begin(True)
+    assert metrics.due() is None
+    assert metrics.due() is None
+    assert len(caplog.records) == 1, "it is said once"
+
+
+def test_the_first_sample_of_a_thread_has_its_cpu() -> None:
+    """`psutil` keeps the last times by thread, and a thread's first call returns 0 by itself."""
+    busy = threading.Event()
+    spinning = threading.Thread(target=lambda: [None for _ in iter(busy.is_set, True)])
+    spinning.start()
+    found: list[SystemSample | None] = []
+    metrics = SystemMetrics("10.0.0.3/4f2a")
+    metrics.begin(True)
+    sampling = threading.Thread(target=lambda: found.append(metrics.due()))
+    sampling.start()
+    sampling.join()
+    busy.set()
+    spinning.join()
+    (sample,) = found
+    assert sample is not None
+    assert sample.metrics["cpu_utilization_percentage"] > 0
 
 
 def test_names_and_units_are_those_of_mlflow() -> None:
