@@ -16,15 +16,9 @@ from hamu_ray.config.search import WAIT_FOR_NODES
 from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.results.outcome import Verdict
 from hamu_ray.workers.nodes.autoscaler import RoomRequests
-from hamu_ray.workers.nodes.capacity import (
-    POLL_SECONDS,
-    fit_together,
-    groups_that_fit,
-    node_resources,
-    usable_nodes,
-)
+from hamu_ray.workers.nodes.capacity import POLL_SECONDS, fit_together, groups_that_fit, node_resources
 from hamu_ray.workers.nodes.elastic import Elasticity
-from hamu_ray.workers.ray_private import HEAD_NODE, draining_nodes, pending_nodes
+from hamu_ray.workers.ray_private import HEAD_NODE, draining_nodes
 from hamu_ray.workers.slot import CLOSE_SECONDS, leave, start_slot
 
 logger = logging.getLogger(__name__)
@@ -45,6 +39,8 @@ class Entry:
     asked: WorkersConfig | None = None
     """The workers of the run that used it last: more than it has, if those did not fit."""
     trial: str | None = None
+    granted: float = 0.0
+    """Since when the trial has it, on the monotonic clock."""
     nodes: Sequence[str] = ()
     """Ray node ids of its workers, if known."""
     answered: float = field(default_factory=time.monotonic)
@@ -108,7 +104,7 @@ class Pool:
             most: Maximum number of concurrent trials; None for as many as fit the cluster.
             trials: Number of trials that have not ended yet.
             workers: The largest worker group of the sweep, for which resources are requested.
-            patience: How many seconds after the last node came or went runs go on with fewer workers; see `Elasticity`.
+            patience: After how many seconds without room for all of its workers a run goes on with fewer.
             lost_seconds: See `LOST_SECONDS`.
         """
         self._storage = storage
@@ -142,7 +138,8 @@ class Pool:
             finally:
                 self._queue.remove(ticket)
                 self._changed.notify_all()
-            entry.trial, entry.asked = trial, run.workers
+            if entry.trial != trial:
+                entry.trial, entry.asked, entry.granted = trial, run.workers, time.monotonic()
             return entry.slot
 
     async def release(self, trial: str, usable: bool = True) -> None:
@@ -181,7 +178,9 @@ class Pool:
         """Adapt the slots to the cluster and to the trials for as long as the sweep runs."""
         while True:
             try:
-                self._elasticity.watch(usable_nodes(), pending_nodes() or 0)
+                self._elasticity.watch(
+                    (entry.asked or entry.workers for entry in self._entries), node_resources()
+                )
                 await self._drop_lost()
                 async with self._changed:
                     self._close_surplus()
@@ -238,10 +237,10 @@ class Pool:
     def _fits_more(self, entry: Entry) -> bool:
         """Whether more of the workers that an entry's run asks for fit beside those of other trials."""
         assert entry.asked is not None, "it has a trial"
-        nodes, count = usable_nodes(), entry.workers.count
+        nodes, seconds = node_resources(), time.monotonic() - entry.granted
         others = [other.workers for other in self._entries if other is not entry and other.trial is not None]
-        larger = [size for size in self._elasticity.sizes(entry.asked, nodes) if size.count > count]
-        return any(fit_together([*others, size], node_resources()) for size in larger)
+        larger = self._elasticity.larger(entry.asked, entry.workers, seconds, nodes)
+        return any(fit_together([*others, size], nodes) for size in larger)
 
     def _close_surplus(self) -> None:
         """Close idle slots that no remaining trial needs, so that their nodes can be released."""
@@ -261,7 +260,7 @@ class Pool:
         """Return a slot for the first request in the queue if one is idle or another one fits."""
         if self._queue[0] is not ticket:
             return None
-        sizes = self._elasticity.sizes(workers, usable_nodes())
+        sizes = self._elasticity.sizes(workers, node_resources())
         return next(filter(None, (self._idle(size) or self._new(size) for size in sizes)), None)
 
     def _idle(self, workers: WorkersConfig) -> Entry | None:

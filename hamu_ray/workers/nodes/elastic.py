@@ -2,42 +2,47 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 from hamu_ray.config.workers import WorkersConfig
-from hamu_ray.workers.nodes.capacity import groups_that_fit
-
-Node = Mapping[str, Any]
-"""A usable node, in the format of `ray.nodes`."""
+from hamu_ray.workers.nodes.capacity import Resources, groups_that_fit
 
 
 class Elasticity:
     """Whether a run waits for all of its workers, or goes on with fewer: nodes that left may still come back."""
 
     def __init__(self, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """``patience`` is for how many seconds no node may have come, gone or been starting before runs use fewer."""
+        """``patience``: for how many seconds the nodes must have been too few before runs go on with fewer workers."""
         self._patience = patience
         self._clock = clock
-        self._seen: frozenset[str] | None = None
-        self._changed = -math.inf
+        self._fitted: dict[WorkersConfig, float] = {}
 
-    def watch(self, nodes: Sequence[Node], starting: int = 0) -> None:
-        """Take note of the usable nodes, and of how many are starting.
+    def watch(self, groups: Iterable[WorkersConfig], nodes: Sequence[Resources]) -> None:
+        """Take note of the groups that the nodes can hold now; called at short intervals."""
+        for workers in set(groups):
+            if groups_that_fit(workers, nodes):
+                self._fitted[workers] = self._clock()
 
-        The first ones are no change: a sweep has waited for them before it starts.
-        """
-        seen = frozenset(node["NodeID"] for node in nodes)
-        if starting or self._seen not in (None, seen):
-            self._changed = self._clock()
-        self._seen = seen
-
-    def sizes(self, workers: WorkersConfig, nodes: Sequence[Node]) -> list[WorkersConfig]:
+    def sizes(self, workers: WorkersConfig, nodes: Sequence[Resources]) -> list[WorkersConfig]:
         """Return the groups that a run may have on these nodes, the largest first.
 
-        If the nodes can hold all of its workers, it waits until others have left the room for them.
+        If the nodes can hold all of its workers, it waits until others have left the room for them. What they could
+        not hold from the start is not waited for: a sweep has done so before.
         """
-        self.watch(nodes)
-        settled = self._clock() - self._changed >= self._patience
-        fits = groups_that_fit(workers, [node["Resources"] for node in nodes])
-        return workers.sizes() if settled and not fits else [workers]
+        self.watch([workers], nodes)
+        lacking = self._clock() - self._fitted.get(workers, -math.inf)
+        return workers.sizes() if lacking >= self._patience else [workers]
+
+    def larger(
+        self, workers: WorkersConfig, present: WorkersConfig, seconds: float, nodes: Sequence[Resources]
+    ) -> list[WorkersConfig]:
+        """Return the groups that a run may have instead of the ``present`` one, which it has had for some seconds.
+
+        All of its workers at any time, some more only after it has waited for all of them again.
+        """
+        sizes = self.sizes(workers, nodes)
+        return [
+            size
+            for size in sizes
+            if size == workers or (seconds >= self._patience and size.count > present.count)
+        ]

@@ -1,7 +1,5 @@
 """When runs go on with fewer workers than they ask for."""
 
-from typing import Any
-
 from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.workers.nodes.elastic import Elasticity
 
@@ -9,8 +7,7 @@ PATIENCE = 10.0
 WORKERS = WorkersConfig(count=4, min_count=2)
 
 
-def nodes(**cpus: int) -> list[dict[str, Any]]:
-    return [{"NodeID": name, "Resources": {"CPU": float(count)}} for name, count in cpus.items()]
+WHOLE, TOO_FEW = [{"CPU": 2.0}, {"CPU": 2.0}], [{"CPU": 2.0}, {"CPU": 1.0}]
 
 
 class Clock:
@@ -23,35 +20,37 @@ class Clock:
         return self.now
 
 
-def counts(elasticity: Elasticity, *args: Any, workers: WorkersConfig = WORKERS) -> list[int]:
-    return [size.count for size in elasticity.sizes(workers, *args)]
+def counts(sizes: list[WorkersConfig]) -> list[int]:
+    return [size.count for size in sizes]
 
 
-def test_fewer_workers_only_once_the_nodes_stay_as_they_are() -> None:
+def test_fewer_workers_only_once_the_nodes_have_been_too_few_for_a_while() -> None:
     clock = Clock()
     elasticity = Elasticity(PATIENCE, clock)
-    assert counts(elasticity, nodes(a=2, b=2)) == [4]
-    assert counts(elasticity, nodes(a=2)) == [4], "the node has just left"
+    elasticity.watch([WORKERS], WHOLE)
     clock.now += PATIENCE - 1
-    assert counts(elasticity, nodes(a=2)) == [4]
-    elasticity.watch(nodes(a=2), starting=1)
+    elasticity.watch([WORKERS], WHOLE)
     clock.now += PATIENCE - 1
-    assert counts(elasticity, nodes(a=2)) == [4], "another was starting"
+    assert counts(elasticity.sizes(WORKERS, TOO_FEW)) == [4], "a node has just left"
     clock.now += 1
-    assert counts(elasticity, nodes(a=2)) == [4, 3, 2]
-    assert counts(elasticity, nodes(a=2, c=2)) == [4], "all fit again"
-
-
-def test_a_full_cluster_is_waited_for() -> None:
-    clock = Clock()
-    elasticity = Elasticity(PATIENCE, clock)
-    clock.now += 10 * PATIENCE
-    assert counts(elasticity, nodes(a=4)) == [4], "other trials will leave the room"
+    assert counts(elasticity.sizes(WORKERS, TOO_FEW)) == [4, 3, 2]
+    assert counts(elasticity.sizes(WORKERS, TOO_FEW[:1])) == [4, 3, 2], (
+        "another one left: no reason to wait longer"
+    )
+    assert counts(elasticity.sizes(WORKERS, WHOLE)) == [4], "all fit again, though others may hold the room"
+    assert counts(elasticity.sizes(WORKERS, TOO_FEW)) == [4]
 
 
 def test_a_cluster_that_was_too_small_from_the_start_is_not_waited_for() -> None:
-    assert counts(Elasticity(PATIENCE, Clock()), nodes(a=3)) == [4, 3, 2]
+    assert counts(Elasticity(PATIENCE, Clock()).sizes(WORKERS, TOO_FEW)) == [4, 3, 2]
 
 
 def test_without_a_minimum_a_run_waits_for_all_of_its_workers() -> None:
-    assert counts(Elasticity(PATIENCE, Clock()), nodes(a=3), workers=WorkersConfig(count=4)) == [4]
+    assert counts(Elasticity(PATIENCE, Clock()).sizes(WorkersConfig(count=4), TOO_FEW)) == [4]
+
+
+def test_all_workers_are_taken_back_at_once_and_some_later() -> None:
+    elasticity, two = Elasticity(PATIENCE, Clock()), WORKERS.sized(2)
+    assert counts(elasticity.larger(WORKERS, two, 1.0, TOO_FEW)) == [4]
+    assert counts(elasticity.larger(WORKERS, two, PATIENCE, TOO_FEW)) == [4, 3]
+    assert counts(elasticity.larger(WORKERS, two, PATIENCE, WHOLE)) == [4]
