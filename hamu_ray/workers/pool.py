@@ -15,6 +15,7 @@ from hamu_ray.config.run import RunConfig
 from hamu_ray.config.search import WAIT_FOR_NODES
 from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.results.outcome import Verdict
+from hamu_ray.workers.nodes.asking import start_ready
 from hamu_ray.workers.nodes.autoscaler import RoomRequests
 from hamu_ray.workers.nodes.capacity import POLL_SECONDS, fit_together, groups_that_fit, node_resources
 from hamu_ray.workers.nodes.elastic import Elasticity
@@ -72,10 +73,10 @@ def start_pool(
     lost_seconds: float = LOST_SECONDS,
 ) -> ActorHandle:
     """Start the pool of a sweep; see `Pool` for the arguments."""
-    actor: Any = ray.remote(Pool)
-    return actor.options(
+    actor: Any = ray.remote(Pool).options(
         num_cpus=0, resources=HEAD_NODE, max_concurrency=1000, max_restarts=-1, max_task_retries=-1
-    ).remote(storage, name, most, trials, workers, patience, lost_seconds)
+    )
+    return start_ready(lambda: actor.remote(storage, name, most, trials, workers, patience, lost_seconds))
 
 
 class Pool:

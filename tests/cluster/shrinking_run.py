@@ -22,32 +22,37 @@ from hamu_ray.workers.pool import start_pool
 PATIENCE = 4.0
 """Seconds after which the run no longer waits for the node."""
 
-STEPS = 60
+STEPS = 30
 """Steps that each group takes at least; more than between two checkpoints."""
 
 
 def main(document: Path, folder: Path, remaining: int, leaving: int) -> None:
     """Run, and print the sizes of the run's groups and how it ended."""
     os.environ |= ENVIRONMENT
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     cluster.add_node(num_cpus=remaining)
     nodes = [cluster.add_node(num_cpus=leaving)]
     ray.init(address=cluster.address, log_to_driver=False)
     run = RunConfig.model_validate_json(document.read_text())
     pool = start_pool(run.storage.path, "elastic", 1, 1, run.workers, PATIENCE)
-    sizes: list[int] = []
+    groups: list[tuple[float, int]] = []
     begins: list[int] = []
 
     def on_start(started: Started) -> None:
+        """Every worker of a group has its own event."""
         entries: Any = pool
-        (count,) = ray.get(
-            entries.__ray_call__.remote(lambda pool: [entry.workers.count for entry in pool._entries])
+        (found,) = ray.get(
+            entries.__ray_call__.remote(
+                lambda pool: [(entry.granted, entry.workers.count) for entry in pool._entries]
+            )
         )
-        sizes.append(count)
+        if found not in groups:
+            groups.append(found)
+            print(groups, file=sys.stderr, flush=True)
 
     def on_reports(reports: list[Report]) -> None:
         step = reports[-1].step if reports[-1].phase == "unlearning" else 0
-        if step and len(begins) < len(sizes):
+        if step and len(begins) < len(groups):
             begins.append(step)
         taken = step - begins[-1] if step else 0
         if len(begins) == 1 and nodes and taken >= STEPS:
@@ -62,6 +67,7 @@ def main(document: Path, folder: Path, remaining: int, leaving: int) -> None:
         ray.shutdown()
         cluster.shutdown()
     steps = end.steps if isinstance(end, Outcome) else 0
+    sizes = [size for _, size in groups]
     print(json.dumps({"sizes": sizes, "begins": begins, "end": str(end), "steps": steps}))
 
 

@@ -18,6 +18,9 @@ from hamu_ray.results.outcome import Verdict
 from tests.cluster import shrinking_run
 from tests.runs import small_run
 
+STEPS = 1000
+"""Enough for a node to join while the run goes on with fewer workers."""
+
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 REMAINING, LEAVING = 3, 1
@@ -31,10 +34,10 @@ def weights(path: Path) -> torch.Tensor:
 
 def test_a_run_goes_on_with_fewer_workers_and_takes_them_back(storage: Path, tmp_path: Path) -> None:
     sections = {
-        "batch": {"retain": 250, "forget": 150},
-        "duration": {"steps": 900},
+        "batch": {"retain": 50, "forget": 30},
+        "duration": {"steps": STEPS},
         "optimizer": {"name": "adamw", "learning_rate": 1e-5},
-        "checkpoint": {"every_steps": 50},
+        "checkpoint": {"every_steps": 20},
         "workers": {"count": REMAINING + LEAVING, "min_count": 2},
     }
     run = RunConfig.model_validate(small_run(storage, **sections))
@@ -51,6 +54,6 @@ def test_a_run_goes_on_with_fewer_workers_and_takes_them_back(storage: Path, tmp
     assert ended.returncode == 0, ended.stdout + ended.stderr
     seen = json.loads(ended.stdout.splitlines()[-1])
     assert seen["sizes"] == [4, 3, 4], seen
-    assert seen["steps"] == alone.steps == 900, seen
+    assert seen["steps"] == alone.steps == STEPS, seen
     found, expected = weights(tmp_path / "elastic" / MODEL_FILE), weights(tmp_path / "alone" / MODEL_FILE)
     assert (found - expected).norm() <= 1e-5 * expected.norm()
