@@ -17,7 +17,7 @@ class WorkersConfig(Section):
     """1: both objectives in turn; even: half the workers for each objective."""
     min_count: PositiveInt | None = None
     """Fewest workers with which a run goes on if the cluster has lost the room for `count`: after
-    `search.wait_for_nodes`, it continues from its last checkpoint with as many as fit, and with more once they fit.
+    `search.wait_for_nodes`, it continues from its last checkpoint with as many as fit.
     The numbers are the same up to the order of sums. null: it waits for `count`."""
     shards: PositiveInt = 1
     """Number of workers that hold one copy of a language model together, each a shard of every weight, gradient and

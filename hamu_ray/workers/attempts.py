@@ -46,4 +46,4 @@ def run_in_pool(job: Job, pool: Any, on_reports: OnReports, on_start: OnStart) -
         return SlotLost(f"its slot died: {str(error).splitlines()[0]}")
     leaves = isinstance(end, Outcome) and end.status is Status.INTERRUPTED
     ray.get(pool.release.remote(job.trial, usable=not leaves))
-    return SlotLost("its slot was closed: a node leaves, or more workers fit") if leaves else end
+    return SlotLost("its slot was closed because a node leaves") if leaves else end

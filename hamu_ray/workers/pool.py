@@ -40,8 +40,6 @@ class Entry:
     asked: WorkersConfig | None = None
     """The workers of the run that used it last: more than it has, if those did not fit."""
     trial: str | None = None
-    granted: float = 0.0
-    """Since when the trial has it, on the monotonic clock."""
     nodes: Sequence[str] = ()
     """Ray node ids of its workers, if known."""
     answered: float = field(default_factory=time.monotonic)
@@ -83,8 +81,7 @@ class Pool:
     """The actor that assigns slots to trials. If the cluster is full, it closes idle slots with other resources.
 
     On an autoscaling cluster, it requests resources for pending trials and closes slots that no trial needs. Slots with
-    workers on a draining node are closed, which makes their trials write a checkpoint and continue in other slots. So
-    are slots with fewer workers than their runs ask for, once more fit.
+    workers on a draining node are closed, which makes their trials write a checkpoint and continue in other slots.
     """
 
     def __init__(
@@ -139,8 +136,7 @@ class Pool:
             finally:
                 self._queue.remove(ticket)
                 self._changed.notify_all()
-            if entry.trial != trial:
-                entry.trial, entry.asked, entry.granted = trial, run.workers, time.monotonic()
+            entry.trial, entry.asked = trial, run.workers
             return entry.slot
 
     async def release(self, trial: str, usable: bool = True) -> None:
@@ -187,7 +183,6 @@ class Pool:
                     self._close_surplus()
                     self._changed.notify_all()
                 self._request_room()
-                await self._grow()
             except Exception:  # errors of Ray's control store while it is unavailable
                 logger.exception("cannot read the cluster state; retrying")
             await asyncio.sleep(POLL_SECONDS)
@@ -222,26 +217,6 @@ class Pool:
     def _forget(self, entry: Entry) -> None:
         if entry in self._entries:
             self._entries.remove(entry)
-
-    async def _grow(self) -> None:
-        """Close a slot with fewer workers than its run asks for once more of them fit; its trial continues with more.
-
-        One after the other, and not while other trials wait for the same room.
-        """
-        if self._queue or self._leaving:
-            return
-        for entry in [entry for entry in self._entries if entry.trial is not None and not entry.is_whole]:
-            if self._fits_more(entry) and await asyncio.wait_for(entry.slot.unlearns.remote(), POLL_SECONDS):
-                self._let_leave(entry, 0.0)
-                return
-
-    def _fits_more(self, entry: Entry) -> bool:
-        """Whether more of the workers that an entry's run asks for fit beside those of other trials."""
-        assert entry.asked is not None, "it has a trial"
-        nodes, seconds = node_resources(), time.monotonic() - entry.granted
-        others = [other.workers for other in self._entries if other is not entry and other.trial is not None]
-        larger = self._elasticity.larger(entry.asked, entry.workers, seconds, nodes)
-        return any(fit_together([*others, size], nodes) for size in larger)
 
     def _close_surplus(self) -> None:
         """Close idle slots that no remaining trial needs, so that their nodes can be released."""

@@ -169,11 +169,6 @@ class Slot:
         if trial in self._by_trial:
             self._by_trial[trial].verdict = verdict
 
-    async def unlearns(self) -> bool:
-        """Return whether the running job is past the training of base models, which leaves no checkpoints."""
-        events = self._queue[0].events if self._queue else []
-        return any(isinstance(event, Report) and event.phase == "unlearning" for event in events)
-
     async def nodes(self) -> list[str]:
         """Return the Ray node ids of the workers; empty until they are ready."""
         return ids_of(self._nodes)

@@ -1,4 +1,4 @@
-"""A run on a cluster of real nodes on this machine that loses one of them and gets it back.
+"""A run on a cluster of real nodes on this machine that loses one of them.
 
 Run as a script, because the nodes are those of its process: RUN.json FOLDER REMAINING LEAVING, the CPUs of two nodes.
 """
@@ -18,6 +18,7 @@ from hamu_ray.workers.attempts import run_to_end
 from hamu_ray.workers.cluster import ENVIRONMENT
 from hamu_ray.workers.messages import Job, Started
 from hamu_ray.workers.pool import start_pool
+from tests.ports import free_port
 
 PATIENCE = 4.0
 """Seconds after which the run no longer waits for the node."""
@@ -29,13 +30,13 @@ STEPS = 30
 def main(document: Path, folder: Path, remaining: int, leaving: int) -> None:
     """Run, and print the sizes of the run's groups and how it ended."""
     os.environ |= ENVIRONMENT
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "dashboard_port": free_port()})
     cluster.add_node(num_cpus=remaining)
     nodes = [cluster.add_node(num_cpus=leaving)]
     ray.init(address=cluster.address, log_to_driver=False)
     run = RunConfig.model_validate_json(document.read_text())
     pool = start_pool(run.storage.path, "elastic", 1, 1, run.workers, PATIENCE)
-    groups: list[tuple[float, int]] = []
+    groups: list[tuple[str, int]] = []
     begins: list[int] = []
 
     def on_start(started: Started) -> None:
@@ -43,7 +44,7 @@ def main(document: Path, folder: Path, remaining: int, leaving: int) -> None:
         entries: Any = pool
         (found,) = ray.get(
             entries.__ray_call__.remote(
-                lambda pool: [(entry.granted, entry.workers.count) for entry in pool._entries]
+                lambda pool: [(str(entry.slot), entry.workers.count) for entry in pool._entries]
             )
         )
         if found not in groups:
@@ -57,8 +58,6 @@ def main(document: Path, folder: Path, remaining: int, leaving: int) -> None:
         taken = step - begins[-1] if step else 0
         if len(begins) == 1 and nodes and taken >= STEPS:
             cluster.remove_node(nodes.pop(), allow_graceful=False)
-        elif len(begins) == 2 and not nodes and taken >= STEPS:
-            nodes.append(cluster.add_node(num_cpus=leaving))
 
     try:
         end = run_to_end(Job("elastic", run, str(folder), 1), pool, 1, on_reports, on_start)

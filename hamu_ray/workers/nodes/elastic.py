@@ -32,17 +32,3 @@ class Elasticity:
         self.watch([workers], nodes)
         lacking = self._clock() - self._fitted.get(workers, -math.inf)
         return workers.sizes() if lacking >= self._patience else [workers]
-
-    def larger(
-        self, workers: WorkersConfig, present: WorkersConfig, seconds: float, nodes: Sequence[Resources]
-    ) -> list[WorkersConfig]:
-        """Return the groups that a run may have instead of the ``present`` one, which it has had for some seconds.
-
-        All of its workers at any time, some more only after it has waited for all of them again.
-        """
-        sizes = self.sizes(workers, nodes)
-        return [
-            size
-            for size in sizes
-            if size == workers or (seconds >= self._patience and size.count > present.count)
-        ]

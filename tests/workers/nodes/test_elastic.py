@@ -47,10 +47,3 @@ def test_a_cluster_that_was_too_small_from_the_start_is_not_waited_for() -> None
 
 def test_without_a_minimum_a_run_waits_for_all_of_its_workers() -> None:
     assert counts(Elasticity(PATIENCE, Clock()).sizes(WorkersConfig(count=4), TOO_FEW)) == [4]
-
-
-def test_all_workers_are_taken_back_at_once_and_some_later() -> None:
-    elasticity, two = Elasticity(PATIENCE, Clock()), WORKERS.sized(2)
-    assert counts(elasticity.larger(WORKERS, two, 1.0, TOO_FEW)) == [4]
-    assert counts(elasticity.larger(WORKERS, two, PATIENCE, TOO_FEW)) == [4, 3]
-    assert counts(elasticity.larger(WORKERS, two, PATIENCE, WHOLE)) == [4]
