@@ -163,7 +163,8 @@ class SearchConfig(Section):
     """
     wait_for_nodes: Annotated[float, Field(gt=0)] = WAIT_FOR_NODES
     """Seconds without a new or starting node after which a sweep that waits for its first nodes on an autoscaling
-    cluster gives up. Clouds may have no capacity for minutes.
+    cluster gives up, and after which a run that has lost nodes goes on with fewer workers (`workers.min_count`).
+    Clouds may have no capacity for minutes.
     """
     pruning: PruningConfig | None = None
     """Null runs every trial to its end."""

@@ -79,7 +79,7 @@ class Devices:
             Unknown: The memory cannot be estimated.
         """
         worst: dict[str, Worst] = {}
-        for run, forecast in cases:
+        for run, forecast in (smaller for case in cases for smaller in with_fewest_workers(*case)):
             placed = device_of(run.workers, self._machine, self._device, self._concurrent)
             estimator = Estimator(placed, forecast, self._tracers)
             try:
@@ -90,6 +90,14 @@ class Devices:
             except Exception as error:  # the code of models may raise anything on fake tensors
                 raise Unknown(first_line(error)) from error
         return worst
+
+
+def with_fewest_workers(run: RunConfig, forecast: Forecast | None) -> Iterator[Case]:
+    """Yield a run, and the same with the fewest workers that it may go on with, each of which has more to do."""
+    yield run, forecast
+    fewest = run.workers.sizes()[-1]
+    if fewest is not run.workers:
+        yield run.model_copy(update={"workers": fewest}), forecast
 
 
 def state_memory(
@@ -156,9 +164,11 @@ def verdict(worst: Worst, source: str | None) -> Iterator[Finding]:
         else {"search.concurrent": runs}
     )
     advice = " and ".join(f"{key}: {json.dumps(value)}" for key, value in (remedy or {}).items())
+    count = worst.run.workers.count
+    fewest = f" on {count} workers (workers.min_count)" if worst.run.workers.min_count == count else ""
     raise ConfigError(
-        f"{f'{source}: ' if source else ''}{worst.footprint.phase} needs {size(needed)} of memory, more than {room}; "
-        + (f"set {advice}" if advice else "use devices with more memory")
+        f"{f'{source}: ' if source else ''}{worst.footprint.phase}{fewest} needs {size(needed)} of memory, more than "
+        f"{room}; " + (f"set {advice}" if advice else "use devices with more memory")
     )
 
 

@@ -55,7 +55,8 @@ def preview(
     if plan.warm_start:
         console.print(f"warm start {plan.warm_start}", markup=False)
     console.print(f"objectives {', '.join(f'{o.mode} {o.metric}' for o in plan.objectives)}")
-    console.print(f"workers    {workers.count} a trial, {workers.cpus:g} CPU{gpus} each{shards}")
+    fewer = f" (at least {workers.min_count})" if workers.min_count else ""
+    console.print(f"workers    {workers.count} a trial{fewer}, {workers.cpus:g} CPU{gpus} each{shards}")
     console.print("space")
     for path, domains in config.space.items():
         for domain in domains:

@@ -258,7 +258,10 @@ def run_trials(
         console.fields({"known": str(plan.warm_start)})
     if plan.records:
         console.print(f"resumed: {len(plan.records)} trials have already ended")
-    pool = start_pool(str(plan.storage), plan.name, plan.concurrent, plan.remaining, plan.largest_group)
+    patience = plan.config.search.wait_for_nodes
+    pool = start_pool(
+        str(plan.storage), plan.name, plan.concurrent, plan.remaining, plan.largest_group, patience
+    )
     constraints = plan.config.search.constraints
     with (
         SweepView(

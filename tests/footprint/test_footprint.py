@@ -190,6 +190,24 @@ def test_what_fits_is_stated_by_part(text_corpus: Path) -> None:
     assert "give --device-memory 80GB, or the GPU" in unknown[-1]
 
 
+def test_the_fewest_workers_count(text_corpus: Path) -> None:
+    """Which have a larger part of the batch, and of the optimizer's state."""
+
+    def lines(device: str, **workers: int) -> list[str]:
+        sections = {
+            "original": {"path": "x"},
+            "reference": {"source": "none"},
+            "optimizer": {"name": "adamw"},
+        }
+        run = run_of(text_corpus, model=WIDE, batch=MANY, workers={**workers, "gpus": 1}, **sections)
+        return stated(run, device=device)
+
+    fewest = lines("4GB", count=2)
+    assert lines("4GB", count=4, min_count=2) == fewest != lines("4GB", count=4)
+    with pytest.raises(ConfigError, match=r"unlearning with .* on 2 workers \(workers.min_count\) needs "):
+        lines("0.1GB", count=4, min_count=2)
+
+
 def test_workers_of_a_cluster_are_not_judged_by_the_head(text_corpus: Path) -> None:
     tiny = machine_of(memory=1e6, gpus=(Gpu("T4", int(1e6)),))
     for workers in ({"count": 2}, {"count": 2, "gpus": 1}):
