@@ -186,5 +186,5 @@ def test_the_search_learns_of_the_best_point(tmp_path: Path) -> None:
             POINTS: [dict(zip(names, point, strict=True)) for point in points],
         }
         search.on_trial_complete(str(number), found)
-    values = [trial.values and tuple(trial.values) for trial in search._studies[0].trials[: len(trials)]]
+    values = [trial.values and tuple(trial.values) for trial in search.studies.study(0).trials[: len(trials)]]
     assert values == [expected for *_, expected in trials]
