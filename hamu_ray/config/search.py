@@ -149,6 +149,10 @@ class SearchConfig(Section):
     """Instead of samples: as many trials as it pays for. The first, random draws are then the same for all methods."""
     seed: int = Field(default=0, ge=0)
     """Seed of the search algorithm."""
+    repeats: Annotated[int, Field(ge=1)] = 1
+    """How many searches are done side by side, with `seed`, `seed` + 1 and so on, each with all samples or the whole
+    budget and without the others' trials: the report has intervals over them.
+    """
     concurrent: Annotated[int, Field(ge=1)] | None = None
     """Maximum number of concurrent trials; null: as many as fit the cluster."""
     retries: int = Field(default=1, ge=0)

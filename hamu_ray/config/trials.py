@@ -16,14 +16,32 @@ def samples_of(config: SweepConfig, cells: Sequence[Mapping[str, Scalar]]) -> li
 
     Raises:
         ValueError: It is unknown what a trial computes, the budget pays for no trial in each cell of a method, rungs
-            would end all trials of a cell, or trials cannot keep models.
-            The message begins with the key.
+            would end all trials of a cell, trials cannot keep models, or every repetition of the search would be the
+            same. The message begins with the key.
     """
     samples = _samples_of(config, cells)
+    _check_repeats(config)
     _check_points(config)
     if config.search.scheduler is not None:
         _check_rungs(config, config.search.scheduler, min(samples, default=0))
     return samples
+
+
+def _check_repeats(config: SweepConfig) -> None:
+    """Check that the search has something to repeat, and that its repetitions do not depend on each other."""
+    if config.search.repeats == 1:
+        return
+    is_sampled = any(domain.grid is None for domains in config.space.values() for domain in domains)
+    if not is_sampled:
+        raise ValueError(
+            f"search.repeats: {config.search.repeats}, but no key is sampled: each repetition would have the same "
+            "trials; remove it, or sample a key"
+        )
+    if config.search.pruning is not None:
+        raise ValueError(
+            f"search.repeats: {config.search.repeats}, but pruning compares a trial with those of all repetitions; "
+            "remove search.pruning, or use search.scheduler"
+        )
 
 
 def _check_points(config: SweepConfig) -> None:
@@ -114,5 +132,5 @@ def positions(samples: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def trials_of(config: SweepConfig) -> int:
-    """Return the number of trials: the samples of all grid cells."""
-    return sum(samples_of(config, list(config.cells())))
+    """Return the number of trials: the samples of all grid cells, in each repetition of the search."""
+    return config.search.repeats * sum(samples_of(config, list(config.cells())))

@@ -41,6 +41,9 @@ PAUSED_AT = "paused_at"
 CLONED_FROM, CLONE_PARAMETERS = "cloned_from", "clone_parameters"
 """Tags of a clone: the trial from whose model it started, and its parameters, some of which the space may not have."""
 
+SEARCH_SEED = "search_seed"
+"""Tag with the seed of the search that proposed a trial."""
+
 UNFINISHED = "not ended: its sweep is running, or its driver was killed"
 
 
@@ -170,6 +173,7 @@ def record_of(run: RecordedRun, document: Mapping[str, Any], config: SweepConfig
         status=status,
         parameters=_sampled(run, document, config),
         cloned_from=run.tags.get(CLONED_FROM, ""),
+        search_seed=int(run.tags[SEARCH_SEED]) if SEARCH_SEED in run.tags else None,
         configuration=configuration_of(run.parameters),
         measures={} if status in UNMEASURED else measures,
         reason=reason,

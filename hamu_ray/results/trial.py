@@ -64,6 +64,8 @@ class TrialRecord:
     """Models on its way that were kept (`search.points_per_trial`), in order of their steps."""
     cloned_from: str = ""
     """The trial, or the point of one, from whose model it started (`hamu_ray.steer`); empty if it is not a clone."""
+    search_seed: int | None = None
+    """The seed of the search that proposed it; None for a clone, and where an earlier version wrote the record."""
     running: bool = False
     """Whether it has not ended; the status is then `INTERRUPTED`."""
 

@@ -28,6 +28,7 @@ from hamu_ray.results.pareto.pruning import curve_of
 from hamu_ray.results.provenance import readable_provenance
 from hamu_ray.results.recorded_run import (
     PAUSED_AT,
+    SEARCH_SEED,
     TOTAL_STEPS,
     clone_tags,
     point_tags,
@@ -85,8 +86,9 @@ class SweepListener(tune.Callback):
         self.budget.start(name, run.workers)
         labels = labels_of(run)
         colour = colour_of(run.method.name, self.plan.config.methods)
+        search_seed = self.plan.search_seed(trial.config[NUMBER])
         self.running[trial.trial_id] = TrialState(
-            name, parameters, run, self._sent[name], cloned_from=cloned_from
+            name, parameters, run, self._sent[name], cloned_from=cloned_from, search_seed=search_seed
         )
         self.outbox.start_trial(
             name,
@@ -94,7 +96,8 @@ class SweepListener(tune.Callback):
             describe(parameters),
             parameters={**flatten(run.model_dump(mode="json")), **labels},
             tags={**labels, "sweep": self.plan.name, "status": "running", COLOUR: colour}
-            | clone_tags(cloned_from, parameters),
+            | clone_tags(cloned_from, parameters)
+            | ({} if search_seed is None else {SEARCH_SEED: search_seed}),
         )
         if cloned_from and name not in self._clones:
             self._clones.add(name)

@@ -44,13 +44,18 @@ class Studies:
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self._plan = plan
         self._algorithm = plan.choice.algorithm
-        self._peers = cells_but_for_the_seeds(plan.cells)
+        self._peers = cells_but_for_the_seeds(plan.cells, plan.seeds)
         self._log, self._known = open_log(plan.folder)
         self._storage = JournalStorage(self._log)
         self._studies: dict[int, optuna.Study] = {}
         self._warm: dict[int, int] = {}
-        self._draws = common_draws(plan.config, MOST_RANDOM) if plan.config.search.budget else []
-        self._earlier = plan.warm_start.by_study(self._peers) if plan.warm_start else {}
+        budget = plan.config.search.budget
+        self._draws = (
+            {seed: common_draws(plan.config, seed, MOST_RANDOM) for seed in set(plan.seeds)}
+            if budget
+            else {}
+        )
+        self._earlier = plan.warm_start.by_study(self._peers[: len(plan.grid)]) if plan.warm_start else {}
         if self._earlier:
             with self._log.transaction():  # a study file says that all studies have theirs
                 for cell in {peers[0] for peers in self._peers}:
@@ -88,7 +93,7 @@ class Studies:
         """Draw a sample, or take its values from one of its trials if these are known."""
         config, cells = self._plan.config, self._plan.cells
         known = [self._known.get(self._plan.numbers[sample, peer]) for peer in self._peers[cell]]
-        entropy = (config.search.seed, self._peers[cell][0], sample)
+        entropy = (self._plan.seeds[cell], self._peers[cell][0] % len(self._plan.grid), sample)
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
         study.sampler = make_sampler(self._algorithm, self._plan.samples[cell], seed)
         with self._log.transaction():
@@ -98,13 +103,14 @@ class Studies:
 
     def _common(self, cell: int, sample: int) -> Mapping[str, Scalar] | None:
         """Return the values of one of the first samples of a sweep with a budget, which all cells share."""
-        if sample >= len(self._draws) or sample >= startup_of(self._plan.samples[cell]):
+        draws = self._draws.get(self._plan.seeds[cell], [])
+        if sample >= len(draws) or sample >= startup_of(self._plan.samples[cell]):
             return None
         values = dict(self._plan.cells[cell])
         for path in self._plan.config.in_order:
             domain = None if path in values else self._plan.config.domain(path, values)
             if domain is not None:
-                values[path] = domain.at(self._draws[sample][path])
+                values[path] = domain.at(draws[sample][path])
         return values
 
     def end(
@@ -166,7 +172,7 @@ class Studies:
             )
             drawing = "nsga2" if self._algorithm == "nsga2" else "random"
             study.sampler = make_sampler(drawing, self._plan.samples[cell], seed=0)
-            for sample in self._earlier.get(cell, ()) if is_new else ():
+            for sample in self._earlier.get(cell % len(self._plan.grid), ()) if is_new else ():
                 self._add(study, cell, sample)
         return study
 
