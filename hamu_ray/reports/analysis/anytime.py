@@ -18,7 +18,7 @@ MOST_POINTS = 200
 """Maximum number of points of a curve."""
 
 Search = tuple[tuple[str, str], int | None]
-"""A sweep, and the seed of one of its searches."""
+"""A sweep, and the seed of one of its searches where it has several."""
 
 Repetitions = Mapping[Search, Sequence[Sequence[TrialRecord]]]
 """By search, the trials of each seed of the models, in the order of their numbers."""
@@ -49,7 +49,7 @@ def volume_curves(problem: Problem) -> list[VolumeCurve]:
         for trial in problem.of_search:
             if method_of(trial.record) == method and not math.isnan(trial.record.gradient_computations):
                 of_search = searches.setdefault(search_of(trial), {})
-                search = trial.sweep.key, trial.record.search_seed
+                search = trial.sweep.key, trial.search
                 seeds = of_search.setdefault(search, defaultdict(list))
                 seeds[trial.seeds].append(trial.record)
         for by_search in searches.values():
@@ -67,9 +67,7 @@ def search_of(trial: ReportTrial) -> str:
         key: value for key, value in trial.sweep.document.items() if key not in BOOKKEEPING
     }
     search = {
-        key: value
-        for key, value in (document.get("search") or {}).items()
-        if key not in ("seed", "repeats")
+        key: value for key, value in (document.get("search") or {}).items() if key not in ("seed", "repeats")
     }
     return json.dumps({**document, "search": search}, sort_keys=True, default=str)
 

@@ -51,9 +51,7 @@ class Studies:
         self._warm: dict[int, int] = {}
         budget = plan.config.search.budget
         self._draws = (
-            {seed: common_draws(plan.config, seed, MOST_RANDOM) for seed in set(plan.seeds)}
-            if budget
-            else {}
+            {seed: common_draws(plan.config, seed, MOST_RANDOM) for seed in set(plan.seeds)} if budget else {}
         )
         self._earlier = plan.warm_start.by_study(self._peers[: len(plan.grid)]) if plan.warm_start else {}
         if self._earlier:

@@ -128,7 +128,11 @@ def test_trials_of_other_searches_do_not_count_at_a_rung(tmp_path: Path) -> None
     ("search", "space", "message"),
     [
         ({}, {"seed": {"grid": [1, 2]}}, r"search\.repeats: 2, but no key is sampled: .* remove it"),
-        ({"samples": 2, "pruning": {}}, None, r"search\.repeats: 2, but pruning compares .* search\.scheduler"),
+        (
+            {"samples": 2, "pruning": {}},
+            None,
+            r"search\.repeats: 2, but pruning compares .* search\.scheduler",
+        ),
     ],
 )
 def test_searches_that_cannot_be_repeated(search: dict, space: dict | None, message: str) -> None:
