@@ -41,7 +41,7 @@ from hamu_ray.terminal.sweep_view import SweepView
 from hamu_ray.tracking.client import COLOUR, COMMIT
 from hamu_ray.tracking.labels import labels_of
 from hamu_ray.tracking.outbox import Outbox
-from hamu_ray.tuning.budget import GpuBudget, gpus_of
+from hamu_ray.tuning.budget import Budgets, gpus_of
 from hamu_ray.tuning.plan import SweepPlan
 from hamu_ray.tuning.trainable import CLONED_FROM, EVENTS, NUMBER, PARAMETERS, run_of
 from hamu_ray.tuning.trial_state import TrialState, make_record, record_of_waiting
@@ -63,7 +63,7 @@ class SweepListener(tune.Callback):
         self.paused: dict[str, TrialState] = {}
         """The trials that wait at a rung, by their names."""
         self.usage = Usage()
-        self.budget = GpuBudget(plan.config.search.gpu_hours, plan.records)
+        self.budget = Budgets(plan, plan.records)
         self._sent = outbox.sent_states()
         self._clones = {trial_name(clone.number) for clone in plan.clones}
         """The clones that the view's total includes."""
@@ -231,7 +231,7 @@ class SweepListener(tune.Callback):
         worked = record.unlearning_seconds - earlier + record.evaluation_seconds
         self.usage.end(state.began, now, worked, gpus_of(state.run.workers))
         seconds = max(now - state.began, worked)  # it may have ended under an earlier driver
-        self.budget.end(state.name, seconds)
+        self.budget.end(state.name, seconds, worked)
         state.seconds += seconds
 
     def _write(self, state: TrialState) -> None:

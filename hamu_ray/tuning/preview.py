@@ -45,11 +45,13 @@ def preview(
     workers = config.workers
     gpus = f" and {workers.gpus:g} GPU" if workers.gpus else ""
     shards = f"; a model is held in {workers.shards} shards" if workers.shards > 1 else ""
+    budget = config.search.budget
+    most = "at most " if budget is not None and budget.seconds is not None else ""
     repeats = f" x {plan.repeats} searches" if plan.repeats > 1 else ""
     console.print(f"sweep      {config.name}")
     console.print(
         f"trials     {plan.trials} ({len(plan.grid)} cells of the grids x "
-        f"{_among(list(dict.fromkeys(plan.samples)))} samples{repeats}, {plan.choice.algorithm})"
+        f"{most}{_among(list(dict.fromkeys(plan.samples)))} samples{repeats}, {plan.choice.algorithm})"
     )
     if plan.choice.reason:
         console.print(f"search     {plan.choice.algorithm}: {plan.choice.reason}", markup=False)

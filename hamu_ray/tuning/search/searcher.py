@@ -3,7 +3,7 @@
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, cast
 
 from ray.tune.search import Searcher
@@ -30,6 +30,7 @@ class UnlearningSearch(Searcher):
         is_kept: Callable[[], bool] = lambda: True,
         affordable: Callable[[], float] = lambda: math.inf,
         on_give_up: Callable[[int], None] = lambda number: None,
+        spent: Callable[[], Collection[int]] = lambda: (),
     ) -> None:
         """Open the studies in the sweep's folder, or create them.
 
@@ -38,8 +39,9 @@ class UnlearningSearch(Searcher):
             limit: returns how many trials may run at once.
             is_kept: copies the folder to the storage, and returns whether it is there. A trial starts only then, so
                 that what it writes and what was drawn for it are not lost separately.
-            affordable: returns how many more trials the budget of GPU hours allows.
+            affordable: returns how many more trials the budgets of GPU hours and of seconds allow.
             on_give_up: ends a trial that waits at a rung, by its number.
+            spent: returns the cells of which no trial may start now, as their methods have used their seconds.
         """
         super().__init__()
         self._plan = plan
@@ -49,6 +51,7 @@ class UnlearningSearch(Searcher):
         """Whether a budget ended the search before all trials were started, and those that may be were continued."""
         self._affordable = affordable
         self._on_give_up = on_give_up
+        self._spent = spent
         self._promotions = Promotions(plan)
         self._clones = CloneQueue(plan)
         self._is_over = False
@@ -60,13 +63,14 @@ class UnlearningSearch(Searcher):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what cannot be pickled: Tune pickles the searcher into its own checkpoint, which is never read."""
-        return {**self.__dict__, "_is_kept": None, "_affordable": None, "_on_give_up": None}
+        driver = ("_is_kept", "_affordable", "_on_give_up", "_spent")
+        return {**self.__dict__, **dict.fromkeys(driver)}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next trial's number and hyperparameters; a trial that is promoted comes before new ones.
 
-        None while the limit is reached, the storage does not respond, or the running trials may use up the GPU hours;
-        `FINISHED` once the budget of time, when running trials go on, or of GPU hours is spent.
+        None while the limit is reached, the storage does not respond, or the running trials may use up the budgets;
+        `FINISHED` once the budget of time, when running trials go on, of GPU hours or of all methods is spent.
         """
         affordable = self._affordable() >= 1
         if not affordable and self._running:
@@ -77,21 +81,23 @@ class UnlearningSearch(Searcher):
             self._give_up(number)
         if len(self._running) >= self._limit():
             return None
-        is_last = not self._waiting and not self._running
+        spent = self._spent()
+        number = next((n for n in self._waiting if self._plan.positions[n][1] not in spent), None)
+        is_last = number is None and not self._running
         if (clone := self._clones.next(at_once=is_last)) is not None:
             if not self._is_kept():
                 return None
             return {**self._start(trial_id, clone.number, clone.parameters), **self._clones.take(clone)}
-        if (promoted := self._promotions.promote()) is not None:
-            number, passed = promoted
-            return {**self._start(trial_id, number, self.studies.parameters(number)), PASSED: passed}
-        if not self._waiting:
+        if (promoted := self._promotions.promote(spent)) is not None:
+            continued, passed = promoted
+            return {**self._start(trial_id, continued, self.studies.parameters(continued)), PASSED: passed}
+        if number is None:
             return None if self._running else self._finish()
-        number = self._waiting[0]
         parameters = self.studies.parameters(number)
         if not self._is_kept():
             return None
-        return self._start(trial_id, self._waiting.popleft(), parameters)
+        self._waiting.remove(number)
+        return self._start(trial_id, number, parameters)
 
     def _start(self, trial_id: str, number: int, parameters: dict[str, Scalar]) -> dict[str, Any]:
         self._running[trial_id] = number
