@@ -191,7 +191,7 @@ class SweepListener(tune.Callback):
         self._set_remaining()
 
     def give_up(self, number: int) -> None:
-        """End a trial that waits at a rung: it was pruned, with its metrics there."""
+        """End a trial that waits at a rung: it was pruned, with its metrics and its points there."""
         state = self.paused.pop(trial_name(number))
         self._write(state)
         folder = self.plan.results / TRIALS / state.name

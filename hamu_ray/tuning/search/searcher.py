@@ -3,7 +3,7 @@
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
 from ray.tune.search import Searcher
@@ -58,6 +58,8 @@ class UnlearningSearch(Searcher):
         self._deadline = math.inf
         """When the budget of time is spent, on the monotonic clock; known once a trial has started."""
         self._running: dict[str, int] = {}
+        self._points: dict[int, Sequence[Mapping[str, float]]] = {}
+        """Metrics of the points of trials that wait at a rung, by their numbers."""
         self.studies = Studies(plan)
         self._waiting = deque(n for n in range(plan.trials) if not self.studies.has_ended(n))
 
@@ -113,11 +115,13 @@ class UnlearningSearch(Searcher):
         number, status = self._running.pop(trial_id), found.get(STATUS, Status.FAILED)
         if not self._plan.is_own(number):
             return  # the search does not learn from a clone, whose start is another
+        points = found.get(POINTS, ())
         if paused := found.get(PAUSED, 0):
+            self._points[number] = points
             self._promotions.arrive(number, paused, found)
         else:
             self._promotions.end(number, status, found)
-            self.studies.end(number, status, found, found.get(POINTS, ()))
+            self.studies.end(number, status, found, points)
 
     def close(self) -> None:
         """End the trials that wait at rungs in vain: all, unless the search was interrupted or a budget ended it."""
@@ -132,9 +136,9 @@ class UnlearningSearch(Searcher):
         return cast("dict[str, Any]", Searcher.FINISHED)  # Tune's annotation leaves it out
 
     def _give_up(self, number: int) -> None:
-        """End a trial that waits at a rung; its study counts it as pruned."""
+        """End a trial that waits at a rung; without points, its study counts it as pruned."""
         self._promotions.give_up(number)
-        self.studies.end(number, Status.PRUNED, {})
+        self.studies.end(number, Status.PRUNED, {}, self._points.pop(number, ()))
         self._on_give_up(number)
 
     def save(self, checkpoint_path: str) -> None:
