@@ -88,7 +88,8 @@ class TrialRecord:
         share = point.step / self.steps if self.steps else math.nan
         folder = PurePosixPath(self.model_path).parent.name
         name, place = (point_name(each, point.step) for each in (self.trial_id, folder))
-        end = "" if self.status is Status.FINISHED else f", which {self.status} later: {self.reason}"
+        became = "was pruned" if self.status is Status.PRUNED else f"{self.status} later"
+        end = "" if self.status is Status.FINISHED else f", which {became}: {self.reason}"
         return replace(
             self,
             trial_id=name,

@@ -239,6 +239,7 @@ def test_points_of_a_trial_that_was_given_up_at_a_rung_are_candidates(tmp_path: 
     for point in front:
         assert point.trial_id.startswith(f"{record.trial_id}@")
         assert Path(point.model_path).is_file()
+        assert point.reason.endswith(", which was pruned: not continued from its rung at step 3")
     told = search.studies.study(0).trials[number]
     values = [plan.keeping.point(point.measures) for point in record.points] if plan.keeping else []
     assert tuple(told.values) in values
