@@ -79,8 +79,8 @@ class UnlearningSearch(Searcher):
             return None
         if not affordable or time.monotonic() > self._deadline:
             return self._finish()
-        for number in self._promotions.hopeless:
-            self._give_up(number)
+        for hopeless in self._promotions.hopeless:
+            self._give_up(hopeless)
         if len(self._running) >= self._limit():
             return None
         spent = self._spent()
