@@ -23,8 +23,8 @@ def samples_of(config: SweepConfig, cells: Sequence[Mapping[str, Scalar]]) -> li
 
     Raises:
         ValueError: It is unknown what a trial computes, the budget pays for no trial in each cell of a method, rungs
-            would end all trials of a cell or are beyond their steps, trials cannot keep models, or every repetition of the
-            search would be the same. The message begins with the key.
+            would end all trials of a cell or are beyond their steps, trials cannot keep models, or every repetition of
+            the search would be the same. The message begins with the key.
     """
     samples = _samples_of(config, cells)
     _check_repeats(config)
