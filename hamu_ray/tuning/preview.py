@@ -45,10 +45,13 @@ def preview(
     workers = config.workers
     gpus = f" and {workers.gpus:g} GPU" if workers.gpus else ""
     shards = f"; a model is held in {workers.shards} shards" if workers.shards > 1 else ""
+    budget = config.search.budget
+    most = "at most " if budget is not None and budget.seconds is not None else ""
+    repeats = f" x {plan.repeats} searches" if plan.repeats > 1 else ""
     console.print(f"sweep      {config.name}")
     console.print(
-        f"trials     {plan.trials} ({len(plan.cells)} cells of the grids x "
-        f"{_among(list(dict.fromkeys(plan.samples)))} samples, {plan.choice.algorithm})"
+        f"trials     {plan.trials} ({len(plan.grid)} cells of the grids x "
+        f"{most}{_among(list(dict.fromkeys(plan.samples)))} samples{repeats}, {plan.choice.algorithm})"
     )
     if plan.choice.reason:
         console.print(f"search     {plan.choice.algorithm}: {plan.choice.reason}", markup=False)
@@ -73,7 +76,7 @@ def preview(
     for cost in costs:
         console.print(f"{cost.subject:<10} {cost.text}", markup=False, soft_wrap=not console.is_terminal)
     console.print("first configuration")
-    run = config.resolve(config.example(plan.cells[0])).model_dump(mode="json")
+    run = config.resolve(config.example(plan.grid[0])).model_dump(mode="json")
     for line in yaml.safe_dump(run, sort_keys=False).splitlines():
         console.print(f"  {line}", markup=False)
 
