@@ -21,6 +21,7 @@ from hamu_ray.footprint.compute.amounts import training_of, trial_of
 from hamu_ray.footprint.compute.costs import Operator, Work, work_of
 from hamu_ray.footprint.compute.gpus import GPUS, LAUNCH, USUAL, seconds_on
 from hamu_ray.footprint.compute.statement import amount_of, state_run, state_sweep
+from hamu_ray.footprint.statement import state_memory
 from hamu_ray.footprint.trace import Tracer, Tracers, as_fake
 from hamu_ray.pairing.group import Alone
 from hamu_ray.results.outcome import Status, Verdict
@@ -104,15 +105,20 @@ def forecast_of(run: RunConfig) -> Forecast:
 
 
 RUNS: dict[str, dict[str, Any]] = {
-    "two gradients": {"evaluation": {"every_steps": 2}},
+    "two gradients": {"evaluation": {"every_steps": 2}, "training": {"epochs": 1}},
     "micro-batches, compared at every step": {
         "batch": {"micro": 16},
+        "training": {"epochs": 1},
         "method": {"name": "hamu-q", "trust_region": True},
     },
-    "one gradient, half of the steps": {"method": {"name": "ga"}, "stop": {"after_steps": 3}},
+    "one gradient, half of the steps": {
+        "method": {"name": "ga"},
+        "stop": {"after_steps": 3},
+        "training": {"epochs": 1},
+    },
     "a teacher": {"method": {"name": "scrub"}},
-    "an edit": {"method": {"name": "ssd", "importance_batch": 100}},
-    "the best epoch": {"training": {"select": "best"}, "reference": {"seeds": 2}},
+    "an edit": {"method": {"name": "ssd", "importance_batch": 100}, "training": {"epochs": 1}},
+    "the best epoch": {"training": {"select": "best", "epochs": 2}, "reference": {"seeds": 2}},
 }
 
 
@@ -177,6 +183,16 @@ def test_a_sweep_is_stated_with_the_usual_gpus_or_the_given_one(tmp_path: Path) 
     given = [str(line) for line in state_sweep(sweep, known, "V100", Tracers())]
     assert "H100" not in given[3]
     assert " on one GPU: V100 " in given[3]
+
+
+def test_gradients_are_traced_once_for_memory_and_time(tmp_path: Path) -> None:
+    run = RunConfig.model_validate(small_run(tmp_path))
+    case, tracers = (run, forecast_of(run)), Tracers()
+    assert list(state_memory([case], device="80GB", tracers=tracers))
+    gradients = tracers.of(*case).gradient
+    before = gradients.cache_info().misses
+    assert any(str(line).startswith("time") for line in state_run(case, None, tracers))
+    assert gradients.cache_info().misses == before > 0
 
 
 def test_a_run_of_which_too_little_is_known_has_no_time(tmp_path: Path) -> None:

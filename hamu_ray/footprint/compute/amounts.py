@@ -1,5 +1,6 @@
 """The work of a run: its passes, and how often each is made."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -48,8 +49,8 @@ def trial_of(run: RunConfig, tracer: Tracer, forecast: Forecast) -> Trial:
         there = forecast.splits[role].examples
         batch = there / -(-there // sizes[role])  # on average: batches of an epoch differ by one at most
         sharing = next(part.size for part in parts if role in part.roles) * workers.shards
-        most = micro_batch(int(-(-batch // 1)), sharing, run.batch.micro)
-        work += tracer.gradient(True, objective, most).work * (steps * batch / most)
+        most = micro_batch(math.ceil(batch), sharing, run.batch.micro)
+        work += tracer.gradient(True, objective, most, False).work * (steps * batch / most)
         if compared:
             work += tracer.loss(True, objective, most).work * (compared * batch / most)
         examples += batch
@@ -66,10 +67,10 @@ def training_of(run: RunConfig, tracer: Tracer, forecast: Forecast) -> Work:
     models = [retain + forget] * (run.original.source == "train")
     models += [retain] * (run.reference.seeds if run.reference.source == "train" else 0)
     work, training = NOTHING, run.training
+    batch = (retain + forget) / -(-(retain + forget) // training.batch_size)
+    most = micro_batch(math.ceil(batch), run.workers.shards, training.micro_batch_size)
+    gradients = tracer.gradient(False, cross_entropy, most, False).work
     for examples in models:
-        batch = examples / -(-examples // training.batch_size)
-        most = micro_batch(int(-(-batch // 1)), run.workers.shards, training.micro_batch_size)
-        gradients = tracer.gradient(False, cross_entropy, most).work
         work += gradients * (training.epochs * examples / most)
         if training.select == "best":
             work += _evaluation(run, tracer, False, forecast, full=False) * training.epochs
@@ -128,4 +129,4 @@ def _edit(run: RunConfig, tracer: Tracer, forecast: Forecast) -> Work:
     objective = cross_entropy if settings.importance == "fisher" else output_norm
     most = min(settings.importance_batch, run.batch.forget, run.batch.micro or settings.importance_batch)
     examples = forecast.splits[Role.RETAIN].examples + 2 * forecast.splits[Role.FORGET].examples
-    return tracer.gradient(True, objective, most).work * (run.workers.count * examples / most)
+    return tracer.gradient(True, objective, most, False).work * (run.workers.count * examples / most)
