@@ -139,7 +139,11 @@ class Tracer:
 
     def _outputs(self, unlearned: bool, examples: int) -> Traced:
         """Trace the outputs of an evaluation."""
-        return self._evaluated(unlearned, lambda *given: self.outline.forward(*given, False), examples)
+
+        def forward(model: nn.Module, count: int) -> object:
+            return self.outline.forward(model, count, False)
+
+        return self._evaluated(unlearned, forward, examples)
 
     def _answers(self, unlearned: bool, examples: int) -> Traced:
         """Trace one more token of generated answers."""

@@ -1,6 +1,5 @@
 """GPUs by what their data sheets say, and the time that work takes on them at least."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hamu_ray.footprint.compute.costs import Work
@@ -25,7 +24,7 @@ class GpuKind:
     """TFLOP/s in bfloat16 with sums in float32; in float32 where there are no tensor cores for it."""
 
 
-GPUS: Mapping[str, GpuKind] = {
+GPUS: dict[str, GpuKind] = {
     "A10G": GpuKind(24, 600, 31.5, 35, 70),
     "A100": GpuKind(40, 1555, 19.5, 156, 312),
     "A100-40G": GpuKind(40, 1555, 19.5, 156, 312),
