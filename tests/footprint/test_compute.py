@@ -178,7 +178,7 @@ def test_a_sweep_is_stated_with_the_usual_gpus_or_the_given_one(tmp_path: Path) 
     assert " on average per trial, the largest " in lines[0]
     assert "6 steps with the gradients of 1" in lines[0]
     assert "to train base models, 3 times, unless they are stored" in lines[2]
-    assert "all 12 trials and their base models on one GPU: " in lines[3]
+    assert "all 12 trials and base models on one GPU: " in lines[3]
     assert all(f"{name} " in lines[3] for name in USUAL)
     given = [str(line) for line in state_sweep(sweep, known, "V100", Tracers())]
     assert "H100" not in given[3]

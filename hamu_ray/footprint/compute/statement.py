@@ -162,7 +162,8 @@ def _lines(found: Amount, gpus: Sequence[str]) -> Iterator[Finding]:
     between = f", the largest {scaled(max(flops), 'FLOP')}" if max(flops) > 1.005 * mean else ""
     steps = f"{counted(most.steps, 'step')} with the gradients of {most.examples:,.0f} {found.unit}"
     steps = steps if most.steps else "an edit"
-    average = f"{scaled(mean, 'FLOP')} {'on average ' if between else ''}per trial"
+    each = "for the run" if found.trials == 1 else "per trial"
+    average = f"{scaled(mean, 'FLOP')} {'on average ' if between else ''}{each}"
     yield Finding("compute", f"{average}{between}: {steps}, and {counted(most.evaluations, 'evaluation')}")
     moved = scaled(found.work.bytes / found.trials, "B")
     yield Finding("", f"{moved} read and written by its operators, one after the other")
@@ -172,8 +173,8 @@ def _lines(found: Amount, gpus: Sequence[str]) -> Iterator[Finding]:
             "", f"{scaled(found.training.flops, 'FLOP')} to train base models{pairs}, unless they are stored"
         )
     times = (f"{name} {duration(seconds_on(GPUS[name], found.total))}" for name in gpus)
-    trials = "all of it" if found.trials == 1 else f"all {found.trials:,} trials and their base models"
-    yield Finding("time", f"at least, {trials} on one GPU: {', '.join(times)}")
+    trials = "the run" if found.trials == 1 else f"all {found.trials:,} trials"
+    yield Finding("time", f"at least, {trials} and base models on one GPU: {', '.join(times)}")
     yield Finding(
         "", "computed from data sheets, not measured; without metrics and exchange. See docs/performance.md"
     )
