@@ -15,7 +15,8 @@ from hamu_ray.footprint.parts import Footprint
 from hamu_ray.footprint.trace import Tracers
 from hamu_ray.results.diagnosis.finding import Finding
 
-PHASES = ("unlearning", "training")
+TRAINING = "training"
+PHASES = ("unlearning", TRAINING)
 """Phases of runs, the last first; those that train no base models have one."""
 
 GB = 1e9

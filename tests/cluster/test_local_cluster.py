@@ -74,10 +74,10 @@ def impossible(cluster: FakeCluster, shared: Path, tmp_path_factory: pytest.Temp
     return "impossible"
 
 
-def sweep(folder: Path, storage: Path, samples: int, workers: dict[str, Any] = PAIR) -> Path:
-    """Write a search space with twice as many trials as samples."""
-    search = {"samples": samples, "concurrent": 2, "retries": 3}
-    return write_space(folder, str(storage), search, workers=workers, **LENGTH)
+def sweep(folder: Path, storage: Path, samples: int, workers: dict[str, Any] = PAIR, **changes: Any) -> Path:
+    """Write a search space with twice as many trials as samples, with changed sections."""
+    search = {"samples": samples, "concurrent": 2, "retries": 3} | changes.pop("search", {})
+    return write_space(folder, str(storage), search, workers=workers, **{**LENGTH, **changes})
 
 
 def records_of(space: Path) -> list[TrialRecord]:
@@ -225,8 +225,7 @@ def test_two_jobs_are_submitted_together(cluster: FakeCluster, shared: Path, tmp
     """Two people submit the same checkout at once: its upload, the nodes and the storage are shared."""
     spaces = {name: tmp_path / name for name in ("first", "second")}
     for name, folder in spaces.items():
-        folder.mkdir()
-        spaces[name] = sweep(folder, shared, 1)
+        spaces[name] = sweep(folder, shared, 1, search={"concurrent": 1}, duration={"steps": 20})
     with ThreadPoolExecutor() as people:
         list(people.map(cluster.sweep, spaces, spaces.values()))
     for name, space in spaces.items():
