@@ -13,12 +13,13 @@ from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.config.workers import WorkersConfig
+from hamu_ray.footprint.cases import cases_of
 from hamu_ray.footprint.device import device_of
 from hamu_ray.footprint.estimate import Estimator, with_changes
 from hamu_ray.footprint.machine import Gpu, Machine
 from hamu_ray.footprint.parts import exchange_bytes
 from hamu_ray.footprint.phases import footprints, unlearning
-from hamu_ray.footprint.statement import cases_of, state_memory
+from hamu_ray.footprint.statement import state_memory
 from hamu_ray.footprint.trace import LiveBytes, Tracer
 from hamu_ray.preflight import distinct_runs, forecasts_of
 from hamu_ray.tasks.registry import forecast_data, outline_of
