@@ -48,3 +48,11 @@ def cases_of(
     for variant in islice(config.variants(prefixes), limit):
         for run, forecast in sets.values():
             yield variant.model_copy(update={"data": run.data, "forget": run.forget}), forecast
+
+
+def with_fewest_workers(run: RunConfig, forecast: Forecast | None) -> Iterator[Case]:
+    """Yield a run, and the same with the fewest workers that it may go on with, each of which has more to do."""
+    yield run, forecast
+    fewest = run.workers.sizes()[-1]
+    if fewest is not run.workers:
+        yield run.model_copy(update={"workers": fewest}), forecast

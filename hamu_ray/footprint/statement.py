@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.document import ConfigError, first_line
-from hamu_ray.footprint.cases import Case
+from hamu_ray.footprint.cases import Case, with_fewest_workers
 from hamu_ray.footprint.compute.gpus import GPUS
 from hamu_ray.footprint.device import USABLE, Device, device_of
 from hamu_ray.footprint.estimate import Estimator
@@ -73,14 +73,6 @@ class Devices:
             except Exception as error:  # the code of models may raise anything on fake tensors
                 raise Unknown(first_line(error)) from error
         return worst
-
-
-def with_fewest_workers(run: RunConfig, forecast: Forecast | None) -> Iterator[Case]:
-    """Yield a run, and the same with the fewest workers that it may go on with, each of which has more to do."""
-    yield run, forecast
-    fewest = run.workers.sizes()[-1]
-    if fewest is not run.workers:
-        yield run.model_copy(update={"workers": fewest}), forecast
 
 
 def state_memory(
