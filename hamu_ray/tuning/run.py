@@ -273,7 +273,8 @@ def run_trials(
         view.rows.several_nodes = len(usable_nodes()) > 1
         listener = SweepListener(plan, outbox, pool, view)
         budgets = listener.budget
-        search = UnlearningSearch(plan, limit, is_kept, budgets.affordable, listener.give_up, budgets.spent)
+        affordable = budgets.gpus.affordable
+        search = UnlearningSearch(plan, limit, is_kept, affordable, listener.give_up, budgets.spent)
         remaining = listener.remaining()
         if remaining:
             ray.get(pool.set_remaining.remote(remaining))

@@ -12,10 +12,12 @@ from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.results.folder import trial_name, write_record
 from hamu_ray.results.outcome import Status
+from hamu_ray.results.steering.clones import Clone, request_clone
 from hamu_ray.results.sweep_folders import resumed_keys
 from hamu_ray.results.trial import TrialRecord
 from hamu_ray.tuning.budget import Budgets, ending
 from hamu_ray.tuning.plan import SweepPlan, plan_sweep
+from hamu_ray.tuning.run import groups_to_start
 from hamu_ray.tuning.search.searcher import UnlearningSearch
 from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, PASSED, PAUSED, STATUS
 
@@ -37,7 +39,7 @@ def plan_of(folder: Path, seconds: float = 12.0, **search: object) -> SweepPlan:
 def run(plan: SweepPlan, at_once: int = 1) -> list[TrialRecord]:
     """Run trials until the search is over, so many at once; return the records of all."""
     budgets = Budgets(plan, plan.records, clock=lambda: 0.0)
-    search = UnlearningSearch(plan, lambda: at_once, affordable=budgets.affordable, spent=budgets.spent)
+    search = UnlearningSearch(plan, lambda: at_once, affordable=budgets.gpus.affordable, spent=budgets.spent)
     running: list[dict] = []
     records = [*plan.records]
     while True:
@@ -111,6 +113,28 @@ def test_what_does_not_count(tmp_path: Path) -> None:
     budgets.start(clone.trial_id, WORKERS)
     budgets.end(clone.trial_id, 1e6, 1e6)
     assert budgets.affordable() == math.inf
+
+
+def test_a_clone_runs_though_the_seconds_are_used(tmp_path: Path) -> None:
+    """Whether it is asked for while the last trials run, or left of a driver that was killed."""
+    plan = plan_of(tmp_path, seconds=1.0, samples=2)
+    records = run(plan)
+    last = replace(records[-1], parameters={}, configuration={}, trial_id=trial_name(plan.trials))
+    request_clone(tmp_path, Clone(plan.trials, "0000", {}, {"method": {"name": "ft"}}))
+    budgets = Budgets(plan, records)
+    search = UnlearningSearch(plan, lambda: 1, affordable=budgets.gpus.affordable, spent=budgets.spent)
+    given = search.suggest("a")
+    assert given is not None
+    assert given[NUMBER] == plan.trials
+    search.on_trial_complete("a", {STATUS: Status.FINISHED})
+    assert search.suggest("b") == Searcher.FINISHED
+
+    resumed = plan_of(tmp_path, seconds=1.0, samples=2)
+    budgets = Budgets(resumed, records)
+    assert (budgets.affordable(), len(groups_to_start(resumed))) == (1, 1)
+    budgets.start(last.trial_id, WORKERS)
+    assert budgets.affordable() == 0
+    assert Budgets(resumed, [*records, last]).affordable() == 0
 
 
 def test_a_method_without_seconds_waits_at_its_rung(tmp_path: Path) -> None:
