@@ -4,22 +4,28 @@ import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from ray.tune.search import Searcher
+from rich.console import Console
 
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.results.folder import trial_name, write_record
-from hamu_ray.results.outcome import Status
+from hamu_ray.results.outcome import Outcome, Status
 from hamu_ray.results.steering.clones import Clone, request_clone
 from hamu_ray.results.sweep_folders import resumed_keys
 from hamu_ray.results.trial import TrialRecord
+from hamu_ray.terminal.sweep_view import SweepView
+from hamu_ray.tracking.outbox import Outbox
 from hamu_ray.tuning.budget import Budgets, ending
+from hamu_ray.tuning.listener import SweepListener
 from hamu_ray.tuning.plan import SweepPlan, plan_sweep
 from hamu_ray.tuning.run import groups_to_start
 from hamu_ray.tuning.search.searcher import UnlearningSearch
-from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, PASSED, PAUSED, STATUS
+from hamu_ray.tuning.trainable import EVENTS, NUMBER, PARAMETERS, PASSED, PAUSED, STATUS
 
 SPACE = {
     "method.name": {"grid": ["hamu-q", "ft"]},
@@ -159,3 +165,24 @@ def test_a_method_without_seconds_waits_at_its_rung(tmp_path: Path) -> None:
     given = search.suggest("larger")
     assert given is not None
     assert (given[PARAMETERS]["method.name"], given[PASSED]) == ("ft", 5)
+
+
+def test_trials_that_wait_at_rungs_leave_slots_to_those_that_the_seconds_allow(tmp_path: Path) -> None:
+    """Without slots, an autoscaler would take the nodes away from trials that may start."""
+    scheduler = {"reduction": 2, "steps": [5]}
+    plan = plan_of(tmp_path, samples=20, scheduler=scheduler)
+    asked: list[int] = []
+    pool = SimpleNamespace(set_remaining=SimpleNamespace(remote=asked.append))
+    view = SweepView(Console(quiet=True), plan.trials, [], plan.objectives)
+    driver = SweepListener(plan, Outbox(plan.folder), cast("Any", pool), view)
+    for number in range(20):
+        parameters = {**plan.cells[plan.positions[number][1]], "optimizer.learning_rate": 0.01}
+        trial = SimpleNamespace(trial_id=str(number), config={NUMBER: number, PARAMETERS: parameters})
+        driver.on_trial_start(0, [], trial)
+        measures = {"forget_quality": 0.5, "retain_utility": 0.5}
+        waits = Outcome(
+            Status.INTERRUPTED, "", 5, measures, seconds=1.0, gradient_computations=10, paused=True
+        )
+        driver.on_trial_result(0, [], trial, {EVENTS: [waits]})
+        driver.on_trial_complete(0, [], trial)
+    assert asked[-1] == 4, "each method has used 10 s of its 12"
