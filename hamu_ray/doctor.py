@@ -9,7 +9,7 @@ from pathlib import Path
 from hamu_ray.command import program, run_command
 from hamu_ray.config.run import StorageConfig, TrackingConfig
 from hamu_ray.config.sources.credentials import without_credentials
-from hamu_ray.config.sources.files import ConfigError, load_sweep
+from hamu_ray.config.sources.files import ConfigError, has_automatic_shards, load_sweep, with_shards
 from hamu_ray.results.diagnosis.diagnose import Diagnosis, diagnose, repair
 from hamu_ray.results.diagnosis.finding import Finding
 from hamu_ray.results.durable.lease import Lease
@@ -153,7 +153,8 @@ def verify_cluster(space: str) -> int:
     from hamu_ray.tracking.client import MlflowTracker
     from hamu_ray.workers.nodes.checkup import check_up
 
-    config = load_sweep(space) if space else None
+    chosen = with_shards((), 1) if space and has_automatic_shards(space) else ()
+    config = load_sweep(space, chosen) if space else None
     storage = config.storage if config else StorageConfig()
     tracking = config.tracking if config else TrackingConfig()
     problems = 0

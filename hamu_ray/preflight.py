@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from hamu_ray.config.run import LOCAL_VARIABLE, MODEL_FILE, STORAGE_VARIABLE, RunConfig, StorageConfig
+from hamu_ray.config.run import MODEL_FILE, RunConfig, StorageConfig
 from hamu_ray.config.search import Objective, SearchConfig
 from hamu_ray.config.sources.document import ConfigError, first_line
 from hamu_ray.config.sources.nearest import nearest
@@ -24,15 +24,12 @@ from hamu_ray.metrics.names import ENGINE, STEPS_OUTSIDE_GUARANTEE
 from hamu_ray.metrics.openunlearning_names import ON_MUSE, OPENUNLEARNING
 from hamu_ray.metrics.table import own_metrics
 from hamu_ray.results.provenance import check_same_split
-from hamu_ray.storage import DEFAULT_LOCAL, RAY_JOB, local_folder, storage_path, write_atomically
+from hamu_ray.storage import check_outlives_job, local_folder, storage_path, write_atomically
 from hamu_ray.tasks import check_data, check_sample, forecast_data, metric_names
 from hamu_ray.tasks.forecast import Forecast
 from hamu_ray.tasks.models.hub import is_local
 from hamu_ray.tasks.models.start import check_given_models
 from hamu_ray.tracking import store
-
-VARIABLES = {"path": STORAGE_VARIABLE, "local": LOCAL_VARIABLE}
-"""Environment variables with the defaults of the keys of `storage`."""
 
 SCHEMES = (
     "http",
@@ -234,25 +231,12 @@ def _check_start(run: RunConfig) -> None:
 
 def _check_storage(config: StorageConfig) -> Path:
     """Write to the storage, and to the driver's folder if it is a different one; return the latter."""
-    if RAY_JOB in os.environ:
-        _check_outlives_the_job(config)
+    check_outlives_job(config)
     _check_writable("storage.path", config.path)
     local = local_folder(config)
     if storage_path(config.path) != local:
         _check_writable("storage.local", str(local))
     return local
-
-
-def _check_outlives_the_job(config: StorageConfig) -> None:
-    """Check that nothing is stored in the folder of a submitted job, which is new in every submission."""
-    local = config.local or (DEFAULT_LOCAL if "://" in config.path else config.path)
-    for key, place in (("path", config.path), ("local", local)):
-        if "://" not in place and not Path(place).expanduser().is_absolute():
-            raise ValueError(
-                f"storage.{key}: {place} would be in the job's own folder, where --resume does not find it and Ray "
-                f"deletes it; give an absolute path or a URL with {VARIABLES[key]} where nodes start, or with --set "
-                f"storage.{key}=PATH"
-            )
 
 
 def _check_writable(key: str, place: str) -> None:

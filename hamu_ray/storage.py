@@ -92,6 +92,28 @@ def local_folder(config: "StorageConfig") -> Path:
     return path if isinstance(path, Path) else Path(DEFAULT_LOCAL).absolute()
 
 
+def check_outlives_job(config: "StorageConfig") -> None:
+    """Check that a submitted job stores nothing in its own folder, which is new in every submission.
+
+    Raises `ValueError` that begins with the key.
+    """
+    if RAY_JOB not in os.environ:
+        return
+    from hamu_ray.config.run import LOCAL_VARIABLE, STORAGE_VARIABLE  # after the configuration exists
+
+    local = config.local or (DEFAULT_LOCAL if "://" in config.path else config.path)
+    for key, place, variable in (
+        ("path", config.path, STORAGE_VARIABLE),
+        ("local", local, LOCAL_VARIABLE),
+    ):
+        if "://" not in place and not Path(place).expanduser().is_absolute():
+            raise ValueError(
+                f"storage.{key}: {place} would be in the job's own folder, where --resume does not find it and Ray "
+                f"deletes it; give an absolute path or a URL with {variable} where nodes start, or with --set "
+                f"storage.{key}=PATH"
+            )
+
+
 def storage_error(error: BaseException) -> OSError | None:
     """Return the error of the storage that led to an error: it cannot be written, or its folder is gone. Or None."""
     cause: BaseException | None = error

@@ -16,10 +16,19 @@ def main() -> int:
     automatic = has_automatic_shards(arguments.config, arguments.overrides)
     run = load(arguments.config, with_shards(arguments.overrides, 1) if automatic else arguments.overrides)
 
-    from hamu_ray.preflight import check_run  # imported late: errors above are reported immediately
+    from hamu_ray.preflight import (
+        check_run,
+        forecasts_of,
+    )  # imported late: errors above are reported immediately
 
     with naming_origins(arguments.config, arguments.overrides):
         check_run(run, arguments.config)
+        if automatic or run.workers.shards > 1:
+            from hamu_ray.footprint.shards import whole_models
+
+            (known,) = forecasts_of([run], arguments.config)
+            found = whole_models(known, arguments.config)
+            print(f"{found.subject:<10} {found.text}")
 
     from hamu_ray.workers.single import train_models
 

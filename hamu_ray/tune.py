@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from hamu_ray.command import add_dry_run, make_parser, run_command
 from hamu_ray.config.sources.files import (
+    ConfigError,
     has_automatic_shards,
     load_sweep,
     naming_origins,
@@ -11,6 +12,7 @@ from hamu_ray.config.sources.files import (
     with_shards,
 )
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.config.trials import check_steps
 
 if TYPE_CHECKING:
     from hamu_ray.preflight import RunForecast
@@ -78,7 +80,12 @@ def checked(config: SweepConfig, source: str) -> "list[RunForecast]":
     from hamu_ray.preflight import check_sweep, distinct_runs, forecasts_of
 
     check_sweep(config, source)
-    return list(forecasts_of(distinct_runs(config), source))
+    found = list(forecasts_of(distinct_runs(config), source))
+    try:
+        check_steps(config, {known.splits["retain"].examples for _, known in found if known})
+    except ValueError as error:
+        raise ConfigError(f"{source}: {error}") from error
+    return found
 
 
 if __name__ == "__main__":

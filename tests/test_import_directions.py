@@ -123,7 +123,7 @@ TABLE: Mapping[str, Room] = {
     "command": Room("config storage", "", FILES),
     "tune": Room("command config preflight terminal tuning", "", FILES),
     "unlearn": Room("command config footprint preflight workers", "", FILES),
-    "train": Room("command config preflight workers", "", FILES),
+    "train": Room("command config footprint preflight workers", "", FILES),
     "watch": Room("command config results storage terminal", "", f"rich {NUMBERS} {FILES}"),
     "steer": Room("command config results", "", f"{NUMBERS} {FILES}"),
     "select": Room("command config results selection", "", f"numpy {FILES}"),

@@ -19,6 +19,7 @@ from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.preflight import check_run, check_sweep, distinct_runs, forecasts_of
 from hamu_ray.results.folder import MODEL_FILE
 from hamu_ray.storage import RAY_JOB
+from hamu_ray.tune import checked
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +52,15 @@ def test_a_stop_beyond_the_last_step_of_epochs(tmp_path: Path) -> None:
         ConfigError, match=r"x\.yaml: stop\.after_steps: 7 is beyond the last step, duration\.epochs 2, "
     ):
         list(forecasts_of([beyond], "x.yaml"))
+
+
+def test_a_stop_beyond_the_last_step_of_some_trials(tmp_path: Path) -> None:
+    space = {"duration.epochs": {"int": [1, 8]}}
+    config = sweep_of(tmp_path, space, batch={"retain": 500}, stop={"after_steps": 6})
+    with pytest.raises(
+        ConfigError, match=r"^x\.yaml: stop\.after_steps: 6 .* duration\.epochs 1, which are 3;"
+    ):
+        checked(config, "x.yaml")
 
 
 def test_all_well(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from hamu_ray.engine.files.store import key_of
 from hamu_ray.metrics.attacks import names
 from hamu_ray.metrics.measured import DEFINITIONS
 from hamu_ray.results.audit.file import read_audit, write_audit
-from hamu_ray.results.audit.finding import AttackResult, Audit, Finding
+from hamu_ray.results.audit.finding import VERDICTS, AttackResult, Audit, Finding
 
 Findings = tuple[list[Finding], Curves]
 
@@ -33,9 +33,6 @@ Findings = tuple[list[Finding], Curves]
 def _without_curves(find: Callable[[Evidence], list[Finding]]) -> Callable[[Evidence], Findings]:
     return lambda evidence: (find(evidence), {})
 
-
-VERDICTS = 2
-"""Increase it when results are judged in another way; what was done to models of earlier ones is kept."""
 
 FIND: Mapping[str, Callable[[Evidence], Findings]] = {
     names.LIRA: _without_curves(lira_findings),

@@ -61,4 +61,5 @@ def record(tracker: Tracker, trials: StoragePath, audits: Mapping[str, Audit]) -
             continue
         tracker.log_metrics(trial, audit.metrics)
         if audit.durable is not None:
-            tracker.set_tags(trial, {DURABLE: str(audit.durable).lower()})
+            tags = {DURABLE: str(audit.durable).lower(), f"{DURABLE}_by": ", ".join(audit.deciding)}
+            tracker.set_tags(trial, tags)

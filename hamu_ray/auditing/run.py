@@ -155,7 +155,7 @@ def show(subject: Subject, audit: Audit, console: Console) -> None:
         names = ", ".join(finding.metric for finding in findings if finding.reason == reason)
         console.text(f"{names}: {reason}")
     if audit.durable is not None:
-        by = ", ".join(audit.lasting(passes=audit.durable))
+        by = ", ".join(audit.deciding)
         console.verdict(
             "durable" if audit.durable else "not durable",
             f"durability {number(audit.durability)}, {'no more' if audit.durable else 'more'} is brought back than "

@@ -17,6 +17,7 @@ from hamu_ray.config.task.model_source import ModelSource, ReferenceSource
 from hamu_ray.config.task.vision import DigitsData, ForgetClass
 from hamu_ray.config.training import OptimizerConfig, TrainingConfig
 from hamu_ray.config.workers import WorkersConfig
+from hamu_ray.methods import METHODS
 
 MODEL_FILE = "model.safetensors"
 """File name of a model's weights, for runs and for checkpoints in the Hugging Face format."""
@@ -136,6 +137,9 @@ class TrackingConfig(Section):
     """Tracking URI; null: MLFLOW_TRACKING_URI, or a SQLite file in the storage path."""
     experiment: str = Field(default="hamu_ray", min_length=1, max_length=250)
     """Name of the MLflow experiment; MLflow's databases limit its length."""
+    system_metrics: bool = False
+    """Whether a sweep's trials have `system/` metrics: CPU and memory of their nodes, and utilization, memory and
+    power of the nodes' NVIDIA GPUs, every half minute."""
     register_models: str | None = Field(default=None, min_length=1)
     """Name in MLflow's model registry under which the models on a sweep's front are registered; null: none. Their files
     are then also stored as MLflow artifacts.
@@ -261,6 +265,11 @@ class RunConfig(Section):
 
     def _check_stop(self) -> None:
         """Check that the rules that end a run early, or choose its result, can apply."""
+        for key in ("after_steps", "rewind") if METHODS[self.method.name].edit else ():
+            if (value := getattr(self.stop, key)) is not None:
+                raise ValueError(
+                    f"stop.{key}: {value}, but {self.method.name} is one edit without steps; set it to null for it"
+                )
         if self.duration.steps is not None:
             self.steps_of(0)
         if self.stop.rewind is not None and self.data.task == "custom":

@@ -1,14 +1,21 @@
 """The trials of a sweep: how many samples each cell of the grids has, and the numbers of the trials."""
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+from pydantic import ValidationError
+
+from hamu_ray.config.run import RunConfig
 from hamu_ray.config.search import Budget, RungsConfig
+from hamu_ray.config.sources.explain import explain
 from hamu_ray.config.sources.key_paths import SEEDS
 from hamu_ray.config.sources.keys import keys_of_domain
 from hamu_ray.config.space import FORGET_OBJECTIVE, METHOD_NAME, Scalar
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.methods import METHODS
+
+AFTER_STEPS = "stop.after_steps"
 
 
 def samples_of(config: SweepConfig, cells: Sequence[Mapping[str, Scalar]]) -> list[int]:
@@ -16,7 +23,7 @@ def samples_of(config: SweepConfig, cells: Sequence[Mapping[str, Scalar]]) -> li
 
     Raises:
         ValueError: It is unknown what a trial computes, the budget pays for no trial in each cell of a method, rungs
-            would end all trials of a cell, or trials cannot keep models.
+            would end all trials of a cell or are beyond their steps, or trials cannot keep models.
             The message begins with the key.
     """
     samples = _samples_of(config, cells)
@@ -38,28 +45,63 @@ def _check_points(config: SweepConfig) -> None:
 
 def _check_rungs(config: SweepConfig, rungs: RungsConfig, samples: int) -> None:
     """Check that rungs leave a trial of each cell, and compare trials of one kind."""
-    runs = list(config.variants(("duration.", "evaluation.")))
+    runs = _variants(config, ("duration.", "evaluation.", AFTER_STEPS))
     if not all(run.evaluation.enabled for run in runs):
         raise ValueError(
             "search.scheduler: rungs compare metrics, and evaluation.enabled false measures none; remove one of them"
         )
-    known = [run.duration.steps for run in runs if run.duration.steps is not None]
-    steps = max(known) if len(known) == len(runs) else None
-    if steps is not None and rungs.steps[-1] > steps:
-        raise ValueError(
-            f"search.scheduler.steps: {rungs.steps[-1]} is beyond the last step of a trial, duration.steps {steps}"
-        )
+    ends = [run.stop.after_steps or run.duration.steps for run in runs]
+    known = [step for step in ends if step is not None]
+    last = max(known) if len(known) == len(ends) else None
+    if last is not None:
+        _check_reached(rungs, last)
     if any(key in SEEDS for path in config.space for key in keys_of_domain(path)):
         raise ValueError(
             "search.scheduler: rungs do not compare means over seeds; remove the seeds from the space, and run the "
             "selected point with more seeds: python -m hamu_ray.select SWEEP --confirm 4"
         )
-    pauses = rungs.pauses(steps)
+    pauses = rungs.pauses(last)
     least = rungs.reduction ** len(pauses)
     if samples < least:
         raise ValueError(
             f"search.scheduler: {len(pauses)} rungs with reduction {rungs.reduction} need {least} or more samples of "
             f"each cell for one of them to reach the end, found {samples}"
+        )
+
+
+def check_steps(config: SweepConfig, retain_examples: Collection[int]) -> None:
+    """Check that no trial is to stop after its last step, and that there are trials that reach all rungs.
+
+    ``retain_examples`` are the sizes of the sweep's retain sets, as far as they are known.
+
+    Raises:
+        ValueError: One of them cannot happen. The message begins with the key.
+    """
+    runs = _variants(config, ("duration.", "batch.retain", AFTER_STEPS))
+    last = [
+        min(run.steps_of(size), run.stop.after_steps or math.inf) for size in retain_examples for run in runs
+    ]
+    if config.search.scheduler is not None and last:
+        _check_reached(config.search.scheduler, max(last))
+
+
+def _variants(config: SweepConfig, prefixes: tuple[str, ...]) -> list[RunConfig]:
+    """Return a run for each combination of the example values of these keys; raises `ValueError` for an invalid one.
+
+    Each value has been checked with the first ones of the other keys alone.
+    """
+    try:
+        return list(config.variants(prefixes))
+    except ValidationError as error:
+        raise ValueError(": ".join(explain(error, RunConfig, {}))) from error
+
+
+def _check_reached(rungs: RungsConfig, last: float) -> None:
+    """Check that no rung is beyond the last step of all trials."""
+    if rungs.steps[-1] > last:
+        raise ValueError(
+            f"search.scheduler.steps: {rungs.steps[-1]} is beyond the last step of a trial, {last} by duration and "
+            f"{AFTER_STEPS}; remove it, or let trials run longer"
         )
 
 

@@ -12,12 +12,14 @@ from typing import Any
 import torch
 
 import hamu_ray
-from hamu_ray.config.run import RunConfig
-from hamu_ray.engine.files.given import start_file
+from hamu_ray.config.run import RunConfig, StartConfig
+from hamu_ray.engine.files.given import identity_of_start
 from hamu_ray.engine.files.store import StoredModel, key_of
 from hamu_ray.engine.plan import Plan
 from hamu_ray.methods.plugins import digest_of_package
+from hamu_ray.results.folder import MODEL_FILE
 from hamu_ray.results.provenance import Code, ModelIdentity, PluginCode, Provenance, forget_list, sha256_of
+from hamu_ray.storage import storage_path
 from hamu_ray.tasks.models.checkpoints import Checkpoint, file_digest
 from hamu_ray.tasks.task import Start, Task
 
@@ -41,7 +43,6 @@ def provenance_of_run(
 
     ``forgotten`` is the content of `FORGET_FILE`.
     """
-    start = None if run.start is None else start_file(run.start)
     return Provenance(
         code=code(),
         data=task.fingerprint,
@@ -55,9 +56,14 @@ def provenance_of_run(
         hardware=f"{run.workers.count} x {device_name(task.device)}",
         platform=f"{platform.platform()}, Python {platform.python_version()}",
         libraries={name: version for name in LIBRARIES if (version := installed(name))},
-        start=None if start is None else ModelIdentity(str(start), file_digest(start)),
+        start=None if run.start is None else started_at(run.start),
         plugins=[PluginCode(**asdict(plugin)) for plugin in run.method.plugins],
     )
+
+
+def started_at(start: StartConfig) -> ModelIdentity:
+    """Return place and content hash of the model of an earlier run at which a run started."""
+    return ModelIdentity(str(storage_path(start.path) / MODEL_FILE), identity_of_start(start))
 
 
 def forgotten_by(task: Task) -> bytes:
@@ -148,7 +154,7 @@ def weights_key(
     if plan is not None and plan.second is not None:
         bases["second answers"] = plan.second.fingerprint
     if run.start is not None:
-        bases["start"] = file_digest(start_file(run.start))
+        bases["start"] = identity_of_start(run.start)
     if run.method.plugins:
         bases["plugins"] = [asdict(plugin) for plugin in run.method.plugins]
     document = run.model_dump(mode="json", exclude=elsewhere)

@@ -14,7 +14,6 @@ from hamu_ray.engine.base_models import CHEAP, base_models
 from hamu_ray.engine.files.checkpoint import Checkpoints
 from hamu_ray.engine.files.given import built, load_start
 from hamu_ray.engine.files.kept import (
-    KeptSteps,
     kept_of,
     measure_kept,
     rewind_target,
@@ -98,18 +97,19 @@ def unlearn(
     plan = planned(run, task, original, reference)
     begun = beginning(run, plan, resident, original, shards)
     model = begun.model
-    known = reference.measures if reference else None
-    compared = partial(with_comparisons, task, original.measures, known)
+    compared = partial(with_comparisons, task, original.measures, reference.measures if reference else None)
 
     def measure(current: nn.Module, full: bool) -> Measures:
         subset = None if full else run.evaluation.subset or CHEAP
         return compared(task.evaluate(current, replicas, subset=subset))
 
     bases = base_reports(run, plan, compared, original, reference, lambda: measure(model, full=False))
-    for report in bases if group.rank == 0 else ():
-        on_report(report)
     key = weights_key(run, original, reference, plan)
-    checkpoints = Checkpoints(folder / CHECKPOINTS / key, group)
+    provenance = None  # gathered while all files are there
+    if group.rank == 0:
+        provenance = provenance_of_run(run, task, original, reference, resident.forgotten(task))
+        for report in bases:
+            on_report(report)
     kept = kept_of(run, folder / KEPT / key, keeping, group, model)
     loop = Loop(
         task=task,
@@ -122,21 +122,20 @@ def unlearn(
         masks=begun.masks,
         original=original.measures,
         before=bases[-1].measures if run.start else original.measures,
-        checkpoints=checkpoints,
+        checkpoints=Checkpoints(folder / CHECKPOINTS / key, group),
         kept=kept,
         pauses=pauses,
     )
-    outcome = with_references(with_edit(ended(run, loop, known or {}), begun.edited), run, bases[0].measures)
+    outcome = with_references(with_edit(ended(run, loop, reference), begun.edited), run, bases[0].measures)
     export = partial(task.export, model, original.folder)
     models = measure_kept(kept, model, outcome, partial(measure, full=True), export) if kept else []
     outcome = with_points(outcome, models)
     state = whole_state(model, shards)
-    if group.rank == 0:
-        provenance = provenance_of_run(run, task, original, reference, resident.forgotten(task))
+    if provenance is not None:
         result = RunResult(run, outcome, bases, loop.history, resident.forgotten(task), provenance)
         write_kept(folder, result, models, task.loading(model))
         write_result(folder, result, state, export, task.loading(model))
-        remove_progress(result, checkpoints, kept)
+        remove_progress(result, loop)
     elif replicas.rank == 0:
         take_part(state)
     return outcome
@@ -149,12 +148,12 @@ def with_comparisons(
     return {**measures, **task.compare(measures, original, reference)}
 
 
-def ended(run: RunConfig, loop: Loop, reference: Measures) -> Outcome:
+def ended(run: RunConfig, loop: Loop, reference: StoredModel | None) -> Outcome:
     """Run the loop, and rewind its model at the end if `stop.rewind` asks for it, which is reported."""
     outcome = loop.run()
     if run.stop.rewind is None or loop.kept is None:
         return outcome
-    target = rewind_target(run.stop.rewind, outcome.measures, reference)
+    target = rewind_target(run.stop.rewind, outcome.measures, reference.measures if reference else {})
     found = rewound(loop.kept, loop.model, outcome, target, lambda model: loop.measure(model, True))
     if found.measures is not outcome.measures and loop.group.rank == 0:
         report = Report(loop.plan.phase, found.steps, loop.plan.last_step, found.measures)
@@ -163,12 +162,12 @@ def ended(run: RunConfig, loop: Loop, reference: Measures) -> Outcome:
     return found
 
 
-def remove_progress(result: RunResult, checkpoints: Checkpoints, kept: KeptSteps | None) -> None:
+def remove_progress(result: RunResult, loop: Loop) -> None:
     """Remove what a run needs no more if it has ended."""
-    if result.outcome.is_over and not result.run.checkpoint.keep:
-        checkpoints.remove()
-    if result.outcome.is_over and kept:
-        kept.remove()
+    if loop.checkpoints and result.outcome.is_over and not result.run.checkpoint.keep:
+        loop.checkpoints.remove()
+    if loop.kept and result.outcome.is_over:
+        loop.kept.remove()
 
 
 def planned(run: RunConfig, task: Task, original: StoredModel, reference: StoredModel | None) -> Plan:
@@ -222,9 +221,8 @@ def support_masks(run: RunConfig, task: Task, model: nn.Module) -> Masks | None:
     Every worker computes the same masks: saliency is that of the whole forget set, in eval mode. Raises `ValueError`,
     in one line, for names of layers that the model does not have.
     """
-    support, masks = run.support, None
-    if support.kind == "layers":
-        masks = named_masks(model, support.names)
+    support = run.support
+    masks = named_masks(model, support.names) if support.kind == "layers" else None
     given = support.fraction if support.kind == "saliency" else None
     fractions = [each for each in (given, run.method.hyperparameters.saliency) if each is not None]
     if not fractions:
@@ -261,12 +259,11 @@ def edit_model(run: RunConfig, plan: Plan, task: Task, model: nn.Module, masks: 
             changed = edit(weights, every[name], forgotten[name], settings)
             weights.copy_(changed if masks is None else torch.where(masks[name], changed, weights))
         weights.sum().item()  # synchronises, so that the time includes the work
-    seconds = time.perf_counter() - began
     retain_batches, forget_batches = (
         -(-len(task.splits[name]) // size)
         for name, size in (("retain", run.batch.retain), ("forget", run.batch.forget))
     )
-    return Edited(seconds, retain_batches + 2 * forget_batches)
+    return Edited(time.perf_counter() - began, retain_batches + 2 * forget_batches)
 
 
 def with_edit(outcome: Outcome, edited: Edited) -> Outcome:

@@ -1,11 +1,11 @@
-"""`workers.shards: auto`: as few shards as fit the device of a worker."""
+"""`workers.shards: auto`: as few shards as fit the device of a worker; and what a command without shards can do."""
 
 from collections.abc import Callable, Iterable
 
 from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.config.sources.files import SHARDS
 from hamu_ray.footprint.machine import Machine, this_machine
-from hamu_ray.footprint.statement import Case, Devices, Unknown, Worst, room_of, size, verdict
+from hamu_ray.footprint.statement import TRAINING, Case, Devices, Unknown, Worst, room_of, size, verdict
 from hamu_ray.results.diagnosis.finding import Finding
 
 
@@ -41,6 +41,29 @@ def fewest_shards(
     assert before is not None, "one shard suits every run"
     list(verdict(before[1], source))
     raise AssertionError("it does not fit")
+
+
+def whole_models(case: Case, source: str, machine: Machine | None = None) -> Finding:
+    """Return a line that says that one process of a machine, by default this one, trains the base models whole.
+
+    Raises:
+        ConfigError: One does not fit its device; in one line.
+    """
+    run, forecast = case
+    alone = run.workers.model_copy(update={"count": 1, "shards": 1, "forget_workers": None})
+    cases = [(run.model_copy(update={"workers": alone}), forecast)]
+    why = "this command trains base models whole, in one process"
+    try:
+        worst = Devices(machine or this_machine(), None, 1).worst(cases).get(TRAINING)
+    except Unknown as error:
+        return Finding("shards", f"1: {why}; the memory that it needs is not known: {error}")
+    device = None if worst is None else worst.estimator.device
+    if worst is None or device is None or worst.estimator.fits(worst.footprint):
+        return Finding("shards", f"1: {why}")
+    raise ConfigError(
+        f"{source}: {SHARDS}: {why}, which needs {size(worst.footprint.total)} of memory, more than {room_of(device)}; "
+        "python -m hamu_ray.tune and python -m hamu_ray.unlearn train them in shards"
+    )
 
 
 def _worst(devices: Devices, cases: Iterable[Case], source: str) -> Worst:

@@ -31,7 +31,8 @@ DECIDES_MEMORY = (
 )
 """Prefixes of the keys that the memory of a run depends on, besides those of its data."""
 
-PHASES = ("unlearning", "training")
+TRAINING = "training"
+PHASES = ("unlearning", TRAINING)
 """Phases of runs, the last first; those that train no base models have one."""
 
 MOST_VARIANTS = 64

@@ -39,7 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--table",
         type=Path,
         metavar="FILE.csv",
-        help="rows of the runs; continued (default: runs/study/NAME.csv; another name for each --set)",
+        help="rows of the runs; continued (default: study/NAME.csv below storage.local; another name for each --set)",
     )
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no run after so long")
     add_overrides(

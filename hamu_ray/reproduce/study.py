@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from hamu_ray.reproduce.columns import CONFIRM
 from hamu_ray.reproduce.distance import Difference, differences, identical
 from hamu_ray.reproduce.published import Published, published
 from hamu_ray.reproduce.run import Study
+from hamu_ray.results.wording import shown
+from hamu_ray.storage import RAY_JOB, check_outlives_job, local_folder
 from hamu_ray.terminal.console import Console
 
 HEADER = ("method", "number", "published", "interval", "again", "distance")
@@ -70,8 +73,17 @@ def reproduce(
                 f"{study.path}: the table has runs of {name}, and spaces only of {known}; add its search space"
             )
     _check_packages(study, part, configs[seeds[0]])
-    table = table or default_table(study.name, changes)
-    running = Study(table, minutes, configs[seeds[0]][study.requests[0]].storage.path)
+    storage = configs[seeds[0]][study.requests[0]].storage
+    try:
+        check_outlives_job(storage)
+    except ValueError as error:
+        raise ConfigError(f"{study.path}: {error}") from error
+    if table and RAY_JOB in os.environ and not table.is_absolute():
+        raise ConfigError(
+            f"--table {table}: would be in the job's own folder, which Ray deletes; give an absolute path"
+        )
+    table = table or default_table(local_folder(storage), study.name, changes)
+    running = Study(table, minutes, storage.path)
     is_whole = _run(study, part, configs, running)
     found = differences(study.rows, running.rows.all, configs[seeds[0]])
     same, runs = identical(study.rows, running.rows.all)
@@ -88,7 +100,7 @@ def reproduce(
     else:
         _print(Console(), found, same, runs)
         if not is_whole:
-            Console().text(f"not all was run: the same command goes on with {table}")
+            Console().text(f"not all was run: the same command goes on with {shown(table)}")
     return 0 if is_whole else 1
 
 
@@ -104,10 +116,10 @@ def _check_packages(study: Published, part: Part, configs: Mapping[str, SweepCon
         raise ConfigError(f"{study.path}: {error}") from error
 
 
-def default_table(name: str, changes: Sequence[str]) -> Path:
-    """Return where the rows of a study are written: with changes to its spaces they are others."""
+def default_table(local: Path, name: str, changes: Sequence[str]) -> Path:
+    """Return where the rows of a study are written, below a local folder; changed spaces have rows of their own."""
     digest = hashlib.blake2b(json.dumps(sorted(changes)).encode(), digest_size=4).hexdigest()
-    return Path("runs") / "study" / (f"{name}-{digest}.csv" if changes else f"{name}.csv")
+    return local / "study" / (f"{name}-{digest}.csv" if changes else f"{name}.csv")
 
 
 def _run(

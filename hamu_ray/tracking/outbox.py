@@ -34,6 +34,10 @@ Call = Literal[
 """Calls on a run that was started before."""
 
 
+SYSTEM = "system/"
+"""Prefix of metrics of a trial's nodes, which MLflow shows on a page of their own."""
+
+
 @dataclass
 class SentState:
     """What the outbox already has of a run. After a restart, trials report their steps and evaluations again."""
@@ -46,6 +50,8 @@ class SentState:
     """The nodes on which its workers have run."""
     total_steps: int | None = None
     """How many steps it takes; None if it has not said so."""
+    samples: int = 0
+    """How many samples of its nodes were logged."""
 
 
 class Outbox(Tracker):
@@ -144,6 +150,8 @@ class Outbox(Tracker):
             state, arguments = states[record["run"]], record["arguments"]
             if record["call"] == "log_history":
                 state.last_step = arguments["steps"][-1]
+            elif record["call"] == "log_metrics" and next(iter(arguments["metrics"]), "").startswith(SYSTEM):
+                state.samples = arguments["step"] + 1
             elif record["call"] == "log_metrics" and "step" in arguments:
                 state.evaluations.add((arguments["step"], len(arguments["metrics"])))
             elif record["call"] == "set_tags" and "node" in arguments["tags"]:

@@ -39,13 +39,13 @@ from hamu_ray.storage import remove_folder
 from hamu_ray.terminal.sweep_view import SweepView
 from hamu_ray.tracking.client import COLOUR, COMMIT
 from hamu_ray.tracking.labels import labels_of
-from hamu_ray.tracking.outbox import Outbox
+from hamu_ray.tracking.outbox import SYSTEM, Outbox
 from hamu_ray.tuning.budget import GpuBudget, gpus_of
 from hamu_ray.tuning.plan import SweepPlan
 from hamu_ray.tuning.trainable import CLONED_FROM, EVENTS, NUMBER, PARAMETERS, run_of
 from hamu_ray.tuning.trial_state import TrialState, make_record, record_of_waiting
 from hamu_ray.tuning.usage import Usage
-from hamu_ray.workers.messages import Started
+from hamu_ray.workers.messages import Started, SystemSample
 
 
 class SweepListener(tune.Callback):
@@ -114,6 +114,8 @@ class SweepListener(tune.Callback):
                     self._forward(state, event)
                 case Started(nodes):
                     self._place(state, nodes)
+                case SystemSample():
+                    self._log_system(state, event)
                 case Failure(storage_lost=True):
                     raise OSError(errno.ENOSPC, event.reason)
                 case Outcome() | Failure():
@@ -124,6 +126,13 @@ class SweepListener(tune.Callback):
         if fresh := [node for node in nodes if node not in state.sent.nodes]:
             state.sent.nodes += fresh
             self.outbox.set_tags(state.name, {"node": ", ".join(state.sent.nodes)})
+
+    def _log_system(self, state: TrialState, sample: SystemSample) -> None:
+        """Log a sample as MLflow does: by the sample's number, and with the node's address where there are several."""
+        place = f"{sample.node.partition('/')[0]}/" if len(state.sent.nodes) > 1 else ""
+        metrics = {f"{SYSTEM}{place}{name}": value for name, value in sample.metrics.items()}
+        self.outbox.log_metrics(state.name, metrics, state.sent.samples)
+        state.sent.samples += 1
 
     def _forward(self, state: TrialState, report: Report) -> None:
         self.view.show(state.name, state.parameters, report)

@@ -14,7 +14,7 @@ from hamu_ray.results.folder import TRIALS, read_outcome, read_reports, trial_na
 from hamu_ray.results.outcome import Failure, Outcome, Report, Status
 from hamu_ray.storage import StoragePath
 from hamu_ray.tuning.plan import SweepPlan
-from hamu_ray.workers.messages import Job, Started
+from hamu_ray.workers.messages import Job, Started, SystemSample
 from hamu_ray.workers.ray_private import LOST_ACTOR
 from hamu_ray.workers.slot import follow
 
@@ -111,14 +111,14 @@ def run_in_pool(job: Job, pool: Any) -> Outcome | Failure:
     """Run a job in a slot of the pool and release the slot."""
     slot: Any = ray.get(pool.acquire.remote(job.trial, job.run))
 
-    def on_start(started: Started) -> None:
-        tune.report({EVENTS: [started]})
+    def on_workers(event: Started | SystemSample) -> None:
+        tune.report({EVENTS: [event]})
 
     def on_reports(reports: list[Report]) -> None:
         tune.report({EVENTS: reports})
 
     try:
-        end = follow(job, slot, on_reports, on_start)
+        end = follow(job, slot, on_reports, on_workers)
     except LOST_ACTOR as error:
         ray.get(pool.release.remote(job.trial, usable=False))
         return SlotLost(f"its slot died: {str(error).splitlines()[0]}")

@@ -1,5 +1,6 @@
 """Messages between trials, slots and workers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hamu_ray.config.run import RunConfig as UnlearningRun
@@ -30,5 +31,15 @@ class Started:
     """The nodes of the workers, each as address and Ray node id: ``10.0.0.3/4f2a...``."""
 
 
-Event = Report | Started | Outcome | Failure
+@dataclass(frozen=True)
+class SystemSample:
+    """System metrics of a node on which a job runs."""
+
+    node: str
+    """Its address and Ray node id, as in `Started`."""
+    metrics: Mapping[str, float]
+    """By the names that MLflow gives them, without a prefix."""
+
+
+Event = Report | Started | SystemSample | Outcome | Failure
 """An event of a job. Events are passed on in order; the last one is an Outcome or a Failure."""

@@ -15,6 +15,7 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.results.outcome import Verdict
+from hamu_ray.workers.nodes.asking import start_ready
 from hamu_ray.workers.nodes.autoscaler import is_ready, request_room
 from hamu_ray.workers.nodes.capacity import POLL_SECONDS, fit_together, node_resources
 from hamu_ray.workers.ray_private import HEAD_NODE, draining_nodes, pending_nodes
@@ -67,10 +68,10 @@ def start_pool(
     lost_seconds: float = LOST_SECONDS,
 ) -> ActorHandle:
     """Start the pool of a sweep; see `Pool` for the arguments."""
-    actor: Any = ray.remote(Pool)
-    return actor.options(
+    actor: Any = ray.remote(Pool).options(
         num_cpus=0, resources=HEAD_NODE, max_concurrency=1000, max_restarts=-1, max_task_retries=-1
-    ).remote(storage, name, most, trials, workers, lost_seconds)
+    )
+    return start_ready(lambda: actor.remote(storage, name, most, trials, workers, lost_seconds))
 
 
 class Pool:

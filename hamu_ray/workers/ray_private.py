@@ -18,6 +18,7 @@ from ray._common.constants import HEAD_NODE_RESOURCE_NAME
 from ray._common.utils import RESOURCE_CONSTRAINT_PREFIX
 from ray._private import ray_constants, services
 from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+from ray._private.thirdparty import pynvml
 from ray.actor import ActorHandle
 from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.autoscaler.v2.utils import is_autoscaler_v2
@@ -44,6 +45,12 @@ WORKER_HEALTH_CHECK = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
 """Environment variable: seconds without a response after which Ray Train considers a worker dead.
 
 Ray mentions the variable only in an error message; the default is ten minutes.
+"""
+
+nvml: Any = pynvml
+"""Ray's copy of NVIDIA's library for the state of GPUs (`nvidia-ml-py`), which every installation has.
+
+`torch.cuda.utilization` needs it as a package, which Ray and torch do not install.
 """
 
 LOST_ACTOR = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)

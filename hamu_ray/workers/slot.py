@@ -18,7 +18,7 @@ from ray.actor import ActorHandle
 from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.results.outcome import Failure, Outcome, Report, Status, Verdict
 from hamu_ray.workers.heartbeat import HANG_SECONDS, HEALTH_CHECK_SECONDS, HangDetector, heartbeat_interval
-from hamu_ray.workers.messages import Event, Job, Started
+from hamu_ray.workers.messages import Event, Job, Started, SystemSample
 from hamu_ray.workers.nodes.capacity import usable_nodes
 from hamu_ray.workers.ray_private import HEAD_NODE, WORKER_HEALTH_CHECK, cluster_environment, this_actor
 
@@ -179,9 +179,11 @@ class Slot:
         """Register a worker of a group that is starting."""
         self._detector.enroll(rank, worker)
 
-    async def beat(self) -> None:
-        """Record a worker's heartbeat."""
+    async def beat(self, sample: SystemSample | None = None) -> None:
+        """Record a worker's heartbeat, and a sample of its node for the running job."""
         self._detector.beat()
+        if sample is not None and self._queue and self._queue[0].fetched:
+            await self.post(self._queue[0].job.trial, sample)
 
     async def join(self, nodes: list[str]) -> int:
         """Register a group that is ready; return the index of its first job: after a restart, the interrupted one.
@@ -238,7 +240,7 @@ def follow(
     job: Job,
     slot: ActorHandle,
     on_reports: Callable[[list[Report]], None],
-    on_start: Callable[[Started], None] = lambda started: None,
+    on_workers: Callable[[Started | SystemSample], None] = lambda event: None,
 ) -> Outcome | Failure:
     """Submit a job to a slot, call back with its events, and return its outcome."""
     ray.get(slot.submit.remote(job))
@@ -247,8 +249,8 @@ def follow(
         events: list[Event] = ray.get(slot.events.remote(job.trial, count))
         count += len(events)
         for event in events:
-            if isinstance(event, Started):
-                on_start(event)
+            if isinstance(event, Started | SystemSample):
+                on_workers(event)
         reports = [event for event in events if isinstance(event, Report)]
         if reports:
             on_reports(reports)

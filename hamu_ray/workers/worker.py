@@ -19,6 +19,7 @@ from hamu_ray.workers.heartbeat import Heartbeat
 from hamu_ray.workers.messages import Job
 from hamu_ray.workers.nodes.shared_storage import not_shared, sees_marker
 from hamu_ray.workers.nodes.spot import source_here, spot_notices_watched
+from hamu_ray.workers.nodes.system import SystemMetrics
 from hamu_ray.workers.ray_private import this_actor
 
 logger = logging.getLogger(__name__)
@@ -30,18 +31,21 @@ def serve(config: dict[str, Any]) -> None:
     group: Group = Distributed() if torch.distributed.is_initialized() else Alone()
     ray.get(slot.enroll.remote(group.rank, this_actor()))
     first_here = get_context().get_local_rank() == 0
+    node = f"{ray.util.get_node_ip_address()}/{ray.get_runtime_context().get_node_id()}"
+    system = SystemMetrics(node)
     with (
-        Heartbeat(lambda: slot.beat.remote(), config["heartbeat_seconds"]) as heartbeat,
+        Heartbeat(lambda: slot.beat.remote(system.due()), config["heartbeat_seconds"]) as heartbeat,
         spot_notices_watched(source_here() if first_here else None),
     ):
         resident = Resident(storage_path(config["storage"]), get_device())
         shared = sees_marker(storage_path(config["place"]), config["marker"])
-        node = f"{ray.util.get_node_ip_address()}/{ray.get_runtime_context().get_node_id()}"
         gpus = ray.get_runtime_context().get_accelerator_ids().get("GPU", [])
         problem = gpu_problem(gpus, node) if shared else not_shared(config["storage"], node)
         number = join(slot, group, node)
         while (job := ray.get(slot.fetch.remote(number))) is not None:
+            system.begin(first_here and job.run.tracking.system_metrics)
             run_job(job, slot, group, resident, heartbeat, problem)
+            system.begin(False)
             number += 1
 
 

@@ -19,16 +19,18 @@ from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.metrics.attacks.spread import FRACTION, spread
 from hamu_ray.reports.analysis.problems import problems_of
 from hamu_ray.reports.page.audits import audit_table
-from hamu_ray.results.audit.file import read_audit, write_audit
+from hamu_ray.results.audit.file import load_audit, read_audit, write_audit
 from hamu_ray.results.audit.finding import (
     DECIDES_DURABLE,
     TOLERANCE,
     AttackResult,
     Audit,
     Finding,
+    audit_of,
     durability,
     durable,
 )
+from hamu_ray.results.durable.sealed import write_sealed
 from hamu_ray.results.folder import AUDIT_FILE, REFUSED_FILE, RUN_FILE, TRIALS
 from hamu_ray.results.outcome import StepPoint
 from hamu_ray.results.pareto.table import front_table
@@ -59,6 +61,23 @@ def test_an_audit_survives_its_file(tmp_path: Path) -> None:
     assert not read_audit(tmp_path, "1" * 64).attacks
     assert audit.metrics["durable"] == audit.metrics["durability"] == 1.0
     assert "lira_auc" not in audit.metrics
+
+
+def test_verdicts_by_earlier_rules_are_not_shown(tmp_path: Path) -> None:
+    """Its numbers are; an audit of an earlier version does not say by which rules it was judged."""
+    audit = made_audit()
+    document = audit.as_document()
+    del document["attacks"]["relearning"]["verdicts"]
+    write_sealed(tmp_path / AUDIT_FILE, document)
+    found = read_audit(tmp_path, audit.model)
+    assert str(load_audit((tmp_path / AUDIT_FILE).read_bytes(), AUDIT_FILE)) == str(found)
+    assert (audit.durable, found.durable, found.deciding) == (True, None, [])
+    assert found.durability == audit.durability
+    (*decided, _) = found.findings
+    assert {(one.value, one.verdict, one.reason) for one in decided} == {
+        (0.5, "\N{EN DASH}", "judged by the rules of an earlier version; run the audit again")
+    }
+    assert audit_of(document).durable is True, "a certificate keeps what it signs"
 
 
 @pytest.mark.parametrize(("passes", "expected"), [(True, True), (False, False), (None, None)])
@@ -157,7 +176,7 @@ def test_tracking_and_report(tmp_path: Path) -> None:
     assert run.data.metrics["relearning_area"] == 0.5
     assert run.data.metrics["durable"] == 1.0
     assert run.data.metrics["durability"] == pytest.approx(made_audit().durability)
-    assert run.data.tags["durable"] == "true"
+    assert (run.data.tags["durable"], run.data.tags["durable_by"]) == ("true", "relearning")
     assert all("relearning_area" not in trial.measures for trial in sweep.trials)
     for source in (sweep, read_sweep(folder)):
         known = {t.trial_id: t.measures["durability"] for t in source.trials if "durability" in t.measures}
@@ -167,12 +186,13 @@ def test_tracking_and_report(tmp_path: Path) -> None:
         table = audit_table(problem)
         assert table is not None
         (row,) = table.rows
-        assert row.durable == "yes"
+        assert (row.durable, row.deciding) == ("yes", "relearning")
         assert row.durability == pytest.approx(made_audit().durability)
         assert row.group.record.trial_id.endswith(front[0])
         assert [cell.text for cell in row.cells] == ["\N{EN DASH}", "0.5000", "0.5000", "0.5000"]
     page = (folder / "report.html").read_text()
     assert page.count('id="p0-audit"') == 1
+    assert "<td>yes<small>by relearning</small></td>" in page
     assert page.count('aria-label="Durability against ') == 2
     rows = list(csv.DictReader((folder / "front.csv").open()))
     assert {row["trial_id"]: row["durability"] for row in rows if row["durability"]}.keys() == {front[0]}

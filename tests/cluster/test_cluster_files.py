@@ -18,6 +18,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.runtime_env import RuntimeEnv
 
 from hamu_ray.config.sources.credentials import without_credentials
+from hamu_ray.config.sources.packages import BUCKETS
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"
@@ -277,6 +278,9 @@ def test_a_skypilot_node_with_an_old_driver_is_refused(tmp_path: Path) -> None:
 def test_the_runtime_environment_is_one() -> None:
     environment = RuntimeEnv(**read("runtime_env.yaml"))
     assert environment.has_pip()
+    project = environment["pip"]["packages"][-1]
+    extras = set(project.partition("[")[2].rstrip("]").split(","))
+    assert extras >= {"all", *BUCKETS}, "its storage may be a bucket"
 
 
 def test_pip_installs_the_upload_within_the_tested_versions(tmp_path: Path) -> None:

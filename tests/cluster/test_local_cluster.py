@@ -4,7 +4,7 @@ submitted as documented, and sweeps whose nodes join, die and are removed while 
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 
 from hamu_ray.results.folder import read_records
 from hamu_ray.results.outcome import Status
+from hamu_ray.results.reader import read_outbox
 from hamu_ray.results.trial import TrialRecord
 from tests.cluster.fake_cluster import FakeCluster, has_title
 from tests.sweep_processes import write_space
@@ -73,10 +74,10 @@ def impossible(cluster: FakeCluster, shared: Path, tmp_path_factory: pytest.Temp
     return "impossible"
 
 
-def sweep(folder: Path, storage: Path, samples: int, workers: dict[str, Any] = PAIR) -> Path:
-    """Write a search space with twice as many trials as samples."""
-    search = {"samples": samples, "concurrent": 2, "retries": 3}
-    return write_space(folder, str(storage), search, workers=workers, **LENGTH)
+def sweep(folder: Path, storage: Path, samples: int, workers: dict[str, Any] = PAIR, **changes: Any) -> Path:
+    """Write a search space with twice as many trials as samples, with changed sections."""
+    search = {"samples": samples, "concurrent": 2, "retries": 3} | changes.pop("search", {})
+    return write_space(folder, str(storage), search, workers=workers, **{**LENGTH, **changes})
 
 
 def records_of(space: Path) -> list[TrialRecord]:
@@ -120,10 +121,10 @@ def under_way(space: Path, storage: Path) -> dict[str, int]:
 
 
 def places_of(space: Path) -> dict[str, str]:
-    """The nodes on which the trials of a sweep run, as far as their workers have said so."""
-    folders = list((space.parent / "runs" / "sweeps").glob("tiny-*"))
-    records = [record for folder in folders for record in read_records(folder)]
-    return {r.trial_id: r.nodes[-1].rpartition("/")[2] for r in records if r.running and r.nodes}
+    """The nodes on which the trials of a sweep ran last, by what their workers have said."""
+    folders = (space.parent / "runs" / "sweeps").glob("tiny-*")
+    tags = {name: run.tags for folder in folders for name, run in read_outbox(folder).items()}
+    return {name: tags[name]["node"].rpartition("/")[2] for name in tags if "node" in tags[name]}
 
 
 def has_workers(raylet: psutil.Process) -> bool:
@@ -188,31 +189,29 @@ def test_nodes_join_for_trials_and_trials_survive_lost_nodes(
     space = sweep(tmp_path, shared, 3)
     cluster.sweep("vanishing", space)
     most = 0
-    disturbed: dict[str, int] = {}
-    """Trials under way when a node was lost, and their steps then."""
 
-    def node_at_work() -> str | None:
-        """A node on which a trial is far from its end, as long as every node with workers is one."""
+    def at_work(before: Mapping[str, int]) -> tuple[set[str], set[str]]:
+        """The nodes with a trial that has gone on since then and is far from its end, and those with workers."""
         nonlocal most
         assert cluster.status("vanishing") in ("PENDING", "RUNNING"), cluster.ask("vanishing/logs")["logs"]
-        raylets = cluster.raylets()
+        raylets, places = cluster.raylets(), places_of(space)
         most = max(most, len(raylets))
-        places = places_of(space)
-        working = {
-            places[trial]
-            for trial, step in under_way(space, shared).items()
-            if trial in places and disturbed.get(trial, 0) < step < STEPS / 2
-        }
+        going = {t for t, step in under_way(space, shared).items() if before.get(t, 0) < step < 0.6 * STEPS}
         with_workers = {node for node in raylets if has_workers(raylets[node])}
-        return min(working) if working and working == with_workers else None
+        return with_workers & {places[trial] for trial in going if trial in places}, with_workers
 
-    lost = cluster.until(node_at_work, "a node to be lost")
-    disturbed |= under_way(space, shared)
+    lost = min(cluster.until(lambda: at_work({})[0], "a node to be lost"))
+    before = under_way(space, shared)
     cluster.lose(lost)
-    cluster.until(node_at_work, "a node to be taken")
-    at_work = {node for node, raylet in cluster.raylets().items() if has_workers(raylet)}
+
+    def all_at_work() -> set[str]:
+        """The nodes with workers, while each has a trial that is far from its end."""
+        going, with_workers = at_work(before)
+        return going if going == with_workers else set()
+
+    working = cluster.until(all_at_work, "a node to be taken")
     cluster.cloud.take(instances=1)
-    (taken,) = cluster.until(lambda: at_work - cluster.raylets().keys(), "the node is drained, and ends")
+    (taken,) = cluster.until(lambda: working - cluster.raylets().keys(), "the node is drained, and ends")
     log = cluster.wait_for("vanishing", "SUCCEEDED")
     records = assert_all_done_once(space, 6)
     assert most >= 2, "two trials at a time ask for two nodes"
@@ -226,8 +225,7 @@ def test_two_jobs_are_submitted_together(cluster: FakeCluster, shared: Path, tmp
     """Two people submit the same checkout at once: its upload, the nodes and the storage are shared."""
     spaces = {name: tmp_path / name for name in ("first", "second")}
     for name, folder in spaces.items():
-        folder.mkdir()
-        spaces[name] = sweep(folder, shared, 1)
+        spaces[name] = sweep(folder, shared, 1, search={"concurrent": 1}, duration={"steps": 20})
     with ThreadPoolExecutor() as people:
         list(people.map(cluster.sweep, spaces, spaces.values()))
     for name, space in spaces.items():

@@ -180,6 +180,14 @@ DATA_SETS = "cifar10, cifar100, custom, digits, images, muse, svhn, text, tiny-i
             "stop.after_steps: 30 is beyond the last step, duration.steps 20; lower it, or make the duration longer",
         ),
         (
+            "stop: {after_steps: 3}\nmethod: {name: ssd}\nduration: {steps: 2}",
+            "stop.after_steps: 3, but ssd is one edit without steps; set it to null for it",
+        ),
+        (
+            "stop: {rewind: held_out}\nmethod: {name: ssd}",
+            "stop.rewind: held_out, but ssd is one edit without steps; set it to null for it",
+        ),
+        (
             "method: {target: reference}\nreference: {source: none}",
             "method.target: reference needs a reference; set reference.source to train or path",
         ),

@@ -3,7 +3,7 @@
 import pytest
 
 from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.config.trials import positions, samples_of, trials_of
+from hamu_ray.config.trials import check_steps, positions, samples_of, trials_of
 
 SPACE = {
     "method.name": {"grid": ["hamu-q", "ft"]},
@@ -116,7 +116,20 @@ def test_rungs_leave_a_trial_of_each_cell() -> None:
         (
             {},
             {"space": {**SPACE, "duration.steps": {"choice": [20, 80]}}},
-            "90 is beyond .* duration.steps 80",
+            "90 is beyond the last step of a trial, 80 by duration and stop.after_steps",
+        ),
+        ({}, {"stop": {"after_steps": 40}}, "90 is beyond the last step of a trial, 40"),
+        ({}, {"duration": {"epochs": 9}, "stop": {"after_steps": 40}}, "90 is beyond .* trial, 40"),
+        (
+            {},
+            {
+                "space": {
+                    **SPACE,
+                    "duration.steps": {"choice": [90, 40]},
+                    "stop.after_steps": {"choice": [20, 60]},
+                }
+            },
+            r"^stop\.after_steps: 60 is beyond the last step, duration\.steps 40; lower it",
         ),
         ({}, {"evaluation": {"enabled": False}}, "evaluation.enabled false measures none"),
         ({"scheduler": {"steps": [30, 10]}}, {}, r"must ascend, found \[30, 10\]"),
@@ -127,3 +140,32 @@ def test_rungs_leave_a_trial_of_each_cell() -> None:
 def test_rungs_that_cannot_be(search: dict[str, object], sections: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         rungs({"samples": 9, **search}, **sections)
+
+
+EPOCHS = {"duration": {"epochs": 8}, "batch": {"retain": 100}}
+
+
+@pytest.mark.parametrize(
+    ("space", "sections", "message"),
+    [
+        (
+            {"duration.epochs": {"int": [2, 8]}},
+            {"stop": {"after_steps": 30}},
+            r"^stop\.after_steps: 30 is beyond the last step, duration\.epochs 2, which are 20",
+        ),
+        (
+            {"batch.{retain,forget}": {"choice": [100, 500]}},
+            {"stop": {"after_steps": 30}},
+            r"duration\.epochs 8, which are 16;",
+        ),
+        ({}, {"search": {"scheduler": {"steps": [10, 81]}, "samples": 9}}, "81 is beyond .* trial, 80 by"),
+    ],
+)
+def test_steps_that_follow_from_epochs(space: dict, sections: dict, message: str) -> None:
+    """Of the shortest trials for a step at which all stop, of the longest for a rung."""
+    config = SweepConfig.model_validate({"space": {**SPACE, **space}, **EPOCHS, **sections})
+    assert trials_of(config), "it cannot be known without the number of retain examples"
+    check_steps(config, ())
+    check_steps(config, (10_000,))
+    with pytest.raises(ValueError, match=message):
+        check_steps(config, (1000,))

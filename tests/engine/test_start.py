@@ -1,6 +1,8 @@
 """A run that starts at the model of an earlier run."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 import yaml
@@ -11,7 +13,8 @@ from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.engine.resident import Resident
 from hamu_ray.preflight import check_run
 from hamu_ray.results.folder import MODEL_FILE, RUN_FILE
-from hamu_ray.results.provenance import read_provenance
+from hamu_ray.results.outcome import Report, Status, Verdict
+from hamu_ray.results.provenance import ModelIdentity, read_provenance
 from hamu_ray.storage import sha256_of_file
 
 
@@ -91,6 +94,33 @@ def test_a_model_that_is_gone_or_was_written_again(resident: Resident, folder: P
     gone = cheap_run(start={"path": str(folder / "nowhere")})
     with pytest.raises(ValueError, match=r"^start.path: .*no such file"):
         done(gone, resident, folder)
+
+
+@dataclass
+class Removes(ReportList):
+    """Removes a folder at the first report of unlearning."""
+
+    gone: Path = Path()
+
+    def __call__(self, report: Report) -> Verdict:
+        if report.phase == "unlearning" and self.gone.exists():
+            rmtree(self.gone)
+        return super().__call__(report)
+
+
+@pytest.mark.parametrize("is_pinned", [False, True])
+def test_a_model_that_is_gone_when_its_run_ends(
+    resident: Resident, folder: Path, earlier: Done, is_pinned: bool
+) -> None:
+    digest = sha256_of_file(earlier.folder / MODEL_FILE)
+    run = run_from(earlier)
+    if is_pinned:
+        run = cheap_run(start={"path": str(earlier.folder), "sha256": digest})
+    end = done(run, resident, folder, Removes(gone=earlier.folder))
+    assert end.outcome.status is Status.FINISHED
+    provenance = read_provenance(folder)
+    assert provenance is not None
+    assert provenance.start == ModelIdentity(str(earlier.folder / MODEL_FILE), digest)
 
 
 def test_a_model_of_another_split_is_refused_before_a_run_starts(

@@ -7,17 +7,21 @@ from typing import Any
 import pytest
 import yaml
 
-from hamu_ray import tune, unlearn
+from hamu_ray import train, tune, unlearn
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.document import ConfigError
+from hamu_ray.config.workers import WorkersConfig
+from hamu_ray.doctor import verify_cluster
 from hamu_ray.footprint.estimate import Estimator
 from hamu_ray.footprint.machine import Machine
 from hamu_ray.footprint.phases import unlearning
-from hamu_ray.footprint.shards import fewest_shards
+from hamu_ray.footprint.shards import fewest_shards, whole_models
 from hamu_ray.footprint.statement import Case
 from hamu_ray.footprint.trace import Tracer
 from hamu_ray.results.diagnosis.finding import Finding
 from hamu_ray.tasks.registry import forecast_data, outline_of
+from hamu_ray.workers import single
+from hamu_ray.workers.nodes import checkup
 from tests.made_texts import text_run
 
 SECTIONS: dict[str, Any] = {
@@ -113,6 +117,50 @@ def test_a_dry_run_states_the_number(
     less = stated(f"{needed / 1e9:.6f}GB")
     assert "shards 2 (auto): with 1, training base models with adamw needs" in less
     assert ("a model is held in 2 shards" in less) == (name == "tune")
+
+
+def test_training_alone_has_no_shards(
+    text_corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sections: dict[str, Any] = {"original": {}, "reference": {}, "storage": {"path": str(tmp_path)}}
+    workers = {"count": 4, "shards": 2}
+    run = text_run(text_corpus, **{**SECTIONS, **sections, "workers": workers})
+    forecast = forecast_data(run.data, run.forget, run.training_seed, run.model)
+    alone = run.model_copy(update={"workers": WorkersConfig(count=1)})
+    needed = Estimator(None, forecast).footprints(alone)[0].total
+    little = Machine(2, int(0.999 * needed), ())
+    with pytest.raises(
+        ConfigError, match=r"^run.yaml: workers.shards: .* needs .* more than .*unlearn train them"
+    ):
+        whole_models((run, forecast), "run.yaml", little)
+    enough = "1: this command trains base models whole, in one process"
+    assert whole_models((run, forecast), "run.yaml", Machine(2, 2 * needed, ())).text == enough
+    document = run.model_dump(mode="json", exclude_unset=True)
+    trained: list[int] = []
+    monkeypatch.setattr(single, "train_models", lambda run: trained.append(run.workers.shards) or 0)
+    for given in ("auto", 2, 1):
+        document["workers"]["shards"] = given
+        (tmp_path / "file.yaml").write_text(yaml.safe_dump(document))
+        monkeypatch.setattr(sys, "argv", ["train", str(tmp_path / "file.yaml")])
+        assert train.main() == 0
+        assert (enough in capsys.readouterr().out) == (given != 1)
+    assert trained == [1, 2, 1]
+
+
+def test_a_cluster_is_checked_for_any_number(
+    text_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = {"path": str(tmp_path)}
+    run = run_of(text_corpus, 1, storage=storage, tracking={"uri": f"sqlite:///{tmp_path}/none.db"})
+    document = run.model_dump(mode="json", exclude_unset=True) | {"space": SPACE}
+    document["workers"]["shards"] = "auto"
+    (tmp_path / "file.yaml").write_text(yaml.safe_dump(document))
+    monkeypatch.setattr(checkup, "check_up", lambda storage: [Finding("storage", storage)])
+    assert verify_cluster(str(tmp_path / "file.yaml")) == 0
+    assert str(tmp_path) in capsys.readouterr().out
 
 
 def test_a_sweep_that_keeps_models_on_the_way_has_no_shards(

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from hamu_ray.reproduce.published import published
 from hamu_ray.reproduce.run import Study
 from hamu_ray.reproduce.study import Part
 from hamu_ray.results.pareto.front import Interval
+from hamu_ray.storage import RAY_JOB
 
 ROOT = Path(__file__).parents[2]
 INF = math.inf
@@ -196,10 +198,27 @@ def test_a_table_and_a_study_that_do_not_fit_are_one_line(study: Path, tmp_path:
 
 def test_changed_spaces_have_a_table_of_their_own() -> None:
     """Rows of other settings would be taken for those of the study."""
-    plain, changed, other = (again.default_table("digits", c) for c in ([], ["a=1"], ["a=2"]))
-    assert plain == Path("runs/study/digits.csv")
+    table = partial(again.default_table, Path("/runs"), "digits")
+    plain, changed, other = map(table, ([], ["a=1"], ["a=2"]))
+    assert plain == Path("/runs/study/digits.csv")
     assert len({plain, changed, other}) == 3
-    assert again.default_table("digits", ["b=2", "a=1"]) == again.default_table("digits", ["a=1", "b=2"])
+    assert table(["b=2", "a=1"]) == table(["a=1", "b=2"])
+
+
+def test_a_submitted_job_leaves_no_table_in_its_own_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(RAY_JOB, "{}")
+    with pytest.raises(
+        ConfigError, match=r"digits\.yaml: storage\.path: runs would be in the job's own folder"
+    ):
+        again.reproduce("study/digits", again.Part(), None, changes=(), minutes=0, as_json=False)
+    kept = ["storage.path=" + str(tmp_path / "kept")]
+    with pytest.raises(
+        ConfigError, match=r"^--table x\.csv: would be in the job's own folder.* give an absolute path"
+    ):
+        again.reproduce("study/digits", again.Part(), Path("x.csv"), changes=kept, minutes=0, as_json=False)
 
 
 def test_the_shipped_studies_name_their_requests(monkeypatch: pytest.MonkeyPatch) -> None:

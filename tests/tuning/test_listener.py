@@ -1,5 +1,6 @@
 """The driver's callback: what it recorded of a trial is known to the next driver of the sweep."""
 
+import json
 import time
 from io import StringIO
 from pathlib import Path
@@ -20,7 +21,7 @@ from hamu_ray.tracking.outbox import Outbox
 from hamu_ray.tuning.listener import SweepListener
 from hamu_ray.tuning.plan import SweepPlan, plan_sweep
 from hamu_ray.tuning.trainable import EVENTS, NUMBER, PARAMETERS
-from hamu_ray.workers.messages import Started
+from hamu_ray.workers.messages import Started, SystemSample
 from tests.faults.made_sweep import sweep_config
 
 TRIAL = SimpleNamespace(trial_id="a", config={NUMBER: 0, PARAMETERS: {"optimizer.learning_rate": 0.01}})
@@ -60,6 +61,31 @@ def test_the_number_of_steps_is_recorded_once(tmp_path: Path) -> None:
     live.update()
     assert [(trial.name, trial.total_steps) for trial in live.running] == [("0000", "4")]
     assert (plan.folder / OUTBOX_FILE).read_text().count('"total_steps"') == 1
+
+
+def test_samples_of_nodes_are_system_metrics(tmp_path: Path) -> None:
+    """Numbered throughout, also by the next driver; evaluations and the trial's record know nothing of them."""
+    config = sweep_config(tmp_path)
+    plan = plan_sweep(config, tmp_path / "sweep")
+    make_folder(plan.folder, config)
+    first, second = "10.0.0.3/4f2a", "10.0.0.4/77aa"
+    cpu = "cpu_utilization_percentage"
+    evaluation = Report("unlearning", 0, 4, {"forget_quality": 0.5})
+    listener(plan, Started((first,)), SystemSample(first, {cpu: 12.5}), evaluation)
+    both = Started((first, second))
+    driver = listener(
+        plan, both, SystemSample(first, {cpu: 50.0}), SystemSample(second, {cpu: 75.0}), evaluation
+    )
+    records = [json.loads(line) for line in (plan.folder / OUTBOX_FILE).read_text().splitlines()]
+    logged = [record["arguments"] for record in records if record.get("call") == "log_metrics"]
+    assert [(one["metrics"], one["step"]) for one in logged] == [
+        ({f"system/{cpu}": 12.5}, 0),
+        ({"forget_quality": 0.5}, 0),
+        ({f"system/10.0.0.3/{cpu}": 50.0}, 1),
+        ({f"system/10.0.0.4/{cpu}": 75.0}, 2),
+    ]
+    (record,) = driver.interrupt()
+    assert not any(name.startswith("system/") for name in record.measures)
 
 
 class Calls:

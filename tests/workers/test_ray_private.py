@@ -176,6 +176,17 @@ def test_an_actor_knows_itself_and_a_process_its_cluster(cluster: None) -> None:
     assert list_actors is not None
 
 
+def test_ray_has_a_library_for_the_state_of_gpus() -> None:
+    from hamu_ray.workers.ray_private import nvml
+
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
+        return  # there is no driver here
+    for number in range(nvml.nvmlDeviceGetCount()):
+        assert nvml.nvmlDeviceGetMemoryInfo(nvml.nvmlDeviceGetHandleByIndex(number)).total
+
+
 def test_tune_copies_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     from ray.tune.execution import class_cache
 

@@ -22,7 +22,7 @@ from hamu_ray.methods import METHODS
 from hamu_ray.pairing.group import Alone
 from hamu_ray.results.folder import MODEL_FILE
 from hamu_ray.results.outcome import Failure, Outcome, Report, Status, Verdict
-from hamu_ray.workers.messages import Job
+from hamu_ray.workers.messages import Job, Started, SystemSample
 from hamu_ray.workers.slot import follow, start_slot
 from tests.runs import small_run
 from tests.sweep_processes import ray_processes
@@ -173,6 +173,26 @@ def test_a_warm_group_takes_the_next_job(slots: Any, storage: Path, tmp_path: Pa
     end, _ = do(slots(2), run, tmp_path / "second")
     assert isinstance(end, Outcome)
     assert workers_of(slots) == pids, "the same processes serve both"
+
+
+def test_a_job_that_asks_for_it_has_samples_of_its_nodes(slots: Any, storage: Path, tmp_path: Path) -> None:
+    """The job after it, which does not ask, has none."""
+    slot = slots(2, hang_seconds=10.0)  # heartbeats every second
+    for wanted in (True, False):
+        events: list[Started | SystemSample] = []
+        run = configure(storage, 2, tracking={"system_metrics": wanted}, **LONG)
+        end = follow(
+            Job(f"samples {wanted}", run, str(tmp_path / f"{wanted}"), 2),
+            slot,
+            lambda reports: None,
+            events.append,
+        )
+        assert isinstance(end, Outcome)
+        samples = [event for event in events if isinstance(event, SystemSample)]
+        assert bool(samples) is wanted
+        nodes = {node for event in events if isinstance(event, Started) for node in event.nodes}
+        assert {sample.node for sample in samples} <= nodes
+        assert all(0 < sample.metrics["cpu_utilization_percentage"] <= 100 for sample in samples)
 
 
 def test_a_job_that_cannot_be_prepared_fails_alone(slots: Any, storage: Path, tmp_path: Path) -> None:

@@ -57,6 +57,11 @@ def start_file(start: StartConfig) -> StoragePath:
     return path
 
 
+def identity_of_start(start: StartConfig) -> str:
+    """Return the SHA-256 of the model of an earlier run; it need not exist any more where the configuration has it."""
+    return start.sha256 or file_digest(start_file(start))
+
+
 def load_start(model: nn.Module, start: StartConfig) -> None:
     """Load the model of an earlier run in place; raises `ValueError` as `start_file`, or if it does not fit."""
     path = start_file(start)

@@ -39,6 +39,8 @@ class AuditRow:
     group: SeedGroup
     durability: float
     durable: str
+    deciding: str
+    """The attacks that decide so."""
     cells: list[Cell]
 
 
@@ -66,7 +68,7 @@ def audit_table(problem: Problem) -> AuditTable | None:
         findings = {finding.metric: finding for finding in audit.findings}
         cells = [cell_of(findings.get(name)) for name in names]
         durable = {True: "yes", False: "no", None: NONE}[audit.durable]
-        rows.append(AuditRow(one, audit.durability, durable, cells))
+        rows.append(AuditRow(one, audit.durability, durable, ", ".join(audit.deciding), cells))
     reasons: Mapping[str, None] = dict.fromkeys(
         finding.reason for _, audit in audits for finding in audit.findings if finding.reason
     )

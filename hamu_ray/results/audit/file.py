@@ -1,4 +1,4 @@
-"""The audit's file in a run's folder."""
+"""The audit's file in a run's folder. Of audits by earlier rules, the numbers are read without their verdicts."""
 
 import logging
 
@@ -19,7 +19,7 @@ def read_audit(folder: StoragePath, model: str) -> Audit:
     """Return the results of the attacks on this model, by the hash of its weights, from its folder; empty if there are
     none, or if they are damaged."""
     try:
-        found = audit_of(read_sealed(folder / AUDIT_FILE))
+        found = audit_of(read_sealed(folder / AUDIT_FILE)).today
     except FileNotFoundError:
         return Audit(model, {})
     except Damaged as error:
@@ -30,4 +30,4 @@ def read_audit(folder: StoragePath, model: str) -> Audit:
 
 def load_audit(content: bytes, name: str) -> Audit:
     """Return an audit from the content of a file; raises `Damaged` with the file's name."""
-    return audit_of(unseal(content, name))
+    return audit_of(unseal(content, name)).today

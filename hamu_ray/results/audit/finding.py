@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hamu_ray.metrics.attacks.names import (
@@ -20,10 +20,16 @@ DECIDES_DURABLE = (RELEARNING_AREA, *(quantised(bits) for bits in BITS))
 """The numbers by which a model is durable: what the references have after the same attacks. Those of `REWORDED` join
 them where the data have other wordings, or are texts."""
 REWORDED = tuple(name for kinds in WORDINGS.values() for name in kinds.values())
+VERDICTS = 3
+"""Increase it when results are judged in another way; what was done to models of earlier ones is kept."""
 TOLERANCE = 0.01
 """Differences in confidence, and in its area, that do not count as knowledge."""
 UNKNOWN = Spread(math.nan, math.nan, math.nan, 0)
 """The spread of no reference."""
+
+
+EARLIER = "judged by the rules of an earlier version; run the audit again"
+"""Why a number of an earlier audit decides nothing."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,17 @@ class AttackResult:
     seconds: float
     curves: Mapping[str, list[float]]
     """Forget confidence by step of relearning: ``model``, and ``reference 0``, ``reference 1``, ..."""
+    verdicts: int = VERDICTS
+    """The rules by which it was judged."""
+
+    @property
+    def today(self) -> "AttackResult":
+        """The result without verdicts by earlier rules than today's."""
+        if self.verdicts == VERDICTS:
+            return self
+        return replace(
+            self, findings=tuple(replace(one, passes=None, reason=EARLIER) for one in self.findings)
+        )
 
 
 @dataclass(frozen=True)
@@ -98,6 +115,16 @@ class Audit:
     def durable(self) -> bool | None:
         """Whether attacks bring back no more than they bring to R; None if not known."""
         return durable(self.findings)
+
+    @property
+    def deciding(self) -> list[str]:
+        """The attacks by which the model is durable, or not; none if that is not known."""
+        return [] if self.durable is None else self.lasting(passes=self.durable)
+
+    @property
+    def today(self) -> "Audit":
+        """The audit without verdicts by earlier rules than today's."""
+        return replace(self, attacks={name: result.today for name, result in self.attacks.items()})
 
     def lasting(self, *, passes: bool) -> list[str]:
         """Return the attacks that try to bring knowledge back of which a number decides so."""
@@ -134,6 +161,7 @@ class Audit:
                 "curves": curves,
                 "seconds": result.seconds,
                 "key": result.key,
+                "verdicts": result.verdicts,
             }
         lasting = {"durability": finite_or_none(self.durability), "durable": self.durable}
         return {"model": self.model, **lasting, "attacks": results}
@@ -144,7 +172,7 @@ def audit_of(document: Mapping[str, Any]) -> Audit:
     attacks = {}
     for name, result in document["attacks"].items():
         findings = tuple(finding_of(metric, found) for metric, found in result["findings"].items())
-        attacks[name] = AttackResult(name, **{**result, "findings": findings})
+        attacks[name] = AttackResult(name, **{"verdicts": 0, **result, "findings": findings})
     return Audit(document["model"], attacks)
 
 

@@ -10,7 +10,6 @@ from contextlib import suppress
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hamu_ray.config.sources.document import first_line
 from hamu_ray.config.sources.files import ConfigError
@@ -18,6 +17,7 @@ from hamu_ray.results.diagnosis.finding import Finding
 from hamu_ray.results.wording import counted
 from hamu_ray.storage import storage_path
 from hamu_ray.workers.cluster import join_or_start
+from hamu_ray.workers.nodes.asking import ask_node
 from hamu_ray.workers.nodes.capacity import usable_nodes
 from hamu_ray.workers.nodes.shared_storage import cause_of, check_shared, sees_marker, write_marker
 from hamu_ray.workers.ray_private import pending_nodes, running_cluster
@@ -71,16 +71,7 @@ def ray_finding(address: str) -> Finding:
 def node_findings() -> Iterator[Finding]:
     """Describe each node: its resources, and whether torch can use its GPUs."""
     nodes = usable_nodes()
-    tasks = [
-        ray.remote(look)
-        .options(
-            num_cpus=0,
-            max_retries=0,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
-        )
-        .remote()
-        for node in nodes
-    ]
+    tasks = [ask_node(node["NodeID"], look) for node in nodes]
     for node, task in zip(nodes, tasks, strict=True):
         name, resources = f"{node['NodeManagerAddress']}/{node['NodeID'][-6:]}", node["Resources"]
         size = f"{name}: {resources.get('CPU', 0):g} CPU, {resources.get('GPU', 0):g} GPU"

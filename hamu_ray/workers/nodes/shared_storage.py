@@ -3,14 +3,17 @@
 from uuid import uuid4
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hamu_ray.config.sources.files import ConfigError
 from hamu_ray.storage import StoragePath, storage_path, write_atomically
+from hamu_ray.workers.nodes.asking import ask_node
 from hamu_ray.workers.nodes.capacity import usable_nodes
 
 ANSWER_SECONDS = 600.0
 """Time limit for a node to install a job's environment, start a process and respond."""
+
+FAILED_IMPORT = "failed to import on the worker"
+"""In the message of Ray's error for a function whose module a process could not import; its last line has the cause."""
 
 REMEDY = "give a folder that all nodes share, or a URL such as s3://bucket/runs, with --set storage.path=PATH"
 
@@ -38,7 +41,10 @@ def not_shared(storage: str, node: str) -> str:
 def cause_of(error: ray.exceptions.RayError) -> str:
     """Return the cause of a remote error in one line, instead of the process that Ray's first line names."""
     if isinstance(error, ray.exceptions.RayTaskError) and error.cause is not None:
-        return f"{type(error.cause).__name__}: {error.cause}".splitlines()[0]
+        cause = str(error.cause).strip()
+        if FAILED_IMPORT in cause:
+            return f"its process cannot import the project: {cause.splitlines()[-1].strip()}"
+        return f"{type(error.cause).__name__}: {cause}".splitlines()[0]
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return ": ".join(dict.fromkeys([lines[0], lines[-1]])) if lines else type(error).__name__
 
@@ -57,11 +63,9 @@ def check_shared(storage: str) -> None:
     marker = write_marker(folder / "driver")
     try:
         tasks = [
-            ray.remote(_reply_on_node)
-            .options(
-                num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ask_node(
+                node["NodeID"], _reply_on_node, str(folder), marker, node["NodeID"], replies[node["NodeID"]]
             )
-            .remote(str(folder), marker, node["NodeID"], replies[node["NodeID"]])
             for node in nodes
         ]
         for node, task in zip(nodes, tasks, strict=True):
