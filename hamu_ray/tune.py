@@ -26,7 +26,7 @@ def main() -> int:
         "front of forget quality against retain utility as a table, a picture and an MLflow run.",
         "search space: a run's configuration with `space` and `search`",
     )
-    add_dry_run(parser, "print the plan and the memory that it needs, without running it")
+    add_dry_run(parser, "print the plan, and the memory and the time that it needs, without running it")
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -63,9 +63,9 @@ def main() -> int:
                 f"{reason.subject:<10} {reason.text}", markup=False, soft_wrap=not console.is_terminal
             )
         if arguments.dry_run:
-            from hamu_ray.tuning.preview import memory_of, preview
+            from hamu_ray.tuning.preview import costs_of, preview
 
-            costs = memory_of(config, arguments.config, forecasts, arguments.device_memory)
+            costs = costs_of(config, arguments.config, forecasts, arguments.device_memory)
             preview(config, console, read_source(arguments.config, arguments.overrides).fixed, costs)
             return 0
 

@@ -1,6 +1,7 @@
 """``python -m hamu_ray.unlearn RUN.yaml``: one run without Tune. Model in, model out."""
 
 from argparse import Namespace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from hamu_ray.command import add_dry_run, make_parser, run_command
@@ -26,7 +27,9 @@ def main() -> int:
     parser.add_argument(
         "--force", action="store_true", help="replace the model of an earlier run in the output folder"
     )
-    add_dry_run(parser, "print what would be forgotten and the memory that it needs, without running it")
+    add_dry_run(
+        parser, "print what would be forgotten, and the memory and the time that it needs, without running it"
+    )
     arguments = parser.parse_args()
     if arguments.device_memory and not arguments.dry_run:
         parser.error("--device-memory: requires --dry-run")
@@ -51,26 +54,33 @@ def main() -> int:
             print(line)
 
         from hamu_ray.footprint.named_parts import check_named_parts
-        from hamu_ray.footprint.statement import state_memory
         from hamu_ray.workers.cluster import cluster_address
 
         check_named_parts([run], arguments.config)
-        device = arguments.device_memory
         elsewhere = run.workers.count > 1 and cluster_address() is not None
         if automatic:
             run = with_fewest_shards(arguments, forecasts[0], elsewhere)
             forecasts = [(run, forecasts[0][1])]
         if arguments.dry_run:
             check_samples([run], arguments.config)
-            for finding in state_memory(
-                forecasts, source=arguments.config, device=device, elsewhere=elsewhere
-            ):
-                print(f"{finding.subject:<10} {finding.text}")
+            print_costs(forecasts[0], arguments.config, arguments.device_memory, elsewhere)
             return 0
 
     from hamu_ray.workers.single import run_single
 
     return run_single(run, arguments.output, arguments.force).exit_code
+
+
+def print_costs(forecast: "RunForecast", source: str, device: str | None, elsewhere: bool) -> None:
+    """Print the memory of a run, its work and its time; raises `ConfigError` if it cannot fit."""
+    from hamu_ray.footprint.compute.statement import state_run
+    from hamu_ray.footprint.statement import state_memory
+    from hamu_ray.footprint.trace import Tracers
+
+    tracers = Tracers()
+    memory = state_memory([forecast], source=source, device=device, elsewhere=elsewhere, tracers=tracers)
+    for finding in chain(memory, state_run(forecast, device, tracers)):
+        print(f"{finding.subject:<10} {finding.text}")
 
 
 def with_fewest_shards(arguments: Namespace, known: "RunForecast", elsewhere: bool) -> RunConfig:

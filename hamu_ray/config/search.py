@@ -120,15 +120,27 @@ class RungsConfig(Section):
 
 
 class Budget(Section):
-    """What each method may compute, whatever its number of hyperparameters."""
+    """What each method may compute, whatever its number of hyperparameters: gradients, or seconds."""
 
-    gradients: Annotated[int, Field(ge=1)]
+    gradients: Annotated[int, Field(ge=1)] | None = None
     """Gradients of each method, with each of its forget objectives, over all of its grid cells; a step of a method with
-    two objectives computes two.
+    two objectives computes two. Instead of samples: as many trials as it pays for.
+    """
+    seconds: Annotated[float, Field(gt=0)] | None = None
+    """Seconds of the steps and evaluations of each method, likewise. A trial starts only if it and the method's running
+    ones are expected to stay within, by the mean of its ended ones; at most `samples` of each cell do.
     """
     edit: Annotated[int, Field(ge=1)] | None = None
     """Gradients that an edit such as `ssd` computes in its one pass: retain examples / `batch.retain` + 2 x forget
     examples / `batch.forget`, each rounded up. Needed if a method is an edit."""
+
+    @model_validator(mode="after")
+    def _gradients_or_seconds(self) -> "Budget":
+        if (self.gradients is None) == (self.seconds is None):
+            raise ValueError("give gradients or seconds: one of them")
+        if self.edit is not None and self.gradients is None:
+            raise ValueError("edit: the gradients of an edit count for a budget of gradients; remove it")
+        return self
 
 
 WAIT_FOR_NODES = 600.0
@@ -146,9 +158,13 @@ class SearchConfig(Section):
     A grid of `seed` only repeats trials: every sample is run with each seed, and the search algorithm sees the means.
     """
     budget: Budget | None = None
-    """Instead of samples: as many trials as it pays for. The first, random draws are then the same for all methods."""
+    """The same for each method. The first, random draws are then the same for all methods, too."""
     seed: int = Field(default=0, ge=0)
     """Seed of the search algorithm."""
+    repeats: Annotated[int, Field(ge=1)] = 1
+    """How many searches are done side by side, with `seed`, `seed` + 1 and so on, each with all samples or the whole
+    budget and without the others' trials: the report has intervals over them.
+    """
     concurrent: Annotated[int, Field(ge=1)] | None = None
     """Maximum number of concurrent trials; null: as many as fit the cluster."""
     retries: int = Field(default=1, ge=0)
@@ -163,7 +179,8 @@ class SearchConfig(Section):
     """
     wait_for_nodes: Annotated[float, Field(gt=0)] = WAIT_FOR_NODES
     """Seconds without a new or starting node after which a sweep that waits for its first nodes on an autoscaling
-    cluster gives up. Clouds may have no capacity for minutes.
+    cluster gives up, and after which a run that has lost nodes goes on with fewer workers (`workers.min_count`).
+    Clouds may have no capacity for minutes.
     """
     pruning: PruningConfig | None = None
     """Null runs every trial to its end."""
@@ -198,8 +215,12 @@ class SearchConfig(Section):
 
     @model_validator(mode="after")
     def _samples_or_budget(self) -> "SearchConfig":
-        if self.budget is not None and self.samples != 1:
+        if self.budget is None:
+            return self
+        if self.budget.gradients is not None and self.samples != 1:
             raise ValueError("give samples or budget, not both: the budget determines the number of samples")
+        if self.budget.seconds is not None and self.samples == 1:
+            raise ValueError("budget.seconds needs samples: the most trials of a cell, such as 200")
         return self
 
     @model_validator(mode="after")

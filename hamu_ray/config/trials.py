@@ -23,14 +23,32 @@ def samples_of(config: SweepConfig, cells: Sequence[Mapping[str, Scalar]]) -> li
 
     Raises:
         ValueError: It is unknown what a trial computes, the budget pays for no trial in each cell of a method, rungs
-            would end all trials of a cell or are beyond their steps, or trials cannot keep models.
-            The message begins with the key.
+            would end all trials of a cell or are beyond their steps, trials cannot keep models, or every repetition of
+            the search would be the same. The message begins with the key.
     """
     samples = _samples_of(config, cells)
+    _check_repeats(config)
     _check_points(config)
     if config.search.scheduler is not None:
         _check_rungs(config, config.search.scheduler, min(samples, default=0))
     return samples
+
+
+def _check_repeats(config: SweepConfig) -> None:
+    """Check that the search has something to repeat, and that its repetitions do not depend on each other."""
+    if config.search.repeats == 1:
+        return
+    is_sampled = any(domain.grid is None for domains in config.space.values() for domain in domains)
+    if not is_sampled:
+        raise ValueError(
+            f"search.repeats: {config.search.repeats}, but no key is sampled: each repetition would have the same "
+            "trials; remove it, or sample a key"
+        )
+    if config.search.pruning is not None:
+        raise ValueError(
+            f"search.repeats: {config.search.repeats}, but pruning compares a trial with those of all repetitions; "
+            "remove search.pruning, or use search.scheduler"
+        )
 
 
 def _check_points(config: SweepConfig) -> None:
@@ -109,25 +127,34 @@ def _samples_of(config: SweepConfig, cells: Sequence[Mapping[str, Scalar]]) -> l
     budget = config.search.budget
     if budget is None:
         return [config.search.samples] * len(cells)
+    if any(domain.grid is None for domain in config.space.get(METHOD_NAME, ())):
+        raise ValueError("search.budget: needs methods that are fixed or in a grid")
+    if budget.gradients is None:
+        return [config.search.samples] * len(cells)
     varied = [key for path in config.space for key in keys_of_domain(path) if key.startswith("duration.")]
-    sampled = any(domain.grid is None for domain in config.space.get(METHOD_NAME, ()))
-    if config.duration.steps is None or varied or sampled:
-        raise ValueError(
-            "search.budget: needs duration.steps, the same in all trials, and methods that are fixed or in a grid"
-        )
-    methods = [
+    if config.duration.steps is None or varied:
+        raise ValueError("search.budget.gradients: needs duration.steps, the same in all trials")
+    methods = methods_of(config, cells)
+    counts = Counter(methods)
+    return [
+        _paid(budget, budget.gradients, method, counts[method, objective], config.duration.steps)
+        for method, objective in methods
+    ]
+
+
+def methods_of(config: SweepConfig, cells: Sequence[Mapping[str, Scalar]]) -> list[tuple[str, Scalar]]:
+    """Return the method and its forget objective, None for its own, of each cell of a sweep with a budget."""
+    return [
         (
             str(cell.get(METHOD_NAME, config.method.name)),
             cell.get(FORGET_OBJECTIVE, config.method.forget_objective),
         )
         for cell in cells
     ]
-    counts = Counter(methods)
-    return [_paid(budget, method[0], counts[method], config.duration.steps) for method in methods]
 
 
-def _paid(budget: Budget, method: str, cells: int, steps: int) -> int:
-    """Return the number of samples of a method in each of its cells."""
+def _paid(budget: Budget, gradients: int, method: str, cells: int, steps: int) -> int:
+    """Return the number of samples of a method, whose gradients are given, in each of its cells."""
     known = METHODS[method]
     cost = steps * ((known.retain is not None) + (known.forget is not None))
     if known.edit is not None:
@@ -137,10 +164,10 @@ def _paid(budget: Budget, method: str, cells: int, steps: int) -> int:
                 "examples / batch.retain + 2 x forget examples / batch.forget"
             )
         cost = budget.edit
-    samples = budget.gradients // max(1, cost * cells)
+    samples = gradients // max(1, cost * cells)
     if not samples:
         raise ValueError(
-            f"search.budget.gradients: {budget.gradients:,} do not pay for a trial of {method} in each of its "
+            f"search.budget.gradients: {gradients:,} do not pay for a trial of {method} in each of its "
             f"{cells} cells: {cells} x {cost:,}"
         )
     return samples
@@ -156,5 +183,5 @@ def positions(samples: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def trials_of(config: SweepConfig) -> int:
-    """Return the number of trials: the samples of all grid cells."""
-    return sum(samples_of(config, list(config.cells())))
+    """Return the number of trials: the samples of all grid cells, in each repetition of the search."""
+    return config.search.repeats * sum(samples_of(config, list(config.cells())))

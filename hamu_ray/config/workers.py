@@ -15,6 +15,10 @@ class WorkersConfig(Section):
 
     count: PositiveInt = 2
     """1: both objectives in turn; even: half the workers for each objective."""
+    min_count: PositiveInt | None = None
+    """Fewest workers with which a run goes on if the cluster has lost the room for `count`: after
+    `search.wait_for_nodes`, it continues from its last checkpoint with as many as fit.
+    The numbers are the same up to the order of sums. null: it waits for `count`."""
     shards: PositiveInt = 1
     """Number of workers that hold one copy of a language model together, each a shard of every weight, gradient and
     optimizer state. `count` / `shards` copies share the objectives as workers do; with one copy (`count` = `shards`),
@@ -35,7 +39,8 @@ class WorkersConfig(Section):
 
     @model_validator(mode="after")
     def _pairs(self) -> "WorkersConfig":
-        for name, number in (("count", self.count), ("forget_workers", self.forget_workers)):
+        counts = ("count", "min_count", "forget_workers")
+        for name, number in ((name, getattr(self, name)) for name in counts):
             if number is not None and number % self.shards:
                 raise ValueError(
                     f"{name}: must be a multiple of shards ({self.shards}), found {number}; use "
@@ -54,9 +59,30 @@ class WorkersConfig(Section):
             raise ValueError(
                 f"forget_workers: must be fewer than count ({self.count}), found {self.forget_workers}"
             )
+        if self.min_count is not None and self.min_count > self.count:
+            raise ValueError(
+                f"min_count: must be at most count ({self.count}), found {self.min_count}; lower it, or raise count"
+            )
         if self.shards > 1 and 0 < self.gpus < 1:
             raise ValueError(
                 "shards: workers that share a GPU cannot share a model (NCCL), found gpus "
                 f"{self.gpus:g}; set gpus to 1, or shards to 1"
             )
         return self
+
+    def sized(self, count: int) -> "WorkersConfig":
+        """Return a group of fewer workers, a multiple of `shards`: the same part of them computes the forget gradient.
+
+        Both objectives have at least one worker; a single worker, or a single copy in shards, computes them in turn.
+        """
+        if count == self.count:
+            return self
+        copies = count // self.shards
+        forget_copies = max(copies * (self.forget_workers or self.count // 2) // self.count, 1)
+        forget = forget_copies * self.shards if copies > 1 else None
+        return self.model_copy(update={"count": count, "forget_workers": forget})
+
+    def sizes(self) -> list["WorkersConfig"]:
+        """Return the groups with which a run may go on, the largest first."""
+        least = self.min_count or self.count
+        return [self.sized(count) for count in range(self.count, least - 1, -self.shards)]

@@ -51,7 +51,7 @@ class PairedStep:
         With masks of the parameters, only the weights that they name change.
         """
         self.task, self.model, self.plan, self.group, self.teachers = task, model, plan, group, teachers
-        workers = plan.workers
+        workers = plan.workers.sized(group.size)
         self.replicas, self.shards = group.split(workers.shards)
         self.flat = FlatParameters(model, segments=self.replicas.size)
         self.support = Support(self.flat, masks) if masks is not None else None

@@ -1,1 +1,1 @@
-"""What a configuration alone says of a run, without weights: the memory of its workers, and its model's layers."""
+"""What a configuration alone says of a run, without weights: its memory, work and time, and its model's layers."""

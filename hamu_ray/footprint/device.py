@@ -6,22 +6,8 @@ from dataclasses import dataclass
 from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.config.sources.nearest import nearest
 from hamu_ray.config.workers import WorkersConfig
+from hamu_ray.footprint.compute.gpus import GPUS
 from hamu_ray.footprint.machine import Machine
-
-GPUS = {
-    "A10G": 24,
-    "A100": 40,
-    "A100-40G": 40,
-    "A100-80G": 80,
-    "B200": 180,
-    "H100": 80,
-    "H200": 141,
-    "L4": 24,
-    "L40S": 48,
-    "T4": 16,
-    "V100": 16,
-}
-"""Memory of GPUs in GB, as on their data sheets, by Ray's names for them; of those with several sizes, the smallest."""
 
 USABLE = 0.95
 """Fraction of a device's memory that workers can use: the rest is for drivers, fragmentation and other processes."""
@@ -65,7 +51,7 @@ def device_of(
             unit = 2**30 if found[2].lower() == "gib" else 1e9
             memory, name = float(found[1]) * unit, "the given device"
         elif given in GPUS:
-            memory, name, on_gpus = GPUS[given] * 1e9, given, True
+            memory, name, on_gpus = GPUS[given].memory * 1e9, given, True
         else:
             raise ConfigError(
                 f"--device-memory {given}: must be a size such as 80GB, or one of {', '.join(GPUS)}; "
@@ -77,7 +63,7 @@ def device_of(
     if not on_gpus and machine is not None:
         return Device("this host", machine.memory, _on_host(workers, machine, runs), False)
     if on_gpus and workers.accelerator in GPUS:
-        return Device(workers.accelerator, GPUS[workers.accelerator] * 1e9, sharing, True)
+        return Device(workers.accelerator, GPUS[workers.accelerator].memory * 1e9, sharing, True)
     if machine is not None and machine.gpus:
         smallest = min(machine.gpus, key=lambda gpu: gpu.memory)
         return Device(smallest.name, smallest.memory, sharing, True)

@@ -10,9 +10,8 @@ from hamu_ray.config.sources.document import assign
 from hamu_ray.footprint.device import Device
 from hamu_ray.footprint.parts import Footprint
 from hamu_ray.footprint.phases import footprints
-from hamu_ray.footprint.trace import Tracer
+from hamu_ray.footprint.trace import Tracers
 from hamu_ray.tasks.forecast import Forecast
-from hamu_ray.tasks.registry import outline_of
 
 SHARDS = (2, 4, 8, 16, 32, 64)
 """Numbers of shards that are proposed."""
@@ -22,18 +21,16 @@ class Estimator:
     """The memory of runs on the same data. What was traced once is known."""
 
     def __init__(
-        self, device: Device | None, forecast: Forecast | None, tracers: dict[str, Tracer] | None = None
+        self, device: Device | None, forecast: Forecast | None, tracers: Tracers | None = None
     ) -> None:
         """Estimate for workers on a device; ``forecast`` is that of the data, if it is known.
 
-        Estimators that are given the same ``tracers``, empty at first, trace each model once.
+        Estimators that are given the same ``tracers`` trace each model once.
         """
         self.device, self.forecast = device, forecast
         self.share = device.share if device else float("inf")
         """Bytes that a worker can use."""
-        self._tracers = {} if tracers is None else tracers
-        sides = forecast.splits.values() if forecast else ()
-        self._lengths = str([side.longest for side in sides])
+        self._tracers = tracers or Tracers()
 
     def footprints(self, run: RunConfig) -> list[Footprint]:
         """Return the memory of a worker in each phase of a run.
@@ -41,12 +38,9 @@ class Estimator:
         Raises:
             ValueError: Its model cannot be determined.
         """
-        key = run.model_dump_json(include={"data", "model", "training"}) + self._lengths
-        if key not in self._tracers:
-            self._tracers[key] = Tracer(outline_of(run, self.forecast))
         on_gpu = self.device.is_gpu if self.device else run.workers.gpus > 0
         place = "gpu" if on_gpu else "host"
-        return footprints(run, self._tracers[key], self.forecast, place)
+        return footprints(run, self._tracers.of(run, self.forecast), self.forecast, place)
 
     def fits(self, footprint: Footprint) -> bool:
         """Whether a worker in this phase fits its part of the device."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 from torch import nn
 
@@ -53,7 +52,7 @@ def training(run: RunConfig, tracer: Tracer, forecast: Forecast | None, place: s
         "copies of weights": FLOAT32 * count if run.training.select == "best" else 0,
     }
     examples = _examples(run.training.batch_size, forecast, tuple(Role))
-    most = _micro_batch(examples, shards, run.training.micro_batch_size)
+    most = micro_batch(examples, shards, run.training.micro_batch_size)
     passes = [
         _gradient(tracer, False, cross_entropy, most, shards, "training.micro_batch_size"),
         _evaluation(run, tracer, False),
@@ -81,7 +80,7 @@ def unlearning(run: RunConfig, tracer: Tracer, forecast: Forecast | None, place:
     for role, objective in needed.items():
         sharing = next(part.size for part in parts if role in part.roles) * workers.shards
         examples = _examples(getattr(run.batch, role), forecast, (role,))
-        most = _micro_batch(examples, sharing, run.batch.micro)
+        most = micro_batch(examples, sharing, run.batch.micro)
         passes.append(_gradient(tracer, True, objective, most, workers.shards, "batch.micro"))
     if run.evaluation.enabled:
         passes.append(_evaluation(run, tracer, True))
@@ -120,7 +119,7 @@ def _gradient(
     tracer: Tracer, unlearned: bool, objective: Objective, examples: int, shards: int, key: str
 ) -> Pass:
     name = f"activations of {examples} {tracer.outline.examples}"
-    return Pass(name, partial(tracer.gradient, unlearned, objective, examples, shards > 1), key, examples)
+    return Pass(name, lambda: tracer.gradient(unlearned, objective, examples, shards > 1).peak, key, examples)
 
 
 def _weights(model: nn.Module, shards: int, place: str) -> dict[str, int]:
@@ -154,7 +153,7 @@ def _temporaries(run: RunConfig, count: int) -> int:
 def _evaluation(run: RunConfig, tracer: Tracer, unlearned: bool) -> Pass:
     size = run.evaluation.batch_size
     name = f"evaluation of {size} {tracer.outline.examples}"
-    return Pass(name, partial(tracer.evaluation, unlearned, size), "evaluation.batch_size", size)
+    return Pass(name, lambda: tracer.evaluation(unlearned, size).peak, "evaluation.batch_size", size)
 
 
 def _examples(batch: int, forecast: Forecast | None, roles: Sequence[Role]) -> int:
@@ -165,7 +164,7 @@ def _examples(batch: int, forecast: Forecast | None, roles: Sequence[Role]) -> i
     return -(-there // -(-there // batch))
 
 
-def _micro_batch(examples: int, workers: int, limit: int | None) -> int:
+def micro_batch(examples: int, workers: int, limit: int | None) -> int:
     """Return the size of the largest micro-batch of a global batch that workers share."""
     share = -(-examples // workers)
     return min(limit or share, share)

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable
 
 from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.config.sources.files import SHARDS
+from hamu_ray.footprint.cases import Case
 from hamu_ray.footprint.machine import Machine, this_machine
-from hamu_ray.footprint.statement import TRAINING, Case, Devices, Unknown, Worst, room_of, size, verdict
+from hamu_ray.footprint.statement import TRAINING, Devices, Unknown, Worst, room_of, size, verdict
 from hamu_ray.results.diagnosis.finding import Finding
 
 

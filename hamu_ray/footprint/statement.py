@@ -3,46 +3,23 @@
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.document import ConfigError, first_line
-from hamu_ray.config.sweep import SweepConfig
-from hamu_ray.footprint.device import GPUS, USABLE, Device, device_of
+from hamu_ray.footprint.cases import Case, with_fewest_workers
+from hamu_ray.footprint.compute.gpus import GPUS
+from hamu_ray.footprint.device import USABLE, Device, device_of
 from hamu_ray.footprint.estimate import Estimator
 from hamu_ray.footprint.machine import Machine, this_machine
 from hamu_ray.footprint.parts import Footprint
-from hamu_ray.footprint.trace import Tracer
+from hamu_ray.footprint.trace import Tracers
 from hamu_ray.results.diagnosis.finding import Finding
-from hamu_ray.tasks.forecast import Forecast
-
-DECIDES_MEMORY = (
-    "method.name",
-    "method.forget_objective",
-    "method.trust_region",
-    "method.saliency",
-    "support.",
-    "model.",
-    "batch.",
-    "optimizer.",
-    "training.",
-    "evaluation.",
-    "workers.",
-)
-"""Prefixes of the keys that the memory of a run depends on, besides those of its data."""
 
 TRAINING = "training"
 PHASES = ("unlearning", TRAINING)
 """Phases of runs, the last first; those that train no base models have one."""
 
-MOST_VARIANTS = 64
-"""Maximum number of a sweep's combinations that are estimated."""
-
-
 GB = 1e9
-
-Case = tuple[RunConfig, Forecast | None]
-"""A run, and the forecast of its data; None if that is not known."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +43,16 @@ class Unknown(Exception):
 class Devices:
     """The memory of runs on the devices of their workers. What was traced once is known."""
 
-    def __init__(self, machine: Machine | None, device: str | None, concurrent: int | None) -> None:
+    def __init__(
+        self,
+        machine: Machine | None,
+        device: str | None,
+        concurrent: int | None,
+        tracers: Tracers | None = None,
+    ) -> None:
         """Estimate nothing yet; for the arguments see `state_memory`, without a machine the workers are elsewhere."""
         self._machine, self._device, self._concurrent = machine, device, concurrent
-        self._tracers: dict[str, Tracer] = {}
+        self._tracers = tracers or Tracers()
 
     def worst(self, cases: Iterable[Case]) -> dict[str, Worst]:
         """Return the run that needs the most in each phase.
@@ -79,7 +62,7 @@ class Devices:
             Unknown: The memory cannot be estimated.
         """
         worst: dict[str, Worst] = {}
-        for run, forecast in cases:
+        for run, forecast in (smaller for case in cases for smaller in with_fewest_workers(*case)):
             placed = device_of(run.workers, self._machine, self._device, self._concurrent)
             estimator = Estimator(placed, forecast, self._tracers)
             try:
@@ -100,19 +83,21 @@ def state_memory(
     concurrent: int | None = 1,
     machine: Machine | None = None,
     elsewhere: bool = False,
+    tracers: Tracers | None = None,
 ) -> Iterator[Finding]:
     """Yield lines on the memory of a worker in each phase, of the run that needs the most.
 
     ``source`` is the runs' file, for errors; ``device`` is given on the command line; ``concurrent`` is the number of
     runs at the same time, None: as many as fit the cores of the machine, by default this one. ``elsewhere``: workers
-    run on the nodes of a cluster, of which only what the configuration or the command line says is known.
+    run on the nodes of a cluster, of which only what the configuration or the command line says is known. ``tracers``
+    keep what is traced, for others that are given them.
 
     Raises:
         ConfigError: A run cannot fit the device; one line with the setting that would make it fit.
     """
     place = None if elsewhere else machine or this_machine()
     try:
-        worst = Devices(place, device, concurrent).worst(cases)
+        worst = Devices(place, device, concurrent, tracers).worst(cases)
     except Unknown as error:
         yield Finding("memory", f"not known: {error}")
         return
@@ -156,9 +141,11 @@ def verdict(worst: Worst, source: str | None) -> Iterator[Finding]:
         else {"search.concurrent": runs}
     )
     advice = " and ".join(f"{key}: {json.dumps(value)}" for key, value in (remedy or {}).items())
+    count = worst.run.workers.count
+    fewest = f" on {count} workers (workers.min_count)" if worst.run.workers.min_count == count else ""
     raise ConfigError(
-        f"{f'{source}: ' if source else ''}{worst.footprint.phase} needs {size(needed)} of memory, more than {room}; "
-        + (f"set {advice}" if advice else "use devices with more memory")
+        f"{f'{source}: ' if source else ''}{worst.footprint.phase}{fewest} needs {size(needed)} of memory, more than "
+        f"{room}; " + (f"set {advice}" if advice else "use devices with more memory")
     )
 
 
@@ -166,21 +153,6 @@ def room_of(device: Device) -> str:
     """Return what a worker can use of a device as text."""
     among = f", which {device.workers} workers share" if device.workers > 1 else ""
     return f"{size(device.share)} for a worker: {USABLE:.0%} of the {size(device.memory)} of {device.name}{among}"
-
-
-def cases_of(config: SweepConfig, known: Iterable[Case]) -> Iterator[Case]:
-    """Yield the runs of a sweep that may differ in memory, up to a limit, with each of its data and forget sets.
-
-    ``known`` are runs with these; sets of the same sizes count once.
-    """
-    sets: dict[str, Case] = {}
-    for run, forecast in known:
-        sides = forecast.splits.items() if forecast else ()
-        sizes = [(name, side.examples, side.longest) for name, side in sides]
-        sets.setdefault(f"{run.data.model_dump_json()} {sizes}", (run, forecast))
-    for variant in islice(config.variants(DECIDES_MEMORY), MOST_VARIANTS):
-        for run, forecast in sets.values():
-            yield variant.model_copy(update={"data": run.data, "forget": run.forget}), forecast
 
 
 def size(count: float) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.config.trials import trials_of
+from hamu_ray.footprint.cases import cases_of
 from hamu_ray.footprint.machine import GIB, Machine
-from hamu_ray.footprint.statement import cases_of, state_memory
+from hamu_ray.footprint.statement import state_memory
 from hamu_ray.inspection.model import Model
 from hamu_ray.results.diagnosis.finding import Finding
 from hamu_ray.results.wording import duration

@@ -69,7 +69,7 @@ class Published:
 
     def configs(self, seed: int, changes: Sequence[str] = ()) -> dict[str, SweepConfig]:
         """Return the sweep of each request with a seed of the search and further changes; raises `ConfigError`."""
-        overrides = [*self.file.set, *changes, f"search.seed={seed}"]
+        overrides = [*self.file.set, *changes, f"search.seed={seed}", "search.repeats=1"]
         found = [load_sweep(space_path(space), overrides) for space in self.file.spaces]
         return {config.name: config for config in found}
 

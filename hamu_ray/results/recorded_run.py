@@ -41,6 +41,9 @@ PAUSED_AT = "paused_at"
 CLONED_FROM, CLONE_PARAMETERS = "cloned_from", "clone_parameters"
 """Tags of a clone: the trial from whose model it started, and its parameters, some of which the space may not have."""
 
+SEARCH_SEED = "search_seed"
+"""Tag with the seed of the search that proposed a trial."""
+
 UNFINISHED = "not ended: its sweep is running, or its driver was killed"
 
 
@@ -96,6 +99,8 @@ class RecordedRun:
     began: float = math.nan
     """Seconds since the epoch."""
     ended: float = math.nan
+    models: frozenset[str] = frozenset()
+    """The names of the models that the outbox lists."""
 
 
 @dataclass
@@ -109,6 +114,7 @@ class RunBuilder:
     step: int = 0
     """The last step of which diagnostics were read."""
     times: list[float] = field(default_factory=list)
+    models: set[str] = field(default_factory=set)
     _logged: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Step and time of each metric's value: the last one in this order counts, as in MLflow."""
 
@@ -127,6 +133,8 @@ class RunBuilder:
             self.times.append(arguments.get("time_ms", 0) / 1000)
         elif call == "set_tags":
             self._tag(arguments)
+        elif call == "log_model":
+            self.models.add(arguments["name"])
         elif call == "finish":
             self.running = False
             self._tag({"tags": {"status": arguments["status"], "reason": arguments.get("reason", "")}})
@@ -146,7 +154,8 @@ class RunBuilder:
         """Return the state of the run after the calls."""
         began = self.times[0] if self.times else math.nan
         ended = self.times[-1] if self.times else math.nan
-        return RecordedRun(name, self.parameters, self.metrics, self.tags, self.running, began, ended)
+        models = frozenset(self.models)
+        return RecordedRun(name, self.parameters, self.metrics, self.tags, self.running, began, ended, models)
 
 
 def record_of(run: RecordedRun, document: Mapping[str, Any], config: SweepConfig | None) -> TrialRecord:
@@ -170,6 +179,7 @@ def record_of(run: RecordedRun, document: Mapping[str, Any], config: SweepConfig
         status=status,
         parameters=_sampled(run, document, config),
         cloned_from=run.tags.get(CLONED_FROM, ""),
+        search_seed=int(run.tags[SEARCH_SEED]) if SEARCH_SEED in run.tags else None,
         configuration=configuration_of(run.parameters),
         measures={} if status in UNMEASURED else measures,
         reason=reason,

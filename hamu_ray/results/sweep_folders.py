@@ -174,6 +174,8 @@ def changed_key(config: SweepConfig, folder: Path) -> str | None:
 def resumed_keys(whole: Mapping[str, Any]) -> dict[str, Any]:
     """Return a sweep's configuration without what may change when it is resumed."""
     search = {key: value for key, value in whole["search"].items() if key != "gpu_hours"}
+    if (budget := search["budget"]) and budget["seconds"] is not None:
+        search["budget"] = "seconds"
     return {
         **{key: value for key, value in whole.items() if key not in ("tracking", "storage")},
         "search": search,

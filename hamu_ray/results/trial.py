@@ -64,6 +64,8 @@ class TrialRecord:
     """Models on its way that were kept (`search.points_per_trial`), in order of their steps."""
     cloned_from: str = ""
     """The trial, or the point of one, from whose model it started (`hamu_ray.steer`); empty if it is not a clone."""
+    search_seed: int | None = None
+    """The seed of the search that proposed it; None for a clone, and where an earlier version wrote the record."""
     running: bool = False
     """Whether it has not ended; the status is then `INTERRUPTED`."""
 
@@ -86,7 +88,8 @@ class TrialRecord:
         share = point.step / self.steps if self.steps else math.nan
         folder = PurePosixPath(self.model_path).parent.name
         name, place = (point_name(each, point.step) for each in (self.trial_id, folder))
-        end = "" if self.status is Status.FINISHED else f", which {self.status} later: {self.reason}"
+        became = "was pruned" if self.status is Status.PRUNED else f"{self.status} later"
+        end = "" if self.status is Status.FINISHED else f", which {became}: {self.reason}"
         return replace(
             self,
             trial_id=name,

@@ -222,11 +222,15 @@ class MlflowTracker(Tracker):
         self._client.log_inputs(run, data_sets.inputs(source, sets))
 
     def log_model(
-        self, run: str, name: str, step: int, tags: Mapping[str, Any], metrics: Sequence[str]
+        self, run: str, name: str, step: int, tags: Mapping[str, Any], metrics: Mapping[str, float]
     ) -> None:
-        """List a model of a run, once, with the run's own values of metrics; set its tags."""
+        """List a model of a run, once, with its metrics; set its tags. An infinite value becomes NaN."""
         self._requests.send(run)
-        logged_models.log(self._client, self._client.get_run(run), name, step, tag_texts(tags), metrics)
+        values = {
+            metric_name(key): float(value) if math.isfinite(value) else math.nan
+            for key, value in metrics.items()
+        }
+        logged_models.log(self._client, self._client.get_run(run), name, step, tag_texts(tags), values)
 
     def register_model(
         self,

@@ -1,7 +1,7 @@
 """Models of a sweep in MLflow: listed with their metrics, and in the registry. Nothing is pickled."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,11 +18,13 @@ def log(
     name: str,
     step: int,
     tags: Mapping[str, str],
-    metrics: Sequence[str],
+    metrics: Mapping[str, float],
 ) -> None:
-    """List a model that a run made at a step, once, with the last values of the run's metrics; set its tags.
+    """List a model that a run made at a step, once, with its metrics; set its tags.
 
-    Its metrics are the run's values again, with their time: MLflow keeps one of two such values in the run's history.
+    MLflow has metrics of models in the history of their run, too. Those that are the run's last values have their time:
+    of two such values it keeps one. Others are of a model on the run's way, measured again: they have the time of the
+    run's start, so that what the run itself logged at the step counts as the later, and a second listing adds none.
     """
     from mlflow.entities import LoggedModelOutput, Metric
 
@@ -35,11 +37,11 @@ def log(
             return
         client.delete_logged_model(model.model_id)  # its listing broke off
     model = client.create_logged_model(experiment, name, run_id, dict(tags), model_type=MODEL_TYPE)
-    values = [
-        Metric(one.key, one.value, one.timestamp, one.step, model_id=model.model_id, run_id=run_id)
-        for one in run.to_proto().data.metrics
-        if one.key in set(metrics)
-    ]
+    last = {(one.key, one.step, repr(one.value)): one.timestamp for one in run.to_proto().data.metrics}
+    values = []
+    for key, value in metrics.items():
+        at = last.get((key, step, repr(value)), run.info.start_time)
+        values.append(Metric(key, value, at, step, model_id=model.model_id, run_id=run_id))
     client.log_batch(run_id, metrics=values)
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step)])
     client.finalize_logged_model(model.model_id, "READY")

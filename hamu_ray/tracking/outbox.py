@@ -121,7 +121,7 @@ class Outbox(Tracker):
         self._append("log_data", run, source=source, sets=sets)
 
     def log_model(
-        self, run: str, name: str, step: int, tags: Mapping[str, Any], metrics: Sequence[str]
+        self, run: str, name: str, step: int, tags: Mapping[str, Any], metrics: Mapping[str, float]
     ) -> None:
         """Record the call."""
         self._append("log_model", run, name=name, step=step, tags=tags, metrics=metrics)

@@ -89,9 +89,9 @@ class Tracker(Protocol):
         ...
 
     def log_model(
-        self, run: str, name: str, step: int, tags: Mapping[str, Any], metrics: Sequence[str]
+        self, run: str, name: str, step: int, tags: Mapping[str, Any], metrics: Mapping[str, float]
     ) -> None:
-        """List a model that a run made, with values of the run's metrics by their names; tags may change later."""
+        """List a model that a run made at a step, with its metrics; tags may change later."""
         ...
 
     def register_model(

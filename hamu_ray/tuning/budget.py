@@ -1,10 +1,11 @@
-"""The budgets of a sweep: the GPU hours that its trials have used, how many more may start, and how it ended."""
+"""The budgets of a sweep: the time that its trials have used, how many more may start, and how it ended."""
 
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from hamu_ray.config.trials import methods_of
 from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import counted
@@ -12,47 +13,47 @@ from hamu_ray.tuning.plan import SweepPlan
 
 HOUR = 3600.0
 
+Clock = Callable[[], float]
+
 
 @dataclass(frozen=True)
 class RunningTrial:
-    """A trial that uses GPUs."""
+    """A trial that uses a budget."""
 
     began: float
-    gpus: float
+    weight: float
 
 
-class GpuBudget:
-    """The limit `search.gpu_hours`: a trial may start if the expected GPU time stays within.
+class TimeBudget:
+    """A limit on the seconds of trials, each with a weight: a trial may start if the expected time stays within.
 
     The running trials and the next ones are expected to take the mean of those that have ended. Until one has ended,
-    trials start as long as less than the limit is used. Trials of earlier drivers count by their records.
+    trials start as long as less than the limit is used.
     """
 
-    def __init__(
-        self, hours: float | None, records: Iterable[TrialRecord], clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """Create the budget of a sweep with the records of the trials that have ended. None: no limit."""
-        self._limit = math.inf if hours is None else hours * HOUR
+    def __init__(self, limit: float = math.inf, clock: Clock = time.monotonic) -> None:
+        """Create a budget that nothing was taken from."""
+        self._limit = limit
         self._clock = clock
         self._ended: list[float] = []
         self._running: dict[str, RunningTrial] = {}
-        for record in records:
-            workers = WorkersConfig.model_validate(record.configuration.get("workers", {}))
-            if math.isfinite(record.trial_seconds):
-                self._ended.append(record.trial_seconds * gpus_of(workers))
 
-    def start(self, trial: str, workers: WorkersConfig) -> None:
+    def start(self, trial: str, weight: float = 1.0) -> None:
         """Count a trial from now on."""
-        self._running[trial] = RunningTrial(self._clock(), gpus_of(workers))
+        self._running[trial] = RunningTrial(self._clock(), weight)
 
     def end(self, trial: str, seconds: float) -> None:
-        """Count a trial that has ended after so many seconds."""
-        self._ended.append(seconds * self._running.pop(trial).gpus)
+        """Count a trial that has ended after so many seconds; unknown ones (NaN) count as none."""
+        self.add(seconds * self._running.pop(trial).weight)
+
+    def add(self, seconds: float) -> None:
+        """Count the seconds, times its weight, of a trial that has ended; unknown ones (NaN) count as none."""
+        self._ended.append(0.0 if math.isnan(seconds) else seconds)
 
     @property
-    def hours(self) -> float:
-        """GPU hours that trials have used."""
-        return math.fsum([*self._ended, *map(self._used_by, self._running.values())]) / HOUR
+    def used(self) -> float:
+        """Seconds that trials have used, times their weights."""
+        return math.fsum([*self._ended, *map(self._used_by, self._running.values())])
 
     def affordable(self) -> float:
         """Return how many more trials may start; infinite without a limit, or while no trial has ended."""
@@ -64,7 +65,64 @@ class GpuBudget:
         return left // expected if expected and left < math.inf else math.inf
 
     def _used_by(self, trial: RunningTrial) -> float:
-        return (self._clock() - trial.began) * trial.gpus
+        return (self._clock() - trial.began) * trial.weight
+
+
+class Budgets:
+    """The limits `search.gpu_hours` of all trials, and `search.budget.seconds` of those of each method in each search.
+
+    GPU hours are those from a trial's start to its end, seconds those of its steps and evaluations. Trials of earlier
+    drivers count by their records. Clones use GPU hours, and nothing of what a method has for its search.
+    """
+
+    def __init__(
+        self, plan: SweepPlan, records: Iterable[TrialRecord], clock: Clock = time.monotonic
+    ) -> None:
+        """Create the budgets of a sweep with the records of the trials that have ended."""
+        hours, budget = plan.config.search.gpu_hours, plan.config.search.budget
+        self._plan = plan
+        self.gpus = TimeBudget(math.inf if hours is None else hours * HOUR, clock)
+        self._cells: list[TimeBudget] = []
+        """By cell; those of a method share one. Empty without a limit."""
+        if budget is not None and budget.seconds is not None:
+            searched = zip(methods_of(plan.config, plan.cells), plan.seeds, strict=True)
+            by_method: dict[object, TimeBudget] = {}
+            for key in searched:
+                self._cells.append(by_method.setdefault(key, TimeBudget(budget.seconds, clock)))
+        for record in records:
+            workers = WorkersConfig.model_validate(record.configuration.get("workers", {}))
+            if math.isfinite(record.trial_seconds):
+                self.gpus.add(record.trial_seconds * gpus_of(workers))
+            for one in self._of(record.trial_id):
+                one.add(record.unlearning_seconds + record.evaluation_seconds)
+
+    def start(self, trial: str, workers: WorkersConfig) -> None:
+        """Count a trial from now on."""
+        self.gpus.start(trial, gpus_of(workers))
+        for one in self._of(trial):
+            one.start(trial)
+
+    def end(self, trial: str, seconds: float, worked: float) -> None:
+        """Count a trial that has ended after so many seconds, some of them in steps and evaluations."""
+        self.gpus.end(trial, seconds)
+        for one in self._of(trial):
+            one.end(trial, worked)
+
+    def affordable(self) -> float:
+        """Return how many more trials may start; infinite without a limit, or while none is known."""
+        each = {id(one): one.affordable() for one in self._cells}
+        return min(self.gpus.affordable(), sum(each.values()) if each else math.inf)
+
+    def spent(self) -> frozenset[int]:
+        """Return the cells of which no trial may start, because their methods have used their seconds."""
+        each = {id(one): one.affordable() for one in self._cells}
+        return frozenset(cell for cell, one in enumerate(self._cells) if each[id(one)] < 1)
+
+    def _of(self, trial: str) -> list[TimeBudget]:
+        """Return the budget of the method that a trial is of; none without a limit, or of a clone."""
+        number = int(trial)
+        is_limited = bool(self._cells) and self._plan.is_own(number)
+        return [self._cells[self._plan.positions[number][1]]] if is_limited else []
 
 
 def gpus_of(workers: WorkersConfig) -> float:
@@ -89,9 +147,23 @@ def ending(plan: SweepPlan, records: Sequence[TrialRecord], is_budget_spent: boo
     ran = f"{own - waiting} of {counted(plan.trials, 'trial')} have run"
     if waiting:
         ran += f", and {waiting} wait{'s' * (waiting == 1)} at a rung"
-    hours, seconds = plan.config.search.gpu_hours, plan.config.search.time_budget
-    budget = GpuBudget(hours, records)
-    if hours is not None and (seconds is None or budget.affordable() < 1):
-        used = f"{budget.hours:.3g} of search.gpu_hours {hours:g} are used, and another trial may exceed it"
-        return Status.FINISHED, f"{used}: {ran}"
-    return Status.FINISHED, f"search.time_budget of {seconds:g} s is spent: {ran}"
+    return Status.FINISHED, f"{_spent(plan, records)}: {ran}"
+
+
+def _spent(plan: SweepPlan, records: Sequence[TrialRecord]) -> str:
+    """Return which budget is spent, where one is; of several, one that forbids another trial."""
+    search, budgets = plan.config.search, Budgets(plan, records)
+    hours, seconds = search.gpu_hours, search.budget.seconds if search.budget else None
+    ended = {int(record.trial_id) for record in records if not record.running}
+    left = {cell for number, (_, cell) in enumerate(plan.positions) if number not in ended}
+    reasons = []
+    if search.time_budget is not None:
+        reasons.append(f"search.time_budget of {search.time_budget:g} s is spent")
+    if seconds is not None and (not reasons or left <= budgets.spent()):
+        reasons.append(
+            f"{seconds:g} s of each method, search.budget.seconds, are used, and another trial may exceed it"
+        )
+    if hours is not None and (not reasons or budgets.gpus.affordable() < 1):
+        used = budgets.gpus.used / HOUR
+        reasons.append(f"{used:.3g} of search.gpu_hours {hours:g} are used, and another trial may exceed it")
+    return reasons[-1]

@@ -51,23 +51,25 @@ def leave_result(
     for point in summary.front:
         source = storage_path(point.model_path).with_name(RUN_FILE)
         tracker.log_files(sweep, [str(source)], f"front/{point.trial_id}")
-    front = {point.trial_id for point in summary.front}
     logged = read_outbox(folder)
     for trial in summary.trials:
         name = trial.trial_id
-        knee = summary.knee is not None and name == summary.knee.trial_id
-        tags = {"on_front": str(name in front).lower(), "knee": str(knee).lower()}
-        before = logged[name].tags if name in logged else {}
-        if any(before.get(tag) != value for tag, value in tags.items()):
+        before = logged.get(name)
+        tags = front_tags(summary, trial)
+        if before is None or any(before.tags.get(tag) != value for tag, value in tags.items()):
             tracker.set_tags(name, tags)
-        if name in front or before.get("on_front") == "true":  # a resumed sweep may have better ones
-            known = {
-                "sweep": sweep,
-                "trial": name,
-                "method": method_of(trial),
-                "model_path": trial.model_path,
-            }
-            tracker.log_model(name, f"{sweep}-{name}", trial.steps, {**known, **tags}, sorted(trial.measures))
+        for candidate in trial.candidates:
+            model = f"{sweep}-{candidate.trial_id}"
+            # A resumed sweep may have better ones than those that are listed.
+            if summary.place(candidate) or (before is not None and model in before.models):
+                known = {
+                    "sweep": sweep,
+                    "trial": candidate.trial_id,
+                    "method": method_of(candidate),
+                    "model_path": candidate.model_path,
+                    **front_tags(summary, candidate),
+                }
+                tracker.log_model(name, model, candidate.steps, known, candidate.measures)
         record = folder / TRIALS / trial.trial_id / RECORD_FILE
         if record.exists():  # an interrupted trial has none
             tracker.log_files(trial.trial_id, [record])
@@ -78,6 +80,12 @@ def leave_result(
     tracker.describe(sweep, describe(summary, picture_in_ui(summary, sweep)))
     tracker.finish(sweep, status, reason, tags={"ended": time.time()})
     return summary
+
+
+def front_tags(summary: SweepSummary, candidate: TrialRecord) -> dict[str, str]:
+    """Return the tags that say whether a trial or a point is on the front, and its knee."""
+    place = summary.place(candidate)
+    return {"on_front": str(bool(place)).lower(), "knee": str(place == "knee").lower()}
 
 
 def leave_items(plan: SweepPlan, tracker: Tracker, summary: SweepSummary) -> None:

@@ -28,6 +28,7 @@ from hamu_ray.results.pareto.pruning import curve_of
 from hamu_ray.results.provenance import readable_provenance
 from hamu_ray.results.recorded_run import (
     PAUSED_AT,
+    SEARCH_SEED,
     TOTAL_STEPS,
     clone_tags,
     point_tags,
@@ -40,7 +41,7 @@ from hamu_ray.terminal.sweep_view import SweepView
 from hamu_ray.tracking.client import COLOUR, COMMIT
 from hamu_ray.tracking.labels import labels_of
 from hamu_ray.tracking.outbox import SYSTEM, Outbox
-from hamu_ray.tuning.budget import GpuBudget, gpus_of
+from hamu_ray.tuning.budget import Budgets, gpus_of
 from hamu_ray.tuning.plan import SweepPlan
 from hamu_ray.tuning.trainable import CLONED_FROM, EVENTS, NUMBER, PARAMETERS, run_of
 from hamu_ray.tuning.trial_state import TrialState, make_record, record_of_waiting
@@ -62,7 +63,7 @@ class SweepListener(tune.Callback):
         self.paused: dict[str, TrialState] = {}
         """The trials that wait at a rung, by their names."""
         self.usage = Usage()
-        self.budget = GpuBudget(plan.config.search.gpu_hours, plan.records)
+        self.budget = Budgets(plan, plan.records)
         self._sent = outbox.sent_states()
         self._clones = {trial_name(clone.number) for clone in plan.clones}
         """The clones that the view's total includes."""
@@ -85,8 +86,9 @@ class SweepListener(tune.Callback):
         self.budget.start(name, run.workers)
         labels = labels_of(run)
         colour = colour_of(run.method.name, self.plan.config.methods)
+        search_seed = self.plan.search_seed(trial.config[NUMBER])
         self.running[trial.trial_id] = TrialState(
-            name, parameters, run, self._sent[name], cloned_from=cloned_from
+            name, parameters, run, self._sent[name], cloned_from=cloned_from, search_seed=search_seed
         )
         self.outbox.start_trial(
             name,
@@ -94,7 +96,8 @@ class SweepListener(tune.Callback):
             describe(parameters),
             parameters={**flatten(run.model_dump(mode="json")), **labels},
             tags={**labels, "sweep": self.plan.name, "status": "running", COLOUR: colour}
-            | clone_tags(cloned_from, parameters),
+            | clone_tags(cloned_from, parameters)
+            | ({} if search_seed is None else {SEARCH_SEED: search_seed}),
         )
         if cloned_from and name not in self._clones:
             self._clones.add(name)
@@ -197,7 +200,7 @@ class SweepListener(tune.Callback):
         self._set_remaining()
 
     def give_up(self, number: int) -> None:
-        """End a trial that waits at a rung: it was pruned, with its metrics there."""
+        """End a trial that waits at a rung: it was pruned, with its metrics and its points there."""
         state = self.paused.pop(trial_name(number))
         self._write(state)
         folder = self.plan.results / TRIALS / state.name
@@ -237,7 +240,7 @@ class SweepListener(tune.Callback):
         worked = record.unlearning_seconds - earlier + record.evaluation_seconds
         self.usage.end(state.began, now, worked, gpus_of(state.run.workers))
         seconds = max(now - state.began, worked)  # it may have ended under an earlier driver
-        self.budget.end(state.name, seconds)
+        self.budget.end(state.name, seconds, worked)
         state.seconds += seconds
 
     def _write(self, state: TrialState) -> None:

@@ -29,7 +29,7 @@ class SweepPlan:
     """The sweep's folder on the driver's machine: configuration, records, study, outbox, front."""
     storage: StoragePath
     """The storage that all nodes share."""
-    cells: Sequence[Mapping[str, Scalar]]
+    grid: Sequence[Mapping[str, Scalar]]
     """The cells of the grids."""
     groups: Sequence[WorkersConfig]
     """The different worker groups that trials run on."""
@@ -58,10 +58,25 @@ class SweepPlan:
         """The number of trials."""
         return len(self.positions)
 
+    @property
+    def repeats(self) -> int:
+        """How many searches there are, which differ in their seed."""
+        return self.config.search.repeats
+
+    @cached_property
+    def cells(self) -> list[Mapping[str, Scalar]]:
+        """The cells of the grids, those of one search after those of another. Each has a study of its own."""
+        return [*self.grid] * self.repeats
+
     @cached_property
     def samples(self) -> list[int]:
-        """The number of samples of each cell."""
-        return samples_of(self.config, self.cells)
+        """The number of samples of each of `cells`."""
+        return samples_of(self.config, self.grid) * self.repeats
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """The seed of the search that each of `cells` belongs to."""
+        return [self.config.search.seed + cell // len(self.grid) for cell in range(len(self.cells))]
 
     @cached_property
     def positions(self) -> list[tuple[int, int]]:
@@ -82,6 +97,10 @@ class SweepPlan:
     def own_records(self) -> list[TrialRecord]:
         """The records of the sweep's own trials, without clones."""
         return [record for record in self.records if self.is_own(int(record.trial_id))]
+
+    def search_seed(self, number: int) -> int | None:
+        """Return the seed of the search that proposed a trial, by its number; None for a clone."""
+        return self.seeds[self.positions[number][1]] if self.is_own(number) else None
 
     def is_own(self, number: int) -> bool:
         """Whether a trial is one of the sweep's own, by its number: clones have those after them."""
@@ -127,17 +146,17 @@ class SweepPlan:
 
 def plan_sweep(config: SweepConfig, folder: Path) -> SweepPlan:
     """Return the plan of a sweep in a folder, which need not exist yet."""
-    records, cells = read_records(folder), tuple(config.cells())
+    records, grid = read_records(folder), tuple(config.cells())
     return SweepPlan(
         config=config,
         folder=folder,
         storage=storage_path(config.storage.path),
-        cells=cells,
+        grid=grid,
         groups=worker_groups(config),
         records=tuple(records),
         reference=reference_curves(config, records),
         clones=read_clones(folder),
-        warm_start=warm_start_of(config, cells, folder / STUDY_FILE),
+        warm_start=warm_start_of(config, grid, folder / STUDY_FILE),
     )
 
 

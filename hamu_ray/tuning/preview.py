@@ -11,9 +11,12 @@ from hamu_ray.config.sources.files import load_sweep, with_shards
 from hamu_ray.config.space import Scalar
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.config.trials import trials_of
+from hamu_ray.footprint.cases import Case, cases_of
+from hamu_ray.footprint.compute.statement import state_sweep
 from hamu_ray.footprint.named_parts import check_named_parts, named_part_variants
 from hamu_ray.footprint.shards import fewest_shards
-from hamu_ray.footprint.statement import Case, cases_of, state_memory
+from hamu_ray.footprint.statement import state_memory
+from hamu_ray.footprint.trace import Tracers
 from hamu_ray.preflight import CHECKED_COMBINATIONS
 from hamu_ray.results.diagnosis.finding import Finding
 from hamu_ray.results.earlier import SECTIONS, first_steps
@@ -45,17 +48,21 @@ def preview(
     workers = config.workers
     gpus = f" and {workers.gpus:g} GPU" if workers.gpus else ""
     shards = f"; a model is held in {workers.shards} shards" if workers.shards > 1 else ""
+    budget = config.search.budget
+    most = "at most " if budget is not None and budget.seconds is not None else ""
+    repeats = f" x {plan.repeats} searches" if plan.repeats > 1 else ""
     console.print(f"sweep      {config.name}")
     console.print(
-        f"trials     {plan.trials} ({len(plan.cells)} cells of the grids x "
-        f"{_among(list(dict.fromkeys(plan.samples)))} samples, {plan.choice.algorithm})"
+        f"trials     {plan.trials} ({len(plan.grid)} cells of the grids x "
+        f"{most}{_among(list(dict.fromkeys(plan.samples)))} samples{repeats}, {plan.choice.algorithm})"
     )
     if plan.choice.reason:
         console.print(f"search     {plan.choice.algorithm}: {plan.choice.reason}", markup=False)
     if plan.warm_start:
         console.print(f"warm start {plan.warm_start}", markup=False)
     console.print(f"objectives {', '.join(f'{o.mode} {o.metric}' for o in plan.objectives)}")
-    console.print(f"workers    {workers.count} a trial, {workers.cpus:g} CPU{gpus} each{shards}")
+    fewer = f" (at least {workers.min_count})" if workers.min_count else ""
+    console.print(f"workers    {workers.count} a trial{fewer}, {workers.cpus:g} CPU{gpus} each{shards}")
     console.print("space")
     for path, domains in config.space.items():
         for domain in domains:
@@ -72,15 +79,15 @@ def preview(
     for cost in costs:
         console.print(f"{cost.subject:<10} {cost.text}", markup=False, soft_wrap=not console.is_terminal)
     console.print("first configuration")
-    run = config.resolve(config.example(plan.cells[0])).model_dump(mode="json")
+    run = config.resolve(config.example(plan.grid[0])).model_dump(mode="json")
     for line in yaml.safe_dump(run, sort_keys=False).splitlines():
         console.print(f"  {line}", markup=False)
 
 
-def memory_of(
-    config: SweepConfig, source: str, known: Iterable[Case], device: str | None
+def costs_of(
+    config: SweepConfig, source: str, known: Sequence[Case], device: str | None
 ) -> Iterator[Finding]:
-    """Yield lines on the memory that a sweep's workers need, of the run that needs the most.
+    """Yield lines on the memory of a sweep's workers, of the run that needs the most, and on its work and time.
 
     ``known`` are runs with each of the sweep's forget sets.
 
@@ -90,15 +97,22 @@ def memory_of(
     check_named_parts(named_part_variants(config), source)
     at_once = config.search.concurrent
     elsewhere = cluster_address() is not None
+    tracers = Tracers()
     yield from state_memory(
-        cases_of(config, known), source=source, device=device, concurrent=at_once, elsewhere=elsewhere
+        cases_of(config, known),
+        source=source,
+        device=device,
+        concurrent=at_once,
+        elsewhere=elsewhere,
+        tracers=tracers,
     )
+    yield from state_sweep(config, known, device, tracers)
 
 
 def with_fewest_shards(
     source: str, overrides: Sequence[str], known: Sequence[Case], device: str | None
 ) -> tuple[SweepConfig, Finding]:
-    """Return a sweep with as few shards as fit, and the reason; for the arguments see `memory_of`.
+    """Return a sweep with as few shards as fit, and the reason; for the arguments see `costs_of`.
 
     Raises:
         ConfigError: No number of shards is enough, or what a worker needs or has is not known; in one line.

@@ -38,7 +38,7 @@ from hamu_ray.tracking.client import MlflowTracker
 from hamu_ray.tracking.delivery import Delivery, OutboxSender
 from hamu_ray.tracking.outbox import Outbox
 from hamu_ray.tracking.ui_views import view_of
-from hamu_ray.tuning.budget import GpuBudget, ending
+from hamu_ray.tuning.budget import Budgets, ending
 from hamu_ray.tuning.finish import leave_items, leave_result
 from hamu_ray.tuning.listener import SweepListener
 from hamu_ray.tuning.plan import SweepPlan, plan_sweep
@@ -141,7 +141,8 @@ def run_sweep(config: SweepConfig, resume: str | None = None) -> SweepEnd:
         print_result(summary, plan.folder, tracker, console)
         print_remarks(usage, delivery, waiting, sender.obstacle, console)
         if reason:
-            larger = "a larger search.gpu_hours and " * ("search.gpu_hours" in reason)
+            limits = ("search.gpu_hours", "search.budget.seconds")
+            larger = "".join(f"a larger {key} and " for key in limits if key in reason)
             console.print(f"budget   {reason}; continue with {larger}--resume")
         report = None if waiting else try_report(plan.folder, tracker, delivery.runs[plan.name], console)
         if status is Status.INTERRUPTED:
@@ -175,7 +176,7 @@ def print_remarks(usage: Usage, delivery: Delivery, waiting: int, obstacle: str,
 
 def groups_to_start(plan: SweepPlan) -> Sequence[WorkersConfig]:
     """Return the worker groups for which the cluster needs room: none if no trial may start."""
-    return plan.groups if GpuBudget(plan.config.search.gpu_hours, plan.records).affordable() >= 1 else ()
+    return plan.groups if Budgets(plan, plan.records).affordable() >= 1 else ()
 
 
 def folder_to_resume(
@@ -258,7 +259,10 @@ def run_trials(
         console.fields({"known": str(plan.warm_start)})
     if plan.records:
         console.print(f"resumed: {len(plan.records)} trials have already ended")
-    pool = start_pool(str(plan.storage), plan.name, plan.concurrent, plan.remaining, plan.largest_group)
+    patience = plan.config.search.wait_for_nodes
+    pool = start_pool(
+        str(plan.storage), plan.name, plan.concurrent, plan.remaining, plan.largest_group, patience
+    )
     constraints = plan.config.search.constraints
     with (
         SweepView(
@@ -268,7 +272,8 @@ def run_trials(
     ):
         view.rows.several_nodes = len(usable_nodes()) > 1
         listener = SweepListener(plan, outbox, pool, view)
-        search = UnlearningSearch(plan, limit, is_kept, listener.budget.affordable, listener.give_up)
+        budgets = listener.budget
+        search = UnlearningSearch(plan, limit, is_kept, budgets.affordable, listener.give_up, budgets.spent)
         remaining = listener.remaining()
         if remaining:
             ray.get(pool.set_remaining.remote(remaining))

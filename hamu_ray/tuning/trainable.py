@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -11,15 +12,11 @@ from ray.actor import ActorHandle
 from hamu_ray.config.run import RunConfig
 from hamu_ray.results.durable.sealed import Damaged
 from hamu_ray.results.folder import TRIALS, read_outcome, read_reports, trial_name
-from hamu_ray.results.outcome import Failure, Outcome, Report, Status
+from hamu_ray.results.outcome import Failure, Outcome, Status
 from hamu_ray.storage import StoragePath
 from hamu_ray.tuning.plan import SweepPlan
-from hamu_ray.workers.messages import Job, Started, SystemSample
-from hamu_ray.workers.ray_private import LOST_ACTOR
-from hamu_ray.workers.slot import follow
-
-MOST_SLOT_LOSSES = 20
-"""Maximum number of slots that a trial may lose, with their nodes or otherwise; the trial itself never ends a slot."""
+from hamu_ray.workers.attempts import run_to_end
+from hamu_ray.workers.messages import Event, Job
 
 EVENTS = "events"
 """Key in a Tune result: the slot's events."""
@@ -45,10 +42,6 @@ RUN, CLONED_FROM = "run", "cloned_from"
 logger = logging.getLogger(__name__)
 
 
-class SlotLost(Failure):
-    """The slot died or was closed before the job ended; the job continues in another one."""
-
-
 def run_trial(config: dict[str, Any], plan: SweepPlan, pool: ActorHandle) -> None:
     """Run one trial to its end. A failed trial is a result, not an error: it never stops the sweep."""
     trial = trial_name(config[NUMBER])
@@ -61,11 +54,8 @@ def run_trial(config: dict[str, Any], plan: SweepPlan, pool: ActorHandle) -> Non
     keeping = plan.keeping if run.workers.shards == 1 else None
     job = Job(trial, run, str(folder), attempts=search.retries + 1, keeping=keeping, pauses=pauses)
     end: Outcome | Failure | None = replay_ended_run(trial, folder, pool, passed)
-    attempts = losses = 0
-    while may_run_again(end) and attempts < job.attempts and losses < MOST_SLOT_LOSSES:
-        end = run_in_pool(job, pool)
-        attempts += not isinstance(end, SlotLost)
-        losses += isinstance(end, SlotLost)
+    if end is None:
+        end = run_to_end(job, pool, job.attempts, report_events, lambda event: report_events([event]))
     status = end.status if isinstance(end, Outcome) else Status.FAILED
     paused = end.steps if isinstance(end, Outcome) and end.paused else 0
     measures = {}
@@ -82,9 +72,9 @@ def run_of(config: dict[str, Any], plan: SweepPlan) -> RunConfig:
     return RunConfig.model_validate(config[RUN]) if RUN in config else plan.config.resolve(config[PARAMETERS])
 
 
-def may_run_again(end: Outcome | Failure | None) -> bool:
-    """Whether another attempt may end otherwise."""
-    return end is None or (isinstance(end, Failure) and not end.storage_lost)
+def report_events(events: Sequence[Event]) -> None:
+    """Report events of the trial's job to the driver."""
+    tune.report({EVENTS: list(events)})
 
 
 def replay_ended_run(trial: str, folder: StoragePath, pool: ActorHandle, passed: int = 0) -> Outcome | None:
@@ -102,26 +92,6 @@ def replay_ended_run(trial: str, folder: StoragePath, pool: ActorHandle, passed:
         logger.warning("%s; the trial runs again", error)
         return None
     if end is not None:
-        tune.report({EVENTS: reports})
+        report_events(reports)
         ray.get(pool.release.remote(trial))
     return end
-
-
-def run_in_pool(job: Job, pool: Any) -> Outcome | Failure:
-    """Run a job in a slot of the pool and release the slot."""
-    slot: Any = ray.get(pool.acquire.remote(job.trial, job.run))
-
-    def on_workers(event: Started | SystemSample) -> None:
-        tune.report({EVENTS: [event]})
-
-    def on_reports(reports: list[Report]) -> None:
-        tune.report({EVENTS: reports})
-
-    try:
-        end = follow(job, slot, on_reports, on_workers)
-    except LOST_ACTOR as error:
-        ray.get(pool.release.remote(job.trial, usable=False))
-        return SlotLost(f"its slot died: {str(error).splitlines()[0]}")
-    leaves = isinstance(end, Outcome) and end.status is Status.INTERRUPTED
-    ray.get(pool.release.remote(job.trial, usable=not leaves))
-    return SlotLost("its slot was closed because a node leaves") if leaves else end

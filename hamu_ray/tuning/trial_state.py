@@ -39,6 +39,8 @@ class TrialState:
     end: Outcome | Failure | None = None
     cloned_from: str = ""
     """The trial from whose model it started; empty if it is not a clone."""
+    search_seed: int | None = None
+    """The seed of the search that proposed it; None for a clone."""
 
 
 def make_record(state: TrialState, results: StoragePath, metrics: Sequence[str] = ()) -> TrialRecord:
@@ -57,6 +59,7 @@ def make_record(state: TrialState, results: StoragePath, metrics: Sequence[str] 
         nodes=state.sent.nodes,
         reason="the sweep ended before the trial",
         cloned_from=state.cloned_from,
+        search_seed=state.search_seed,
     )
     match state.end:
         case Failure(reason):

@@ -98,7 +98,7 @@ def check_cluster(
     try:
         for workers in sorted(groups, key=lambda group: group.count, reverse=True):
             if groups_that_fit(workers, node_resources()) == 0:
-                reserved.append(reserve_new_nodes(workers, log, patience))
+                reserved += reserve_new_nodes(workers, log, patience)
         check_shared(storage)
     finally:
         for placement in reserved:
@@ -157,15 +157,26 @@ def ray_logs() -> str:
     return str(Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "session_latest" / "logs")
 
 
-def reserve_new_nodes(workers: WorkersConfig, log: Callable[[str], None], patience: float) -> PlacementGroup:
+def reserve_new_nodes(
+    workers: WorkersConfig, log: Callable[[str], None], patience: float
+) -> list[PlacementGroup]:
     """Wait for the autoscaler to start nodes for a worker group; return the placement group that reserves them.
+
+    Without one, the nodes at least hold as many workers as its runs may go on with.
 
     Raises:
         ConfigError: There is no autoscaler, or it does not start such nodes.
     """
     scales = pending_nodes() is not None
     if scales and (placement := wait_for_room(workers, patience, log)):
-        return placement
+        return [placement]
+    nodes = node_resources()
+    fewer = next((size for size in workers.sizes() if groups_that_fit(size, nodes)), None)
+    if fewer is not None:
+        log(
+            f"{describe_workers(workers)} do not fit the cluster: runs start with {fewer.count}, see workers.min_count"
+        )
+        return []
     resources = ray.cluster_resources()
     waited = (
         f", and its autoscaler started no more nodes for {patience:g} s (search.wait_for_nodes)"
@@ -175,5 +186,5 @@ def reserve_new_nodes(workers: WorkersConfig, log: Callable[[str], None], patien
     raise ConfigError(
         f"workers: {describe_workers(workers)} do not fit the cluster's {resources.get('CPU', 0):g} CPU and "
         f"{resources.get('GPU', 0):g} GPU{waited}; "
-        "lower workers.count, workers.cpus or workers.gpus"
+        "lower workers.count, workers.cpus or workers.gpus, or allow fewer with workers.min_count"
     )

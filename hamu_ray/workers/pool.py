@@ -10,16 +10,17 @@ from typing import Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from hamu_ray.config.run import RunConfig
+from hamu_ray.config.search import WAIT_FOR_NODES
 from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.results.outcome import Verdict
 from hamu_ray.workers.nodes.asking import start_ready
-from hamu_ray.workers.nodes.autoscaler import is_ready, request_room
-from hamu_ray.workers.nodes.capacity import POLL_SECONDS, fit_together, node_resources
-from hamu_ray.workers.ray_private import HEAD_NODE, draining_nodes, pending_nodes
-from hamu_ray.workers.slot import CLOSE_SECONDS, start_slot
+from hamu_ray.workers.nodes.autoscaler import RoomRequests
+from hamu_ray.workers.nodes.capacity import POLL_SECONDS, fit_together, groups_that_fit, node_resources
+from hamu_ray.workers.nodes.elastic import Elasticity
+from hamu_ray.workers.ray_private import HEAD_NODE, draining_nodes
+from hamu_ray.workers.slot import CLOSE_SECONDS, leave, start_slot
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +30,6 @@ MOST_REQUESTS = 100
 LOST_SECONDS = 300.0
 """A slot whose process does not respond for this long is considered lost."""
 
-LEAVE_SECONDS = 60.0
-"""Time limit for a trial to write a checkpoint before its node leaves, if the node has no deadline."""
-
-LEAVE_MARGIN_SECONDS = 2.0
-"""How long before a node's deadline a slot with workers there is dropped."""
-
 
 @dataclass(eq=False)
 class Entry:
@@ -42,11 +37,18 @@ class Entry:
 
     slot: ActorHandle
     workers: WorkersConfig
+    asked: WorkersConfig | None = None
+    """The workers of the run that used it last: more than it has, if those did not fit."""
     trial: str | None = None
     nodes: Sequence[str] = ()
     """Ray node ids of its workers, if known."""
     answered: float = field(default_factory=time.monotonic)
     """When the slot last responded, on the monotonic clock."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has all workers of its run."""
+        return self.asked in (None, self.workers)
 
     async def read_nodes(self, timeout: float) -> None:
         """Ask the slot for its nodes; a slot that does not respond in time is asked again later.
@@ -65,13 +67,14 @@ def start_pool(
     most: int | None,
     trials: int,
     workers: WorkersConfig,
+    patience: float = WAIT_FOR_NODES,
     lost_seconds: float = LOST_SECONDS,
 ) -> ActorHandle:
     """Start the pool of a sweep; see `Pool` for the arguments."""
     actor: Any = ray.remote(Pool).options(
         num_cpus=0, resources=HEAD_NODE, max_concurrency=1000, max_restarts=-1, max_task_retries=-1
     )
-    return start_ready(lambda: actor.remote(storage, name, most, trials, workers, lost_seconds))
+    return start_ready(lambda: actor.remote(storage, name, most, trials, workers, patience, lost_seconds))
 
 
 class Pool:
@@ -88,6 +91,7 @@ class Pool:
         most: int | None,
         trials: int,
         workers: WorkersConfig,
+        patience: float = WAIT_FOR_NODES,
         lost_seconds: float = LOST_SECONDS,
     ) -> None:
         """Start without slots.
@@ -98,15 +102,16 @@ class Pool:
             most: Maximum number of concurrent trials; None for as many as fit the cluster.
             trials: Number of trials that have not ended yet.
             workers: The largest worker group of the sweep, for which resources are requested.
+            patience: After how many seconds without room for all of its workers a run goes on with fewer.
             lost_seconds: See `LOST_SECONDS`.
         """
         self._storage = storage
         self._name = name
         self._most = most or MOST_REQUESTS
         self._trials = trials
-        self._workers = workers
+        self._elasticity = Elasticity(patience)
         self._lost_seconds = lost_seconds
-        self._requests: list[PlacementGroup] = []
+        self._requests = RoomRequests(workers)
         self._entries: list[Entry] = []
         self._started = 0
         self._maintenance: asyncio.Task | None = None
@@ -131,7 +136,7 @@ class Pool:
             finally:
                 self._queue.remove(ticket)
                 self._changed.notify_all()
-            entry.trial = trial
+            entry.trial, entry.asked = trial, run.workers
             return entry.slot
 
     async def release(self, trial: str, usable: bool = True) -> None:
@@ -170,6 +175,9 @@ class Pool:
         """Adapt the slots to the cluster and to the trials for as long as the sweep runs."""
         while True:
             try:
+                self._elasticity.watch(
+                    (entry.asked or entry.workers for entry in self._entries), node_resources()
+                )
                 await self._drop_lost()
                 async with self._changed:
                     self._close_surplus()
@@ -186,18 +194,29 @@ class Pool:
             *(entry.read_nodes(POLL_SECONDS) for entry in entries), return_exceptions=True
         )
         alive, draining = {node["NodeID"] for node in ray.nodes() if node["Alive"]}, draining_nodes()
+        usable = node_resources()
         for entry, answer in zip(entries, answers, strict=True):
             silent = time.monotonic() - entry.answered > self._lost_seconds
-            lost = isinstance(answer, BaseException) or silent or not alive.issuperset(entry.nodes)
+            dead = isinstance(answer, BaseException) or not alive.issuperset(entry.nodes)
+            never_starts = not entry.nodes and not groups_that_fit(entry.workers, usable)
+            lost = dead or silent or never_starts
             deadlines = [draining[node] for node in entry.nodes if node in draining]
             if lost:
                 ray.kill(entry.slot)
+                self._forget(entry)
             elif deadlines:
-                leaving = asyncio.create_task(leave(entry.slot, min(deadlines)))
-                self._leaving.add(leaving)
-                leaving.add_done_callback(self._leaving.discard)
-            if (lost or deadlines) and entry in self._entries:
-                self._entries.remove(entry)
+                self._let_leave(entry, min(deadlines))
+
+    def _let_leave(self, entry: Entry, deadline: float) -> None:
+        """Close a slot, see `leave`, and count its resources as free."""
+        leaving = asyncio.create_task(leave(entry.slot, deadline))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+        self._forget(entry)
+
+    def _forget(self, entry: Entry) -> None:
+        if entry in self._entries:
+            self._entries.remove(entry)
 
     def _close_surplus(self) -> None:
         """Close idle slots that no remaining trial needs, so that their nodes can be released."""
@@ -208,33 +227,17 @@ class Pool:
             self._entries.remove(entry)
 
     def _request_room(self) -> None:
-        """Request resources from the autoscaler, if there is one, for as many slots as the remaining trials can use.
-
-        A fulfilled request keeps its node until a slot uses it. It is withdrawn before new slots start, because Ray
-        serves older requests first.
-        """
-        wanted = max(min(self._trials, self._most) - len(self._entries), 0)
-        if wanted and pending_nodes() is None:
-            wanted = 0
-        ready = [request for request in self._requests if is_ready(request)]
-        held = ready[: self._room_for(len(ready))]
-        kept = [*held, *(request for request in self._requests if request not in ready)][:wanted]
-        for request in self._requests:
-            if request not in kept:
-                remove_placement_group(request)
-        self._requests = kept
-        if len(held) == len(ready):
-            self._requests += [request_room(self._workers) for _ in range(wanted - len(kept))]
-
-    def _room_for(self, most: int) -> int:
-        """Return how many more slots fit the cluster, up to ``most``."""
-        nodes, present = node_resources(), [entry.workers for entry in self._entries]
-        fits = (n for n in range(most, 0, -1) if fit_together([*present, *[self._workers] * n], nodes))
-        return next(fits, 0)
+        """Request resources from the autoscaler, if there is one, for as many slots as the remaining trials can use."""
+        whole = sum(entry.is_whole for entry in self._entries)
+        wanted = max(min(self._trials, self._most) - whole, 0)
+        self._requests.update(wanted, [entry.workers for entry in self._entries])
 
     def _grant(self, ticket: object, workers: WorkersConfig) -> Entry | None:
         """Return a slot for the first request in the queue if one is idle or another one fits."""
-        return self._idle(workers) or self._new(workers) if self._queue[0] is ticket else None
+        if self._queue[0] is not ticket:
+            return None
+        sizes = self._elasticity.sizes(workers, node_resources())
+        return next(filter(None, (self._idle(size) or self._new(size) for size in sizes)), None)
 
     def _idle(self, workers: WorkersConfig) -> Entry | None:
         """Return the idle slot with the most trials on its nodes, so that the last trials share few nodes.
@@ -270,15 +273,3 @@ def trials_beside(entry: Entry, entries: Sequence[Entry]) -> int:
     """Return how many trials other slots run on the nodes of a slot."""
     others = (other for other in entries if other is not entry and other.trial is not None)
     return sum(not set(other.nodes).isdisjoint(entry.nodes) for other in others)
-
-
-async def leave(slot: ActorHandle, deadline: float) -> None:
-    """Close a slot before a node of it ends at ``deadline`` (Unix time, 0 if unknown), or kill it.
-
-    Closing interrupts its job, which writes a checkpoint; the trial then continues in another slot.
-    """
-    seconds = deadline - time.time() - LEAVE_MARGIN_SECONDS if deadline else LEAVE_SECONDS
-    try:
-        await asyncio.wait_for(slot.close.remote(), max(seconds, 0))
-    except (TimeoutError, ray.exceptions.RayError):
-        ray.kill(slot)

@@ -1,4 +1,4 @@
-"""A single run without Tune: in this process with one worker, in a slot of Ray Train workers otherwise."""
+"""A single run without Tune: in this process with one worker, in slots of Ray Train workers otherwise."""
 
 import json
 import re
@@ -101,19 +101,22 @@ def is_taken(folder: StoragePath) -> bool:
 def run_in_slot(
     run: RunConfig, storage: StoragePath, folder: StoragePath, view: RunView, console: Console
 ) -> Outcome | Failure:
-    """Run on Ray Train workers; return the outcome."""
+    """Run on Ray Train workers; return the outcome. A run that loses its slot continues in another one."""
     import ray
 
+    from hamu_ray.workers.attempts import run_to_end
     from hamu_ray.workers.cluster import connected
     from hamu_ray.workers.messages import Job
-    from hamu_ray.workers.slot import CLOSE_SECONDS, follow, start_slot
+    from hamu_ray.workers.pool import start_pool
+    from hamu_ray.workers.slot import CLOSE_SECONDS
 
     with connected([run.workers], str(storage), console.text):
-        slot = start_slot(run.workers, str(storage), f"run-{run.name}")
+        pool = start_pool(str(storage), f"run-{run.name}", 1, 1, run.workers)
         try:
-            return follow(Job(run.name, run, str(folder), attempts=2), slot, view.show_all)
+            return run_to_end(Job(run.name, run, str(folder), attempts=2), pool, 1, view.show_all)
         finally:
-            ray.wait([slot.close.remote()], timeout=CLOSE_SECONDS)
+            ray.wait([pool.close.remote()], timeout=CLOSE_SECONDS)
+            ray.kill(pool)
 
 
 def train_models(run: RunConfig) -> int:

@@ -33,6 +33,12 @@ RESTART_SECONDS = 1.0
 CLOSE_SECONDS = 20.0
 """Time limit for workers to exit. A slot that exits normally releases its resources at once."""
 
+LEAVE_SECONDS = 60.0
+"""Time limit for a trial to write a checkpoint before its node leaves, if the node has no deadline."""
+
+LEAVE_MARGIN_SECONDS = 2.0
+"""How long before a node's deadline a slot with workers there is dropped."""
+
 START_ATTEMPTS = 3
 """Number of failed starts of a worker group before they count against the pending job."""
 
@@ -256,3 +262,15 @@ def follow(
             on_reports(reports)
         if isinstance(end := events[-1], Outcome | Failure):
             return end
+
+
+async def leave(slot: ActorHandle, deadline: float) -> None:
+    """Close a slot before a node of it ends at ``deadline`` (Unix time, 0 if unknown), or kill it.
+
+    Closing interrupts its job, which writes a checkpoint; the trial then continues in another slot.
+    """
+    seconds = deadline - time.time() - LEAVE_MARGIN_SECONDS if deadline else LEAVE_SECONDS
+    try:
+        await asyncio.wait_for(slot.close.remote(), max(seconds, 0))
+    except (TimeoutError, ray.exceptions.RayError):
+        ray.kill(slot)

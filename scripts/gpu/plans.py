@@ -47,6 +47,9 @@ class Workers:
     exchange: str | None = None
     wire: str = "float32"
 
+    def sized(self, count: int) -> "Workers":
+        return self
+
 
 def plan_of(
     task: Any,

@@ -109,6 +109,14 @@ DATA_SETS = "cifar10, cifar100, custom, digits, images, muse, svhn, text, tiny-i
             "workers.forget_workers: must be fewer than count (2), found 2",
         ),
         (
+            "workers: {count: 2, min_count: 4}",
+            "workers.min_count: must be at most count (2), found 4; lower it, or raise count",
+        ),
+        (
+            "workers: {count: 4, shards: 2, min_count: 3}",
+            "workers.min_count: must be a multiple of shards (2), found 3; use 4, or set shards to 1",
+        ),
+        (
             "workers: {count: 4, shards: 3}",
             "workers.count: must be a multiple of shards (3), found 4; use 6, or set shards to 1",
         ),

@@ -69,8 +69,11 @@ def test_the_numbers_of_trials() -> None:
     ("config", "words"),
     [
         (sweep_of(39), "39 do not pay for a trial of hamu-q in each of its 2 cells: 2 x 20"),
-        (sweep_of(duration={"epochs": 1}), "search.budget: needs duration.steps, the same in all trials"),
-        (sweep_of(space={"duration.steps": {"int": [5, 10]}}), "search.budget: needs duration.steps"),
+        (sweep_of(duration={"epochs": 1}), "search.budget.gradients: needs duration.steps, the same in all"),
+        (
+            sweep_of(space={"duration.steps": {"int": [5, 10]}}),
+            "search.budget.gradients: needs duration.steps",
+        ),
         (
             sweep_of(space={"method.name": {"choice": ["hamu-q", "ft"]}}),
             "methods that are fixed or in a grid",
@@ -82,9 +85,28 @@ def test_budgets_that_buy_nothing_known(config: SweepConfig, words: str) -> None
         trials_of(config)
 
 
-def test_samples_or_a_budget() -> None:
-    with pytest.raises(ValueError, match="give samples or budget, not both"):
-        sweep_of(search={"samples": 4, "budget": {"gradients": 400}})
+@pytest.mark.parametrize(
+    ("search", "words"),
+    [
+        ({"samples": 4, "budget": {"gradients": 400}}, "give samples or budget, not both"),
+        ({"budget": {"seconds": 60}}, "budget.seconds needs samples: the most trials of a cell"),
+        ({"budget": {}}, "give gradients or seconds"),
+        ({"budget": {"gradients": 400, "seconds": 60}}, "give gradients or seconds"),
+        ({"samples": 4, "budget": {"seconds": 60, "edit": 5}}, "edit: the gradients of an edit"),
+    ],
+)
+def test_samples_or_a_budget(search: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        sweep_of(search=search)
+
+
+def test_a_budget_of_seconds_leaves_the_samples() -> None:
+    """Trials need not have the same steps, since they are counted when they end."""
+    space = {"duration.steps": {"int": [5, 10]}}
+    config = sweep_of(space=space, search={"samples": 50, "budget": {"seconds": 60}})
+    assert samples_of(config, list(config.cells())) == [50] * 4
+    with pytest.raises(ValueError, match="methods that are fixed or in a grid"):
+        trials_of(sweep_of(space={"method.name": {"choice": ["hamu-q", "ft"]}}, search=config.search))
 
 
 def rungs(search: dict[str, object], **sections: object) -> list[int]:

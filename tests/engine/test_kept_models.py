@@ -94,13 +94,23 @@ def test_a_run_that_collapses_leaves_what_it_had_before(resident: Resident, fold
     assert all(point.step < run.outcome.steps for point in run.outcome.points)
 
 
-def test_a_run_that_pauses_keeps_and_evaluates_at_its_end(
+def test_a_run_that_pauses_has_points_until_there(
     resident: Resident, folder: Path, undisturbed: Done
 ) -> None:
+    """Its model at the pause is one of them, since it may not be continued; they are gone once it is."""
     first = done(RUN, resident, folder, pauses=(6,), keeping=KEEPING)
-    assert (first.outcome.paused, first.outcome.points) == (True, ())
-    assert not points_of(folder)
-    assert done(RUN, resident, folder, keeping=KEEPING).outcome.points
+    assert first.outcome.paused
+    assert sorted(points_of(folder)) == [str(point.step) for point in first.outcome.points]
+    assert first.outcome.points[-1].step == 6
+    assert first.outcome.points[-1].measures == first.outcome.measures
+    for point in first.outcome.points:
+        place = point_folder(folder, point.step)
+        alone = done(load_run(place / RUN_FILE), resident, folder.with_name(f"alone-{point.step}"))
+        assert same_bits(alone.weights, load_tensors(place / MODEL_FILE)[0])
+        assert alone.outcome.measures == point.measures
+    again = done(RUN, resident, folder, keeping=KEEPING)
+    assert again.outcome.points == undisturbed.outcome.points
+    assert points_of(folder) == points_of(folder.with_name("undisturbed")) != {}
 
 
 def test_large_models_keep_none_by_themselves(

@@ -12,11 +12,11 @@ from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.doctor import verify_cluster
+from hamu_ray.footprint.cases import Case
 from hamu_ray.footprint.estimate import Estimator
 from hamu_ray.footprint.machine import Machine
 from hamu_ray.footprint.phases import unlearning
 from hamu_ray.footprint.shards import fewest_shards, whole_models
-from hamu_ray.footprint.statement import Case
 from hamu_ray.footprint.trace import Tracer
 from hamu_ray.results.diagnosis.finding import Finding
 from hamu_ray.tasks.registry import forecast_data, outline_of

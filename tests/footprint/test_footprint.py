@@ -13,12 +13,13 @@ from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.document import ConfigError
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.config.workers import WorkersConfig
+from hamu_ray.footprint.cases import cases_of
 from hamu_ray.footprint.device import device_of
 from hamu_ray.footprint.estimate import Estimator, with_changes
 from hamu_ray.footprint.machine import Gpu, Machine
 from hamu_ray.footprint.parts import exchange_bytes
 from hamu_ray.footprint.phases import footprints, unlearning
-from hamu_ray.footprint.statement import cases_of, state_memory
+from hamu_ray.footprint.statement import state_memory
 from hamu_ray.footprint.trace import LiveBytes, Tracer
 from hamu_ray.preflight import distinct_runs, forecasts_of
 from hamu_ray.tasks.registry import forecast_data, outline_of
@@ -188,6 +189,24 @@ def test_what_fits_is_stated_by_part(text_corpus: Path) -> None:
     assert lines[-1].strip() == "fits in 3.8 GB for a worker: 95% of the 4.0 GB of the given device"
     unknown = stated(run_of(text_corpus, workers={"count": 2, "gpus": 1}), machine=machine_of())
     assert "give --device-memory 80GB, or the GPU" in unknown[-1]
+
+
+def test_the_fewest_workers_count(text_corpus: Path) -> None:
+    """Which have a larger part of the batch, and of the optimizer's state."""
+
+    def lines(device: str, **workers: int) -> list[str]:
+        sections = {
+            "original": {"path": "x"},
+            "reference": {"source": "none"},
+            "optimizer": {"name": "adamw"},
+        }
+        run = run_of(text_corpus, model=WIDE, batch=MANY, workers={**workers, "gpus": 1}, **sections)
+        return stated(run, device=device)
+
+    fewest = lines("4GB", count=2)
+    assert lines("4GB", count=4, min_count=2) == fewest != lines("4GB", count=4)
+    with pytest.raises(ConfigError, match=r"unlearning with .* on 2 workers \(workers.min_count\) needs "):
+        lines("0.1GB", count=4, min_count=2)
 
 
 def test_workers_of_a_cluster_are_not_judged_by_the_head(text_corpus: Path) -> None:

@@ -9,8 +9,8 @@ import torch
 from hamu_ray.config.sources.files import load_sweep
 from hamu_ray.config.trials import trials_of
 from hamu_ray.engine.loop import set_training_mode
+from hamu_ray.footprint.compute.costs import work_of
 from hamu_ray.tasks.vision.networks.projection_resnet import ProjectionResNet20
-from scripts.gpu.costs import costs_of
 from scripts.gpu.experiments import (
     GRADIENT_BYTES,
     LANGUAGE,
@@ -29,7 +29,7 @@ FOLDER = Path(__file__).parents[2] / "search_spaces"
 
 def test_a_product_and_a_sum() -> None:
     left, right = torch.ones(8, 16), torch.ones(16, 4)
-    costs = costs_of(lambda: (left @ right).view(-1).add_(1.0))
+    costs = work_of(lambda: (left @ right).view(-1).add_(1.0))
     assert costs.flops == 2 * 8 * 16 * 4
     product = 4 * (8 * 16 + 16 * 4 + 8 * 4)
     assert costs.bytes == product + 4 * (32 + 32)  # the view is free
@@ -38,7 +38,7 @@ def test_a_product_and_a_sum() -> None:
 
 def test_a_copy_does_not_read_its_target() -> None:
     target, source = torch.zeros(10), torch.ones(10)
-    assert costs_of(lambda: target.copy_(source)).bytes == 80
+    assert work_of(lambda: target.copy_(source)).bytes == 80
 
 
 @pytest.mark.parametrize("name", VISION)
@@ -78,11 +78,11 @@ def test_the_bytes_of_an_image_are_those_that_the_documents_compute_with() -> No
     images = RandomImages(8, device, precision="bfloat16", build=ProjectionResNet20, test=8)
     model = images.build_model(0)
     set_training_mode(model, freeze_batchnorm=True)
-    few = costs_of(lambda: gradients_of(images, model, [torch.arange(4)]))
-    more = costs_of(lambda: gradients_of(images, model, [torch.arange(8)]))
+    few = work_of(lambda: gradients_of(images, model, [torch.arange(4)]))
+    more = work_of(lambda: gradients_of(images, model, [torch.arange(8)]))
     assert (more.bytes - few.bytes) / 4 == pytest.approx(GRADIENT_BYTES, rel=0.005)
     assert (more.flops - few.flops) / 4 == pytest.approx(0.244e9, rel=0.005)
-    outputs = costs_of(lambda: images.outputs(model)).bytes
+    outputs = work_of(lambda: images.outputs(model)).bytes
     assert outputs / 16 == pytest.approx(OUTPUT_BYTES, rel=0.1)  # with the weights, which more images share
 
 

@@ -1,10 +1,12 @@
 """Models in MLflow, listed and in its registry, on a real store and through a server."""
 
+import math
 from itertools import count
 
 import pytest
 
 from hamu_ray.tracking.client import MlflowTracker
+from hamu_ray.tracking.reader import MlflowSource
 from tests.mlflow_server import clients
 
 NUMBERS = count()
@@ -56,7 +58,7 @@ def test_a_server_registers_models(server, tmp_path):
 
 
 def log(tracking, run, **tags):
-    tracking.log_model(run, "digits.1-0000", 4, {"trial": run, **tags}, ["forget_quality", "unmeasured"])
+    tracking.log_model(run, "digits.1-0000", 4, {"trial": run, **tags}, {"forget_quality": 0.5})
 
 
 def models(tracking, client, run):
@@ -77,6 +79,34 @@ def test_a_model_is_listed_once_with_the_metrics_of_its_run(tracking, client, ru
     assert client.get_metric_history(run, "forget_quality") == before
     (output,) = client.get_run(run).outputs.model_outputs
     assert (output.model_id, output.step) == (model.model_id, 4)
+
+
+def test_a_model_on_the_way_has_its_own_step_and_metrics(tracking, client, runs, monkeypatch):
+    """Measured in full there, which changes neither the run's last values nor its curve as reports read it."""
+    run = runs[0]
+    for step, value in ((2, 0.1), (4, 0.5)):
+        tracking.log_metrics(run, {"forget_quality": value, "retain_utility": 0.75}, step)
+    measures = {"forget_quality": 0.125, "retain_utility": 0.75, "mia_confidence": math.inf}
+
+    def log_point():
+        tracking.log_model(run, "digits-0000@2", 2, {"trial": "0000@2"}, measures)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(client), "log_outputs", broken)
+        with pytest.raises(ConnectionError):
+            log_point()
+    log_point()
+    (model,) = models(tracking, client, run)
+    assert (model.name, model.tags["trial"]) == ("digits-0000@2", "0000@2")
+    assert {(one.key, one.step) for one in model.metrics} == {(name, 2) for name in measures}
+    assert {one.key: one.value for one in model.metrics}["forget_quality"] == 0.125
+    (output,) = client.get_run(run).outputs.model_outputs
+    assert (output.model_id, output.step) == (model.model_id, 2)
+    assert client.get_run(run).data.metrics["forget_quality"] == 0.5
+    history = client.get_metric_history(run, "forget_quality")
+    assert sorted((one.step, one.value) for one in history) == [(2, 0.1), (2, 0.125), (4, 0.5)]
+    source = MlflowSource(client, tracking.uri, {"0000": run}, "digits")
+    assert source.history("0000", "forget_quality") == {2: 0.1, 4: 0.5}
 
 
 def test_a_model_whose_listing_broke_off_is_listed_again(tracking, client, runs, monkeypatch):

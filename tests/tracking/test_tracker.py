@@ -35,7 +35,7 @@ CALLS: dict[str, dict[str, Any]] = {
         "source": {"name": "digits"},
         "sets": {"forget": {"digest": "0a1b", "examples": 3}},
     },
-    "log_model": {"name": "m", "step": 3, "tags": {"knee": "true"}, "metrics": ["loss"]},
+    "log_model": {"name": "m", "step": 3, "tags": {"knee": "true"}, "metrics": {"loss": 0.5}},
     "register_model": {
         "name": "m",
         "paths": ["/elsewhere/a.txt", "s3://bucket/b.txt"],

@@ -11,7 +11,7 @@ from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.preflight import check_sweep
 from hamu_ray.results.outcome import Status
 from hamu_ray.results.trial import TrialRecord
-from hamu_ray.tuning.budget import HOUR, GpuBudget
+from hamu_ray.tuning.budget import HOUR, Budgets
 from hamu_ray.tuning.plan import plan_sweep
 from hamu_ray.tuning.search.searcher import UnlearningSearch
 from hamu_ray.tuning.trainable import NUMBER, STATUS
@@ -33,17 +33,28 @@ def record(number: int, hours: float, workers: WorkersConfig = PAIR) -> TrialRec
     return TrialRecord(f"{number:04d}", Status.FINISHED, {}, configuration, trial_seconds=hours * HOUR)
 
 
+def sweep_of(**search: object) -> SweepConfig:
+    space = {"optimizer.learning_rate": {"grid": [0.1, 0.2, 0.3]}}
+    return SweepConfig.model_validate(
+        {"space": space, "workers": {"count": 2, "gpus": 1.0}, "search": search}
+    )
+
+
+def budgets(hours: float | None, *records: TrialRecord, clock: Clock | None = None) -> Budgets:
+    return Budgets(plan_sweep(sweep_of(gpu_hours=hours), Path("none")), records, clock or Clock())
+
+
 def test_trials_start_while_the_expected_hours_are_within_the_limit() -> None:
     clock = Clock()
-    budget = GpuBudget(10.0, [record(0, 1.0), record(1, 0.5)], clock)
-    assert budget.hours == pytest.approx(3.0)
+    budget = budgets(10.0, record(0, 1.0), record(1, 0.5), clock=clock)
+    assert budget.gpus.used == pytest.approx(3.0 * HOUR)
     assert budget.affordable() == 4, "1.5 GPU hours each"
     budget.start("0002", PAIR)
     assert budget.affordable() == 3, "it is expected to take what the others took"
     clock.hours = 2.0
-    assert budget.hours == pytest.approx(7.0)
+    assert budget.gpus.used == pytest.approx(7.0 * HOUR)
     assert budget.affordable() == 2, "it takes longer"
-    budget.end("0002", 2.0 * HOUR)
+    budget.end("0002", 2.0 * HOUR, HOUR)
     assert budget.affordable() == 1, "so may the next one: 7/3 GPU hours"
     budget.start("0003", PAIR)
     assert budget.affordable() == 0
@@ -51,7 +62,7 @@ def test_trials_start_while_the_expected_hours_are_within_the_limit() -> None:
 
 def test_until_a_trial_has_ended_only_what_was_used_counts() -> None:
     clock = Clock()
-    budget = GpuBudget(1.0, [], clock)
+    budget = budgets(1.0, clock=clock)
     assert budget.affordable() == math.inf
     budget.start("0000", PAIR)
     assert budget.affordable() == math.inf
@@ -60,15 +71,8 @@ def test_until_a_trial_has_ended_only_what_was_used_counts() -> None:
 
 
 def test_without_a_limit_or_without_gpus_every_trial_starts() -> None:
-    assert GpuBudget(None, [record(0, 1e6)]).affordable() == math.inf
-    assert GpuBudget(1.0, [record(0, 1e6, WorkersConfig(count=2))]).affordable() == math.inf
-
-
-def sweep_of(**search: object) -> SweepConfig:
-    space = {"optimizer.learning_rate": {"grid": [0.1, 0.2, 0.3]}}
-    return SweepConfig.model_validate(
-        {"space": space, "workers": {"count": 2, "gpus": 1.0}, "search": search}
-    )
+    assert budgets(None, record(0, 1e6)).affordable() == math.inf
+    assert budgets(1.0, record(0, 1e6, WorkersConfig(count=2))).affordable() == math.inf
 
 
 def test_a_search_waits_for_running_trials_and_then_ends(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def record_of(number: int, status: Status = Status.FINISHED) -> TrialRecord:
 def test_a_new_sweep(tmp_path: Path) -> None:
     config = config_in(tmp_path)
     plan = plan_sweep(config, new_folder(config, tmp_path))
-    assert (plan.trials, plan.remaining, len(plan.cells)) == (30, 30, 6)
+    assert (plan.trials, plan.remaining, len(plan.grid)) == (30, 30, 6)
     assert [(group.count, group.cpus) for group in plan.groups] == [(1, 0.5), (4, 0.5), (2, 0.5)]
     assert plan.largest_group.count == 4
     assert plan.concurrent == 3

@@ -28,7 +28,7 @@ def run(storage: Path) -> RunConfig:
 def pool(cluster: None, storage: Path, run: RunConfig) -> Iterator[Any]:
     import ray
 
-    started = start_pool(str(storage), "pooled", None, 2, run.workers, LOST_SECONDS)
+    started = start_pool(str(storage), "pooled", None, 2, run.workers, lost_seconds=LOST_SECONDS)
     yield started
     ray.get(started.close.remote(), timeout=60)
     ray.kill(started)

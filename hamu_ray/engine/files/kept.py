@@ -148,13 +148,16 @@ def measure_kept(
     measure: Callable[[nn.Module], Measures],
     export: Callable[[dict[str, Tensor]], Mapping[str, bytes]],
 ) -> list[KeptModel]:
-    """Evaluate the kept models of a run that has ended in full; return the non-dominated ones that differ from its end.
+    """Evaluate the kept models of a run in full, if it has ended or waits; return the non-dominated ones.
 
-    Every rank must call it; ``model`` is what it was afterwards.
+    The last one of a run that has finished is its end, and none of them. Every rank must call it; ``model`` is what it
+    was afterwards.
     """
     found: dict[int, KeptModel] = {}
     candidates = kept_steps(kept.points, kept.keeping.maximise, kept.most)
-    steps = [step for step in candidates if step != end.steps] if end.is_over else []
+    has_end = end.status is Status.FINISHED
+    steps = [step for step in candidates if step != end.steps or not has_end]
+    steps = [] if end.status is Status.INTERRUPTED else steps
     last = {name: tensor.clone() for name, tensor in changing_state(model).items()} if steps else {}
     for step in steps:
         known = kept.weights(step)
@@ -163,15 +166,17 @@ def measure_kept(
         weights, outside = known
         put_state(model, weights)
         began = time.perf_counter()
-        point = StepPoint(step, measure(model), outside)
+        is_measured = end.paused and step == end.steps  # in full, too
+        point = StepPoint(step, end.measures if is_measured else measure(model), outside)
         found[step] = KeptModel(point, weights, export(weights), time.perf_counter() - began)
     if steps:
         put_state(model, last)
     points = {step: kept.keeping.point(each.point.measures) for step, each in found.items()}
-    if end.status is Status.FINISHED:
+    if has_end:
         points[end.steps] = kept.keeping.point(end.measures)
     best = kept_steps(points, kept.keeping.maximise, len(points))
-    return [found[step] for step in best if step in found and points[step] != points.get(end.steps)]
+    ends = [points[end.steps]] if has_end else []
+    return [found[step] for step in best if step in found and points[step] not in ends]
 
 
 def rewind_target(rule: str, last: Measures, reference: Measures) -> float:

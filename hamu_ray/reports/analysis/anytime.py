@@ -17,8 +17,11 @@ from hamu_ray.results.trial import BOOKKEEPING, TrialRecord
 MOST_POINTS = 200
 """Maximum number of points of a curve."""
 
-Repetitions = Mapping[tuple[str, str], Sequence[Sequence[TrialRecord]]]
-"""By sweep, the trials of each seed of the models, in the order of their numbers."""
+Search = tuple[tuple[str, str], int | None]
+"""A sweep, and the seed of one of its searches where it has several."""
+
+Repetitions = Mapping[Search, Sequence[Sequence[TrialRecord]]]
+"""By search, the trials of each seed of the models, in the order of their numbers."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class VolumeCurve:
     sweeps: tuple[str, ...]
     """The letters of the sweeps that it is over, where the report has several searches; otherwise empty."""
     repetitions: int
-    """Sweeps that differ in the search's seed alone; where there is one, the seeds of the models."""
+    """Searches that differ in their seed alone; where there is one, the seeds of the models."""
     points: tuple[tuple[float, Interval], ...]
     """Gradients computed so far, and the hypervolume over the repetitions, after each trial."""
 
@@ -38,31 +41,34 @@ def volume_curves(problem: Problem) -> list[VolumeCurve]:
     """Return the hypervolume by gradients computed, for each method and search whose trials know their number.
 
     Trials are in the order of their numbers. The curve ends with the repetition of the fewest trials. Seeds of the
-    models within a sweep count their mean if there are several sweeps.
+    models within a search count their mean if there are several searches.
     """
     found = []
     for method in problem.methods:
-        searches: dict[str, dict[tuple[str, str], dict[str, list[TrialRecord]]]] = {}
+        searches: dict[str, dict[Search, dict[str, list[TrialRecord]]]] = {}
         for trial in problem.of_search:
             if method_of(trial.record) == method and not math.isnan(trial.record.gradient_computations):
                 of_search = searches.setdefault(search_of(trial), {})
-                seeds = of_search.setdefault(trial.sweep.key, defaultdict(list))
+                search = trial.sweep.key, trial.search
+                seeds = of_search.setdefault(search, defaultdict(list))
                 seeds[trial.seeds].append(trial.record)
-        for by_sweep in searches.values():
-            runs = {sweep: list(by_seed.values()) for sweep, by_seed in by_sweep.items()}
+        for by_search in searches.values():
+            runs = {search: list(by_seed.values()) for search, by_seed in by_search.items()}
             letters = [records[0][0].trial_id.partition(".")[0] for records in runs.values()]
             number = len(runs) if len(runs) > 1 else len(next(iter(runs.values())))
-            names = tuple(letters) if len(searches) > 1 else ()
+            names = tuple(dict.fromkeys(letters)) if len(searches) > 1 else ()
             found.append(VolumeCurve(method, names, number, _points(problem, runs)))
     return found
 
 
 def search_of(trial: ReportTrial) -> str:
-    """Return what the searches of two sweeps share if they differ in nothing but the seed of the search."""
+    """Return what the searches of two sweeps share if they differ in nothing but their seeds."""
     document: dict[str, Any] = {
         key: value for key, value in trial.sweep.document.items() if key not in BOOKKEEPING
     }
-    search = {key: value for key, value in (document.get("search") or {}).items() if key != "seed"}
+    search = {
+        key: value for key, value in (document.get("search") or {}).items() if key not in ("seed", "repeats")
+    }
     return json.dumps({**document, "search": search}, sort_keys=True, default=str)
 
 

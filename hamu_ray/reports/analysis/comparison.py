@@ -59,8 +59,8 @@ class Comparison:
 def volumes(problem: Problem) -> list[MethodVolume]:
     """Return the hypervolume of each method by seed, sorted by mean in descending order.
 
-    That of a training with several unlearning seeds is the mean over them: the front of all takes the best. Clones
-    do not count.
+    That of a training with several unlearning seeds or searches is the mean over them: the front of all takes the best.
+    Clones do not count.
     """
     found = []
     for method in problem.methods:
@@ -71,9 +71,11 @@ def volumes(problem: Problem) -> list[MethodVolume]:
         ]
         if not ended:
             continue
-        runs: dict[int, dict[int, list[ReportTrial]]] = defaultdict(lambda: defaultdict(list))
+        runs: dict[int, dict[tuple[int, int | None], list[ReportTrial]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
         for m in ended:
-            runs[m.seed][m.record.configuration.get("seed", 0)].append(m)
+            runs[m.seed][m.record.configuration.get("seed", 0), m.search].append(m)
         by_seed = {
             seed: fmean(problem.of_trials(trials).hypervolume for trials in runs[seed].values())
             for seed in sorted(runs)

@@ -46,6 +46,12 @@ class ReportTrial:
         )
 
     @property
+    def search(self) -> int | None:
+        """The seed of the search that proposed it, where its sweep repeats the search."""
+        repeats = (self.sweep.document.get("search") or {}).get("repeats", 1)
+        return self.record.search_seed if repeats > 1 else None
+
+    @property
     def candidates(self) -> "list[ReportTrial]":
         """The trial itself, and its points as trials of their own."""
         names = [self.name_in_sweep, *(point_name(self.name_in_sweep, p.step) for p in self.record.points)]

@@ -39,6 +39,7 @@ def write_csv(path: Path | str, summary: SweepSummary, trials: Sequence[TrialRec
     ]
     constrained = ["misses"] * bool(summary.constraints)
     cloned = ["cloned_from"] * any(trial.cloned_from for trial in summary.trials)
+    repeated = ["search_seed"] * (len({trial.search_seed for trial in summary.trials} - {None}) > 1)
     header = [
         "trial_id",
         "method",
@@ -46,6 +47,7 @@ def write_csv(path: Path | str, summary: SweepSummary, trials: Sequence[TrialRec
         "place",
         *constrained,
         *cloned,
+        *repeated,
         *metrics,
         *parameters,
         *others,
@@ -60,7 +62,7 @@ def write_csv(path: Path | str, summary: SweepSummary, trials: Sequence[TrialRec
             row: dict[str, Any] = {key: getattr(trial, key) for key in after}
             row |= {key: value for key, value in trial.measures.items() if key not in after}
             row |= {**settings_of(trial), "trial_id": trial.trial_id, "method": method_of(trial)}
-            row |= {key: getattr(trial, key) for key in cloned}
+            row |= {key: getattr(trial, key) for key in (*cloned, *repeated)}
             row |= {key: " and ".join(summary.missed(trial)) for key in constrained}
             writer.writerow(row | {"status": trial.status.value, "place": summary.place(trial)})
     unfinished.replace(path)

@@ -15,7 +15,7 @@ from hamu_ray.tasks.language.adapter import as_fresh, with_adapter
 from hamu_ray.tasks.language.documents.sequences import Batch
 from hamu_ray.tasks.language.models import outlined_language_model
 from hamu_ray.tasks.language.scores import answer_logits, rows_at
-from hamu_ray.tasks.outline import Outline
+from hamu_ray.tasks.outline import Generation, Outline
 from hamu_ray.tasks.task import Outputs
 
 
@@ -58,7 +58,13 @@ def outline_language(run: RunConfig, forecast: Forecast | None) -> Outline:
         with autocast(), rows_at(network.get_output_embeddings(), prompts):  # type: ignore[operator]
             return scores, network(input_ids=prompts.tokens, use_cache=True)
 
-    return Outline(f"texts of {longest.text} tokens", build, forward, evaluate)
+    def answer(network: nn.Module, answers: int) -> object:
+        with autocast():
+            return network(input_ids=torch.zeros(answers, 1, dtype=torch.int64), use_cache=False)
+
+    generation = Generation(data.generated, data.new_tokens or longest.answer, answer)
+    examples = f"texts of {longest.text} tokens"
+    return Outline(examples, build, forward, evaluate, model.freeze_batchnorm, generation=generation)
 
 
 def batch_of(texts: int, length: int, answer: int) -> Batch:

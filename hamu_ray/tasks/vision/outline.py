@@ -43,7 +43,8 @@ def outline_vision(run: RunConfig, forecast: Forecast | None) -> Outline:
     def evaluate(network: nn.Module, examples: int) -> object:
         return forward(network, examples, False)
 
-    return Outline(f"images of {shape[2]}x{shape[1]}", build, forward, evaluate)
+    examples = f"images of {shape[2]}x{shape[1]}"
+    return Outline(examples, build, forward, evaluate, config.freeze_batchnorm, teacher_outlives_model=True)
 
 
 def shape_of(data: DataConfig, config: ModelConfig) -> tuple[ImageShape, int]:

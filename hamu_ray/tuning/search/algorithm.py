@@ -74,15 +74,14 @@ def startup_of(samples: int) -> int:
     return max(1, min(MOST_RANDOM, samples // 2))
 
 
-def common_draws(config: SweepConfig, number: int) -> list[dict[str, float]]:
+def common_draws(config: SweepConfig, seed: int, number: int) -> list[dict[str, float]]:
     """Return the first points of a scrambled Sobol sequence in a sweep's space: by path, the place 0..1 in its domain.
 
-    Every cell takes the same points, so that methods share the values of the keys that they share.
+    Every cell of a search takes the same points, those of its seed, so that methods share the values of the keys that
+    they share.
     """
     cube: dict[str, BaseDistribution] = {path: FloatDistribution(0, 1) for path in sorted(config.space)}
-    sampler = optuna.samplers.QMCSampler(
-        scramble=True, seed=config.search.seed, warn_asynchronous_seeding=False
-    )
+    sampler = optuna.samplers.QMCSampler(scramble=True, seed=seed, warn_asynchronous_seeding=False)
     study = optuna.create_study(sampler=sampler)
     trials = [study.ask() for _ in range(number)]
     return [sampler.sample_relative(study, study.trials[trial.number], cube) for trial in trials]

@@ -1,7 +1,7 @@
 """The rungs of a sweep (`search.scheduler`): which trials wait there, which are continued, and which are given up."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from hamu_ray.config.search import directions
 from hamu_ray.results.durable.sealed import Damaged
@@ -54,9 +54,10 @@ class Promotions:
         """A trial is not continued."""
         self._rungs(number).give_up(number)
 
-    def promote(self) -> tuple[int, int] | None:
-        """Return a trial to continue, and the step at which it waited; None if there is none."""
-        return next((found for rungs in self._cells if (found := rungs.promote()) is not None), None)
+    def promote(self, closed: Collection[int] = ()) -> tuple[int, int] | None:
+        """Return a trial to continue, and the step at which it waited, not in closed cells; None if there is none."""
+        rungs = (rungs for cell, rungs in enumerate(self._cells) if cell not in closed)
+        return next((found for each in rungs if (found := each.promote()) is not None), None)
 
     @property
     def hopeless(self) -> list[int]:

@@ -45,10 +45,18 @@ def suggest_one(trial: optuna.Trial, name: str, domain: Domain) -> Any:
     return trial.suggest_categorical(name, domain.examples)
 
 
-def cells_but_for_the_seeds(cells: Sequence[Mapping[str, Scalar]]) -> list[list[int]]:
-    """Return, for each cell, the indices of the cells that equal it except for the seeds, including itself."""
-    keys = [tuple((path, value) for path, value in cell.items() if path not in SEEDS) for cell in cells]
-    peers: dict[tuple[tuple[str, Scalar], ...], list[int]] = {}
+def cells_but_for_the_seeds(
+    cells: Sequence[Mapping[str, Scalar]], searches: Sequence[int]
+) -> list[list[int]]:
+    """Return, for each cell, the indices of the cells that equal it except for the seeds, including itself.
+
+    They are those of the same search: ``searches`` has the seed of each cell's.
+    """
+    keys = [
+        (search, *((path, value) for path, value in cell.items() if path not in SEEDS))
+        for search, cell in zip(searches, cells, strict=True)
+    ]
+    peers: dict[tuple[object, ...], list[int]] = {}
     for i, key in enumerate(keys):
         peers.setdefault(key, []).append(i)
     return [peers[key] for key in keys]

@@ -1,48 +1,26 @@
-"""The Tune searcher: a multi-objective Optuna study for each cell of the grids, stored in the sweep's folder."""
+"""The Tune searcher: which trial runs next, a new one, a promotion or a clone."""
 
 import math
 import time
-import warnings
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
-import numpy as np
-import optuna
-from optuna.storages import JournalStorage
-from optuna.study import StudyDirection
-from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from hamu_ray.config.search import violations
 from hamu_ray.config.space import Scalar
 from hamu_ray.results.outcome import Status
 from hamu_ray.tuning.plan import SweepPlan
-from hamu_ray.tuning.search.algorithm import MOST_RANDOM, ask_for, common_draws, make_sampler, startup_of
-from hamu_ray.tuning.search.candidates import best_candidate
 from hamu_ray.tuning.search.clones import CloneQueue
 from hamu_ray.tuning.search.promotions import Promotions
-from hamu_ray.tuning.search.sampling import cells_but_for_the_seeds, parameter_name, sampled_names, suggest
-from hamu_ray.tuning.search.study_log import open_log
-from hamu_ray.tuning.search.warm_start import EarlierSample
+from hamu_ray.tuning.search.studies import Studies
 from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, PASSED, PAUSED, POINTS, STATUS
-
-EARLIER = "earlier_trials"
-"""Attribute of a study's trials that are of an earlier sweep (`search.warm_start`): the names of its trials."""
-
-DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 
 
 class UnlearningSearch(Searcher):
-    """A separate study for each cell of the grids, so that one method's trials do not influence another's.
+    """Hands out the trials of a sweep in the order of their numbers, promotions and clones before new ones.
 
-    Cells that differ in seeds alone share a study: every sample is run with each of the seeds, and its values are
-    the means of the objectives over them. A trial's number says which sample of which cell it is, so that after a
-    restart the trials without a record are run with the parameters that they had. A sample without finite objectives
-    counts as failed if one of its trials failed, and as pruned otherwise: it never looks good.
-
-    Each sample has a sampler with a seed of its own, so that what is drawn follows from the sweep's seed, the sample's
-    number and the samples before it, whether or not the driver was restarted meanwhile.
+    A trial's hyperparameters are drawn in the study of its cell (`Studies`) when it is handed out.
     """
 
     def __init__(
@@ -52,6 +30,7 @@ class UnlearningSearch(Searcher):
         is_kept: Callable[[], bool] = lambda: True,
         affordable: Callable[[], float] = lambda: math.inf,
         on_give_up: Callable[[int], None] = lambda number: None,
+        spent: Callable[[], Collection[int]] = lambda: (),
     ) -> None:
         """Open the studies in the sweep's folder, or create them.
 
@@ -60,78 +39,67 @@ class UnlearningSearch(Searcher):
             limit: returns how many trials may run at once.
             is_kept: copies the folder to the storage, and returns whether it is there. A trial starts only then, so
                 that what it writes and what was drawn for it are not lost separately.
-            affordable: returns how many more trials the budget of GPU hours allows.
+            affordable: returns how many more trials the budgets of GPU hours and of seconds allow.
             on_give_up: ends a trial that waits at a rung, by its number.
+            spent: returns the cells of which no trial may start now, as their methods have used their seconds.
         """
         super().__init__()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self._plan = plan
         self._limit = limit
         self._is_kept = is_kept
         self.is_budget_spent = False
         """Whether a budget ended the search before all trials were started, and those that may be were continued."""
-        self._algorithm = plan.choice.algorithm
         self._affordable = affordable
         self._on_give_up = on_give_up
+        self._spent = spent
         self._promotions = Promotions(plan)
         self._clones = CloneQueue(plan)
         self._is_over = False
         self._deadline = math.inf
         """When the budget of time is spent, on the monotonic clock; known once a trial has started."""
-        self._peers = cells_but_for_the_seeds(plan.cells)
-        self._log, self._known = open_log(plan.folder)
-        self._storage = JournalStorage(self._log)
-        self._studies: dict[int, optuna.Study] = {}
-        self._warm: dict[int, int] = {}
         self._running: dict[str, int] = {}
-        self._draws = common_draws(plan.config, MOST_RANDOM) if plan.config.search.budget else []
-        self._earlier = plan.warm_start.by_study(self._peers) if plan.warm_start else {}
-        if self._earlier:
-            with self._log.transaction():  # a study file says that all studies have theirs
-                for cell in {peers[0] for peers in self._peers}:
-                    self._study(cell)
-        self._ends: dict[int, tuple[Status, list[float]]] = {}
-        for record in plan.own_records:
-            final = record.measures if record.status is Status.FINISHED else {}
-            points = [point.measures for point in record.points]
-            self._end(int(record.trial_id), record.status, final, points)
-        self._waiting = deque(number for number in range(plan.trials) if number not in self._ends)
+        self._points: dict[int, Sequence[Mapping[str, float]]] = {}
+        """Metrics of the points of trials that wait at a rung, by their numbers."""
+        self.studies = Studies(plan)
+        self._waiting = deque(n for n in range(plan.trials) if not self.studies.has_ended(n))
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what cannot be pickled: Tune pickles the searcher into its own checkpoint, which is never read."""
-        return {**self.__dict__, "_is_kept": None, "_affordable": None, "_on_give_up": None}
+        driver = ("_is_kept", "_affordable", "_on_give_up", "_spent")
+        return {**self.__dict__, **dict.fromkeys(driver)}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next trial's number and hyperparameters; a trial that is promoted comes before new ones.
 
-        None while the limit is reached, the storage does not respond, or the running trials may use up the GPU hours;
-        `FINISHED` once the budget of time, when running trials go on, or of GPU hours is spent.
+        None while the limit is reached, the storage does not respond, or the running trials may use up the budgets;
+        `FINISHED` once the budget of time, when running trials go on, of GPU hours or of all methods is spent.
         """
         affordable = self._affordable() >= 1
         if not affordable and self._running:
             return None
         if not affordable or time.monotonic() > self._deadline:
             return self._finish()
-        for number in self._promotions.hopeless:
-            self._give_up(number)
+        for hopeless in self._promotions.hopeless:
+            self._give_up(hopeless)
         if len(self._running) >= self._limit():
             return None
-        is_last = not self._waiting and not self._running
+        spent = self._spent()
+        number = next((n for n in self._waiting if self._plan.positions[n][1] not in spent), None)
+        is_last = number is None and not self._running
         if (clone := self._clones.next(at_once=is_last)) is not None:
             if not self._is_kept():
                 return None
             return {**self._start(trial_id, clone.number, clone.parameters), **self._clones.take(clone)}
-        if (promoted := self._promotions.promote()) is not None:
-            number, passed = promoted
-            return {**self._start(trial_id, number, self._parameters(number)), PASSED: passed}
-        if not self._waiting:
+        if (promoted := self._promotions.promote(spent)) is not None:
+            continued, passed = promoted
+            return {**self._start(trial_id, continued, self.studies.parameters(continued)), PASSED: passed}
+        if number is None:
             return None if self._running else self._finish()
-        number = self._waiting[0]
-        parameters = self._parameters(number)
+        parameters = self.studies.parameters(number)
         if not self._is_kept():
             return None
-        return self._start(trial_id, self._waiting.popleft(), parameters)
+        self._waiting.remove(number)
+        return self._start(trial_id, number, parameters)
 
     def _start(self, trial_id: str, number: int, parameters: dict[str, Scalar]) -> dict[str, Any]:
         self._running[trial_id] = number
@@ -147,11 +115,13 @@ class UnlearningSearch(Searcher):
         number, status = self._running.pop(trial_id), found.get(STATUS, Status.FAILED)
         if not self._plan.is_own(number):
             return  # the search does not learn from a clone, whose start is another
+        points = found.get(POINTS, ())
         if paused := found.get(PAUSED, 0):
+            self._points[number] = points
             self._promotions.arrive(number, paused, found)
         else:
             self._promotions.end(number, status, found)
-            self._end(number, status, found, found.get(POINTS, ()))
+            self.studies.end(number, status, found, points)
 
     def close(self) -> None:
         """End the trials that wait at rungs in vain: all, unless the search was interrupted or a budget ended it."""
@@ -166,9 +136,9 @@ class UnlearningSearch(Searcher):
         return cast("dict[str, Any]", Searcher.FINISHED)  # Tune's annotation leaves it out
 
     def _give_up(self, number: int) -> None:
-        """End a trial that waits at a rung; its study counts it as pruned."""
+        """End a trial that waits at a rung; without points, its study counts it as pruned."""
         self._promotions.give_up(number)
-        self._end(number, Status.PRUNED, {})
+        self.studies.end(number, Status.PRUNED, {}, self._points.pop(number, ()))
         self._on_give_up(number)
 
     def save(self, checkpoint_path: str) -> None:
@@ -176,116 +146,3 @@ class UnlearningSearch(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """No-op: a resumed sweep restores its search from the studies and the records."""
-
-    def _parameters(self, number: int) -> dict[str, Scalar]:
-        """Return the values of a trial, sampled now unless another trial has the same sample."""
-        sample, cell = self._plan.positions[number]
-        sampled = self._with_sample(cell, sample).params
-        values = dict(self._plan.cells[cell]) | {
-            path: sampled[name]
-            for path, domains in self._plan.config.space.items()
-            for domain in domains
-            if (name := parameter_name(path, domain, domains)) in sampled
-        }
-        return {path: values[path] for path in self._plan.config.in_order if path in values}
-
-    def _with_sample(self, cell: int, sample: int) -> optuna.trial.FrozenTrial:
-        """Return a sample of a cell's study, in which it and those before it are drawn."""
-        study, first = self._study(self._peers[cell][0]), self._warm[self._peers[cell][0]]
-        for number in range(len(study.get_trials(deepcopy=False)) - first, sample + 1):
-            self._draw(study, cell, number)
-        return study.get_trials(deepcopy=False)[first + sample]
-
-    def _draw(self, study: optuna.Study, cell: int, sample: int) -> None:
-        """Draw a sample, or take its values from one of its trials if these are known."""
-        config, cells = self._plan.config, self._plan.cells
-        known = [self._known.get(self._plan.numbers[sample, peer]) for peer in self._peers[cell]]
-        entropy = (config.search.seed, self._peers[cell][0], sample)
-        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-        study.sampler = make_sampler(self._algorithm, self._plan.samples[cell], seed)
-        with self._log.transaction():
-            parameters = next(filter(None, known), None) or self._common(cell, sample)
-            trial = ask_for(study, sampled_names(config, parameters)) if parameters else study.ask()
-            suggest(trial, config, cells[cell])
-
-    def _common(self, cell: int, sample: int) -> Mapping[str, Scalar] | None:
-        """Return the values of one of the first samples of a sweep with a budget, which all cells share."""
-        if sample >= len(self._draws) or sample >= startup_of(self._plan.samples[cell]):
-            return None
-        values = dict(self._plan.cells[cell])
-        for path in self._plan.config.in_order:
-            domain = None if path in values else self._plan.config.domain(path, values)
-            if domain is not None:
-                values[path] = domain.at(self._draws[sample][path])
-        return values
-
-    def _end(
-        self,
-        number: int,
-        status: Status,
-        measures: Mapping[str, float],
-        points: Sequence[Mapping[str, float]] = (),
-    ) -> None:
-        """Record a trial's end, and report the sample to its study once all of its trials have ended.
-
-        Of a sample that is one trial, the best of its end and of its points is reported.
-        """
-        watched = self._plan.watched
-        sample, cell = self._plan.positions[number]
-        if points and len(self._peers[cell]) == 1:
-            measures = best_candidate(self._plan, self._study(cell), [measures, *points])
-        self._ends[number] = status, [measures.get(metric, math.nan) for metric in watched]
-        ends = [self._ends.get(self._plan.numbers[sample, other]) for other in self._peers[cell]]
-        over = [end for end in ends if end is not None]
-        if len(over) < len(ends):
-            return
-        means = dict(zip(watched, np.mean([values for _, values in over], axis=0).tolist(), strict=True))
-        good = all(math.isfinite(means[metric]) for metric in self._plan.metrics)
-        failed = any(status == Status.FAILED for status, _ in over)
-        # Samplers avoid regions with pruned trials and ignore failures. A collapse is due to the hyperparameters.
-        state = TrialState.COMPLETE if good else TrialState.FAIL if failed else TrialState.PRUNED
-        trial, study = self._with_sample(cell, sample), self._studies[self._peers[cell][0]]
-        if not trial.state.is_finished():
-            with self._log.transaction():
-                self._tell(study, optuna.Trial(study, trial._trial_id), state, means)
-
-    def _tell(
-        self, study: optuna.Study, trial: optuna.Trial, state: TrialState, metrics: Mapping[str, float]
-    ) -> None:
-        """Report a sample's end and by how much it misses the constraints."""
-        # Without metrics, too: TPE would otherwise prefer a collapsed trial to one that is just below the floor.
-        for constraint, missing in violations(self._plan.config.search.constraints, metrics).items():
-            trial.set_constraint(constraint, missing)
-        values = [metrics[metric] for metric in self._plan.metrics] if state is TrialState.COMPLETE else None
-        study.tell(trial.number, values, state)
-
-    def _study(self, cell: int) -> optuna.Study:
-        """Return the study of a cell, which it shares with cells that differ only in the seed."""
-        if cell not in self._studies:
-            study = self._studies[cell] = self._open_study(cell)
-            self._warm[cell] = sum(EARLIER in trial.user_attrs for trial in study.get_trials(deepcopy=False))
-        return self._studies[cell]
-
-    def _open_study(self, cell: int) -> optuna.Study:
-        name = f"{self._plan.config.name}/{cell}"
-        is_new = name not in optuna.get_all_study_names(self._storage)
-        with self._log.transaction():
-            study = optuna.create_study(
-                storage=self._storage,
-                study_name=name,
-                directions=[DIRECTIONS[objective.mode] for objective in self._plan.objectives],
-                load_if_exists=True,
-            )
-            drawing = "nsga2" if self._algorithm == "nsga2" else "random"
-            study.sampler = make_sampler(drawing, self._plan.samples[cell], seed=0)
-            for sample in self._earlier.get(cell, ()) if is_new else ():
-                self._add(study, cell, sample)
-        return study
-
-    def _add(self, study: optuna.Study, cell: int, sample: EarlierSample) -> None:
-        """Add a sample of an earlier sweep to a study."""
-        trial = ask_for(study, sampled_names(self._plan.config, sample.parameters))
-        suggest(trial, self._plan.config, self._plan.cells[cell])
-        trial.set_user_attr(EARLIER, list(sample.trials))
-        good = all(math.isfinite(sample.metrics.get(metric, math.nan)) for metric in self._plan.metrics)
-        self._tell(study, trial, TrialState.COMPLETE if good else TrialState.PRUNED, sample.metrics)

@@ -1,7 +1,7 @@
 """Requests to the autoscaler, as placement groups: a pending placement group makes it start nodes."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ray.util.placement_group import (
     PlacementGroup,
@@ -11,7 +11,14 @@ from ray.util.placement_group import (
 )
 
 from hamu_ray.config.workers import WorkersConfig
-from hamu_ray.workers.nodes.capacity import POLL_SECONDS, bundle_of, describe_workers, usable_nodes
+from hamu_ray.workers.nodes.capacity import (
+    POLL_SECONDS,
+    bundle_of,
+    describe_workers,
+    fit_together,
+    node_resources,
+    usable_nodes,
+)
 from hamu_ray.workers.ray_private import pending_nodes
 
 
@@ -50,3 +57,36 @@ def wait_for_room(
                 f"waiting for nodes: {describe_workers(workers)}; {f'{pending} are starting' if pending else none}"
             )
     return request
+
+
+class RoomRequests:
+    """The requests for room for worker groups that have not started yet."""
+
+    def __init__(self, workers: WorkersConfig) -> None:
+        """Request nothing yet; every request will be for a group of these workers."""
+        self._workers = workers
+        self._requests: list[PlacementGroup] = []
+
+    def update(self, wanted: int, present: Sequence[WorkersConfig]) -> None:
+        """Request room for as many groups, if there is an autoscaler, beside those that are present.
+
+        A fulfilled request keeps its node until a group uses it. It is withdrawn before new groups start, because Ray
+        serves older requests first.
+        """
+        if wanted and pending_nodes() is None:
+            wanted = 0
+        ready = [request for request in self._requests if is_ready(request)]
+        held = ready[: self._room_for(len(ready), present)]
+        kept = [*held, *(request for request in self._requests if request not in ready)][:wanted]
+        for request in self._requests:
+            if request not in kept:
+                remove_placement_group(request)
+        self._requests = kept
+        if len(held) == len(ready):
+            self._requests += [request_room(self._workers) for _ in range(wanted - len(kept))]
+
+    def _room_for(self, most: int, present: Sequence[WorkersConfig]) -> int:
+        """Return how many more groups fit the cluster, up to ``most``."""
+        nodes = node_resources()
+        fits = (n for n in range(most, 0, -1) if fit_together([*present, *[self._workers] * n], nodes))
+        return next(fits, 0)

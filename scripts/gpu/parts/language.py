@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from hamu_ray.footprint.compute.costs import work_of
 from hamu_ray.pairing.group import Alone
 from hamu_ray.tasks.language.scores import greedy_answers
-from scripts.gpu.costs import costs_of
 from scripts.gpu.machine import Machine
 from scripts.gpu.parts.memory import COPIES, Peak
 from scripts.gpu.plans import gradients_of, plan_of, stepper_of
@@ -51,7 +51,7 @@ def _step(title: str, texts: RandomTexts, model: nn.Module, batch: int, machine:
     batches = [texts.splits[role][:batch] for role in ("retain", "forget")]
     parts = [part for whole in batches for part in whole.split(MICRO)]
     rounds = machine.sized(cuda=3, cpu=2)
-    flops = costs_of(lambda: gradients_of(texts, model, parts[:1])).flops * len(parts)
+    flops = work_of(lambda: gradients_of(texts, model, parts[:1])).flops * len(parts)
     gradients = machine.seconds(lambda: gradients_of(texts, model, parts), rounds=rounds)
     model.zero_grad(set_to_none=True)
     stepper = stepper_of(texts, model, plan_of(texts, batch=batch, micro=MICRO))

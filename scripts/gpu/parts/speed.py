@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch.autograd import DeviceType
 
-from scripts.gpu.costs import Costs, costs_of
+from hamu_ray.footprint.compute.costs import Work, work_of
 from scripts.gpu.images import RandomImages
 from scripts.gpu.machine import Machine, last_line, run_module, tf32
 from scripts.gpu.plans import gradients_of, plan_of, stepper_of
@@ -60,7 +60,7 @@ def _measured(title: str, batch: int, precision: str, machine: Machine) -> Itera
     gradients, step = machine.alternating(*calls, rounds=rounds)
     machine.found[f"step {batch} {dtype}"] = step
     machine.found[f"gradients {batch} {dtype}"] = gradients
-    costs = costs_of(lambda: gradients_of(images, model, [part[:COUNTED] for part in batches]))
+    costs = work_of(lambda: gradients_of(images, model, [part[:COUNTED] for part in batches]))
     numbers = {
         "ms": 1e3 * step,
         "over gradients": step / gradients,
@@ -83,7 +83,7 @@ def _measured(title: str, batch: int, precision: str, machine: Machine) -> Itera
 
 
 def shares(
-    costs: Costs, times: float, seconds: float, precision: str, machine: Machine
+    costs: Work, times: float, seconds: float, precision: str, machine: Machine
 ) -> Mapping[str, Number]:
     """Return the bandwidth and operations that a time comes to, as shares of what the device reaches."""
     bandwidth, flops = times * costs.bytes / seconds, times * costs.flops / seconds

@@ -140,6 +140,28 @@ def test_sweeps_that_differ_in_the_search_s_seed_are_repetitions(study: SweepRes
     assert [one.sweeps for one in curves] == [("A", "B"), ("C",)]
 
 
+def test_searches_of_one_sweep_are_repetitions_as_sweeps_of_their_own_are(study: SweepResult) -> None:
+    trials = [
+        replace(trial, gradient_computations=10.0, trial_id=f"{number:04d}", search_seed=number % 2)
+        for number, trial in enumerate(t for t in study.trials if method_of(t) == "hamu-q")
+    ]
+    search = study.document.get("search") or {}
+
+    def sweep(name: str, *seeds: int) -> SweepResult:
+        changed = {**search, "seed": seeds[0], "repeats": len(seeds)}
+        of_seeds = tuple(trial for trial in trials if trial.search_seed in seeds)
+        return replace(study, name=name, document={**study.document, "search": changed}, trials=of_seeds)
+
+    (whole,), (apart,) = problems_of([sweep("whole", 0, 1)]), problems_of([sweep("a", 0), sweep("b", 1)])
+    (curve,), (expected,) = volume_curves(whole), volume_curves(apart)
+    assert (curve.repetitions, curve.points) == (2, expected.points)
+    (found,) = volumes(whole)
+    alone = [volumes(problems_of([sweep("alone", seed)])[0])[0].by_seed for seed in (0, 1)]
+    assert found.by_seed == {
+        seed: pytest.approx((alone[0][seed] + alone[1][seed]) / 2) for seed in found.by_seed
+    }
+
+
 def test_clones_do_not_count_for_their_methods(study: SweepResult) -> None:
     """A person gave them another start, perhaps the model of another method, and steps beyond the budget."""
     problem = with_gradients(study)

@@ -1,0 +1,1 @@
+"""What a run computes, and how long that takes at least on a GPU."""
