@@ -2,11 +2,12 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hamu_ray.config.trials import methods_of
 from hamu_ray.config.workers import WorkersConfig
+from hamu_ray.results.folder import trial_name
 from hamu_ray.results.trial import Status, TrialRecord
 from hamu_ray.results.wording import counted
 from hamu_ray.tuning.plan import SweepPlan
@@ -76,19 +77,23 @@ class Budgets:
     """
 
     def __init__(
-        self, plan: SweepPlan, records: Iterable[TrialRecord], clock: Clock = time.monotonic
+        self, plan: SweepPlan, records: Sequence[TrialRecord], clock: Clock = time.monotonic
     ) -> None:
         """Create the budgets of a sweep with the records of the trials that have ended."""
         hours, budget = plan.config.search.gpu_hours, plan.config.search.budget
         self._plan = plan
         self.gpus = TimeBudget(math.inf if hours is None else hours * HOUR, clock)
+        self._methods: dict[object, TimeBudget] = {}
+        """Of each method in each search. Empty without a limit."""
         self._cells: list[TimeBudget] = []
-        """By cell; those of a method share one. Empty without a limit."""
+        """The same by cell."""
+        ended = {record.trial_id for record in records}
+        self._clones = {trial_name(clone.number) for clone in plan.clones} - ended
+        """Those that have not started."""
         if budget is not None and budget.seconds is not None:
             searched = zip(methods_of(plan.config, plan.cells), plan.seeds, strict=True)
-            by_method: dict[object, TimeBudget] = {}
             for key in searched:
-                self._cells.append(by_method.setdefault(key, TimeBudget(budget.seconds, clock)))
+                self._cells.append(self._methods.setdefault(key, TimeBudget(budget.seconds, clock)))
         for record in records:
             workers = WorkersConfig.model_validate(record.configuration.get("workers", {}))
             if math.isfinite(record.trial_seconds):
@@ -99,6 +104,7 @@ class Budgets:
     def start(self, trial: str, workers: WorkersConfig) -> None:
         """Count a trial from now on."""
         self.gpus.start(trial, gpus_of(workers))
+        self._clones.discard(trial)
         for one in self._of(trial):
             one.start(trial)
 
@@ -109,14 +115,14 @@ class Budgets:
             one.end(trial, worked)
 
     def affordable(self) -> float:
-        """Return how many more trials may start; infinite without a limit, or while none is known."""
-        each = {id(one): one.affordable() for one in self._cells}
-        return min(self.gpus.affordable(), sum(each.values()) if each else math.inf)
+        """Return how many more trials may start, clones too; infinite without a limit, or while none is known."""
+        own = sum(one.affordable() for one in self._methods.values()) if self._methods else math.inf
+        return min(self.gpus.affordable(), own + len(self._clones))
 
     def spent(self) -> frozenset[int]:
         """Return the cells of which no trial may start, because their methods have used their seconds."""
-        each = {id(one): one.affordable() for one in self._cells}
-        return frozenset(cell for cell, one in enumerate(self._cells) if each[id(one)] < 1)
+        spent = [one for one in self._methods.values() if one.affordable() < 1]
+        return frozenset(cell for cell, one in enumerate(self._cells) if one in spent)
 
     def _of(self, trial: str) -> list[TimeBudget]:
         """Return the budget of the method that a trial is of; none without a limit, or of a clone."""

@@ -274,9 +274,13 @@ class SweepListener(tune.Callback):
         self._set_remaining()
 
     def _set_remaining(self) -> None:
-        """Tell the pool how many trials need a slot; of those that wait at rungs, one at a time may."""
-        self.pool.set_remaining.remote(self.remaining(len(self.running)) - max(len(self.paused) - 1, 0))
+        """Tell the pool how many trials need a slot."""
+        self.pool.set_remaining.remote(self.remaining())
 
-    def remaining(self, running: int = 0) -> int:
-        """Return how many trials have not ended and will: those that are running, and those that the budget allows."""
-        return int(min(self.view.total - self.view.ended, running + self.budget.affordable()))
+    def remaining(self) -> int:
+        """Return how many trials need a slot: those that are running, and those to come that the budget allows.
+
+        Of those that wait at rungs, one at a time may.
+        """
+        left = self.view.total - self.view.ended - max(len(self.paused) - 1, 0)
+        return int(min(left, len(self.running) + self.budget.affordable()))

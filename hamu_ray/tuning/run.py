@@ -272,10 +272,9 @@ def run_trials(
     ):
         view.rows.several_nodes = len(usable_nodes()) > 1
         listener = SweepListener(plan, outbox, pool, view)
-        budgets = listener.budget
-        search = UnlearningSearch(plan, limit, is_kept, budgets.affordable, listener.give_up, budgets.spent)
-        remaining = listener.remaining()
-        if remaining:
+        hours, give_up, spent = listener.budget.gpus, listener.give_up, listener.budget.spent
+        search = UnlearningSearch(plan, limit, is_kept, hours.affordable, give_up, spent)
+        if remaining := listener.remaining():
             ray.get(pool.set_remaining.remote(remaining))
             tune_trials(plan, search, listener, pool)
             search.close()

@@ -180,6 +180,14 @@ def test_a_sweep_is_stated_with_the_usual_gpus_or_the_given_one(tmp_path: Path) 
     assert "to train base models, 3 times, unless they are stored" in lines[2]
     assert "all 12 trials and base models on one GPU: " in lines[3]
     assert all(f"{name} " in lines[3] for name in USUAL)
+    repeated = SweepConfig.model_validate(
+        {
+            **document,
+            "space": {**space, "optimizer.learning_rate": {"uniform": [0.01, 0.1]}},
+            "search": {"samples": 2, "repeats": 5},
+        }
+    )
+    assert amount_of(repeated, known, Tracers()).trials == 60
     given = [str(line) for line in state_sweep(sweep, known, "V100", Tracers())]
     assert "H100" not in given[3]
     assert " on one GPU: V100 " in given[3]

@@ -4,20 +4,28 @@ import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from ray.tune.search import Searcher
+from rich.console import Console
 
 from hamu_ray.config.sweep import SweepConfig
 from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.results.folder import trial_name, write_record
-from hamu_ray.results.outcome import Status
+from hamu_ray.results.outcome import Outcome, Status
+from hamu_ray.results.steering.clones import Clone, request_clone
 from hamu_ray.results.sweep_folders import resumed_keys
 from hamu_ray.results.trial import TrialRecord
+from hamu_ray.terminal.sweep_view import SweepView
+from hamu_ray.tracking.outbox import Outbox
 from hamu_ray.tuning.budget import Budgets, ending
+from hamu_ray.tuning.listener import SweepListener
 from hamu_ray.tuning.plan import SweepPlan, plan_sweep
+from hamu_ray.tuning.run import groups_to_start
 from hamu_ray.tuning.search.searcher import UnlearningSearch
-from hamu_ray.tuning.trainable import NUMBER, PARAMETERS, PASSED, PAUSED, STATUS
+from hamu_ray.tuning.trainable import EVENTS, NUMBER, PARAMETERS, PASSED, PAUSED, STATUS
 
 SPACE = {
     "method.name": {"grid": ["hamu-q", "ft"]},
@@ -37,7 +45,7 @@ def plan_of(folder: Path, seconds: float = 12.0, **search: object) -> SweepPlan:
 def run(plan: SweepPlan, at_once: int = 1) -> list[TrialRecord]:
     """Run trials until the search is over, so many at once; return the records of all."""
     budgets = Budgets(plan, plan.records, clock=lambda: 0.0)
-    search = UnlearningSearch(plan, lambda: at_once, affordable=budgets.affordable, spent=budgets.spent)
+    search = UnlearningSearch(plan, lambda: at_once, affordable=budgets.gpus.affordable, spent=budgets.spent)
     running: list[dict] = []
     records = [*plan.records]
     while True:
@@ -113,6 +121,28 @@ def test_what_does_not_count(tmp_path: Path) -> None:
     assert budgets.affordable() == math.inf
 
 
+def test_a_clone_runs_though_the_seconds_are_used(tmp_path: Path) -> None:
+    """Whether it is asked for while the last trials run, or left of a driver that was killed."""
+    plan = plan_of(tmp_path, seconds=1.0, samples=2)
+    records = run(plan)
+    last = replace(records[-1], parameters={}, configuration={}, trial_id=trial_name(plan.trials))
+    request_clone(tmp_path, Clone(plan.trials, "0000", {}, {"method": {"name": "ft"}}))
+    budgets = Budgets(plan, records)
+    search = UnlearningSearch(plan, lambda: 1, affordable=budgets.gpus.affordable, spent=budgets.spent)
+    given = search.suggest("a")
+    assert given is not None
+    assert given[NUMBER] == plan.trials
+    search.on_trial_complete("a", {STATUS: Status.FINISHED})
+    assert search.suggest("b") == Searcher.FINISHED
+
+    resumed = plan_of(tmp_path, seconds=1.0, samples=2)
+    budgets = Budgets(resumed, records)
+    assert (budgets.affordable(), len(groups_to_start(resumed))) == (1, 1)
+    budgets.start(last.trial_id, WORKERS)
+    assert budgets.affordable() == 0
+    assert Budgets(resumed, [*records, last]).affordable() == 0
+
+
 def test_a_method_without_seconds_waits_at_its_rung(tmp_path: Path) -> None:
     """With a larger budget its best trial goes on; the other method's does now."""
     scheduler = {"reduction": 2, "steps": [5]}
@@ -135,3 +165,24 @@ def test_a_method_without_seconds_waits_at_its_rung(tmp_path: Path) -> None:
     given = search.suggest("larger")
     assert given is not None
     assert (given[PARAMETERS]["method.name"], given[PASSED]) == ("ft", 5)
+
+
+def test_trials_that_wait_at_rungs_leave_slots_to_those_that_the_seconds_allow(tmp_path: Path) -> None:
+    """Without slots, an autoscaler would take the nodes away from trials that may start."""
+    scheduler = {"reduction": 2, "steps": [5]}
+    plan = plan_of(tmp_path, samples=20, scheduler=scheduler)
+    asked: list[int] = []
+    pool = SimpleNamespace(set_remaining=SimpleNamespace(remote=asked.append))
+    view = SweepView(Console(quiet=True), plan.trials, [], plan.objectives)
+    driver = SweepListener(plan, Outbox(plan.folder), cast("Any", pool), view)
+    for number in range(20):
+        parameters = {**plan.cells[plan.positions[number][1]], "optimizer.learning_rate": 0.01}
+        trial = SimpleNamespace(trial_id=str(number), config={NUMBER: number, PARAMETERS: parameters})
+        driver.on_trial_start(0, [], trial)
+        measures = {"forget_quality": 0.5, "retain_utility": 0.5}
+        waits = Outcome(
+            Status.INTERRUPTED, "", 5, measures, seconds=1.0, gradient_computations=10, paused=True
+        )
+        driver.on_trial_result(0, [], trial, {EVENTS: [waits]})
+        driver.on_trial_complete(0, [], trial)
+    assert asked[-1] == 4, "each method has used 10 s of its 12"

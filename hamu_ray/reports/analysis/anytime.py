@@ -3,7 +3,7 @@
 import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -17,11 +17,8 @@ from hamu_ray.results.trial import BOOKKEEPING, TrialRecord
 MOST_POINTS = 200
 """Maximum number of points of a curve."""
 
-Search = tuple[tuple[str, str], int | None]
-"""A sweep, and the seed of one of its searches where it has several."""
-
-Repetitions = Mapping[Search, Sequence[Sequence[TrialRecord]]]
-"""By search, the trials of each seed of the models, in the order of their numbers."""
+Repetitions = Sequence[Sequence[Sequence[TrialRecord]]]
+"""Of each repetition, the trials of each of its sweeps and seeds of the models, in the order of their numbers."""
 
 
 @dataclass(frozen=True)
@@ -41,23 +38,24 @@ def volume_curves(problem: Problem) -> list[VolumeCurve]:
     """Return the hypervolume by gradients computed, for each method and search whose trials know their number.
 
     Trials are in the order of their numbers. The curve ends with the repetition of the fewest trials. Seeds of the
-    models within a search count their mean if there are several searches.
+    models within a search count their mean if there are several searches, and so do sweeps with the same seeds.
     """
     found = []
     for method in problem.methods:
-        searches: dict[str, dict[Search, dict[str, list[TrialRecord]]]] = {}
+        searches: dict[str, dict[tuple[int, str, tuple[str, str]], list[TrialRecord]]] = {}
         for trial in problem.of_search:
             if method_of(trial.record) == method and not math.isnan(trial.record.gradient_computations):
-                of_search = searches.setdefault(search_of(trial), {})
-                search = trial.sweep.key, trial.search
-                seeds = of_search.setdefault(search, defaultdict(list))
-                seeds[trial.seeds].append(trial.record)
-        for by_search in searches.values():
-            runs = {search: list(by_seed.values()) for search, by_seed in by_search.items()}
-            letters = [records[0][0].trial_id.partition(".")[0] for records in runs.values()]
-            number = len(runs) if len(runs) > 1 else len(next(iter(runs.values())))
+                runs = searches.setdefault(search_of(trial), defaultdict(list))
+                runs[trial.search_seed, trial.seeds, trial.sweep.key].append(trial.record)
+        for runs in searches.values():
+            several = len({search for search, _, _ in runs}) > 1
+            repeated: dict[object, list[list[TrialRecord]]] = defaultdict(list)
+            for (search, seeds, _), records in runs.items():
+                repeated[search if several else seeds].append(records)
+            letters = (records[0].trial_id.partition(".")[0] for records in runs.values())
             names = tuple(dict.fromkeys(letters)) if len(searches) > 1 else ()
-            found.append(VolumeCurve(method, names, number, _points(problem, runs)))
+            points = _points(problem, list(repeated.values()))
+            found.append(VolumeCurve(method, names, len(repeated), points))
     return found
 
 
@@ -72,18 +70,17 @@ def search_of(trial: ReportTrial) -> str:
     return json.dumps({**document, "search": search}, sort_keys=True, default=str)
 
 
-def _points(problem: Problem, runs: Repetitions) -> tuple[tuple[float, Interval], ...]:
-    shared = min(len(records) for seeds in runs.values() for records in seeds)
+def _points(problem: Problem, repeated: Repetitions) -> tuple[tuple[float, Interval], ...]:
+    shared = min(len(records) for runs in repeated for records in runs)
     every = 1 + shared // MOST_POINTS
     points = []
     for number in reversed(range(shared, 0, -every)):
-        first = [[records[:number] for records in seeds] for seeds in runs.values()]
-        volumes = [[_volume(problem, records) for records in seeds] for seeds in first]
-        units = [fmean(of_sweep) for of_sweep in volumes] if len(volumes) > 1 else volumes[0]
+        first = [[records[:number] for records in runs] for runs in repeated]
+        volumes = [fmean(_volume(problem, records) for records in runs) for runs in first]
         gradients = [
-            math.fsum(t.gradient_computations for t in records) for seeds in first for records in seeds
+            math.fsum(t.gradient_computations for t in records) for runs in first for records in runs
         ]
-        points.append((fmean(gradients), mean_interval(units)))
+        points.append((fmean(gradients), mean_interval(volumes)))
     return tuple(points)
 
 

@@ -46,8 +46,14 @@ class ReportTrial:
         )
 
     @property
+    def search_seed(self) -> int:
+        """The seed of the search that proposed it."""
+        known = self.record.search_seed
+        return int((self.sweep.document.get("search") or {}).get("seed", 0)) if known is None else known
+
+    @property
     def search(self) -> int | None:
-        """The seed of the search that proposed it, where its sweep repeats the search."""
+        """The same where its sweep repeats the search, otherwise None."""
         repeats = (self.sweep.document.get("search") or {}).get("repeats", 1)
         return self.record.search_seed if repeats > 1 else None
 

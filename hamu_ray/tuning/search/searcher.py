@@ -39,7 +39,7 @@ class UnlearningSearch(Searcher):
             limit: returns how many trials may run at once.
             is_kept: copies the folder to the storage, and returns whether it is there. A trial starts only then, so
                 that what it writes and what was drawn for it are not lost separately.
-            affordable: returns how many more trials the budgets of GPU hours and of seconds allow.
+            affordable: returns how many more trials the budget of GPU hours allows.
             on_give_up: ends a trial that waits at a rung, by its number.
             spent: returns the cells of which no trial may start now, as their methods have used their seconds.
         """
@@ -72,7 +72,8 @@ class UnlearningSearch(Searcher):
         """Return the next trial's number and hyperparameters; a trial that is promoted comes before new ones.
 
         None while the limit is reached, the storage does not respond, or the running trials may use up the budgets;
-        `FINISHED` once the budget of time, when running trials go on, of GPU hours or of all methods is spent.
+        `FINISHED` once the budget of time, when running trials go on, or of GPU hours is spent, and when no trial or
+        clone is left that the seconds of the methods allow.
         """
         affordable = self._affordable() >= 1
         if not affordable and self._running:

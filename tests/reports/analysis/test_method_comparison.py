@@ -155,6 +155,8 @@ def test_searches_of_one_sweep_are_repetitions_as_sweeps_of_their_own_are(study:
     (whole,), (apart,) = problems_of([sweep("whole", 0, 1)]), problems_of([sweep("a", 0), sweep("b", 1)])
     (curve,), (expected,) = volume_curves(whole), volume_curves(apart)
     assert (curve.repetitions, curve.points) == (2, expected.points)
+    (again,) = problems_of([sweep("whole", 0, 1), sweep("a", 0), sweep("again", 1)])
+    assert volume_curves(again) == [curve], "the same searches, done again, are no further repetitions"
     (found,) = volumes(whole)
     alone = [volumes(problems_of([sweep("alone", seed)])[0])[0].by_seed for seed in (0, 1)]
     assert found.by_seed == {
