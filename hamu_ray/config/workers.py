@@ -82,6 +82,10 @@ class WorkersConfig(Section):
         forget = forget_copies * self.shards if copies > 1 else None
         return self.model_copy(update={"count": count, "forget_workers": forget})
 
+    def alone(self) -> "WorkersConfig":
+        """Return a single worker with the same resources, which holds a whole model."""
+        return self.model_copy(update={"count": 1, "shards": 1, "forget_workers": None, "min_count": None})
+
     def sizes(self) -> list["WorkersConfig"]:
         """Return the groups with which a run may go on, the largest first."""
         least = self.min_count or self.count
