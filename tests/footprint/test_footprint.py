@@ -272,6 +272,15 @@ REMEDIES: dict[str, tuple[dict[str, Any], float, str]] = {
 """Sections of a run with a wide model, the memory of a GPU, and what would make it fit."""
 
 
+def test_shards_make_fit_what_may_go_on_with_fewer_workers(text_corpus: Path) -> None:
+    sections, memory, remedy = REMEDIES["shards"]
+    workers = {"count": 8, "min_count": 2, "gpus": 1}
+    wide: dict[str, Any] = {"model": WIDE, "original": {"path": "x"}, "reference": {"source": "none"}}
+    run = run_of(text_corpus, **{**wide, **sections, "workers": workers})
+    with pytest.raises(ConfigError, match=f"{remedy} .*workers.min_count: null"):
+        stated(run, device=f"{memory / 1e9}GB")
+
+
 @pytest.mark.parametrize("case", REMEDIES)
 def test_what_cannot_fit_is_refused_with_the_setting_that_would(case: str, text_corpus: Path) -> None:
     sections, memory, remedy = REMEDIES[case]
