@@ -107,8 +107,7 @@ def unlearn(
     key = weights_key(run, original, reference, plan)
     provenance = None  # gathered while all files are there
     if group.rank == 0:
-        forgotten = resident.forgotten(task)
-        provenance = provenance_of_run(run, task, original, reference, forgotten, group.size)
+        provenance = provenance_of_run(run, task, original, reference, resident.forgotten(task), group.size)
         for report in bases:
             on_report(report)
     kept = kept_of(run, folder / KEPT / key, keeping, group, model)
@@ -133,7 +132,7 @@ def unlearn(
     outcome = with_points(outcome, models)
     state = whole_state(model, shards)
     if provenance is not None:
-        result = RunResult(run, outcome, bases, loop.history, forgotten, provenance)
+        result = RunResult(run, outcome, bases, loop.history, resident.forgotten(task), provenance)
         write_kept(folder, result, models, task.loading(model))
         write_result(folder, result, state, export, task.loading(model))
         remove_progress(result, loop)
