@@ -18,7 +18,8 @@ class WorkersConfig(Section):
     min_count: PositiveInt | None = None
     """Fewest workers with which a run goes on if the cluster has lost the room for `count`: after
     `search.wait_for_nodes`, it continues from its last checkpoint with as many as fit.
-    The numbers are the same up to the order of sums. null: it waits for `count`."""
+    The numbers are the same up to the order of sums, except with dropout, `model.freeze_batchnorm: false` or a `wire`
+    of bfloat16. null: it waits for `count`."""
     shards: PositiveInt = 1
     """Number of workers that hold one copy of a language model together, each a shard of every weight, gradient and
     optimizer state. `count` / `shards` copies share the objectives as workers do; with one copy (`count` = `shards`),
