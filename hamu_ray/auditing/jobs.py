@@ -133,7 +133,7 @@ def unlearned_again(
             "seed": run.seed + number,
             "training": run.training.model_copy(update={"seed": run.training_seed}),
             "original": ModelSource(source="path", path=str(original.path)),
-            "workers": run.workers.model_copy(update={"count": 1, "shards": 1, "forget_workers": None}),
+            "workers": run.workers.alone(),
         }
     )
     key = weights_key(again, original, references[0] if references else None)

@@ -102,7 +102,7 @@ def audit_subjects(
     from hamu_ray.workers.calls import calls  # imports Ray
     from hamu_ray.workers.cluster import connected
 
-    groups = [job.run.workers.model_copy(update={"count": 1, "forget_workers": None}) for job in models[:1]]
+    groups = [job.run.workers.alone() for job in models[:1]]
     with connected(groups, models[0].run.storage.path, console.text):
         return finished(calls, bases, models, console)
 

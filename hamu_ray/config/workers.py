@@ -18,7 +18,8 @@ class WorkersConfig(Section):
     min_count: PositiveInt | None = None
     """Fewest workers with which a run goes on if the cluster has lost the room for `count`: after
     `search.wait_for_nodes`, it continues from its last checkpoint with as many as fit.
-    The numbers are the same up to the order of sums. null: it waits for `count`."""
+    The numbers are the same up to the order of sums, except with dropout, `model.freeze_batchnorm: false` or a `wire`
+    of bfloat16. null: it waits for `count`."""
     shards: PositiveInt = 1
     """Number of workers that hold one copy of a language model together, each a shard of every weight, gradient and
     optimizer state. `count` / `shards` copies share the objectives as workers do; with one copy (`count` = `shards`),
@@ -81,6 +82,10 @@ class WorkersConfig(Section):
         forget_copies = max(copies * (self.forget_workers or self.count // 2) // self.count, 1)
         forget = forget_copies * self.shards if copies > 1 else None
         return self.model_copy(update={"count": count, "forget_workers": forget})
+
+    def alone(self) -> "WorkersConfig":
+        """Return a single worker with the same resources, which holds a whole model."""
+        return self.model_copy(update={"count": 1, "shards": 1, "forget_workers": None, "min_count": None})
 
     def sizes(self) -> list["WorkersConfig"]:
         """Return the groups with which a run may go on, the largest first."""

@@ -37,11 +37,16 @@ GIT_SECONDS = 10
 
 
 def provenance_of_run(
-    run: RunConfig, task: Task, original: StoredModel, reference: StoredModel | None, forgotten: bytes
+    run: RunConfig,
+    task: Task,
+    original: StoredModel,
+    reference: StoredModel | None,
+    forgotten: bytes,
+    workers: int,
 ) -> Provenance:
     """Return where a run's model comes from, except for the hashes of the model's own files.
 
-    ``forgotten`` is the content of `FORGET_FILE`.
+    ``forgotten`` is the content of `FORGET_FILE`, ``workers`` the size of the group that made the model.
     """
     return Provenance(
         code=code(),
@@ -53,7 +58,7 @@ def provenance_of_run(
         references=[identity_of_model(one) for one in (reference, *reference.others)] if reference else [],
         files={},
         seeds={"training": run.training_seed, "unlearning": run.seed},
-        hardware=f"{run.workers.count} x {device_name(task.device)}",
+        hardware=f"{workers} x {device_name(task.device)}",
         platform=f"{platform.platform()}, Python {platform.python_version()}",
         libraries={name: version for name in LIBRARIES if (version := installed(name))},
         start=None if run.start is None else started_at(run.start),

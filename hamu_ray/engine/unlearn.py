@@ -107,7 +107,7 @@ def unlearn(
     key = weights_key(run, original, reference, plan)
     provenance = None  # gathered while all files are there
     if group.rank == 0:
-        provenance = provenance_of_run(run, task, original, reference, resident.forgotten(task))
+        provenance = provenance_of_run(run, task, original, reference, resident.forgotten(task), group.size)
         for report in bases:
             on_report(report)
     kept = kept_of(run, folder / KEPT / key, keeping, group, model)

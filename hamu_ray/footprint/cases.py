@@ -50,9 +50,12 @@ def cases_of(
             yield variant.model_copy(update={"data": run.data, "forget": run.forget}), forecast
 
 
-def with_fewest_workers(run: RunConfig, forecast: Forecast | None) -> Iterator[Case]:
-    """Yield a run, and the same with the fewest workers that it may go on with, each of which has more to do."""
+def with_fewer_workers(run: RunConfig, forecast: Forecast | None) -> Iterator[Case]:
+    """Yield a run, and the same with the fewest workers that it may go on with, each of which has more to do.
+
+    Three sizes, because one or two copies of a model need other buffers for the exchange than more do: where passes are
+    small, each of two workers may need more than a single one, and each of three more than of two.
+    """
     yield run, forecast
-    fewest = run.workers.sizes()[-1]
-    if fewest is not run.workers:
-        yield run.model_copy(update={"workers": fewest}), forecast
+    for workers in run.workers.sizes()[1:][-3:]:
+        yield run.model_copy(update={"workers": workers}), forecast

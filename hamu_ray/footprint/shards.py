@@ -51,8 +51,7 @@ def whole_models(case: Case, source: str, machine: Machine | None = None) -> Fin
         ConfigError: One does not fit its device; in one line.
     """
     run, forecast = case
-    alone = run.workers.model_copy(update={"count": 1, "shards": 1, "forget_workers": None})
-    cases = [(run.model_copy(update={"workers": alone}), forecast)]
+    cases = [(run.model_copy(update={"workers": run.workers.alone()}), forecast)]
     why = "this command trains base models whole, in one process"
     try:
         worst = Devices(machine or this_machine(), None, 1).worst(cases).get(TRAINING)

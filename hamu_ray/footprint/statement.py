@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.document import ConfigError, first_line
-from hamu_ray.footprint.cases import Case, with_fewest_workers
+from hamu_ray.footprint.cases import Case, with_fewer_workers
 from hamu_ray.footprint.compute.gpus import GPUS
 from hamu_ray.footprint.device import USABLE, Device, device_of
 from hamu_ray.footprint.estimate import Estimator
@@ -62,7 +62,7 @@ class Devices:
             Unknown: The memory cannot be estimated.
         """
         worst: dict[str, Worst] = {}
-        for run, forecast in (smaller for case in cases for smaller in with_fewest_workers(*case)):
+        for run, forecast in (smaller for case in cases for smaller in with_fewer_workers(*case)):
             placed = device_of(run.workers, self._machine, self._device, self._concurrent)
             estimator = Estimator(placed, forecast, self._tracers)
             try:
@@ -141,10 +141,12 @@ def verdict(worst: Worst, source: str | None) -> Iterator[Finding]:
         else {"search.concurrent": runs}
     )
     advice = " and ".join(f"{key}: {json.dumps(value)}" for key, value in (remedy or {}).items())
-    count = worst.run.workers.count
-    fewest = f" on {count} workers (workers.min_count)" if worst.run.workers.min_count == count else ""
+    workers = worst.run.workers
+    among = (
+        f" on {workers.count} workers (workers.min_count: {workers.min_count})" if workers.min_count else ""
+    )
     raise ConfigError(
-        f"{f'{source}: ' if source else ''}{worst.footprint.phase}{fewest} needs {size(needed)} of memory, more than "
+        f"{f'{source}: ' if source else ''}{worst.footprint.phase}{among} needs {size(needed)} of memory, more than "
         f"{room}; " + (f"set {advice}" if advice else "use devices with more memory")
     )
 

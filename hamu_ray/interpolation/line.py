@@ -85,7 +85,7 @@ class Line:
         bases = [Report(phase, 0, 0, self._compared(base.measures)) for phase, base in found.items()]
         end = Report("unlearning", outcome.steps, outcome.steps, outcome.measures)
         forgotten = self._resident.forgotten(self._task)
-        provenance = provenance_of_run(self._run, self._task, self._original, self._reference, forgotten)
+        provenance = provenance_of_run(self._run, self._task, self._original, self._reference, forgotten, 1)
         result = RunResult(
             run=self._run,
             outcome=outcome,

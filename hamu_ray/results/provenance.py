@@ -98,7 +98,7 @@ class Provenance:
     seeds: dict[str, int]
     """Seeds by what they determine: ``training`` and ``unlearning``."""
     hardware: str
-    """Device and number of workers."""
+    """Number of workers that made the model, the last ones if there were others before, and their device."""
     platform: str
     """Operating system and Python."""
     libraries: dict[str, str] = field(default_factory=dict)

@@ -222,10 +222,7 @@ def open_tracker(config: SweepConfig) -> MlflowTracker:
 
 
 def leave_job_folder() -> None:
-    """Change the working directory of a submitted job, because Ray replaces the job's own folder whenever a node joins.
-
-    Nodes on the same machine share that folder.
-    """
+    """Leave the folder of a submitted job, which Ray replaces whenever a node on the same machine joins."""
     if RAY_JOB in os.environ:
         os.chdir(gettempdir())
 

@@ -228,9 +228,16 @@ class Pool:
 
     def _request_room(self) -> None:
         """Request resources from the autoscaler, if there is one, for as many slots as the remaining trials can use."""
+        self._requests.update(self._wanted(), [entry.workers for entry in self._entries])
+
+    def _wanted(self) -> int:
+        """Return how many more slots the remaining trials can use.
+
+        A slot with fewer workers than its run asked for serves only the trial that has it; others ask for all of them.
+        """
         whole = sum(entry.is_whole for entry in self._entries)
-        wanted = max(min(self._trials, self._most) - whole, 0)
-        self._requests.update(wanted, [entry.workers for entry in self._entries])
+        without = self._trials - sum(entry.trial is not None for entry in self._entries)
+        return max(min(self._trials, self._most, without + whole) - whole, 0)
 
     def _grant(self, ticket: object, workers: WorkersConfig) -> Entry | None:
         """Return a slot for the first request in the queue if one is idle or another one fits."""

@@ -50,3 +50,13 @@ def test_every_size_is_a_valid_group_with_both_roles(
 )
 def test_the_forget_workers_of_each_size(workers: WorkersConfig, forget: list[int | None]) -> None:
     assert [size.forget_workers for size in workers.sizes()] == forget
+
+
+@pytest.mark.parametrize(
+    "workers", [WorkersConfig(count=4, min_count=2, shards=2), WorkersConfig(count=4, forget_workers=3)]
+)
+def test_one_worker_of_a_group_is_a_valid_group(workers: WorkersConfig) -> None:
+    """Also where a run may not go on with one: other commands compute in one process."""
+    alone = workers.alone()
+    assert WorkersConfig.model_validate(alone.model_dump()) == alone
+    assert [size.count for size in alone.sizes()] == [1]

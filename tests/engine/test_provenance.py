@@ -44,6 +44,14 @@ def test_hashes_are_those_of_the_files(
         assert text in card
 
 
+def test_the_workers_are_those_that_made_the_model(resident: Resident, folder: Path, bases: object) -> None:
+    """Not those that the run asked for, if it went on with fewer."""
+    done(cheap_run(workers={"count": 4, "min_count": 1}), resident, folder)
+    known = read_provenance(folder)
+    assert known is not None
+    assert known.hardware.startswith("1 x ")
+
+
 def test_what_rewinds_to_a_reference_depends_on_it(bases: tuple[StoredModel, StoredModel]) -> None:
     original, reference = bases
     other = replace(reference, key="other")

@@ -126,7 +126,7 @@ def test_training_alone_has_no_shards(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     sections: dict[str, Any] = {"original": {}, "reference": {}, "storage": {"path": str(tmp_path)}}
-    workers = {"count": 4, "shards": 2}
+    workers = {"count": 4, "shards": 2, "min_count": 2}
     run = text_run(text_corpus, **{**SECTIONS, **sections, "workers": workers})
     forecast = forecast_data(run.data, run.forget, run.training_seed, run.model)
     alone = run.model_copy(update={"workers": WorkersConfig(count=1)})

@@ -205,8 +205,28 @@ def test_the_fewest_workers_count(text_corpus: Path) -> None:
 
     fewest = lines("4GB", count=2)
     assert lines("4GB", count=4, min_count=2) == fewest != lines("4GB", count=4)
-    with pytest.raises(ConfigError, match=r"unlearning with .* on 2 workers \(workers.min_count\) needs "):
+    with pytest.raises(ConfigError, match=r"unlearning with .* on 2 workers \(workers.min_count: 2\) needs "):
         lines("0.1GB", count=4, min_count=2)
+
+
+@pytest.mark.parametrize(("optimizer", "most"), [("adamw", 2), ("sgd", 3)])
+def test_more_than_the_fewest_workers_may_need_the_most(text_corpus: Path, optimizer: str, most: int) -> None:
+    """Which exchange gradients, where a single one has none to exchange."""
+    sections: dict[str, Any] = {
+        "original": {"path": "x"},
+        "reference": {"source": "none"},
+        "optimizer": {"name": optimizer},
+        "model": WIDE,
+        "batch": {"retain": 8, "forget": 8, "micro": 1},
+    }
+
+    def alone(count: int) -> list[str]:
+        return stated(run_of(text_corpus, workers={"count": count, "gpus": 1, **parts[count]}, **sections))
+
+    parts: dict[int, dict[str, int]] = {1: {}, 2: {}, 3: {"forget_workers": 1}, 8: {}}
+    fewest = stated(run_of(text_corpus, workers={"count": 8, "min_count": 1, "gpus": 1}, **sections))
+    assert fewest == alone(most)
+    assert len({tuple(alone(count)) for count in parts}) == len(parts)
 
 
 def test_workers_of_a_cluster_are_not_judged_by_the_head(text_corpus: Path) -> None:
@@ -250,6 +270,15 @@ REMEDIES: dict[str, tuple[dict[str, Any], float, str]] = {
     ),
 }
 """Sections of a run with a wide model, the memory of a GPU, and what would make it fit."""
+
+
+def test_shards_make_fit_what_may_go_on_with_fewer_workers(text_corpus: Path) -> None:
+    sections, memory, remedy = REMEDIES["shards"]
+    workers = {"count": 8, "min_count": 2, "gpus": 1}
+    wide: dict[str, Any] = {"model": WIDE, "original": {"path": "x"}, "reference": {"source": "none"}}
+    run = run_of(text_corpus, **{**wide, **sections, "workers": workers})
+    with pytest.raises(ConfigError, match=f"{remedy} .*workers.min_count: null"):
+        stated(run, device=f"{memory / 1e9}GB")
 
 
 @pytest.mark.parametrize("case", REMEDIES)

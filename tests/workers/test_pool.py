@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from hamu_ray.config.run import RunConfig
+from hamu_ray.config.workers import WorkersConfig
 from hamu_ray.workers.pool import Entry, Pool, start_pool
 from tests.runs import small_run
 
@@ -64,6 +65,27 @@ def test_a_frozen_slot_is_dropped_and_others_are_served(pool: Any, run: RunConfi
     assert ray.get(kept.nodes.remote(), timeout=60) is not None, "a short silence loses no slot"
     again, _ = new_slot(pool, "lost", run)
     assert again != lost
+
+
+@pytest.mark.parametrize(
+    ("trials", "running", "idle", "wanted"),
+    [(1, 1, 0, 0), (1, 0, 0, 1), (3, 1, 0, 2), (3, 2, 0, 1), (3, 0, 1, 2), (9, 2, 0, 2)],
+)
+def test_no_room_is_requested_for_trials_that_keep_fewer_workers(
+    storage: Path, run: RunConfig, trials: int, running: int, idle: int, wanted: int
+) -> None:
+    """Of at most two at a time."""
+    asked = WorkersConfig(count=4, min_count=2)
+    pool = Pool(str(storage), "elastic", 2, trials, asked)
+    slot: Any = None
+    pool._entries = [
+        Entry(slot, asked.sized(3), asked, trial=str(number) if number < running else None)
+        for number in range(running + idle)
+    ]
+    assert pool._wanted() == wanted
+    for entry in pool._entries:
+        entry.workers = asked
+    assert pool._wanted() == max(min(trials, 2) - running - idle, 0), "all of them are whole"
 
 
 def test_the_last_trials_share_nodes(storage: Path, run: RunConfig) -> None:

@@ -38,7 +38,8 @@ class CustomModelConfig(Section):
     precision: Literal["float32", "bfloat16"] = "float32"
     """Autocast precision of forward and backward passes; weights and gradients stay float32."""
     freeze_batchnorm: bool = True
-    """Unlearn with the running statistics of BatchNorm. They are always updated in training."""
+    """Unlearn with the running statistics of BatchNorm. They are always updated in training.
+    False: each worker normalises its part of a batch by itself, so that results depend on the number of workers."""
 
     embedded: ClassVar[bool] = True
     """Whether the model is built here, rather than a checkpoint."""

@@ -25,7 +25,8 @@ class ModelConfig(Section):
     channels_last: bool = True
     """Use channels-last memory format for images and convolution weights (faster on CPU and GPU)."""
     freeze_batchnorm: bool = True
-    """Use BatchNorm's running statistics in unlearning. They are always updated in training."""
+    """Use BatchNorm's running statistics in unlearning. They are always updated in training.
+    False: each worker normalises its part of a batch by itself, so that results depend on the number of workers."""
     new_head: bool = False
     """Give a checkpoint a new head for the data set's classes; false keeps its head and classes."""
     trust_remote_code: bool = False
