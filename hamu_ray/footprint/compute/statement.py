@@ -98,7 +98,7 @@ def amount_of(config: SweepConfig, known: Sequence[Case], tracers: Tracers) -> A
     cells = list(config.cells())
     trials: Counter[object] = Counter()
     for cell, samples in zip(cells, samples_of(config, cells), strict=True):
-        trials[cell.get(METHOD_NAME)] += samples
+        trials[cell.get(METHOD_NAME)] += samples * config.search.repeats
     cases = list(cases_of(config, known, DECIDES_TRIALS, MOST_VARIANTS))
     kinds = [(run.method.name, _trial((run, forecast), tracers)) for run, forecast in cases]
     work = NOTHING
