@@ -177,13 +177,14 @@ def test_a_sweep_is_stated_with_the_usual_gpus_or_the_given_one(tmp_path: Path) 
     known = [(sweep, forecast_of(sweep))]
     lines = [str(line) for line in state_sweep(sweep, known, None, Tracers())]
     assert " on average per trial, the largest " in lines[0]
-    assert "6 steps with the gradients of 1" in lines[0]
-    assert "to train base models, 3 times, unless they are stored" in lines[2]
-    assert "all 12 trials and base models on one GPU: " in lines[3]
-    assert all(f"{name} " in lines[3] for name in USUAL)
+    assert "6 steps with the gradients of 1" in lines[1]
+    assert "to train base models, 3 times, unless they are stored" in lines[3]
+    assert lines[4].endswith("if all 12 trials take all of their steps, at least, with base models on one GPU:")
+    assert all(f"{name} " in lines[5] for name in USUAL)
+    assert max(map(len, lines)) <= 100
     given = [str(line) for line in state_sweep(sweep, known, "V100", Tracers())]
-    assert "H100" not in given[3]
-    assert " on one GPU: V100 " in given[3]
+    assert given[5].split()[0] == "V100"
+    assert "H100" not in given[5]
 
 
 def test_repetitions_of_a_search_have_trials_of_their_own(tmp_path: Path) -> None:
