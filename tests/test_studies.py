@@ -129,7 +129,7 @@ def test_an_interrupted_benchmark_continues_with_the_trials_that_it_would_have_h
 ) -> None:
     """The searcher learns from the rows of the file: the last samples of each method are not drawn at random."""
 
-    def run(what: str, table: Path) -> list[dict[str, str]]:
+    def run(what: str, table: Path, *more: str) -> list[dict[str, str]]:
         changes = [
             "preset=smallest",
             f"storage.path={tmp_path}/runs",
@@ -141,7 +141,7 @@ def test_an_interrupted_benchmark_continues_with_the_trials_that_it_would_have_h
             "search.budget.gradients=16",
         ]
         given = ["benchmark", what, str(SPACES / "digits_half.yaml"), "--table", str(table), "--seeds", "0"]
-        given += ["--unlearning-seeds", "2"]
+        given += ["--unlearning-seeds", "2", *more]
         for change in changes:
             given += ["--set", change]
         monkeypatch.setattr(sys, "argv", given)
@@ -156,6 +156,8 @@ def test_an_interrupted_benchmark_continues_with_the_trials_that_it_would_have_h
     cut = tmp_path / "cut.csv"
     cut.write_text("".join((tmp_path / "whole.csv").read_text().splitlines(keepends=True)[:7]))
     assert run("search", cut) == whole
+    part = run("search", tmp_path / "part.csv", "--methods", "gdiff")
+    assert part[2:] == whole[3::2], "they do not depend on the trials of other methods"
     confirmed = run("confirm", cut)[len(whole) :]
     assert [(row["method"], row["seed"]) for row in confirmed] == [
         (method, seed) for seed in ("42", "43") for method in ("hamu-u", "gdiff")

@@ -61,6 +61,12 @@ class Published:
         }
         return tuple(sorted(found))
 
+    def methods_of(self, request: str, seed: int) -> tuple[str, ...]:
+        """Return the methods of a request's search; not every method needs to have one with every seed."""
+        search = (request, SEARCH, str(seed))
+        found = (row for row in self.rows if (row["space"], row["purpose"], row["search_seed"]) == search)
+        return tuple(dict.fromkeys(row["method"] for row in found))
+
     def configs(self, seed: int, changes: Sequence[str] = ()) -> dict[str, SweepConfig]:
         """Return the sweep of each request with a seed of the search and further changes; raises `ConfigError`."""
         overrides = [*self.file.set, *changes, f"search.seed={seed}", "search.repeats=1"]

@@ -128,8 +128,8 @@ def _run(
     """Run the searches, then their best trials with new seeds; return whether all was run."""
     for seed, by_request in configs.items():
         for request, config in by_request.items():
-            methods = [name for name in study.methods if part.has(request, name, seed)]
-            if methods and seed in study.seeds(request) and not running.search(config, methods):
+            methods = [name for name in study.methods_of(request, seed) if part.has(request, name, seed)]
+            if methods and not running.search(config, methods):
                 return False
     for row in study.rows:
         seed = int(row["search_seed"] or -1)

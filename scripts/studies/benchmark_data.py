@@ -68,9 +68,9 @@ def area(rows: pd.DataFrame, of: Sequence[str]) -> pd.Series:
 
 
 def complete(trials: pd.DataFrame) -> pd.DataFrame:
-    """Return the trials of searches that have all of them: as many as the largest search of a space."""
-    counts = trials.groupby(["space", "search_seed"])["trial"].transform("size")
-    return trials[counts == counts.groupby(trials["space"]).transform("max")]
+    """Return the trials of searches that have all of them: as many as the method's largest search of a space."""
+    counts = trials.groupby(["space", "method", "search_seed"])["trial"].transform("size")
+    return trials[counts == counts.groupby([trials["space"], trials["method"]]).transform("max")]
 
 
 def volumes(trials: pd.DataFrame, objectives: Sequence[str] = OBJECTIVES) -> pd.DataFrame:

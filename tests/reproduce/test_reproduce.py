@@ -96,6 +96,26 @@ def test_a_part_has_the_trials_that_the_whole_has_and_is_continued(
     assert table.read_text() == lines, "what the table has is not run again"
 
 
+def test_a_method_that_one_search_does_not_have_is_not_run_with_its_seed(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def searched(table: Path) -> list[tuple[str, str]]:
+        with table.open() as file:
+            rows = list(csv.DictReader(file))
+        return [(row["search_seed"], row["method"]) for row in rows if row["purpose"] == "search"]
+
+    (tmp_path / "fewer.yaml").write_text(study.read_text())
+    with study.with_suffix(".csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["purpose"] != "confirm"]
+    with (tmp_path / "fewer.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(row for row in rows if (row["search_seed"], row["method"]) != ("1", "hamu-u"))
+    found = run(tmp_path / "fewer.yaml", Part(), tmp_path / "again.csv", capsys)
+    assert found["identical_runs"] == 3 * 3
+    assert searched(tmp_path / "again.csv") == searched(tmp_path / "fewer.csv")
+
+
 def test_another_number_is_found_and_printed(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
