@@ -179,7 +179,9 @@ def test_a_sweep_is_stated_with_the_usual_gpus_or_the_given_one(tmp_path: Path) 
     assert " on average per trial, the largest " in lines[0]
     assert "6 steps with the gradients of 1" in lines[1]
     assert "to train base models, 3 times, unless they are stored" in lines[3]
-    assert lines[4].endswith("if all 12 trials take all of their steps, at least, with base models on one GPU:")
+    assert lines[4].endswith(
+        "if all 12 trials take all of their steps, at least, with base models on one GPU:"
+    )
     assert all(f"{name} " in lines[5] for name in USUAL)
     assert max(map(len, lines)) <= 100
     given = [str(line) for line in state_sweep(sweep, known, "V100", Tracers())]

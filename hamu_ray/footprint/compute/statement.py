@@ -180,4 +180,6 @@ def _lines(found: Amount, gpus: Sequence[str]) -> Iterator[Finding]:
     bases = " with base models" if found.training.flops else ""
     yield Finding("time", f"{condition}, at least,{bases} on one GPU:")
     yield Finding("", ", ".join(f"{name} {duration(seconds_on(GPUS[name], found.total))}" for name in gpus))
-    yield Finding("", "computed from data sheets, not measured, without metrics and exchange: docs/performance.md")
+    yield Finding(
+        "", "computed from data sheets, not measured, without metrics and exchange: docs/performance.md"
+    )
