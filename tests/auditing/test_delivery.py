@@ -87,6 +87,18 @@ def test_durable(passes: bool | None, expected: bool | None) -> None:
     assert durable(findings[1:]) is (False if expected is False else None)
 
 
+def test_attacks_that_show_nothing_decide_nothing() -> None:
+    among = spread([0.4, 0.5, 0.55])
+    area, *confidences = (Finding(name, 0.5, 0.9, among, True) for name in DECIDES_DURABLE)
+    confidences = [replace(one, original=0.5) for one in confidences]
+    results = {
+        name: AttackResult(name, "key", tuple(found), 1.0, {})
+        for name, found in (("relearning", [area]), ("quantisation", confidences))
+    }
+    audit = Audit("0" * 64, results)
+    assert (audit.durable, audit.deciding) == (True, ["relearning"])
+
+
 def lasting(value: float, original: float, references: list[float], name: str = "relearning_area") -> Finding:
     return Finding(name, value, original, spread(references), None)
 

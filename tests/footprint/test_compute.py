@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hamu_ray.config.run import RunConfig
 from hamu_ray.config.sources.files import load_sweep
 from hamu_ray.config.sweep import SweepConfig
+from hamu_ray.config.trials import trials_of
 from hamu_ray.engine.resident import Resident
 from hamu_ray.engine.unlearn import unlearn
 from hamu_ray.footprint.cases import Case
@@ -176,21 +177,29 @@ def test_a_sweep_is_stated_with_the_usual_gpus_or_the_given_one(tmp_path: Path) 
     known = [(sweep, forecast_of(sweep))]
     lines = [str(line) for line in state_sweep(sweep, known, None, Tracers())]
     assert " on average per trial, the largest " in lines[0]
-    assert "6 steps with the gradients of 1" in lines[0]
-    assert "to train base models, 3 times, unless they are stored" in lines[2]
-    assert "all 12 trials and base models on one GPU: " in lines[3]
-    assert all(f"{name} " in lines[3] for name in USUAL)
-    repeated = SweepConfig.model_validate(
-        {
-            **document,
-            "space": {**space, "optimizer.learning_rate": {"uniform": [0.01, 0.1]}},
-            "search": {"samples": 2, "repeats": 5},
-        }
+    assert "6 steps with the gradients of 1" in lines[1]
+    assert "to train base models, 3 times, unless they are stored" in lines[3]
+    assert lines[4].endswith(
+        "if all 12 trials take all of their steps, at least, with base models on one GPU:"
     )
-    assert amount_of(repeated, known, Tracers()).trials == 60
+    assert all(f"{name} " in lines[5] for name in USUAL)
+    assert max(map(len, lines)) <= 100
     given = [str(line) for line in state_sweep(sweep, known, "V100", Tracers())]
-    assert "H100" not in given[3]
-    assert " on one GPU: V100 " in given[3]
+    assert given[5].split()[0] == "V100"
+    assert "H100" not in given[5]
+
+
+def test_repetitions_of_a_search_have_trials_of_their_own(tmp_path: Path) -> None:
+    space = {"optimizer.learning_rate": {"uniform": [0.01, 0.1]}}
+    document = {**small_run(tmp_path), "space": space}
+    once, thrice = (
+        SweepConfig.model_validate({**document, "search": {"samples": 2, "repeats": repeats}})
+        for repeats in (1, 3)
+    )
+    known, tracers = [(once, forecast_of(once))], Tracers()
+    found = amount_of(thrice, known, tracers)
+    assert found.trials == trials_of(thrice) == 6
+    assert found.work.flops == pytest.approx(3 * amount_of(once, known, tracers).work.flops)
 
 
 def test_gradients_are_traced_once_for_memory_and_time(tmp_path: Path) -> None:

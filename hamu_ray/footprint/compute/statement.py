@@ -160,11 +160,12 @@ def _lines(found: Amount, gpus: Sequence[str]) -> Iterator[Finding]:
     most = max(found.kinds, key=lambda trial: trial.work.flops)
     mean = found.work.flops / found.trials
     between = f", the largest {scaled(max(flops), 'FLOP')}" if max(flops) > 1.005 * mean else ""
-    steps = f"{counted(most.steps, 'step')} with the gradients of {most.examples:,.0f} {found.unit}"
+    steps = f"{counted(most.steps, 'step')} with the gradients of {most.examples:,.0f} {found.unit} each"
     steps = steps if most.steps else "an edit"
     each = "for the run" if found.trials == 1 else "per trial"
     average = f"{scaled(mean, 'FLOP')} {'on average ' if between else ''}{each}"
-    yield Finding("compute", f"{average}{between}: {steps}, and {counted(most.evaluations, 'evaluation')}")
+    yield Finding("compute", f"{average}{between}:")
+    yield Finding("", f"{steps}, and {counted(most.evaluations, 'evaluation')}")
     moved = scaled(found.work.bytes / found.trials, "B")
     yield Finding("", f"{moved} read and written by its operators, one after the other")
     if found.training.flops:
@@ -172,9 +173,13 @@ def _lines(found: Amount, gpus: Sequence[str]) -> Iterator[Finding]:
         yield Finding(
             "", f"{scaled(found.training.flops, 'FLOP')} to train base models{pairs}, unless they are stored"
         )
-    times = (f"{name} {duration(seconds_on(GPUS[name], found.total))}" for name in gpus)
-    trials = "the run" if found.trials == 1 else f"all {found.trials:,} trials"
-    yield Finding("time", f"at least, {trials} and base models on one GPU: {', '.join(times)}")
+    if found.trials == 1:
+        condition = "if the run takes all of its steps" if most.steps else "the run"
+    else:
+        condition = f"if all {found.trials:,} trials take all of their steps"
+    bases = " with base models" if found.training.flops else ""
+    yield Finding("time", f"{condition}, at least,{bases} on one GPU:")
+    yield Finding("", ", ".join(f"{name} {duration(seconds_on(GPUS[name], found.total))}" for name in gpus))
     yield Finding(
-        "", "computed from data sheets, not measured; without metrics and exchange. See docs/performance.md"
+        "", "computed from data sheets, not measured, without metrics and exchange: docs/performance.md"
     )

@@ -127,12 +127,16 @@ class Audit:
         return replace(self, attacks={name: result.today for name, result in self.attacks.items()})
 
     def lasting(self, *, passes: bool) -> list[str]:
-        """Return the attacks that try to bring knowledge back of which a number decides so."""
+        """Return the attacks that try to bring knowledge back of which a number decides so; not those that show
+        nothing."""
         deciding = {*DECIDES_DURABLE, *REWORDED}
         return [
             name
             for name, result in self.attacks.items()
-            if any(found.metric in deciding and found.passes is passes for found in result.findings)
+            if any(
+                found.metric in deciding and found.passes is passes and _shows(found)
+                for found in result.findings
+            )
         ]
 
     @property
