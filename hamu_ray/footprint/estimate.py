@@ -84,7 +84,9 @@ def proposals(run: RunConfig) -> Iterator[dict[str, Any]]:
         adapters["training.parameters"] = "lora"
     of_more = ("forget_workers", "min_count")  # of other counts of workers
     unset = {f"workers.{key}": None for key in of_more if getattr(run.workers, key) is not None}
-    sharded = [{"workers.shards": shards, "workers.count": shards, **unset} for shards in SHARDS]
+    sharded: list[dict[str, Any]] = [
+        {"workers.shards": shards, "workers.count": shards, **unset} for shards in SHARDS
+    ]
     more = [shards for shards in sharded if shards["workers.shards"] > run.workers.shards]
     yield recomputed
     for basis in ({}, recomputed):
