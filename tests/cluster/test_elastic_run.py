@@ -1,6 +1,7 @@
 """A run whose cluster loses a node goes on with fewer workers with the numbers of one process."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -48,7 +49,11 @@ def test_a_run_goes_on_with_fewer_workers(storage: Path, tmp_path: Path) -> None
     document.write_text(run.model_dump_json())
     arguments = [str(document), str(tmp_path / "elastic"), str(REMAINING), str(LEAVING)]
     ended = subprocess.run(
-        [sys.executable, shrinking_run.__file__, *arguments], capture_output=True, text=True, timeout=800
+        [sys.executable, shrinking_run.__file__, *arguments],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=800,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     seen = json.loads(ended.stdout.splitlines()[-1])
